@@ -1,0 +1,78 @@
+"""Everything that can go wrong for a user, each kind with its exit code.
+
+Stages raise these; only ``onnxpack.cli`` turns them into words and an exit status. An error carries one or
+more problems, so that a user sees all of them at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Location:
+    """A place in a file; ``line`` and ``column`` count from 1, and 0 means the file as a whole."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: what, where (if it is in a file), and what to do about it.
+
+    ``detail`` is extra text of several lines (a table, a log's end) shown below the message.
+    """
+
+    message: str
+    hint: str = ""
+    where: Location | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class OnnxpackError(Exception):
+    """The base of all errors that a user can cause or meet; never raised itself."""
+
+    exit_code = 1
+
+    def __init__(self, problems: str | Problem | Sequence[Problem], hint: str = "", detail: str = "") -> None:
+        if isinstance(problems, str):
+            problems = Problem(problems, hint, detail=detail)
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class SpecError(OnnxpackError):
+    """The spec, the lock or the command line is wrong."""
+
+    exit_code = 2
+
+
+class SourceError(OnnxpackError):
+    """The source model cannot be loaded, run or exported."""
+
+    exit_code = 3
+
+
+class GateError(OnnxpackError):
+    """The model was made, but a check that it must pass failed: parity, size, smoke."""
+
+    exit_code = 4
+
+
+class EngineError(OnnxpackError):
+    """The container engine, a registry, the network or the disk did not do its part."""
+
+    exit_code = 5
+
+
+BY_EXIT_CODE: dict[int, type[OnnxpackError]] = {
+    kind.exit_code: kind for kind in (SpecError, SourceError, GateError, EngineError)
+}

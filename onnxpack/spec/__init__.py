@@ -1,0 +1,1 @@
+"""The spec: what it is, and how YAML becomes it."""

@@ -1,0 +1,238 @@
+"""Nodes → typed values, guided by the model's annotations; every problem is collected, none stops the rest."""
+
+import difflib
+import re
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from onnxpack.errors import Location, Problem
+from onnxpack.spec.markers import Between, Later, Pattern, Size
+from onnxpack.spec.nodes import Items, Node, Pairs, Scalar
+
+Path = tuple[str | int, ...]
+INVALID: Any = object()
+"""Stands for a value that could not be decoded; its problem is already recorded."""
+
+NOT_YET = "not supported yet"
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
+_FLOAT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_YAML_WORDS = re.compile(r"(yes|no|on|off|true|false|null|~|)", re.IGNORECASE)
+_YAML_NUMBERS = re.compile(r"[-+]?[0-9][0-9_:.]*|0[xob][0-9a-fA-F_]+|[-+]?\.(inf|nan)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?")
+_UNITS = {"": 1} | {p: 1000**n for n, p in enumerate("kMGT", 1)} | {f"{p}i": 1024**n for n, p in enumerate("KMGT", 1)}
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?``, or the known words when none is close."""
+    known = list(known)
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean '{match[0]}'?" if match else f"known: {', '.join(known)}"
+
+
+class Decoder:
+    """Decodes one document; afterwards ``problems`` has all that is wrong and ``places`` where each value stands."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.places: dict[Path, Location] = {}
+
+    def decode(self, kind: Any, node: Node, path: Path = ()) -> Any:
+        """The node as a value of the annotated type ``kind``, or ``INVALID``."""
+        self.places.setdefault(path, node.where)
+        origin = get_origin(kind)
+        if origin is Annotated:
+            base, *markers = get_args(kind)
+            return self._marked(base, markers, node, path)
+        if origin in (Union, types.UnionType):
+            return self._union(get_args(kind), node, path)
+        if is_dataclass(kind):
+            return self._record(kind, node, path)
+        if origin is tuple:
+            return self._tuple(get_args(kind)[0], node, path)
+        if origin is Mapping:
+            key_kind, value_kind = get_args(kind)
+            return self._mapping(key_kind, value_kind, node, path)
+        if kind is Any:
+            return self._plain(node, path)
+        if not isinstance(node, Scalar):
+            return self._wrong(node, f"{_dotted(path)} must be {_words(kind)}, not {_shape_of(node)}")
+        if origin is Literal:
+            return self._choice(get_args(kind), node, path)
+        return self._scalar(kind, node, path)
+
+    def _wrong(self, node: Node, message: str, hint: str = "") -> Any:
+        self.problems.append(Problem(message, hint, node.where))
+        return INVALID
+
+    def _marked(self, base: Any, markers: list[Any], node: Node, path: Path) -> Any:
+        for marker in markers:
+            if isinstance(marker, Size):
+                return self._size(marker, node, path)
+        value = self.decode(base, node, path)
+        if value is INVALID:
+            return value
+        for marker in markers:
+            if isinstance(marker, Pattern) and not re.fullmatch(marker.regex, value, re.DOTALL):
+                return self._wrong(node, f"{_dotted(path)}: '{_short(value)}' is not {_article(marker.words)}")
+            if isinstance(marker, Between) and not marker.low <= value <= marker.high:
+                bounds = (
+                    f"must be {marker.low}"
+                    if marker.low == marker.high
+                    else f"is outside {marker.low} to {marker.high}"
+                )
+                return self._wrong(node, f"{_dotted(path)}: {value} {bounds}")
+            if isinstance(marker, Later) and value in marker.values:
+                ready = [str(choice) for choice in get_args(base) if choice not in marker.values]
+                return self._wrong(node, f"{_dotted(path)}: '{value}' is {NOT_YET}", f"today: {', '.join(ready)}")
+        return value
+
+    def _size(self, marker: Size, node: Node, path: Path) -> Any:
+        match = _SIZE.fullmatch(node.text) if isinstance(node, Scalar) else None
+        if not match:
+            return self._wrong(node, f"{_dotted(path)} must be a size", "write a number with a unit, as 64MiB or 150MB")
+        value = int(float(match[1]) * _UNITS[match[2] or ""])
+        if not marker.low <= value <= marker.high:
+            return self._wrong(node, f"{_dotted(path)}: {value} bytes is outside {marker.low} to {marker.high}")
+        return value
+
+    def _union(self, kinds: tuple[Any, ...], node: Node, path: Path) -> Any:
+        """The first alternative that fits. Numbers stand first, words last, and the likelier one tells its problem."""
+        attempts = []
+        for kind in (kind for kind in kinds if kind is not types.NoneType):
+            attempts.append(attempt := Decoder())
+            value = attempt.decode(kind, node, path)
+            if not attempt.problems:
+                self.places.update(attempt.places)
+                return value
+        number = isinstance(node, Scalar) and node.plain and _YAML_NUMBERS.fullmatch(node.text)
+        self.problems += attempts[0 if number else -1].problems
+        return INVALID
+
+    def _record(self, kind: Any, node: Node, path: Path) -> Any:
+        known = described_fields(kind)
+        shorthand: tuple[str, ...] = getattr(kind, "shorthand", ())
+        if isinstance(node, Items) and len(node.items) == len(shorthand) > 0:
+            keys = [Scalar(item.where, name, True) for name, item in zip(shorthand, node.items, strict=True)]
+            node = Pairs(node.where, tuple(zip(keys, node.items, strict=True)))
+        if not isinstance(node, Pairs):
+            return self._wrong(node, f"{_dotted(path)} must be a mapping, not {_shape_of(node)}")
+        values: dict[str, Any] = {}
+        for key, value in self._unique(node):
+            if key.text not in known:
+                self._wrong(key, f"unknown field '{_short(key.text)}'{_inside(path)}", closest(key.text, known))
+                continue
+            definition, annotation = known[key.text]
+            if definition.metadata.get("later"):
+                self._wrong(key, f"{_dotted((*path, key.text))} is {NOT_YET}", "remove it")
+                continue
+            values[key.text] = self.decode(annotation, value, (*path, key.text))
+        complete = True
+        for name, (definition, _) in known.items():
+            if name not in values and definition.default is MISSING and definition.default_factory is MISSING:
+                self._wrong(node, f"'{name}' is missing{_inside(path)}", definition.metadata["doc"])
+                complete = False
+        return INVALID if not complete or INVALID in values.values() else kind(**values)
+
+    def _unique(self, node: Pairs) -> Iterable[tuple[Scalar, Node]]:
+        seen: dict[str, Scalar] = {}
+        for key, value in node.pairs:
+            first = seen.setdefault(key.text, key)
+            if first is key:
+                yield key, value
+            else:
+                self._wrong(key, f"duplicate key '{_short(key.text)}'", f"first on line {first.where.line}; keep one")
+
+    def _tuple(self, kind: Any, node: Node, path: Path) -> Any:
+        if not isinstance(node, Items):
+            return self._wrong(node, f"{_dotted(path)} must be a list, not {_shape_of(node)}")
+        values = tuple(self.decode(kind, item, (*path, index)) for index, item in enumerate(node.items))
+        return INVALID if INVALID in values else values
+
+    def _mapping(self, key_kind: Any, kind: Any, node: Node, path: Path) -> Any:
+        if not isinstance(node, Pairs):
+            return self._wrong(node, f"{_dotted(path)} must be a mapping, not {_shape_of(node)}")
+        values = {}
+        for key, value in self._unique(node):
+            name = self.decode(key_kind, key, (*path, key.text))
+            values[name] = self.decode(kind, value, (*path, key.text))
+        return INVALID if INVALID in values or INVALID in values.values() else values
+
+    def _plain(self, node: Node, path: Path) -> Any:
+        """A value of no fixed type (a factory's keyword argument), read as YAML 1.2's JSON would be."""
+        if isinstance(node, Items):
+            return tuple(self.decode(Any, item, (*path, index)) for index, item in enumerate(node.items))
+        if isinstance(node, Pairs):
+            return {key.text: self.decode(Any, value, (*path, key.text)) for key, value in self._unique(node)}
+        if not node.plain:
+            return node.text
+        words = {"true": True, "false": False, "null": None}
+        if node.text in words:
+            return words[node.text]
+        if _INT.fullmatch(node.text):
+            return int(node.text)
+        if _FLOAT.fullmatch(node.text):
+            return float(node.text)
+        return self._scalar(str, node, path)
+
+    def _choice(self, choices: tuple[Any, ...], node: Scalar, path: Path) -> Any:
+        if node.text not in choices:
+            return self._wrong(node, f"{_dotted(path)}: unknown '{_short(node.text)}'", closest(node.text, choices))
+        return self._scalar(str, node, path)
+
+    def _scalar(self, kind: Any, node: Scalar, path: Path) -> Any:
+        text = node.text
+        if kind is str:
+            # YAML 1.1 readers would make something else of these words, so the meaning depends on the reader.
+            if node.plain and (_YAML_WORDS.fullmatch(text) or _YAML_NUMBERS.fullmatch(text)):
+                return self._wrong(
+                    node, f"{_dotted(path)} must be text, and {text or 'nothing'} is not", f'quote it: "{text}"'
+                )
+            return text
+        if kind is bool:
+            if node.plain and text in ("true", "false"):
+                return text == "true"
+            return self._wrong(node, f"{_dotted(path)}: '{_short(text)}' is not a boolean", "write true or false")
+        pattern, words = (_INT, "a whole number") if kind is int else (_FLOAT, "a number")
+        if not node.plain or not pattern.fullmatch(text) or len(text) > 40:
+            return self._wrong(node, f"{_dotted(path)}: '{_short(text)}' is not {words}", "write it in decimal digits")
+        return kind(text)
+
+
+@cache
+def described_fields(kind: Any) -> dict[str, tuple[Field[Any], Any]]:
+    """The fields of a spec dataclass, each with its annotation, markers included."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {definition.name: (definition, hints[definition.name]) for definition in fields(kind)}
+
+
+def _dotted(path: Path) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{_short(part)}" if text else _short(part)
+    return text or "the spec"
+
+
+def _inside(path: Path) -> str:
+    return f" in {_dotted(path)}" if path else ""
+
+
+def _short(text: str) -> str:
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:61])
+    return printable if len(printable) <= 60 else printable[:57] + "..."
+
+
+def _article(words: str) -> str:
+    return words if words.startswith(("a ", "an ")) else f"made of {words}" if "letters" in words else words
+
+
+def _shape_of(node: Node) -> str:
+    if isinstance(node, Scalar):
+        return f"'{_short(node.text)}'" if node.text else "empty"
+    return "a list" if isinstance(node, Items) else "a mapping"
+
+
+def _words(kind: Any) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text")

@@ -1,0 +1,34 @@
+"""What an ``Annotated`` type in the spec's model may say beyond its Python type."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The whole string must match; ``words`` says the same to a person."""
+
+    regex: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Between:
+    """A number's bounds, both included."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """A number of bytes, also written with a unit (``150MB``, ``64MiB``); bounds in bytes."""
+
+    low: int
+    high: int
+
+
+class Later:
+    """Values that a later release delivers: known, and refused until then."""
+
+    def __init__(self, *values: str) -> None:
+        self.values = values

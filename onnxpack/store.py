@@ -1,0 +1,129 @@
+"""The content-addressed store: what a stage made, under the digest of all that it read.
+
+An entry is a folder with a manifest of its files' digests. It appears whole by a rename, and is verified each time it
+is taken, so a truncated or flipped entry is a miss. Two processes that make the same entry both succeed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+_MANIFEST = "manifest.json"
+
+
+def default_root() -> Path:
+    """``$ONNXPACK_CACHE``, else ``onnxpack`` below the user's cache folder."""
+    override = os.environ.get("ONNXPACK_CACHE")
+    if override:
+        return Path(override)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onnxpack"
+
+
+def digest(*parts: Any) -> str:
+    """The SHA-256 of JSON values in their canonical form: sorted keys, no spaces."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tree_digests(folder: Path) -> dict[str, str]:
+    """Relative path → SHA-256 of every file below a folder, a symlink as ``link:`` and its target."""
+    found = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            relative = path.relative_to(folder).as_posix()
+            found[relative] = f"link:{path.readlink()}" if path.is_symlink() else file_digest(path)
+    return found
+
+
+@cache
+def tool_digest() -> str:
+    """The digest of this package's own code: a key changes when what computes the result does."""
+    package = resources.files("onnxpack")
+    with resources.as_file(package) as folder:
+        files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".j2"))
+        return digest([[path.relative_to(folder).as_posix(), file_digest(path)] for path in files])
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of entries, ``<stage>/<key>/``."""
+
+    root: Path
+    fresh: bool = False
+    """Take nothing that stands already, as ``--no-cache`` asks."""
+
+    def get(self, stage: str, key: str) -> Path | None:
+        """The entry's folder if it is there and whole; an entry that is not is removed."""
+        entry = self.root / stage / key
+        if self.fresh or not entry.is_dir():
+            return None
+        try:
+            manifest = json.loads((entry / _MANIFEST).read_text())
+            whole = tree_digests(entry / "data") == manifest
+        except (OSError, ValueError):
+            whole = False
+        if whole:
+            return self.path(stage, key)
+        self._discard(entry)
+        return None
+
+    def path(self, stage: str, key: str) -> Path:
+        """Where the entry is that was just made."""
+        return self.root / stage / key / "data"
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder on the store's own file system, gone afterwards."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".scratch-", dir=self.root))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def making(self, stage: str, key: str) -> Iterator[Path]:
+        """An empty folder to fill; when the block ends well it becomes the entry, otherwise it goes."""
+        (self.root / stage).mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root / stage))
+        try:
+            data = work / "data"
+            data.mkdir()
+            yield data
+            (work / _MANIFEST).write_text(json.dumps(tree_digests(data), sort_keys=True))
+            entry = self.root / stage / key
+            if self.fresh and entry.exists():
+                self._discard(entry)
+            try:
+                work.rename(entry)
+            except OSError:
+                # Another process was first. Same key, same result: theirs is as good.
+                if not entry.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _discard(self, entry: Path) -> None:
+        grave = Path(tempfile.mkdtemp(prefix=".gone-", dir=entry.parent))
+        try:
+            entry.rename(grave / "entry")
+        except FileNotFoundError:
+            pass  # another process discarded it first
+        finally:
+            shutil.rmtree(grave, ignore_errors=True)

@@ -1,0 +1,72 @@
+"""The values that flow between stages: frozen, framework-free, and JSON on disk."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MODEL = "model.onnx"
+REFERENCE = "reference"
+"""The names of the model and of the folder of the Reference in an export."""
+
+Shape = tuple[int | str, ...]
+"""Sizes in order; a name is a dynamic axis."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A model's input or output.
+
+    ``dtype`` is the spec's word: a numpy dtype name, ``bfloat16`` or ``string``.
+    """
+
+    name: str
+    dtype: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A dynamic axis and the sizes that it is verified for: ``min`` ≤ ``opt`` ≤ ``max``."""
+
+    name: str
+    min: int
+    opt: int
+    max: int
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An ONNX file whose facts were read back from the file itself, never assumed."""
+
+    path: Path
+    sha256: str
+    opset: int
+    ir_version: int
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    size_bytes: int
+    ops: tuple[str, ...]
+    """The operator types in it, sorted."""
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The source model's own answers: a folder of ``<case>.inputs.npz`` and ``<case>.outputs.npz``.
+
+    Cases are in the order of ``cases``; each npz holds one array per input or output, by its name.
+    """
+
+    folder: Path
+    cases: tuple[str, ...]
+    sizes: tuple[dict[str, int], ...] = field(default=())
+    """The size of every dynamic axis, case by case."""
+
+
+def model_from(facts: dict[str, Any], path: Path) -> OnnxModel:
+    """The value from its JSON, for the file at ``path``."""
+    tensors = {
+        part: tuple(TensorInfo(item["name"], item["dtype"], tuple(item["shape"])) for item in facts[part])
+        for part in ("inputs", "outputs")
+    }
+    return OnnxModel(**{**facts, **tensors, "path": path, "ops": tuple(facts["ops"])})
