@@ -1,0 +1,156 @@
+"""The export stage: source model → ONNX file and Reference. All of it runs in a child process."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from onnxpack.errors import SourceError, SpecError
+from onnxpack.graph.check import facts
+from onnxpack.samples import Arrays, cases, draw, tracing_sizes, write_arrays
+from onnxpack.sources import Source
+from onnxpack.spec.load import SpecFile
+from onnxpack.values import MODEL, REFERENCE
+
+EXTERNAL_DATA_OVER = 1_500_000_000
+"""Bytes; protobuf itself ends at 2 GiB."""
+
+
+def export_model(spec: str, destination: str) -> dict[str, Any]:
+    """Loads the source model, records its answers, and exports it into the folder ``destination``.
+
+    Returns the model's facts, the Reference's cases and sizes, and what was read meanwhile, for the key: ``files``
+    (relative to the spec's root) and ``distributions``.
+    """
+    file = SpecFile.from_json(spec)
+    folder = Path(destination)
+    read = _record_reads(file.root)
+    source = _source(file)
+    model = source.load(file)
+    names, sizes, answers = _reference(source, model, file, folder / REFERENCE)
+    raw = folder / "raw"
+    raw.mkdir()
+    example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
+    framework_names = source.export(model, file, example, len(answers[0]), raw / MODEL)
+    _finish(file, raw / MODEL, folder, framework_names, names, sizes, answers)
+    for leftover in raw.iterdir():
+        leftover.unlink()
+    raw.rmdir()
+    named = {path.relative_to(file.root).as_posix() for path in named_files(file)}
+    return {
+        "files": sorted(read | named),
+        "distributions": _distributions(),
+        "model": asdict(facts(folder / MODEL)) | {"path": MODEL},
+        "cases": names,
+        "sizes": sizes,
+    }
+
+
+def named_files(file: SpecFile) -> list[Path]:
+    """The files that the spec names; native loaders read some of them unseen."""
+    model = file.spec.model
+    named = [model.path, model.weights, file.spec.verify.samples]
+    return [file.resolve(relative) for relative in named if relative]
+
+
+def _source(file: SpecFile) -> Source:
+    framework = file.spec.model.framework
+    try:
+        return cast(Source, importlib.import_module(f"onnxpack.sources.{framework}"))
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"'{error.name}' is not installed, and {framework} models need it", f"pip install 'onnxpack[{framework}]'"
+        ) from None
+
+
+def _reference(
+    source: Source, model: Any, file: SpecFile, folder: Path
+) -> tuple[list[str], list[dict[str, int]], list[list[np.ndarray[Any, Any]]]]:
+    """The source model's outputs, case by case; the inputs are written at once, the outputs when they have names."""
+    folder.mkdir()
+    given = file.resolve(file.spec.verify.samples) if file.spec.verify.samples else None
+    names: list[str] = []
+    all_sizes: list[dict[str, int]] = []
+    answers: list[list[np.ndarray[Any, Any]]] = []
+    for name, at, inputs in cases(file.spec, given):
+        write_arrays(folder / f"{name}.inputs.npz", inputs)
+        try:
+            outputs = source.run(model, inputs)
+        except (SourceError, SpecError):
+            raise
+        except Exception as error:  # a user's forward pass may raise anything
+            shapes = ", ".join(f"{key} {value.shape}" for key, value in inputs.items())
+            raise SourceError(
+                f"the source model fails on {shapes}: {type(error).__name__}: {str(error)[:500]}",
+                "check the inputs' shapes, dtypes, ranges and axis limits",
+            ) from None
+        if answers and len(outputs) != len(answers[0]):
+            raise SourceError("the source model gives another number of outputs at other sizes", "make it constant")
+        names.append(name)
+        all_sizes.append(at)
+        answers.append(outputs)
+    if not answers[0]:
+        raise SourceError("the source model gives no outputs", "it must return at least one tensor")
+    return names, all_sizes, answers
+
+
+def _finish(
+    file: SpecFile,
+    raw: Path,
+    folder: Path,
+    framework_names: Sequence[str],
+    names: list[str],
+    sizes: list[dict[str, int]],
+    answers: list[list[np.ndarray[Any, Any]]],
+) -> None:
+    import onnx
+
+    from onnxpack.graph.finish import declare_outputs, finish
+
+    model = onnx.load(raw)
+    finish(model, file.spec, framework_names)
+    output_names = [output.name for output in model.graph.output]
+    named: list[Arrays] = [dict(zip(output_names, outputs, strict=True)) for outputs in answers]
+    for name, outputs in zip(names, named, strict=True):
+        write_arrays(folder / REFERENCE / f"{name}.outputs.npz", outputs)
+    declare_outputs(model, sizes, named)
+    onnx.checker.check_model(model)
+    large = model.ByteSize() > EXTERNAL_DATA_OVER
+    onnx.save(model, folder / MODEL, save_as_external_data=large, location=f"{MODEL}.data")
+
+
+def _record_reads(root: Path) -> set[str]:
+    """Starts recording every file below ``root`` that is opened for reading from now on, relative to it.
+
+    What is installed, and this package, count by their versions and not file by file.
+    """
+    found: set[str] = set()
+    base = f"{root.resolve()}/"
+    others = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent)
+    left_out = tuple(f"{path.resolve()}/" for path in others)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event != "open" or not isinstance(arguments[0], str) or not (arguments[1] or "r").startswith("r"):
+            return
+        path = str(Path(arguments[0]).absolute())
+        if path.endswith(".pyc") and "/__pycache__/" in path:
+            path = importlib.util.source_from_cache(path)
+        if path.startswith(base) and not path.startswith(left_out):
+            found.add(path[len(base) :])
+
+    sys.addaudithook(hook)
+    return found
+
+
+def _distributions() -> dict[str, str]:
+    """The installed distributions that took part, with their versions."""
+    owners = packages_distributions()
+    loaded = {name.partition(".")[0] for name in sys.modules}
+    names = {owner for package in loaded for owner in owners.get(package, ())}
+    return {name: version(name) for name in sorted(names)}

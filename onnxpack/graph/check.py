@@ -1,0 +1,148 @@
+"""Reading ONNX files that nobody vouches for, and reading facts back from those we made."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime as ort
+
+from onnxpack.errors import Problem, SourceError
+from onnxpack.store import file_digest
+from onnxpack.values import OnnxModel, TensorInfo
+
+MAX_IR = 13
+"""The highest IR version that onnxruntime 1.31 reads; onnx itself writes newer ones."""
+
+DTYPES: dict[int, str] = {
+    onnx.TensorProto.FLOAT16: "float16",
+    onnx.TensorProto.BFLOAT16: "bfloat16",
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.DOUBLE: "float64",
+    onnx.TensorProto.INT8: "int8",
+    onnx.TensorProto.INT16: "int16",
+    onnx.TensorProto.INT32: "int32",
+    onnx.TensorProto.INT64: "int64",
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.UINT16: "uint16",
+    onnx.TensorProto.UINT32: "uint32",
+    onnx.TensorProto.UINT64: "uint64",
+    onnx.TensorProto.BOOL: "bool",
+    onnx.TensorProto.STRING: "string",
+}
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """A model from a file, its external data included.
+
+    Raises:
+        SourceError: not ONNX, broken, an unknown operator, an IR version or opset that the runtime cannot read, or
+            external data that is missing or outside the model's folder.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's decode errors have no common base
+        raise SourceError(f"'{path.name}' is not an ONNX model: {_line(error)}", "export it again") from None
+    if not model.graph.node or not model.opset_import:
+        raise SourceError(f"'{path.name}' holds no graph", "export it again")
+    if model.ir_version > MAX_IR:
+        raise SourceError(
+            f"'{path.name}' has IR version {model.ir_version}; the runtime reads {MAX_IR} at most",
+            "save it with an older IR version",
+        )
+    _require_external_data(model, path)
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+        onnx.checker.check_model(model)
+    except Exception as error:  # the checker and the loader raise several kinds
+        raise SourceError(f"'{path.name}' is not valid ONNX: {_line(error)}", "export it again") from None
+    return model
+
+
+def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Every external tensor must lie in a regular file of its own in the model's folder, and fit into it."""
+    problems = []
+    for tensor in onnx.external_data_helper._get_all_tensors(model):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        reason = _unfit(path.parent, entries)
+        if reason:
+            problems.append(Problem(f"'{path.name}': the data of '{tensor.name}' {reason}", "export the model again"))
+    if problems:
+        raise SourceError(problems[:10])
+
+
+def _unfit(folder: Path, entries: dict[str, str]) -> str:
+    location = entries.get("location", "")
+    if not location or Path(location).is_absolute() or ".." in Path(location).parts:
+        return f"lies outside its folder: '{location}'"
+    try:
+        status = os.lstat(folder / location)
+        end = int(entries.get("offset") or 0) + int(entries.get("length") or 0)
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {error}"
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        return f"is not in a regular file of its own: '{location}'"
+    if not (folder / location).resolve().is_relative_to(folder.resolve()):
+        return f"lies outside its folder: '{location}'"
+    return f"ends at byte {end} of {status.st_size}" if end > status.st_size else ""
+
+
+def session(path: Path) -> ort.InferenceSession:
+    """A session on the CPU.
+
+    Raises:
+        SourceError: the runtime refuses the model.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base
+        raise SourceError(f"onnxruntime cannot load the model: {_line(error)}", "the operator is named above") from None
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the default operator set; an importer may name that domain in two ways, or twice."""
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+
+
+def info_of(value: onnx.ValueInfoProto) -> TensorInfo:
+    """An input or output as the file declares it; a dimension without name or size is called ``?``."""
+    tensor = value.type.tensor_type
+    shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
+    return TensorInfo(value.name, DTYPES.get(tensor.elem_type, "unsupported"), shape)
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and all graphs inside its nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from graphs(inner)
+
+
+def facts(path: Path, precision: str = "float32") -> OnnxModel:
+    """What the file at ``path`` really is."""
+    model = onnx.load(path, load_external_data=False)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    beside = [file for file in path.parent.iterdir() if file.name.startswith(path.name + ".")]
+    return OnnxModel(
+        path=path,
+        sha256=file_digest(path),
+        opset=opset_of(model),
+        ir_version=model.ir_version,
+        inputs=tuple(info_of(value) for value in model.graph.input if value.name not in constants),
+        outputs=tuple(info_of(value) for value in model.graph.output),
+        size_bytes=path.stat().st_size + sum(file.stat().st_size for file in beside),
+        ops=tuple(sorted({node.op_type for graph in graphs(model.graph) for node in graph.node})),
+        precision=precision,
+    )
+
+
+def _line(error: Any) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__

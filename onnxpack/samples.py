@@ -1,0 +1,171 @@
+"""Inputs for the source model: seeded, in the spec's ranges, at several sizes of every dynamic axis."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from onnxpack.errors import Problem, SpecError
+from onnxpack.spec.model import Input, Spec
+from onnxpack.values import Axis
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
+_MAX_CORNERS = 8
+_WORDS = ("alpha", "beta", "gamma")
+_HIGHEST_INT = 9
+"""Of integers without a range: small, since most of them index something."""
+
+
+def sizes(axes: tuple[Axis, ...]) -> tuple[dict[str, int], ...]:
+    """The sizes to verify: all at min, odd ones that differ, all at opt, all at max, then mixed corners.
+
+    The corners hold one axis at its maximum and the others at their minimum, and the reverse, so that two axes that
+    an exporter made one are told apart. At most 8 of them.
+    """
+    low = {axis.name: axis.min for axis in axes}
+    high = {axis.name: axis.max for axis in axes}
+    found = [low, odd_sizes(axes), {axis.name: axis.opt for axis in axes}, high]
+    if len(axes) > 1:
+        corners = [low | {axis.name: axis.max} for axis in axes] + [high | {axis.name: axis.min} for axis in axes]
+        found += corners[:_MAX_CORNERS]
+    return tuple({tuple(case.items()): case for case in found}.values())
+
+
+def odd_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
+    """A size within each axis' limits that is odd and, where the limits allow it, no other axis' and not 1."""
+    chosen: dict[str, int] = {}
+    for axis in axes:
+        fitting = [prime for prime in _PRIMES if axis.min <= prime <= axis.max and prime not in chosen.values()]
+        chosen[axis.name] = fitting[0] if fitting else axis.max
+    return chosen
+
+
+def tracing_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
+    """Sizes to trace at: at least 2 and all different, since exporters treat 0, 1 and equal sizes as special."""
+    chosen: dict[str, int] = {}
+    for axis in axes:
+        size = max(axis.min, 2)
+        while size in chosen.values():
+            size += 1
+        chosen[axis.name] = size
+    return chosen
+
+
+def shape_at(tensor: Input, at: dict[str, int]) -> tuple[int, ...]:
+    """The input's shape with every axis at its size."""
+    return tuple(at[size] if isinstance(size, str) else size for size in tensor.shape)
+
+
+def draw(spec: Spec, at: dict[str, int], case: int) -> Arrays:
+    """One array per input at the given axis sizes; the same for the same spec, sizes and case number."""
+    generator = np.random.default_rng([spec.verify.seed, case])
+    return {name: _array(tensor, shape_at(tensor, at), generator) for name, tensor in spec.inputs.items()}
+
+
+def _array(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray[Any, Any]:
+    drawn: np.ndarray[Any, Any] = _drawn(tensor, shape, generator)
+    return drawn
+
+
+def _drawn(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+    if tensor.dtype == "string":
+        return generator.choice(np.array(tensor.choices or _WORDS, dtype=str), shape)
+    # numpy has no bfloat16: such samples travel as float32 and are rounded where they are used.
+    dtype = np.dtype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
+    if tensor.choices is not None:
+        return generator.choice(np.array(tensor.choices, dtype=dtype), shape)
+    if dtype.kind == "b":
+        return generator.random(shape) < 0.5
+    if dtype.kind == "f":
+        if tensor.range is None:
+            return generator.standard_normal(shape).astype(dtype)
+        low, high = tensor.range
+        return np.clip((low + (high - low) * generator.random(shape)).astype(dtype), low, high).astype(dtype)
+    low, high = map(int, tensor.range or (0, _HIGHEST_INT))
+    return generator.integers(low, high, shape, dtype=dtype, endpoint=True)
+
+
+def cases(spec: Spec, given: Path | None) -> Iterator[tuple[str, dict[str, int], Arrays]]:
+    """Every case's name, axis sizes and inputs; the user's own samples, if any, last."""
+    for number, at in enumerate(sizes(spec.axes)):
+        label = "_".join(f"{name}{size}" for name, size in at.items()) or "fixed"
+        yield f"{number:02}_{label}", at, draw(spec, at, number)
+    if given is not None:
+        arrays = read_samples(spec, given)
+        yield "samples", _sizes_of(spec, arrays), arrays
+
+
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """An npz of arrays by any name; ``numpy.savez`` takes some names as its own arguments."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)
+
+
+def read_arrays(file: Path | BinaryIO) -> Arrays:
+    """The arrays of an npz, in its order; pickles are refused.
+
+    Raises:
+        ValueError, OSError, zipfile.BadZipFile: it is not one.
+    """
+    with np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def read_samples(spec: Spec, path: Path) -> Arrays:
+    """The user's samples, checked against the inputs.
+
+    Raises:
+        SpecError: it is no npz, holds pickles, or its names, dtypes, shapes or values do not fit.
+    """
+    label = path.name
+    try:
+        arrays = read_arrays(path)
+    except (OSError, ValueError, AttributeError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise SpecError(f"{label}: not a readable .npz of plain arrays: {error}", "save it with numpy.savez") from None
+    problems = [
+        *(Problem(f"{label}: no array named '{name}'", "one per input") for name in spec.inputs if name not in arrays),
+        *(Problem(f"{label}: '{name}' is not an input", "remove it") for name in arrays if name not in spec.inputs),
+    ]
+    seen: dict[str, int] = {}
+    for name, tensor in spec.inputs.items():
+        if name in arrays:
+            problems += [Problem(f"{label}: '{name}' {text}") for text in _misfits(spec, tensor, arrays[name], seen)]
+    if problems:
+        raise SpecError(problems)
+    return {name: arrays[name] for name in spec.inputs}
+
+
+def _misfits(spec: Spec, tensor: Input, array: np.ndarray[Any, Any], seen: dict[str, int]) -> Iterator[str]:
+    kind = "string" if array.dtype.kind == "U" else array.dtype.name
+    if kind != ("float32" if tensor.dtype == "bfloat16" else tensor.dtype):
+        yield f"has dtype {kind}, the input {tensor.dtype}"
+    if array.ndim != len(tensor.shape):
+        yield f"has {array.ndim} dimensions, the input {len(tensor.shape)}"
+        return
+    for size, expected in zip(array.shape, tensor.shape, strict=True):
+        if isinstance(expected, int):
+            if size != expected:
+                yield f"has a dimension of {size} where the input has {expected}"
+            continue
+        axis = spec.dynamic_axes[expected]
+        if not axis.min <= size <= axis.max:
+            yield f"has {size} along '{expected}', which goes from {axis.min} to {axis.max}"
+        elif seen.setdefault(expected, size) != size:
+            yield f"has {size} along '{expected}', another input {seen[expected]}"
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        yield "has NaN or infinite values"
+
+
+def _sizes_of(spec: Spec, arrays: Arrays) -> dict[str, int]:
+    return {
+        axis: size
+        for name, tensor in spec.inputs.items()
+        for axis, size in zip(tensor.shape, arrays[name].shape, strict=True)
+        if isinstance(axis, str)
+    }

@@ -1,0 +1,73 @@
+"""An existing ONNX file: checked, and converted up to the asked opset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from onnxpack.errors import Problem, SourceError
+from onnxpack.graph.check import opset_of, read_model, session
+from onnxpack.samples import Arrays
+from onnxpack.spec.decode import closest
+from onnxpack.spec.load import SpecFile
+
+
+class Loaded:
+    """The file's graph and a session on it."""
+
+    def __init__(self, model: onnx.ModelProto, running: ort.InferenceSession) -> None:
+        self.model = model
+        self.session = running
+
+
+def load(file: SpecFile) -> Loaded:
+    """The model, its input names matched against the spec's."""
+    assert file.spec.model.path
+    path = file.resolve(file.spec.model.path)
+    model = read_model(path)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    own = [value.name for value in model.graph.input if value.name not in constants]
+    problems = [
+        Problem(f"'{path.name}' has no input '{name}'", closest(name, own))
+        for name in file.spec.inputs
+        if name not in own
+    ]
+    problems += [
+        Problem(f"'{path.name}' has an input '{name}' that the spec lacks", "add it to inputs")
+        for name in own
+        if name not in file.spec.inputs
+    ]
+    if problems:
+        raise SourceError(problems)
+    return Loaded(model, session(path))
+
+
+def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
+    """What onnxruntime makes of the file as it is."""
+    return list(model.session.run(None, inputs))
+
+
+def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destination: Path) -> Sequence[str]:
+    """The same graph at the asked opset."""
+    graph = model.model
+    have, asked = opset_of(graph), file.spec.opset
+    if asked is not None and asked < have:
+        raise SourceError(f"the model has opset {have}, and cannot go down to {asked}", f"write opset: {have}")
+    if asked is not None and asked > have:
+        try:
+            graph = onnx.version_converter.convert_version(graph, asked)
+        except Exception as error:  # the converter raises RuntimeError and more
+            raise SourceError(
+                f"the model's opset {have} cannot be converted to {asked}: {str(error).strip()[:500]}",
+                f"write opset: {have}, or leave it out",
+            ) from None
+    if tuple(value.name for value in graph.graph.input) != tuple(file.spec.inputs):
+        order = {name: index for index, name in enumerate(file.spec.inputs)}
+        values = sorted(graph.graph.input, key=lambda value: order.get(value.name, len(order)))
+        del graph.graph.input[:]
+        graph.graph.input.extend(values)
+    onnx.save(graph, destination)
+    return [value.name for value in graph.graph.output]

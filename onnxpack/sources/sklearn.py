@@ -1,0 +1,117 @@
+"""scikit-learn: a pickled estimator or pipeline on one numeric table, converted by skl2onnx."""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+
+from onnxpack.errors import Problem, SourceError
+from onnxpack.samples import Arrays
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.model import DEFAULT_OPSET
+
+_TENSOR_TYPES = {
+    "float32": "FloatTensorType",
+    "float64": "DoubleTensorType",
+    "int64": "Int64TensorType",
+    "int32": "Int32TensorType",
+    "bool": "BooleanTensorType",
+    "string": "StringTensorType",
+}
+
+
+def load(file: SpecFile) -> Any:
+    """The estimator; the very bytes whose digest the spec has are the ones that are unpickled."""
+    model = file.spec.model
+    assert model.path
+    data = file.resolve(model.path).read_bytes()
+    if hashlib.sha256(data).hexdigest() != model.sha256:
+        raise SourceError(f"'{model.path}' changed after its digest was checked", "build again")
+    if len(file.spec.inputs) != 1:
+        raise SourceError(
+            "an estimator with several inputs is not supported yet", "give one input of shape [batch, features]"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", category=_version_warning())
+            estimator = joblib.load(io.BytesIO(data))
+    except Exception as error:  # a pickle may raise anything
+        raise SourceError(
+            f"cannot load '{model.path}': {type(error).__name__}: {error}",
+            "install the scikit-learn that saved it, and all that it imports",
+        ) from None
+    if not (hasattr(estimator, "predict") or hasattr(estimator, "transform")):
+        raise SourceError(
+            f"'{model.path}' holds a {type(estimator).__name__}", "it must be a fitted estimator or pipeline"
+        )
+    return estimator
+
+
+def run(model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
+    """A classifier's label and probabilities (or only the label), a regressor's values, a transformer's table."""
+    (table,) = inputs.values()
+    if not hasattr(model, "predict"):
+        return [_dense(model.transform(table))]
+    label = np.asarray(model.predict(table))
+    if _is_classifier(model):
+        if hasattr(model, "predict_proba"):
+            return [_label(label), model.predict_proba(table).astype(np.float32)]
+        return [_label(label)]
+    return [label.reshape(len(table), -1).astype(np.float32)]
+
+
+def export(model: Any, file: SpecFile, example: Arrays, count: int, destination: Path) -> Sequence[str]:
+    """Converts with skl2onnx; probabilities come as a tensor, never as a list of dictionaries."""
+    import onnx
+    import skl2onnx
+    from skl2onnx.common import data_types
+
+    ((name, tensor),) = file.spec.inputs.items()
+    if tensor.dtype not in _TENSOR_TYPES:
+        raise SourceError(f"skl2onnx takes no {tensor.dtype} input", f"use one of {', '.join(_TENSOR_TYPES)}")
+    shape = [None if isinstance(size, str) else size for size in tensor.shape]
+    kind = getattr(data_types, _TENSOR_TYPES[tensor.dtype])(shape)
+    options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
+    try:
+        converted = skl2onnx.to_onnx(
+            model, initial_types=[(name, kind)], target_opset=file.spec.opset or DEFAULT_OPSET, options=options
+        )
+    except Exception as error:  # converters raise many kinds
+        step = type(model).__name__
+        raise SourceError(
+            Problem(f"skl2onnx cannot convert this {step}: {str(error).strip()[:2000]}",
+                    "use another estimator, or another opset")
+        ) from None  # fmt: skip
+    own = [output.name for output in converted.graph.output]
+    # A classifier without probabilities still gets a second output of scores that predict() does not give.
+    del converted.graph.output[count:]
+    onnx.save(converted, destination)
+    words = {"output_label": "label", "output_probability": "probabilities"}
+    return [words.get(output, output) for output in own[:count]]
+
+
+def _is_classifier(model: Any) -> bool:
+    from sklearn.base import is_classifier
+
+    return bool(is_classifier(model))
+
+
+def _version_warning() -> type[Warning]:
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    kind: type[Warning] = InconsistentVersionWarning
+    return kind
+
+
+def _label(label: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return label.astype(str) if label.dtype.kind in "OU" else label.astype(np.int64)
+
+
+def _dense(table: Any) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = table.toarray() if hasattr(table, "toarray") else np.asarray(table)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
