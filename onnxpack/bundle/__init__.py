@@ -1,0 +1,1 @@
+"""Model, packages and templates → a build context."""

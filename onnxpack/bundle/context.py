@@ -1,0 +1,73 @@
+"""The build context: two trees that become the image's two layers, and the Dockerfile that copies them."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER, DockerView, ModuleView, render_dockerfile, render_module
+from onnxpack.store import digest, tree_digests
+from onnxpack.values import OnnxModel
+
+EPOCH = 315532800
+"""1980-01-01, the time of every file and folder: the earliest that all archive formats can hold."""
+
+VERSION_LABEL = "org.opencontainers.image.version"
+CONTENT_LABEL = "dev.onnxpack.content"
+
+
+@dataclass(frozen=True)
+class Context:
+    """A folder that ``docker build`` takes as it is.
+
+    ``content_key`` is the digest of all that the image will hold, its version's name excepted.
+    """
+
+    folder: Path
+    content_key: str
+    version: str
+
+
+def assemble(
+    folder: Path, model: OnnxModel, packages: Path, view: ModuleView, dockerfile: DockerView, version: str | None
+) -> Context:
+    """Fills the empty ``folder``. Without a ``version`` the content key's first twelve digits are it."""
+    key = _content_key(model, packages, view, dockerfile)
+    chosen = version or key[:12]
+    labels = {**dockerfile.labels, VERSION_LABEL: chosen, CONTENT_LABEL: key}
+    runtime, app = folder / f"rootfs/runtime{LIB_FOLDER}", folder / f"rootfs/model{APP_FOLDER}"
+    shutil.copytree(packages, runtime)
+    app.mkdir(parents=True)
+    for source in model_files(model.path):
+        shutil.copyfile(source, app / source.name)
+    for name, text in render_module(replace(view, version=chosen)).items():
+        (app / name).write_text(text)
+    (folder / "Dockerfile").write_text(render_dockerfile(replace(dockerfile, labels=labels)))
+    normalise(folder)
+    return Context(folder, key, chosen)
+
+
+def model_files(model: Path) -> list[Path]:
+    """The model and, if it is large, its external data beside it."""
+    return [path for path in (model, model.with_name(f"{model.name}.data")) if path.exists()]
+
+
+def normalise(folder: Path) -> None:
+    """Gives every file and folder one mode and one time, whatever the umask and the clock were."""
+    for parent, folders, names in os.walk(folder, topdown=False):
+        for name in names:
+            path = Path(parent, name)
+            path.chmod(0o644)
+            os.utime(path, (EPOCH, EPOCH))
+        for name in folders:
+            Path(parent, name).chmod(0o755)
+            os.utime(Path(parent, name), (EPOCH, EPOCH))
+    folder.chmod(0o755)
+    os.utime(folder, (EPOCH, EPOCH))
+
+
+def _content_key(model: OnnxModel, packages: Path, view: ModuleView, dockerfile: DockerView) -> str:
+    texts: Mapping[str, str] = render_module(replace(view, version=""))
+    files = {path.name: digest(path.name) for path in model_files(model.path)}
+    return digest(model.sha256, files, tree_digests(packages), texts, render_dockerfile(dockerfile))

@@ -1,0 +1,151 @@
+"""The lock beside a spec: each target's Python packages by version and hashes; no URLs, so any mirror serves."""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpack.bundle.uv import for_image, uv, write_requirements
+from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.spec.model import Spec
+from onnxpack.targets import device
+
+FORMAT = 1
+_SERVER_REQUIREMENTS = {"none": (), "http": ("httptools>=0.6", "uvicorn>=0.30")}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A distribution at a version, with the SHA-256 of each wheel or archive of it."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+
+    def requirement(self) -> str:
+        """A line of a requirements file."""
+        return " ".join([f"{self.name}=={self.version}", *(f"--hash=sha256:{digest}" for digest in self.hashes)])
+
+
+@dataclass(frozen=True)
+class TargetLock:
+    """What one target asked for, and what it got."""
+
+    python: str
+    platform: str
+    requirements: tuple[str, ...]
+    packages: tuple[Package, ...]
+
+
+def lock_path(spec: Path) -> Path:
+    """``iris.yaml`` → ``iris.lock``."""
+    return spec.with_suffix(".lock")
+
+
+def wanted(spec: Spec, target: str) -> TargetLock:
+    """What the spec asks for, nothing resolved yet."""
+    chosen = spec.targets[target]
+    requirements = device(chosen.device).requirements + _SERVER_REQUIREMENTS[spec.runtime.server]
+    return TargetLock(spec.image.python, chosen.platform, tuple(sorted(requirements)), ())
+
+
+def read(path: Path) -> dict[str, TargetLock]:
+    """The lock's targets.
+
+    Raises:
+        SpecError: it is not a lock that this version wrote.
+    """
+    try:
+        data = json.loads(path.read_text())
+        if data["onnxpack-lock"] != FORMAT:
+            raise ValueError("another format")
+        return {name: _target(entry) for name, entry in data["targets"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SpecError(
+            Problem(f"not a lock of this version: {error}", f"onnxpack lock {_spec_of(path)}", Location(str(path)))
+        ) from None
+
+
+def write(path: Path, targets: dict[str, TargetLock]) -> None:
+    """Writes the lock whole or not at all."""
+    data = {
+        "onnxpack-lock": FORMAT,
+        "targets": {
+            name: {
+                "python": entry.python,
+                "platform": entry.platform,
+                "requirements": entry.requirements,
+                "packages": [
+                    {"name": package.name, "version": package.version, "sha256": package.hashes}
+                    for package in entry.packages
+                ],
+            }
+            for name, entry in sorted(targets.items())
+        },
+    }
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(data, indent=1) + "\n")
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def stale(spec: Spec, targets: dict[str, TargetLock]) -> list[str]:
+    """The spec's targets whose lock is missing or answers another question."""
+    return [name for name in spec.targets if name not in targets or not _answers(targets[name], wanted(spec, name))]
+
+
+def resolve(spec: Spec, target: str) -> TargetLock:
+    """Asks the package index for the newest packages that fit.
+
+    Raises:
+        EngineError: the index cannot be reached, or nothing fits.
+    """
+    question = wanted(spec, target)
+    unused = device(spec.targets[target].device).unused
+    with tempfile.TemporaryDirectory(prefix="onnxpack-lock-") as folder:
+        listed = uv(
+            "pip",
+            "compile",
+            str(write_requirements(list(question.requirements), Path(folder))),
+            "--generate-hashes",
+            "--no-header",
+            "--no-annotate",
+            *(word for name in sorted(unused) for word in ("--no-emit-package", name)),
+            *for_image(question.python, question.platform),
+            what=f"resolve the Python packages of target '{target}'",
+        )
+    return TargetLock(question.python, question.platform, question.requirements, tuple(_packages(listed)))
+
+
+def _packages(listed: str) -> list[Package]:
+    found: dict[str, tuple[str, list[str]]] = {}
+    name = ""
+    for line in listed.splitlines():
+        word = line.strip().removesuffix("\\").strip()
+        if word.startswith("--hash=sha256:"):
+            found[name][1].append(word.removeprefix("--hash=sha256:"))
+        elif "==" in word:
+            name, _, version = word.partition("==")
+            found[name] = (version, [])
+    return [Package(name, version, tuple(sorted(hashes))) for name, (version, hashes) in sorted(found.items())]
+
+
+def _target(entry: Any) -> TargetLock:
+    packages = tuple(Package(item["name"], item["version"], tuple(item["sha256"])) for item in entry["packages"])
+    return TargetLock(entry["python"], entry["platform"], tuple(entry["requirements"]), packages)
+
+
+def _answers(lock: TargetLock, question: TargetLock) -> bool:
+    return (lock.python, lock.platform, lock.requirements) == (
+        question.python,
+        question.platform,
+        question.requirements,
+    )
+
+
+def _spec_of(path: Path) -> Path:
+    return path.with_suffix(".yaml")

@@ -1,0 +1,112 @@
+"""The runtime layer: locked wheels, unpacked for the image's Python, without what a session never loads."""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+from onnxpack.bundle.lock import Package, TargetLock
+from onnxpack.bundle.uv import for_image, uv, write_requirements
+from onnxpack.errors import EngineError
+
+_UNUSED_FOLDERS = (
+    "bin",
+    "onnxruntime/backend",
+    "onnxruntime/datasets",
+    "onnxruntime/quantization",
+    "onnxruntime/tools",
+    "onnxruntime/transformers",
+    "numpy/_core/include",
+    "numpy/_core/lib",
+    "numpy/_pyinstaller",
+    "numpy/distutils",
+    "numpy/doc",
+    "numpy/f2py",
+    "numpy/random/lib",
+    "numpy/typing/tests",
+    "nvidia/*/include",
+    "nvidia/*/lib/pkgconfig",
+    "nvidia/*/nvvm",
+)
+_UNUSED_ANYWHERE = ("tests", "testing/tests", "__pycache__")
+_UNUSED_FILES = ("*.pyi", "*.pyx", "*.pxd", "*.h", "*.hpp", "*.c", "*.a", "*.cmake", "py.typed", "*.pc")
+_INSTALLER_FILES = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "entry_points.txt", "uv_cache.json")
+"""Of ``*.dist-info``: what the installer wrote, with paths or times. Metadata and licences stay."""
+
+
+def install(lock: TargetLock, left_out: frozenset[str], destination: Path) -> None:
+    """Fills the empty folder ``destination`` with the packages, pruned.
+
+    Raises:
+        EngineError: a wheel cannot be had, or has another hash than the lock.
+    """
+    chosen = [package for package in lock.packages if package.name not in left_out]
+    with tempfile.TemporaryDirectory(prefix="onnxpack-wheels-") as folder:
+        uv(
+            "pip",
+            "install",
+            "--target",
+            str(destination),
+            "--requirement",
+            str(write_requirements([package.requirement() for package in chosen], Path(folder))),
+            "--require-hashes",
+            "--no-deps",
+            "--link-mode",
+            "copy",
+            *for_image(lock.python, lock.platform),
+            what=f"install the image's Python packages ({_some(chosen)})",
+        )
+    prune(destination)
+
+
+def prune(folder: Path) -> None:
+    """Removes what neither the generated module nor the server imports; licences stay."""
+    for pattern in _UNUSED_FOLDERS:
+        for path in folder.glob(pattern):
+            shutil.rmtree(path)
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and path.name in _UNUSED_ANYWHERE:
+            shutil.rmtree(path)
+        elif path.is_file() and _is_unused(path):
+            path.unlink()
+    for library in _unlinked_libraries(folder):
+        library.unlink()
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _is_unused(path: Path) -> bool:
+    if path.parent.suffix == ".dist-info":
+        return path.name in _INSTALLER_FILES
+    return path.name == ".lock" or any(path.match(pattern) for pattern in _UNUSED_FILES)
+
+
+def _unlinked_libraries(folder: Path) -> Iterator[Path]:
+    """Onnxruntime's wheel holds the engine twice; the C library may go if nothing in the folder links it."""
+    libraries = [path for path in folder.rglob("*.so*") if path.is_file()]
+    linked = {name for path in libraries for name in needed_libraries(path)}
+    for path in folder.glob("onnxruntime/capi/libonnxruntime.so*"):
+        if path.name not in linked:
+            yield path
+
+
+def needed_libraries(path: Path) -> list[str]:
+    """The ``DT_NEEDED`` entries of a shared library; none for a file that is no ELF."""
+    try:
+        with path.open("rb") as stream:
+            section: Any = ELFFile(stream).get_section_by_name(".dynamic")
+            return [tag.needed for tag in section.iter_tags("DT_NEEDED")] if section else []
+    except ELFError:
+        return []
+
+
+def _some(packages: Iterable[Package]) -> str:
+    names = [package.name for package in packages]
+    if not names:
+        raise EngineError("the lock holds no packages", "onnxpack lock SPEC makes it anew")
+    return ", ".join(names[:4]) + (" …" if len(names) > 4 else "")

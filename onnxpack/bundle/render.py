@@ -1,0 +1,88 @@
+"""The text files of an image: its Dockerfile and the Python modules that are generated for one model.
+
+Templates hold text only. What they show is worked out in the views, one small frozen dataclass per family of
+templates, and every piece of free text passes through a function of ``onnxpack.bundle.quoting``.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import jinja2
+
+from onnxpack.bundle import quoting
+from onnxpack.bundle.views import ModuleView
+
+__all__ = ["APP_FOLDER", "LIB_FOLDER", "DockerView", "ModuleView", "render_dockerfile", "render_module"]
+
+APP_FOLDER = "/opt/onnxpack/app"
+LIB_FOLDER = "/opt/onnxpack/lib"
+
+
+@dataclass(frozen=True)
+class DockerView:
+    """What the Dockerfile is made from. ``port`` is None where nothing listens."""
+
+    base: str
+    labels: Mapping[str, str]
+    env: Mapping[str, str]
+    port: int | None
+    server: str
+
+    def __post_init__(self) -> None:
+        quoting.check_image_reference(self.base)
+        quoting.check_variables(self.env, reserved=("PYTHONPATH", "ORT_DISABLE_TELEMETRY"))
+        quoting.check_label_keys(self.labels)
+
+    @property
+    def python_path(self) -> str:
+        """Where the image's Python finds modules."""
+        return f"{APP_FOLDER}:{LIB_FOLDER}"
+
+    @property
+    def label_words(self) -> list[str]:
+        """The labels, quoted."""
+        return [f"{key}={quoting.docker_label(value)}" for key, value in self.labels.items()]
+
+    @property
+    def env_words(self) -> list[str]:
+        """The environment, quoted."""
+        return [f"{name}={quoting.docker_word(value)}" for name, value in self.env.items()]
+
+
+def render_module(view: ModuleView) -> dict[str, str]:
+    """The Python files of ``/opt/onnxpack/app``, by file name."""
+    names = ["inference.py"]
+    if view.server == "http":
+        names += ["server.py", "protocol.py", "healthcheck.py"]
+    return {name: _render(name, view) for name in names}
+
+
+def render_dockerfile(view: DockerView) -> str:
+    """The Dockerfile of a context whose ``rootfs/runtime`` and ``rootfs/model`` become the two layers."""
+    return _render("Dockerfile", view)
+
+
+def _render(name: str, view: ModuleView | DockerView) -> str:
+    return _environment().get_template(f"{name}.j2").render(view=view)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(list(_template_folders())),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - none of this is HTML; the filters below quote for Python
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"py": quoting.python_literal, "doc": quoting.docstring}
+    return environment
+
+
+def _template_folders() -> Iterable[Path]:
+    """Where templates are: inside the package once it is installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return package / "templates", package.parent / "templates"

@@ -1,0 +1,219 @@
+"""What the Python templates show: a model, in the words that they need."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from onnxpack.bundle import quoting
+from onnxpack.errors import SpecError
+from onnxpack.values import Axis, Shape, TensorInfo
+
+DATATYPES = {
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "bool": "BOOL",
+    "string": "BYTES",
+}
+"""The Open Inference Protocol's word for each dtype that numpy and onnxruntime can exchange."""
+
+_KINDS = {"float": "float", "int": "integer", "uint": "integer", "bool": "bool", "string": "string"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One input or output as the generated Python sees it."""
+
+    info: TensorInfo
+    identifier: str
+
+    @property
+    def name(self) -> str:
+        """The name in the ONNX file."""
+        return self.info.name
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes and names of axes."""
+        return self.info.shape
+
+    @property
+    def kind(self) -> str:
+        """``float``, ``integer``, ``bool`` or ``string``."""
+        return _KINDS[self.info.dtype.rstrip("0123456789")]
+
+    @property
+    def dtype(self) -> str:
+        """The numpy type, as an expression."""
+        words = {"string": "np.str_", "bool": "np.bool_"}
+        return words.get(self.info.dtype, f"np.{self.info.dtype}")
+
+    @property
+    def datatype(self) -> str:
+        """The protocol's word for the dtype."""
+        return DATATYPES[self.info.dtype]
+
+    @property
+    def shape_text(self) -> str:
+        """Like ``[batch, 4]``."""
+        return "[" + ", ".join(str(size) for size in self.shape) + "]"
+
+    @property
+    def shape_literal(self) -> str:
+        """A tuple's literal."""
+        words = [quoting.python_literal(size) if isinstance(size, str) else str(size) for size in self.shape]
+        return "(" + ", ".join(words) + ("," if len(words) == 1 else "") + ")"
+
+
+@dataclass(frozen=True)
+class ModuleView:
+    """What ``inference.py``, ``server.py`` and ``healthcheck.py`` are made from.
+
+    ``threads`` None means: from the container's CPU quota, at run time. ``max_body`` is in bytes.
+    """
+
+    name: str
+    version: str
+    description: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    axes: tuple[Axis, ...]
+    opset: int
+    precision: str
+    device: Literal["cpu", "cuda"]
+    threads: int | None
+    server: Literal["none", "http"]
+    port: int
+    max_body: int
+    warmup: bool
+
+    def __post_init__(self) -> None:
+        declared = {axis.name for axis in self.axes}
+        for info in self.inputs:
+            for size in info.shape:
+                if isinstance(size, str) and size not in declared:
+                    raise SpecError(f"input {info.name!r}: the axis {size!r} is not declared in dynamic_axes")
+        for info in (*self.inputs, *self.outputs):
+            if info.dtype not in DATATYPES:
+                raise SpecError(
+                    f"{info.name!r} has the dtype {info.dtype}, which numpy cannot hold",
+                    hint="give the model inputs and outputs of float32, and convert inside it",
+                )
+
+    @cached_property
+    def arguments(self) -> tuple[Field, ...]:
+        """The inputs, named so that they can be arguments of ``predict``."""
+        names = quoting.identifiers([info.name for info in self.inputs], "input", {"self", "Prediction"})
+        return tuple(map(Field, self.inputs, names))
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:
+        """The outputs, named so that they can be fields of a NamedTuple: the methods of a tuple are taken."""
+        names = quoting.identifiers([info.name for info in self.outputs], "output", {"count", "index"})
+        return tuple(map(Field, self.outputs, names))
+
+    @cached_property
+    def input_axes(self) -> tuple[Axis, ...]:
+        """The dynamic axes that some input has."""
+        used = {size for info in self.inputs for size in info.shape}
+        return tuple(axis for axis in self.axes if axis.name in used)
+
+    @cached_property
+    def has_axes(self) -> bool:
+        """Whether any shape holds a name."""
+        return any(isinstance(size, str) for info in (*self.inputs, *self.outputs) for size in info.shape)
+
+    @cached_property
+    def has_shared_axis(self) -> bool:
+        """Whether an axis appears twice among the inputs, so that two sizes could disagree."""
+        used = [size for info in self.inputs for size in info.shape if isinstance(size, str)]
+        return len(used) > len(set(used))
+
+    @cached_property
+    def batch(self) -> Axis | None:
+        """The dynamic axis that is dimension 0 of every input and output."""
+        firsts = {info.shape[:1] for info in (*self.inputs, *self.outputs)}
+        return next((axis for axis in self.input_axes if firsts == {(axis.name,)}), None)
+
+    @cached_property
+    def input_kinds(self) -> frozenset[str]:
+        """What there is among ``Field.kind`` of the inputs."""
+        return frozenset(field.kind for field in self.arguments)
+
+    @cached_property
+    def output_kinds(self) -> frozenset[str]:
+        """What there is among ``Field.kind`` of the outputs."""
+        return frozenset(field.kind for field in self.fields)
+
+    @property
+    def only_string_inputs(self) -> bool:
+        """Whether no input is numeric, so that nothing is ever converted."""
+        return self.input_kinds == {"string"}
+
+    @property
+    def only_float_outputs(self) -> bool:
+        """Whether every output can hold NaN."""
+        return self.output_kinds == {"float"}
+
+    @cached_property
+    def datatypes(self) -> dict[str, str]:
+        """The numpy types that this model uses, with the protocol's words for them."""
+        return {field.dtype: field.datatype for field in (*self.arguments, *self.fields)}
+
+    @cached_property
+    def readers(self) -> dict[str, str]:
+        """The numpy types of the inputs, each with the function of ``protocol.py`` that reads it."""
+        words = {"float": "floats", "integer": "integers", "bool": "booleans", "string": "strings"}
+        return {field.dtype: words[field.kind] for field in self.arguments}
+
+    @property
+    def max_body_literal(self) -> str:
+        """A reader's way to say it: ``64 * 2**20``."""
+        return f"{self.max_body >> 20} * 2**20" if self.max_body % 2**20 == 0 else str(self.max_body)
+
+    @cached_property
+    def summary(self) -> list[str]:
+        """The description, folded for a docstring."""
+        return quoting.fold(self.description)
+
+    @cached_property
+    def table(self) -> list[str]:
+        """The inputs, outputs and axes, in columns."""
+        rows: list[tuple[str, ...]] = []
+        for title, fields in (("input", self.arguments), ("output", self.fields)):
+            rows += [(title, "dtype", "shape"), *((f.name, f.info.dtype, f.shape_text) for f in fields), ()]
+        sizes = [(axis.name, f"{axis.min} to {axis.max}", f"usually {axis.opt}") for axis in self.axes]
+        rows += [("axis", "size", ""), *sizes] if sizes else []
+        return quoting.columns(rows[:-1] if rows[-1] == () else rows)
+
+    @cached_property
+    def endpoints(self) -> list[str]:
+        """What the server answers, in columns."""
+        model = f"/v2/models/{self.name}"
+        return quoting.columns(
+            [
+                ("GET", "/v2", "what this server is"),
+                ("GET", "/v2/health/live", "whether it runs"),
+                ("GET", "/v2/health/ready", "whether the model is loaded; the port is closed before that"),
+                ("GET", model, "what goes in and what comes out"),
+                ("GET", f"{model}/ready", "whether this model is loaded"),
+                ("POST", f"{model}/infer", "a prediction"),
+            ]
+        )
+
+    def zeros(self, field: Field) -> str:
+        """An expression for an array of this input's usual shape."""
+        usual = {axis.name: axis.opt for axis in self.axes}
+        sizes = [str(usual[size] if isinstance(size, str) else size) for size in field.shape]
+        shape = f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+        if field.kind == "string":
+            return f'np.full({shape}, "", object)'
+        return f"np.zeros({shape}, {field.dtype})"

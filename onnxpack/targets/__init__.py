@@ -1,0 +1,39 @@
+"""What each device needs in its image: data, one module a device."""
+
+import importlib
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True)
+class Device:
+    """The Python packages and settings of a device's images.
+
+    Attributes:
+        base: the default base image; it must have the right Python and the C++ runtime.
+        requirements: what the generated module imports, by distribution.
+        needless_for: distributions to leave out of the image of a model that uses no operator but these.
+        only_for: distributions to leave out of the image of a model that uses none of these operators.
+        unused: dependencies that the wheels declare and the module never imports.
+        env: environment variables of the image.
+    """
+
+    name: str
+    base: str
+    requirements: tuple[str, ...]
+    needless_for: dict[str, frozenset[str]]
+    only_for: dict[str, frozenset[str]]
+    unused: frozenset[str]
+    env: dict[str, str]
+
+    def left_out(self, ops: frozenset[str]) -> frozenset[str]:
+        """The distributions that a model with these operators does not load."""
+        needless = {name for name, plain in self.needless_for.items() if ops <= plain}
+        return frozenset(needless | {name for name, users in self.only_for.items() if not ops & users})
+
+
+@cache
+def device(name: str) -> Device:
+    """The device that the spec calls ``name``."""
+    found: Device = importlib.import_module(f"onnxpack.targets.{name}").DEVICE
+    return found

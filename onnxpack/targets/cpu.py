@@ -1,0 +1,16 @@
+"""Any x86-64 machine: onnxruntime's CPU provider."""
+
+from onnxpack.targets import Device
+
+UNUSED = frozenset({"coloredlogs", "flatbuffers", "humanfriendly", "mpmath", "packaging", "protobuf", "sympy"})
+"""onnxruntime's tools import these; a session does not."""
+
+DEVICE = Device(
+    name="cpu",
+    base="gcr.io/distroless/python3-debian12",
+    requirements=("numpy>=2,<3", "onnxruntime>=1.27"),
+    needless_for={},
+    only_for={},
+    unused=UNUSED,
+    env={},
+)
