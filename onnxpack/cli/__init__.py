@@ -1,0 +1,73 @@
+"""The command line: the only place that prints and exits. A verb's module is imported when the verb is used."""
+
+import importlib
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from onnxpack import __version__
+
+VERBS = {
+    "build": "Build specs into verified container images.",
+    "lock": "Pin the Python packages of specs' images.",
+    "validate": "Check specs, and nothing else.",
+}
+
+
+class _Verbs(click.Group):
+    """Knows the verbs' names and one line about each without importing any."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"onnxpack.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = click.utils.make_str(args[0])
+        if name not in VERBS:
+            from onnxpack.spec.decode import closest
+
+            raise click.UsageError(f"no command '{name}'; {closest(name, VERBS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="onnxpack")
+def cli() -> None:
+    """One YAML file in; a small, verified, reproducible container image that serves the model out."""
+
+
+def main() -> None:
+    """Runs the command line and exits with the contract's codes."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except Exception as error:  # the one boundary: everything becomes words and an exit code here
+        from onnxpack.cli.failure import tell
+
+        sys.exit(tell(error))
+
+
+def _terminated(signum: int, frame: FrameType | None) -> None:
+    # As ctrl-C: every ``finally`` runs, so that children end and nothing partial stays.
+    raise KeyboardInterrupt

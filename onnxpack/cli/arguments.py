@@ -1,0 +1,60 @@
+"""What verbs share: which files a SPEC argument names, and running through several."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from onnxpack.errors import Location, OnnxpackError, Problem, SpecError
+
+SPECS = click.argument("specs", nargs=-1, required=True, metavar="SPEC…", type=click.Path(path_type=Path))
+_SKIPPED_FOLDERS = {"dist", "node_modules", "__pycache__", "venv"}
+
+
+def spec_files(arguments: Iterable[Path]) -> list[Path]:
+    """The files named; for a folder, every YAML file below it that says ``onnxpack:`` at its top.
+
+    Raises:
+        SpecError: a folder holds no spec.
+    """
+    found: list[Path] = []
+    for argument in arguments:
+        if argument.is_dir():
+            below = sorted(_below(argument))
+            if not below:
+                raise SpecError(
+                    Problem("no spec below this folder", "a spec says `onnxpack: 1`", Location(str(argument)))
+                )
+            found += below
+        else:
+            found.append(argument)
+    return list(dict.fromkeys(found))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith(".")]
+        for name in names:
+            path = Path(parent, name)
+            if path.suffix in (".yaml", ".yml") and path.is_file() and _is_spec(path):
+                yield path
+
+
+def _is_spec(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return any(line.startswith(b"onnxpack:") for line in stream.read(1 << 16).splitlines())
+
+
+def each(paths: Iterable[Path], action: Callable[[Path], None]) -> int:
+    """Runs through all of them, telling what fails; the first failure's exit code, else 0."""
+    from onnxpack.cli.failure import tell
+
+    status = 0
+    for path in paths:
+        try:
+            action(path)
+        except (OnnxpackError, OSError) as error:
+            code = tell(error)
+            status = status or code
+    return status

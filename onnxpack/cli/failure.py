@@ -1,0 +1,66 @@
+"""Errors as words for a person."""
+
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import click
+
+from onnxpack import __version__
+from onnxpack.errors import EngineError, Location, OnnxpackError, Problem
+
+
+def tell(error: Exception) -> int:
+    """Prints the error on stderr and gives its exit code."""
+    if isinstance(error, OSError):
+        # What is left of these at the boundary is the machine's: a full disk, a folder that may not be written.
+        place = f" '{error.filename}'" if error.filename else ""
+        error = EngineError(
+            f"{error.strerror or error}{place}", "make room, or name another --output or ONNXPACK_CACHE"
+        )
+    if isinstance(error, OnnxpackError):
+        click.echo("\n".join(describe(problem) for problem in error.problems), err=True)
+        return error.exit_code
+    return _bug(error)
+
+
+def describe(problem: Problem) -> str:
+    """A problem in a few lines: where and what, the line of the file with a caret, the cure, the detail."""
+    where = f"{problem.where}: " if problem.where else ""
+    lines = [f"{click.style('error', fg='red', bold=True)}: {where}{problem.message}"]
+    if problem.where and problem.where.line:
+        lines += _quoted(problem.where)
+    if problem.hint:
+        lines.append(f"  {click.style('→', fg='green')} {problem.hint}")
+    if problem.detail:
+        lines += [f"  {line}" for line in problem.detail.rstrip().splitlines()]
+    return "\n".join(lines)
+
+
+def _quoted(where: Location) -> list[str]:
+    """The line that the problem is in, with a caret below its column."""
+    try:
+        with Path(where.file).open(encoding="utf-8") as stream:
+            text = next((line for number, line in enumerate(stream, 1) if number == where.line), "").rstrip()
+    except (OSError, ValueError):
+        return []
+    if not text.isprintable() or len(text) > 160:
+        return []
+    number = f"{where.line:>5}"
+    return [f"{number} | {text}", f"{' ' * len(number)} | {' ' * (where.column - 1)}^"]
+
+
+def _bug(error: Exception) -> int:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="onnxpack-bug-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as stream:
+        stream.write(f"onnxpack {__version__}, Python {sys.version}, {os.uname().sysname} {os.uname().machine}\n")
+        traceback.print_exception(error, file=stream)
+    click.echo(
+        f"error: unexpected {type(error).__name__}: {error}\n"
+        f"  This is a bug in onnxpack. Please report it with the file {stream.name}",
+        err=True,
+    )
+    return 1

@@ -1,0 +1,40 @@
+"""``onnxpack lock``."""
+
+from pathlib import Path
+
+import click
+
+from onnxpack.cli.arguments import SPECS, each, spec_files
+from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.spec.load import load
+
+
+@click.command("lock")
+@SPECS
+@click.option("--check", is_flag=True, help="Write nothing; fail when a lock is missing or stale.")
+@click.pass_context
+def command(ctx: click.Context, specs: tuple[Path, ...], check: bool) -> None:
+    """Resolve the Python packages of each SPEC's images and pin them, by hash, in a .lock file beside it."""
+    ctx.exit(each(spec_files(specs), _checked if check else _written))
+
+
+def _written(path: Path) -> None:
+    from onnxpack.bundle.lock import lock_path, resolve, write
+
+    spec = load(path).spec
+    write(lock_path(path), {name: resolve(spec, name) for name in spec.targets})
+    click.echo(f"{lock_path(path)}: written", err=True)
+
+
+def _checked(path: Path) -> None:
+    from onnxpack.bundle.lock import lock_path, read, stale
+
+    spec = load(path).spec
+    place = lock_path(path)
+    if not place.exists():
+        raise SpecError(Problem("there is no lock", f"onnxpack lock {path}", Location(str(place))))
+    names = stale(spec, read(place))
+    if names:
+        message = f"the lock does not answer what {', '.join(names)} asks"
+        raise SpecError(Problem(message, f"onnxpack lock {path}", Location(str(place))))
+    click.echo(f"{place}: fresh", err=True)

@@ -1,0 +1,1 @@
+"""What builds images, and runs them for the smoke test."""

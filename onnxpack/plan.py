@@ -1,0 +1,105 @@
+"""Spec → what will be made: names, places and tolerances of one target. Pure, so it is tested without an engine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxpack.bundle.context import VERSION_LABEL
+from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.smoke import Tolerance
+from onnxpack.spec.load import SpecFile
+from onnxpack.targets import Device, device
+from onnxpack.values import MODEL, OnnxModel
+from onnxpack.verify import TOLERANCES
+
+STAGES = ("export", "verify", "bundle", "image", "smoke")
+"""In their order; ``--until`` takes one of them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One target of a spec."""
+
+    file: SpecFile
+    target: str
+    output: Path
+    """``<output folder>/<name>/<target>``."""
+
+    @property
+    def device(self) -> Device:
+        """What the target's hardware needs."""
+        return device(self.file.spec.targets[self.target].device)
+
+    @property
+    def base(self) -> str:
+        """The base image's reference."""
+        return self.file.spec.image.base or self.device.base
+
+    @property
+    def precision(self) -> str:
+        """Of the shipped model."""
+        return self.file.spec.targets[self.target].precision
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """The spec's, else the precision's own."""
+        rtol, atol = TOLERANCES[self.precision]
+        verify = self.file.spec.verify
+        return Tolerance(
+            rtol if verify.rtol is None else verify.rtol,
+            atol if verify.atol is None else verify.atol,
+        )
+
+    @property
+    def port(self) -> int | None:
+        """Where the image listens, if it does."""
+        runtime = self.file.spec.runtime
+        return None if runtime.server == "none" else runtime.port
+
+    def result(self, until: str) -> Path:
+        """What a build that stops at a stage before the image leaves to go on with."""
+        return self.output / ("context" if until == "bundle" else MODEL)
+
+    def tags(self, version: str, content_key: str) -> tuple[str, ...]:
+        """The image's references: by version, and by content."""
+        repository = self.file.spec.image.repository or self.file.spec.name
+        names = (f"{repository}:{version}-{self.target}", f"{repository}:{content_key[:12]}-{self.target}")
+        return tuple(dict.fromkeys(names))
+
+    def module_view(self, model: OnnxModel) -> ModuleView:
+        """What the image's Python is rendered from; its version is filled in when it is known."""
+        spec = self.file.spec
+        threads = spec.targets[self.target].threads or spec.runtime.threads
+        return ModuleView(
+            name=spec.name,
+            version="",
+            description=spec.description,
+            inputs=model.inputs,
+            outputs=model.outputs,
+            axes=spec.axes,
+            opset=model.opset,
+            precision=model.precision,
+            device="cuda" if self.device.name == "cuda" else "cpu",
+            threads=None if threads == "auto" else threads,
+            server="none" if spec.runtime.server == "none" else "http",
+            port=spec.runtime.port,
+            max_body=spec.runtime.max_body,
+            warmup=spec.runtime.warmup,
+        )
+
+    def docker_view(self, model: OnnxModel) -> DockerView:
+        """What the Dockerfile is rendered from; the labels of the version and the content come later."""
+        spec = self.file.spec
+        labels = {
+            "org.opencontainers.image.title": spec.name,
+            "org.opencontainers.image.description": spec.description,
+            VERSION_LABEL: "",
+            "org.opencontainers.image.base.name": self.base,
+            "dev.onnxpack.target": self.target,
+            "dev.onnxpack.device": self.device.name,
+            "dev.onnxpack.opset": str(model.opset),
+            "dev.onnxpack.precision": model.precision,
+            "dev.onnxpack.model.sha256": model.sha256,
+            **spec.image.labels,
+        }
+        env = {**self.device.env, **spec.image.env}
+        return DockerView(self.base, labels, env, self.port, spec.runtime.server)

@@ -1,0 +1,154 @@
+"""Runs inside the container under test, by ``python3 -c``: the standard library, numpy and the image's own modules.
+
+It prints one JSON document. ``server PORT FOLDER CASE`` asks the server that runs beside it over HTTP;
+``module FOLDER CASE…`` uses the generated module in this process; ``refusal`` checks a GPU image where no GPU is.
+"""
+
+import ctypes
+import json
+import os
+import sys
+import time
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_READY_WITHIN = 120.0  # seconds
+
+
+def main(arguments: list[str]) -> dict[str, Any]:
+    """One check, by name."""
+    mode, *rest = arguments
+    if mode == "server":
+        return check_server(int(rest[0]), Path(rest[1]), rest[2])
+    if mode == "module":
+        return check_module(Path(rest[0]), rest[1:])
+    return check_refusal()
+
+
+def check_server(port: int, folder: Path, case: str) -> dict[str, Any]:
+    """How long the server took to be ready and to answer its first request, that answer, and its peak memory."""
+    _wait_until_ready(port)
+    ready = _age_of_first_process()
+    body = json.dumps(_request(port, folder / f"{case}.inputs.npz"))
+    started = time.perf_counter()
+    status, answer = _ask(port, "POST", f"{_model_path(port)}/infer", body)
+    seconds = time.perf_counter() - started
+    return {
+        "ready_seconds": ready,
+        "first_answer_seconds": seconds,
+        "status": status,
+        "answer": answer,
+        "peak_rss_bytes": peak_rss("1"),
+    }
+
+
+def check_module(folder: Path, cases: list[str]) -> dict[str, Any]:
+    """Answers every case with the generated module and writes the outputs to ``out/``."""
+    import inference
+
+    model = inference.Model()
+    ready = _age_of_first_process()
+    first = 0.0
+    for index, case in enumerate(cases):
+        name = f"{case}.inputs.npz"
+        inputs = inference.read_npz(folder / name)
+        started = time.perf_counter()
+        outputs = model.run(inputs)
+        first = first if index else time.perf_counter() - started
+        inference.write_npz(folder / "out" / name, outputs)
+    return {"ready_seconds": ready, "first_answer_seconds": first, "peak_rss_bytes": peak_rss("self")}
+
+
+def check_refusal() -> dict[str, Any]:
+    """Without a GPU: all libraries are there, and the module refuses to fall back to the CPU."""
+    import inference
+    import onnxruntime
+
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    provider = Path(onnxruntime.__file__).parent / "capi/libonnxruntime_providers_cuda.so"
+    # RTLD_LAZY suffices: what is to be seen is that every linked library is found.
+    missing = ""
+    try:
+        ctypes.CDLL(str(provider.with_name("libonnxruntime_providers_shared.so")), mode=os.RTLD_GLOBAL)
+        ctypes.CDLL(str(provider), mode=os.RTLD_LAZY)
+    except OSError as error:
+        missing = str(error)
+    try:
+        inference.Model()
+    except Exception as error:
+        return {"missing": missing, "refused": str(error)}
+    return {"missing": missing, "refused": ""}
+
+
+def peak_rss(process: str) -> int:
+    """The peak resident set of a process, in bytes (VmHWM of proc(5))."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _age_of_first_process() -> float:
+    """Seconds since the container's command started (field 22 of /proc/1/stat, proc(5))."""
+    fields = Path("/proc/1/stat").read_text().rpartition(")")[2].split()
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def _wait_until_ready(port: int) -> None:
+    end = time.monotonic() + _READY_WITHIN
+    while True:
+        try:
+            if _ask(port, "GET", "/v2/health/ready")[0] == 200:
+                return
+        except (OSError, HTTPException):
+            pass  # it does not listen yet
+        if time.monotonic() > end:
+            raise SystemExit(f"the server was not ready within {_READY_WITHIN:.0f} s")
+        time.sleep(0.005)
+
+
+def _ask(port: int, method: str, path: str, body: str | None = None) -> tuple[int, Any]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=_READY_WITHIN)
+    try:
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        text = response.read()
+    finally:
+        connection.close()
+    return response.status, json.loads(text) if text else None
+
+
+def _model_path(port: int) -> str:
+    import inference
+
+    return f"/v2/models/{inference.NAME}"
+
+
+def _request(port: int, inputs: Path) -> dict[str, Any]:
+    """The case as the Open Inference Protocol has it, with the datatypes that the server's own metadata names."""
+    metadata = _ask(port, "GET", _model_path(port))[1]
+    datatypes = {tensor["name"]: tensor["datatype"] for tensor in metadata["inputs"]}
+    with np.load(inputs) as archive:
+        tensors = [(name, archive[name]) for name in archive.files]
+    return {
+        "inputs": [
+            {
+                "name": name,
+                "datatype": datatypes[name],
+                "shape": list(array.shape),
+                "data": [value if np.isfinite(value) else str(value) for value in array.ravel().tolist()]
+                if array.dtype.kind == "f"
+                else array.ravel().tolist(),
+            }
+            for name, array in tensors
+        ]
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1:])))  # noqa: T201

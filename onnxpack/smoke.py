@@ -1,0 +1,172 @@
+"""The last gate: the image runs as it will in production, offline, and must give the source model's answers."""
+
+import io
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from onnxpack.engines.container import VOLUME, Container, container
+from onnxpack.engines.docker import DockerEngine, Image
+from onnxpack.errors import GateError
+from onnxpack.samples import Arrays, read_arrays
+from onnxpack.values import Reference
+from onnxpack.verify import Comparison, compare, compare_case, read_case, require
+
+_REPLAY_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """What the container showed. Seconds count from the start of its command; without a GPU there are none."""
+
+    comparisons: int
+    ready_seconds: float | None
+    first_answer_seconds: float | None
+    peak_rss_bytes: int | None
+    on_gpu: bool | None = None
+    """None for a CPU image."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """As in ``onnxpack.verify``."""
+
+    rtol: float
+    atol: float
+
+
+def smoke_test(
+    engine: DockerEngine, image: Image, reference: Reference, tolerance: Tolerance, *, device: str, port: int | None
+) -> Smoke:
+    """Runs the image and replays the Reference in it. ``port`` is None where the image has no server.
+
+    Raises:
+        GateError: it does not get ready, dies, answers wrongly, or would fall back from the GPU.
+    """
+    gpu = device == "cuda" and has_gpu(engine)
+    if device == "cuda" and not gpu:
+        return _refusal(engine, image)
+    files = {f"{case}.inputs.npz": (reference.folder / f"{case}.inputs.npz").read_bytes() for case in reference.cases}
+    on_gpu = gpu if device == "cuda" else None
+    if port is None:
+        return _module(engine, image, reference, tolerance, files, on_gpu)
+    return _server(engine, image, reference, tolerance, files, port, on_gpu)
+
+
+def has_gpu(engine: DockerEngine) -> bool:
+    """Whether the engine knows the NVIDIA runtime."""
+    with engine.guarded("describe itself"):
+        facts = engine.client.info()
+    return "nvidia" in facts.get("Runtimes", {})
+
+
+def _server(
+    engine: DockerEngine,
+    image: Image,
+    reference: Reference,
+    tolerance: Tolerance,
+    files: dict[str, bytes],
+    port: int,
+    on_gpu: bool | None,
+) -> Smoke:
+    """The server answers one case over HTTP, and the image's command line all of them."""
+    case = reference.cases[0]
+    with container(engine, image.id, files, gpu=bool(on_gpu)) as box:
+        box.start()
+        facts = _probe(box, "server", str(port), VOLUME, case)
+        rows = _answered(reference, case, facts, tolerance)
+        many = len(files) > 1
+        output = f"{VOLUME}/out" if many else f"{VOLUME}/out/{next(iter(files))}"
+        command = ["python3", "-m", "inference", "--input", *(f"{VOLUME}/{name}" for name in files), "--output", output]
+        status, _, words = box.execute(command)
+        if status:
+            raise GateError(f"the image's command line fails: exit status {status}", "its words are below", words)
+        rows += _replayed(reference, box, tolerance)
+    require("the image's answers differ from the source model's", rows)
+    return Smoke(len(rows), facts["ready_seconds"], facts["first_answer_seconds"], facts["peak_rss_bytes"], on_gpu)
+
+
+def _module(
+    engine: DockerEngine,
+    image: Image,
+    reference: Reference,
+    tolerance: Tolerance,
+    files: dict[str, bytes],
+    on_gpu: bool | None,
+) -> Smoke:
+    """An image without a server: the generated module answers all cases in the container's own process."""
+    command = ["-c", _probe_source(), "module", VOLUME, *reference.cases]
+    with container(engine, image.id, files, entrypoint=["python3"], command=command, gpu=bool(on_gpu)) as box:
+        facts = _finished(box)
+        rows = _replayed(reference, box, tolerance)
+    require("the image's answers differ from the source model's", rows)
+    return Smoke(len(rows), facts["ready_seconds"], facts["first_answer_seconds"], facts["peak_rss_bytes"], on_gpu)
+
+
+def _refusal(engine: DockerEngine, image: Image) -> Smoke:
+    """A CUDA image where no GPU is: its libraries resolve, and it refuses to serve from the CPU."""
+    with container(engine, image.id, {}, entrypoint=["python3"], command=["-c", _probe_source(), "refusal"]) as box:
+        facts = _finished(box)
+    if facts["missing"]:
+        raise GateError(f"a library that the CUDA provider links is missing: {facts['missing']}", "report this")
+    if not facts["refused"]:
+        raise GateError("the CUDA image loaded its model without a GPU", "it must refuse instead of falling back")
+    return Smoke(0, None, None, None, on_gpu=False)
+
+
+def _probe_source() -> str:
+    return resources.files("onnxpack").joinpath("probe.py").read_text()
+
+
+def _probe(box: Container, *arguments: str) -> Any:
+    status, out, words = box.execute(["python3", "-c", _probe_source(), *arguments])
+    if status:
+        log = "\n".join(box.output()) if not box.running() else ""
+        raise GateError(
+            "the container does not answer" if box.running() else "the container ended before it answered",
+            "its own words are below",
+            f"{log}\n{words}".strip()[-3000:],
+        )
+    return json.loads(out)
+
+
+def _finished(box: Container) -> Any:
+    box.start()
+    status = box.wait(_REPLAY_SECONDS)
+    out, words = box.output()
+    if status is None:
+        raise GateError(f"the container did not end within {_REPLAY_SECONDS} s", "its words are below", words[-3000:])
+    if status:
+        raise GateError(f"the container failed: exit status {status}", "its words are below", words[-3000:])
+    return json.loads(out)
+
+
+def _replayed(reference: Reference, box: Container, tolerance: Tolerance) -> list[Comparison]:
+    results = box.fetch("out")
+    rows = []
+    for case in reference.cases:
+        _, expected = read_case(reference.folder, case)
+        data = results.get(f"{case}.inputs.npz")
+        actual: Arrays = read_arrays(io.BytesIO(data)) if data else {}
+        rows += compare_case(case, expected, actual, tolerance.rtol, tolerance.atol)
+    return rows
+
+
+def _answered(reference: Reference, case: str, facts: Any, tolerance: Tolerance) -> list[Comparison]:
+    """The HTTP answer against the Reference."""
+    if facts["status"] != 200:
+        raise GateError(f"the server answers {facts['status']}", "its answer is below", json.dumps(facts["answer"]))
+    _, expected = read_case(reference.folder, case)
+    tensors = {tensor["name"]: tensor for tensor in facts["answer"]["outputs"]}
+    rows = []
+    for name, right in expected.items():
+        if name not in tensors:
+            rows.append(Comparison(case, name, 0.0, 0.0, "not in the HTTP answer"))
+            continue
+        dtype = str if right.dtype.kind == "U" else right.dtype
+        actual = np.array(tensors[name]["data"], dtype=dtype).reshape(tensors[name]["shape"])
+        rows.append(compare(case, name, right, actual, tolerance.rtol, tolerance.atol))
+    return rows
