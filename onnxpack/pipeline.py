@@ -11,7 +11,7 @@ from pathlib import Path
 
 from onnxpack.bundle import lock as locks
 from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context, assemble, model_files
-from onnxpack.bundle.packages import install
+from onnxpack.bundle.packages import install, provider_libraries
 from onnxpack.child import call
 from onnxpack.engines.docker import DockerEngine, Image
 from onnxpack.errors import Location, Problem, SpecError
@@ -160,7 +160,7 @@ def deliver(run: Build, built: Built, context: Context, exported: Exported) -> B
     temporary = f"onnxpack-build:{secrets.token_hex(8)}"
     try:
         image = make_image(run, context, references[-1], temporary)
-        smoke = check_image(run, image, exported) if run.reaches("smoke") else None
+        smoke = check_image(run, context, image, exported) if run.reaches("smoke") else None
         for name in references:
             run.engine.tag(image.id, name)
     finally:
@@ -181,13 +181,19 @@ def make_image(run: Build, context: Context, content_tag: str, temporary: str) -
         return run.engine.build(context.folder, temporary, run.progress)
 
 
-def check_image(run: Build, image: Image, exported: Exported) -> Smoke:
+def check_image(run: Build, context: Context, image: Image, exported: Exported) -> Smoke:
     """The smoke test, once for an image and a Reference."""
     plan = run.plan
 
     def test(folder: Path) -> None:
         result = smoke_test(
-            run.engine, image, exported.reference, plan.tolerance, device=plan.device.name, port=plan.port
+            run.engine,
+            image,
+            exported.reference,
+            plan.tolerance,
+            device=plan.device.name,
+            port=plan.port,
+            libraries=provider_libraries(context.folder, plan.device.name),
         )
         (folder / "smoke.json").write_text(json.dumps(vars(result)))
 

@@ -1,7 +1,8 @@
 """Runs inside the container under test, by ``python3 -c``: the standard library, numpy and the image's own modules.
 
 It prints one JSON document. ``server PORT FOLDER CASE`` asks the server that runs beside it over HTTP;
-``module FOLDER CASE…`` uses the generated module in this process; ``refusal`` checks a GPU image where no GPU is.
+``module FOLDER CASE…`` uses the generated module in this process; ``refusal LIBRARY…`` checks a GPU image where no
+GPU is.
 """
 
 import ctypes
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> dict[str, Any]:
         return check_server(int(rest[0]), Path(rest[1]), rest[2])
     if mode == "module":
         return check_module(Path(rest[0]), rest[1:])
-    return check_refusal()
+    return check_refusal(rest)
 
 
 def check_server(port: int, folder: Path, case: str) -> dict[str, Any]:
@@ -62,21 +63,18 @@ def check_module(folder: Path, cases: list[str]) -> dict[str, Any]:
     return {"ready_seconds": ready, "first_answer_seconds": first, "peak_rss_bytes": peak_rss("self")}
 
 
-def check_refusal() -> dict[str, Any]:
-    """Without a GPU: all libraries are there, and the module refuses to fall back to the CPU."""
+def check_refusal(libraries: list[str]) -> dict[str, Any]:
+    """Without a GPU: the provider's libraries are found, and the module refuses to fall back to the CPU."""
     import inference
     import onnxruntime
 
-    if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
-    provider = Path(onnxruntime.__file__).parent / "capi/libonnxruntime_providers_cuda.so"
-    # RTLD_LAZY suffices: what is to be seen is that every linked library is found.
-    missing = ""
-    try:
-        ctypes.CDLL(str(provider.with_name("libonnxruntime_providers_shared.so")), mode=os.RTLD_GLOBAL)
-        ctypes.CDLL(str(provider), mode=os.RTLD_LAZY)
-    except OSError as error:
-        missing = str(error)
+    onnxruntime.preload_dlls()
+    missing = []
+    for library in libraries:
+        try:
+            ctypes.CDLL(library)
+        except OSError as error:
+            missing.append(str(error))
     try:
         inference.Model()
     except Exception as error:

@@ -39,16 +39,25 @@ class Tolerance:
 
 
 def smoke_test(
-    engine: DockerEngine, image: Image, reference: Reference, tolerance: Tolerance, *, device: str, port: int | None
+    engine: DockerEngine,
+    image: Image,
+    reference: Reference,
+    tolerance: Tolerance,
+    *,
+    device: str,
+    port: int | None,
+    libraries: tuple[str, ...],
 ) -> Smoke:
     """Runs the image and replays the Reference in it. ``port`` is None where the image has no server.
+
+    ``libraries`` are those that the device's execution provider links, the driver's own excepted.
 
     Raises:
         GateError: it does not get ready, dies, answers wrongly, or would fall back from the GPU.
     """
     gpu = device == "cuda" and has_gpu(engine)
     if device == "cuda" and not gpu:
-        return _refusal(engine, image)
+        return _refusal(engine, image, libraries)
     files = {f"{case}.inputs.npz": (reference.folder / f"{case}.inputs.npz").read_bytes() for case in reference.cases}
     on_gpu = gpu if device == "cuda" else None
     if port is None:
@@ -106,12 +115,14 @@ def _module(
     return Smoke(len(rows), facts["ready_seconds"], facts["first_answer_seconds"], facts["peak_rss_bytes"], on_gpu)
 
 
-def _refusal(engine: DockerEngine, image: Image) -> Smoke:
+def _refusal(engine: DockerEngine, image: Image, libraries: tuple[str, ...]) -> Smoke:
     """A CUDA image where no GPU is: its libraries resolve, and it refuses to serve from the CPU."""
-    with container(engine, image.id, {}, entrypoint=["python3"], command=["-c", _probe_source(), "refusal"]) as box:
+    with container(
+        engine, image.id, {}, entrypoint=["python3"], command=["-c", _probe_source(), "refusal", *libraries]
+    ) as box:
         facts = _finished(box)
     if facts["missing"]:
-        raise GateError(f"a library that the CUDA provider links is missing: {facts['missing']}", "report this")
+        raise GateError("libraries that the CUDA provider links are missing", "see below", "\n".join(facts["missing"]))
     if not facts["refused"]:
         raise GateError("the CUDA image loaded its model without a GPU", "it must refuse instead of falling back")
     return Smoke(0, None, None, None, on_gpu=False)

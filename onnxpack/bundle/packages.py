@@ -36,6 +36,7 @@ _UNUSED_ANYWHERE = ("tests", "testing/tests", "__pycache__")
 _UNUSED_FILES = ("*.pyi", "*.pyx", "*.pxd", "*.h", "*.hpp", "*.c", "*.a", "*.cmake", "py.typed", "*.pc")
 _INSTALLER_FILES = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "entry_points.txt", "uv_cache.json")
 """Of ``*.dist-info``: what the installer wrote, with paths or times. Metadata and licences stay."""
+_DRIVER = "libcuda.so.1"
 
 
 def install(lock: TargetLock, left_out: frozenset[str], destination: Path) -> None:
@@ -103,6 +104,17 @@ def needed_libraries(path: Path) -> list[str]:
             return [tag.needed for tag in section.iter_tags("DT_NEEDED")] if section else []
     except ELFError:
         return []
+
+
+def provider_libraries(folder: Path, device: str) -> tuple[str, ...]:
+    """What the device's execution provider below ``folder`` links, but for the driver, which the host brings."""
+    found = {
+        name
+        for provider in folder.rglob(f"libonnxruntime_providers_{device}.so")
+        for name in needed_libraries(provider)
+        if name != _DRIVER
+    }
+    return tuple(sorted(found))
 
 
 def _some(packages: Iterable[Package]) -> str:

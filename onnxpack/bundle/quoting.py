@@ -33,9 +33,7 @@ def fold(text: str) -> list[str]:
     """Lines of at most a page's width; a paragraph's white space becomes single spaces."""
     lines: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text.strip()):
-        lines += textwrap.wrap(
-            " ".join(paragraph.split()), _WIDTH, break_long_words=False, break_on_hyphens=False
-        )
+        lines += textwrap.wrap(" ".join(paragraph.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
         lines.append("")
     return lines[:-1]
 

@@ -53,15 +53,14 @@ def main() -> None:
     """Runs the command line and exits with the contract's codes."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        cli.main(standalone_mode=False)
+        # Outside click's standalone mode an exit status asked for is returned, not raised.
+        sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
     except Exception as error:  # the one boundary: everything becomes words and an exit code here
         from onnxpack.cli.failure import tell
 

@@ -126,7 +126,8 @@ class DockerEngine:
                 text = event.get("stream", event.get("status", "")).strip()
                 if text:
                     log.append(text)
-                    progress.note(text)
+                if text.startswith("Step "):
+                    progress.note(text.splitlines()[0][:100])
         image = self.find(tag)
         if not image:
             raise EngineError("the engine's build stream ended without an image", "the log's end is below", _end(log))
