@@ -1,5 +1,6 @@
-"""Builds CUDA images for real and prints their size by library: `scripts/engine run -- .venv/bin/python benchmarks/cuda_image.py`.
+"""Builds CUDA images for real and prints their size by library.
 
+Run by `scripts/engine run -- .venv/bin/python benchmarks/cuda_image.py`.
 Not part of the tests: it downloads and writes gigabytes. Two models: digits has convolutions, which cuDNN runs;
 `plain` is a matrix product, which needs none of it. Without a GPU the smoke test checks that every library resolves and
 that the image refuses to fall back to the CPU.
@@ -49,7 +50,9 @@ def plain(folder: Path) -> Path:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 8])],
         [weights],
     )
-    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)]), folder / "plain.onnx")
+    onnx.save(
+        helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)]), folder / "plain.onnx"
+    )
     (folder / "spec.yaml").write_text(PLAIN)
     return folder / "spec.yaml"
 

@@ -1,0 +1,149 @@
+"""Views of four models that between them need every part of the templates, and tiny ONNX models to match."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.values import Axis, TensorInfo
+
+IRIS = ModuleView(
+    name="iris",
+    version="1.0.0",
+    description="Iris species from four measurements of a flower.",
+    inputs=(TensorInfo("float_input", "float32", ("batch", 4)),),
+    outputs=(TensorInfo("label", "int64", ("batch",)), TensorInfo("probabilities", "float32", ("batch", 3))),
+    axes=(Axis("batch", 1, 8, 64),),
+    opset=17,
+    precision="float32",
+    device="cpu",
+    threads=None,
+    server="http",
+    port=8080,
+    max_body=64 * 2**20,
+    warmup=True,
+)
+
+TRANSACTIONS = ModuleView(
+    name="transactions",
+    version="1.4.0",
+    description="Fraud score per account",
+    inputs=(
+        TensorInfo("dates", "float32", ("batch", "seq", 6)),
+        TensorInfo("input_ids", "int64", ("batch", "seq", 20)),
+        TensorInfo("amounts", "float32", ("batch", "seq")),
+    ),
+    outputs=(TensorInfo("score", "float32", ("batch",)),),
+    axes=(Axis("batch", 1, 8, 64), Axis("seq", 1, 16, 512)),
+    opset=13,
+    precision="int8-dynamic",
+    device="cpu",
+    threads=2,
+    server="http",
+    port=9000,
+    max_body=1_000_000,
+    warmup=False,
+)
+
+CUDA = replace(
+    TRANSACTIONS,
+    device="cuda",
+    precision="float16",
+    server="none",
+    threads=None,
+    warmup=True,
+    axes=(Axis("batch", 2, 8, 64), Axis("seq", 1, 16, 512)),
+)
+
+ODD = ModuleView(
+    name="odd",
+    version="",
+    description='Names that are "no" identifiers; \\ and """ too.\n\nA second\tparagraph.',
+    inputs=(
+        TensorInfo("input.1", "string", ("n x", 1)),
+        TensorInfo("class", "bool", (2,)),
+        TensorInfo("a b", "int8", (2, 2)),
+        TensorInfo("a_b", "int8", ()),
+    ),
+    outputs=(
+        TensorInfo("index", "string", ("n x", 1)),
+        TensorInfo("file", "bool", (2,)),
+        TensorInfo('it\'s "it"', "int32", (2, 2)),
+    ),
+    axes=(Axis("n x", 0, 1, 3),),
+    opset=17,
+    precision="float32",
+    device="cpu",
+    threads=1,
+    server="http",
+    port=8080,
+    max_body=2**20,
+    warmup=True,
+)
+
+MODULES = {"iris": IRIS, "transactions": TRANSACTIONS, "cuda": CUDA, "odd": ODD}
+
+DOCKERFILES = {
+    "iris": DockerView("gcr.io/distroless/python3-debian12", {"team": "risk"}, {}, 8080, "http"),
+    "transactions": DockerView(
+        "registry.example.com:5000/python@sha256:" + "0" * 64,
+        {"org.opencontainers.image.title": "transactions", "org.opencontainers.image.description": 'A "b"\n $c \\'},
+        {"GREETING": 'it\'s "$HOME" \\', "OPENBLAS_NUM_THREADS": "2"},
+        9000,
+        "http",
+    ),
+    "cuda": DockerView("python:3.11-slim", {}, {}, None, "none"),
+}
+
+
+def save_model(path: Path, nodes: list[onnx.NodeProto], view: ModuleView, constants: list[onnx.TensorProto]) -> None:
+    """Write an ONNX model with the view's inputs and outputs."""
+    types = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
+    types |= {"int8": TensorProto.INT8, "bool": TensorProto.BOOL, "string": TensorProto.STRING}
+    inputs, outputs = (
+        [helper.make_tensor_value_info(info.name, types[info.dtype], info.shape) for info in infos]
+        for infos in (view.inputs, view.outputs)
+    )
+    graph = helper.make_graph(nodes, view.name, inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def save_iris(path: Path) -> None:
+    """Probabilities are the softmax of the first three inputs."""
+    identity = [float(row == column) for row in range(4) for column in range(3)]
+    nodes = [
+        helper.make_node("MatMul", ["float_input", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("ArgMax", ["logits"], ["label"], axis=1, keepdims=0),
+    ]
+    save_model(path, nodes, IRIS, [helper.make_tensor("weights", TensorProto.FLOAT, [4, 3], identity)])
+
+
+def save_transactions(path: Path) -> None:
+    """The score is the sum of an account's dates, amounts and ids; ids go up to 9."""
+    table = helper.make_tensor("table", TensorProto.FLOAT, [10], [float(i) for i in range(10)])
+    last, lasts = (helper.make_tensor(n, TensorProto.INT64, [len(v)], v) for n, v in (("last", [1]), ("lasts", [1, 2])))
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["embedded"]),
+        helper.make_node("ReduceSum", ["embedded", "lasts"], ["ids"], keepdims=0),
+        helper.make_node("ReduceSum", ["dates", "lasts"], ["days"], keepdims=0),
+        helper.make_node("ReduceSum", ["amounts", "last"], ["money"], keepdims=0),
+        helper.make_node("Sum", ["ids", "days", "money"], ["score"]),
+    ]
+    save_model(path, nodes, TRANSACTIONS, [table, last, lasts])
+
+
+def save_odd(path: Path) -> None:
+    """Strings pass through, truth is negated, and the small integers are added up as larger ones."""
+    nodes = [
+        helper.make_node("Identity", ["input.1"], ["index"]),
+        helper.make_node("Not", ["class"], ["file"]),
+        helper.make_node("Cast", ["a b"], ["wide"], to=TensorProto.INT32),
+        helper.make_node("Cast", ["a_b"], ["one"], to=TensorProto.INT32),
+        helper.make_node("Add", ["wide", "one"], ['it\'s "it"']),
+    ]
+    save_model(path, nodes, ODD, [])

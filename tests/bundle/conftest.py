@@ -1,0 +1,56 @@
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from bundle_examples import MODULES, save_iris, save_odd, save_transactions
+
+from onnxpack.bundle.render import render_module
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd}
+GENERATED = ("inference", "protocol", "server", "healthcheck")
+
+
+@pytest.fixture
+def golden() -> Callable[[str, str], None]:
+    """Compare a text with a file in tests/golden, or write it there with ONNXPACK_UPDATE_GOLDEN=1."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if os.environ.get("ONNXPACK_UPDATE_GOLDEN"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        expected = path.read_text(encoding="utf-8") if path.exists() else ""
+        assert text == expected, f"tests/golden/{name} differs; if it should, set ONNXPACK_UPDATE_GOLDEN=1 and look"
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def apps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders as /opt/onnxpack/app has it, by the name of the model."""
+    folders = {}
+    for name, save in SAVERS.items():
+        folders[name] = tmp_path_factory.mktemp(name)
+        save(folders[name] / "model.onnx")
+        for file, text in render_module(MODULES[name]).items():
+            (folders[name] / file).write_text(text, encoding="utf-8")
+    return folders
+
+
+@pytest.fixture
+def load(apps: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleType]]:
+    """Import a generated module of an example, or of a folder, into this process."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def load(model: str | Path, module: str = "inference") -> ModuleType:
+        monkeypatch.syspath_prepend(apps[model] if isinstance(model, str) else model)
+        return importlib.import_module(module)
+
+    yield load
+    for name in GENERATED:
+        sys.modules.pop(name, None)

@@ -1,0 +1,300 @@
+"""odd  on ONNX Runtime.
+
+Names that are "no" identifiers; \\ and \"\"\" too.
+
+A second paragraph.
+
+ONNX opset 17, precision float32, device cpu.
+
+    input      dtype   shape
+    input.1    string  [n x, 1]
+    class      bool    [2]
+    a b        int8    [2, 2]
+    a_b        int8    []
+
+    output     dtype   shape
+    index      string  [n x, 1]
+    file       bool    [2]
+    it's "it"  int32   [2, 2]
+
+    axis       size
+    n x        0 to 3  usually 1
+
+From Python:
+
+    prediction = Model().predict(input_1, class_, a_b, a_b_2)
+    prediction.index_
+
+From a shell, with arrays saved under the names of the inputs:
+
+    python -m inference --input x.npz --output y.npz
+"""
+
+import argparse
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NAME = "odd"
+VERSION = ""
+MODEL_FILE = Path(__file__).with_name("model.onnx")
+THREADS = 1
+
+
+class Tensor(NamedTuple):
+    """What the model takes or gives; a name in the shape is an axis of any size that AXES allows."""
+
+    dtype: type[np.generic]
+    shape: tuple[int | str, ...]
+
+
+INPUTS = {
+    "input.1": Tensor(np.str_, ("n x", 1)),
+    "class": Tensor(np.bool_, (2,)),
+    "a b": Tensor(np.int8, (2, 2)),
+    "a_b": Tensor(np.int8, ()),
+}
+OUTPUTS = {
+    "index": Tensor(np.str_, ("n x", 1)),
+    "file": Tensor(np.bool_, (2,)),
+    'it\'s "it"': Tensor(np.int32, (2, 2)),
+}
+AXES = {  # the least and the greatest size of each
+    "n x": (0, 3),
+}
+
+
+class Prediction(NamedTuple):
+    """The model's outputs, in its order."""
+
+    index_: NDArray[np.object_]  # [n x, 1]
+    file: NDArray[np.bool_]  # [2]
+    it_s_it_: NDArray[np.int32]  # [2, 2]
+
+
+class Model:
+    """The model, loaded once. Any number of threads may use it at the same time."""
+
+    def __init__(self, path: Path = MODEL_FILE, threads: int | None = None) -> None:
+        """Load the model; ``threads`` is for one prediction, by default 1."""
+        self.threads = threads or THREADS
+        self._session, self._refusal = open_session(path, self.threads)
+
+    def predict(
+        self,
+        input_1: NDArray[Any],
+        class_: NDArray[np.bool_],
+        a_b: NDArray[np.int8],
+        a_b_2: NDArray[np.int8],
+    ) -> Prediction:
+        """Run the model once.
+
+        input_1: strings [n x, 1]
+        class_: bool [2]
+        a_b: int8 [2, 2]
+        a_b_2: int8 []
+
+        Raises TypeError for another dtype, and ValueError for a shape or values that the model does not take.
+        """
+        arrays: dict[str, NDArray[Any]] = {
+            "input.1": input_1,
+            "class": class_,
+            "a b": a_b,
+            "a_b": a_b_2,
+        }
+        return Prediction(*self.run(arrays).values())
+
+    def warm_up(self) -> None:
+        """Run once at the usual size, so that the first caller does not wait for what is set up lazily."""
+        self.predict(
+            np.full((1, 1), "", object),
+            np.zeros((2,), np.bool_),
+            np.zeros((2, 2), np.int8),
+            np.zeros((), np.int8),
+        )
+
+    def run(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Like predict, with the names that inputs and outputs have in the ONNX file."""
+        check_names(arrays)
+        for name, array in arrays.items():
+            check_dtype(name, array)
+        check_shapes({name: array.shape for name, array in arrays.items()})
+        try:
+            results = self._session.run(list(OUTPUTS), dict(arrays))
+        except self._refusal as error:
+            raise ValueError(f"the model cannot take these values: {one_line(error)}") from error
+        return dict(zip(OUTPUTS, results, strict=True))
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise ValueError unless these are the names of the inputs."""
+    given = list(names)
+    for name in INPUTS:
+        if name not in given:
+            raise ValueError(f"input {name!r} is missing")
+    for name in given:
+        if name not in INPUTS:
+            raise ValueError(f"there is no input {name!r}; the inputs are {', '.join(map(repr, INPUTS))}")
+
+
+def check_dtype(name: str, array: object) -> None:
+    """Raise TypeError unless this is an array of the input's dtype. Nothing is converted behind your back."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"input {name!r}: expected a numpy array, got {type(array).__name__}")
+    dtype = INPUTS[name].dtype
+    if dtype is np.str_:
+        if array.dtype.kind != "U" and not all(isinstance(item, str) for item in array.flat):
+            raise TypeError(f"input {name!r}: expected strings, got {array.dtype}")
+        return
+    if array.dtype != dtype:
+        raise TypeError(f"input {name!r}: expected {dtype.__name__}, got {array.dtype}")
+
+
+def check_shapes(shapes: Mapping[str, Sequence[int]]) -> None:
+    """Raise ValueError unless the inputs' shapes fit the model."""
+    for name, tensor in INPUTS.items():
+        shape = shapes[name]
+        if len(shape) != len(tensor.shape):
+            raise ValueError(f"input {name!r}: the shape must be {show(tensor.shape)}, got {show(shape)}")
+        for index, (size, allowed) in enumerate(zip(shape, tensor.shape, strict=True)):
+            where = f"input {name!r}, dimension {index}"
+            if isinstance(allowed, int):
+                if size != allowed:
+                    raise ValueError(f"{where}: must be {allowed}, got {size}")
+                continue
+            least, greatest = AXES[allowed]
+            if not least <= size <= greatest:
+                raise ValueError(f"{where} ({allowed}): must be {least} to {greatest}, got {size}")
+
+
+def show(shape: Sequence[object]) -> str:
+    """The shape as text: [batch, 4]."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def one_line(error: Exception) -> str:
+    """The error's message without line ends."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def open_session(path: Path, threads: int) -> tuple[Any, type[Exception]]:
+    """Give an onnxruntime session, and the exception that it raises for values that the model refuses.
+
+    Raises RuntimeError if the model cannot be loaded.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # without it, the import below sends telemetry
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads burn no CPU quota
+    # Shapes vary: the arena would keep the largest size it ever had, and every shape would keep a plan.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = 4  # errors arrive as exceptions; once is enough
+    providers = ["CPUExecutionProvider"]
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions have no base class of their own
+        raise RuntimeError(f"cannot load {path}: {one_line(error)}") from error
+    return session, InvalidArgument
+
+
+def to_json(array: NDArray[Any]) -> Any:
+    """Nested lists."""
+    return array.tolist()
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Read arrays by name, each in its input's dtype if that changes no value by more than rounding."""
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("not an npz file")
+        file.seek(0)
+        try:
+            archive = np.load(file, allow_pickle=False)
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}
+        except Exception as error:  # a damaged archive fails in a dozen ways
+            raise ValueError(f"not an npz file of plain arrays: {one_line(error)}") from error
+    check_names(arrays)
+    return {name: convert(name, array) for name, array in arrays.items()}
+
+
+def convert(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Give the array in its input's dtype: what numpy makes of Python's numbers is float64 and int64."""
+    dtype = INPUTS[name].dtype
+    if dtype is np.str_ or array.dtype == dtype or not np.can_cast(array.dtype, dtype, "same_kind"):
+        return array  # check_dtype has the last word
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype)
+    kept = np.isfinite(converted) == np.isfinite(array) if converted.dtype.kind == "f" else converted == array
+    if not kept.all():
+        raise ValueError(f"input {name!r}: a value does not fit {dtype.__name__}")
+    return converted
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays by name, whole or not at all; np.savez would take some names for its own arguments."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with zipfile.ZipFile(part, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    plain = array.astype(str) if array.dtype == object else array
+                    np.lib.format.write_array(file, plain, allow_pickle=False)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser("python -m inference", description=f"Run {NAME} {VERSION} on files.")
+    parser.add_argument("--input", type=Path, nargs="+", required=True, help="npz files, arrays by name")
+    parser.add_argument("--output", type=Path, help="an npz file; a folder if there are several inputs")
+    arguments = parser.parse_args()
+    names = [path.name for path in arguments.input]
+    if arguments.output and len(set(names)) < len(names):
+        parser.error("two inputs have the same file name, so that their results would too")
+    return arguments
+
+
+def main() -> int:
+    """Predict files, to stdout without --output. Exit status: 2 for bad input, 1 for a model that fails."""
+    arguments = parse_arguments()
+    try:
+        model = Model()
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    documents = []
+    for path in arguments.input:
+        try:
+            outputs = model.run(read_npz(path))
+            if not arguments.output:
+                documents.append({name: to_json(array) for name, array in outputs.items()})
+            elif len(arguments.input) == 1:
+                write_npz(arguments.output, outputs)
+            else:
+                arguments.output.mkdir(parents=True, exist_ok=True)
+                write_npz(arguments.output / path.name, outputs)
+        except (OSError, TypeError, ValueError) as error:
+            print(f"{path}: {one_line(error)}", file=sys.stderr)
+            return 2
+    if documents:
+        json.dump(documents[0] if len(documents) == 1 else documents, sys.stdout, allow_nan=False)
+        print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
