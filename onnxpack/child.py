@@ -33,9 +33,11 @@ def call(function: str, request: dict[str, Any], scratch: Path) -> Any:
     """
     message, result, log = (scratch / name for name in ("request.json", "result.json", "log.txt"))
     message.write_text(json.dumps({"function": function, "request": request}))
+    result.unlink(missing_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "onnxpack.child", str(message), str(result)],
+            # -P: no file of the working folder takes the place of a module of the same name
+            [sys.executable, "-P", "-m", "onnxpack.child", str(message), str(result)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

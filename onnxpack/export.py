@@ -2,7 +2,9 @@
 
 import importlib
 import importlib.util
+import os
 import sys
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import packages_distributions, version
@@ -18,6 +20,7 @@ from onnxpack.sources import Source
 from onnxpack.spec.load import SpecFile
 from onnxpack.values import MODEL, REFERENCE
 
+_WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 EXTERNAL_DATA_OVER = 1_500_000_000
 """Bytes; protobuf itself ends at 2 GiB."""
 
@@ -132,11 +135,11 @@ def _record_reads(root: Path) -> set[str]:
     """
     found: set[str] = set()
     base = f"{root.resolve()}/"
-    others = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent)
-    left_out = tuple(f"{path.resolve()}/" for path in others)
+    installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    left_out = tuple(f"{path.resolve()}/" for path in (*map(Path, installed), Path(__file__).parent))
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event != "open" or not isinstance(arguments[0], str) or not (arguments[1] or "r").startswith("r"):
+        if event != "open" or not isinstance(arguments[0], str) or arguments[2] & _WRITES:
             return
         path = str(Path(arguments[0]).absolute())
         if path.endswith(".pyc") and "/__pycache__/" in path:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import tempfile
@@ -21,10 +22,13 @@ def replacing(destination: Path) -> Iterator[Path]:
         fresh = work / "new"
         fresh.mkdir()
         yield fresh
-        if destination.exists():
-            _exchange(fresh, destination)
-        else:
+        try:
             fresh.rename(destination)
+        except OSError as error:
+            # Asked first, the answer could be old: another build may put its output there at this moment.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            _exchange(fresh, destination)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -33,5 +37,9 @@ def _exchange(one: Path, other: Path) -> None:
     """Swaps two folders atomically; where the file system cannot, by two renames."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
-        other.rename(one.with_name("old"))
-        one.rename(other)
+        old = other.rename(one.with_name("old"))
+        try:
+            one.rename(other)
+        except OSError:
+            old.rename(other)
+            raise

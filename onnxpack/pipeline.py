@@ -14,6 +14,7 @@ from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context, assem
 from onnxpack.bundle.packages import install, provider_libraries
 from onnxpack.child import call
 from onnxpack.engines.docker import DockerEngine, Image
+from onnxpack.engines.interrupts import afterwards
 from onnxpack.errors import Location, Problem, SpecError
 from onnxpack.output import replacing
 from onnxpack.plan import STAGES, Plan
@@ -158,13 +159,11 @@ def deliver(run: Build, built: Built, context: Context, exported: Exported) -> B
     """Context → a tagged image that passed its smoke test. An image that fails it keeps no name."""
     references = run.plan.tags(context.version, context.content_key)
     temporary = f"onnxpack-build:{secrets.token_hex(8)}"
-    try:
+    with afterwards(lambda: run.engine.untag(temporary)):
         image = make_image(run, context, references[-1], temporary)
         smoke = check_image(run, context, image, exported) if run.reaches("smoke") else None
         for name in references:
             run.engine.tag(image.id, name)
-    finally:
-        run.engine.untag(temporary)
     return replace(built, image=image, references=references, smoke=smoke)
 
 
@@ -178,7 +177,7 @@ def make_image(run: Build, context: Context, content_tag: str, temporary: str) -
         run.taken("image", key, started)
         return found
     with run.working("image", key):
-        return run.engine.build(context.folder, temporary, run.progress)
+        return run.engine.build(context.folder, temporary, run.progress, fresh=run.store.fresh)
 
 
 def check_image(run: Build, context: Context, image: Image, exported: Exported) -> Smoke:
@@ -229,7 +228,7 @@ def _locked(run: Build) -> locks.TargetLock:
     targets = locks.read(path)
     if plan.target in locks.stale(plan.file.spec, targets):
         problem = Problem(
-            f"the lock does not answer what target '{plan.target}' asks", f"onnxpack lock {plan.file.path.name}",
+            f"the lock does not answer what target '{plan.target}' asks", f"onnxpack lock {plan.file.path}",
             Location(str(path)),
         )  # fmt: skip
         raise SpecError(problem)

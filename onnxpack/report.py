@@ -67,6 +67,7 @@ def document(built: Built) -> dict[str, Any]:
         "version": built.version,
         "target": built.plan.target,
         "status": "passed",
+        "set": list(built.plan.file.settings),
         "stages": [asdict(stage) for stage in built.stages],
         "model": {
             "opset": model.opset,

@@ -1,7 +1,9 @@
 """Inputs for the source model: seeded, in the spec's ranges, at several sizes of every dynamic axis."""
 
+import contextlib
 import zipfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,8 +41,9 @@ def odd_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
     """A size within each axis' limits that is odd and, where the limits allow it, no other axis' and not 1."""
     chosen: dict[str, int] = {}
     for axis in axes:
-        fitting = [prime for prime in _PRIMES if axis.min <= prime <= axis.max and prime not in chosen.values()]
-        chosen[axis.name] = fitting[0] if fitting else axis.max
+        candidates = chain(_PRIMES, range(max(axis.min, 3) | 1, axis.max + 1, 2))
+        fitting = (size for size in candidates if axis.min <= size <= axis.max and size not in chosen.values())
+        chosen[axis.name] = next(fitting, axis.max)
     return chosen
 
 
@@ -111,10 +114,17 @@ def read_arrays(file: Path | BinaryIO) -> Arrays:
     """The arrays of an npz, in its order; pickles are refused.
 
     Raises:
-        ValueError, OSError, zipfile.BadZipFile: it is not one.
+        Exception: it is not one; of any kind.
     """
-    with np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    with contextlib.ExitStack() as stack:
+        # numpy itself leaves a file open that it cannot read.
+        stream = stack.enter_context(file.open("rb")) if isinstance(file, Path) else file
+        archive = stack.enter_context(np.load(stream, allow_pickle=False))
+        arrays = {name: archive[name] for name in archive.files}
+    strangers = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if strangers:
+        raise ValueError(f"'{strangers[0]}' is no array")
+    return arrays
 
 
 def read_samples(spec: Spec, path: Path) -> Arrays:
@@ -126,7 +136,7 @@ def read_samples(spec: Spec, path: Path) -> Arrays:
     label = path.name
     try:
         arrays = read_arrays(path)
-    except (OSError, ValueError, AttributeError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # each layer of a torn archive (zip, deflate, header) raises its own kinds
         raise SpecError(f"{label}: not a readable .npz of plain arrays: {error}", "save it with numpy.savez") from None
     problems = [
         *(Problem(f"{label}: no array named '{name}'", "one per input") for name in spec.inputs if name not in arrays),

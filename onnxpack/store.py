@@ -43,8 +43,8 @@ def file_digest(path: Path) -> str:
 def tree_digests(folder: Path) -> dict[str, str]:
     """Relative path → SHA-256 of every file below a folder, a symlink as ``link:`` and its target."""
     found = {}
-    for parent, _, names in os.walk(folder):
-        for name in names:
+    for parent, folders, names in os.walk(folder):
+        for name in (*names, *(name for name in folders if Path(parent, name).is_symlink())):
             path = Path(parent, name)
             relative = path.relative_to(folder).as_posix()
             found[relative] = f"link:{path.readlink()}" if path.is_symlink() else file_digest(path)
@@ -73,12 +73,7 @@ class Store:
         entry = self.root / stage / key
         if self.fresh or not entry.is_dir():
             return None
-        try:
-            manifest = json.loads((entry / _MANIFEST).read_text())
-            whole = tree_digests(entry / "data") == manifest
-        except (OSError, ValueError):
-            whole = False
-        if whole:
+        if _contents(entry) is not None:
             return self.path(stage, key)
         self._discard(entry)
         return None
@@ -106,9 +101,11 @@ class Store:
             data = work / "data"
             data.mkdir()
             yield data
-            (work / _MANIFEST).write_text(json.dumps(tree_digests(data), sort_keys=True))
+            made = tree_digests(data)
+            (work / _MANIFEST).write_text(json.dumps(made, sort_keys=True))
             entry = self.root / stage / key
-            if self.fresh and entry.exists():
+            # One that holds the same stays: another process may be reading it.
+            if self.fresh and entry.exists() and _contents(entry) != made:
                 self._discard(entry)
             try:
                 work.rename(entry)
@@ -127,3 +124,12 @@ class Store:
             pass  # another process discarded it first
         finally:
             shutil.rmtree(grave, ignore_errors=True)
+
+
+def _contents(entry: Path) -> dict[str, str] | None:
+    """The digests of an entry's files, or None if it is not whole."""
+    try:
+        manifest: dict[str, str] = json.loads((entry / _MANIFEST).read_text())
+        return manifest if tree_digests(entry / "data") == manifest else None
+    except (OSError, ValueError):
+        return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER, DockerView, ModuleView, render_dockerfile, render_module
-from onnxpack.store import digest, tree_digests
+from onnxpack.store import digest, file_digest, tree_digests
 from onnxpack.values import OnnxModel
 
 EPOCH = 315532800
@@ -42,8 +42,9 @@ def assemble(
     for source in model_files(model.path):
         shutil.copyfile(source, app / source.name)
     for name, text in render_module(replace(view, version=chosen)).items():
-        (app / name).write_text(text)
-    (folder / "Dockerfile").write_text(render_dockerfile(replace(dockerfile, labels=labels)))
+        (app / name).write_text(text, encoding="utf-8")
+    instructions = render_dockerfile(replace(dockerfile, labels=labels))
+    (folder / "Dockerfile").write_text(instructions, encoding="utf-8")
     normalise(folder)
     return Context(folder, key, chosen)
 
@@ -69,5 +70,5 @@ def normalise(folder: Path) -> None:
 
 def _content_key(model: OnnxModel, packages: Path, view: ModuleView, dockerfile: DockerView) -> str:
     texts: Mapping[str, str] = render_module(replace(view, version=""))
-    files = {path.name: digest(path.name) for path in model_files(model.path)}
-    return digest(model.sha256, files, tree_digests(packages), texts, render_dockerfile(dockerfile))
+    files = {path.name: file_digest(path) for path in model_files(model.path)}
+    return digest(files, tree_digests(packages), texts, render_dockerfile(dockerfile))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from onnxpack.spec.model import Spec
 from onnxpack.targets import device
 
 FORMAT = 1
+_PARTS = {"name": r"[a-z0-9][a-z0-9._-]*", "version": r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", "sha256": r"[0-9a-f]{64}"}
 _SERVER_REQUIREMENTS = {"none": (), "http": ("httptools>=0.6", "uvicorn>=0.30")}
 
 
@@ -62,9 +64,11 @@ def read(path: Path) -> dict[str, TargetLock]:
         if data["onnxpack-lock"] != FORMAT:
             raise ValueError("another format")
         return {name: _target(entry) for name, entry in data["targets"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SpecError(
-            Problem(f"not a lock of this version: {error}", f"onnxpack lock {_spec_of(path)}", Location(str(path)))
+            Problem(
+                f"not a lock of this version: {_words(error)}", f"onnxpack lock {_spec_of(path)}", Location(str(path))
+            )
         ) from None
 
 
@@ -135,8 +139,23 @@ def _packages(listed: str) -> list[Package]:
 
 
 def _target(entry: Any) -> TargetLock:
-    packages = tuple(Package(item["name"], item["version"], tuple(item["sha256"])) for item in entry["packages"])
+    packages = tuple(_package(item) for item in entry["packages"])
     return TargetLock(entry["python"], entry["platform"], tuple(entry["requirements"]), packages)
+
+
+def _package(item: Any) -> Package:
+    """A package whose parts are safe on a line of a requirements file."""
+    for part, regex in _PARTS.items():
+        values = item[part] if part == "sha256" else [item[part]]
+        if not values or not all(re.fullmatch(regex, value) for value in values):
+            raise ValueError(f"a package's {part} is {str(item[part])[:100]!r}")
+    return Package(item["name"], item["version"], tuple(item["sha256"]))
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error.strerror) if isinstance(error, OSError) else str(error)
 
 
 def _answers(lock: TargetLock, question: TargetLock) -> bool:

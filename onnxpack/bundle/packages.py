@@ -70,10 +70,12 @@ def prune(folder: Path) -> None:
         for path in folder.glob(pattern):
             shutil.rmtree(path)
     for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and path.name in _UNUSED_ANYWHERE:
-            shutil.rmtree(path)
-        elif path.is_file() and _is_unused(path):
-            path.unlink()
+        if any(parent.suffix == ".dist-info" for parent in path.relative_to(folder).parents):
+            unused = path.name in _INSTALLER_FILES and path.parent.suffix == ".dist-info"
+        else:
+            unused = path.name in _UNUSED_ANYWHERE if path.is_dir() else _is_unused(path)
+        if unused:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     for library in _unlinked_libraries(folder):
         library.unlink()
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -82,8 +84,6 @@ def prune(folder: Path) -> None:
 
 
 def _is_unused(path: Path) -> bool:
-    if path.parent.suffix == ".dist-info":
-        return path.name in _INSTALLER_FILES
     return path.name == ".lock" or any(path.match(pattern) for pattern in _UNUSED_FILES)
 
 

@@ -4,6 +4,7 @@ import importlib
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -11,8 +12,12 @@ from onnxpack import __version__
 
 VERBS = {
     "build": "Build specs into verified container images.",
+    "init": "Look into a model and write a first spec.",
+    "inspect": "Show a model, spec, bundle, image or report.",
     "lock": "Pin the Python packages of specs' images.",
+    "schema": "Print the JSON Schema of the spec.",
     "validate": "Check specs, and nothing else.",
+    "view": "Open a model in Netron.",
 }
 
 
@@ -54,17 +59,23 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         # Outside click's standalone mode an exit status asked for is returned, not raised.
-        sys.exit(cli.main(standalone_mode=False))
+        sys.exit(cli.main(prog_name="onnxpack", standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as stop:
+        if isinstance(stop.__cause__, EOFError):  # click takes any for ctrl-D at a prompt; there are no prompts here
+            _fail(stop.__cause__)
         click.echo("interrupted", err=True)
         sys.exit(130)
     except Exception as error:  # the one boundary: everything becomes words and an exit code here
-        from onnxpack.cli.failure import tell
+        _fail(error)
 
-        sys.exit(tell(error))
+
+def _fail(error: Exception) -> NoReturn:
+    from onnxpack.cli.failure import tell
+
+    sys.exit(tell(error))
 
 
 def _terminated(signum: int, frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """What verbs share: which files a SPEC argument names, and running through several."""
 
+import codecs
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -9,6 +10,10 @@ import click
 from onnxpack.errors import Location, OnnxpackError, Problem, SpecError
 
 SPECS = click.argument("specs", nargs=-1, required=True, metavar="SPEC…", type=click.Path(path_type=Path))
+SETTINGS = click.option(
+    "--set", "settings", multiple=True, metavar="PATH.TO.FIELD=VALUE",
+    help="Set a field of every spec; repeatable, and recorded in the report.",
+)  # fmt: skip
 _SKIPPED_FOLDERS = {"dist", "node_modules", "__pycache__", "venv"}
 
 
@@ -43,7 +48,8 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def _is_spec(path: Path) -> bool:
     with path.open("rb") as stream:
-        return any(line.startswith(b"onnxpack:") for line in stream.read(1 << 16).splitlines())
+        start = stream.read(1 << 16).removeprefix(codecs.BOM_UTF8)
+    return any(line.startswith(b"onnxpack:") for line in start.splitlines())
 
 
 def each(paths: Iterable[Path], action: Callable[[Path], None]) -> int:

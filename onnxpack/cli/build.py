@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from onnxpack.cli.arguments import SPECS, each, spec_files
+from onnxpack.cli.arguments import SETTINGS, SPECS, each, spec_files
 from onnxpack.cli.progress import progress
 from onnxpack.errors import SpecError
 from onnxpack.spec.decode import closest
@@ -16,6 +16,7 @@ _STAGES = ("export", "verify", "bundle", "image", "smoke")
 
 @click.command("build")
 @SPECS
+@SETTINGS
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Build this target alone; repeatable.")
 @click.option("--until", type=click.Choice(_STAGES), default=_STAGES[-1], help="Stop after this stage.")
 @click.option(
@@ -32,6 +33,7 @@ _STAGES = ("export", "verify", "bundle", "image", "smoke")
 def command(
     ctx: click.Context,
     specs: tuple[Path, ...],
+    settings: tuple[str, ...],
     targets: tuple[str, ...],
     until: str,
     output: Path,
@@ -56,11 +58,12 @@ def command(
     documents = []
 
     def one(path: Path) -> None:
-        file = load(path)
+        file = load(path, settings)
         for name in targets or file.spec.targets:
             if name not in file.spec.targets:
                 raise SpecError(f"{path} has no target '{name}'", closest(name, file.spec.targets))
             plan = Plan(file, name, output.absolute() / file.spec.name / name)
+            click.echo(click.style(f"{file.spec.name}, target {name}", bold=True), err=True)
             built = build(Build(plan, store, DockerEngine(), progress(), until))
             documents.append(document(built))
             if not as_json:

@@ -29,24 +29,30 @@ def tell(error: Exception) -> int:
 def describe(problem: Problem) -> str:
     """A problem in a few lines: where and what, the line of the file with a caret, the cure, the detail."""
     where = f"{problem.where}: " if problem.where else ""
-    lines = [f"{click.style('error', fg='red', bold=True)}: {where}{problem.message}"]
+    lines = [f"{click.style('error', fg='red', bold=True)}: {_printable(where + problem.message)}"]
     if problem.where and problem.where.line:
         lines += _quoted(problem.where)
     if problem.hint:
-        lines.append(f"  {click.style('→', fg='green')} {problem.hint}")
+        lines.append(f"  {click.style('→', fg='green')} {_printable(problem.hint)}")
     if problem.detail:
-        lines += [f"  {line}" for line in problem.detail.rstrip().splitlines()]
+        lines += [f"  {_printable(line)}" for line in problem.detail.rstrip().splitlines()]
     return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    """The text without what a terminal would obey: names, paths and logs may hold anything."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _quoted(where: Location) -> list[str]:
     """The line that the problem is in, with a caret below its column."""
     try:
-        with Path(where.file).open(encoding="utf-8") as stream:
-            text = next((line for number, line in enumerate(stream, 1) if number == where.line), "").rstrip()
+        with Path(where.file).open(encoding="utf-8-sig") as stream:
+            text = next((line for number, line in enumerate(stream, 1) if number == where.line), "")
     except (OSError, ValueError):
         return []
-    if not text.isprintable() or len(text) > 160:
+    text = text.rstrip().replace("\t", " ")
+    if not text or not text.isprintable() or len(text) > 160:
         return []
     number = f"{where.line:>5}"
     return [f"{number} | {text}", f"{' ' * len(number)} | {' ' * (where.column - 1)}^"]

@@ -2,15 +2,18 @@
 
 import contextlib
 import io
+import secrets
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import requests
+from docker.errors import APIError, NotFound
 
 from onnxpack.engines.docker import DockerEngine, archive_of
-from onnxpack.errors import EngineError
+from onnxpack.engines.interrupts import afterwards, uninterrupted
+from onnxpack.errors import EngineError, GateError
 
 VOLUME = "/onnxpack-check"
 """Where the check's files lie in the container: a volume, since the root is read-only."""
@@ -24,9 +27,21 @@ class Container:
     id: str
 
     def start(self) -> None:
-        """Runs its command."""
+        """Runs its command.
+
+        Raises:
+            GateError: the image has no such program, or it cannot be executed.
+        """
         with self.engine.guarded("start the container"):
-            self.engine.client.start(self.id)
+            try:
+                self.engine.client.start(self.id)
+            except APIError as error:
+                if error.status_code != requests.codes.bad_request:
+                    raise
+                raise GateError(
+                    f"the image's command cannot be run: {error.explanation}",
+                    "image.base must bring python3, of the version that image.python names",
+                ) from None
 
     def execute(self, command: list[str]) -> tuple[int, str, str]:
         """Runs one more command in it; gives exit status, stdout and stderr."""
@@ -91,27 +106,31 @@ def container(
 ) -> Iterator[Container]:
     """A created container of ``image`` with ``files`` in its volume beside a writable ``out/``; removed at the end."""
     client = engine.client
+    name = f"onnxpack-check-{secrets.token_hex(8)}"
     options: dict[str, Any] = {"device_requests": [{"Count": -1, "Capabilities": [["gpu"]]}]} if gpu else {}
-    with engine.guarded("create a container"):
-        host = client.create_host_config(
-            network_mode="none",
-            read_only=True,
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
-            **options,
-        )
-        created = client.create_container(
-            image,
-            entrypoint=entrypoint,
-            command=command,
-            host_config=host,
-            volumes=[VOLUME],
-            labels={"dev.onnxpack.check": "true"},
-        )["Id"]
-    try:
+
+    def remove() -> None:
+        with engine.guarded("remove the container"), contextlib.suppress(NotFound):
+            client.remove_container(name, v=True, force=True)
+
+    with afterwards(remove):
+        with engine.guarded("create a container"), uninterrupted():
+            host = client.create_host_config(
+                network_mode="none",
+                read_only=True,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                **options,
+            )
+            client.create_container(
+                image,
+                name=name,
+                entrypoint=entrypoint,
+                command=command,
+                host_config=host,
+                volumes=[VOLUME],
+                labels={"dev.onnxpack.check": "true"},
+            )
         with engine.guarded("copy files into the container"):
-            client.put_archive(created, VOLUME, archive_of(files, {"out": 0o777}))
-        yield Container(engine, created)
-    finally:
-        with engine.guarded("remove the container"):
-            client.remove_container(created, v=True, force=True)
+            client.put_archive(name, VOLUME, archive_of(files, {"out": 0o777}))
+        yield Container(engine, name)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -12,9 +13,12 @@ from typing import Any, cast
 
 import docker
 import requests
+from docker.constants import DEFAULT_UNIX_SOCKET
+from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from onnxpack.bundle.context import EPOCH
+from onnxpack.engines.interrupts import uninterrupted
 from onnxpack.errors import EngineError, OnnxpackError, Problem
 from onnxpack.progress import Progress
 
@@ -56,7 +60,7 @@ class DockerEngine:
             client.ping()
         except (DockerException, requests.RequestException, OSError) as error:
             raise EngineError(
-                f"no Docker engine answers: {_reason(error)}",
+                f"no Docker engine answers at {endpoint()}: {_reason(error)}",
                 "start one, or name it in DOCKER_HOST; `--engine none` stops before the image",
             ) from None
         return client
@@ -105,16 +109,19 @@ class DockerEngine:
             "check image.base, the network and `docker login`; an image that the engine has already is used as it is",
         )
 
-    def build(self, context: Path, tag: str, progress: Progress) -> Image:
-        """Builds a context under ``tag``.
+    def build(self, context: Path, tag: str, progress: Progress, *, fresh: bool) -> Image:
+        """Builds a context under ``tag``; ``fresh`` takes no layer that an earlier build made.
+
+        The tag comes last, and from here: an engine that tags by itself may still do so after an interrupt.
 
         Raises:
             EngineError: the engine refused it, or its stream ended without an image; with the log's end.
         """
         log: list[str] = []
+        built = None
         with self.guarded("build the image", log), _tar(context) as archive:
             stream = self.client.build(
-                fileobj=archive, custom_context=True, tag=tag, rm=True, forcerm=True, decode=True, pull=False
+                fileobj=archive, custom_context=True, nocache=fresh, rm=True, forcerm=True, decode=True, pull=False
             )
             for event in stream:
                 if "error" in event:
@@ -123,20 +130,22 @@ class DockerEngine:
                         "the log's end is below",
                         _end(log),
                     )
+                built = event.get("aux", {}).get("ID", built)
                 text = event.get("stream", event.get("status", "")).strip()
                 if text:
                     log.append(text)
                 if text.startswith("Step "):
                     progress.note(text.splitlines()[0][:100])
-        image = self.find(tag)
+        image = self.find(built) if built else None
         if not image:
             raise EngineError("the engine's build stream ended without an image", "the log's end is below", _end(log))
+        self.tag(image.id, tag)
         return image
 
     def tag(self, image: str, reference: str) -> None:
         """Gives an image one more name."""
         repository, _, tag = reference.rpartition(":")
-        with self.guarded(f"tag {reference}"):
+        with self.guarded(f"tag {reference}"), uninterrupted():
             self.client.tag(image, repository, tag, force=True)
 
     def untag(self, reference: str) -> None:
@@ -157,10 +166,19 @@ class DockerEngine:
             ) from None
         except (DockerException, requests.RequestException, OSError) as error:
             raise EngineError(
-                f"the engine at {self.client.base_url} went away while it was to {what}: {_reason(error)}",
+                f"the engine at {endpoint()} went away while it was to {what}: {_reason(error)}",
                 "check that it runs and has disk space",
                 _end(log),
             ) from None
+
+
+def endpoint() -> str:
+    """Where the SDK looks for the engine: what ``DOCKER_HOST`` says, else the current Docker context."""
+    host = os.environ.get("DOCKER_HOST")
+    if not host:
+        with contextlib.suppress(DockerException, OSError, ValueError):
+            host = ContextAPI.kwargs_from_context().get("base_url")
+    return (host or DEFAULT_UNIX_SOCKET).removeprefix("http+")
 
 
 def archive_of(files: dict[str, bytes], folders: dict[str, int]) -> bytes:

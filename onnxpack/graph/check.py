@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 
 from onnxpack.errors import Problem, SourceError
+from onnxpack.spec.checks import RUNTIME_MAX_OPSET
 from onnxpack.store import file_digest
 from onnxpack.values import OnnxModel, TensorInfo
 
@@ -52,6 +53,11 @@ def read_model(path: Path) -> onnx.ModelProto:
             f"'{path.name}' has IR version {model.ir_version}; the runtime reads {MAX_IR} at most",
             "save it with an older IR version",
         )
+    if opset_of(model) > RUNTIME_MAX_OPSET:
+        raise SourceError(
+            f"'{path.name}' has opset {opset_of(model)}; the runtime reads {RUNTIME_MAX_OPSET} at most",
+            "export it with an older opset",
+        )
     _require_external_data(model, path)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
@@ -88,6 +94,8 @@ def _unfit(folder: Path, entries: dict[str, str]) -> str:
         return f"is not in a regular file of its own: '{location}'"
     if not (folder / location).resolve().is_relative_to(folder.resolve()):
         return f"lies outside its folder: '{location}'"
+    # onnx reads it natively, unseen by the record of what an export reads: this is seen.
+    (folder / location).open("rb").close()
     return f"ends at byte {end} of {status.st_size}" if end > status.st_size else ""
 
 
@@ -117,6 +125,12 @@ def info_of(value: onnx.ValueInfoProto) -> TensorInfo:
     return TensorInfo(value.name, DTYPES.get(tensor.elem_type, "unsupported"), shape)
 
 
+def true_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that a caller gives; old files list the constants among them."""
+    constants = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in constants]
+
+
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """A graph and all graphs inside its nodes."""
     yield graph
@@ -129,14 +143,13 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 def facts(path: Path, precision: str = "float32") -> OnnxModel:
     """What the file at ``path`` really is."""
     model = onnx.load(path, load_external_data=False)
-    constants = {tensor.name for tensor in model.graph.initializer}
     beside = [file for file in path.parent.iterdir() if file.name.startswith(path.name + ".")]
     return OnnxModel(
         path=path,
         sha256=file_digest(path),
         opset=opset_of(model),
         ir_version=model.ir_version,
-        inputs=tuple(info_of(value) for value in model.graph.input if value.name not in constants),
+        inputs=tuple(info_of(value) for value in true_inputs(model.graph)),
         outputs=tuple(info_of(value) for value in model.graph.output),
         size_bytes=path.stat().st_size + sum(file.stat().st_size for file in beside),
         ops=tuple(sorted({node.op_type for graph in graphs(model.graph) for node in graph.node})),

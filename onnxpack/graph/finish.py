@@ -7,11 +7,12 @@ import numpy as np
 import onnx
 
 from onnxpack.errors import GateError, Problem, SourceError
-from onnxpack.graph.check import MAX_IR, graphs, info_of, opset_of
+from onnxpack.graph.check import MAX_IR, graphs, info_of, opset_of, true_inputs
 from onnxpack.spec.model import Spec
 from onnxpack.values import Shape
 
 _DEFAULT_DOMAINS = ("", "ai.onnx")
+_TALK = ("doc_string", "metadata_props", "value_info")
 
 
 def finish(model: onnx.ModelProto, spec: Spec, output_names: Sequence[str]) -> None:
@@ -25,6 +26,7 @@ def finish(model: onnx.ModelProto, spec: Spec, output_names: Sequence[str]) -> N
     model.ir_version = min(model.ir_version, MAX_IR)
     strip(model)
     names = _chosen_outputs(model, spec, output_names)
+    _copy_inputs(model.graph, names)
     _rename(model.graph, {old: new for old, new in names.items() if old != new})
     _declare_inputs(model.graph, spec)
 
@@ -35,19 +37,21 @@ def strip(model: onnx.ModelProto) -> None:
     model.ClearField("producer_version")
     model.ClearField("domain")
     model.ClearField("model_version")
-    for part in (model, model.graph, *model.functions):
-        part.ClearField("doc_string")
-        del part.metadata_props[:]
     model.graph.name = "model"
-    for graph in graphs(model.graph):
-        del graph.value_info[:]
-        for item in (*graph.input, *graph.output, *graph.initializer, *graph.node):
-            item.ClearField("doc_string")
-            del item.metadata_props[:]
-    for function in model.functions:
-        for node in function.node:
-            node.ClearField("doc_string")
-            del node.metadata_props[:]
+    _forget(model)
+
+
+def _forget(message: Any) -> None:
+    if isinstance(message, onnx.TensorProto):  # its other fields are data, and large
+        message.ClearField("doc_string")
+        del message.metadata_props[:]
+        return
+    for field, value in message.ListFields():
+        if field.name in _TALK:
+            message.ClearField(field.name)
+        elif field.type == field.TYPE_MESSAGE:
+            for item in [value] if hasattr(value, "ListFields") else value:
+                _forget(item)
 
 
 def declare_outputs(
@@ -56,14 +60,22 @@ def declare_outputs(
     """Writes the outputs' shapes as the source model showed them over all cases.
 
     A dimension that had one size throughout is fixed, one that followed an axis gets its name, any other is left open.
+
+    Raises:
+        SourceError: an output has more dimensions in one case than in another.
     """
     for value in model.graph.output:
         shapes = [case[value.name].shape for case in outputs]
+        ranks = {len(shape): shape for shape in shapes}
+        if len(ranks) != 1:
+            raise SourceError(
+                f"output '{value.name}' has another number of dimensions at other sizes: "
+                + " and ".join(map(str, ranks.values())),
+                "a squeeze of all dimensions of size 1 does that; name the dimension",
+            )
+        value.type.tensor_type.shape.SetInParent()
         dims = value.type.tensor_type.shape.dim
         del dims[:]
-        if len({len(shape) for shape in shapes}) != 1:
-            value.type.tensor_type.ClearField("shape")
-            continue
         for index, observed in enumerate(zip(*shapes, strict=True)):
             dim = dims.add()
             axis = next((name for name in sizes[0] if all(
@@ -102,7 +114,22 @@ def _chosen_outputs(model: onnx.ModelProto, spec: Spec, framework_names: Sequenc
             f"the spec names {len(asked)} outputs, the model has {len(graph_names)}: {', '.join(framework_names)}",
             "name them all, in order",
         )
+    twice = sorted({name for name in graph_names if graph_names.count(name) > 1})
+    if twice:
+        raise SourceError(f"the model gives output '{twice[0]}' twice", "give each output a tensor of its own")
     return dict(zip(graph_names, asked, strict=True))
+
+
+def _copy_inputs(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """An input that is given back under another name becomes a tensor of its own; ``names`` is changed with it."""
+    inputs = {value.name for value in graph.input}
+    for output in graph.output:
+        name = output.name
+        if name in inputs and names[name] != name:
+            copied = f"{name}__copy"
+            graph.node.append(onnx.helper.make_node("Identity", [name], [copied]))
+            names[copied] = names.pop(name)
+            output.name = copied
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
@@ -126,17 +153,28 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 
 def _declare_inputs(graph: onnx.GraphProto, spec: Spec) -> None:
     """Writes the spec's names of dynamic axes, after making sure that the graph agrees with the spec."""
-    constants = {tensor.name for tensor in graph.initializer}
-    values = {value.name: value for value in graph.input if value.name not in constants}
+    values = {value.name: value for value in true_inputs(graph)}
     if tuple(values) != tuple(spec.inputs):
         raise SourceError(
             f"the export's inputs are {', '.join(values)}; the spec's {', '.join(spec.inputs)}",
             "an input that the model does not use is lost: remove it from the spec",
         )
+    wrong, baked = mismatches(graph, spec)
+    if wrong:
+        raise SourceError(wrong + baked)
+    if baked:
+        raise GateError(baked)
+    for name, asked in spec.inputs.items():
+        _declare(values[name], asked.shape)
+
+
+def mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[Problem]]:
+    """Where the graph's inputs differ from the spec's, and the spec's axes that the graph has at a fixed size."""
     wrong: list[Problem] = []
     baked: list[Problem] = []
+    infos = {value.name: info_of(value) for value in true_inputs(graph)}
     for name, asked in spec.inputs.items():
-        info = info_of(values[name])
+        info = infos[name]
         if info.dtype != asked.dtype:
             message = f"input '{name}' is {info.dtype} in the model, {asked.dtype} in the spec"
             wrong.append(Problem(message, f"write dtype: {info.dtype}"))
@@ -147,13 +185,9 @@ def _declare_inputs(graph: onnx.GraphProto, spec: Spec) -> None:
         for have, want in zip(info.shape, asked.shape, strict=True):
             if isinstance(have, int) and have != want:
                 hint = "make the model's code independent of this size, or fix it in the spec"
-                problem = Problem(f"input '{name}': '{want}' is fixed at {have} in the export", hint)
+                problem = Problem(f"input '{name}': '{want}' is fixed at {have} in the model", hint)
                 (baked if isinstance(want, str) else wrong).append(problem)
-        _declare(values[name], asked.shape)
-    if wrong:
-        raise SourceError(wrong + baked)
-    if baked:
-        raise GateError(baked)
+    return wrong, baked
 
 
 def _declare(value: onnx.ValueInfoProto, shape: Shape) -> None:

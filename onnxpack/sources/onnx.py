@@ -9,10 +9,13 @@ import onnx
 import onnxruntime as ort
 
 from onnxpack.errors import Problem, SourceError
-from onnxpack.graph.check import opset_of, read_model, session
+from onnxpack.graph.check import info_of, opset_of, read_model, session, true_inputs
+from onnxpack.graph.finish import mismatches
 from onnxpack.samples import Arrays
 from onnxpack.spec.decode import closest
 from onnxpack.spec.load import SpecFile
+
+_OTHER_OUTPUT = "export it again without ZipMap, sequences and narrow floats"
 
 
 class Loaded:
@@ -28,8 +31,7 @@ def load(file: SpecFile) -> Loaded:
     assert file.spec.model.path
     path = file.resolve(file.spec.model.path)
     model = read_model(path)
-    constants = {tensor.name for tensor in model.graph.initializer}
-    own = [value.name for value in model.graph.input if value.name not in constants]
+    own = [value.name for value in true_inputs(model.graph)]
     problems = [
         Problem(f"'{path.name}' has no input '{name}'", closest(name, own))
         for name in file.spec.inputs
@@ -40,14 +42,24 @@ def load(file: SpecFile) -> Loaded:
         for name in own
         if name not in file.spec.inputs
     ]
+    problems += [
+        Problem(f"output '{value.name}' of '{path.name}' is no tensor of a dtype that numpy has", _OTHER_OUTPUT)
+        for value in model.graph.output
+        if info_of(value).dtype in ("unsupported", "bfloat16")
+    ]
     if problems:
         raise SourceError(problems)
+    wrong, baked = mismatches(model.graph, file.spec)
+    if wrong or baked:
+        raise SourceError(wrong + baked)
     return Loaded(model, session(path))
 
 
 def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
     """What onnxruntime makes of the file as it is."""
-    return list(model.session.run(None, inputs))
+    answers = model.session.run(None, inputs)
+    # onnxruntime gives strings as objects, which an npz would have to pickle.
+    return [answer.astype(str) if answer.dtype.kind == "O" else answer for answer in answers]
 
 
 def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destination: Path) -> Sequence[str]:

@@ -2,10 +2,12 @@
 
 import importlib
 import importlib.util
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET
 
 _SHOWN_KEYS = 8
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def load(file: SpecFile) -> torch.nn.Module:
@@ -44,7 +47,8 @@ def run(model: torch.nn.Module, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
 
 def export(model: torch.nn.Module, file: SpecFile, example: Arrays, count: int, destination: Path) -> Sequence[str]:
     """Exports by the spec's exporter, at its opset; the opset that came out is checked by the caller."""
-    names = list(file.spec.outputs) or [f"output_{index}" if count > 1 else "output" for index in range(count)]
+    # A name of the spec may be taken inside the graph, which dynamo does not notice: outputs are renamed afterwards.
+    names = [f"onnxpack.output.{index}" for index in range(count)]
     opset = file.spec.opset or DEFAULT_OPSET
     exporter = {"dynamo": _dynamo, "torchscript": _torchscript}[file.spec.model.exporter]
     try:
@@ -56,9 +60,9 @@ def export(model: torch.nn.Module, file: SpecFile, example: Arrays, count: int, 
         raise SourceError(
             f"the {file.spec.model.exporter} exporter failed: {_first_line(error)}",
             f"the cause is below; `exporter: {other}` may take this model",
-            str(error)[-4000:],
+            _COLOURS.sub("", str(error))[-4000:],
         ) from None
-    return names
+    return [f"output_{index}" if count > 1 else "output" for index in range(count)]
 
 
 def _dynamo(
@@ -78,13 +82,23 @@ def _dynamo(
         tensors,
         dynamo=True,
         opset_version=opset,
-        input_names=list(inputs),
         output_names=names,
         dynamic_shapes=shapes,
         verbose=False,
     )
     assert program is not None
+    _name_inputs(program.model.graph, list(inputs))
     program.save(str(destination))
+
+
+def _name_inputs(graph: Any, names: list[str]) -> None:
+    """Names the inputs of an ``onnx_ir`` graph; what has one of these names inside gets another."""
+    inner = [*graph.initializers.values(), *(value for node in graph.all_nodes() for value in node.outputs)]
+    for value in inner:
+        if value.name in names:
+            value.name = f"{value.name}__inner"
+    for value, name in zip(graph.inputs, names, strict=False):
+        value.name = name
 
 
 def _torchscript(
@@ -112,22 +126,17 @@ def _torchscript(
 
 
 def _attribute(file: SpecFile, reference: str) -> Any:
-    """What ``FILE.py:NAME`` or ``package.module:NAME`` names; the file's folder is importable while it runs."""
+    """What ``FILE.py:NAME`` or ``package.module:NAME`` names; the file's, or the spec's, folder is importable."""
     place, _, name = reference.partition(":")
     try:
         if place.endswith(".py"):
-            path = file.resolve(place)
-            sys.path.insert(0, str(path.parent))
-            definition = importlib.util.spec_from_file_location(path.stem, path)
-            assert definition
-            assert definition.loader
-            module = importlib.util.module_from_spec(definition)
-            sys.modules[path.stem] = module
-            definition.loader.exec_module(module)
+            module = _module_of(file.resolve(place))
         else:
+            sys.path.append(str(file.folder))
             module = importlib.import_module(place)
     except SyntaxError as error:
-        raise SourceError(f"{place}, line {error.lineno}: {error.msg}", "mend the file") from None
+        culprit = Path(error.filename or place).name
+        raise SourceError(f"{culprit}, line {error.lineno}: {error.msg}", "mend the file") from None
     except Exception as error:  # a user's module may raise anything while it is imported
         raise SourceError(
             f"importing {place} failed: {type(error).__name__}: {error}", "it must import by itself"
@@ -139,6 +148,21 @@ def _attribute(file: SpecFile, reference: str) -> Any:
             raise SourceError(f"{place} has no '{name}'", f"it has: {known}")
         target = getattr(target, part)
     return target
+
+
+def _module_of(path: Path) -> ModuleType:
+    """The file as a module, run once: a class must be the same for a factory and for what prepares its model."""
+    loaded = sys.modules.get(path.stem)
+    if loaded and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    sys.path.insert(0, str(path.parent))
+    definition = importlib.util.spec_from_file_location(path.stem, path)
+    assert definition
+    assert definition.loader
+    module = importlib.util.module_from_spec(definition)
+    sys.modules[path.stem] = module
+    definition.loader.exec_module(module)
+    return module
 
 
 def _called(function: Any, reference: str, *args: Any, **kwargs: Any) -> Any:
@@ -237,4 +261,4 @@ def _to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0] or type(error).__name__
+    return (_COLOURS.sub("", str(error)).strip().splitlines() or [""])[0] or type(error).__name__

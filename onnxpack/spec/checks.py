@@ -1,14 +1,16 @@
 """What one field cannot say alone: rules across fields, and the files that a spec names."""
 
 import hashlib
-import math
 import stat
 from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 from onnxpack.errors import Location, Problem
-from onnxpack.spec.decode import closest
+from onnxpack.spec import rules
+from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, meant, short
 from onnxpack.spec.model import Input, Spec
+from onnxpack.spec.nodes import real
 
 Where = Callable[..., Location]
 
@@ -16,6 +18,8 @@ RUNTIME_MAX_OPSET = 26
 """The highest that the pinned onnxruntime reads."""
 TORCHSCRIPT_MAX_OPSET = 20
 SKL2ONNX_MAX_OPSET = 22
+_FLOAT_MAX = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "float64": 8.9e307}
+"""Of float64 half, since the difference of two must be one too."""
 PICKLES = (".pkl", ".pickle", ".joblib")
 STATE_DICTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 _FIELDS_OF = {
@@ -26,19 +30,25 @@ _FIELDS_OF = {
 
 
 def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
-    """Every problem of a spec whose fields are each right by themselves."""
-    return [
-        *_axes(spec, where),
-        *(
-            problem
-            for name, tensor in spec.inputs.items()
-            for problem in _samples(tensor, lambda *path, name=name: where("inputs", name, *path))
-        ),
-        *_names(spec, where),
-        *_model(spec, where),
-        *_opset(spec, where),
-        *_files(spec, folder, root, where),
-    ]
+    """Every problem (of more than 100, the first 101) of a spec whose fields are each right by themselves.
+
+    A field that is not right may stand as ``INVALID``; the rules that read it are left out.
+    """
+    checks: tuple[tuple[Callable[[], Iterator[Problem]], str], ...] = (
+        (lambda: _axes(spec, where), "inputs dynamic_axes"),
+        (lambda: _samples(spec, where), "inputs"),
+        (lambda: _names(spec, where), "inputs outputs"),
+        (lambda: _targets(spec, where), "targets"),
+        (lambda: _model(spec, where), "model"),
+        (lambda: _opset(spec, where), "model opset"),
+        (lambda: _files(spec, folder, root, where), "model verify"),
+        (lambda: rules.precision(spec, where), "model opset targets calibration"),
+        (lambda: rules.data(spec, where), "targets calibration evaluation gates"),
+        (lambda: rules.steps(spec, where), "inputs outputs preprocess postprocess"),
+        (lambda: rules.serving(spec, where), "inputs dynamic_axes runtime image"),
+    )
+    found = (rule() for rule, read in checks if all(getattr(spec, name) is not INVALID for name in read.split()))
+    return list(islice(chain.from_iterable(found), MAX_PROBLEMS + 1))
 
 
 def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
@@ -49,8 +59,9 @@ def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
                 used.add(size)
                 if size not in spec.dynamic_axes:
                     hint = f"declare it there, as `{size}: {{min: 1, max: 64}}`"
-                    if spec.dynamic_axes:
-                        hint += f", or {closest(size, spec.dynamic_axes)}"
+                    if slip := meant(size, spec.dynamic_axes):
+                        used.add(slip)
+                        hint = f"did you mean '{slip}'? else {hint}"
                     place = where("inputs", name, "shape", index)
                     yield Problem(f"axis '{size}' is not declared in dynamic_axes", hint, place)
     for name, axis in spec.dynamic_axes.items():
@@ -65,42 +76,59 @@ def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
             )
 
 
-def _samples(tensor: Input, where: Where) -> Iterator[Problem]:
+def _samples(spec: Spec, where: Where) -> Iterator[Problem]:
+    for name, tensor in spec.inputs.items():
+        yield from _samples_of(tensor, lambda *path, name=name: where("inputs", name, *path))
+
+
+def _samples_of(tensor: Input, where: Where) -> Iterator[Problem]:
     if tensor.range is not None and tensor.choices is not None:
         yield Problem("range and choices exclude each other", "keep one", where("choices"))
     if tensor.range is not None:
-        if len(tensor.range) != 2 or tensor.range[0] > tensor.range[1] or not all(map(math.isfinite, tensor.range)):
+        if len(tensor.range) != 2 or tensor.range[0] > tensor.range[1]:
             yield Problem("a range is two numbers, the lower one first", "write [low, high]", where("range"))
         elif tensor.dtype in ("bool", "string"):
             yield Problem(f"a range means nothing for {tensor.dtype}", "use choices", where("range"))
-        elif "int" in tensor.dtype and not _fits(tensor.dtype, tensor.range):
+        elif not _fits(tensor.dtype, tensor.range):
             yield Problem(f"the range does not fit {tensor.dtype}", "narrow it, or widen the dtype", where("range"))
     if tensor.choices is not None:
         if not tensor.choices:
             yield Problem("choices is empty", "list at least one", where("choices"))
         for index, choice in enumerate(tensor.choices):
-            if isinstance(choice, str) != (tensor.dtype == "string"):
-                yield Problem(f"{choice!r} is not of dtype {tensor.dtype}", "", where("choices", index))
+            kind = {"bool": bool, "string": str}.get(tensor.dtype)
+            fits = isinstance(choice, kind) if kind else not isinstance(choice, bool | str)
+            if not fits or (not kind and not _fits(tensor.dtype, (choice,))):  # type: ignore[arg-type] # it is a number
+                shown = f"'{short(choice)}'" if isinstance(choice, str) else str(choice).lower()
+                yield Problem(f"{shown} is no value of dtype {tensor.dtype}", "correct it", where("choices", index))
 
 
-def _fits(dtype: str, bounds: tuple[float, ...]) -> bool:
+def _fits(dtype: str, values: tuple[int | float, ...]) -> bool:
+    if "int" not in dtype:
+        return all(abs(value) <= _FLOAT_MAX[dtype] for value in values)
     bits = int(dtype.lstrip("uint"))
     low, high = (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return low <= bounds[0] and bounds[1] <= high and all(bound == int(bound) for bound in bounds)
+    return all(low <= value <= high and value == int(value) for value in values)
 
 
 def _names(spec: Spec, where: Where) -> Iterator[Problem]:
     if not spec.inputs:
         yield Problem("inputs is empty", "name at least one input", where("inputs"))
+    seen = set(spec.inputs)
+    for index, name in enumerate(spec.outputs):
+        if name in seen:
+            yield Problem(f"the name '{name}' is used twice", "give every tensor its own", where("outputs", index))
+        seen.add(name)
+
+
+def _targets(spec: Spec, where: Where) -> Iterator[Problem]:
     if not spec.targets:
         yield Problem("targets is empty", "leave it out for the default, cpu", where("targets"))
-    for index, name in enumerate(spec.outputs):
-        if name in spec.outputs[:index] or name in spec.inputs:
-            yield Problem(f"the name '{name}' is used twice", "give every tensor its own", where("outputs", index))
 
 
 def _model(spec: Spec, where: Where) -> Iterator[Problem]:
     model = spec.model
+    if model.framework not in _FIELDS_OF:  # one of a later release, which the decoder refused
+        return
     allowed = _FIELDS_OF[model.framework]
     for name in sorted(set().union(*_FIELDS_OF.values()) - allowed):
         place = where("model", name)
@@ -115,7 +143,7 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
         yield Problem("weights_key needs a checkpoint in weights", "remove it", where("model", "weights_key"))
     if model.weights is not None and not model.weights.endswith(STATE_DICTS):
         yield Problem(
-            f"cannot tell the format of '{model.weights}'", f"it must end in {', '.join(STATE_DICTS)}",
+            f"cannot tell the format of '{short(model.weights)}'", f"it must end in {', '.join(STATE_DICTS)}",
             where("model", "weights"),
         )  # fmt: skip
 
@@ -141,38 +169,48 @@ def _files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator[Probl
             if problem:
                 yield problem
             elif path == ("model", "path"):
-                yield from _digest(spec, folder / relative, where)
+                yield from _digest(spec, relative, folder / relative, where)
 
 
 def _unfit(relative: str, folder: Path, root: Path, place: Location) -> Problem | None:
     """Why the path cannot be used: it must be a regular file inside ``root``, links followed."""
-    target = (folder / relative).resolve()
-    if "\0" in relative or not target.is_relative_to(root.resolve()):
-        return Problem(f"'{relative}' leaves the project", f"move it below {root.name}/", place)
+    shown = short(relative)
     try:
+        target = real(folder / relative)
+        if not target.is_relative_to(real(root)):
+            hint = "keep it in the spec's Git work tree, or, without Git, in the spec's folder"
+            return Problem(f"'{shown}' leads out of the project", hint, place)
         mode = target.stat().st_mode
     except OSError as error:
-        return Problem(f"cannot read '{relative}': {error.strerror}", f"looked in {folder}", place)
-    if not stat.S_ISREG(mode):
-        return Problem(f"'{relative}' is not a regular file", "give the path of a file", place)
-    return None
+        return _unreadable(relative, error, place)
+    return None if stat.S_ISREG(mode) else Problem(f"'{shown}' is not a regular file", "give the path of a file", place)
 
 
-def _digest(spec: Spec, file: Path, where: Where) -> Iterator[Problem]:
+def _unreadable(relative: str, error: OSError, place: Location) -> Problem:
+    return Problem(
+        f"cannot read '{short(relative)}': {error.strerror}", "paths are relative to the spec's own folder", place
+    )
+
+
+def _digest(spec: Spec, path: str, file: Path, where: Where) -> Iterator[Problem]:
     runs_code = spec.model.framework == "sklearn"
     if spec.model.sha256 is None and not runs_code:
         return
-    with file.open("rb") as stream:
-        actual = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with file.open("rb") as stream:
+            actual = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        yield _unreadable(path, error, where("model", "path"))
+        return
     if spec.model.sha256 is None:
         yield Problem(
-            f"loading '{spec.model.path}' can run any code in it, so its digest is required",
-            f"if you trust the file, add   sha256: {actual}",
+            f"loading '{short(path)}' can run any code in it, so its digest is required",
+            f"if you trust the file, add below it   sha256: {actual}",
             where("model", "path"),
         )
     elif spec.model.sha256 != actual:
         yield Problem(
-            f"'{spec.model.path}' is not the file that the spec trusts: its sha256 is {actual}",
+            f"'{short(path)}' is not the file that the spec trusts: its sha256 is {actual}",
             "restore the file, or paste the new digest if you trust it",
             where("model", "sha256"),
         )

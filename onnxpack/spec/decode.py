@@ -1,15 +1,17 @@
 """Nodes → typed values, guided by the model's annotations; every problem is collected, none stops the rest."""
 
 import difflib
+import math
 import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
+from itertools import islice
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from onnxpack.errors import Location, Problem
-from onnxpack.spec.markers import Between, Later, Pattern, Size
+from onnxpack.spec.markers import Between, Duration, Later, Pattern, Size
 from onnxpack.spec.nodes import Items, Node, Pairs, Scalar
 
 Path = tuple[str | int, ...]
@@ -17,19 +19,43 @@ INVALID: Any = object()
 """Stands for a value that could not be decoded; its problem is already recorded."""
 
 NOT_YET = "not supported yet"
+MAX_PROBLEMS = 100
+_MAX_DIGITS = 40
+_MAX_SHOWN = 30
+_PAIRS = "write `key: value` pairs below it"
+_MAX_KNOWN = 200
+"""Of this many known words is the closest one searched, so that a hostile spec costs little time."""
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
-_FLOAT = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _YAML_WORDS = re.compile(r"(yes|no|on|off|true|false|null|~|)", re.IGNORECASE)
-_YAML_NUMBERS = re.compile(r"[-+]?[0-9][0-9_:.]*|0[xob][0-9a-fA-F_]+|[-+]?\.(inf|nan)", re.IGNORECASE)
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?")
-_UNITS = {"": 1} | {p: 1000**n for n, p in enumerate("kMGT", 1)} | {f"{p}i": 1024**n for n, p in enumerate("KMGT", 1)}
+# What YAML 1.1 or 1.2 takes for a number: 0x1F, 0b1, 0o7, 1_000, 12:30 (base 60), 3.10, .5, 1e3, -.inf
+_YAML_NUMBERS = re.compile(
+    r"[-+]?(0x[0-9a-f_]+|0[bo][0-7_]+|[0-9][0-9_]*(:[0-9]+)*(\.[0-9_]*)?(e[-+]?[0-9]+)?"
+    r"|\.[0-9][0-9_]*(e[-+]?[0-9]+)?|\.(inf|nan))",
+    re.IGNORECASE,
+)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|m|h)")
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kKMGT]i?)?B?")
+_UNITS = {"": 1} | {p: 1000**n for n, p in enumerate("KMGT", 1)} | {f"{p}I": 1024**n for n, p in enumerate("KMGT", 1)}
 
 
 def closest(word: str, known: Iterable[str]) -> str:
     """``did you mean 'x'?``, or the known words when none is close."""
     known = list(known)
-    match = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean '{match[0]}'?" if match else f"known: {', '.join(known)}"
+    match = meant(word, known)
+    rest = ", …" if len(known) > _MAX_SHOWN else ""
+    return f"did you mean '{match}'?" if match else f"known: {', '.join(known[:_MAX_SHOWN])}{rest}"
+
+
+def meant(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is so close that ``word`` is likely a slip of it."""
+    matches = difflib.get_close_matches(word, islice(known, _MAX_KNOWN), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+class TooManyProblems(Exception):  # noqa: N818 - not an error of its own: it ends a decoding early
+    """So much is wrong that more of it helps nobody."""
 
 
 class Decoder:
@@ -38,6 +64,8 @@ class Decoder:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.places: dict[Path, Location] = {}
+        self.top: dict[str, Any] = {}
+        """The fields of the whole, ``INVALID`` ones included, so that the others can still be checked."""
 
     def decode(self, kind: Any, node: Node, path: Path = ()) -> Any:
         """The node as a value of the annotated type ``kind``, or ``INVALID``."""
@@ -58,44 +86,64 @@ class Decoder:
         if kind is Any:
             return self._plain(node, path)
         if not isinstance(node, Scalar):
-            return self._wrong(node, f"{_dotted(path)} must be {_words(kind)}, not {_shape_of(node)}")
+            hint = "write one value"
+            return self._wrong(node, f"{_dotted(path)} must be {_words(kind)}, not {_shape_of(node)}", hint)
+        if node.plain and not node.text:
+            return self._wrong(node, f"{_dotted(path)} is empty", "give it a value")
         if origin is Literal:
             return self._choice(get_args(kind), node, path)
         return self._scalar(kind, node, path)
 
     def _wrong(self, node: Node, message: str, hint: str = "") -> Any:
         self.problems.append(Problem(message, hint, node.where))
+        if len(self.problems) > MAX_PROBLEMS:
+            raise TooManyProblems
         return INVALID
 
     def _marked(self, base: Any, markers: list[Any], node: Node, path: Path) -> Any:
         for marker in markers:
             if isinstance(marker, Size):
                 return self._size(marker, node, path)
+            if isinstance(marker, Duration):
+                return self._duration(marker, node, path)
         value = self.decode(base, node, path)
         if value is INVALID:
             return value
         for marker in markers:
             if isinstance(marker, Pattern) and not re.fullmatch(marker.regex, value, re.DOTALL):
-                return self._wrong(node, f"{_dotted(path)}: '{_short(value)}' is not {_article(marker.words)}")
+                return self._mismatch(marker, node, path, value)
             if isinstance(marker, Between) and not marker.low <= value <= marker.high:
-                bounds = (
-                    f"must be {marker.low}"
-                    if marker.low == marker.high
-                    else f"is outside {marker.low} to {marker.high}"
-                )
-                return self._wrong(node, f"{_dotted(path)}: {value} {bounds}")
+                if marker.low == marker.high:
+                    return self._wrong(node, f"{_dotted(path)} must be {marker.low}, not {value}")
+                return self._wrong(node, f"{_dotted(path)}: {value} is outside {marker.low} to {marker.high}")
             if isinstance(marker, Later) and value in marker.values:
                 ready = [str(choice) for choice in get_args(base) if choice not in marker.values]
-                return self._wrong(node, f"{_dotted(path)}: '{value}' is {NOT_YET}", f"today: {', '.join(ready)}")
+                # It stays a value, so that what it needs is checked already.
+                self._wrong(node, f"{_dotted(path)}: '{value}' is {NOT_YET}", f"today: {', '.join(ready)}")
         return value
+
+    def _mismatch(self, marker: Pattern, node: Node, path: Path, value: str) -> Any:
+        if "${" in value:
+            hint = "write the value, or give it with --set on the command line"
+            return self._wrong(node, f"{_dotted(path)}: ${{…}} is not replaced, a spec means the same everywhere", hint)
+        return self._wrong(node, f"{_dotted(path)}: '{short(value)}' is not {_article(marker.words)}")
 
     def _size(self, marker: Size, node: Node, path: Path) -> Any:
         match = _SIZE.fullmatch(node.text) if isinstance(node, Scalar) else None
         if not match:
             return self._wrong(node, f"{_dotted(path)} must be a size", "write a number with a unit, as 64MiB or 150MB")
-        value = int(float(match[1]) * _UNITS[match[2] or ""])
+        value = int(float(match[1]) * _UNITS[(match[2] or "").upper()])
         if not marker.low <= value <= marker.high:
             return self._wrong(node, f"{_dotted(path)}: {value} bytes is outside {marker.low} to {marker.high}")
+        return value
+
+    def _duration(self, marker: Duration, node: Node, path: Path) -> Any:
+        match = _DURATION.fullmatch(node.text) if isinstance(node, Scalar) else None
+        if not match:
+            return self._wrong(node, f"{_dotted(path)} must be a duration", "write a number with a unit, as 2s or 5ms")
+        value = float(match[1]) * _SECONDS[match[2]]
+        if not marker.low <= value <= marker.high:
+            return self._wrong(node, f"{_dotted(path)}: {value} s is outside {marker.low} to {marker.high}")
         return value
 
     def _union(self, kinds: tuple[Any, ...], node: Node, path: Path) -> Any:
@@ -108,7 +156,8 @@ class Decoder:
                 self.places.update(attempt.places)
                 return value
         number = isinstance(node, Scalar) and node.plain and _YAML_NUMBERS.fullmatch(node.text)
-        self.problems += attempts[0 if number else -1].problems
+        near = [attempt for attempt in attempts if attempt.problems[0].hint.startswith("did you mean")]
+        self.problems += (near or [attempts[0 if number else -1]])[0].problems
         return INVALID
 
     def _record(self, kind: Any, node: Node, path: Path) -> Any:
@@ -118,23 +167,29 @@ class Decoder:
             keys = [Scalar(item.where, name, True) for name, item in zip(shorthand, node.items, strict=True)]
             node = Pairs(node.where, tuple(zip(keys, node.items, strict=True)))
         if not isinstance(node, Pairs):
-            return self._wrong(node, f"{_dotted(path)} must be a mapping, not {_shape_of(node)}")
+            hint = f"write [{', '.join(shorthand)}] or {{{', '.join(f'{name}: …' for name in known)}}}"
+            return self._wrong(
+                node, f"{_dotted(path)} must be a mapping, not {_shape_of(node)}", hint if shorthand else _PAIRS
+            )
         values: dict[str, Any] = {}
+        if not path:
+            self.top = values
         for key, value in self._unique(node):
             if key.text not in known:
-                self._wrong(key, f"unknown field '{_short(key.text)}'{_inside(path)}", closest(key.text, known))
+                self._wrong(key, f"unknown field '{short(key.text)}'{_inside(path)}", closest(key.text, known))
+                # The field that was meant is neither missing nor at its default: nothing can be said of it.
+                if name := meant(key.text, known):
+                    values.setdefault(name, INVALID)
                 continue
             definition, annotation = known[key.text]
             if definition.metadata.get("later"):
                 self._wrong(key, f"{_dotted((*path, key.text))} is {NOT_YET}", "remove it")
-                continue
             values[key.text] = self.decode(annotation, value, (*path, key.text))
-        complete = True
         for name, (definition, _) in known.items():
             if name not in values and definition.default is MISSING and definition.default_factory is MISSING:
-                self._wrong(node, f"'{name}' is missing{_inside(path)}", definition.metadata["doc"])
-                complete = False
-        return INVALID if not complete or INVALID in values.values() else kind(**values)
+                self._wrong(node, f"'{name}' is missing{_inside(path)}", f"add `{name}:`. {definition.metadata['doc']}")
+                values[name] = INVALID
+        return INVALID if INVALID in values.values() else kind(**values)
 
     def _unique(self, node: Pairs) -> Iterable[tuple[Scalar, Node]]:
         seen: dict[str, Scalar] = {}
@@ -143,17 +198,17 @@ class Decoder:
             if first is key:
                 yield key, value
             else:
-                self._wrong(key, f"duplicate key '{_short(key.text)}'", f"first on line {first.where.line}; keep one")
+                self._wrong(key, f"duplicate key '{short(key.text)}'", f"first on line {first.where.line}; keep one")
 
     def _tuple(self, kind: Any, node: Node, path: Path) -> Any:
         if not isinstance(node, Items):
-            return self._wrong(node, f"{_dotted(path)} must be a list, not {_shape_of(node)}")
+            return self._wrong(node, f"{_dotted(path)} must be a list, not {_shape_of(node)}", "write it as [a, b]")
         values = tuple(self.decode(kind, item, (*path, index)) for index, item in enumerate(node.items))
         return INVALID if INVALID in values else values
 
     def _mapping(self, key_kind: Any, kind: Any, node: Node, path: Path) -> Any:
         if not isinstance(node, Pairs):
-            return self._wrong(node, f"{_dotted(path)} must be a mapping, not {_shape_of(node)}")
+            return self._wrong(node, f"{_dotted(path)} must be a mapping, not {_shape_of(node)}", _PAIRS)
         values = {}
         for key, value in self._unique(node):
             name = self.decode(key_kind, key, (*path, key.text))
@@ -171,15 +226,26 @@ class Decoder:
         words = {"true": True, "false": False, "null": None}
         if node.text in words:
             return words[node.text]
-        if _INT.fullmatch(node.text):
-            return int(node.text)
-        if _FLOAT.fullmatch(node.text):
-            return float(node.text)
-        return self._scalar(str, node, path)
+        if _INT.fullmatch(node.text) or _FLOAT.fullmatch(node.text):
+            whole = _INT.fullmatch(node.text) and len(node.text) <= _MAX_DIGITS
+            number = int(node.text) if whole else float(node.text)
+            if (_INT.fullmatch(node.text) and not whole) or not math.isfinite(number):
+                return self._wrong(node, f"{_dotted(path)}: {short(node.text)} is too large", "quote it, if it is text")
+            return number
+        if not node.text:
+            return self._wrong(node, f"{_dotted(path)} is empty", 'write null, or "" for an empty text')
+        if _YAML_WORDS.fullmatch(node.text) or _YAML_NUMBERS.fullmatch(node.text):
+            message = f"{_dotted(path)}: what {short(node.text)} means depends on the YAML reader"
+            return self._wrong(node, message, f"{_quote_it(node.text)}, or write true, false, null or a decimal number")
+        return node.text
 
     def _choice(self, choices: tuple[Any, ...], node: Scalar, path: Path) -> Any:
         if node.text not in choices:
-            return self._wrong(node, f"{_dotted(path)}: unknown '{_short(node.text)}'", closest(node.text, choices))
+            match = meant(node.text, choices)
+            hint = f"did you mean '{match}'? " * bool(match) + f"known: {', '.join(choices)}"
+            if node.plain and _YAML_NUMBERS.fullmatch(node.text):
+                hint += "; quote it, without quotes it is a number"
+            return self._wrong(node, f"{_dotted(path)}: unknown '{short(node.text)}'", hint)
         return self._scalar(str, node, path)
 
     def _scalar(self, kind: Any, node: Scalar, path: Path) -> Any:
@@ -187,17 +253,18 @@ class Decoder:
         if kind is str:
             # YAML 1.1 readers would make something else of these words, so the meaning depends on the reader.
             if node.plain and (_YAML_WORDS.fullmatch(text) or _YAML_NUMBERS.fullmatch(text)):
-                return self._wrong(
-                    node, f"{_dotted(path)} must be text, and {text or 'nothing'} is not", f'quote it: "{text}"'
-                )
+                return self._wrong(node, f"{_dotted(path)} must be text, and {short(text)} is not", _quote_it(text))
             return text
         if kind is bool:
             if node.plain and text in ("true", "false"):
                 return text == "true"
-            return self._wrong(node, f"{_dotted(path)}: '{_short(text)}' is not a boolean", "write true or false")
+            hint = "remove the quotes" if text in ("true", "false") else "write true or false"
+            return self._wrong(node, f"{_dotted(path)}: '{short(text)}' is not a boolean", hint)
         pattern, words = (_INT, "a whole number") if kind is int else (_FLOAT, "a number")
-        if not node.plain or not pattern.fullmatch(text) or len(text) > 40:
-            return self._wrong(node, f"{_dotted(path)}: '{_short(text)}' is not {words}", "write it in decimal digits")
+        fits = pattern.fullmatch(text) and len(text) <= _MAX_DIGITS
+        if not fits or not node.plain:
+            hint = "remove the quotes" if fits else "write it in decimal digits"
+            return self._wrong(node, f"{_dotted(path)}: '{short(text)}' is not {words}", hint)
         return kind(text)
 
 
@@ -211,15 +278,20 @@ def described_fields(kind: Any) -> dict[str, tuple[Field[Any], Any]]:
 def _dotted(path: Path) -> str:
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{_short(part)}" if text else _short(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{short(part)}" if text else short(part)
     return text or "the spec"
+
+
+def _quote_it(text: str) -> str:
+    return f'quote it: "{text}"' if len(text) <= _MAX_DIGITS else "quote it"
 
 
 def _inside(path: Path) -> str:
     return f" in {_dotted(path)}" if path else ""
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """At most 60 printable characters of it, for a message."""
     printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:61])
     return printable if len(printable) <= 60 else printable[:57] + "..."
 
@@ -230,7 +302,7 @@ def _article(words: str) -> str:
 
 def _shape_of(node: Node) -> str:
     if isinstance(node, Scalar):
-        return f"'{_short(node.text)}'" if node.text else "empty"
+        return f"'{short(node.text)}'" if node.text else "empty"
     return "a list" if isinstance(node, Items) else "a mapping"
 
 

@@ -6,12 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from onnxpack.errors import Location, SpecError
+from onnxpack.errors import Location, Problem, SpecError
 from onnxpack.spec.checks import check
-from onnxpack.spec.decode import INVALID, Decoder
+from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems
 from onnxpack.spec.decode import Path as FieldPath
+from onnxpack.spec.layers import layered
 from onnxpack.spec.model import Spec
-from onnxpack.spec.nodes import from_plain, parse, read_text
+from onnxpack.spec.nodes import from_plain, real
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class SpecFile:
     spec: Spec
     path: Path
     root: Path
+    settings: tuple[str, ...] = ()
+    """What the command line set, as it was written."""
 
     @cached_property
     def folder(self) -> Path:
@@ -46,24 +49,31 @@ class SpecFile:
         return cls(spec, Path(data["path"]), Path(data["root"]))
 
 
-def load(path: Path) -> SpecFile:
-    """Reads, decodes and checks a spec.
+def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
+    """Reads, decodes and checks a spec; ``settings`` are ``path.to.field=value``, from the command line.
 
     Raises:
-        SpecError: with every problem, in the order of the file.
+        SpecError: with every problem (of more than 100, the first), in the order of the file.
     """
     label = str(path)
-    document = parse(read_text(path, label), label)
+    absolute = real(path)
+    root = work_tree(absolute.parent)
+    document = layered(path, root, settings)
     decoder = Decoder()
-    spec: Spec = decoder.decode(Spec, document)
-    problems = decoder.problems
-    absolute = path.resolve()
-    file = SpecFile(spec, absolute, work_tree(absolute.parent))
-    if spec is not INVALID:
-        problems = problems + check(spec, file.folder, file.root, places(decoder, label))
+    try:
+        spec: Spec = decoder.decode(Spec, document)
+        # What could be read is checked even where something else could not, so that all problems are told at once.
+        checked = Spec(**decoder.top) if spec is INVALID else spec
+        problems = decoder.problems + check(checked, absolute.parent, root, places(decoder, label))
+    except TooManyProblems:
+        problems = decoder.problems
     if problems:
-        raise SpecError(sorted(problems, key=lambda problem: problem.where or Location(label)))
-    return file
+        problems = sorted(problems, key=lambda problem: problem.where or Location(label))
+        if len(problems) > MAX_PROBLEMS:
+            more = Problem(f"it has more than {MAX_PROBLEMS} problems", "mend these first", Location(label))
+            problems = [*problems[:MAX_PROBLEMS], more]
+        raise SpecError(problems)
+    return SpecFile(spec, absolute, root, settings)
 
 
 def places(decoder: Decoder, label: str) -> Any:
@@ -94,6 +104,7 @@ def to_plain(value: Any) -> Any:
             for definition in fields(value)
             if (item := getattr(value, definition.name)) is not None
             and not (definition.default is not MISSING and item == definition.default)
+            and not (definition.default_factory is not MISSING and item == definition.default_factory())
         }
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}

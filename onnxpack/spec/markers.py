@@ -27,6 +27,14 @@ class Size:
     high: int
 
 
+@dataclass(frozen=True)
+class Duration:
+    """Seconds, written with a unit (``2s``, ``5ms``, ``1m``); bounds in seconds."""
+
+    low: float
+    high: float
+
+
 class Later:
     """Values that a later release delivers: known, and refused until then."""
 

@@ -1,55 +1,39 @@
-"""What a spec is: every field with its type, default and meaning.
+"""What a spec is: every field with its type, default, meaning and an example.
 
-The types carry all that the decoder checks (``onnxpack.spec.decode``): a field's annotation says what is allowed,
-its ``metadata["doc"]`` what it means. A field or value that a later release delivers is marked, and refused.
+The types carry all that the decoder checks (``onnxpack.spec.decode``): a field's annotation says what is allowed, its
+``metadata["doc"]`` what it means. A field or value that a later release delivers is marked, checked, and refused.
+The JSON Schema and docs/spec.md are made from the same.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from onnxpack.spec.markers import Between, Later, Pattern, Size
+from onnxpack.spec.markers import Between, Duration, Later, Size
+from onnxpack.spec.steps import PostprocessStep, PreprocessStep
+from onnxpack.spec.words import (
+    AxisName,
+    CodeReference,
+    Dtype,
+    FilePath,
+    ImageName,
+    ImageReference,
+    LabelKey,
+    Positive,
+    Ratio,
+    Sha256,
+    Tag,
+    TensorName,
+    Text,
+    VariableName,
+    Word,
+    described,
+)
 from onnxpack.values import Axis, TensorInfo
 
 FORMAT = 1
 DEFAULT_OPSET = 18
 """Used where a model is converted; torch's own operator library is written for it."""
-
-
-def described(doc: str, default: Any = MISSING, *, factory: Any = MISSING, later: bool = False) -> Any:
-    """A field of the spec; ``later`` marks one whose stage is still to come."""
-    metadata = {"doc": doc, "later": later}
-    if factory is not MISSING:
-        return field(default_factory=factory, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-Word = Annotated[
-    str,
-    Pattern(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "lower-case letters, digits and inner hyphens, at most 63"),
-]
-Tag = Annotated[str, Pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", "an image tag: letters, digits, '_', '.', '-'")]
-TensorName = Annotated[str, Pattern(r"[^\x00-\x1f\x7f]{1,200}", "at most 200 printable characters")]
-AxisName = Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]{0,62}", "letters, digits and '_', not first a digit")]
-Text = Annotated[str, Pattern(r"[^\x00-\x08\x0b-\x1f\x7f]{0,2000}", "at most 2000 characters, no control characters")]
-Sha256 = Annotated[str, Pattern(r"[0-9a-f]{64}", "64 lower-case hex digits")]
-Positive = Annotated[int, Between(1, 2**31 - 1)]
-Dtype = Literal[
-    "float16",
-    "bfloat16",
-    "float32",
-    "float64",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "bool",
-    "string",
-]
 
 
 @dataclass(frozen=True)
@@ -59,41 +43,68 @@ class Model:
     framework: Annotated[
         Literal["torch", "sklearn", "onnx", "lightgbm", "xgboost", "catboost", "keras"],
         Later("lightgbm", "xgboost", "catboost", "keras"),
-    ] = described("What made the model.")
-    factory: Annotated[str, Pattern(r"[^:\s]+:[A-Za-z_][\w.]*", "FILE.py:NAME or package.module:NAME")] | None = (
-        described("torch: FILE.py:NAME or package.module:NAME, called with kwargs; gives an nn.Module.", None)
+    ] = described("What made the model.", example="torch")
+    factory: CodeReference | None = described(
+        "torch: FILE.py:NAME or package.module:NAME, called with kwargs; gives an nn.Module.",
+        None,
+        example="model.py:TransactionNet",
     )
-    kwargs: Mapping[str, Any] = described("torch: keyword arguments of the factory.", factory=dict)
-    weights: str | None = described("torch: a .safetensors file, or a state dict (.pt .pth .ckpt .bin).", None)
-    weights_key: str | None = described("torch: where in the checkpoint the state dict is, as a.b.c.", None)
-    prepare: Annotated[str, Pattern(r"[^:\s]+:[A-Za-z_][\w.]*", "FILE.py:NAME or package.module:NAME")] | None = (
-        described("torch: nn.Module -> nn.Module, called before export.", None)
+    kwargs: Mapping[str, Any] = described(
+        "torch: keyword arguments of the factory.", factory=dict, example="{vocab_size: 40000}"
     )
-    exporter: Literal["dynamo", "torchscript"] = described("torch: which of its two exporters.", "dynamo")
-    path: str | None = described("sklearn, onnx: the model's file.", None)
-    sha256: Sha256 | None = described("The file's digest; required where loading the file can run code.", None)
-    requirements: tuple[str, ...] = described("Exact pins of an isolated export environment.", (), later=True)
+    weights: FilePath | None = described(
+        "torch: a .safetensors file, or a state dict (.pt .pth .ckpt .bin), loaded with weights_only.",
+        None,
+        example="weights/transactions.safetensors",
+    )
+    weights_key: Text | None = described(
+        "torch: where in a checkpoint the state dict is, as a.b.c.", None, example="checkpoint.model"
+    )
+    prepare: CodeReference | None = described(
+        "torch: nn.Module -> nn.Module, called before the export (fuse layers, drop heads).",
+        None,
+        example="model.py:fuse",
+    )
+    exporter: Literal["dynamo", "torchscript"] = described(
+        "torch: which of its two exporters.", "dynamo", example="torchscript"
+    )
+    path: FilePath | None = described("sklearn, onnx: the model's file.", None, example="iris.joblib")
+    sha256: Sha256 | None = described(
+        "The file's digest; required where loading the file can run code (pickle, joblib). Without it the error prints "
+        "the file's digest, ready to paste.",
+        None,
+        example="6f22e5054846dc917af34969df6651d28169192eb58525d7285e46da17de983c",
+    )
+    requirements: tuple[Text, ...] = described(
+        "Exact pins of an isolated export environment.", (), example="[scikit-learn==1.5.2]", later=True
+    )
 
 
 @dataclass(frozen=True)
 class Input:
     """One input: its dtype, its shape, and what its samples look like."""
 
-    dtype: Dtype = described("The element type.")
+    dtype: Dtype = described("The element type.", example="float32")
     shape: tuple[Annotated[int, Between(0, 2**31 - 1)] | AxisName, ...] = described(
-        "Sizes in order; a name is a dynamic axis."
+        "Sizes in order; a name is a dynamic axis.", example="[batch, 4]"
     )
-    range: tuple[float, ...] | None = described("[low, high] of the samples, both included.", None)
-    choices: tuple[int | float | Text, ...] | None = described("What samples are drawn from, instead of a range.", None)
+    range: tuple[int | float, ...] | None = described(
+        "[low, high] of the samples, both included. Left out: normal floats, integers from 0 to 9.",
+        None,
+        example="[0, 39999]",
+    )
+    choices: tuple[bool | int | float | Text, ...] | None = described(
+        "What samples are drawn from, instead of a range.", None, example="[0, 1, 2]"
+    )
 
 
 @dataclass(frozen=True)
 class AxisRange:
     """The sizes of a dynamic axis that the model is verified for and serves."""
 
-    max: Positive = described("The largest size.")
-    min: Annotated[int, Between(0, 2**31 - 1)] = described("The smallest size.", 1)
-    opt: Positive | None = described("The usual size; left out: between the two.", None)
+    max: Positive = described("The largest size.", example="64")
+    min: Annotated[int, Between(0, 2**31 - 1)] = described("The smallest size.", 1, example="1")
+    opt: Positive | None = described("The usual size; left out: 8, or the limit nearest to it.", None, example="8")
 
     shorthand = ("min", "max")
     """``[1, 512]`` is short for ``{min: 1, max: 512}``."""
@@ -103,33 +114,91 @@ class AxisRange:
 class Verify:
     """How the exported model is compared with its source."""
 
-    rtol: Annotated[float, Between(0, 1)] | None = described("Relative tolerance; default by precision.", None)
-    atol: Annotated[float, Between(0, 1e6)] | None = described("Absolute tolerance; default by precision.", None)
-    samples: str | None = described("An .npz of real inputs, arrays by input name.", None)
-    seed: Annotated[int, Between(0, 2**32 - 1)] = described("Of the random samples.", 0)
+    rtol: Ratio | None = described("Relative tolerance; left out: by precision, float32 1e-3.", None, example="1.0e-3")
+    atol: Annotated[float, Between(0, 1e6)] | None = described(
+        "Absolute tolerance; left out: by precision, float32 1e-4.", None, example="1.0e-4"
+    )
+    samples: FilePath | None = described(
+        "An .npz of real inputs, arrays by input name; compared besides the random ones.", None, example="samples.npz"
+    )
+    seed: Annotated[int, Between(0, 2**32 - 1)] = described("Of the random samples.", 0, example="7")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What static quantization learns its ranges from."""
+
+    data: FilePath = described("An .npz of inputs, arrays by input name.", example="calibration.npz")
+    samples: Positive = described("How many of them.", 256, example="128")
+    method: Literal["minmax", "entropy", "percentile"] = described(
+        "How ranges are chosen.", "minmax", example="entropy"
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good the model is, by the user's own measure."""
+
+    data: FilePath = described("An .npz of inputs and labels.", example="validation.npz")
+    labels: TensorName | None = described("The array of right answers in it.", None, example="y")
+    metric: Literal["accuracy", "f1", "auc", "mse", "mae", "r2", "top-k"] | CodeReference = described(
+        "A built-in metric, or FILE.py:NAME called with outputs and labels.", "accuracy", example="metrics.py:cost"
+    )
 
 
 @dataclass(frozen=True)
 class Target:
     """One image: where it is to run."""
 
-    device: Literal["cpu", "cuda"] = described("The hardware that serves.", "cpu")
+    device: Literal["cpu", "cuda"] = described("The hardware that serves.", "cpu", example="cuda")
     precision: Annotated[
         Literal[
             "float32", "float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights", "auto"
         ],
         Later("float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights", "auto"),
-    ] = described("The arithmetic of the shipped model.", "float32")
+    ] = described("The arithmetic of the shipped model.", "float32", example="float32")
     optimize: Annotated[Literal["none", "basic", "extended", "all"], Later("basic", "extended", "all")] = described(
-        "Offline graph optimisation.", "none"
+        "Offline graph optimisation.", "none", example="none"
     )
     platform: Annotated[Literal["linux/amd64", "linux/arm64"], Later("linux/arm64")] = described(
-        "Of the machines that serve.", "linux/amd64"
+        "Of the machines that serve.", "linux/amd64", example="linux/amd64"
     )
-    isa: str | None = described("The instruction set of the machines that serve.", None, later=True)
-    threads: Positive | None = described("Overrides runtime.threads.", None)
-    exclude_nodes: tuple[str, ...] = described("Nodes left in float32.", (), later=True)
-    per_channel: bool | None = described("Quantize each channel by itself.", None, later=True)
+    isa: Text | None = described(
+        "The instruction set of the machines that serve.", None, example="avx512-vnni", later=True
+    )
+    threads: Positive | None = described("Overrides runtime.threads.", None, example="2")
+    exclude_nodes: tuple[TensorName, ...] = described("Nodes left in float32.", (), example="[node_conv2d]", later=True)
+    per_channel: bool | None = described("Quantize each channel by itself.", None, example="true", later=True)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Limits; a build that breaks one fails."""
+
+    max_degradation: Ratio | None = described(
+        "Of the evaluation metric, against the source model.", None, example="0.01"
+    )
+    min_speedup: Annotated[float, Between(0, 1000)] | None = described(
+        "Of a reduced precision against float32, measured.", None, example="1.0"
+    )
+    image_size: Annotated[int, Size(1, 2**50)] | None = described("Of the uncompressed image.", None, example="150MB")
+    cold_start: Annotated[float, Duration(0, 3600)] | None = described(
+        "From the container's start until it is ready.", None, example="2s"
+    )
+    latency_p50: Annotated[float, Duration(0, 3600)] | None = described(
+        "Of one request at the axes' opt sizes.", None, example="5ms"
+    )
+    peak_memory: Annotated[int, Size(1, 2**50)] | None = described("Of the serving process.", None, example="400MB")
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How the server joins requests."""
+
+    max_batch_size: Positive = described("Rows in one run of the model.", example="32")
+    max_queue_delay: Annotated[float, Duration(0, 60)] = described(
+        "How long a request waits for others.", 0.0, example="2ms"
+    )
 
 
 @dataclass(frozen=True)
@@ -137,30 +206,34 @@ class Runtime:
     """How the image serves."""
 
     server: Annotated[Literal["none", "http", "http+grpc"], Later("http+grpc")] = described(
-        "The server in the image; none leaves a command line.", "http"
+        "The server in the image; none leaves a command line.", "http", example="none"
     )
-    port: Annotated[int, Between(1, 65535)] = described("The HTTP port.", 8080)
-    threads: Positive | Literal["auto"] = described("auto reads the container's CPU quota.", "auto")
-    max_body: Annotated[int, Size(1024, 2**40)] = described("The largest request body.", 64 * 2**20)
-    warmup: bool = described("Run once before the image says that it is ready.", True)
-    batching: Any = described("Dynamic batching.", None, later=True)
-    max_queue: int | None = described("Requests that may wait.", None, later=True)
+    port: Annotated[int, Between(1, 65535)] = described("The HTTP port.", 8080, example="8000")
+    threads: Positive | Literal["auto"] = described("auto reads the container's CPU quota.", "auto", example="4")
+    max_body: Annotated[int, Size(1024, 2**40)] = described("The largest request body.", 64 * 2**20, example="64MiB")
+    warmup: bool = described("Run once before the image says that it is ready.", True, example="false")
+    batching: Batching | None = described(
+        "Dynamic batching.", None, example="{max_batch_size: 32, max_queue_delay: 2ms}", later=True
+    )
+    max_queue: Positive | None = described("Requests that may wait.", None, example="256", later=True)
 
 
 @dataclass(frozen=True)
 class Image:
     """The image's name, base and texts."""
 
-    repository: Annotated[str, Pattern(r"[a-z0-9]+([._:/-]{1,2}[a-z0-9]+)*", "an image name without a tag")] | None = (
-        described("Registry and name; left out: the spec's name.", None)
+    repository: ImageName | None = described(
+        "Registry and name; left out: the spec's name.", None, example="registry.example.com/risk/transactions"
     )
-    base: Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}", "an image reference")] | None = described(
-        "Any image with the right Python; default by target.", None
+    base: ImageReference | None = described(
+        "Any image with the right Python and the C++ runtime; left out: by device.",
+        None,
+        example="gcr.io/distroless/python3-debian12",
     )
-    python: Literal["3.11", "3.12", "3.13", "3.14"] = described("The base image's Python.", "3.11")
-    labels: Mapping[str, Text] = described("Labels added to the image.", factory=dict)
-    env: Mapping[Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name")], Text] = described(
-        "Environment variables of the image.", factory=dict
+    python: Literal["3.11", "3.12", "3.13", "3.14"] = described("The base image's Python.", "3.11", example='"3.13"')
+    labels: Mapping[LabelKey, Text] = described("Labels added to the image.", factory=dict, example="{team: risk}")
+    env: Mapping[VariableName, Text] = described(
+        "Environment variables of the image.", factory=dict, example='{LOG_LEVEL: "debug"}'
     )
 
 
@@ -168,25 +241,57 @@ class Image:
 class Spec:
     """One model, ready to be packed."""
 
-    onnxpack: Annotated[int, Between(FORMAT, FORMAT)] = described("The version of this format: 1.")
-    name: Word = described("Names the image and the output folder.")
-    model: Model = described("The source model.")
-    inputs: Mapping[TensorName, Input] = described("In the order of the model's positional arguments.")
-    version: Tag | None = described("The image's tag; left out: from the build's content.", None)
-    description: Text = described("One sentence for people.", "")
-    extends: str | None = described("Defaults from another spec file.", None, later=True)
-    outputs: tuple[TensorName, ...] = described("Names in order; left out: the model's own.", ())
-    dynamic_axes: Mapping[AxisName, AxisRange] = described("Every axis name used in a shape.", factory=dict)
-    opset: Annotated[int, Between(7, 26)] | None = described("What the shipped model has.", None)
-    verify: Verify = described("The comparison with the source.", factory=Verify)
-    calibration: Any = described("Data for static quantization.", None, later=True)
-    evaluation: Any = described("Data and metric of the accuracy gate.", None, later=True)
-    preprocess: Any = described("ONNX nodes in front of the model.", None, later=True)
-    postprocess: Any = described("ONNX nodes behind the model.", None, later=True)
-    targets: Mapping[Word, Target] = described("One image each.", factory=lambda: {"cpu": Target()})
-    gates: Any = described("Limits that fail the build.", None, later=True)
-    runtime: Runtime = described("How the image serves.", factory=Runtime)
-    image: Image = described("The image's name, base and texts.", factory=Image)
+    onnxpack: Annotated[int, Between(FORMAT, FORMAT)] = described("The version of this format: 1.", example="1")
+    name: Word = described("Names the image and the output folder.", example="transactions")
+    model: Model = described("The source model.", example="{framework: onnx, path: model.onnx}")
+    inputs: Mapping[TensorName, Input] = described(
+        "By name, in the order of the model's positional arguments.", example="{x: {dtype: float32, shape: [batch, 4]}}"
+    )
+    version: Tag | None = described(
+        "The image's tag; left out: the first 12 hex digits of the build's content key.", None, example='"1.4.0"'
+    )
+    description: Text = described("One sentence for people.", "", example="Fraud score per account")
+    extends: FilePath | None = described(
+        "Defaults from another spec file: mappings merge, everything else replaces. Its paths, too, are relative to "
+        "the spec that is built.",
+        None,
+        example="../base.yaml",
+    )
+    outputs: tuple[TensorName, ...] = described(
+        "Names in order; left out: the model's own.", (), example="[label, probabilities]"
+    )
+    dynamic_axes: Mapping[AxisName, AxisRange] = described(
+        "Every axis name used in a shape, with its sizes.", factory=dict, example="{batch: {min: 1, opt: 8, max: 64}}"
+    )
+    opset: Annotated[int, Between(7, 26)] | None = described(
+        "What the shipped model really has; anything else fails the build. Left out: 18, or an ONNX file's own.",
+        None,
+        example="17",
+    )
+    verify: Verify = described("The comparison with the source.", factory=Verify, example="{rtol: 1.0e-3}")
+    calibration: Calibration | None = described(
+        "Data for static quantization.", None, example="{data: calibration.npz}", later=True
+    )
+    evaluation: Evaluation | None = described(
+        "Data and metric of the accuracy gate.", None, example="{data: validation.npz, labels: y}", later=True
+    )
+    preprocess: tuple[PreprocessStep, ...] = described(
+        "ONNX nodes in front of the model, so that every runtime does the same.",
+        (),
+        example="[{op: scale, input: image, scale: 255}]",
+        later=True,
+    )
+    postprocess: tuple[PostprocessStep, ...] = described(
+        "ONNX nodes behind the model.", (), example="[{op: sigmoid, input: logits}]", later=True
+    )
+    targets: Mapping[Word, Target] = described(
+        "One image each; the name is the tag's suffix.",
+        factory=lambda: {"cpu": Target()},
+        example="{cpu: {device: cpu}}",
+    )
+    gates: Gates | None = described("Limits that fail the build.", None, example="{image_size: 150MB}", later=True)
+    runtime: Runtime = described("How the image serves.", factory=Runtime, example="{port: 8000}")
+    image: Image = described("The image's name, base and texts.", factory=Image, example='{python: "3.13"}')
 
     @property
     def axes(self) -> tuple[Axis, ...]:

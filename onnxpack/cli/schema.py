@@ -1,0 +1,13 @@
+"""``onnxpack schema``."""
+
+import json
+
+import click
+
+from onnxpack.spec.schema import schema
+
+
+@click.command("schema")
+def command() -> None:
+    """Print the JSON Schema of the spec, for editors and other checkers."""
+    click.echo(json.dumps(schema(), indent=2, ensure_ascii=False))

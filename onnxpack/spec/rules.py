@@ -1,0 +1,127 @@
+"""Rules between what is asked of a target and what must be given for it: precision, data, gates, steps, names."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from onnxpack.errors import Location, Problem
+from onnxpack.spec.decode import meant
+from onnxpack.spec.model import Spec, Target
+
+Where = Callable[..., Location]
+
+OWN_VARIABLES = ("ORT_DISABLE_TELEMETRY", "PYTHONPATH")
+"""Environment variables that the image itself relies on."""
+OWN_LABELS = "dev.onnxpack."
+_INT8 = ("int8-dynamic", "int8-static")
+_QUANTIZED = (*_INT8, "int4-weights", "int8-weights")
+_QDQ_OPSET = 13
+"""From here on DequantizeLinear has an axis, and bfloat16 is an ordinary dtype."""
+_WITHOUT_PRECISION = ("sklearn", "lightgbm", "xgboost", "catboost")
+_STEP_FIELDS: dict[str, tuple[set[str], set[str]]] = {
+    # op: (required, allowed besides)
+    "normalize": ({"mean", "std"}, {"scale"}),
+    "scale": (set(), {"scale", "factor"}),
+    "cast": ({"dtype"}, set()),
+    "layout": ({"layout"}, set()),
+    "resize": ({"size"}, set()),
+    "sigmoid": (set(), set()),
+    "softmax": (set(), {"axis"}),
+    "argmax": (set(), {"axis"}),
+    "topk": ({"k"}, {"axis"}),
+    "labels": ({"labels"}, set()),
+}
+_STEP_OPTIONS = ("mean", "std", "scale", "dtype", "layout", "size", "axis", "k", "labels", "factor")
+
+
+def precision(spec: Spec, where: Where) -> Iterator[Problem]:
+    """What a target's precision needs from its device, the framework, the opset and the data."""
+    for name, target in spec.targets.items():
+        place = where("targets", name, "precision")
+        wanted = target.precision
+        if wanted != "float32" and spec.model.framework in _WITHOUT_PRECISION:
+            hint = "its operators are not arithmetic on tensors; leave precision out"
+            yield Problem(f"precision {wanted} means nothing for {spec.model.framework}", hint, place)
+        if wanted == "bfloat16" and target.device == "cpu":
+            yield Problem("bfloat16 has no arithmetic on the CPU", "use device: cuda, or float32", place)
+        if wanted == "int8-static" and spec.calibration is None:
+            yield Problem("int8-static needs calibration data", "add `calibration: {data: calibration.npz}`", place)
+        if wanted in ("bfloat16", *_INT8) and spec.opset is not None and spec.opset < _QDQ_OPSET:
+            hint = f"write opset: {_QDQ_OPSET} or higher"
+            yield Problem(f"{wanted} needs opset {_QDQ_OPSET}, the spec asks for {spec.opset}", hint, place)
+        yield from _options(name, target, where)
+
+
+def _options(name: str, target: Target, where: Where) -> Iterator[Problem]:
+    if target.optimize == "all" and target.isa is None:
+        hint = "name the isa of the machines that serve, or use extended"
+        yield Problem("optimize: all ties the model to one kind of CPU", hint, where("targets", name, "optimize"))
+    if target.per_channel is not None and target.precision not in _INT8:
+        place = where("targets", name, "per_channel")
+        yield Problem(f"per_channel means nothing for {target.precision}", f"it is for {' and '.join(_INT8)}", place)
+    if target.exclude_nodes and target.precision == "float32":
+        place = where("targets", name, "exclude_nodes")
+        yield Problem("exclude_nodes means nothing for float32", "remove it, or reduce the precision", place)
+
+
+def data(spec: Spec, where: Where) -> Iterator[Problem]:
+    """What calibration, evaluation and gates need from each other."""
+    precisions = {target.precision for target in spec.targets.values()}
+    if spec.evaluation and spec.evaluation.labels is None and ":" not in spec.evaluation.metric:
+        hint = "name the array of right answers in the data, as `labels: y`"
+        yield Problem(f"the metric {spec.evaluation.metric} needs labels", hint, where("evaluation"))
+    if spec.calibration and not precisions & {"int8-static", "auto"}:
+        yield Problem("calibration is used by no target", "it is for precision: int8-static", where("calibration"))
+    if spec.gates is None:
+        return
+    if spec.gates.max_degradation is not None and spec.evaluation is None:
+        hint = "add `evaluation: {data: validation.npz, labels: y}`"
+        yield Problem("max_degradation needs evaluation data", hint, where("gates", "max_degradation"))
+    if spec.gates.min_speedup is not None and precisions == {"float32"}:
+        hint = "it compares a reduced precision with float32"
+        yield Problem("min_speedup means nothing for float32 alone", hint, where("gates", "min_speedup"))
+
+
+def steps(spec: Spec, where: Where) -> Iterator[Problem]:
+    """What a step's operation needs, and the tensors that steps name."""
+    for field, names in (("preprocess", tuple(spec.inputs)), ("postprocess", spec.outputs)):
+        known = list(names)
+        for index, step in enumerate(getattr(spec, field)):
+            yield from _step(step, lambda *path, start=(field, index): where(*start, *path))
+            if known and step.input not in known:
+                slip = meant(step.input, known)
+                hint = f"did you mean '{slip}'?" if slip else f"known: {', '.join(known)}"
+                yield Problem(f"no tensor '{step.input}' is here", hint, where(field, index, "input"))
+            known.append(getattr(step, "output", None) or step.input)
+
+
+def _step(step: Any, where: Where) -> Iterator[Problem]:
+    required, allowed = _STEP_FIELDS[step.op]
+    given = {name for name in _STEP_OPTIONS if getattr(step, name, None) is not None}
+    for name in sorted(required - given):
+        yield Problem(f"{step.op} needs {name}", f"add `{name}: …` to the step", where())
+    for name in sorted(given - required - allowed):
+        yield Problem(f"{name} means nothing for {step.op}", "remove it", where(name))
+
+
+def serving(spec: Spec, where: Where) -> Iterator[Problem]:
+    """What the image and its server rely on."""
+    for name in spec.image.env:
+        if name in OWN_VARIABLES:
+            yield Problem(f"{name} is set by the image itself", "remove it", where("image", "env", name))
+    for key in spec.image.labels:
+        if key.startswith(OWN_LABELS):
+            yield Problem(f"labels {OWN_LABELS}* are the build's own", "rename it", where("image", "labels", key))
+    for name, tensor in spec.inputs.items():
+        if tensor.dtype == "bfloat16":
+            hint = "take float32 and convert inside the model"
+            yield Problem("clients cannot send bfloat16: numpy has none", hint, where("inputs", name, "dtype"))
+    batching = spec.runtime.batching
+    first = {tensor.shape[:1] for tensor in spec.inputs.values()}
+    axis = spec.dynamic_axes.get(str(next(iter(first))[0])) if len(first) == 1 and first != {()} else None
+    if batching and axis is None:
+        hint = "give all inputs the same dynamic axis as their first"
+        yield Problem("batching needs a batch axis", hint, where("runtime", "batching"))
+    elif batching and axis and batching.max_batch_size > axis.max:
+        hint = f"write {axis.max} or less, or widen the axis"
+        place = where("runtime", "batching", "max_batch_size")
+        yield Problem(f"max_batch_size {batching.max_batch_size} is above the axis' max {axis.max}", hint, place)

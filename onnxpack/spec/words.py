@@ -1,0 +1,68 @@
+"""The kinds of words that a spec is written in, as annotated types, and how a field is described."""
+
+from dataclasses import MISSING, field
+from typing import Annotated, Any, Literal
+
+from onnxpack.spec.markers import Between, Pattern
+
+
+def described(
+    doc: str, default: Any = MISSING, *, factory: Any = MISSING, example: str = "", later: bool = False
+) -> Any:
+    """A field of the spec.
+
+    ``example`` is a value as one would write it in YAML; ``later`` marks a field whose stage is still to come.
+    """
+    metadata = {"doc": doc, "example": example, "later": later}
+    if factory is not MISSING:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+Word = Annotated[
+    str,
+    Pattern(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "lower-case letters, digits and inner hyphens, at most 63"),
+]
+Tag = Annotated[str, Pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", "an image tag: letters, digits, '_', '.', '-'")]
+TensorName = Annotated[str, Pattern(r"[^\x00-\x1f\x7f-\x9f]{1,200}", "a name of at most 200 printable characters")]
+AxisName = Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]{0,62}", "letters, digits and '_', not first a digit")]
+Text = Annotated[
+    str, Pattern(r"[^\x00-\x08\x0b-\x1f\x7f]{0,2000}", "a text of at most 2000 characters without control characters")
+]
+FilePath = Annotated[str, Pattern(r"[^\x00-\x1f\x7f$]{1,1000}", "a file's path")]
+CodeReference = Annotated[
+    str, Pattern(r"[^:\s$]+:[A-Za-z_][\w.]*", "a reference to code: FILE.py:NAME or package.module:NAME")
+]
+ImageName = Annotated[
+    str,
+    # The distribution project's grammar of a repository: an optional host with a port, then path components.
+    Pattern(
+        r"([A-Za-z0-9.-]{1,100}(:[0-9]{1,5})?/)?[a-z0-9]+([._-]{1,2}[a-z0-9]+)*(/[a-z0-9]+([._-]{1,2}[a-z0-9]+)*)*",
+        "an image name without a tag, in lower case",
+    ),
+]
+ImageReference = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}", "an image reference")]
+LabelKey = Annotated[
+    str,
+    Pattern(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?", "a label's key: letters, digits, '.', '-', '_', '/'"),
+]
+VariableName = Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters, digits and '_'")]
+Sha256 = Annotated[str, Pattern(r"[0-9a-f]{64}", "64 lower-case hex digits")]
+Positive = Annotated[int, Between(1, 2**31 - 1)]
+Ratio = Annotated[float, Between(0, 1)]
+Dtype = Literal[
+    "float16",
+    "bfloat16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+    "string",
+]

@@ -1,0 +1,3 @@
+from command_line import onnxpack, project
+
+__all__ = ["onnxpack", "project"]

@@ -1,0 +1,100 @@
+"""``onnxpack lock --check``: asks nobody, writes nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import SMALL, Ended
+
+from onnxpack.bundle import lock, uv
+from onnxpack.spec.load import load
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture(autouse=True)
+def _alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("the index is asked")
+
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(lock, "uv", asked)
+    monkeypatch.setattr(uv, "uv", asked)
+
+
+@pytest.fixture
+def written(project: Path) -> dict[str, Any]:
+    """A lock that answers the small spec, also as JSON."""
+    spec = load(project / "spec.yaml").spec
+    lock.write(project / "spec.lock", {name: lock.wanted(spec, name) for name in spec.targets})
+    data: dict[str, Any] = json.loads((project / "spec.lock").read_text())
+    return data
+
+
+def refused(onnxpack: Run, told: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path().iterdir()}
+    ended = onnxpack("lock", "--check", "spec.yaml")
+    assert ended == Ended(2, "", f"error: spec.lock: {told}\n  → onnxpack lock spec.yaml\n")
+    assert {path: path.stat().st_mtime_ns for path in Path().iterdir()} == before
+
+
+def test_a_missing_lock(onnxpack: Run) -> None:
+    refused(onnxpack, "there is no lock")
+
+
+@pytest.mark.usefixtures("written")
+def test_a_fresh_lock(onnxpack: Run) -> None:
+    assert onnxpack("lock", "--check", "spec.yaml") == Ended(0, "", "spec.lock: fresh\n")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'image: {python: "3.12"}\n',
+        "runtime: {server: none}\n",
+        "targets: {cpu: {device: cuda}}\n",
+    ],
+)
+@pytest.mark.usefixtures("written")
+def test_a_lock_that_answers_another_question(more: str, onnxpack: Run) -> None:
+    Path("spec.yaml").write_text(SMALL + more)
+    refused(onnxpack, "the lock does not answer what cpu asks")
+
+
+@pytest.mark.usefixtures("written")
+def test_a_lock_without_one_of_the_targets(onnxpack: Run) -> None:
+    Path("spec.yaml").write_text(SMALL + "targets: {cpu: {}, edge: {}, cuda: {device: cuda}}\n")
+    refused(onnxpack, "the lock does not answer what edge, cuda asks")
+
+
+def test_requirements_edited_by_hand(onnxpack: Run, written: dict[str, Any]) -> None:
+    written["targets"]["cpu"]["requirements"].append("anything")
+    Path("spec.lock").write_text(json.dumps(written))
+    refused(onnxpack, "the lock does not answer what cpu asks")
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000, b'{"onnxpack-lock": 2}'])
+def test_what_is_no_lock(text: bytes, onnxpack: Run) -> None:
+    Path("spec.lock").write_bytes(text)
+    ended = onnxpack("lock", "--check", "spec.yaml")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: spec.lock: not a lock of this version")
+    assert ended.err.endswith("  → onnxpack lock spec.yaml\n")
+
+
+@pytest.mark.usefixtures("written")
+def test_the_others_are_still_checked(onnxpack: Run) -> None:
+    Path("other.yaml").write_text(SMALL)
+    Path("bad.yaml").write_text(SMALL + "opsett: 1\n")
+    ended = onnxpack("lock", "--check", "bad.yaml", "other.yaml", "spec.yaml")
+    assert ended.code == 2
+    assert "bad.yaml:10:1: unknown field" in ended.err
+    assert "other.lock: there is no lock" in ended.err
+    assert ended.err.endswith("spec.lock: fresh\n")
+
+
+def test_the_examples_locks_are_fresh(onnxpack: Run) -> None:
+    ended = onnxpack("lock", "--check", Path(__file__).parents[2] / "specs")
+    assert (ended.code, ended.err.count(": fresh\n")) == (0, 3)

@@ -1,0 +1,97 @@
+"""Rules between targets, data, gates and steps: each one broken once, and once not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from onnxpack.errors import SpecError
+from onnxpack.spec.decode import NOT_YET
+from onnxpack.spec.load import load
+
+SPEC: dict[str, Any] = {
+    "onnxpack": 1,
+    "name": "a",
+    "model": {"framework": "torch", "factory": "package.module:Net"},
+    "inputs": {"image": {"dtype": "float32", "shape": ["batch", 3]}},
+    "outputs": ["logits"],
+    "dynamic_axes": {"batch": [1, 16]},
+}
+SKLEARN = {"framework": "sklearn", "path": "m.joblib", "sha256": "0" * 64}
+
+
+def problems(tmp_path: Path, **fields: Any) -> list[str]:
+    """What is wrong besides what is not supported yet."""
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(SPEC | fields, sort_keys=False))
+    try:
+        load(path)
+    except SpecError as error:
+        return [str(problem) for problem in error.problems if NOT_YET not in problem.message]
+    return []
+
+
+BROKEN = [
+    ({"targets": {"t": {"precision": "bfloat16"}}}, "bfloat16 has no arithmetic on the CPU"),
+    ({"targets": {"t": {"precision": "int8-static"}}}, "int8-static needs calibration data"),
+    ({"targets": {"t": {"precision": "int8-dynamic"}}, "opset": 12}, "int8-dynamic needs opset 13"),
+    ({"targets": {"t": {"optimize": "all"}}}, "ties the model to one kind of CPU"),
+    ({"targets": {"t": {"per_channel": True}}}, "per_channel means nothing for float32"),
+    ({"targets": {"t": {"exclude_nodes": ["n"]}}}, "exclude_nodes means nothing for float32"),
+    ({"calibration": {"data": "c.npz"}}, "calibration is used by no target"),
+    ({"gates": {"max_degradation": 0.1}}, "max_degradation needs evaluation data"),
+    ({"gates": {"min_speedup": 1.5}}, "min_speedup means nothing for float32 alone"),
+    ({"evaluation": {"data": "v.npz"}}, "the metric accuracy needs labels"),
+    ({"preprocess": [{"op": "normalize", "input": "image", "mean": [0.5]}]}, "normalize needs std"),
+    ({"preprocess": [{"op": "cast", "input": "image", "dtype": "uint8", "size": [2]}]}, "size means nothing for cast"),
+    ({"preprocess": [{"op": "scale", "input": "imgae", "scale": 255}]}, "did you mean 'image'?"),
+    ({"postprocess": [{"op": "topk", "input": "logits"}]}, "topk needs k"),
+    ({"postprocess": [{"op": "sigmoid", "input": "score"}]}, "no tensor 'score' is here (known: logits)"),
+    ({"image": {"env": {"PYTHONPATH": "/x"}}}, "PYTHONPATH is set by the image itself"),
+    ({"image": {"labels": {"dev.onnxpack.opset": "1"}}}, "the build's own"),
+    ({"inputs": {"image": {"dtype": "bfloat16", "shape": ["batch"]}}}, "clients cannot send bfloat16"),
+    ({"runtime": {"batching": {"max_batch_size": 17}}}, "max_batch_size 17 is above the axis' max 16"),
+    (
+        {
+            "runtime": {"batching": {"max_batch_size": 2}},
+            "inputs": {"x": {"dtype": "int8", "shape": [2]}},
+            "dynamic_axes": {},
+        },
+        "batching needs a batch axis",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), BROKEN, ids=[words for _, words in BROKEN])
+def test_a_broken_rule_is_told_once(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+    assert len([problem for problem in problems(tmp_path, **fields) if words in problem]) == 1
+
+
+def test_a_precision_means_nothing_for_trees(tmp_path: Path) -> None:
+    (tmp_path / "m.joblib").write_bytes(b"")
+    found = problems(tmp_path, model=SKLEARN, targets={"t": {"precision": "int8-dynamic"}})
+    assert any("means nothing for sklearn" in problem for problem in found)
+
+
+def test_rules_that_hold_say_nothing(tmp_path: Path) -> None:
+    assert not problems(
+        tmp_path,
+        opset=17,
+        calibration={"data": "c.npz"},
+        evaluation={"data": "v.npz", "metric": "m.py:cost"},
+        gates={"max_degradation": 0.01, "min_speedup": 1.0, "image_size": "150MB", "cold_start": "2s"},
+        targets={
+            "cpu": {"precision": "int8-static", "per_channel": True, "exclude_nodes": ["n"], "optimize": "extended"},
+            "cuda": {"device": "cuda", "precision": "bfloat16"},
+        },
+        preprocess=[
+            {"op": "cast", "input": "image", "dtype": "uint8"},
+            {"op": "normalize", "input": "image", "mean": [0.5], "std": [0.5], "scale": 255},
+        ],
+        postprocess=[
+            {"op": "softmax", "input": "logits", "output": "probabilities", "axis": -1},
+            {"op": "topk", "input": "probabilities", "k": 3},
+        ],
+        runtime={"batching": {"max_batch_size": 16, "max_queue_delay": "2ms"}},
+    )

@@ -1,0 +1,76 @@
+"""A plan is made of the spec alone."""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from exporting import write_spec
+from onnx_examples import FLOAT, RELU, make_model
+
+from onnxpack.graph.check import facts
+from onnxpack.plan import STAGES, Plan
+from onnxpack.smoke import Tolerance
+from onnxpack.targets import device
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Any:
+    values = [[(name, FLOAT, ["n", 4])] for name in "xy"]
+    onnx.save(make_model(RELU, *values), tmp_path / "m.onnx")
+
+    def make(target: str = "cpu", **fields: Any) -> Plan:
+        file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, **fields)
+        return Plan(file, target, tmp_path / "dist/example/cpu")
+
+    return make
+
+
+def test_the_specs_tolerance_stands_before_the_precisions(plan: Any) -> None:
+    assert plan().tolerance == Tolerance(1e-3, 1e-4)
+    assert plan(verify={"rtol": 0}).tolerance == Tolerance(0, 1e-4)
+    assert plan(verify={"atol": 0.5, "rtol": 0.25}).tolerance == Tolerance(0.25, 0.5)
+
+
+def test_the_base_is_the_specs_or_the_devices(plan: Any) -> None:
+    assert plan().base == device("cpu").base
+    assert plan(image={"base": "debian:12"}).base == "debian:12"
+    assert plan("gpu", targets={"gpu": {"device": "cuda"}}).device.name == "cuda"
+
+
+def test_an_image_is_named_by_version_and_by_content(plan: Any) -> None:
+    assert plan().tags("1.0", "abcdef" * 10) == ("example:1.0-cpu", "example:abcdefabcdef-cpu")
+    assert plan().tags("abcdefabcdef", "abcdef" * 10) == ("example:abcdefabcdef-cpu",)
+    named = plan(image={"repository": "example.com:5000/team/model"})
+    assert named.tags("1.0", "abcdef" * 10)[0] == "example.com:5000/team/model:1.0-cpu"
+
+
+def test_what_a_shorter_build_leaves(plan: Any) -> None:
+    assert [plan().result(stage).name for stage in STAGES[:3]] == ["model.onnx", "model.onnx", "context"]
+
+
+def test_threads_are_the_targets_then_the_runtimes(plan: Any, tmp_path: Path) -> None:
+    usual = plan()
+    model = facts(tmp_path / "m.onnx")
+    assert usual.module_view(model).threads is None
+    assert plan(runtime={"threads": 3}).module_view(model).threads == 3
+    assert plan(runtime={"threads": 3}, targets={"cpu": {"threads": 2}}).module_view(model).threads == 2
+
+
+def test_without_a_server_nothing_listens(plan: Any, tmp_path: Path) -> None:
+    bare = plan(runtime={"server": "none", "port": 9000})
+    model = facts(tmp_path / "m.onnx")
+    assert bare.port is None
+    assert bare.docker_view(model).port is None
+    assert bare.module_view(model).server == "none"
+    assert plan(runtime={"port": 9000}).port == 9000
+
+
+def test_labels_and_environment_are_the_devices_then_the_specs(plan: Any, tmp_path: Path) -> None:
+    fields = {"env": {"NVIDIA_VISIBLE_DEVICES": "0"}, "labels": {"team": "risk"}}
+    view = plan("gpu", targets={"gpu": {"device": "cuda"}}, image=fields).docker_view(facts(tmp_path / "m.onnx"))
+    assert view.env["NVIDIA_VISIBLE_DEVICES"] == "0"
+    assert view.env["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+    assert view.labels["team"] == "risk"
+    assert view.labels["dev.onnxpack.target"] == "gpu"
+    assert view.labels["dev.onnxpack.opset"] == "17"

@@ -1,0 +1,141 @@
+"""The store gives only what is whole, and keeps only what was finished."""
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from onnxpack.store import Store, default_root, digest, tool_digest, tree_digests
+
+KEY = digest("a key")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cache")
+
+
+def make(store: Store, text: str = "weights") -> Path:
+    with store.making("export", KEY) as folder:
+        (folder / "sub").mkdir()
+        (folder / "model.onnx").write_text(text)
+        (folder / "sub/facts.json").write_text("{}")
+    return store.path("export", KEY)
+
+
+def left_beside(store: Store) -> list[str]:
+    return sorted(path.name for path in (store.root / "export").iterdir())
+
+
+def test_what_was_made_is_taken(store: Store) -> None:
+    assert store.get("export", KEY) is None
+    entry = make(store)
+    assert store.get("export", KEY) == entry
+    assert tree_digests(entry).keys() == {"model.onnx", "sub/facts.json"}
+    assert store.get("verify", KEY) is None
+    assert store.get("export", digest("another key")) is None
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "flipped bit": lambda data: (data / "model.onnx").write_bytes(b"weighus"),
+    "truncated": lambda data: (data / "model.onnx").write_bytes(b"weight"),
+    "missing file": lambda data: (data / "sub/facts.json").unlink(),
+    "extra file": lambda data: (data / "sub/more").touch(),
+    "extra link": lambda data: (data / "link").symlink_to("model.onnx"),
+    "extra link to a folder": lambda data: (data / "link").symlink_to("/"),
+    "renamed": lambda data: (data / "model.onnx").rename(data / "model2.onnx"),
+    "no manifest": lambda data: (data.parent / "manifest.json").unlink(),
+    "broken manifest": lambda data: (data.parent / "manifest.json").write_text("{"),
+    "binary manifest": lambda data: (data.parent / "manifest.json").write_bytes(b"\xff"),
+    "other manifest": lambda data: (data.parent / "manifest.json").write_text(json.dumps([1])),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_entry_is_a_miss_and_is_made_again(store: Store, damage: str) -> None:
+    DAMAGE[damage](make(store))
+    assert store.get("export", KEY) is None
+    assert left_beside(store) == []
+    entry = make(store)
+    assert store.get("export", KEY) == entry
+    assert (entry / "model.onnx").read_text() == "weights"
+
+
+@pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
+def test_a_block_that_fails_leaves_nothing(store: Store, stop: type[BaseException]) -> None:
+    def fail() -> None:
+        with store.making("export", KEY) as folder:
+            (folder / "half").touch()
+            raise stop
+
+    with pytest.raises(stop):
+        fail()
+    assert store.get("export", KEY) is None
+    assert left_beside(store) == []
+
+
+def test_a_fresh_store_takes_nothing_and_replaces(store: Store) -> None:
+    make(store, "old")
+    fresh = Store(store.root, fresh=True)
+    assert fresh.get("export", KEY) is None
+    entry = make(fresh, "new")
+    assert (entry / "model.onnx").read_text() == "new"
+    assert store.get("export", KEY) == entry
+    assert left_beside(store) == [KEY]
+
+
+def _race(root: Path, barrier: "multiprocessing.synchronize.Barrier", number: int) -> None:
+    store = Store(root)
+    for step in range(20):
+        key = digest(step)
+        with store.making("export", key) as folder:
+            (folder / "file").write_text(str(step))
+            barrier.wait()
+        entry = store.get("export", key)
+        assert entry
+        assert (entry / "file").read_text() == str(step)
+
+
+def test_processes_that_make_the_same_entry_all_succeed(store: Store) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(3)
+    processes = [context.Process(target=_race, args=(store.root, barrier, number)) for number in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert len(left_beside(store)) == 20
+
+
+def test_a_process_that_was_second_takes_the_firsts_entry(store: Store) -> None:
+    with store.making("export", KEY) as mine:
+        make(store, "theirs")
+        (mine / "model.onnx").write_text("mine")
+    assert (store.path("export", KEY) / "model.onnx").read_text() == "theirs"
+    assert left_beside(store) == [KEY]
+
+
+def test_a_scratch_folder_goes(store: Store) -> None:
+    with store.scratch() as folder:
+        (folder / "file").touch()
+    assert list(store.root.iterdir()) == []
+
+
+def test_the_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ONNXPACK_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert default_root() == tmp_path / ".cache/onnxpack"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert default_root() == Path("/xdg/onnxpack")
+    monkeypatch.setenv("ONNXPACK_CACHE", "/own")
+    assert default_root() == Path("/own")
+
+
+def test_a_digest_depends_on_values_and_not_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert len({digest(), digest(None), digest([]), digest("1"), digest(1), digest(1, 2), digest(12)}) == 7
+    assert len(tool_digest()) == 64

@@ -1,0 +1,187 @@
+"""The gate sees every kind of difference, and cannot pass without comparing."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from onnx import helper
+from onnx_examples import FLOAT, make_model
+
+from onnxpack.errors import GateError, SourceError
+from onnxpack.samples import write_arrays
+from onnxpack.verify import Comparison, compare, compare_case, require, table, verify_model
+
+RTOL, ATOL = 1e-3, 1e-4
+X = np.array([[1.0, 2.0], [3.0, -4.0], [0.5, 0.0]], np.float32)
+
+
+def verified(folder: Path, nodes: list[onnx.NodeProto], outputs: Any, expected: dict[str, Any]) -> list[Comparison]:
+    """Judge a model of ``x`` against what its source is said to have answered for ``X``."""
+    onnx.save(make_model(nodes, [("x", FLOAT, ["n", 2])], outputs), folder / "m.onnx")
+    write_arrays(folder / "case.inputs.npz", {"x": X})
+    write_arrays(folder / "case.outputs.npz", expected)
+    rows = verify_model(str(folder / "m.onnx"), str(folder), ["case"], RTOL, ATOL)
+    return [Comparison(**row) for row in rows]
+
+
+TWICE = [helper.make_node("Add", ["x", "x"], ["y"]), helper.make_node("Neg", ["x"], ["z"])]
+Y, Z = ("y", FLOAT, ["n", 2]), ("z", FLOAT, ["n", 2])
+RIGHT = {"y": 2 * X, "z": -X}
+
+
+def test_what_agrees_passes_with_its_differences(tmp_path: Path) -> None:
+    rows = verified(tmp_path, TWICE, [Y, Z], {"y": 2 * X + np.float32(1e-5), "z": -X})
+    require("same", rows)
+    assert [(row.case, row.output, row.reason) for row in rows] == [("case", "y", ""), ("case", "z", "")]
+    assert rows[0].max_abs_diff == pytest.approx(1e-5, rel=0.1)
+    assert rows[1].max_abs_diff == 0
+
+
+def changed(array: Any, index: tuple[int, ...], value: float) -> Any:
+    array = array.copy()
+    array[index] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("expected", "reason"),
+    [
+        (RIGHT | {"y": changed(2 * X, (1, 1), -8.1)}, "1 of 6 values differ"),
+        (RIGHT | {"y": 3 * X + 1}, "6 of 6 values differ"),
+        (RIGHT | {"y": changed(2 * X, (0, 0), np.nan)}, "NaN in 1 other places"),
+        (RIGHT | {"y": changed(2 * X, (0, 0), np.inf)}, "infinite in other places"),
+        (RIGHT | {"y": (2 * X).astype(np.float64)}, "dtype float32 instead of float64"),
+        (RIGHT | {"y": (2 * X).astype(np.int32)}, "dtype float32 instead of int32"),
+        (RIGHT | {"y": 2 * X[:2]}, "shape (3, 2) instead of (2, 2)"),
+        (RIGHT | {"y": 2 * X.T}, "shape (3, 2) instead of (2, 3)"),
+        ({"y": 2 * X}, "the outputs should be y"),
+        ({**RIGHT, "more": X}, "the outputs should be y, z, more"),
+        ({"z": -X, "y": 2 * X}, "the outputs should be z, y"),
+        ({"y": 2 * X, "other": -X}, "the outputs should be y, other"),
+    ],
+)
+def test_a_planted_fault_fails_the_gate(tmp_path: Path, expected: dict[str, Any], reason: str) -> None:
+    rows = verified(tmp_path, TWICE, [Y, Z], expected)
+    assert [row.reason for row in rows if row.reason] == [reason]
+    with pytest.raises(GateError) as refused:
+        require("the exported model differs from its source", rows)
+    assert reason in refused.value.problems[0].detail
+
+
+def test_nan_of_the_models_own_is_seen(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Log", ["x"], ["y"])]
+    with np.errstate(all="ignore"):
+        right = np.log(X)
+    require("both NaN and -inf", verified(tmp_path, nodes, [Y], {"y": right}))
+    (row,) = verified(tmp_path, nodes, [Y], {"y": np.nan_to_num(right)})
+    assert row.reason == "NaN in 1 other places"
+
+
+def test_a_baked_in_axis_is_a_difference_and_the_other_cases_are_still_judged(tmp_path: Path) -> None:
+    shape = helper.make_node("Constant", [], ["shape"], value_ints=[3, 2])
+    nodes = [shape, helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    verified(tmp_path, nodes, [Y], {"y": X})
+    write_arrays(tmp_path / "big.inputs.npz", {"x": np.ones((5, 2), np.float32)})
+    write_arrays(tmp_path / "big.outputs.npz", {"y": np.ones((5, 2), np.float32)})
+    rows = [Comparison(**row) for row in verify_model(str(tmp_path / "m.onnx"), str(tmp_path), ["big", "case"], 0, 0)]
+    assert [row.case for row in rows] == ["big", "case"]
+    assert rows[0].reason.startswith("it does not run: ")
+    assert rows[1].reason == ""
+
+
+def test_a_model_that_does_not_load_is_a_typed_error(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"")
+    with pytest.raises(SourceError):
+        verify_model(str(tmp_path / "m.onnx"), str(tmp_path), ["case"], 0, 0)
+
+
+def test_nothing_compared_is_a_failure() -> None:
+    with pytest.raises(GateError, match="the image: nothing was compared"):
+        require("the image", [])
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "reason"),
+    [
+        (np.array([1, 2]), np.array([1, 2]), ""),
+        (np.array([1, 2]), np.array([1, 3]), "1 of 2 values differ"),
+        (np.array([True, False]), np.array([False, True]), "2 of 2 values differ"),
+        (np.array(["a", "Ä"]), np.array(["a", "Ä"], dtype=object), ""),
+        (np.array(["a", "b"]), np.array(["a", "c"], dtype=object), "1 of 2 values differ"),
+        (np.array([2**62]), np.array([2**62 + 1]), "1 of 1 values differ"),
+        (np.float32([np.inf, -np.inf, np.nan]), np.float32([np.inf, -np.inf, np.nan]), ""),
+        (np.float32([np.inf]), np.float32([-np.inf]), "infinite in other places"),
+        (np.float32([np.inf]), np.float32([3e38]), "infinite in other places"),
+        (np.zeros((0, 3)), np.zeros((0, 3)), ""),
+        (np.float32(1), np.float32(1), ""),
+    ],
+)
+def test_what_is_equal_is_exact_where_there_is_no_tolerance(expected: Any, actual: Any, reason: str) -> None:
+    assert compare("case", "y", expected, actual, 1, 1).reason == reason
+
+
+def test_a_relative_difference_next_to_zero_says_nothing() -> None:
+    row = compare("case", "y", np.array([1e-6, 100.0]), np.array([9e-5, 100.05]), RTOL, ATOL)
+    assert row.reason == ""
+    assert row.max_rel_diff == pytest.approx(5e-4)
+
+
+@given(
+    st.data(),
+    st.sampled_from([np.float16, np.float32, np.float64]),
+    st.floats(0, 1),
+    st.one_of(st.just(0.0), st.floats(1e-12, 1e6)),
+)
+def test_the_tolerance_is_that_of_numpy_isclose(data: st.DataObject, dtype: Any, rtol: float, atol: float) -> None:
+    values = arrays.arrays(dtype, 4, elements={"min_value": -60000, "max_value": 60000})
+    right = data.draw(values)
+    near = right.astype(np.float64) * data.draw(st.sampled_from([1, 1 + rtol, 1 - rtol / 2, 1 + 2 * rtol]))
+    with np.errstate(over="ignore"):
+        got = data.draw(st.one_of(values, st.just(near.astype(dtype))))
+    finite = np.isfinite(got).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        row = compare("case", "y", right, got, rtol, atol)
+    same = np.isclose(got.astype(np.float64), right.astype(np.float64), rtol=rtol, atol=atol)
+    assert (row.reason == "") == bool(same.all())
+    if finite:
+        assert row.reason in ("", f"{int((~same).sum())} of 4 values differ")
+        assert row.max_abs_diff == np.abs(got.astype(np.float64) - right.astype(np.float64)).max()
+
+
+def test_order_and_names_of_outputs_are_compared_first() -> None:
+    (row,) = compare_case("case", {"a": X, "b": X}, {"b": X, "a": X}, RTOL, ATOL)
+    assert (row.output, row.reason) == ("b, a", "the outputs should be a, b")
+
+
+TABLE = """\
+case         output  max abs   max rel   what differs
+00_n1        y       0.000123  1.23e+05  1 of 4 values differ
+02_n8_seq16  label   0         0         dtype int32 instead of int64"""
+
+
+def test_the_table_is_for_people() -> None:
+    rows = [
+        Comparison("00_n1", "y", 0.0001234, 123456.0, "1 of 4 values differ"),
+        Comparison("02_n8_seq16", "label", 0.0, 0.0, "dtype int32 instead of int64"),
+    ]
+    assert table(rows) == TABLE
+    assert table(rows * 15).splitlines()[-1] == "… and 10 more"
+    assert len(table(rows * 15).splitlines()) == 22
+
+
+def test_the_gate_counts_and_shows_what_failed_alone() -> None:
+    with pytest.raises(GateError) as refused:
+        require(
+            "the model", [Comparison("a", "y", 0, 0), Comparison("b", "y", 1, 1, "wrong"), Comparison("c", "y", 0, 0)]
+        )
+    (problem,) = refused.value.problems
+    assert problem.message == "the model: 1 of 3 comparisons differ"
+    assert len(problem.detail.splitlines()) == 2
+    assert "rtol" in problem.hint
