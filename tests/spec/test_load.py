@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -197,3 +198,20 @@ def test_json_that_is_no_spec_is_a_spec_error(project: Path) -> None:
 def test_what_a_child_gets_is_all_of_the_spec() -> None:
     known = {definition.name for definition in fields(Spec)}
     assert set(to_plain(load(SPECS[0]).spec)) <= known
+
+
+@pytest.mark.parametrize(
+    "reference", ['"a\\0b"', "loop.yaml", ".", "fifo.yaml", "/etc/hostname", "missing.yaml", "[a]"]
+)
+def test_what_cannot_be_extended_is_a_problem_at_its_place(reference: str, problems: Problems, project: Path) -> None:
+    (project / "loop.yaml").symlink_to("loop.yaml")
+    os.mkfifo(project / "fifo.yaml")
+    (problem,) = problems(f"{SMALL}extends: {reference}\n")
+    assert problem.where == Location("spec.yaml", 10, 10)
+
+
+def test_a_long_chain_of_bases_is_refused(problems: Problems, project: Path) -> None:
+    for number in range(1500):
+        (project / f"{number}.yaml").write_text(f"extends: {number + 1}.yaml\n")
+    (problem,) = problems(f"{SMALL}extends: 0.yaml\n")
+    assert "files extend each other" in problem.message

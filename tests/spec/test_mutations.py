@@ -62,7 +62,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6) | SCALARS, inner, max_size=4),
     max_leaves=6,
 )
-RARELY_SLOW = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+RARELY_SLOW = settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
@@ -204,3 +204,26 @@ def test_lines_moved_lost_doubled_and_indented(name: str, seed: int, folder: Pat
 @given(data=st.binary(max_size=200) | st.text("-:[]{}&*!|>'\"%@`?, \n\tab01~<$\\", max_size=80).map(str.encode))
 def test_any_bytes_at_all(data: bytes, folder: Path) -> None:
     judge(folder, data)
+
+
+PATHS = st.sampled_from(
+    ["opset", "image.python", "image.labels.a", "model", "inputs.x.shape", "a..b", "", "name.x", "<<"]
+)
+
+
+@RARELY_SLOW
+@given(path=PATHS | st.text(max_size=8), value=st.text(max_size=12) | VALUES.map(lambda value: dump(value).decode()))
+@example(path="name", value="[")
+@example(path="name", value="\ud800")
+@example(path="a\0.b", value="1")
+def test_any_setting(path: str, value: str, folder: Path) -> None:
+    spec = folder / "small.yaml"
+    spec.write_text(SMALL)
+    try:
+        load(spec, (f"{path}={value}",))
+    except SpecError as error:
+        found = error.problems
+    else:
+        return
+    assert found
+    assert all(problem.where and click.unstyle(describe(problem)) for problem in found)
