@@ -22,7 +22,7 @@ _FLOAT_MAX = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "float
 """Of float64 half, since the difference of two must be one too."""
 PICKLES = (".pkl", ".pickle", ".joblib")
 STATE_DICTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-_FIELDS_OF = {
+FIELDS_OF = {
     "torch": {"factory", "kwargs", "weights", "weights_key", "prepare", "exporter"},
     "sklearn": {"path", "sha256"},
     "onnx": {"path", "sha256"},
@@ -127,10 +127,10 @@ def _targets(spec: Spec, where: Where) -> Iterator[Problem]:
 
 def _model(spec: Spec, where: Where) -> Iterator[Problem]:
     model = spec.model
-    if model.framework not in _FIELDS_OF:  # one of a later release, which the decoder refused
+    if model.framework not in FIELDS_OF:  # one of a later release, which the decoder refused
         return
-    allowed = _FIELDS_OF[model.framework]
-    for name in sorted(set().union(*_FIELDS_OF.values()) - allowed):
+    allowed = FIELDS_OF[model.framework]
+    for name in sorted(set().union(*FIELDS_OF.values()) - allowed):
         place = where("model", name)
         if place != where("model"):
             yield Problem(

@@ -1,0 +1,41 @@
+"""``onnxpack init``."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("init")
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option("--from", "factory", metavar="FILE.py:NAME", help="torch: code that makes the module; it is run.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME:DTYPE:SHAPE",
+    help="An input, as x:float32:batch,3,32,32; repeat it in the order of the model's arguments.",
+)  # fmt: skip
+@click.option("--kwargs", default="{}", metavar="YAML", help="torch: the code's arguments, as '{hidden: 64}'.")
+@click.option("--trust", is_flag=True, help="Load a pickle, which can run any code in it.")
+@click.option("--output", type=click.Path(path_type=Path), help="Where the spec goes; else spec.yaml beside the model.")
+@click.option("--force", is_flag=True, help="Overwrite what stands there.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    model: Path | None,
+    factory: str | None,
+    inputs: tuple[str, ...],
+    kwargs: str,
+    trust: bool,
+    output: Path | None,
+    force: bool,
+) -> None:
+    """Look into MODEL (.onnx, a pickled estimator, torch weights) or torch code, and write a first spec.
+
+    The spec's path goes to stdout. It is valid; what the model does not tell is marked with "check" in it.
+    """
+    from onnxpack.look.begin import Wish, begin
+
+    wish = Wish(model, factory, inputs, kwargs, trust)
+    destination = output or wish.beside / "spec.yaml"
+    draft = begin(wish, destination, force=force)
+    click.echo(f"{destination}: written; {draft.checks} lines in it say 'check'", err=True)
+    click.echo(destination)
+    ctx.exit(0)

@@ -1,0 +1,80 @@
+"""Which class may have made some weights: Python files are parsed, never run."""
+
+import ast
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_MAX_FILES = 200
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Code:
+    """A class in a file, as a spec refers to it, and what its ``forward`` takes."""
+
+    reference: str
+    arguments: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def matching_class(keys: list[str], weights: Path, folder: Path, root: Path) -> Code | None:
+    """The class near the file of ``weights`` whose attributes are the first words of all its keys.
+
+    It looks into the file's folder, the spec's ``folder``, which the path is relative to, and the one above each, but
+    never outside ``root``.
+    """
+    words = {key.removeprefix("module.").partition(".")[0] for key in keys}
+    beside = weights.parent.resolve()
+    near = dict.fromkeys((beside, folder.resolve(), beside.parent, folder.resolve().parent))
+    inside = [place for place in near if place.is_relative_to(root.resolve())]
+    for path in [path for place in inside for path in sorted(place.glob("*.py"))][:_MAX_FILES]:
+        for definition in _classes(path):
+            if words <= _attributes(definition):
+                return _code(definition, os.path.relpath(path, folder.resolve()))
+    return None
+
+
+def _classes(path: Path) -> Iterator[ast.ClassDef]:
+    """The subclasses of something called ``…Module`` in a file; none where it cannot be parsed."""
+    try:
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+            return
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            bases = [base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in node.bases]
+            if any(base.endswith("Module") for base in bases):
+                yield node
+
+
+def _attributes(definition: ast.ClassDef) -> set[str]:
+    """The names that are assigned to on ``self``, and those of parameters and buffers registered by name."""
+    found = set()
+    for node in ast.walk(definition):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            registers = node.func.attr in ("register_buffer", "register_parameter", "add_module", "register_module")
+            if registers and isinstance(node.args[0], ast.Constant):
+                found.add(str(node.args[0].value))
+    return found
+
+
+def _code(definition: ast.ClassDef, path: str) -> Code:
+    methods = {node.name: _required(node) for node in definition.body if isinstance(node, ast.FunctionDef)}
+    notes = ["its attributes fit the weights; check that it is the one"]
+    needed = methods.get("__init__", ())
+    if needed:
+        example = ", ".join(f"{name}: …" for name in needed)
+        notes.append(f"check: its constructor needs arguments: add  kwargs: {{{example}}}")
+    return Code(f"{path}:{definition.name}", methods.get("forward", ()), tuple(notes))
+
+
+def _required(method: ast.FunctionDef) -> tuple[str, ...]:
+    """A method's arguments that have no default, without ``self``."""
+    every = [*method.args.posonlyargs, *method.args.args]
+    return tuple(one.arg for one in every[1 : len(every) - len(method.args.defaults)])

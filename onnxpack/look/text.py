@@ -1,0 +1,58 @@
+"""Words for a terminal: sizes, aligned tables, and foreign text made harmless."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_UNITS = ("kB", "MB", "GB", "TB", "PB")
+_WIDTH = 120
+
+
+def clean(value: Any, limit: int = 300) -> str:
+    """One line without control characters: what a file says may neither steer a terminal nor end a comment."""
+    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value)[: limit + 1])
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def size(count: float) -> str:
+    """Bytes as ``12.3 MB``, in the units that the spec reads: powers of 1000."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in _UNITS:
+        count /= 1000
+        if count < 999.95 or unit == _UNITS[-1]:
+            break
+    return f"{count:.1f} {unit}"
+
+
+def table(rows: Iterable[Sequence[Any]], right: Iterable[int] = ()) -> list[str]:
+    """The rows' cells in columns; those numbered in ``right`` are aligned to the right."""
+    shown = [[clean(cell) for cell in row] for row in rows]
+    flush = set(right)
+    widths = [
+        max(len(row[index]) for row in shown if index < len(row)) for index in range(max(map(len, shown), default=0))
+    ]
+    return [
+        "  ".join(
+            f"{cell:>{width}}" if index in flush else f"{cell:<{width}}"
+            for index, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ).rstrip()
+        for row in shown
+    ]
+
+
+def section(title: str, lines: Iterable[str]) -> list[str]:
+    """Indented lines below a title, after an empty one; nothing without lines."""
+    below = [f"  {line}" for line in lines]
+    return ["", title, *below] if below else []
+
+
+def comment(text: str, indent: int = 0) -> list[str]:
+    """Lines of a YAML comment that hold ``text``."""
+    pad = " " * indent + "# "
+    return [pad + line for line in textwrap.wrap(clean(text, 2000), _WIDTH - len(pad), break_on_hyphens=False)]
+
+
+def tensor(info: dict[str, Any]) -> str:
+    """``float32 [batch, 4]``."""
+    return f"{info['dtype']} [{', '.join(map(str, info['shape']))}]"

@@ -1,0 +1,291 @@
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto
+from onnx_examples import FLOAT, MATMUL, RELU, constant, make_model
+from safetensors.numpy import save_file
+from sklearn.datasets import load_iris
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from onnxpack.spec.load import load
+
+EXAMPLES = Path(__file__).parents[2] / "specs"
+Run = Callable[..., Any]
+
+MODEL_SPEC = """\
+# Drafted by `onnxpack init` from My Model v2.onnx. What it could not know is marked with 'check'.
+onnxpack: 1
+name: my-model-v2
+
+# version: "1.0.0"  # the image's tag; left out: the content's digest
+
+model:
+  framework: onnx
+  path: "My Model v2.onnx"
+
+# the file calls the axis '_2_n' '2*n'
+# check: the file has no name for the axis 'x_2'; axes that always have one size need one name
+# check: which values are real ones is not known. Give an input range: [low, high] or choices: [a, b]; without them its
+# samples are normal floats, or integers from 0 to 9
+inputs:
+  x: {dtype: float32, shape: [_2_n, 4, x_2]}
+
+# y: float32 [_2_n, 4, ?]
+outputs: [y]
+
+# check: the sizes that the model is to be verified for and to serve; these are a guess
+dynamic_axes:
+  _2_n: {min: 1, opt: 8, max: 64}
+  x_2: {min: 1, opt: 8, max: 64}
+
+# the file's own; a higher one converts it
+opset: 17
+
+# verify: {samples: real.npz}  # real inputs are compared, too: arrays by input name
+
+targets:
+  cpu: {device: cpu}
+"""
+
+
+def save_onnx(path: Path, **changes: Any) -> Path:
+    path.write_bytes(make_model(RELU, **changes).SerializeToString())
+    return path
+
+
+def fields(path: Path) -> dict[str, Any]:
+    spec = load(path).spec
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in spec.inputs.items()}
+
+
+@pytest.mark.usefixtures("here")
+def test_an_onnx_file_becomes_a_commented_spec(tmp_path: Path, onnxpack: Run) -> None:
+    shape = ["2*n", 4, None]
+    model = save_onnx(tmp_path / "My Model v2.onnx", inputs=[("x", FLOAT, shape)], outputs=[("y", FLOAT, shape)])
+    ended = onnxpack("init", model)
+    assert (ended.code, ended.out) == (0, f"{tmp_path}/spec.yaml\n")
+    assert ended.err == f"{tmp_path}/spec.yaml: written; 3 lines in it say 'check'\n"
+    assert (tmp_path / "spec.yaml").read_text() == MODEL_SPEC
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["My Model v2.onnx", "spec.yaml"]
+
+
+def test_the_spec_of_an_onnx_file_builds(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXPACK_CACHE", str(tmp_path / "cache"))
+    model = tmp_path / "m.onnx"
+    model.write_bytes(make_model(MATMUL, constants=[constant("w")]).SerializeToString())
+    assert onnxpack("init", model).code == 0
+    ended = onnxpack("build", tmp_path / "spec.yaml", "--until", "verify", "--output", tmp_path / "dist")
+    assert ended.code == 0, ended.err
+    report = json.loads((tmp_path / "dist/m/cpu/report.json").read_text())
+    assert report["parity"]["passed"]
+
+
+def test_the_spec_of_a_pickle_builds(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXPACK_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "iris.joblib").write_bytes((EXAMPLES / "iris/iris.joblib").read_bytes())
+    assert onnxpack("init", tmp_path / "iris.joblib", "--trust").code == 0
+    assert fields(tmp_path / "spec.yaml") == {"x": ("float32", ("batch", 4))}
+    ended = onnxpack("build", tmp_path / "spec.yaml", "--until", "verify", "--output", tmp_path / "dist")
+    assert ended.code == 0, ended.err
+
+
+def test_a_pickle_is_not_loaded_without_trust(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "ran",)
+
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(Evil()))
+    ended = onnxpack("init", tmp_path / "m.pkl")
+    assert ended.code == 2
+    assert "sha256 is " in ended.err
+    assert "--trust" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pkl"]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("make", "outputs", "words"),
+    [
+        (lambda x, y: LogisticRegression(max_iter=500).fit(x, np.array(["a", "b", "c"])[y]), ("label", "probabilities"),
+         ["label: string [batch]", "probabilities: float32 [batch, 3]", "the classes, in order: a, b, c"]),
+        (lambda x, y: LinearRegression().fit(x, y), ("value",), ["value: float32 [batch, 1]"]),
+        (lambda x, y: StandardScaler().fit(x), ("features",), ["features: float32 [batch, 4]"]),
+    ],
+)  # fmt: skip
+def test_estimators_tell_what_they_answer(
+    tmp_path: Path, onnxpack: Run, make: Any, outputs: tuple[str, ...], words: list[str]
+) -> None:
+    joblib.dump(make(*load_iris(return_X_y=True)), tmp_path / "m.joblib")
+    ended = onnxpack("init", tmp_path / "m.joblib", "--trust")
+    assert ended.code == 0, ended.err
+    assert load(tmp_path / "spec.yaml").spec.outputs == outputs
+    assert all(f"# {line}\n" in (tmp_path / "spec.yaml").read_text() for line in words)
+
+
+def test_feature_names_cannot_leave_their_comment(tmp_path: Path, onnxpack: Run) -> None:
+    model = LinearRegression().fit(*load_iris(return_X_y=True))
+    model.feature_names_in_ = np.array(["length\nname: evil", "b", "c", "d"], dtype=object)
+    joblib.dump(model, tmp_path / "m.joblib")
+    assert onnxpack("init", tmp_path / "m.joblib", "--trust").code == 0
+    assert "length\N{REPLACEMENT CHARACTER}name: evil, b, c, d" in (tmp_path / "spec.yaml").read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_an_estimator_that_hides_its_columns_asks_for_them(tmp_path: Path, onnxpack: Run) -> None:
+    joblib.dump(CountVectorizer().fit(["a word"]), tmp_path / "m.joblib")
+    ended = onnxpack("init", tmp_path / "m.joblib", "--trust")
+    assert ended.code == 2
+    assert "--input" in ended.err
+
+
+@pytest.mark.usefixtures("here")
+def test_weights_with_their_code_nearby(tmp_path: Path, onnxpack: Run) -> None:
+    for name in ("model.py", "weights/digits.pt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((EXAMPLES / "digits" / name).read_bytes())
+    spec = tmp_path / "digits.yaml"
+    assert onnxpack("init", tmp_path / "weights/digits.pt", "--output", spec).out == f"{spec}\n"
+    model = load(spec).spec.model
+    assert (model.factory, model.weights, model.weights_key) == (
+        "model.py:DigitNet",
+        "weights/digits.pt",
+        "checkpoint.model",
+    )
+    assert fields(spec) == {"image": ("float32", ("batch", 1, 224, 224))}
+
+
+@pytest.mark.usefixtures("here")
+def test_weights_alone_get_a_placeholder_for_their_code(tmp_path: Path, onnxpack: Run) -> None:
+    save_file({"tokens.weight": np.zeros((50, 4), np.float32)}, tmp_path / "m.safetensors")
+    assert onnxpack("init", tmp_path / "m.safetensors").code == 0
+    spec = load(tmp_path / "spec.yaml").spec
+    assert spec.model.factory == "package.module:Name"
+    assert (spec.inputs["x"].dtype, spec.inputs["x"].range) == ("int64", (0, 49))
+
+
+def test_code_is_run_to_see_its_outputs(tmp_path: Path, onnxpack: Run) -> None:
+    for name in ("model.py", "weights/transactions.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((EXAMPLES / "transactions" / name).read_bytes())
+    ended = onnxpack(
+        "init", tmp_path / "weights/transactions.safetensors", "--from", f"{tmp_path}/model.py:TransactionNet",
+        "--kwargs", "{vocab_size: 40000}", "--input", "dates:float32:batch,seq,6",
+        "--input", "input_ids:int64:batch,seq,20", "--input", "amounts:float32:batch,seq",
+        "--output", tmp_path / "spec.yaml",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    spec = load(tmp_path / "spec.yaml").spec
+    assert spec.model.kwargs == {"vocab_size": 40000}
+    assert spec.model.weights == "weights/transactions.safetensors"
+    assert (tuple(spec.inputs), tuple(spec.dynamic_axes)) == (("dates", "input_ids", "amounts"), ("batch", "seq"))
+    assert "# output: float32 [batch]\n" in (tmp_path / "spec.yaml").read_text()
+
+
+def test_code_without_inputs_tells_which_it_takes(tmp_path: Path, onnxpack: Run) -> None:
+    (tmp_path / "model.py").write_bytes((EXAMPLES / "digits/model.py").read_bytes())
+    ended = onnxpack("init", "--from", f"{tmp_path}/model.py:DigitNet")
+    assert ended.code == 2
+    assert "--input image:float32:batch,4" in ended.err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_spec_is_never_overwritten_without_force(tmp_path: Path, onnxpack: Run) -> None:
+    model = save_onnx(tmp_path / "m.onnx")
+    (tmp_path / "spec.yaml").write_text("mine")
+    ended = onnxpack("init", model)
+    assert ended.code == 2
+    assert "--force" in ended.err
+    assert (tmp_path / "spec.yaml").read_text() == "mine"
+    assert onnxpack("init", model, "--force").code == 0
+    assert load(tmp_path / "spec.yaml").spec.name == "m"
+
+
+@pytest.mark.usefixtures("here")
+def test_names_that_the_spec_cannot_hold_leave_nothing(tmp_path: Path, onnxpack: Run) -> None:
+    node = make_model(RELU)
+    node.graph.input[0].name = node.graph.node[0].input[0] = "line\nbreak"
+    (tmp_path / "m.onnx").write_bytes(node.SerializeToString())
+    ended = onnxpack("init", tmp_path / "m.onnx")
+    assert ended.code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+@pytest.mark.usefixtures("here")
+def test_odd_names_are_quoted(tmp_path: Path, onnxpack: Run) -> None:
+    model = make_model(RELU, inputs=[("x", FLOAT, [None, 4])])
+    model.graph.input[0].name = model.graph.node[0].input[0] = 'a: "b" # c\u2028{d'
+    model.graph.output[0].name = model.graph.node[0].output[0] = "yes"
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert onnxpack("init", tmp_path / "m.onnx").code == 0
+    assert fields(tmp_path / "spec.yaml") == {'a: "b" # c\u2028{d': ("float32", ("batch", 4))}
+    assert load(tmp_path / "spec.yaml").spec.outputs == ("yes",)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "arguments", "code", "words"),
+    [
+        ("m.onnx", b"hello", [], 3, "not an ONNX model"),
+        ("m.pt", b"PK\x03\x04", [], 3, "weights_only"),
+        ("m.safetensors", b"", [], 3, "safetensors"),
+        ("m.joblib", b"hello", ["--trust"], 3, "cannot load"),
+        ("m.txt", b"hello", [], 2, ".safetensors"),
+        ("m.py", b"hello", [], 2, "--from"),
+        ("m.onnx", b"", ["--input", "x:float32:4"], 2, "leave --input out"),
+        ("m.pt", b"", ["--input", "x:float32"], 2, "NAME:DTYPE:SHAPE"),
+        ("m.pt", b"", ["--input", "x:float32:4", "--input", "x:int8:4"], 2, "twice"),
+        ("m.pt", b"", ["--from", "nowhere"], 2, "FILE.py:NAME"),
+        ("m.pt", b"", ["--kwargs", "{a: yes}"], 2, "kwargs.a"),
+        ("m.onnx", b"", ["--output", "/nowhere/spec.yaml"], 2, "below"),
+    ],
+)
+def test_what_cannot_be_drafted_is_told_and_leaves_nothing(
+    tmp_path: Path, onnxpack: Run, name: str, data: bytes, arguments: list[str], code: int, words: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    ended = onnxpack("init", tmp_path / name, *arguments)
+    assert (ended.code, ended.out) == (code, "")
+    assert words in ended.err
+    assert "Traceback" not in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_missing_file_a_folder_and_a_fifo_are_told(tmp_path: Path, onnxpack: Run) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    os.mkfifo(tmp_path / "fifo.onnx")
+    assert "no such file" in onnxpack("init", tmp_path / "gone.onnx").err
+    assert "not a regular file" in onnxpack("init", tmp_path / "folder.onnx").err
+    assert "not a regular file" in onnxpack("init", tmp_path / "fifo.onnx").err
+    assert onnxpack("init").code == 2
+
+
+def test_what_a_build_would_refuse_is_refused(tmp_path: Path, onnxpack: Run) -> None:
+    shapeless = save_onnx(tmp_path / "a.onnx", inputs=[("x", FLOAT, None)])
+    assert onnxpack("init", shapeless).code == 3
+    newer = save_onnx(tmp_path / "b.onnx", ir=14)
+    assert "IR version 14" in onnxpack("init", newer).err
+    narrow = save_onnx(tmp_path / "c.onnx", inputs=[("x", TensorProto.FLOAT8E5M2, [4])])
+    assert onnxpack("init", narrow).code != 0
+    (tmp_path / "d.py").write_text(
+        "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x): return 1 / 0\n"
+    )
+    ended = onnxpack("init", "--from", f"{tmp_path}/d.py:Net", "--input", "x:float32:batch,4")
+    assert ended.code == 3
+    assert "ZeroDivisionError" in ended.err
+    assert not (tmp_path / "spec.yaml").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_given_inputs_take_the_place_of_a_guess(tmp_path: Path, onnxpack: Run) -> None:
+    torch.save({"fc.weight": torch.zeros(2, 3)}, tmp_path / "m.pth")
+    assert onnxpack("init", tmp_path / "m.pth", "--input", "x:float32:batch,3").code == 0
+    assert fields(tmp_path / "spec.yaml") == {"x": ("float32", ("batch", 3))}

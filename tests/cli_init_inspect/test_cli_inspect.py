@@ -1,0 +1,276 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx_examples import MATMUL, constant, make_model
+
+from onnxpack.errors import EngineError
+from onnxpack.look import image as look_image
+from onnxpack.spec.load import load
+
+Run = Callable[..., Any]
+EXAMPLES = Path(__file__).parents[2] / "specs"
+
+MODEL_TEXT = """\
+m.onnx: ONNX model
+  size           160 B
+  opset          17
+  IR version     10
+  parameters     16 in 64 B
+  in attributes  0 numbers
+  precision      float32
+  nodes          1
+
+inputs
+  x  float32 [b, 4]
+
+outputs
+  y  float32 [b, 4]
+
+ops
+  1  MatMul
+"""
+
+REPORT: dict[str, Any] = {
+    "name": "iris", "version": "1.0.0", "target": "cpu", "status": "passed",
+    "stages": [
+        {"name": "export", "seconds": 3.7121, "cached": False, "key": "6248990673" * 6},
+        {"name": "verify", "seconds": 0.0, "cached": True, "key": "3e8bda5da8" * 6},
+    ],
+    "model": {
+        "opset": 17, "precision": "float32", "size_bytes": 21239, "sha256": "f6d5",
+        "inputs": [{"name": "x", "dtype": "float32", "shape": ["batch", 4]}],
+        "outputs": [{"name": "y", "dtype": "int64", "shape": ["batch"]}],
+    },
+    "parity": {"passed": True, "comparisons": 8, "max_abs_diff": 3.5e-07},
+    "image": {
+        "reference": "iris:1.0.0-cpu", "references": ["iris:1.0.0-cpu", "iris:0876-cpu"], "id": "sha256:79c2",
+        "digest": None, "size_bytes": 123971557,
+        "layers": [{"digest": "sha256:bd00", "size_bytes": 42496858, "created_by": "base"}],
+    },
+    "smoke": {"comparisons": 10, "ready_seconds": 0.88, "peak_rss_bytes": 73015296, "on_gpu": None},
+    "settings": ["image.python=3.13"],
+}  # fmt: skip
+
+REPORT_TEXT = """\
+report.json: report of iris 1.0.0
+  status  passed
+  target  cpu
+  model   opset 17, float32, 21.2 kB
+  sha256  f6d5
+
+stages
+  export  3.712 s  done       624899067362
+  verify  0.000 s  unchanged  3e8bda5da83e
+
+inputs
+  x  float32 [batch, 4]
+
+outputs
+  y  int64 [batch]
+
+parity
+  passed        True
+  comparisons   8
+  max_abs_diff  3.5e-07
+
+image
+  names  iris:1.0.0-cpu, iris:0876-cpu
+  id     sha256:79c2
+  size   124.0 MB
+  42.5 MB  sha256:bd00  base
+
+smoke
+  comparisons  10
+  ready        0.880 s
+  peak_rss     73.0 MB
+
+more
+  settings  ["image.python=3.13"]
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.onnx").write_bytes(make_model(MATMUL, constants=[constant("w")]).SerializeToString())
+    return Path("m.onnx")
+
+
+def test_an_onnx_file(model: Path, onnxpack: Run) -> None:
+    ended = onnxpack("inspect", model)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == MODEL_TEXT
+
+
+def test_an_onnx_file_as_json(model: Path, onnxpack: Run) -> None:
+    (facts,) = json.loads(onnxpack("inspect", model, "--json").out)
+    assert facts["kind"] == "onnx"
+    assert (facts["opset"], facts["ops"], facts["weights"]) == (17, {"MatMul": 1}, {"float32": 64})
+
+
+@pytest.mark.parametrize("name", ["iris", "digits", "transactions"])
+def test_a_spec_is_shown_as_a_valid_spec_with_its_defaults(onnxpack: Run, name: str, tmp_path: Path) -> None:
+    spec = load(EXAMPLES / name / "spec.yaml").spec
+    text = onnxpack("inspect", EXAMPLES / name).out
+    for part in ("model.py", "iris.joblib", "weights"):
+        if (EXAMPLES / name / part).exists():
+            (tmp_path / part).symlink_to(EXAMPLES / name / part)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "spec.yaml").write_text(text)
+    for path in tmp_path.iterdir():  # a link would lead out of the project
+        if path.is_symlink():
+            copy(path)
+    again = load(tmp_path / "spec.yaml").spec
+    assert again.axes == spec.axes
+    assert (again.model, again.inputs, again.outputs, again.targets) == (
+        spec.model,
+        spec.inputs,
+        spec.outputs,
+        spec.targets,
+    )
+    assert (again.runtime, again.image, again.verify) == (spec.runtime, spec.image, spec.verify)
+    assert "port: 8080" in text
+    assert "compared with rtol 0.001, atol 0.0001" in text
+
+
+def copy(link: Path) -> None:
+    """Put what a link leads to in its place."""
+    import shutil
+
+    target = link.resolve()
+    link.unlink()
+    shutil.copytree(target, link) if target.is_dir() else shutil.copyfile(target, link)
+
+
+def test_a_spec_as_json_has_nothing_left_out(onnxpack: Run) -> None:
+    (facts,) = json.loads(onnxpack("inspect", EXAMPLES / "iris/spec.yaml", "--json").out)
+    assert facts["spec"]["runtime"]["port"] == 8080
+    assert facts["spec"]["model"]["factory"] is None
+    assert facts["targets"]["cpu"]["rtol"] == 0.001
+
+
+def test_a_report(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("report.json").write_text(json.dumps(REPORT))
+    assert onnxpack("inspect", "report.json").out == REPORT_TEXT
+    (facts,) = json.loads(onnxpack("inspect", "report.json", "--json").out)
+    assert facts == {"kind": "report", "path": "report.json", **REPORT}
+
+
+def test_a_report_of_a_build_that_stopped_early(tmp_path: Path, onnxpack: Run) -> None:
+    early = REPORT | {"parity": None, "image": None, "smoke": None, "version": None, "settings": []}
+    (tmp_path / "report.json").write_text(json.dumps(early))
+    ended = onnxpack("inspect", tmp_path / "report.json")
+    assert ended.code == 0
+    assert "smoke" not in ended.out
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", "[" * 100_000, json.dumps(REPORT | {"stages": [1]}), json.dumps(REPORT | {"model": {}}),
+     json.dumps(REPORT | {"stages": [{"name": "x", "seconds": "long", "cached": 1, "key": 2}]})],
+)  # fmt: skip
+def test_what_is_no_report_is_refused(tmp_path: Path, onnxpack: Run, text: str) -> None:
+    (tmp_path / "report.json").write_text(text)
+    ended = onnxpack("inspect", tmp_path / "report.json")
+    assert (ended.code, ended.out) == (2, "")
+    assert "report.json" in ended.err
+
+
+def test_a_bundle_shows_its_model_too(model: Path, onnxpack: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(model.read_bytes())
+    (tmp_path / "report.json").write_text(json.dumps(REPORT))
+    out = onnxpack("inspect", tmp_path).out
+    assert out.startswith(f"{tmp_path}: bundle\n")
+    assert "model.onnx: ONNX model" in out
+    assert "report of iris 1.0.0" in out
+
+
+class FakeEngine:
+    """An engine with one image."""
+
+    layers = (type("Layer", (), {}),)
+
+    def find(self, reference: str) -> Any:
+        from onnxpack.engines.docker import Image, Layer
+
+        if reference != "iris:1":
+            return None
+        labels = {"dev.onnxpack.content": "0876", "org.opencontainers.image.base.name": "base", "team": "a\x1b[2J"}
+        return Image("sha256:79c2", 123971557, (Layer("sha256:bd00", 42496858, "COPY dir:1 in /"),), labels)
+
+    def guarded(self, what: str) -> Any:
+        import contextlib
+
+        return contextlib.nullcontext()
+
+    @property
+    def client(self) -> Any:
+        return self
+
+    def inspect_image(self, reference: str) -> dict[str, Any]:
+        config = {"User": "65532:65532", "Entrypoint": ["python3", "-m", "server"], "Env": ["A=1=2"], "Cmd": None}
+        return {"Config": config, "Created": "1980", "Os": "linux", "Architecture": "amd64", "RepoTags": ["iris:1"]}
+
+
+IMAGE_TEXT = """\
+iris:1: image
+  id          sha256:79c2
+  names       iris:1
+  created     1980
+  platform    linux/amd64
+  size        124.0 MB
+  user        65532:65532
+  entrypoint  python3 -m server
+
+layers
+  42.5 MB  sha256:bd00  COPY dir:1 in /
+
+provenance
+  base     base
+  content  0876
+
+labels
+  dev.onnxpack.content                0876
+  org.opencontainers.image.base.name  base
+  team                                a\N{REPLACEMENT CHARACTER}[2J
+
+environment
+  A  1=2
+"""
+
+
+def test_an_image(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_image, "DockerEngine", FakeEngine)
+    assert onnxpack("inspect", "iris:1").out == IMAGE_TEXT
+
+
+def test_a_name_that_stands_for_nothing(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_image, "DockerEngine", FakeEngine)
+    ended = onnxpack("inspect", "irsi:1")
+    assert ended.code == 2
+    assert "neither a file nor an image" in ended.err
+
+
+def test_without_an_engine_a_wrong_path_is_still_told(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(self: Any, reference: str) -> Any:
+        raise EngineError("no Docker engine answers")
+
+    monkeypatch.setattr(FakeEngine, "find", nobody)
+    monkeypatch.setattr(look_image, "DockerEngine", FakeEngine)
+    ended = onnxpack("inspect", "irsi")
+    assert ended.code == 5
+    assert "there is no file 'irsi'" in ended.err
+
+
+def test_several_at_once_and_one_that_fails(model: Path, onnxpack: Run, tmp_path: Path) -> None:
+    Path("weights.pt").write_bytes(b"PK")
+    Path("empty").mkdir()
+    ended = onnxpack("inspect", "gone.onnx", model, "weights.pt", "empty", "./gone", model, "--json")
+    assert ended.code == 2
+    assert [facts["path"] for facts in json.loads(ended.out)] == ["m.onnx", "m.onnx"]
+    assert ended.err.count("error: ") == 4
+    assert "onnxpack init" in ended.err

@@ -1,0 +1,32 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnxpack.look.text import clean, comment, section, size, table
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (12_345_678, "12.3 MB"), (999_999, "1.0 MB"),
+        (10**12, "1.0 TB"), (10**30, "1000000000000000.0 PB"),
+    ],
+)  # fmt: skip
+def test_a_size_has_the_unit_that_fits(count: int, words: str) -> None:
+    assert size(count) == words
+
+
+def test_a_table_is_aligned_and_harmless() -> None:
+    rows = [("a", 1, "\x1b[2Jx"), ("bcd", 1000, "y")]
+    assert table(rows, right=(1,)) == ["a       1  \N{REPLACEMENT CHARACTER}[2Jx", "bcd  1000  y"]
+
+
+def test_a_section_without_lines_is_left_out() -> None:
+    assert section("ops", table([])) == []
+    assert section("ops", ["x"]) == ["", "ops", "  x"]
+
+
+@given(st.text())
+def test_foreign_text_stays_on_its_line(text: str) -> None:
+    assert clean(text).isprintable()
+    assert all(line.startswith("# ") and line.isprintable() for line in comment(text))
