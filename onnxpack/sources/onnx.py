@@ -12,8 +12,8 @@ from onnxpack.errors import Problem, SourceError
 from onnxpack.graph.check import info_of, opset_of, read_model, session, true_inputs
 from onnxpack.graph.finish import mismatches
 from onnxpack.samples import Arrays
-from onnxpack.spec.decode import closest
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.wording import closest
 
 _OTHER_OUTPUT = "export it again without ZipMap, sequences and narrow floats"
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from onnxpack.errors import Location, Problem
 from onnxpack.spec import rules
-from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, meant, short
+from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
 from onnxpack.spec.model import Input, Spec
 from onnxpack.spec.nodes import real
+from onnxpack.spec.wording import meant, short
 
 Where = Callable[..., Location]
 

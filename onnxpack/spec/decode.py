@@ -1,30 +1,25 @@
 """Nodes → typed values, guided by the model's annotations; every problem is collected, none stops the rest."""
 
-import difflib
 import math
 import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
-from itertools import islice
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from onnxpack.errors import Location, Problem
 from onnxpack.spec.markers import Between, Duration, Later, Pattern, Size
 from onnxpack.spec.nodes import Items, Node, Pairs, Scalar
+from onnxpack.spec.wording import Path, article, closest, dotted, inside, kind_words, meant, quote_it, shape_of, short
 
-Path = tuple[str | int, ...]
 INVALID: Any = object()
 """Stands for a value that could not be decoded; its problem is already recorded."""
 
 NOT_YET = "not supported yet"
 MAX_PROBLEMS = 100
 _MAX_DIGITS = 40
-_MAX_SHOWN = 30
 _PAIRS = "write `key: value` pairs below it"
-_MAX_KNOWN = 200
-"""Of this many known words is the closest one searched, so that a hostile spec costs little time."""
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _YAML_WORDS = re.compile(r"(yes|no|on|off|true|false|null|~|)", re.IGNORECASE)
@@ -38,20 +33,6 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|m|h)")
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kKMGT]i?)?B?")
 _UNITS = {"": 1} | {p: 1000**n for n, p in enumerate("KMGT", 1)} | {f"{p}I": 1024**n for n, p in enumerate("KMGT", 1)}
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?``, or the known words when none is close."""
-    known = list(known)
-    match = meant(word, known)
-    rest = ", …" if len(known) > _MAX_SHOWN else ""
-    return f"did you mean '{match}'?" if match else f"known: {', '.join(known[:_MAX_SHOWN])}{rest}"
-
-
-def meant(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is so close that ``word`` is likely a slip of it."""
-    matches = difflib.get_close_matches(word, islice(known, _MAX_KNOWN), n=1, cutoff=0.6)
-    return matches[0] if matches else None
 
 
 class TooManyProblems(Exception):  # noqa: N818 - not an error of its own: it ends a decoding early
@@ -87,9 +68,9 @@ class Decoder:
             return self._plain(node, path)
         if not isinstance(node, Scalar):
             hint = "write one value"
-            return self._wrong(node, f"{_dotted(path)} must be {_words(kind)}, not {_shape_of(node)}", hint)
+            return self._wrong(node, f"{dotted(path)} must be {kind_words(kind)}, not {shape_of(node)}", hint)
         if node.plain and not node.text:
-            return self._wrong(node, f"{_dotted(path)} is empty", "give it a value")
+            return self._wrong(node, f"{dotted(path)} is empty", "give it a value")
         if origin is Literal:
             return self._choice(get_args(kind), node, path)
         return self._scalar(kind, node, path)
@@ -114,36 +95,36 @@ class Decoder:
                 return self._mismatch(marker, node, path, value)
             if isinstance(marker, Between) and not marker.low <= value <= marker.high:
                 if marker.low == marker.high:
-                    return self._wrong(node, f"{_dotted(path)} must be {marker.low}, not {value}")
-                return self._wrong(node, f"{_dotted(path)}: {value} is outside {marker.low} to {marker.high}")
+                    return self._wrong(node, f"{dotted(path)} must be {marker.low}, not {value}")
+                return self._wrong(node, f"{dotted(path)}: {value} is outside {marker.low} to {marker.high}")
             if isinstance(marker, Later) and value in marker.values:
                 ready = [str(choice) for choice in get_args(base) if choice not in marker.values]
                 # It stays a value, so that what it needs is checked already.
-                self._wrong(node, f"{_dotted(path)}: '{value}' is {NOT_YET}", f"today: {', '.join(ready)}")
+                self._wrong(node, f"{dotted(path)}: '{value}' is {NOT_YET}", f"today: {', '.join(ready)}")
         return value
 
     def _mismatch(self, marker: Pattern, node: Node, path: Path, value: str) -> Any:
         if "${" in value:
             hint = "write the value, or give it with --set on the command line"
-            return self._wrong(node, f"{_dotted(path)}: ${{…}} is not replaced, a spec means the same everywhere", hint)
-        return self._wrong(node, f"{_dotted(path)}: '{short(value)}' is not {_article(marker.words)}")
+            return self._wrong(node, f"{dotted(path)}: ${{…}} is not replaced, a spec means the same everywhere", hint)
+        return self._wrong(node, f"{dotted(path)}: '{short(value)}' is not {article(marker.words)}")
 
     def _size(self, marker: Size, node: Node, path: Path) -> Any:
         match = _SIZE.fullmatch(node.text) if isinstance(node, Scalar) else None
         if not match:
-            return self._wrong(node, f"{_dotted(path)} must be a size", "write a number with a unit, as 64MiB or 150MB")
+            return self._wrong(node, f"{dotted(path)} must be a size", "write a number with a unit, as 64MiB or 150MB")
         value = int(float(match[1]) * _UNITS[(match[2] or "").upper()])
         if not marker.low <= value <= marker.high:
-            return self._wrong(node, f"{_dotted(path)}: {value} bytes is outside {marker.low} to {marker.high}")
+            return self._wrong(node, f"{dotted(path)}: {value} bytes is outside {marker.low} to {marker.high}")
         return value
 
     def _duration(self, marker: Duration, node: Node, path: Path) -> Any:
         match = _DURATION.fullmatch(node.text) if isinstance(node, Scalar) else None
         if not match:
-            return self._wrong(node, f"{_dotted(path)} must be a duration", "write a number with a unit, as 2s or 5ms")
+            return self._wrong(node, f"{dotted(path)} must be a duration", "write a number with a unit, as 2s or 5ms")
         value = float(match[1]) * _SECONDS[match[2]]
         if not marker.low <= value <= marker.high:
-            return self._wrong(node, f"{_dotted(path)}: {value} s is outside {marker.low} to {marker.high}")
+            return self._wrong(node, f"{dotted(path)}: {value} s is outside {marker.low} to {marker.high}")
         return value
 
     def _union(self, kinds: tuple[Any, ...], node: Node, path: Path) -> Any:
@@ -169,25 +150,25 @@ class Decoder:
         if not isinstance(node, Pairs):
             hint = f"write [{', '.join(shorthand)}] or {{{', '.join(f'{name}: …' for name in known)}}}"
             return self._wrong(
-                node, f"{_dotted(path)} must be a mapping, not {_shape_of(node)}", hint if shorthand else _PAIRS
+                node, f"{dotted(path)} must be a mapping, not {shape_of(node)}", hint if shorthand else _PAIRS
             )
         values: dict[str, Any] = {}
         if not path:
             self.top = values
         for key, value in self._unique(node):
             if key.text not in known:
-                self._wrong(key, f"unknown field '{short(key.text)}'{_inside(path)}", closest(key.text, known))
+                self._wrong(key, f"unknown field '{short(key.text)}'{inside(path)}", closest(key.text, known))
                 # The field that was meant is neither missing nor at its default: nothing can be said of it.
                 if name := meant(key.text, known):
                     values.setdefault(name, INVALID)
                 continue
             definition, annotation = known[key.text]
             if definition.metadata.get("later"):
-                self._wrong(key, f"{_dotted((*path, key.text))} is {NOT_YET}", "remove it")
+                self._wrong(key, f"{dotted((*path, key.text))} is {NOT_YET}", "remove it")
             values[key.text] = self.decode(annotation, value, (*path, key.text))
         for name, (definition, _) in known.items():
             if name not in values and definition.default is MISSING and definition.default_factory is MISSING:
-                self._wrong(node, f"'{name}' is missing{_inside(path)}", f"add `{name}:`. {definition.metadata['doc']}")
+                self._wrong(node, f"'{name}' is missing{inside(path)}", f"add `{name}:`. {definition.metadata['doc']}")
                 values[name] = INVALID
         return INVALID if INVALID in values.values() else kind(**values)
 
@@ -202,13 +183,13 @@ class Decoder:
 
     def _tuple(self, kind: Any, node: Node, path: Path) -> Any:
         if not isinstance(node, Items):
-            return self._wrong(node, f"{_dotted(path)} must be a list, not {_shape_of(node)}", "write it as [a, b]")
+            return self._wrong(node, f"{dotted(path)} must be a list, not {shape_of(node)}", "write it as [a, b]")
         values = tuple(self.decode(kind, item, (*path, index)) for index, item in enumerate(node.items))
         return INVALID if INVALID in values else values
 
     def _mapping(self, key_kind: Any, kind: Any, node: Node, path: Path) -> Any:
         if not isinstance(node, Pairs):
-            return self._wrong(node, f"{_dotted(path)} must be a mapping, not {_shape_of(node)}", _PAIRS)
+            return self._wrong(node, f"{dotted(path)} must be a mapping, not {shape_of(node)}", _PAIRS)
         values = {}
         for key, value in self._unique(node):
             name = self.decode(key_kind, key, (*path, key.text))
@@ -230,13 +211,13 @@ class Decoder:
             whole = _INT.fullmatch(node.text) and len(node.text) <= _MAX_DIGITS
             number = int(node.text) if whole else float(node.text)
             if (_INT.fullmatch(node.text) and not whole) or not math.isfinite(number):
-                return self._wrong(node, f"{_dotted(path)}: {short(node.text)} is too large", "quote it, if it is text")
+                return self._wrong(node, f"{dotted(path)}: {short(node.text)} is too large", "quote it, if it is text")
             return number
         if not node.text:
-            return self._wrong(node, f"{_dotted(path)} is empty", 'write null, or "" for an empty text')
+            return self._wrong(node, f"{dotted(path)} is empty", 'write null, or "" for an empty text')
         if _YAML_WORDS.fullmatch(node.text) or _YAML_NUMBERS.fullmatch(node.text):
-            message = f"{_dotted(path)}: what {short(node.text)} means depends on the YAML reader"
-            return self._wrong(node, message, f"{_quote_it(node.text)}, or write true, false, null or a decimal number")
+            message = f"{dotted(path)}: what {short(node.text)} means depends on the YAML reader"
+            return self._wrong(node, message, f"{quote_it(node.text)}, or write true, false, null or a decimal number")
         return node.text
 
     def _choice(self, choices: tuple[Any, ...], node: Scalar, path: Path) -> Any:
@@ -245,7 +226,7 @@ class Decoder:
             hint = f"did you mean '{match}'? " * bool(match) + f"known: {', '.join(choices)}"
             if node.plain and _YAML_NUMBERS.fullmatch(node.text):
                 hint += "; quote it, without quotes it is a number"
-            return self._wrong(node, f"{_dotted(path)}: unknown '{short(node.text)}'", hint)
+            return self._wrong(node, f"{dotted(path)}: unknown '{short(node.text)}'", hint)
         return self._scalar(str, node, path)
 
     def _scalar(self, kind: Any, node: Scalar, path: Path) -> Any:
@@ -253,18 +234,18 @@ class Decoder:
         if kind is str:
             # YAML 1.1 readers would make something else of these words, so the meaning depends on the reader.
             if node.plain and (_YAML_WORDS.fullmatch(text) or _YAML_NUMBERS.fullmatch(text)):
-                return self._wrong(node, f"{_dotted(path)} must be text, and {short(text)} is not", _quote_it(text))
+                return self._wrong(node, f"{dotted(path)} must be text, and {short(text)} is not", quote_it(text))
             return text
         if kind is bool:
             if node.plain and text in ("true", "false"):
                 return text == "true"
             hint = "remove the quotes" if text in ("true", "false") else "write true or false"
-            return self._wrong(node, f"{_dotted(path)}: '{short(text)}' is not a boolean", hint)
+            return self._wrong(node, f"{dotted(path)}: '{short(text)}' is not a boolean", hint)
         pattern, words = (_INT, "a whole number") if kind is int else (_FLOAT, "a number")
         fits = pattern.fullmatch(text) and len(text) <= _MAX_DIGITS
         if not fits or not node.plain:
             hint = "remove the quotes" if fits else "write it in decimal digits"
-            return self._wrong(node, f"{_dotted(path)}: '{short(text)}' is not {words}", hint)
+            return self._wrong(node, f"{dotted(path)}: '{short(text)}' is not {words}", hint)
         return kind(text)
 
 
@@ -273,38 +254,3 @@ def described_fields(kind: Any) -> dict[str, tuple[Field[Any], Any]]:
     """The fields of a spec dataclass, each with its annotation, markers included."""
     hints = get_type_hints(kind, include_extras=True)
     return {definition.name: (definition, hints[definition.name]) for definition in fields(kind)}
-
-
-def _dotted(path: Path) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{short(part)}" if text else short(part)
-    return text or "the spec"
-
-
-def _quote_it(text: str) -> str:
-    return f'quote it: "{text}"' if len(text) <= _MAX_DIGITS else "quote it"
-
-
-def _inside(path: Path) -> str:
-    return f" in {_dotted(path)}" if path else ""
-
-
-def short(text: str) -> str:
-    """At most 60 printable characters of it, for a message."""
-    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:61])
-    return printable if len(printable) <= 60 else printable[:57] + "..."
-
-
-def _article(words: str) -> str:
-    return words if words.startswith(("a ", "an ")) else f"made of {words}" if "letters" in words else words
-
-
-def _shape_of(node: Node) -> str:
-    if isinstance(node, Scalar):
-        return f"'{short(node.text)}'" if node.text else "empty"
-    return "a list" if isinstance(node, Items) else "a mapping"
-
-
-def _words(kind: Any) -> str:
-    return {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text")

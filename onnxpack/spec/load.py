@@ -9,10 +9,10 @@ from typing import Any
 from onnxpack.errors import Location, Problem, SpecError
 from onnxpack.spec.checks import check
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems
-from onnxpack.spec.decode import Path as FieldPath
 from onnxpack.spec.layers import layered
 from onnxpack.spec.model import Spec
 from onnxpack.spec.nodes import from_plain, real
+from onnxpack.spec.wording import Path as FieldPath
 
 
 @dataclass(frozen=True)

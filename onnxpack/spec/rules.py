@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from onnxpack.errors import Location, Problem
-from onnxpack.spec.decode import meant
-from onnxpack.spec.model import Spec, Target
+from onnxpack.spec.delivery import Target
+from onnxpack.spec.model import Spec
+from onnxpack.spec.wording import meant
 
 Where = Callable[..., Location]
 
