@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from onnxpack.errors import GateError, Location, Problem, SourceError
+from onnxpack.errors import GateError, Location, Problem
 
 
 def echo(**arguments: Any) -> dict[str, Any]:
@@ -67,17 +67,13 @@ def chatter(lines: int) -> None:
 
 def hang(folder: str) -> None:
     """Start a grandchild, tell both process ids, and wait for ever."""
-    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     partial = Path(folder, "pids.part")
     partial.write_text(f"{os.getpid()} {grandchild.pid}")
     partial.rename(Path(folder, "pids"))
-    time.sleep(1000)
+    time.sleep(300)
 
 
 def leave_a_grandchild() -> int:
-    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]).pid
-
-
-def source_error() -> None:
-    raise SourceError("no file", "look for it")
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"]).pid

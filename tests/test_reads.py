@@ -117,7 +117,7 @@ import helper
 open(root / "data.txt").close()
 open(root / "sub/../data2.txt", "rb").close()
 open(root / "written.txt", "w").close()
-open("/etc/hostname").close()
+open(sys.executable, "rb").close()
 print(sorted(found))
 """
 

@@ -86,13 +86,13 @@ def test_a_fresh_store_takes_nothing_and_replaces(store: Store) -> None:
     assert left_beside(store) == [KEY]
 
 
-def _race(root: Path, barrier: "multiprocessing.synchronize.Barrier", number: int) -> None:
+def _race(root: Path, barrier: "multiprocessing.synchronize.Barrier") -> None:
     store = Store(root)
     for step in range(20):
         key = digest(step)
         with store.making("export", key) as folder:
             (folder / "file").write_text(str(step))
-            barrier.wait()
+            barrier.wait(60)  # or else, where one fails, the others would wait for ever
         entry = store.get("export", key)
         assert entry
         assert (entry / "file").read_text() == str(step)
@@ -101,7 +101,7 @@ def _race(root: Path, barrier: "multiprocessing.synchronize.Barrier", number: in
 def test_processes_that_make_the_same_entry_all_succeed(store: Store) -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(3)
-    processes = [context.Process(target=_race, args=(store.root, barrier, number)) for number in range(3)]
+    processes = [context.Process(target=_race, args=(store.root, barrier)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:

@@ -1,0 +1,176 @@
+"""A build context holds the same bytes, modes and times wherever it is made, and its key says what is in it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx_examples import MATMUL, constant, make_model
+
+from onnxpack.bundle.context import CONTENT_LABEL, EPOCH, VERSION_LABEL, assemble
+from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.graph.check import facts
+from onnxpack.store import tree_digests
+from onnxpack.values import Axis, OnnxModel
+
+DOCKER = DockerView("example.com/python:3.11", {"title": "example", VERSION_LABEL: ""}, {"A": "b"}, 8080, "http")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a context is made of."""
+
+    model: OnnxModel
+    packages: Path
+    view: ModuleView
+    docker: DockerView = DOCKER
+    version: str | None = "1.0"
+
+    def assembled(self, folder: Path) -> Any:
+        folder.mkdir()
+        return assemble(folder, self.model, self.packages, self.view, self.docker, self.version)
+
+
+def save(folder: Path, weights: Any = None, *, external: bool = False) -> OnnxModel:
+    folder.mkdir()
+    constants = [constant("w") if weights is None else constant("w", weights)]
+    model = make_model(MATMUL, constants=constants)
+    onnx.save(
+        model, folder / "model.onnx", save_as_external_data=external, location="model.onnx.data", size_threshold=0
+    )
+    return facts(folder / "model.onnx")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    packages = tmp_path / "packages"
+    (packages / "numpy").mkdir(parents=True)
+    (packages / "numpy/__init__.py").write_text("")
+    (packages / "numpy/core.so").write_bytes(b"\x7fELF")
+    model = save(tmp_path / "model")
+    view = ModuleView(
+        name="example",
+        version="",
+        description="Größe, 大きさ",
+        inputs=model.inputs,
+        outputs=model.outputs,
+        axes=(Axis("b", 1, 8, 16),),
+        opset=model.opset,
+        precision="float32",
+        device="cpu",
+        threads=None,
+        server="http",
+        port=8080,
+        max_body=2**20,
+        warmup=True,
+    )
+    return Parts(model, packages, view)
+
+
+def state(folder: Path) -> list[tuple[str, int, float]]:
+    """The name, mode and time of everything in a context."""
+    return sorted(
+        (path.relative_to(folder).as_posix(), path.stat().st_mode & 0o7777, path.stat().st_mtime)
+        for path in (folder, *folder.rglob("*"))
+    )
+
+
+def test_a_context_has_two_layers_and_one_dockerfile(parts: Parts, tmp_path: Path) -> None:
+    context = parts.assembled(tmp_path / "context")
+    assert sorted(tree_digests(context.folder)) == [
+        "Dockerfile",
+        "rootfs/model/opt/onnxpack/app/healthcheck.py",
+        "rootfs/model/opt/onnxpack/app/inference.py",
+        "rootfs/model/opt/onnxpack/app/model.onnx",
+        "rootfs/model/opt/onnxpack/app/protocol.py",
+        "rootfs/model/opt/onnxpack/app/server.py",
+        "rootfs/runtime/opt/onnxpack/lib/numpy/__init__.py",
+        "rootfs/runtime/opt/onnxpack/lib/numpy/core.so",
+    ]
+    text = (context.folder / "Dockerfile").read_text(encoding="utf-8")
+    assert f'{CONTENT_LABEL}="{context.content_key}"' in text
+    assert f'{VERSION_LABEL}="1.0"' in text
+
+
+def test_nothing_depends_on_the_umask_or_the_time(parts: Parts, tmp_path: Path) -> None:
+    one = parts.assembled(tmp_path / "one")
+    for path in parts.packages.rglob("*"):
+        path.chmod(0o700)
+        os.utime(path, (10**9, 10**9))
+    before = os.umask(0o077)
+    try:
+        other = parts.assembled(tmp_path / "other")
+    finally:
+        os.umask(before)
+    assert tree_digests(one.folder) == tree_digests(other.folder)
+    assert state(one.folder) == state(other.folder)
+    assert {(mode, time) for _, mode, time in state(one.folder)} == {(0o755, EPOCH), (0o644, EPOCH)}
+    assert one.content_key == other.content_key
+
+
+ASSEMBLE = """
+import pickle, sys
+from pathlib import Path
+parts = pickle.loads(sys.stdin.buffer.read())
+parts.assembled(Path(sys.argv[1]))
+"""
+
+
+def test_nothing_depends_on_the_locale(parts: Parts, tmp_path: Path) -> None:
+    import pickle
+
+    one = parts.assembled(tmp_path / "one")
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TZ": "Asia/Kathmandu"}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    command = [sys.executable, "-c", ASSEMBLE, str(tmp_path / "other")]
+    subprocess.run(command, env=environment, input=pickle.dumps(parts), check=True)
+    assert tree_digests(tmp_path / "other") == tree_digests(one.folder)
+    assert state(tmp_path / "other") == state(one.folder)
+
+
+def test_the_key_follows_every_part_but_the_version(parts: Parts, tmp_path: Path) -> None:
+    packages = tmp_path / "other packages"
+    (packages / "numpy").mkdir(parents=True)
+    (packages / "numpy/__init__.py").write_text("changed = True")
+    changes = {
+        "nothing": parts,
+        "version": replace(parts, version="2.0"),
+        "no version": replace(parts, version=None),
+        "model": replace(parts, model=save(tmp_path / "m", constant_of(2))),
+        "packages": replace(parts, packages=packages),
+        "module": replace(parts, view=replace(parts.view, description="another")),
+        "env": replace(parts, docker=replace(DOCKER, env={"A": "c"})),
+        "label": replace(parts, docker=replace(DOCKER, labels=DOCKER.labels | {"team": "risk"})),
+        "base": replace(parts, docker=replace(DOCKER, base="example.com/python:3.12")),
+        "port": replace(parts, docker=replace(DOCKER, port=9000)),
+    }
+    keys = {name: changed.assembled(tmp_path / f"context {name}").content_key for name, changed in changes.items()}
+    assert keys["version"] == keys["no version"] == keys["nothing"]
+    assert len(set(keys.values())) == len(keys) - 2
+
+
+def constant_of(value: float) -> Any:
+    import numpy as np
+
+    return np.full((4, 4), value, np.float32)
+
+
+def test_external_data_is_a_part_of_the_content(parts: Parts, tmp_path: Path) -> None:
+    """Two such models can share every byte of model.onnx."""
+    models = [save(tmp_path / name, constant_of(value), external=True) for name, value in (("a", 1), ("b", 2))]
+    assert models[0].sha256 == models[1].sha256
+    contexts = [
+        replace(parts, model=model).assembled(tmp_path / f"context {index}") for index, model in enumerate(models)
+    ]
+    assert contexts[0].content_key != contexts[1].content_key
+    assert (contexts[0].folder / "rootfs/model/opt/onnxpack/app/model.onnx.data").stat().st_size == 64
+
+
+def test_without_a_version_the_content_is_it(parts: Parts, tmp_path: Path) -> None:
+    context = replace(parts, version=None).assembled(tmp_path / "context")
+    assert context.version == context.content_key[:12]
+    assert f'{VERSION_LABEL}="{context.version}"' in (context.folder / "Dockerfile").read_text(encoding="utf-8")

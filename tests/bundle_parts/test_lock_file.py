@@ -1,0 +1,222 @@
+"""The lock beside a spec: it says what it said, knows when it is stale, and nothing in it can become an option."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from exporting import write_spec
+from onnx_examples import RELU, make_model
+
+from onnxpack.bundle import lock
+from onnxpack.bundle.lock import Package, TargetLock, lock_path, read, stale, wanted, write
+from onnxpack.bundle.uv import uv
+from onnxpack.errors import EngineError, SpecError
+from onnxpack.spec.model import Spec
+
+SHA = "0123456789abcdef" * 4
+NUMPY = Package("numpy", "2.4.6", (SHA, SHA[::-1]))
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Callable[..., Spec]:
+    onnx.save(make_model(RELU), tmp_path / "m.onnx")
+    return lambda **fields: write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, **fields).spec
+
+
+@pytest.fixture
+def targets(spec: Callable[..., Spec]) -> dict[str, TargetLock]:
+    return {"cpu": replace(wanted(spec(), "cpu"), packages=(NUMPY, Package("uvicorn", "0.38.0", (SHA,))))}
+
+
+def test_what_is_written_is_read(tmp_path: Path, targets: dict[str, TargetLock]) -> None:
+    path = lock_path(tmp_path / "iris.yaml")
+    assert path.name == "iris.lock"
+    write(path, targets)
+    assert read(path) == targets
+    text = path.read_text()
+    write(path, dict(reversed([*targets.items()])))
+    assert path.read_text() == text
+    assert "http" not in text.replace("httptools", "")
+    assert sorted(path.name for path in tmp_path.glob("*lock*")) == ["iris.lock"]
+
+
+def test_a_failed_write_keeps_the_old_lock(
+    tmp_path: Path, targets: dict[str, TargetLock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "iris.lock"
+    write(path, targets)
+    before = path.read_text()
+
+    def full(self: Path, *arguments: Any) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(path, {})
+    assert path.read_text() == before
+    assert list(tmp_path.glob(".*lock*")) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, []),
+        ({"name": "other", "opset": 18}, []),
+        ({"image": {"python": "3.12"}}, ["cpu"]),
+        ({"runtime": {"server": "none"}}, ["cpu"]),
+        ({"targets": {"cpu": {"device": "cuda"}}}, ["cpu"]),
+        ({"targets": {"cpu": {}, "gpu": {"device": "cuda"}}}, ["gpu"]),
+    ],
+)
+def test_a_lock_is_stale_for_another_question(
+    spec: Callable[..., Spec], targets: dict[str, TargetLock], fields: dict[str, Any], expected: list[str]
+) -> None:
+    assert stale(spec(**fields), targets) == expected
+
+
+def test_a_lock_is_stale_when_requirements_change(spec: Callable[..., Spec], targets: dict[str, TargetLock]) -> None:
+    changed = replace(targets["cpu"], requirements=("numpy<1", *targets["cpu"].requirements[1:]))
+    assert stale(spec(), {"cpu": changed}) == ["cpu"]
+    assert stale(spec(), {"cpu": replace(targets["cpu"], platform="linux/arm64")}) == ["cpu"]
+
+
+def test_what_is_wanted_depends_on_the_device_and_the_server(spec: Callable[..., Spec]) -> None:
+    fields = {"targets": {"cpu": {}, "gpu": {"device": "cuda"}}}
+    assert [text.partition(">")[0] for text in wanted(spec(**fields), "cpu").requirements] == [
+        "httptools",
+        "numpy",
+        "onnxruntime",
+        "uvicorn",
+    ]
+    bare = spec(runtime={"server": "none"}, **fields)
+    assert [text.partition(">")[0] for text in wanted(bare, "gpu").requirements] == [
+        "numpy",
+        "onnxruntime-gpu[cuda,cudnn]",
+    ]
+
+
+def good() -> Any:
+    package = {"name": "numpy", "version": "2.4.6", "sha256": [SHA]}
+    entry = {"python": "3.11", "platform": "linux/amd64", "requirements": ["numpy"], "packages": [package]}
+    return {"onnxpack-lock": 1, "targets": {"cpu": entry}}
+
+
+def broken(*path: Any, value: Any) -> str:
+    """A good lock with one place changed."""
+    data = inner = good()
+    for step in path[:-1]:
+        inner = inner[step]
+    if value is KeyError:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return json.dumps(data)
+
+
+PACKAGE = ("targets", "cpu", "packages", 0)
+BROKEN = {
+    "empty": "",
+    "text": "onnxpack lock",
+    "list": "[]",
+    "number": "7",
+    "deep": "[" * 200_000,
+    "truncated": json.dumps(good())[:-30],
+    "format": broken("onnxpack-lock", value=2),
+    "no format": broken("onnxpack-lock", value=KeyError),
+    "no targets": broken("targets", value=KeyError),
+    "targets": broken("targets", value=[]),
+    "target": broken("targets", "cpu", value=None),
+    "no python": broken("targets", "cpu", "python", value=KeyError),
+    "packages": broken("targets", "cpu", "packages", value={"numpy": "2"}),
+    "name": broken(*PACKAGE, "name", value=5),
+    "option as a name": broken(*PACKAGE, "name", value="--index-url"),
+    "two lines": broken(*PACKAGE, "version", value="2.4.6\n--extra-index-url x"),
+    "url": broken(*PACKAGE, "version", value="2 @ file:///tmp/x.whl"),
+    "no hashes": broken(*PACKAGE, "sha256", value=[]),
+    "hash": broken(*PACKAGE, "sha256", value=[SHA[:-1]]),
+    "hash as text": broken(*PACKAGE, "sha256", value=SHA),
+    "hash and more": broken(*PACKAGE, "sha256", value=[f"{SHA} --no-binary"]),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_lock_that_was_edited_by_hand_names_its_cure(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "iris.lock"
+    path.write_text(BROKEN[kind])
+    with pytest.raises(SpecError) as refused:
+        read(path)
+    (problem,) = refused.value.problems
+    assert problem.message.startswith("not a lock of this version: ")
+    assert problem.message.removeprefix("not a lock of this version: ")
+    assert problem.hint == f"onnxpack lock {tmp_path / 'iris.yaml'}"
+    assert problem.where
+    assert problem.where.file == str(path)
+
+
+def test_what_is_no_file_is_no_lock(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="not a lock of this version: No such file or directory"):
+        read(tmp_path / "iris.lock")
+    (tmp_path / "iris.lock").mkdir()
+    with pytest.raises(SpecError, match="not a lock of this version: Is a directory"):
+        read(tmp_path / "iris.lock")
+    (tmp_path / "binary.lock").write_bytes(b"\xff\xfe")
+    with pytest.raises(SpecError, match="not a lock of this version: "):
+        read(tmp_path / "binary.lock")
+
+
+def test_the_example_locks_are_whole() -> None:
+    for path in sorted(Path(__file__).parents[2].glob("specs/*/spec.lock")):
+        assert all(package.requirement().count("--hash=sha256:") for package in read(path)["cpu"].packages)
+
+
+LISTED = f"""\
+numpy==2.4.6 \\
+    --hash=sha256:{SHA[::-1]} \\
+    --hash=sha256:{SHA}
+uvicorn==0.38.0 \\
+    --hash=sha256:{SHA}
+"""
+
+
+def test_what_is_resolved_is_sorted_and_asks_for_the_images_python(
+    spec: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answer(*arguments: str, what: str) -> str:
+        asked.extend(arguments)
+        return LISTED
+
+    monkeypatch.setattr(lock, "uv", answer)
+    found = lock.resolve(spec(image={"python": "3.12"}), "cpu")
+    assert found.packages == (
+        Package("numpy", "2.4.6", tuple(sorted((SHA, SHA[::-1])))),
+        Package("uvicorn", "0.38.0", (SHA,)),
+    )
+    assert found.python == "3.12"
+    assert asked[asked.index("--python-version") + 1] == "3.12"
+    assert "--generate-hashes" in asked
+    assert "protobuf" in asked, "what onnxruntime declares and a session never imports is not locked"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("error sending request for url", "check the network"),
+        ("Hash mismatch for numpy", "onnxpack lock SPEC"),
+        ("No solution found", "the end of uv's output"),
+    ],
+)
+def test_a_failing_resolver_is_told_with_its_words(monkeypatch: pytest.MonkeyPatch, words: str, hint: str) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", words)
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: failed)
+    with pytest.raises(EngineError) as told:
+        uv("pip", "compile", what="resolve")
+    (problem,) = told.value.problems
+    assert hint in problem.hint
+    assert problem.detail == words

@@ -1,0 +1,69 @@
+"""End to end: the real command line in processes of its own, a real engine, real containers, real HTTP."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+import requests
+from docker.errors import DockerException
+from e2e_tools import Built, Workshop, remove_all, without_leftovers
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Any]:
+    """The engine that the command line finds too: what DOCKER_HOST or the current Docker context names."""
+    try:
+        client = docker.from_env(timeout=300).api
+        client.ping()
+    except (DockerException, requests.RequestException, OSError):
+        pytest.fail("No container engine answers: start one, or use `make test`, which brings one.", pytrace=False)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def workshop(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """One for the session, so that every example is built once; its images go at the end."""
+    token = f"t{secrets.token_hex(4)}"
+    yield Workshop(tmp_path_factory.mktemp(f"workshop-{token}"), token, f"hunter2-{secrets.token_hex(16)}")
+    try:
+        without_leftovers(engine, token)
+    finally:
+        remove_all(engine, token)
+
+
+def _built(workshop: Workshop, example: str) -> Built:
+    return workshop.build(workshop.copy(example), workshop.root / "dist")
+
+
+@pytest.fixture(scope="session")
+def iris(workshop: Workshop) -> Built:
+    return _built(workshop, "iris")
+
+
+@pytest.fixture(scope="session")
+def digits(workshop: Workshop) -> Built:
+    return _built(workshop, "digits")
+
+
+@pytest.fixture(scope="session")
+def transactions(workshop: Workshop) -> Built:
+    return _built(workshop, "transactions")
+
+
+@pytest.fixture(params=["iris", "digits", "transactions"])
+def example(request: pytest.FixtureRequest) -> Built:
+    """Each of the examples, built."""
+    built: Built = request.getfixturevalue(request.param)
+    return built

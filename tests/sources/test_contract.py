@@ -1,0 +1,141 @@
+"""One driver runs every framework through the contract of ``onnxpack.sources.Source``, on the example specs."""
+
+import importlib
+import inspect
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from exporting import Made, export_here, export_in_child, write_spec
+from onnx_examples import MATMUL, constant, make_model
+
+from onnxpack.export import _source
+from onnxpack.samples import draw, sizes
+from onnxpack.sources import FRAMEWORKS, Source
+from onnxpack.spec.load import SpecFile, load
+from onnxpack.store import tree_digests
+from onnxpack.values import MODEL
+
+SPECS = Path(__file__).parents[2] / "specs"
+EXAMPLES = ("iris", "transactions", "digits", "onnx")
+OUTPUTS = {
+    "iris": [("label", "int64", ("batch",)), ("probabilities", "float32", ("batch", 3))],
+    "transactions": [("score", "float32", ("batch",))],
+    "digits": [("log_probabilities", "float32", ("batch", 10))],
+    "onnx": [("y", "float32", ("n", 4))],
+}
+OPSETS = {"iris": 17, "transactions": 13, "digits": 17, "onnx": 20}
+
+
+@pytest.fixture(scope="module", params=EXAMPLES)
+def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SpecFile:
+    """A copy of an example, so that whatever is written beside a spec is seen and harms nothing."""
+    folder = tmp_path_factory.mktemp("spec") / "example"
+    if request.param == "onnx":
+        folder.mkdir()
+        onnx.save(make_model(MATMUL, constants=[constant("w")], opset=13), folder / "old.onnx")
+        return write_spec(folder, {"framework": "onnx", "path": "old.onnx"}, opset=20)
+    shutil.copytree(SPECS / request.param, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return load(folder / "spec.yaml")
+
+
+@pytest.fixture
+def example(file: SpecFile, request: pytest.FixtureRequest) -> str:
+    return str(request.node.callspec.params["file"])
+
+
+@pytest.fixture(scope="module")
+def before(file: SpecFile) -> dict[str, str]:
+    return tree_digests(file.folder)
+
+
+@pytest.fixture(scope="module")
+def made(file: SpecFile, before: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Its export in a child process."""
+    return export_in_child(file, tmp_path_factory.mktemp("export") / "child")
+
+
+def test_the_examples_cover_every_framework() -> None:
+    found = {load(SPECS / name / "spec.yaml").spec.model.framework for name in EXAMPLES[:-1]}
+    assert found | {"onnx"} == set(FRAMEWORKS)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("name", ["load", "run", "export"])
+def test_a_framework_has_the_functions_of_the_protocol(framework: str, name: str) -> None:
+    module = importlib.import_module(f"onnxpack.sources.{framework}")
+    wanted = list(inspect.signature(getattr(Source, name)).parameters)[1:]
+    assert list(inspect.signature(getattr(module, name)).parameters) == wanted
+
+
+def test_a_source_is_deterministic_and_exports_what_it_runs(file: SpecFile, tmp_path: Path) -> None:
+    source = _source(file)
+    model = source.load(file)
+    inputs = draw(file.spec, sizes(file.spec.axes)[1], 0)
+    once, again = source.run(model, inputs), source.run(model, inputs)
+    assert [array.tobytes() for array in once] == [array.tobytes() for array in again]
+    names = source.export(model, file, inputs, len(once), tmp_path / MODEL)
+    assert len(names) == len(once)
+    assert len(onnx.load(tmp_path / MODEL).graph.output) == len(once)
+
+
+def test_names_opset_and_axes_are_the_specs(file: SpecFile, made: Made, example: str) -> None:
+    assert made.model.inputs == file.spec.input_infos
+    assert [(info.name, info.dtype, info.shape) for info in made.model.outputs] == OUTPUTS[example]
+    assert made.model.opset == OPSETS[example] == file.spec.opset
+    assert [(entry.domain, entry.version) for entry in made.proto.opset_import if not entry.domain] == [
+        ("", OPSETS[example])
+    ]
+    onnx.checker.check_model(made.proto, full_check=True)
+
+
+def test_it_agrees_with_its_source_at_every_size(file: SpecFile, made: Made, example: str) -> None:
+    assert tuple(made.facts["sizes"]) == sizes(file.spec.axes)
+    rows = made.rows()
+    assert [row for row in rows if row.reason] == []
+    assert len(rows) == len(sizes(file.spec.axes)) * len(OUTPUTS[example])
+
+
+def test_nothing_of_the_machine_is_in_the_file(file: SpecFile, made: Made) -> None:
+    data = made.model.path.read_bytes()
+    places = [file.folder, made.folder, Path.home(), Path(sys.prefix), Path(__file__).parents[2], Path("/tmp")]
+    assert [place for place in places if str(place).encode() in data] == []
+    assert not re.search(rb"Traceback|site-packages|\.py\b|File \"|stack_trace", data)
+    assert list(_talk(made.proto)) == []
+    assert (made.proto.producer_name, made.proto.producer_version) == ("onnxpack", "")
+
+
+def test_two_exports_give_the_same_bytes(file: SpecFile, made: Made, tmp_path: Path) -> None:
+    again = export_here(file, tmp_path / "again")
+    assert again.model.path.read_bytes() == made.model.path.read_bytes()
+    assert tree_digests(again.folder) == tree_digests(made.folder)
+
+
+def test_the_child_tells_what_it_read_and_writes_nothing_there(
+    file: SpecFile, made: Made, before: dict[str, str], example: str
+) -> None:
+    assert tree_digests(file.folder) == before
+    read = {
+        "iris": ["iris.joblib"],
+        "transactions": ["model.py", "weights/transactions.safetensors"],
+        "digits": ["model.py", "weights/digits.pt"],
+        "onnx": ["old.onnx"],
+    }
+    assert made.facts["files"] == read[example]
+    assert "onnxpack" not in made.facts["files"]
+    assert {"numpy", "onnx", "onnxruntime"} <= set(made.facts["distributions"])
+
+
+def _talk(message: Any) -> Iterator[str]:
+    """The fields of a message, however deep, that hold words for people."""
+    for field, value in message.ListFields():
+        if field.name in ("doc_string", "metadata_props", "value_info"):
+            yield field.full_name
+        elif field.type == field.TYPE_MESSAGE:
+            for item in [value] if hasattr(value, "ListFields") else value:
+                yield from _talk(item)
