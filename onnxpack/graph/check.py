@@ -2,7 +2,9 @@
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
     """Every external tensor must lie in a regular file of its own in the model's folder, and fit into it."""
-    problems = []
+    problems, spans = [], []
     for tensor in onnx.external_data_helper._get_all_tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
@@ -77,8 +79,22 @@ def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
         reason = _unfit(path.parent, entries)
         if reason:
             problems.append(Problem(f"'{path.name}': the data of '{tensor.name}' {reason}", "export the model again"))
+        else:
+            spans.append((*_span(entries), tensor.name))
+    for (place, start, end, name), (other, begin, stop, late) in pairwise(sorted(spans)):
+        # The very same bytes may serve two tensors: tied weights.
+        if place == other and begin < end and (start, end) != (begin, stop):
+            problem = f"'{path.name}': the data of '{late}' overlaps that of '{name}'"
+            problems.append(Problem(problem, "export the model again"))
     if problems:
         raise SourceError(problems[:10])
+
+
+def _span(entries: dict[str, str]) -> tuple[str, int, int]:
+    """File, first byte and end of external data; without a length it goes to the end of the file."""
+    start = int(entries.get("offset") or 0)
+    end = start + int(entries["length"]) if entries.get("length") else sys.maxsize
+    return str(Path(entries["location"])), start, end
 
 
 def _unfit(folder: Path, entries: dict[str, str]) -> str:
@@ -88,14 +104,14 @@ def _unfit(folder: Path, entries: dict[str, str]) -> str:
     try:
         status = os.lstat(folder / location)
         end = int(entries.get("offset") or 0) + int(entries.get("length") or 0)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            return f"is not in a regular file of its own: '{location}'"
+        if not (folder / location).resolve().is_relative_to(folder.resolve()):
+            return f"lies outside its folder: '{location}'"
+        # onnx reads it natively, unseen by the record of what an export reads: this is seen.
+        (folder / location).open("rb").close()
     except (OSError, ValueError) as error:
         return f"cannot be read: {error}"
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        return f"is not in a regular file of its own: '{location}'"
-    if not (folder / location).resolve().is_relative_to(folder.resolve()):
-        return f"lies outside its folder: '{location}'"
-    # onnx reads it natively, unseen by the record of what an export reads: this is seen.
-    (folder / location).open("rb").close()
     return f"ends at byte {end} of {status.st_size}" if end > status.st_size else ""
 
 
