@@ -26,6 +26,7 @@ class Proxy:
 
     reached: threading.Event = field(default_factory=threading.Event)
     go: threading.Event = field(default_factory=threading.Event)
+    answered: threading.Event = field(default_factory=threading.Event)
     _sockets: list[socket.socket] = field(default_factory=list)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -71,9 +72,8 @@ class Proxy:
                 line = data.partition(b"\r\n")[0]
                 if line.startswith(b"POST ") and self.at in line:
                     self.reached.set()
-                    if self.cut:
-                        asked.set()
-                    else:
+                    asked.set()
+                    if not self.cut:
                         self.go.wait()
                 engine.sendall(data)
             engine.shutdown(socket.SHUT_WR)
@@ -82,8 +82,10 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := engine.recv(1 << 16):
                 if asked.is_set():
-                    self.close()
-                    return
+                    self.answered.set()
+                    if self.cut:
+                        self.close()
+                        return
                 client.sendall(data)
             client.shutdown(socket.SHUT_WR)
 

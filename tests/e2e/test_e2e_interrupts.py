@@ -98,6 +98,7 @@ def test_ctrl_c_while_the_engine_makes_something(scene: Scene, request_path: str
         time.sleep(0.5)  # for a build that would not wait; the outcome of one that does is the same without it
         between.go.set()
         result = running.finish()
+        assert between.answered.wait(120)
     assert result.code == 130, result.err
     assert scene.names() == set()
 
