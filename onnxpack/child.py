@@ -5,6 +5,7 @@ Both sides speak JSON through files only; a child's typed error becomes the same
 
 import contextlib
 import ctypes
+import errno
 import importlib
 import json
 import os
@@ -19,6 +20,8 @@ from typing import Any
 from onnxpack.errors import BY_EXIT_CODE, Location, OnnxpackError, Problem, SourceError
 
 _LOG_LINES = 20
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = 74  # EX_IOERR of sysexits.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -30,6 +33,7 @@ def call(function: str, request: dict[str, Any], scratch: Path) -> Any:
     Raises:
         OnnxpackError: the one that the function raised.
         SourceError: the process died, by a signal or by an exception that is not typed.
+        OSError: there was no room on a disk.
     """
     message, result, log = (scratch / name for name in ("request.json", "result.json", "log.txt"))
     message.write_text(json.dumps({"function": function, "request": request}))
@@ -50,6 +54,8 @@ def call(function: str, request: dict[str, Any], scratch: Path) -> Any:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+    if status == _NO_ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
     if not result.exists():
         raise SourceError(
             f"the process that ran {_step(function)} died: {_death(status)}",
@@ -101,22 +107,35 @@ def _answer(message: Path) -> dict[str, Any]:
     module, _, name = call["function"].partition(":")
     try:
         return {"value": getattr(importlib.import_module(module), name)(**call["request"])}
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise
+        return _crash(error)
     except OnnxpackError as error:
         return {"error": {"exit_code": error.exit_code, "problems": [asdict(problem) for problem in error.problems]}}
     except Exception as error:  # user code and frameworks may raise anything; the parent makes it a typed error
-        words = f"{type(error).__name__}: {error}".strip()
-        trace = "".join(traceback.format_exception(error)[-6:])
-        return {"crash": {"message": words.splitlines()[0], "trace": trace}}
+        return _crash(error)
+
+
+def _crash(error: Exception) -> dict[str, Any]:
+    words = f"{type(error).__name__}: {error}".strip()
+    trace = "".join(traceback.format_exception(error)[-6:])
+    return {"crash": {"message": words.splitlines()[0], "trace": trace}}
 
 
 def main() -> None:
     """The child's side."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     message, result = map(Path, sys.argv[1:])
-    answer = json.dumps(_answer(message))
-    partial = result.with_suffix(".part")
-    partial.write_text(answer)
-    partial.rename(result)
+    try:
+        answer = json.dumps(_answer(message))
+        partial = result.with_suffix(".part")
+        partial.write_text(answer)
+        partial.rename(result)
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        os._exit(_NO_ROOM)  # there is no room for an answer either
     sys.stdout.flush()
     os._exit(0)  # frameworks' threads and destructors may hang or crash; all that counts is written
 

@@ -43,6 +43,7 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: _model(spec, where), "model"),
         (lambda: _opset(spec, where), "model opset"),
         (lambda: _files(spec, folder, root, where), "model verify"),
+        (lambda: rules.tags(spec, where), "version targets"),
         (lambda: rules.precision(spec, where), "model opset targets calibration"),
         (lambda: rules.data(spec, where), "targets calibration evaluation gates"),
         (lambda: rules.steps(spec, where), "inputs outputs preprocess postprocess"),

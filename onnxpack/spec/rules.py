@@ -15,6 +15,7 @@ OWN_VARIABLES = ("ORT_DISABLE_TELEMETRY", "PYTHONPATH")
 OWN_LABELS = "dev.onnxpack."
 _INT8 = ("int8-dynamic", "int8-static")
 _QUANTIZED = (*_INT8, "int4-weights", "int8-weights")
+_MAX_TAG = 128
 _QDQ_OPSET = 13
 """From here on DequantizeLinear has an axis, and bfloat16 is an ordinary dtype."""
 _WITHOUT_PRECISION = ("sklearn", "lightgbm", "xgboost", "catboost")
@@ -102,6 +103,15 @@ def _step(step: Any, where: Where) -> Iterator[Problem]:
         yield Problem(f"{step.op} needs {name}", f"add `{name}: …` to the step", where())
     for name in sorted(given - required - allowed):
         yield Problem(f"{name} means nothing for {step.op}", "remove it", where(name))
+
+
+def tags(spec: Spec, where: Where) -> Iterator[Problem]:
+    """An image's tag is the version and the target's name; the distribution specification allows 128 characters."""
+    for name in spec.targets:
+        length = len(f"{spec.version or ''}-{name}")
+        if length > _MAX_TAG:
+            hint = "shorten the version or the target's name"
+            yield Problem(f"the tag of target '{name}' would have {length} characters", hint, where("targets", name))
 
 
 def serving(spec: Spec, where: Where) -> Iterator[Problem]:

@@ -1,6 +1,8 @@
 """End to end: the real command line in processes of its own, a real engine, real containers, real HTTP."""
 
+import gc
 import secrets
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,26 +23,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Any]:
-    """The engine that the command line finds too: what DOCKER_HOST or the current Docker context names."""
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """One for the session, so that every example is built once."""
+    token = f"t{secrets.token_hex(4)}"
+    return Workshop(tmp_path_factory.mktemp(f"workshop-{token}"), token, f"hunter2-{secrets.token_hex(16)}")
+
+
+@pytest.fixture(scope="session")
+def engine(workshop: Workshop) -> Iterator[Any]:
+    """The engine that the command line finds too: what DOCKER_HOST or the current Docker context names.
+
+    At the end the workshop's images go, and nothing else may be left of it.
+    """
+    client = _connected()
+    if client is None:
+        pytest.fail("No container engine answers: start one, or use `make test`, which brings one.", pytrace=False)
+    yield client
+    try:
+        without_leftovers(client, workshop.token)
+    finally:
+        remove_all(client, workshop.token)
+        client.close()
+
+
+def _connected() -> Any:
     try:
         client = docker.from_env(timeout=300).api
         client.ping()
     except (DockerException, requests.RequestException, OSError):
-        pytest.fail("No container engine answers: start one, or use `make test`, which brings one.", pytrace=False)
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def workshop(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    """One for the session, so that every example is built once; its images go at the end."""
-    token = f"t{secrets.token_hex(4)}"
-    yield Workshop(tmp_path_factory.mktemp(f"workshop-{token}"), token, f"hunter2-{secrets.token_hex(16)}")
-    try:
-        without_leftovers(engine, token)
-    finally:
-        remove_all(engine, token)
+        client = None
+    with warnings.catch_warnings():
+        # The SDK leaves open what it could not connect.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    return client
 
 
 def _built(workshop: Workshop, example: str) -> Built:
@@ -48,17 +64,17 @@ def _built(workshop: Workshop, example: str) -> Built:
 
 
 @pytest.fixture(scope="session")
-def iris(workshop: Workshop) -> Built:
+def iris(workshop: Workshop, engine: Any) -> Built:
     return _built(workshop, "iris")
 
 
 @pytest.fixture(scope="session")
-def digits(workshop: Workshop) -> Built:
+def digits(workshop: Workshop, engine: Any) -> Built:
     return _built(workshop, "digits")
 
 
 @pytest.fixture(scope="session")
-def transactions(workshop: Workshop) -> Built:
+def transactions(workshop: Workshop, engine: Any) -> Built:
     return _built(workshop, "transactions")
 
 

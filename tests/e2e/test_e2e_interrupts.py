@@ -58,6 +58,13 @@ class Scene:
         """What was being made: in the output beside what stands there, and in the cache."""
         return sorted(path for folder in (self.output, self.cache) for path in folder.rglob(".*"))
 
+    def keep_images(self) -> None:
+        """Gives those that a build is busy with a name of the test's own."""
+        _, tags = traces(self.engine, self.workshop.token)
+        for tag in tags:
+            if tag.startswith("onnxpack-build"):
+                self.engine.tag(tag, self.workshop.repository("kept"), tag.rpartition(":")[2])
+
     def sweep(self) -> None:
         """Removes what a killed build left in the engine."""
         containers, tags = traces(self.engine, self.workshop.token)
@@ -94,6 +101,7 @@ def test_ctrl_c_while_the_engine_makes_something(scene: Scene, request_path: str
     with proxy(request_path, cut=False) as between:
         running = scene.start(DOCKER_HOST=between.host)
         assert between.reached.wait(120)
+        scene.keep_images()  # so that the engine can still make a container of one
         os.killpg(running.process.pid, signal.SIGINT)
         time.sleep(0.5)  # for a build that would not wait; the outcome of one that does is the same without it
         between.go.set()

@@ -48,6 +48,7 @@ BROKEN = [
     ({"preprocess": [{"op": "scale", "input": "imgae", "scale": 255}]}, "did you mean 'image'?"),
     ({"postprocess": [{"op": "topk", "input": "logits"}]}, "topk needs k"),
     ({"postprocess": [{"op": "sigmoid", "input": "score"}]}, "no tensor 'score' is here (known: logits)"),
+    ({"version": "1" * 90, "targets": {"t" * 60: {}}}, "would have 151 characters"),
     ({"image": {"env": {"PYTHONPATH": "/x"}}}, "PYTHONPATH is set by the image itself"),
     ({"image": {"labels": {"dev.onnxpack.opset": "1"}}}, "the build's own"),
     ({"inputs": {"image": {"dtype": "bfloat16", "shape": ["batch"]}}}, "clients cannot send bfloat16"),
