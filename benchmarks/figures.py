@@ -7,6 +7,7 @@ processes are timed from outside. The machine is named by its cores only: ratios
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SPECS = ("iris", "digits", "transactions")
 ROUNDS = 3
 PROCESS_ROUNDS = 15
+MANY = 200
 STAGES = ("export", "verify", "bundle", "image", "smoke")
 
 
@@ -106,10 +108,19 @@ def serving(fresh: dict[str, list[dict[str, Any]]]) -> str:
 def processes() -> str:
     """Whole processes of the command line, with python's own start for scale."""
     script = str(Path(sys.executable).with_name("onnxpack"))
+    with tempfile.TemporaryDirectory(prefix="onnxpack-many-") as folder:
+        for number in range(MANY):
+            shutil.copytree(ROOT / "specs/transactions", Path(folder, str(number)))
+        return timed(script, folder)
+
+
+def timed(script: str, many: str) -> str:
+    """The table of whole processes; ``many`` is a folder of specs."""
     commands = {
         "`python -c pass`": [sys.executable, "-c", "pass"],
         "`onnxpack --help`": [script, "--help"],
         "`onnxpack validate` of one spec": [script, "validate", str(ROOT / "specs/iris/spec.yaml")],
+        f"`onnxpack validate` of {MANY} specs": [script, "validate", many],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(PROCESS_ROUNDS):
