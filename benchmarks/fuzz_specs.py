@@ -16,9 +16,9 @@ from onnxpack.spec.load import load
 ROOT = Path(__file__).resolve().parents[1]
 SLOW = 1.0  # seconds
 TOKENS = [
-    b"&a", b"*a", b"<<: ", b"!!python/object ", b"---\n", b"[", b"]", b"{", b"}", b": ", b"- ", b"'", b'"', b"#", b"|\n",
-    b">\n", b"\t", b"\x00", b"\xff", b"\xe2\x80\xa8", b"0x", b"1e999", b"-1", b"9" * 50, b"null", b"yes", b"~",
-    b"${A}", b"../", b"\n", b"  ",
+    b"&a", b"*a", b"<<: ", b"!!python/object ", b"---\n", b"[", b"]", b"{", b"}", b": ", b"- ", b"'", b'"', b"#",
+    b"|\n", b">\n", b"\t", b"\x00", b"\xff", b"\xe2\x80\xa8", b"0x", b"1e999", b"-1", b"9" * 50, b"null", b"yes",
+    b"~", b"${A}", b"../", b"\n", b"  ",
 ]  # fmt: skip
 
 
