@@ -16,6 +16,7 @@ from onnxpack.child import call
 from onnxpack.engines.docker import DockerEngine, Image
 from onnxpack.engines.interrupts import afterwards
 from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.isolated import environment
 from onnxpack.output import replacing
 from onnxpack.plan import STAGES, Plan
 from onnxpack.progress import Progress
@@ -106,12 +107,13 @@ def export(run: Build) -> tuple[Built, Exported]:
     if key and found:
         run.taken("export", key, started)
         return _read_export(run, key, found)
+    python = environment(file.spec.model, run.store, run.progress)
     began = time.time_ns()
     with run.progress.stage("export"), run.store.scratch() as scratch:
         out = scratch / "out"
         out.mkdir()
         request = {"spec": file.to_json(), "destination": str(out)}
-        facts = call("onnxpack.export:export_model", request, scratch)
+        facts = call("onnxpack.export:export_model", request, scratch, python)
         key = remember(run.store, file, facts["files"], facts["distributions"], began)
         with run.store.making("export", key) as folder:
             (folder / "facts.json").write_text(json.dumps(facts))

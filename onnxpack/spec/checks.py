@@ -7,7 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from onnxpack.errors import Location, Problem
-from onnxpack.spec import rules
+from onnxpack.spec import origin, rules
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
 from onnxpack.spec.model import Input, Spec
 from onnxpack.spec.nodes import real
@@ -41,6 +41,7 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: _names(spec, where), "inputs outputs"),
         (lambda: _targets(spec, where), "targets"),
         (lambda: _model(spec, where), "model"),
+        (lambda: origin.pins(spec, where), "model"),
         (lambda: _opset(spec, where), "model opset"),
         (lambda: _files(spec, folder, root, where), "model verify"),
         (lambda: rules.tags(spec, where), "version targets"),

@@ -17,6 +17,7 @@ from onnxpack.spec.words import (
     CodeReference,
     Dtype,
     FilePath,
+    Pin,
     Positive,
     Ratio,
     Sha256,
@@ -72,8 +73,11 @@ class Model:
         None,
         example="6f22e5054846dc917af34969df6651d28169192eb58525d7285e46da17de983c",
     )
-    requirements: tuple[Text, ...] = described(
-        "Exact pins of an isolated export environment.", (), example="[scikit-learn==1.5.2]", later=True
+    requirements: tuple[Pin, ...] = described(
+        "Exact pins: the model is loaded, run and exported in an environment of its own with these packages. What else "
+        "the export needs is added, in versions that fit.",
+        (),
+        example="[scikit-learn==1.5.2]",
     )
 
 
