@@ -21,6 +21,7 @@ from onnxpack.output import replacing
 from onnxpack.plan import STAGES, Plan
 from onnxpack.progress import Progress
 from onnxpack.reads import remember, remembered
+from onnxpack.remote import brought_here
 from onnxpack.report import Built, Parity, StageRecord, parity_of, to_json
 from onnxpack.smoke import Smoke, smoke_test
 from onnxpack.store import Store, digest, tool_digest
@@ -107,6 +108,7 @@ def export(run: Build) -> tuple[Built, Exported]:
     if key and found:
         run.taken("export", key, started)
         return _read_export(run, key, found)
+    file = brought_here(file, run.store, run.progress)
     python = environment(file.spec.model, run.store, run.progress)
     began = time.time_ns()
     with run.progress.stage("export"), run.store.scratch() as scratch:
