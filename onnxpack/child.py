@@ -25,10 +25,11 @@ _NO_ROOM = 74  # EX_IOERR of sysexits.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def call(function: str, request: dict[str, Any], scratch: Path) -> Any:
+def call(function: str, request: dict[str, Any], scratch: Path, python: Path | None = None) -> Any:
     """Runs ``package.module:name`` with the keyword arguments ``request`` in a new process; gives its JSON result.
 
-    ``scratch`` is an existing folder for the messages and for what the child prints.
+    ``scratch`` is an existing folder for the messages and for what the child prints, ``python`` the interpreter of an
+    isolated environment; left out, the child is of this one.
 
     Raises:
         OnnxpackError: the one that the function raised.
@@ -41,11 +42,11 @@ def call(function: str, request: dict[str, Any], scratch: Path) -> Any:
     with log.open("wb") as output:
         process = subprocess.Popen(
             # -P: no file of the working folder takes the place of a module of the same name
-            [sys.executable, "-P", "-m", "onnxpack.child", str(message), str(result)],
+            [str(python or sys.executable), "-P", "-m", "onnxpack.child", str(message), str(result)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=_environment(),
+            env=_environment(_apart(scratch) if python else {}),
             start_new_session=True,  # ctrl-C reaches the parent alone, which ends the whole group
         )
         try:
@@ -73,12 +74,28 @@ def call(function: str, request: dict[str, Any], scratch: Path) -> Any:
     return answer["value"]
 
 
-def _environment() -> dict[str, str]:
-    return os.environ | {
+def _environment(changes: dict[str, str | None]) -> dict[str, str]:
+    merged = {
+        **os.environ,
         "ORT_DISABLE_TELEMETRY": "1",
         "PYTHONHASHSEED": "0",  # exporters iterate over sets
-        "PYTHONDONTWRITEBYTECODE": "1",  # nothing is written beside a user's code
+        "PYTHONDONTWRITEBYTECODE": "1",  # nothing is written beside a user's code, nor in the store
+        **changes,
     }
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _apart(scratch: Path) -> dict[str, str | None]:
+    """What shows a child of another environment this package, and nothing else of this one's; None unsets a variable.
+
+    The folder that this package is in may hold all that is installed here, so the path names a link to it alone.
+    """
+    folder = scratch / "path"
+    folder.mkdir(exist_ok=True)
+    link = folder / "onnxpack"
+    if not link.is_symlink():
+        link.symlink_to(Path(__file__).resolve().parent)
+    return {"PYTHONPATH": str(folder), "PYTHONHOME": None, "PYTHONNOUSERSITE": "1", "VIRTUAL_ENV": None}
 
 
 def _step(function: str) -> str:

@@ -18,6 +18,7 @@ from onnxpack.graph.check import facts
 from onnxpack.samples import Arrays, cases, draw, tracing_sizes, write_arrays
 from onnxpack.sources import Source
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.origin import is_url
 from onnxpack.values import MODEL, REFERENCE
 
 _WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -56,10 +57,10 @@ def export_model(spec: str, destination: str) -> dict[str, Any]:
 
 
 def named_files(file: SpecFile) -> list[Path]:
-    """The files that the spec names; native loaders read some of them unseen."""
+    """The files beside the spec that it names; native loaders read some of them unseen. URLs count by their digest."""
     model = file.spec.model
     named = [model.path, model.weights, file.spec.verify.samples]
-    return [file.resolve(relative) for relative in named if relative]
+    return [file.resolve(relative) for relative in named if relative and not is_url(relative)]
 
 
 def _source(file: SpecFile) -> Source:

@@ -16,10 +16,12 @@ from onnxpack.child import call
 from onnxpack.engines.docker import DockerEngine, Image
 from onnxpack.engines.interrupts import afterwards
 from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.isolated import environment
 from onnxpack.output import replacing
 from onnxpack.plan import STAGES, Plan
 from onnxpack.progress import Progress
 from onnxpack.reads import remember, remembered
+from onnxpack.remote import brought_here
 from onnxpack.report import Built, Parity, StageRecord, parity_of, to_json
 from onnxpack.smoke import Smoke, smoke_test
 from onnxpack.store import Store, digest, tool_digest
@@ -106,12 +108,14 @@ def export(run: Build) -> tuple[Built, Exported]:
     if key and found:
         run.taken("export", key, started)
         return _read_export(run, key, found)
+    file = brought_here(file, run.store, run.progress)
+    python = environment(file.spec.model, run.store, run.progress)
     began = time.time_ns()
     with run.progress.stage("export"), run.store.scratch() as scratch:
         out = scratch / "out"
         out.mkdir()
         request = {"spec": file.to_json(), "destination": str(out)}
-        facts = call("onnxpack.export:export_model", request, scratch)
+        facts = call("onnxpack.export:export_model", request, scratch, python)
         key = remember(run.store, file, facts["files"], facts["distributions"], began)
         with run.store.making("export", key) as folder:
             (folder / "facts.json").write_text(json.dumps(facts))

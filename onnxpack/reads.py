@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from onnxpack.errors import SourceError
 from onnxpack.spec.load import SpecFile, to_plain
@@ -25,8 +24,8 @@ def remembered(store: Store, file: SpecFile) -> str | None:
     """The export's key as its inputs stand now, or None if this spec was never exported here."""
     try:
         listed = json.loads(_list_of(store, file).read_text())
-        return _key(file, listed["files"], listed["distributions"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return _key(file, listed["files"], _versions(file, listed["distributions"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -42,9 +41,9 @@ def remember(store: Store, file: SpecFile, files: list[str], distributions: Mapp
     place = _list_of(store, file)
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False) as stream:
-        json.dump({"files": files, "distributions": sorted(distributions)}, stream)
+        json.dump({"files": files, "distributions": dict(distributions)}, stream)
     os.replace(stream.name, place)  # noqa: PTH105 - the name is all that there is
-    return _key(file, files, distributions)
+    return _key(file, files, _versions(file, distributions))
 
 
 def _list_of(store: Store, file: SpecFile) -> Path:
@@ -57,9 +56,15 @@ def _spec_digest(file: SpecFile) -> str:
     return digest("export", tool_digest(), platform.python_version(), platform.machine(), place, fields)
 
 
-def _key(file: SpecFile, files: list[str], distributions: Any) -> str:
+def _key(file: SpecFile, files: list[str], versions: list[tuple[str, str]]) -> str:
     contents = [[name, file_digest(path) if (path := file.root / name).is_file() else "absent"] for name in files]
-    return digest(_spec_digest(file), contents, [[name, _version(name)] for name in sorted(distributions)])
+    return digest(_spec_digest(file), contents, versions)
+
+
+def _versions(file: SpecFile, distributions: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Those that are installed now; an isolated environment stays as it was made, whatever is installed here."""
+    isolated = bool(file.spec.model.requirements)
+    return [(name, found if isolated else _version(name)) for name, found in sorted(distributions.items())]
 
 
 def _version(name: str) -> str:

@@ -2,37 +2,68 @@
 
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from onnxpack.errors import EngineError
+from onnxpack.errors import EngineError, OnnxpackError
 
 PLATFORMS = {"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
 """The image's platform → uv's word for it. onnxruntime's wheels want glibc 2.28."""
 
-_NETWORK = ("dns error", "error sending request", "Failed to fetch", "client error", "timed out", "offline")
+_NETWORK = (
+    "dns error", "error sending request", "Failed to fetch", "client error", "timed out", "offline", "network was dis",
+)  # fmt: skip
+_NO_SOLUTION = "No solution found"
 
 
-def uv(*arguments: str, what: str) -> str:
-    """Uv's output.
+def uv(
+    *arguments: str,
+    what: str,
+    note: Callable[[str], None] = lambda line: None,
+    unsolvable: type[OnnxpackError] = EngineError,
+) -> str:
+    """Uv's output; what it tells meanwhile goes to ``note``, line by line.
 
     Raises:
         EngineError: it failed; ``what`` says what it was to do.
+        OnnxpackError: of the kind ``unsolvable``: no set of packages answers the requirements.
     """
     from uv import find_uv_bin
 
-    with tempfile.TemporaryDirectory(prefix="onnxpack-uv-") as folder:
-        # Its own empty folder, so that no project file of the user's working folder changes the answer.
-        result = subprocess.run([find_uv_bin(), *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    if result.returncode:
-        words = result.stderr.strip()
+    status, output, words = _run((find_uv_bin(), *arguments), note)
+    if status:
+        kind: type[OnnxpackError] = EngineError
         if any(sign in words for sign in _NETWORK):
             hint = "check the network and the package index; a build that is locked and cached needs neither"
+        elif _NO_SOLUTION in words:
+            kind, hint = unsolvable, "uv's reason is below"
         elif "hash" in words.lower():
             hint = "the lock does not match the packages: onnxpack lock SPEC makes it anew"
         else:
             hint = "the end of uv's output is below"
-        raise EngineError(f"cannot {what}", hint, words[-3000:])
-    return result.stdout
+        raise kind(f"cannot {what}", hint, words[-3000:])
+    return output
+
+
+def _run(command: Sequence[str], note: Callable[[str], None]) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a command, which is ended if this is interrupted."""
+    # Its own empty folder, so that no project file of the user's working folder changes the answer.
+    with tempfile.TemporaryDirectory(prefix="onnxpack-uv-") as folder, (Path(folder) / "stdout").open("w+") as output:
+        Path(folder, "work").mkdir()
+        with subprocess.Popen(
+            command, cwd=Path(folder, "work"), stdout=output, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr
+            words = []
+            try:
+                for line in process.stderr:
+                    words.append(line)
+                    note(line.rstrip())
+            except BaseException:
+                process.kill()
+                raise
+        output.seek(0)
+        return process.returncode, output.read(), "".join(words).strip()
 
 
 def for_image(python: str, platform: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Errors as words for a person."""
 
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -10,6 +11,9 @@ import click
 
 from onnxpack import __version__
 from onnxpack.errors import EngineError, Location, OnnxpackError, Problem
+
+_SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=[?&])[^\s=&]+=[^\s&'\"}\],]+")
+"""What may let somebody in, in a line of a spec: a URL's login, and its parameters."""
 
 
 def tell(error: Exception) -> int:
@@ -51,7 +55,7 @@ def _quoted(where: Location) -> list[str]:
             text = next((line for number, line in enumerate(stream, 1) if number == where.line), "")
     except (OSError, ValueError):
         return []
-    text = text.rstrip().replace("\t", " ")
+    text = _SECRETS.sub(lambda match: "*" * len(match[0]), text.rstrip().replace("\t", " "))
     if not text or not text.isprintable() or len(text) > 160:
         return []
     number = f"{where.line:>5}"

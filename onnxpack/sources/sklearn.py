@@ -54,8 +54,6 @@ def load(file: SpecFile) -> Any:
 
 def run(model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
     """A classifier's label and probabilities (or only the label), a regressor's values, a transformer's table."""
-    from sklearn.base import is_clusterer
-
     (table,) = inputs.values()
     if not hasattr(model, "predict"):
         return [_dense(model.transform(table), _float_of(table.dtype.name))]
@@ -64,7 +62,7 @@ def run(model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
         if hasattr(model, "predict_proba"):
             return [_label(label), model.predict_proba(table).astype(_float_of(table.dtype.name))]
         return [_label(label)]
-    if is_clusterer(model):
+    if _is_clusterer(model):
         return [_label(label)]
     column = label.reshape(len(table), -1)
     # Outlier detectors and mixtures give whole numbers.
@@ -127,6 +125,14 @@ def _is_classifier(model: Any) -> bool:
     from sklearn.base import is_classifier
 
     return bool(is_classifier(model))
+
+
+def _is_clusterer(model: Any) -> bool:
+    try:
+        from sklearn.base import is_clusterer
+    except ImportError:  # scikit-learn 1.5 and older, in an isolated environment
+        return getattr(model, "_estimator_type", None) == "clusterer"
+    return bool(is_clusterer(model))
 
 
 def _version_warning() -> type[Warning]:

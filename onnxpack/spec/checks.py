@@ -7,7 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from onnxpack.errors import Location, Problem
-from onnxpack.spec import rules
+from onnxpack.spec import origin, rules
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
 from onnxpack.spec.model import Input, Spec
 from onnxpack.spec.nodes import real
@@ -24,7 +24,7 @@ _FLOAT_MAX = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "float
 PICKLES = (".pkl", ".pickle", ".joblib")
 STATE_DICTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 FIELDS_OF = {
-    "torch": {"factory", "kwargs", "weights", "weights_key", "prepare", "exporter"},
+    "torch": {"factory", "kwargs", "weights", "weights_key", "prepare", "exporter", "sha256"},
     "sklearn": {"path", "sha256"},
     "onnx": {"path", "sha256"},
 }
@@ -41,6 +41,8 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: _names(spec, where), "inputs outputs"),
         (lambda: _targets(spec, where), "targets"),
         (lambda: _model(spec, where), "model"),
+        (lambda: origin.remote(spec, where), "model"),
+        (lambda: origin.pins(spec, where), "model"),
         (lambda: _opset(spec, where), "model opset"),
         (lambda: _files(spec, folder, root, where), "model verify"),
         (lambda: rules.tags(spec, where), "version targets"),
@@ -141,11 +143,11 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
     required = "factory" if model.framework == "torch" else "path"
     if getattr(model, required) is None:
         yield Problem(f"model.{required} is missing", f"{model.framework} needs it", where("model"))
-    if model.weights_key is not None and (model.weights is None or model.weights.endswith(".safetensors")):
+    if model.weights_key is not None and origin.file_name(model.weights or ".safetensors").endswith(".safetensors"):
         yield Problem("weights_key needs a checkpoint in weights", "remove it", where("model", "weights_key"))
-    if model.weights is not None and not model.weights.endswith(STATE_DICTS):
+    if model.weights is not None and not origin.file_name(model.weights).endswith(STATE_DICTS):
         yield Problem(
-            f"cannot tell the format of '{short(model.weights)}'", f"it must end in {', '.join(STATE_DICTS)}",
+            f"cannot tell the format of '{origin.shown(model.weights)}'", f"it must end in {', '.join(STATE_DICTS)}",
             where("model", "weights"),
         )  # fmt: skip
 
@@ -165,13 +167,14 @@ def _files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator[Probl
     for code, field in ((model.factory, "factory"), (model.prepare, "prepare")):
         if code is not None and code.partition(":")[0].endswith(".py"):
             named.append((code.partition(":")[0], ("model", field)))
+    digested = ("model", "weights" if model.path is None else "path")
     for relative, path in named:
-        if relative is not None:
+        if relative is not None and not (path[0] == "model" and origin.is_url(relative)):
             problem = _unfit(relative, folder, root, where(*path))
             if problem:
                 yield problem
-            elif path == ("model", "path"):
-                yield from _digest(spec, relative, folder / relative, where)
+            elif path == digested:
+                yield from _digest(spec, relative, folder / relative, where, where(*path))
 
 
 def _unfit(relative: str, folder: Path, root: Path, place: Location) -> Problem | None:
@@ -194,7 +197,7 @@ def _unreadable(relative: str, error: OSError, place: Location) -> Problem:
     )
 
 
-def _digest(spec: Spec, path: str, file: Path, where: Where) -> Iterator[Problem]:
+def _digest(spec: Spec, path: str, file: Path, where: Where, place: Location) -> Iterator[Problem]:
     runs_code = spec.model.framework == "sklearn"
     if spec.model.sha256 is None and not runs_code:
         return
@@ -202,13 +205,13 @@ def _digest(spec: Spec, path: str, file: Path, where: Where) -> Iterator[Problem
         with file.open("rb") as stream:
             actual = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        yield _unreadable(path, error, where("model", "path"))
+        yield _unreadable(path, error, place)
         return
     if spec.model.sha256 is None:
         yield Problem(
             f"loading '{short(path)}' can run any code in it, so its digest is required",
             f"if you trust the file, add below it   sha256: {actual}",
-            where("model", "path"),
+            place,
         )
     elif spec.model.sha256 != actual:
         yield Problem(

@@ -1,7 +1,8 @@
 """A spec file → a checked ``SpecFile``, or one error that lists every problem."""
 
 import json
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ class SpecFile:
     root: Path
     settings: tuple[str, ...] = ()
     """What the command line set, as it was written."""
+    fetched: Mapping[str, str] = field(default_factory=dict)
+    """Where the files are that the spec names by URL, once they are here."""
 
     @cached_property
     def folder(self) -> Path:
@@ -31,12 +34,15 @@ class SpecFile:
         return self.path.parent
 
     def resolve(self, relative: str) -> Path:
-        """A path of the spec as an absolute one."""
+        """A path, or a URL that was fetched, of the spec as an absolute path."""
+        if relative in self.fetched:
+            return Path(self.fetched[relative])
         return (self.folder / relative).resolve()
 
     def to_json(self) -> str:
         """All that a child process needs to have this value again."""
-        return json.dumps({"spec": to_plain(self.spec), "path": str(self.path), "root": str(self.root)})
+        whole = {"spec": to_plain(self.spec), "path": str(self.path), "root": str(self.root), "fetched": self.fetched}
+        return json.dumps(whole)
 
     @classmethod
     def from_json(cls, text: str) -> "SpecFile":
@@ -46,7 +52,7 @@ class SpecFile:
         spec = decoder.decode(Spec, from_plain(data["spec"], Location(data["path"])))
         if decoder.problems:
             raise SpecError(decoder.problems)
-        return cls(spec, Path(data["path"]), Path(data["root"]))
+        return cls(spec, Path(data["path"]), Path(data["root"]), fetched=data["fetched"])
 
 
 def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:

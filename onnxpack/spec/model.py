@@ -17,6 +17,7 @@ from onnxpack.spec.words import (
     CodeReference,
     Dtype,
     FilePath,
+    Pin,
     Positive,
     Ratio,
     Sha256,
@@ -50,7 +51,7 @@ class Model:
         "torch: keyword arguments of the factory.", factory=dict, example="{vocab_size: 40000}"
     )
     weights: FilePath | None = described(
-        "torch: a .safetensors file, or a state dict (.pt .pth .ckpt .bin), loaded with weights_only.",
+        "torch: a .safetensors file, or a state dict (.pt .pth .ckpt .bin), loaded with weights_only; or its URL.",
         None,
         example="weights/transactions.safetensors",
     )
@@ -65,15 +66,20 @@ class Model:
     exporter: Literal["dynamo", "torchscript"] = described(
         "torch: which of its two exporters.", "dynamo", example="torchscript"
     )
-    path: FilePath | None = described("sklearn, onnx: the model's file.", None, example="iris.joblib")
+    path: FilePath | None = described(
+        "sklearn, onnx: the model's file, or its URL: https, s3, gs, hf, file.", None, example="iris.joblib"
+    )
     sha256: Sha256 | None = described(
-        "The file's digest; required where loading the file can run code (pickle, joblib). Without it the error prints "
-        "the file's digest, ready to paste.",
+        "The file's digest; required for a URL, and where loading the file can run code (pickle, joblib). Without it "
+        "the error prints the file's digest, ready to paste.",
         None,
         example="6f22e5054846dc917af34969df6651d28169192eb58525d7285e46da17de983c",
     )
-    requirements: tuple[Text, ...] = described(
-        "Exact pins of an isolated export environment.", (), example="[scikit-learn==1.5.2]", later=True
+    requirements: tuple[Pin, ...] = described(
+        "Exact pins: the model is loaded, run and exported in an environment of its own with these packages. What else "
+        "the export needs is added, in versions that fit.",
+        (),
+        example="[scikit-learn==1.5.2]",
     )
 
 

@@ -33,6 +33,13 @@ FilePath = Annotated[str, Pattern(r"[^\x00-\x1f\x7f$]{1,1000}", "a file's path")
 CodeReference = Annotated[
     str, Pattern(r"[^:\s$]+:[A-Za-z_][\w.]*", "a reference to code: FILE.py:NAME or package.module:NAME")
 ]
+Pin = Annotated[
+    str,
+    Pattern(
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(\[[A-Za-z0-9._, -]{1,200}\])?==[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}",
+        "an exact pin, as scikit-learn==1.5.2",
+    ),
+]
 ImageName = Annotated[
     str,
     # The distribution project's grammar of a repository: an optional host with a port, then path components.

@@ -144,13 +144,17 @@ def test_there_are_inputs_and_targets(problems: Problems) -> None:
         (SMALL, "kwargs: {}", "model.kwargs means nothing for onnx"),
         (SMALL, "exporter: dynamo", "model.exporter means nothing for onnx"),
         (TORCH, "path: model.onnx", "model.path means nothing for torch"),
-        (TORCH, f"sha256: {'0' * 64!r}", "model.sha256 means nothing for torch"),
     ],
 )
 def test_each_framework_has_its_fields(text: str, line: str, message: str, problems: Problems) -> None:
     (problem,) = problems(text.replace("model:\n", f"model:\n  {line}\n"))
     assert problem.message == message
     assert problem.hint.startswith("it takes ")
+
+
+def test_a_digest_is_a_file_s(problems: Problems) -> None:
+    (problem,) = problems(TORCH.replace("model:\n", f"model:\n  sha256: {'0' * 64!r}\n"))
+    assert problem.message == "model.sha256 means nothing without a file"
     assert problem.where
     assert problem.where.line == 4
 

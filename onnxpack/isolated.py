@@ -1,0 +1,122 @@
+"""An environment of its own for a source model: exactly the spec's pins, and what the export needs besides.
+
+uv makes it once for the same pins, additions and Python; it stands in the store, whole or not at all. onnxpack itself
+is not installed there: the child finds it by its path, since its own dependencies may contradict the pins.
+"""
+
+import platform
+import re
+import sys
+import tempfile
+from importlib.metadata import requires
+from pathlib import Path
+
+from onnxpack.bundle.uv import uv, write_requirements
+from onnxpack.errors import EngineError, OnnxpackError, SpecError
+from onnxpack.progress import Progress
+from onnxpack.spec.model import Model
+from onnxpack.store import Store, digest
+
+_STAGE = "environment"
+_CHILD = ("numpy", "onnx", "onnxruntime", "pyyaml")
+"""What onnxpack's own half of an export imports, whatever the framework."""
+_TORCH_BUILDS = ("torch", "torchvision", "torchaudio")
+"""What PyTorch publishes in builds for CUDA and for the CPU."""
+_CUDA = re.compile(r"(nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+|triton)==")
+_TOLD = ("Resolved", "Downloading", "Downloaded", "Prepared", "Installed")
+"""How the lines of uv begin that are worth a person's time."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def environment(model: Model, store: Store, progress: Progress) -> Path | None:
+    """The Python of the model's own environment, made now if it does not stand yet; None if it asks for none.
+
+    Raises:
+        SpecError: no set of packages fits the pins.
+        EngineError: the package index cannot be reached, or a package cannot be unpacked.
+    """
+    if not model.requirements:
+        return None
+    wanted = wanted_by(model)
+    version = platform.python_version()
+    key = digest(_STAGE, version, platform.python_implementation(), platform.machine(), wanted)
+    found = store.get(_STAGE, key)
+    if found is None:
+        with progress.stage("isolate"), store.making(_STAGE, key) as folder:
+            _make(folder, wanted, progress)
+        found = store.path(_STAGE, key)
+    return found / "bin" / "python"
+
+
+def wanted_by(model: Model) -> list[str]:
+    """The requirements of a model's environment: its pins, and unpinned what they do not name."""
+    pins = [_for_cpu(pin) for pin in model.requirements]
+    pinned = {_normal(pin) for pin in pins}
+    needed = {*_CHILD, *_extra(model.framework)}
+    return sorted(pins) + sorted(name for name in needed if name not in pinned)
+
+
+def _make(folder: Path, wanted: list[str], progress: Progress) -> None:
+    progress.note("resolving " + ", ".join(wanted))
+    with tempfile.TemporaryDirectory(prefix="onnxpack-isolated-") as scratch:
+        lines, backend = _resolved(wanted, Path(scratch))
+        exact = write_requirements(lines, Path(scratch))
+        # Relocatable, as the store gives it its place by a rename.
+        uv("venv", "--relocatable", "--python", sys.executable, str(folder), "--allow-existing", "--quiet",
+           what="make an environment for the source model")  # fmt: skip
+        uv(
+            "pip", "install", "--python", str(folder / "bin" / "python"), "--no-deps", "--only-binary", ":all:",
+            "--requirements", str(exact), *backend,
+            what="install the packages of model.requirements", note=lambda line: _tell(line.strip(), progress),
+        )  # fmt: skip
+
+
+def _resolved(wanted: list[str], scratch: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Exact versions of all packages, and the options that they were found with.
+
+    Nothing is downloaded for pins that do not fit, or that bring CUDA's gigabytes. A configured index may have
+    PyTorch's builds for the CPU; where it has not, uv knows where they are published.
+    """
+    asked = write_requirements(wanted, scratch)
+    with_torch = any(_normal(line) in _TORCH_BUILDS for line in wanted)
+    for backend in ((), ("--torch-backend", "cpu")) if with_torch else ((),):
+        last = bool(backend) == with_torch
+        try:
+            found = uv(
+                "pip", "compile", str(asked), "--no-header", "--no-annotate", "--only-binary", ":all:",
+                "--python", sys.executable, *backend,
+                what="find packages for model.requirements", unsolvable=SpecError,
+            )  # fmt: skip
+        except OnnxpackError:
+            if last:
+                raise
+            continue
+        heavy = [line for line in found.splitlines() if _CUDA.match(line)]
+        if not heavy:
+            return found.splitlines(), backend
+    raise EngineError(
+        f"the packages for model.requirements bring CUDA: {', '.join(heavy[:5])}",
+        "pin a CPU build, as torch==2.13.0+cpu, and give uv an index that has it",
+    )
+
+
+def _tell(line: str, progress: Progress) -> None:
+    if line.startswith(_TOLD):
+        progress.note(line)
+
+
+def _extra(framework: str) -> set[str]:
+    """The names of the packages in onnxpack's own extra for a framework; their bounds are for this environment."""
+    marker = re.compile(rf"extra\s*==\s*['\"]{re.escape(framework)}['\"]")
+    return {_normal(line) for line in requires("onnxpack") or () if marker.search(line)}
+
+
+def _for_cpu(pin: str) -> str:
+    """PyTorch's builds for the CPU have a local version; the plain one brings gigabytes of CUDA packages on Linux."""
+    return f"{pin}+cpu" if _normal(pin) in _TORCH_BUILDS and "+" not in pin else pin
+
+
+def _normal(line: str) -> str:
+    match = _NAME.match(line)
+    assert match
+    return re.sub(r"[-_.]+", "-", match[0]).lower()

@@ -1,0 +1,82 @@
+"""Rules on where a source model comes from: its URL, and the packages of its own environment."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from urllib.parse import parse_qsl, urlsplit
+
+from onnxpack.errors import Location, Problem
+from onnxpack.spec.model import Spec
+from onnxpack.spec.wording import short
+
+Where = Callable[..., Location]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SIGNATURES = {
+    "access_token", "api_key", "key", "sig", "signature", "token",
+    "x-amz-credential", "x-amz-security-token", "x-amz-signature", "x-goog-signature",
+}  # fmt: skip
+"""Parameters of URLs, in lower case, that let whoever reads them in."""
+
+
+def is_url(text: str) -> bool:
+    """Whether a field's text names something to fetch, and not a file beside the spec."""
+    return _URL.match(text) is not None
+
+
+def file_name(text: str) -> str:
+    """The last part of a path or a URL, which tells the format."""
+    return PurePosixPath(urlsplit(text).path if is_url(text) else text).name
+
+
+def shown(text: str) -> str:
+    """A path, or a URL without what may be secret in it."""
+    if not is_url(text):
+        return short(text)
+    parts = urlsplit(text)
+    return short(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+
+
+def remote(spec: Spec, where: Where) -> Iterator[Problem]:
+    """What is fetched is known by its digest, and its URL holds no secret."""
+    if spec.model.sha256 is not None and spec.model.path is None and spec.model.weights is None:
+        hint = "it is the digest of the file in path or weights: remove it"
+        yield Problem("model.sha256 means nothing without a file", hint, where("model", "sha256"))
+    for field in ("path", "weights"):
+        url = getattr(spec.model, field)
+        if url is None or not is_url(url):
+            continue
+        place = where("model", field)
+        try:
+            yield from _url(url, place)
+        except ValueError as error:
+            yield Problem(f"not a URL: {error}", "correct it", place)
+            continue
+        if spec.model.sha256 is None:
+            hint = "add `sha256:` to the model; sha256sum prints it for a file that you trust"
+            yield Problem(f"what '{shown(url)}' gives may change, so its digest is required", hint, place)
+
+
+def _url(url: str, place: Location) -> Iterator[Problem]:
+    parts = urlsplit(url)
+    words = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if "@" in parts.netloc or words & _SIGNATURES:
+        hint = "give credentials in the environment, in ~/.netrc, or in the storage's own configuration"
+        yield Problem(f"'{shown(url)}' holds a secret, and a spec is read by many", hint, place)
+    if "::" in url:
+        yield Problem("a URL names one file, not a chain", "give the file's own URL", place)
+    if file_name(url) in ("", "..") or (parts.scheme in ("http", "https") and not parts.hostname):
+        yield Problem(f"'{shown(url)}' names no file", "end it with the file's name", place)
+    if parts.scheme == "file" and parts.netloc:
+        yield Problem("a file: URL has no host", "write file:///folder/name", place)
+
+
+def pins(spec: Spec, where: Where) -> Iterator[Problem]:
+    """Each package is pinned once."""
+    seen: dict[str, str] = {}
+    for index, pin in enumerate(spec.model.requirements):
+        name = re.sub(r"[-_.]+", "-", re.split(r"\[|==", pin)[0]).lower()
+        first = seen.setdefault(name, pin)
+        if first is not pin:
+            yield Problem(f"'{name}' is pinned twice", f"'{first}' stands above; keep one",
+                          where("model", "requirements", index))  # fmt: skip

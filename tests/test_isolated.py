@@ -1,0 +1,216 @@
+"""A source model's own environment: exactly its pins, whole or not at all, and apart from this one."""
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exporting import write_spec
+from wheels import make_wheel, wheels  # noqa: F401 - a fixture
+
+from onnxpack.child import call
+from onnxpack.errors import EngineError, OnnxpackError, SpecError
+from onnxpack.isolated import environment, wanted_by
+from onnxpack.pipeline import Build, build
+from onnxpack.plan import Plan
+from onnxpack.reads import remember, remembered
+from onnxpack.spec.model import Model
+from onnxpack.store import Store
+
+PROBE = """
+import importlib.util, sys
+from importlib.metadata import distributions
+
+def look():
+    found = {item.metadata["Name"]: item.version for item in distributions()}
+    can = {name: importlib.util.find_spec(name) is not None for name in ("onnxpack", "click", "jinja2", "leak")}
+    return {"installed": found, "can": can, "flags": sys.flags.no_user_site}
+"""
+LIMITED = ("numpy<2",)
+
+
+class Told:
+    """What a person would have seen."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.lines.append(name)
+        yield
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+    def skipped(self, name: str, why: str) -> None:
+        self.lines.append(f"{name} {why}")
+
+
+def model(*pins: str, framework: Any = "sklearn") -> Model:
+    return Model(framework, path="m.joblib", requirements=pins)
+
+
+def made(store: Store, *pins: str) -> Path:
+    python = environment(model(*pins), store, Told())
+    assert python is not None
+    return python
+
+
+def entries(store: Store) -> list[Path]:
+    """All that the store holds of environments, half-made ones included."""
+    folder = store.root / "environment"
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+def refusal(kind: type[OnnxpackError], store: Store, *pins: str, **options: Any) -> str:
+    with pytest.raises(kind) as refused:
+        environment(model(*pins, **options), store, Told())
+    assert type(refused.value) is kind
+    assert entries(store) == []
+    (problem,) = refused.value.problems
+    return f"{problem}\n{problem.detail}"
+
+
+def test_a_spec_without_pins_has_no_environment(tmp_path: Path) -> None:
+    assert environment(model(), Store(tmp_path), Told()) is None
+
+
+def test_the_child_has_the_pins_what_it_needs_and_nothing_of_this_environment(
+    tmp_path: Path,
+    wheels: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_wheel(wheels, "scikit-learn", "0.9", LIMITED)
+    make_wheel(wheels, "numpy", "3.0")
+    make_wheel(wheels, "probe", code=PROBE)
+    (tmp_path / "leaking").mkdir()
+    (tmp_path / "leaking" / "leak.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "leaking"))
+    python = made(Store(tmp_path / "store"), "scikit-learn==0.9", "probe==1.0")
+    seen = call("probe:look", {}, tmp_path, python)
+    assert seen["installed"] == {
+        "scikit-learn": "0.9", "probe": "1.0", "numpy": "1.0", "onnx": "1.0", "onnxruntime": "1.0",
+        "pyyaml": "1.0", "joblib": "1.0", "skl2onnx": "1.0",
+    }  # fmt: skip
+    assert seen["can"] == {"onnxpack": True, "click": False, "jinja2": False, "leak": False}
+    assert seen["flags"] == 1
+
+
+def test_the_same_pins_are_installed_once_and_others_apart(
+    tmp_path: Path,
+    wheels: Path,  # noqa: F811
+) -> None:
+    make_wheel(wheels, "scikit-learn", "2.0")
+    store = Store(tmp_path / "store")
+    first = made(store, "scikit-learn==1.0")
+    assert made(store, "scikit-learn==2.0") != first
+    shutil.rmtree(wheels)
+    told = Told()
+    assert environment(model("scikit-learn==1.0"), store, told) == first
+    assert told.lines == []
+
+
+def test_a_damaged_environment_is_made_again(tmp_path: Path, wheels: Path) -> None:  # noqa: F811
+    store = Store(tmp_path / "store")
+    python = made(store, "scikit-learn==1.0")
+    (module,) = python.parents[1].rglob("scikit_learn.py")
+    module.unlink()
+    assert made(store, "scikit-learn==1.0") == python
+    assert module.exists()
+
+
+def test_what_uv_does_is_told(tmp_path: Path, wheels: Path) -> None:  # noqa: F811
+    told = Told()
+    environment(model("scikit-learn==1.0"), Store(tmp_path / "store"), told)
+    assert told.lines[:2] == [
+        "isolate", "resolving scikit-learn==1.0, joblib, numpy, onnx, onnxruntime, pyyaml, skl2onnx",
+    ]  # fmt: skip
+    assert any(line.startswith("Installed 7 packages") for line in told.lines)
+
+
+def test_a_pin_that_nothing_answers_is_the_spec_s_fault(tmp_path: Path, wheels: Path) -> None:  # noqa: F811
+    words = refusal(SpecError, Store(tmp_path / "store"), "scikit-learn==99.3")
+    assert "cannot find packages for model.requirements" in words
+    assert "there is no version of scikit-learn==99.3" in words
+
+
+def test_pins_that_contradict_each_other_name_both(tmp_path: Path, wheels: Path) -> None:  # noqa: F811
+    make_wheel(wheels, "scikit-learn", "0.9", LIMITED)
+    make_wheel(wheels, "numpy", "3.0")
+    words = refusal(SpecError, Store(tmp_path / "store"), "scikit-learn==0.9", "numpy==3.0")
+    assert "numpy<2" in words
+    assert "numpy==3.0" in words
+
+
+def test_an_index_that_does_not_answer_is_the_network_s_fault(
+    tmp_path: Path,
+    wheels: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("UV_CONFIG_FILE")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    assert "check the network" in refusal(EngineError, Store(tmp_path / "store"), "scikit-learn==1.0")
+
+
+def test_packages_of_cuda_are_refused_before_they_are_downloaded(tmp_path: Path, wheels: Path) -> None:  # noqa: F811
+    make_wheel(wheels, "nvidia-cublas")
+    make_wheel(wheels, "net", requires=("nvidia-cublas",))
+    words = refusal(EngineError, Store(tmp_path / "store"), "net==1.0")
+    assert "bring CUDA: nvidia-cublas==1.0" in words
+
+
+def test_torch_is_pinned_to_its_build_for_the_cpu() -> None:
+    wanted = wanted_by(model("torch==2.13.0", "timm==1.0.20", "TorchVision==0.28.0+cpu", framework="torch"))
+    assert wanted[:3] == ["TorchVision==0.28.0+cpu", "timm==1.0.20", "torch==2.13.0+cpu"]
+    assert "torch" not in wanted[3:]
+    assert {"numpy", "onnx", "onnxruntime", "pyyaml", "onnxscript", "safetensors"} <= set(wanted)
+
+
+def test_the_export_s_key_holds_the_pins_and_the_versions_that_were_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {}
+    (tmp_path / "m.onnx").write_bytes(b"a model")
+    for pin in ("scikit-learn==1.0", "scikit-learn==2.0", None):
+        named = {"requirements": [pin]} if pin else {}
+        file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"} | named)
+        store = Store(tmp_path / "store")
+        keys[pin] = remember(store, file, ["m.onnx"], {"onnx": "1.0"}, 2**63)
+        monkeypatch.setattr("onnxpack.reads.version", lambda name: "99")
+        same = remembered(store, file) == keys[pin]
+        assert same == (pin is not None), "what is installed here does not change what is isolated"
+        monkeypatch.undo()
+    assert len(set(keys.values())) == 3
+
+
+MAKE = """
+import joblib, numpy, sklearn
+from sklearn.ensemble import RandomForestClassifier
+table = numpy.random.default_rng(0).standard_normal((100, 4)).astype("float32")
+joblib.dump(RandomForestClassifier(3, random_state=0).fit(table, table[:, 0] > 0), "m.joblib")
+assert sklearn.__version__ == "1.5.2"
+"""
+
+
+@pytest.mark.e2e
+def test_a_pickle_of_an_old_scikit_learn_builds(tmp_path: Path) -> None:
+    store, pin = Store(tmp_path / "store"), "scikit-learn==1.5.2"
+    subprocess.run([made(store, pin), "-c", MAKE], cwd=tmp_path, check=True)
+    digest = hashlib.sha256((tmp_path / "m.joblib").read_bytes()).hexdigest()
+    source = {"framework": "sklearn", "path": "m.joblib", "sha256": digest}
+    for pins, passes in (([], False), ([pin], True)):
+        file = write_spec(tmp_path, source | {"requirements": pins})
+        run = Build(Plan(file, "cpu", tmp_path / "dist"), store, None, Told(), "verify")  # type: ignore[arg-type] # no engine
+        if passes:
+            built = build(run)
+            assert built.parity is not None
+            assert built.parity.passed
+        else:
+            with pytest.raises(OnnxpackError, match=r"1\.5\.2"):
+                build(run)
