@@ -37,7 +37,7 @@ def assemble(
     chosen = version or key[:12]
     labels = {**dockerfile.labels, VERSION_LABEL: chosen, CONTENT_LABEL: key}
     runtime, app = folder / f"rootfs/runtime{LIB_FOLDER}", folder / f"rootfs/model{APP_FOLDER}"
-    shutil.copytree(packages, runtime)
+    _copy_tree(packages, runtime)
     app.mkdir(parents=True)
     for source in model_files(model.path):
         shutil.copyfile(source, app / source.name)
@@ -47,6 +47,15 @@ def assemble(
     (folder / "Dockerfile").write_text(instructions, encoding="utf-8")
     normalise(folder)
     return Context(folder, key, chosen)
+
+
+def _copy_tree(source: Path, destination: Path) -> None:
+    """Like ``shutil.copytree``, but the first file that finds no room ends it, and is the only one told."""
+    for parent, _, names in os.walk(source):
+        target = destination / Path(parent).relative_to(source)
+        target.mkdir(parents=True)
+        for name in names:
+            shutil.copyfile(Path(parent, name), target / name, follow_symlinks=False)
 
 
 def model_files(model: Path) -> list[Path]:

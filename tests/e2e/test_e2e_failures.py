@@ -14,7 +14,7 @@ from e2e_proxy import proxy
 from e2e_tools import Built, Workshop, contents, eventually, fails, traces, without_leftovers
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def unbuilt(workshop: Workshop) -> Path:
     """A spec for builds that never come to an image."""
     return workshop.copy("iris", "unbuilt")
@@ -128,6 +128,12 @@ def test_no_room_in_the_output(workshop: Workshop, engine: Any, iris: Built, tmp
         assert contents(small) == {}
     fails(result, 5, "No space left on device", "make room, or name another --output")
     assert traces(engine, workshop.token) == before
+
+
+def test_no_room_in_the_output_is_told_in_a_few_words(workshop: Workshop, iris: Built, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", "20m") as small:
+        result = workshop.run("build", iris.spec, "--output", small / "dist")
+    assert len(result.err) < 2000
 
 
 def test_no_room_in_the_cache(workshop: Workshop, iris: Built, tmp_path: Path) -> None:

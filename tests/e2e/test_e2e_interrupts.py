@@ -12,7 +12,7 @@ from e2e_proxy import proxy
 from e2e_tools import STAGES, Built, Running, Workshop, alive, contents, eventually, traces, without_leftovers
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def scene(workshop: Workshop, engine: Any, iris: Built) -> "Scene":
     """A build of its own cache, whose output stands from before and whose image does not."""
     spec = workshop.copy("iris", "interrupted", version="1.0.0-interrupted")

@@ -12,7 +12,7 @@ import pytest
 from e2e_tools import LABEL, STAGES, Built, Workshop, contents, traces
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def elsewhere(workshop: Workshop) -> dict[str, Any]:
     """Another user, as far as a process can see: home, names, time zone, language, hash seed."""
     home = workshop.root / "home-of-zebedee"
@@ -49,7 +49,7 @@ def _build_elsewhere(workshop: Workshop, elsewhere: dict[str, str], example: str
         os.umask(before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def iris_elsewhere(workshop: Workshop, elsewhere: dict[str, str], iris: Built) -> Built:
     return _build_elsewhere(workshop, elsewhere, "iris")
 

@@ -37,7 +37,7 @@ def test_it_answers_offline_confined_and_as_any_user(example: Built, workshop: W
     case.agrees(json.loads(answer))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def published(iris: Built, engine: Any) -> Iterator[Box]:
     """The iris server as a user runs it, its port published on this machine's loopback."""
     host = {"port_bindings": {8080: ("127.0.0.1",)}}
