@@ -18,6 +18,9 @@ from onnxpack.errors import EngineError, GateError
 VOLUME = "/onnxpack-check"
 """Where the check's files lie in the container: a volume, since the root is read-only."""
 
+_NO_STATUS = 255
+"""Of a command that could not be started."""
+
 
 @dataclass(frozen=True)
 class Container:
@@ -44,12 +47,22 @@ class Container:
                 ) from None
 
     def execute(self, command: list[str]) -> tuple[int, str, str]:
-        """Runs one more command in it; gives exit status, stdout and stderr."""
+        """Runs one more command in it; gives exit status, stdout and stderr.
+
+        A container that has ended, or ends meanwhile, counts as a command that failed.
+        """
         with self.engine.guarded("run a command in the container"):
             client = self.engine.client
-            run = client.exec_create(self.id, command)["Id"]
-            out, err = client.exec_start(run, demux=True)
-            status = client.exec_inspect(run)["ExitCode"]
+            try:
+                run = client.exec_create(self.id, command)["Id"]
+                out, err = client.exec_start(run, demux=True)
+                status = client.exec_inspect(run)["ExitCode"]
+            except APIError as error:
+                if self.running():
+                    raise
+                return _NO_STATUS, "", str(error.explanation)
+        if status is None:
+            status = _NO_STATUS
         return status, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace")
 
     def wait(self, seconds: int) -> int | None:

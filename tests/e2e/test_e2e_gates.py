@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from e2e_tools import Built, Workshop, contents, fails, traces, without_leftovers
+from e2e_proxy import proxy
+from e2e_tools import LABEL, PATIENCE, Built, Workshop, contents, eventually, fails, traces, without_leftovers
 from onnx import TensorProto, helper
 
 UNFAITHFUL = '''"""Behaves otherwise while it is exported."""
@@ -114,6 +115,21 @@ def test_an_image_that_cannot_start_is_refused(
 
 def test_an_image_whose_server_dies_is_refused(iris: Built, workshop: Workshop, engine: Any, tmp_path: Path) -> None:
     _refused(workshop, engine, iris, tmp_path, {"env": {"PYTHONHOME": "/nonexistent"}}, "/nonexistent")
+
+
+def test_a_server_that_dies_before_it_is_asked_is_refused(
+    iris: Built, workshop: Workshop, engine: Any, tmp_path: Path
+) -> None:
+    spec = workshop.copy("iris", "dies-early", image={"env": {"PYTHONHOME": "/nowhere"}})
+    mine = {"label": f"{LABEL}={workshop.token}", "status": "running"}
+    with proxy("/exec", cut=False) as between:
+        running = workshop.start("build", spec, "--output", tmp_path, DOCKER_HOST=between.host)
+        assert between.reached.wait(PATIENCE)
+        eventually(lambda: not engine.containers(filters=mine), "the server died")
+        between.go.set()
+        result = running.finish()
+    fails(result, 4, "the container ended before it answered", "/nowhere")
+    assert contents(tmp_path) == {}
 
 
 def test_an_image_that_answers_wrongly_is_refused(iris: Built, workshop: Workshop, engine: Any, tmp_path: Path) -> None:

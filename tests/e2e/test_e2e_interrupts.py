@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from e2e_proxy import proxy
-from e2e_tools import STAGES, Built, Running, Workshop, alive, contents, eventually, traces, without_leftovers
+from e2e_tools import PATIENCE, STAGES, Built, Running, Workshop, alive, contents, eventually, traces, without_leftovers
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +40,8 @@ class Scene:
         running.reaches(stage)
         if stage in ("export", "verify", "bundle"):
             eventually(running.family, f"{stage} had a process of its own")
+        if stage == "smoke":
+            eventually(lambda: traces(self.engine, self.workshop.token)[0], "the smoke test had a container")
         return running, running.family()
 
     def forget(self, stage: str) -> None:
@@ -100,13 +102,13 @@ def test_ctrl_c_while_the_engine_makes_something(scene: Scene, request_path: str
     scene.forget("smoke")
     with proxy(request_path, cut=False) as between:
         running = scene.start(DOCKER_HOST=between.host)
-        assert between.reached.wait(120)
+        assert between.reached.wait(PATIENCE)
         scene.keep_images()  # so that the engine can still make a container of one
         os.killpg(running.process.pid, signal.SIGINT)
         time.sleep(0.5)  # for a build that would not wait; the outcome of one that does is the same without it
         between.go.set()
         result = running.finish()
-        assert between.answered.wait(120)
+        assert between.answered.wait(PATIENCE)
     assert result.code == 130, result.err
     assert scene.names() == set()
 
