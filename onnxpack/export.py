@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from onnxpack.errors import SourceError, SpecError
+from onnxpack.errors import OnnxpackError, SourceError
 from onnxpack.graph.check import facts
 from onnxpack.samples import Arrays, cases, draw, tracing_sizes, write_arrays
 from onnxpack.sources import Source
@@ -86,7 +86,7 @@ def _reference(
         write_arrays(folder / f"{name}.inputs.npz", inputs)
         try:
             outputs = source.run(model, inputs)
-        except (SourceError, SpecError):
+        except OnnxpackError:
             raise
         except Exception as error:  # a user's forward pass may raise anything
             shapes = ", ".join(f"{key} {value.shape}" for key, value in inputs.items())

@@ -115,8 +115,8 @@ def _unfit(folder: Path, entries: dict[str, str]) -> str:
     return f"ends at byte {end} of {status.st_size}" if end > status.st_size else ""
 
 
-def session(path: Path) -> ort.InferenceSession:
-    """A session on the CPU.
+def session(model: Path | bytes) -> ort.InferenceSession:
+    """A session on the CPU, for a file or for a serialized model without external data.
 
     Raises:
         SourceError: the runtime refuses the model.
@@ -124,7 +124,8 @@ def session(path: Path) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        source = model if isinstance(model, bytes) else str(model)
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base
         raise SourceError(f"onnxruntime cannot load the model: {_line(error)}", "the operator is named above") from None
 
