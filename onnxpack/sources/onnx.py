@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from onnxpack.errors import GateError, Problem, SourceError
 from onnxpack.graph.check import info_of, opset_of, read_model, session, true_inputs
+from onnxpack.graph.external import keep_places, link_data
 from onnxpack.graph.finish import mismatches
 from onnxpack.graph.loosen import loosen
 from onnxpack.samples import Arrays, draw
@@ -29,8 +30,12 @@ _OTHER_OUTPUT = "export it again without ZipMap, sequences and narrow floats"
 class Loaded:
     """The file's graph and a session on it."""
 
-    def __init__(self, model: onnx.ModelProto, running: ort.InferenceSession, freed: dict[str, int]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, running: ort.InferenceSession, folder: Path, freed: dict[str, int]
+    ) -> None:
         self.model = model
+        self.folder = folder
+        """Where data is that the model does not hold itself."""
         self.session = running
         self.freed = freed
         """The axes that were fixed in the file, each with its size."""
@@ -65,8 +70,8 @@ def load(file: SpecFile) -> Loaded:
     running = session(path)
     freed = loosen(model, file.spec)
     if not freed:
-        return Loaded(model, running, freed)
-    loaded = Loaded(model, session(model.SerializeToString()), freed)
+        return Loaded(model, running, path.parent, freed)
+    loaded = Loaded(model, session(model.SerializeToString(), path.parent), path.parent, freed)
     _prove(running, loaded, file.spec)
     return loaded
 
@@ -127,6 +132,7 @@ def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destinati
     if asked is not None and asked > have:
         try:
             graph = onnx.version_converter.convert_version(graph, asked)
+            keep_places(graph, model.model)
         except Exception as error:  # the converter raises RuntimeError and more
             raise SourceError(
                 f"the model's opset {have} cannot be converted to {asked}: {str(error).strip()[:500]}",
@@ -137,5 +143,6 @@ def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destinati
         values = sorted(graph.graph.input, key=lambda value: order.get(value.name, len(order)))
         del graph.graph.input[:]
         graph.graph.input.extend(values)
+    link_data(graph, model.folder, destination.parent)
     onnx.save(graph, destination)
     return [value.name for value in graph.graph.output]
