@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import shutil
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from onnxpack.errors import SourceError, SpecError
+from onnxpack.errors import OnnxpackError, SourceError
 from onnxpack.graph.check import facts
 from onnxpack.samples import Arrays, cases, draw, tracing_sizes, write_arrays
 from onnxpack.sources import Source
@@ -22,8 +23,6 @@ from onnxpack.spec.origin import is_url
 from onnxpack.values import MODEL, REFERENCE
 
 _WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-EXTERNAL_DATA_OVER = 1_500_000_000
-"""Bytes; protobuf itself ends at 2 GiB."""
 
 
 def export_model(spec: str, destination: str) -> dict[str, Any]:
@@ -43,9 +42,7 @@ def export_model(spec: str, destination: str) -> dict[str, Any]:
     example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
     framework_names = source.export(model, file, example, len(answers[0]), raw / MODEL)
     _finish(file, raw / MODEL, folder, framework_names, names, sizes, answers)
-    for leftover in raw.iterdir():
-        leftover.unlink()
-    raw.rmdir()
+    shutil.rmtree(raw)
     named = {path.relative_to(file.root).as_posix() for path in named_files(file)}
     return {
         "files": sorted(read | named),
@@ -86,7 +83,7 @@ def _reference(
         write_arrays(folder / f"{name}.inputs.npz", inputs)
         try:
             outputs = source.run(model, inputs)
-        except (SourceError, SpecError):
+        except OnnxpackError:
             raise
         except Exception as error:  # a user's forward pass may raise anything
             shapes = ", ".join(f"{key} {value.shape}" for key, value in inputs.items())
@@ -115,17 +112,25 @@ def _finish(
 ) -> None:
     import onnx
 
+    from onnxpack.graph import external
     from onnxpack.graph.finish import declare_outputs, finish
 
-    model = onnx.load(raw)
+    model = onnx.load(raw, load_external_data=False)
+    outside = external.stays_outside(model)
+    if not outside:
+        onnx.load_external_data_for_model(model, str(raw.parent))
     finish(model, file.spec, framework_names)
     output_names = [output.name for output in model.graph.output]
     named: list[Arrays] = [dict(zip(output_names, outputs, strict=True)) for outputs in answers]
     for name, outputs in zip(names, named, strict=True):
         write_arrays(folder / REFERENCE / f"{name}.outputs.npz", outputs)
     declare_outputs(model, sizes, named)
+    if outside:
+        external.save_outside(model, raw.parent, folder / MODEL)
+        onnx.checker.check_model(str(folder / MODEL))
+        return
     onnx.checker.check_model(model)
-    large = model.ByteSize() > EXTERNAL_DATA_OVER
+    large = model.ByteSize() > external.EXTERNAL_DATA_OVER
     onnx.save(model, folder / MODEL, save_as_external_data=large, location=f"{MODEL}.data")
 
 

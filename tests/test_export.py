@@ -15,6 +15,7 @@ from onnx_examples import MATMUL, RELU, constant, make_model
 
 import onnxpack.export
 from onnxpack.errors import SourceError
+from onnxpack.graph import external
 from onnxpack.spec.load import load
 from onnxpack.verify import require
 
@@ -80,7 +81,7 @@ def test_a_model_over_the_limit_has_its_data_beside_it(tmp_path: Path) -> None:
     fields = {"inputs": {"x": {"dtype": "float32", "shape": ["n", 256]}}}
     model = make_model(MATMUL, [("x", 1, ["b", 256])], [("y", 1, ["b", 256])], [constant("w", _square(256))])
     onnx.save(model, tmp_path / "m.onnx")
-    with patch.object(onnxpack.export, "EXTERNAL_DATA_OVER", 1000):
+    with patch.object(external, "EXTERNAL_DATA_OVER", 1000):
         made = export_here(write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, **fields), tmp_path / "out")
     assert sorted(path.name for path in made.folder.iterdir()) == ["model.onnx", "model.onnx.data", "reference"]
     assert (made.folder / "model.onnx.data").stat().st_size == 256 * 256 * 4

@@ -12,6 +12,7 @@ import onnx
 import onnxruntime as ort
 
 from onnxpack.errors import Problem, SourceError
+from onnxpack.graph.external import stays_outside, wrong_lengths
 from onnxpack.spec.checks import RUNTIME_MAX_OPSET
 from onnxpack.store import file_digest
 from onnxpack.values import OnnxModel, TensorInfo
@@ -38,7 +39,7 @@ DTYPES: dict[int, str] = {
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """A model from a file, its external data included.
+    """A model from a file, its external data included unless that is very large.
 
     Raises:
         SourceError: not ONNX, broken, an unknown operator, an IR version or opset that the runtime cannot read, or
@@ -61,9 +62,14 @@ def read_model(path: Path) -> onnx.ModelProto:
             "export it with an older opset",
         )
     _require_external_data(model, path)
+    outside = stays_outside(model)
+    wrong = wrong_lengths(model, path.parent) if outside else []
+    if wrong:
+        raise SourceError([Problem(f"'{path.name}': {words}", "export the model again") for words in wrong[:10]])
     try:
-        onnx.load_external_data_for_model(model, str(path.parent))
-        onnx.checker.check_model(model)
+        if not outside:
+            onnx.load_external_data_for_model(model, str(path.parent))
+        onnx.checker.check_model(str(path) if outside else model)
     except Exception as error:  # the checker and the loader raise several kinds
         raise SourceError(f"'{path.name}' is not valid ONNX: {_line(error)}", "export it again") from None
     return model
@@ -115,16 +121,19 @@ def _unfit(folder: Path, entries: dict[str, str]) -> str:
     return f"ends at byte {end} of {status.st_size}" if end > status.st_size else ""
 
 
-def session(path: Path) -> ort.InferenceSession:
-    """A session on the CPU.
+def session(model: Path | bytes, folder: Path | None = None) -> ort.InferenceSession:
+    """A session on the CPU, for a file or for a serialized model whose external data is in ``folder``.
 
     Raises:
         SourceError: the runtime refuses the model.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    if folder:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        source = model if isinstance(model, bytes) else str(model)
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base
         raise SourceError(f"onnxruntime cannot load the model: {_line(error)}", "the operator is named above") from None
 

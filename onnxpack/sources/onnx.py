@@ -1,5 +1,6 @@
 """An existing ONNX file: checked, and converted up to the asked opset."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,22 +9,36 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from onnxpack.errors import Problem, SourceError
+from onnxpack.errors import GateError, Problem, SourceError
 from onnxpack.graph.check import info_of, opset_of, read_model, session, true_inputs
+from onnxpack.graph.external import keep_places, link_data
 from onnxpack.graph.finish import mismatches
-from onnxpack.samples import Arrays
+from onnxpack.graph.loosen import loosen
+from onnxpack.samples import Arrays, draw
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.model import Spec
 from onnxpack.spec.wording import closest
+from onnxpack.verify import TOLERANCES, compare
 
+_CURE = "export it again with this axis dynamic, or write its size instead of its name in the spec"
+_FAILED = re.compile(
+    r"while running (?P<op>\S+) node\. Name:'(?P<name>[^']*)'\s*(Status Message: )?(?P<why>.*)", re.DOTALL
+)
 _OTHER_OUTPUT = "export it again without ZipMap, sequences and narrow floats"
 
 
 class Loaded:
     """The file's graph and a session on it."""
 
-    def __init__(self, model: onnx.ModelProto, running: ort.InferenceSession) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, running: ort.InferenceSession, folder: Path, freed: dict[str, int]
+    ) -> None:
         self.model = model
+        self.folder = folder
+        """Where data is that the model does not hold itself."""
         self.session = running
+        self.freed = freed
+        """The axes that were fixed in the file, each with its size."""
 
 
 def load(file: SpecFile) -> Loaded:
@@ -49,17 +64,63 @@ def load(file: SpecFile) -> Loaded:
     ]
     if problems:
         raise SourceError(problems)
-    wrong, baked = mismatches(model.graph, file.spec)
-    if wrong or baked:
-        raise SourceError(wrong + baked)
-    return Loaded(model, session(path))
+    wrong, _ = mismatches(model.graph, file.spec)
+    if wrong:
+        raise SourceError(wrong)
+    running = session(path)
+    freed = loosen(model, file.spec)
+    if not freed:
+        return Loaded(model, running, path.parent, freed)
+    loaded = Loaded(model, session(model.SerializeToString(), path.parent), path.parent, freed)
+    _prove(running, loaded, file.spec)
+    return loaded
+
+
+def _prove(original: ort.InferenceSession, loaded: Loaded, spec: Spec) -> None:
+    """At its own size the freed model gives what the file gives, and a batch of two of them gives both.
+
+    Raises:
+        GateError: it does not.
+    """
+    at = {name: loaded.freed.get(name, axis.opt or axis.min) for name, axis in spec.dynamic_axes.items()}
+    one, two = (draw(spec, at, case) for case in (0, 1))
+    wanted = [original.run(None, inputs) for inputs in (one, two)]
+    batch = {shape[:1] for shape in (tensor.shape for tensor in spec.inputs.values())}
+    is_batch = len(batch) == 1 and len(loaded.freed) == 1 and batch == {tuple(loaded.freed)}
+    both = {name: np.concatenate([one[name], two[name]]) for name in one}
+    pairs = [(wanted[0], run(loaded, one))]
+    if is_batch:
+        pairs.append(([np.concatenate(outputs) for outputs in zip(*wanted, strict=True)], run(loaded, both)))
+    for expected, actual in pairs:
+        for value, right, got in zip(original.get_outputs(), expected, actual, strict=True):
+            difference = compare("", value.name, right.astype(got.dtype), got, *TOLERANCES["float32"]).reason
+            if difference:
+                axes = ", ".join(f"'{name}' of {size}" for name, size in loaded.freed.items())
+                raise GateError(
+                    f"the model holds on to its fixed size along {axes}: output '{value.name}' has {difference}", _CURE
+                )
 
 
 def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
     """What onnxruntime makes of the file as it is."""
-    answers = model.session.run(None, inputs)
+    try:
+        answers = model.session.run(None, inputs)
+    except Exception as error:  # onnxruntime's exceptions share no base
+        if not model.freed:
+            raise
+        raise GateError(_held_by(model, inputs, str(error)), _CURE) from None
     # onnxruntime gives strings as objects, which an npz would have to pickle.
     return [answer.astype(str) if answer.dtype.kind == "O" else answer for answer in answers]
+
+
+def _held_by(model: Loaded, inputs: Arrays, words: str) -> str:
+    """The node that failed at another size, from onnxruntime's words."""
+    found = _FAILED.search(words)
+    shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
+    axes = ", ".join(f"'{name}' was {size}" for name, size in model.freed.items())
+    node = f"node '{found['name']}' ({found['op']})" if found else "a node"
+    reason = " ".join((found["why"] if found else words).split())[:300]
+    return f"{node} holds on to a fixed size ({axes} in the file) and fails on {shapes}: {reason}"
 
 
 def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destination: Path) -> Sequence[str]:
@@ -71,6 +132,7 @@ def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destinati
     if asked is not None and asked > have:
         try:
             graph = onnx.version_converter.convert_version(graph, asked)
+            keep_places(graph, model.model)
         except Exception as error:  # the converter raises RuntimeError and more
             raise SourceError(
                 f"the model's opset {have} cannot be converted to {asked}: {str(error).strip()[:500]}",
@@ -81,5 +143,6 @@ def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destinati
         values = sorted(graph.graph.input, key=lambda value: order.get(value.name, len(order)))
         del graph.graph.input[:]
         graph.graph.input.extend(values)
+    link_data(graph, model.folder, destination.parent)
     onnx.save(graph, destination)
     return [value.name for value in graph.graph.output]

@@ -1,0 +1,110 @@
+"""Models whose weights stay on the disk: the graph is edited without them, their bytes are moved or copied as they are.
+
+Protobuf ends at 2 GiB, and weights that are loaded to be written again would be in memory twice.
+"""
+
+import os
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+import onnx
+
+EXTERNAL_DATA_OVER = 1_500_000_000
+"""Bytes; protobuf itself ends at 2 GiB."""
+_ALIGNMENT = 4096  # a page, so that a runtime may map each tensor
+_HALF_BYTES = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.FLOAT4E2M1)
+
+
+def external_tensors(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, dict[str, str]]]:
+    """Every tensor whose data is elsewhere, with where it is."""
+    for tensor in onnx.external_data_helper._get_all_tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            yield tensor, {entry.key: entry.value for entry in tensor.external_data}
+
+
+def stays_outside(model: onnx.ModelProto) -> bool:
+    """Whether the external data is so large that it is never loaded here."""
+    return sum(map(bytes_of, (tensor for tensor, _ in external_tensors(model)))) > EXTERNAL_DATA_OVER
+
+
+def bytes_of(tensor: onnx.TensorProto) -> int:
+    """How many bytes a tensor of its dtype and shape has."""
+    whole = 8 * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    bits = 4 if tensor.data_type in _HALF_BYTES else whole
+    elements = int(prod(tensor.dims))
+    return -(-elements * bits // 8)
+
+
+def wrong_lengths(model: onnx.ModelProto, folder: Path) -> list[str]:
+    """What is wrong with external data whose length is not that of its shape."""
+    found = []
+    for tensor, entries in external_tensors(model):
+        rest = (folder / entries["location"]).stat().st_size - int(entries.get("offset") or 0)
+        length, wanted = int(entries.get("length") or rest), bytes_of(tensor)
+        if length != wanted:
+            found.append(f"the data of '{tensor.name}' has {length} bytes, its shape needs {wanted}")
+    return found
+
+
+def link_data(model: onnx.ModelProto, source: Path, destination: Path) -> None:
+    """Makes the external data of a model in ``source`` reachable, under the same names, from ``destination``."""
+    for location in {entries["location"] for _, entries in external_tensors(model)}:
+        link = destination / location
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to((source / location).resolve())
+
+
+def keep_places(converted: onnx.ModelProto, original: onnx.ModelProto) -> None:
+    """Tells the tensors of a converted model again where their data is; onnx's converter forgets it."""
+    known = {tensor.name: tensor for tensor, _ in external_tensors(original)}
+    for tensor in converted.graph.initializer:
+        if tensor.name in known:
+            tensor.CopyFrom(known[tensor.name])
+
+
+def save_outside(model: onnx.ModelProto, source: Path, destination: Path) -> None:
+    """Writes a model whose data lies in ``source`` to ``destination``, and all the data to one file beside it."""
+    data = destination.with_name(f"{destination.name}.data")
+    tensors = list(external_tensors(model))
+    files = {source / entries["location"] for _, entries in tensors}
+    (first, *others) = files
+    if not others and not first.is_symlink():
+        first.rename(data)
+        for tensor, entries in tensors:
+            _point(tensor, data.name, int(entries.get("offset") or 0))
+    else:
+        _gather(tensors, source, data)
+    onnx.save(model, destination)
+
+
+def _gather(tensors: list[tuple[onnx.TensorProto, dict[str, str]]], source: Path, data: Path) -> None:
+    placed: dict[tuple[str, int], int] = {}  # tied weights stay tied
+    with data.open("wb") as output:
+        for tensor, entries in tensors:
+            start = int(entries.get("offset") or 0)
+            place = (entries["location"], start)
+            if place not in placed:
+                placed[place] = -(-output.tell() // _ALIGNMENT) * _ALIGNMENT
+                output.seek(placed[place])
+                _copy(source / entries["location"], start, bytes_of(tensor), output.fileno())
+                output.seek(placed[place] + bytes_of(tensor))
+            _point(tensor, data.name, placed[place])
+
+
+def _copy(path: Path, start: int, length: int, output: int) -> None:
+    """Copies bytes inside the kernel, where the file systems share them if they can."""
+    with path.open("rb") as stream:
+        stream.seek(start)
+        while length:
+            copied = os.sendfile(output, stream.fileno(), None, min(length, 1 << 30))
+            if not copied:
+                raise OSError(f"'{path.name}' ends early")
+            length -= copied
+
+
+def _point(tensor: onnx.TensorProto, location: str, offset: int) -> None:
+    del tensor.external_data[:]
+    for key, value in (("location", location), ("offset", offset), ("length", bytes_of(tensor))):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, str(value)
