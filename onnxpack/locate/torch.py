@@ -57,15 +57,16 @@ def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays
     ]
     copies = {name: array.copy() for name, array in inputs.items()}
     trace = observed(model, lambda: source.run(model, copies), file.folder)
-    wrong = _first_wrong_module(trace, made, judge)
-    # What is around the module may have changed what it is given.
-    around = [value for value in made if _within(wrong.module, value.module)]
-    operator = _first_wrong_operator(trace, around, judge, _shapes_differ(trace, made, graph))
+    wrong, suspects = _suspects(trace, made, judge)
+    operator = _first_wrong_operator(trace, suspects, judge, _shapes_differ(trace, made, graph))
+    if operator is None and not wrong.module:
+        raise UnknownPlaceError("all that the modules compute is in the export")
     if operator is None:
         return (
             f"the {_described(modules, wrong.module, wrong.line)} is the first whose output differs from the source's"
         )
-    line = operator.line or _source_line(trace, operator.module, made, judge) or wrong.line
+    line = operator.line or _source_line(trace, operator.module, made, judge)
+    line = line or _forward_line(modules[operator.module], file.folder)
     return (
         f"{described(operator.node, operator.name)} is the first that differs from the source's, "
         f"in the {_described(modules, operator.module, line)}"
@@ -123,30 +124,47 @@ def _user_line(node: onnx.NodeProto, folder: Path) -> str:
     return lines[-1] if lines else ""
 
 
+def _forward_line(module: torch.nn.Module, folder: Path) -> str:
+    """Where the module's ``forward`` begins, if it is the user's own code."""
+    code = getattr(type(module).forward, "__code__", None)
+    root = f"{folder.resolve()}/"
+    if code is None or not code.co_filename.startswith(root):
+        return ""
+    return f"{code.co_filename[len(root) :]}:{code.co_firstlineno}"
+
+
 def _in(value: Any, others: list[Any], judge: Judge) -> bool:
     return any(other.shape == value.shape and judge.agrees(value, other) for other in others)
 
 
-def _first_wrong_module(trace: Trace, made: list[Made], judge: Judge) -> Computed:
-    """The first module whose output is nowhere in the graph, though values of its rank come from inside it.
+def _suspects(trace: Trace, made: list[Made], judge: Judge) -> tuple[Computed, list[Made]]:
+    """The first module whose output is nowhere in the graph, and the values that may have made it so.
 
-    So must be the outputs of the modules around it: else the graph computes the same in another way.
+    Of modules around it the same must be true: else the graph computes the same in another way. What is around a
+    module may have changed its input; and a right module inside it may go on after its own output.
     """
-    every = [value.value for value in made]
-    judged: dict[str, bool] = {}
-    first: dict[str, Computed] = {}
+    right: dict[str, int] = {}
+    wrong: dict[str, Computed] = {}
     for computed in trace.modules:
-        inside = [value for value in made if _within(value.module, computed.module)]
-        if any(value.value.ndim == computed.value.ndim for value in inside):
-            right = _in(computed.value, every, judge)
-            judged[computed.module] = judged.get(computed.module, True) and right
-            if not right:
-                first.setdefault(computed.module, computed)
-    for module, computed in first.items():
-        around = [other for other in judged if other != module and _within(module, other)]
-        if not any(judged[other] for other in around):
-            return computed
-    raise UnknownPlaceError("every module's output is in the export")
+        module = computed.module
+        if not any(value.value.ndim == computed.value.ndim for value in made if _within(value.module, module)):
+            continue
+        places = [index for index, value in enumerate(made) if _in(computed.value, [value.value], judge)]
+        # The model as a whole is known to be wrong.
+        if places and module:
+            right[module] = max(right.get(module, 0), places[-1])
+        else:
+            wrong.setdefault(module, computed)
+    for module, computed in wrong.items():
+        if not any(other != module and _within(module, other) for other in right.keys() - wrong.keys()):
+            chosen = [
+                value
+                for index, value in enumerate(made)
+                if _within(module, value.module)
+                or (_within(value.module, module) and index > right.get(value.module, len(made)))
+            ]
+            return computed, chosen
+    raise UnknownPlaceError("nothing that comes from the model's own code is in the export")
 
 
 def _within(module: str, other: str) -> bool:

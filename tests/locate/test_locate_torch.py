@@ -58,6 +58,22 @@ class Cut(torch.nn.Module):
         x = torch.relu(x)
         return x[: len(x.tolist())] + y[:1].sum()  # line 47
 
+class Tail(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = torch.nn.Sequential(torch.nn.Linear(4, 4), Late())
+
+    def forward(self, x):
+        return self.inner(x) + x
+
+class Late(torch.nn.Module):
+    def forward(self, x):
+        x = torch.tanh(x)
+        if torch.onnx.is_in_onnx_export():
+            x = x + 1  # line 62
+        return x
+
 class Chance(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -106,6 +122,12 @@ def test_what_comes_before_a_module_is_not_the_modules_fault(tmp_path: Path) -> 
     (words,) = located(*exported(tmp_path, "Early", "dynamo"))
     assert words.startswith("at case 00_n1: the Sin node 'node_sin' ")
     assert words.endswith("in the Early module, nets.py:37")
+
+
+def test_what_comes_after_a_modules_output_is_its_fault(tmp_path: Path) -> None:
+    (words,) = located(*exported(tmp_path, "Tail", "dynamo"))
+    assert words.startswith("at case 00_n1: the Add node 'node_add")
+    assert words.endswith("in the Late module 'inner.1', nets.py:62")
 
 
 def test_an_axis_that_is_baked_in_is_named_with_the_node_that_fails(tmp_path: Path) -> None:
