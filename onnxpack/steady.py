@@ -25,7 +25,8 @@ def require_steady(spec: Spec, case: str, once: Outputs, again: Outputs) -> None
         raise GateError(
             f"the source model gives {len(once)} outputs, and {len(again)} when it runs again", "make it constant"
         )
-    rows = [compare(case, _name(spec, index), *pair, None, None) for index, pair in enumerate(zip(once, again))]  # noqa: B905
+    pairs = enumerate(zip(once, again, strict=True))
+    rows = [compare(case, _name(spec, index), first, second, None, None) for index, (first, second) in pairs]
     problems = [
         Problem(
             f"the source model is not deterministic: output {row.output} differs between two runs on the same inputs "

@@ -29,7 +29,7 @@ def as_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerances) 
     best = _best(right, *tolerance(right.dtype.name))
     columns = _columns(labels, best)
     wrong = np.flatnonzero(labels != others)
-    return len(wrong) if all(_is_tie(best[row], others[row], columns) for row in wrong) else 0
+    return len(wrong) if all(_is_tie(best[row], labels[row], others[row], columns) for row in wrong) else 0
 
 
 def _scores(outputs: Arrays, labels: Any) -> str | None:
@@ -59,9 +59,10 @@ def _columns(labels: Any, best: Any) -> dict[Any, int]:
     return {label: counted.most_common(1)[0][0] for label, counted in votes.items()}
 
 
-def _is_tie(best: Any, label: Any, columns: dict[Any, int]) -> bool:
-    """Whether a label may be that of one of a row's best columns; an unknown one, of one that no other label has."""
+def _is_tie(best: Any, right: Any, got: Any, columns: dict[Any, int]) -> bool:
+    """Whether ``got`` may be the label of one of a row's best columns; ``right`` has one of them."""
     candidates = set(np.flatnonzero(best).tolist())
-    taken = set(columns.values())
-    fitting = candidates & {columns[label]} if label in columns else candidates - taken
-    return len(candidates) > 1 and bool(fitting)
+    if got in columns:
+        return len(candidates) > 1 and columns[got] in candidates
+    free = candidates - set(columns.values())
+    return len(free) > (right not in columns)

@@ -9,8 +9,8 @@ import click
 from onnxpack.cli.arguments import SETTINGS, SPECS, each, spec_files
 from onnxpack.cli.progress import progress
 from onnxpack.errors import SpecError
-from onnxpack.spec.decode import closest
 from onnxpack.spec.load import load
+from onnxpack.spec.wording import closest
 
 
 @click.command("verify")
