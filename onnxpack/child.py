@@ -25,15 +25,17 @@ _NO_ROOM = 74  # EX_IOERR of sysexits.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def call(function: str, request: dict[str, Any], scratch: Path, python: Path | None = None) -> Any:
+def call(
+    function: str, request: dict[str, Any], scratch: Path, python: Path | None = None, within: float | None = None
+) -> Any:
     """Runs ``package.module:name`` with the keyword arguments ``request`` in a new process; gives its JSON result.
 
     ``scratch`` is an existing folder for the messages and for what the child prints, ``python`` the interpreter of an
-    isolated environment; left out, the child is of this one.
+    isolated environment; left out, the child is of this one. ``within`` is its time in seconds.
 
     Raises:
         OnnxpackError: the one that the function raised.
-        SourceError: the process died, by a signal or by an exception that is not typed.
+        SourceError: the process died, by a signal or by an exception that is not typed, or its time is over.
         OSError: there was no room on a disk.
     """
     message, result, log = (scratch / name for name in ("request.json", "result.json", "log.txt"))
@@ -50,7 +52,11 @@ def call(function: str, request: dict[str, Any], scratch: Path, python: Path | N
             start_new_session=True,  # ctrl-C reaches the parent alone, which ends the whole group
         )
         try:
-            status = process.wait()
+            status = process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise SourceError(
+                f"{_step(function)} took more than {within:g} s", "a smaller model may say more"
+            ) from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -14,12 +14,14 @@ from typing import Any, cast
 
 import numpy as np
 
+from onnxpack.budget import Budget
 from onnxpack.errors import OnnxpackError, SourceError
 from onnxpack.graph.check import facts
 from onnxpack.samples import Arrays, cases, draw, tracing_sizes, write_arrays
 from onnxpack.sources import Source
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.origin import is_url
+from onnxpack.steady import STEADY_CASES, require_steady, require_values
 from onnxpack.values import MODEL, REFERENCE
 
 _WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -36,7 +38,7 @@ def export_model(spec: str, destination: str) -> dict[str, Any]:
     read = _record_reads(file.root)
     source = _source(file)
     model = source.load(file)
-    names, sizes, answers = _reference(source, model, file, folder / REFERENCE)
+    names, sizes, answers, notes = _reference(source, model, file, folder / REFERENCE)
     raw = folder / "raw"
     raw.mkdir()
     example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
@@ -50,6 +52,7 @@ def export_model(spec: str, destination: str) -> dict[str, Any]:
         "model": asdict(facts(folder / MODEL)) | {"path": MODEL},
         "cases": names,
         "sizes": sizes,
+        "notes": notes,
     }
 
 
@@ -72,25 +75,20 @@ def _source(file: SpecFile) -> Source:
 
 def _reference(
     source: Source, model: Any, file: SpecFile, folder: Path
-) -> tuple[list[str], list[dict[str, int]], list[list[np.ndarray[Any, Any]]]]:
+) -> tuple[list[str], list[dict[str, int]], list[list[np.ndarray[Any, Any]]], list[str]]:
     """The source model's outputs, case by case; the inputs are written at once, the outputs when they have names."""
     folder.mkdir()
     given = file.resolve(file.spec.verify.samples) if file.spec.verify.samples else None
     names: list[str] = []
     all_sizes: list[dict[str, int]] = []
     answers: list[list[np.ndarray[Any, Any]]] = []
-    for name, at, inputs in cases(file.spec, given):
+    budget = Budget(file.spec)
+    for name, at, inputs in cases(file.spec, given, budget.sizes()):
         write_arrays(folder / f"{name}.inputs.npz", inputs)
-        try:
-            outputs = source.run(model, inputs)
-        except OnnxpackError:
-            raise
-        except Exception as error:  # a user's forward pass may raise anything
-            shapes = ", ".join(f"{key} {value.shape}" for key, value in inputs.items())
-            raise SourceError(
-                f"the source model fails on {shapes}: {type(error).__name__}: {str(error)[:500]}",
-                "check the inputs' shapes, dtypes, ranges and axis limits",
-            ) from None
+        outputs = _run(source, model, inputs)
+        if len(answers) < STEADY_CASES:
+            require_steady(file.spec, name, outputs, _run(source, model, inputs))
+        budget.count(inputs, outputs)
         if answers and len(outputs) != len(answers[0]):
             raise SourceError("the source model gives another number of outputs at other sizes", "make it constant")
         names.append(name)
@@ -98,7 +96,22 @@ def _reference(
         answers.append(outputs)
     if not answers[0]:
         raise SourceError("the source model gives no outputs", "it must return at least one tensor")
-    return names, all_sizes, answers
+    require_values(file.spec, answers)
+    return names, all_sizes, answers, budget.notes
+
+
+def _run(source: Source, model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
+    try:
+        # Copies: a model may change its inputs in place.
+        return source.run(model, {name: array.copy() for name, array in inputs.items()})
+    except OnnxpackError:
+        raise
+    except Exception as error:  # a user's forward pass may raise anything
+        shapes = ", ".join(f"{key} {value.shape}" for key, value in inputs.items())
+        raise SourceError(
+            f"the source model fails on {shapes}: {type(error).__name__}: {str(error)[:500]}",
+            "check the inputs' shapes, dtypes, ranges and axis limits",
+        ) from None
 
 
 def _finish(

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from onnxpack.bundle import lock as locks
@@ -15,7 +15,7 @@ from onnxpack.bundle.packages import install, provider_libraries
 from onnxpack.child import call
 from onnxpack.engines.docker import DockerEngine, Image
 from onnxpack.engines.interrupts import afterwards
-from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.errors import Location, OnnxpackError, Problem, SpecError
 from onnxpack.isolated import environment
 from onnxpack.output import replacing
 from onnxpack.plan import STAGES, Plan
@@ -24,9 +24,13 @@ from onnxpack.reads import remember, remembered
 from onnxpack.remote import brought_here
 from onnxpack.report import Built, Parity, StageRecord, parity_of, to_json
 from onnxpack.smoke import Smoke, smoke_test
+from onnxpack.spec.load import SpecFile
 from onnxpack.store import Store, digest, tool_digest
 from onnxpack.values import MODEL, REFERENCE, OnnxModel, Reference, model_from
 from onnxpack.verify import Comparison, require
+
+LOCATE_SECONDS = 300
+"""How long a build that failed may look for where the difference comes from."""
 
 
 @dataclass
@@ -108,8 +112,7 @@ def export(run: Build) -> tuple[Built, Exported]:
     if key and found:
         run.taken("export", key, started)
         return _read_export(run, key, found)
-    file = brought_here(file, run.store, run.progress)
-    python = environment(file.spec.model, run.store, run.progress)
+    file, python = _at_hand(run)
     began = time.time_ns()
     with run.progress.stage("export"), run.store.scratch() as scratch:
         out = scratch / "out"
@@ -125,26 +128,57 @@ def export(run: Build) -> tuple[Built, Exported]:
     return _read_export(run, key, run.store.path("export", key))
 
 
+def _at_hand(run: Build) -> tuple[SpecFile, Path | None]:
+    """The spec with all its files here, and the Python that its model needs."""
+    file = brought_here(run.plan.file, run.store, run.progress)
+    return file, environment(file.spec.model, run.store, run.progress)
+
+
 def verify(run: Build, model: OnnxModel, exported: Exported) -> Parity:
     """The gate: the ONNX model against the source model's answers, in a child process."""
-    tolerance = run.plan.tolerance
+    tolerance = vars(run.plan.tolerance)
+    reference = exported.reference
     request = {
         "model": str(model.path),
-        "reference": str(exported.reference.folder),
-        "cases": list(exported.reference.cases),
-        "rtol": tolerance.rtol,
-        "atol": tolerance.atol,
+        "reference": str(reference.folder),
+        "cases": list(reference.cases),
+        **tolerance,
     }
 
     def compare(folder: Path) -> None:
         with run.store.scratch() as scratch:
-            rows = call("onnxpack.verify:verify_model", request, scratch)
-        require("the exported model differs from its source", [Comparison(**row) for row in rows])
-        (folder / "rows.json").write_text(json.dumps(rows))
+            rows = [Comparison(**row) for row in call("onnxpack.verify:verify_model", request, scratch)]
+        if any(row.reason for row in rows):
+            require("the exported model differs from its source", rows, _place(run, model, exported, rows))
+        require("the exported model differs from its source", rows)
+        (folder / "rows.json").write_text(json.dumps([asdict(row) for row in rows]))
 
-    key = digest("verify", tool_digest(), exported.key, model.sha256, tolerance.rtol, tolerance.atol)
+    for note in reference.notes:
+        run.progress.note(note)
+    key = digest("verify", tool_digest(), exported.key, model.sha256, tolerance)
     stored = run.keyed("verify", key, compare)
-    return parity_of([Comparison(**row) for row in json.loads((stored / "rows.json").read_text())], run.plan)
+    return parity_of([Comparison(**row) for row in json.loads((stored / "rows.json").read_text())], reference.notes)
+
+
+def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparison]) -> str:
+    """Where the difference comes from, as far as it can be found in bounded time; never an error of its own."""
+    reference = exported.reference
+    run.progress.note("looking for where it differs")
+    try:
+        file, python = _at_hand(run)
+        request = {
+            "spec": file.to_json(),
+            "model": str(model.path),
+            "reference": str(reference.folder),
+            "sizes": dict(zip(reference.cases, reference.sizes, strict=True)),
+            "reasons": {row.case: row.reason for row in reversed(rows) if row.reason},
+            **vars(run.plan.tolerance),
+        }
+        with run.store.scratch() as scratch:
+            words: str = call("onnxpack.locate:locate", request, scratch, python, LOCATE_SECONDS)
+    except OnnxpackError as error:
+        return f"where it differs was not found: {error.problems[0].message}"
+    return words
 
 
 def bundle(run: Build, model: OnnxModel, folder: Path) -> Context:
@@ -214,7 +248,7 @@ def _is_of(image: Image, context: Context, base: list[str]) -> bool:
 def _read_export(run: Build, key: str, folder: Path) -> tuple[Built, Exported]:
     facts = json.loads((folder / "facts.json").read_text())
     model = model_from(facts["model"], folder / MODEL)
-    reference = Reference(folder / REFERENCE, tuple(facts["cases"]), tuple(facts["sizes"]))
+    reference = Reference(folder / REFERENCE, tuple(facts["cases"]), tuple(facts["sizes"]), tuple(facts["notes"]))
     return Built(run.plan, (), model), Exported(key, reference)
 
 

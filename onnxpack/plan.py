@@ -5,11 +5,10 @@ from pathlib import Path
 
 from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.render import DockerView, ModuleView
-from onnxpack.smoke import Tolerance
 from onnxpack.spec.load import SpecFile
 from onnxpack.targets import Device, device
 from onnxpack.values import MODEL, OnnxModel
-from onnxpack.verify import TOLERANCES
+from onnxpack.verify import Tolerance
 
 STAGES = ("export", "verify", "bundle", "image", "smoke")
 """In their order; ``--until`` takes one of them."""
@@ -41,13 +40,9 @@ class Plan:
 
     @property
     def tolerance(self) -> Tolerance:
-        """The spec's, else the precision's own."""
-        rtol, atol = TOLERANCES[self.precision]
+        """The spec's, else that of the precision and of each output's dtype."""
         verify = self.file.spec.verify
-        return Tolerance(
-            rtol if verify.rtol is None else verify.rtol,
-            atol if verify.atol is None else verify.atol,
-        )
+        return Tolerance(verify.rtol, verify.atol, self.precision)
 
     @property
     def port(self) -> int | None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,13 +28,25 @@ def sizes(axes: tuple[Axis, ...]) -> tuple[dict[str, int], ...]:
     The corners hold one axis at its maximum and the others at their minimum, and the reverse, so that two axes that
     an exporter made one are told apart. At most 8 of them.
     """
+    found = [*main_sizes(axes), *corners(axes)]
+    return tuple({tuple(case.items()): case for case in found}.values())
+
+
+def main_sizes(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
+    """All at min, odd ones that differ, all at opt, all at max."""
     low = {axis.name: axis.min for axis in axes}
     high = {axis.name: axis.max for axis in axes}
-    found = [low, odd_sizes(axes), {axis.name: axis.opt for axis in axes}, high]
-    if len(axes) > 1:
-        corners = [low | {axis.name: axis.max} for axis in axes] + [high | {axis.name: axis.min} for axis in axes]
-        found += corners[:_MAX_CORNERS]
-    return tuple({tuple(case.items()): case for case in found}.values())
+    return [low, odd_sizes(axes), {axis.name: axis.opt for axis in axes}, high]
+
+
+def corners(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
+    """One axis at its maximum and the others at their minimum, and the reverse."""
+    if len(axes) < 2:
+        return []
+    low = {axis.name: axis.min for axis in axes}
+    high = {axis.name: axis.max for axis in axes}
+    found = [low | {axis.name: axis.max} for axis in axes] + [high | {axis.name: axis.min} for axis in axes]
+    return found[:_MAX_CORNERS]
 
 
 def odd_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
@@ -92,9 +104,14 @@ def _drawn(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator
     return generator.integers(low, high, shape, dtype=dtype, endpoint=True)
 
 
-def cases(spec: Spec, given: Path | None) -> Iterator[tuple[str, dict[str, int], Arrays]]:
-    """Every case's name, axis sizes and inputs; the user's own samples, if any, last."""
-    for number, at in enumerate(sizes(spec.axes)):
+def cases(
+    spec: Spec, given: Path | None, chosen: Iterable[dict[str, int]] | None = None
+) -> Iterator[tuple[str, dict[str, int], Arrays]]:
+    """Every case's name, axis sizes and inputs; the user's own samples, if any, last.
+
+    ``chosen`` are the sizes, all of ``sizes`` by default; each is asked for when the case before has been used.
+    """
+    for number, at in enumerate(sizes(spec.axes) if chosen is None else chosen):
         label = "_".join(f"{name}{size}" for name, size in at.items()) or "fixed"
         yield f"{number:02}_{label}", at, draw(spec, at, number)
     if given is not None:

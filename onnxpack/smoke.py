@@ -13,7 +13,7 @@ from onnxpack.engines.docker import DockerEngine, Image
 from onnxpack.errors import GateError
 from onnxpack.samples import Arrays, read_arrays
 from onnxpack.values import Reference
-from onnxpack.verify import Comparison, compare, compare_case, read_case, require
+from onnxpack.verify import Comparison, Tolerance, compare_case, read_case, require
 
 _REPLAY_SECONDS = 300
 
@@ -28,14 +28,6 @@ class Smoke:
     peak_rss_bytes: int | None
     on_gpu: bool | None = None
     """None for a CPU image."""
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """As in ``onnxpack.verify``."""
-
-    rtol: float
-    atol: float
 
 
 def smoke_test(
@@ -162,7 +154,7 @@ def _replayed(reference: Reference, box: Container, tolerance: Tolerance) -> lis
         _, expected = read_case(reference.folder, case)
         data = results.get(f"{case}.inputs.npz")
         actual: Arrays = read_arrays(io.BytesIO(data)) if data else {}
-        rows += compare_case(case, expected, actual, tolerance.rtol, tolerance.atol)
+        rows += compare_case(case, expected, actual, **vars(tolerance))
     return rows
 
 
@@ -172,12 +164,11 @@ def _answered(reference: Reference, case: str, facts: Any, tolerance: Tolerance)
         raise GateError(f"the server answers {facts['status']}", "its answer is below", json.dumps(facts["answer"]))
     _, expected = read_case(reference.folder, case)
     tensors = {tensor["name"]: tensor for tensor in facts["answer"]["outputs"]}
-    rows = []
-    for name, right in expected.items():
-        if name not in tensors:
-            rows.append(Comparison(case, name, 0.0, 0.0, "not in the HTTP answer"))
-            continue
-        dtype = str if right.dtype.kind == "U" else right.dtype
-        actual = np.array(tensors[name]["data"], dtype=dtype).reshape(tensors[name]["shape"])
-        rows.append(compare(case, name, right, actual, tolerance.rtol, tolerance.atol))
-    return rows
+    actual = {
+        name: np.array(tensors[name]["data"], dtype=str if right.dtype.kind == "U" else right.dtype).reshape(
+            tensors[name]["shape"]
+        )
+        for name, right in expected.items()
+        if name in tensors
+    }
+    return compare_case(case, expected, actual, **vars(tolerance))

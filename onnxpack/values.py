@@ -61,6 +61,8 @@ class Reference:
     cases: tuple[str, ...]
     sizes: tuple[dict[str, int], ...] = field(default=())
     """The size of every dynamic axis, case by case."""
+    notes: tuple[str, ...] = ()
+    """Which sizes of the spec are not among the cases, and why."""
 
 
 def model_from(facts: dict[str, Any], path: Path) -> OnnxModel:

@@ -1,33 +1,87 @@
 """Judges a model against the source model's own answers. It cannot pass without comparing."""
 
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxpack.errors import GateError
+from onnxpack import metrics
+from onnxpack.errors import GateError, Problem
 from onnxpack.samples import Arrays, read_arrays
+from onnxpack.ties import as_ties
 
-TOLERANCES = {"float32": (1e-3, 1e-4)}
-"""Relative and absolute, by precision. |a - e| ≤ atol + rtol · |e|, as in ``numpy.isclose``."""
+TOLERANCES: dict[str, tuple[float, float]] = {
+    "float64": (1e-5, 1e-6),
+    "float32": (1e-3, 1e-4),
+    "float16": (1e-2, 1e-3),
+    "bfloat16": (5e-2, 1e-2),
+}
+"""Relative and absolute, by dtype and precision. |a - e| ≤ atol + rtol · |e|, as in ``numpy.isclose``.
+
+The 16-bit floats have about ten units of their last place. float64 is no tighter than that because ONNX's trees
+compute in float32 whatever they are given.
+"""
 
 _SHOWN_ROWS = 20
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output of one case; ``reason`` is empty where it agrees."""
+    """One output of one case; ``reason`` is empty where it agrees.
+
+    The measures are those of ``onnxpack.metrics``, None where they have no value (integers, strings, other shapes).
+    ``ties`` are labels that differ only because two classes' scores are equal within tolerance.
+    """
 
     case: str
     output: str
     max_abs_diff: float
     max_rel_diff: float
     reason: str = ""
+    cosine: float | None = None
+    sqnr_db: float | None = None
+    argmax_agreement: float | None = None
+    ties: int = 0
+    rtol: float | None = None
+    atol: float | None = None
 
 
-def compare(case: str, name: str, expected: Any, actual: Any, rtol: float, atol: float) -> Comparison:
-    """Compares dtype, shape, NaN, infinities and values; strings, integers and booleans must be equal."""
+@dataclass(frozen=True)
+class Tolerance:
+    """What the spec says, None where it says nothing, and the model's precision, which then decides."""
+
+    rtol: float | None = None
+    atol: float | None = None
+    precision: str = "float32"
+
+
+class ParityError(GateError):
+    """The gate's: what was compared, so that a person can be shown all of it."""
+
+    def __init__(self, problem: Problem, rows: list[Comparison]) -> None:
+        self.rows = rows
+        super().__init__(problem)
+
+
+def tolerance_of(
+    dtype: str, precision: str = "float32", rtol: float | None = None, atol: float | None = None
+) -> tuple[float, float]:
+    """The relative and absolute tolerance of an output: what is given, else the looser of its dtype and precision.
+
+    At precision float32, which is what a model has by itself, the output's dtype alone decides.
+    """
+    by_dtype = TOLERANCES.get(dtype, TOLERANCES["float32"])
+    relative, absolute = by_dtype if precision == "float32" else map(max, by_dtype, TOLERANCES[precision])
+    return (relative if rtol is None else rtol, absolute if atol is None else atol)
+
+
+def compare(case: str, name: str, expected: Any, actual: Any, rtol: float | None, atol: float | None) -> Comparison:
+    """Compares dtype, shape, NaN, infinities and values; strings, integers and booleans must be equal.
+
+    A tolerance of None is that of the dtype.
+    """
     if _dtype(expected) != _dtype(actual):
         return Comparison(case, name, 0.0, 0.0, f"dtype {_dtype(actual)} instead of {_dtype(expected)}")
     if expected.shape != actual.shape:
@@ -43,18 +97,26 @@ def compare(case: str, name: str, expected: Any, actual: Any, rtol: float, atol:
         expected[~finite], actual[~finite], equal_nan=True
     ):
         return Comparison(case, name, 0.0, 0.0, "infinite in other places")
+    return _measured(case, name, expected, actual, tolerance_of(expected.dtype.name, rtol=rtol, atol=atol))
+
+
+def _measured(case: str, name: str, expected: Any, actual: Any, tolerance: tuple[float, float]) -> Comparison:
+    rtol, atol = tolerance
+    finite = np.isfinite(expected)
     right, got = expected[finite].astype(np.float64), actual[finite].astype(np.float64)
-    absolute = np.abs(got - right)
-    relative = absolute / np.maximum(np.abs(right), np.finfo(np.float32).tiny)
-    # A relative difference says nothing where the value itself is within the absolute tolerance of zero.
-    relative = np.where(np.abs(right) > atol, relative, 0.0)
-    outside = int((absolute > atol + rtol * np.abs(right)).sum())
+    wrong = metrics.outside(right, got, rtol, atol)
+    absolute, relative = metrics.differences(right, got, atol)
     return Comparison(
         case,
         name,
-        float(absolute.max(initial=0.0)),
-        float(relative.max(initial=0.0)),
-        f"{outside} of {expected.size} values differ" if outside else "",
+        absolute,
+        relative,
+        f"{wrong} of {expected.size} values differ" if wrong else "",
+        metrics.cosine(right, got),
+        metrics.sqnr_db(right, got),
+        metrics.argmax_agreement(expected, actual) if finite.all() else None,
+        rtol=rtol,
+        atol=atol,
     )
 
 
@@ -62,14 +124,38 @@ def _dtype(array: Any) -> str:
     return "string" if array.dtype.kind in "UO" else array.dtype.name
 
 
-def compare_case(case: str, expected: Arrays, actual: Arrays, rtol: float, atol: float) -> list[Comparison]:
-    """All outputs of one case; another set or order of names is a difference of its own."""
+def compare_case(
+    case: str,
+    expected: Arrays,
+    actual: Arrays,
+    rtol: float | None = None,
+    atol: float | None = None,
+    precision: str = "float32",
+) -> list[Comparison]:
+    """All outputs of one case; another set or order of names is a difference of its own.
+
+    A tolerance of None is that of each output's dtype and of the precision.
+    """
     if list(expected) != list(actual):
         return [Comparison(case, ", ".join(actual), 0.0, 0.0, f"the outputs should be {', '.join(expected)}")]
-    return [compare(case, name, expected[name], actual[name], rtol, atol) for name in expected]
+    rows = []
+    for name, right in expected.items():
+        row = compare(case, name, right, actual[name], *tolerance_of(right.dtype.name, precision, rtol, atol))
+        if row.reason and right.dtype.kind in "iU":
+            ties = as_ties(expected, actual, name, lambda dtype: tolerance_of(dtype, precision, rtol, atol))
+            row = replace(row, reason="", ties=ties) if ties else row
+        rows.append(row)
+    return rows
 
 
-def verify_model(model: str, reference: str, cases: list[str], rtol: float, atol: float) -> list[dict[str, Any]]:
+def verify_model(
+    model: str,
+    reference: str,
+    cases: list[str],
+    rtol: float | None = None,
+    atol: float | None = None,
+    precision: str = "float32",
+) -> list[dict[str, Any]]:
     """Runs an ONNX file on every case of a Reference with onnxruntime on the CPU. Runs in a child process."""
     from onnxpack.graph.check import session
 
@@ -81,11 +167,16 @@ def verify_model(model: str, reference: str, cases: list[str], rtol: float, atol
         try:
             answers = running.run(None, inputs)
         except Exception as error:  # onnxruntime's exceptions share no base
-            reason = " ".join(str(error).split())[:300]
-            rows.append(Comparison(case, ", ".join(names), 0.0, 0.0, f"it does not run: {reason}"))
+            rows.append(Comparison(case, ", ".join(names), 0.0, 0.0, f"it does not run: {runtime_words(error)}"))
             continue
-        rows += compare_case(case, expected, dict(zip(names, answers, strict=True)), rtol, atol)
+        rows += compare_case(case, expected, dict(zip(names, answers, strict=True)), rtol, atol, precision)
     return [asdict(row) for row in rows]
+
+
+def runtime_words(error: Exception) -> str:
+    """What onnxruntime says about a failure, without the names of its own functions and files."""
+    words = " ".join(str(error).split())
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\S+/onnxruntime/core/\S+:\d+ .*?\) ", "", words)[:300]
 
 
 def read_case(folder: Path, case: str) -> tuple[Arrays, Arrays]:
@@ -93,8 +184,8 @@ def read_case(folder: Path, case: str) -> tuple[Arrays, Arrays]:
     return read_arrays(folder / f"{case}.inputs.npz"), read_arrays(folder / f"{case}.outputs.npz")
 
 
-def require(what: str, rows: list[Comparison]) -> None:
-    """The gate.
+def require(what: str, rows: list[Comparison], place: str = "") -> None:
+    """The gate. ``place`` is what is known about where the difference comes from.
 
     Raises:
         GateError: something differs, or nothing was compared; with a table of what differs where.
@@ -103,22 +194,28 @@ def require(what: str, rows: list[Comparison]) -> None:
         raise GateError(f"{what}: nothing was compared", "the source must give at least one output")
     failed = [row for row in rows if row.reason]
     if failed:
-        raise GateError(
+        problem = Problem(
             f"{what}: {len(failed)} of {len(rows)} comparisons differ",
             "look at the rows below; verify.rtol and verify.atol are the tolerances",
-            table(failed),
+            detail="\n".join(filter(None, (table(failed), place))),
         )
+        raise ParityError(problem, rows)
 
 
 def table(rows: list[Comparison]) -> str:
     """The rows for a person, the first twenty."""
-    cells = [("case", "output", "max abs", "max rel", "what differs")]
+    cells: list[tuple[str, ...]] = [("case", "output", "max abs", "max rel", "what differs")]
     cells += [
         (row.case, row.output, f"{row.max_abs_diff:.3g}", f"{row.max_rel_diff:.3g}", row.reason)
         for row in rows[:_SHOWN_ROWS]
     ]
-    widths = [max(len(row[column]) for row in cells) for column in range(5)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines = aligned(cells)
     if len(rows) > _SHOWN_ROWS:
         lines.append(f"… and {len(rows) - _SHOWN_ROWS} more")
     return "\n".join(lines)
+
+
+def aligned(cells: list[tuple[str, ...]]) -> list[str]:
+    """Lines of columns that are as wide as they must be."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

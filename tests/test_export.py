@@ -23,6 +23,7 @@ SPECS = Path(__file__).parents[1] / "specs"
 
 BUILD = """
 import contextlib, json, sys
+from dataclasses import asdict
 from pathlib import Path
 
 class Quiet:
@@ -43,7 +44,7 @@ run = Build(Plan(load(spec), "cpu", output), Store(cache), None, Quiet(), "verif
 built = build(run)
 print(json.dumps({
     "stages": [[stage.name, stage.cached] for stage in built.stages],
-    "parity": vars(built.parity),
+    "parity": asdict(built.parity),
     "modules": sorted(sys.modules),
 }))
 """

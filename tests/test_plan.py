@@ -10,8 +10,8 @@ from onnx_examples import FLOAT, RELU, make_model
 
 from onnxpack.graph.check import facts
 from onnxpack.plan import STAGES, Plan
-from onnxpack.smoke import Tolerance
 from onnxpack.targets import device
+from onnxpack.verify import Tolerance
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def plan(tmp_path: Path) -> Any:
     return make
 
 
-def test_the_specs_tolerance_stands_before_the_precisions(plan: Any) -> None:
-    assert plan().tolerance == Tolerance(1e-3, 1e-4)
-    assert plan(verify={"rtol": 0}).tolerance == Tolerance(0, 1e-4)
+def test_the_tolerance_is_the_specs_and_else_left_to_dtype_and_precision(plan: Any) -> None:
+    assert plan().tolerance == Tolerance(None, None, "float32")
+    assert plan(verify={"rtol": 0}).tolerance == Tolerance(0, None)
     assert plan(verify={"atol": 0.5, "rtol": 0.25}).tolerance == Tolerance(0.25, 0.5)
 
 

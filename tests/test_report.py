@@ -12,7 +12,7 @@ from onnx_examples import RELU, make_model
 from onnxpack.engines.docker import Image, Layer
 from onnxpack.graph.check import facts
 from onnxpack.plan import Plan
-from onnxpack.report import Built, Parity, StageRecord, parity_of, to_json
+from onnxpack.report import Built, StageRecord, parity_of, parity_table, to_json
 from onnxpack.smoke import Smoke
 from onnxpack.verify import Comparison
 
@@ -44,7 +44,7 @@ def test_a_whole_build_has_the_contracts_fields(plan: Plan, tmp_path: Path) -> N
         plan,
         (),
         facts(tmp_path / "m.onnx"),
-        Parity(True, 4, 0.1, 0.2, 1e-3, 1e-4),
+        parity_of([Comparison("a", "y", 0.1, 0.2, rtol=1e-3, atol=1e-4)], ("less",)),
         "1.0",
         image,
         ("example:1.0-cpu", "example:abc-cpu"),
@@ -52,15 +52,39 @@ def test_a_whole_build_has_the_contracts_fields(plan: Plan, tmp_path: Path) -> N
     )
     found = report(built)
     assert found["version"] == "1.0"
-    assert found["parity"] == {
-        "passed": True, "comparisons": 4, "max_abs_diff": 0.1, "max_rel_diff": 0.2, "rtol": 1e-3, "atol": 1e-4,
+    measured = {
+        "passed": True, "comparisons": 1, "max_abs_diff": 0.1, "max_rel_diff": 0.2, "rtol": 1e-3, "atol": 1e-4,
+        "min_cosine": None, "min_sqnr_db": None, "argmax_agreement": None, "ties": 0,
     }  # fmt: skip
+    assert found["parity"] == measured | {"outputs": [{"name": "y"} | measured], "notes": ["less"]}
     assert {"reference", "id", "digest", "size_bytes", "layers"} <= set(found["image"])
     assert found["image"]["reference"] == "example:1.0-cpu"
     assert [layer["size_bytes"] for layer in found["image"]["layers"]] == [3, 2]
     assert {"ready_seconds", "first_answer_seconds", "peak_rss_bytes"} <= set(found["smoke"])
 
 
-def test_parity_is_the_greatest_difference(plan: Plan) -> None:
-    rows = [Comparison("a", "y", 0.1, 0.5), Comparison("b", "y", 0.3, 0.2), Comparison("b", "z", 0.0, 0.0)]
-    assert parity_of(rows, plan) == Parity(True, 3, 0.3, 0.5, 1e-3, 1e-4)
+ROWS = [
+    Comparison("a", "y", 0.1, 0.5, "", 0.5, 40.0, 1.0, 0, 1e-3, 1e-4),
+    Comparison("b", "y", 0.3, 0.2, "wrong", 0.9, None, 0.75, 0, 1e-5, 1e-2),
+    Comparison("a", "label", 0.0, 0.0, ties=2),
+    Comparison("b", "label", 0.0, 0.0, ties=1),
+]
+
+
+def test_parity_is_the_greatest_difference_and_the_least_similarity() -> None:
+    found = parity_of(ROWS)
+    measures = (found.max_abs_diff, found.max_rel_diff, found.min_cosine, found.min_sqnr_db, found.argmax_agreement)
+    assert measures == (0.3, 0.5, 0.5, 40.0, 0.75)
+    assert (found.passed, found.comparisons, found.ties, found.rtol, found.atol) == (False, 4, 3, 1e-3, 1e-2)
+    assert [(row.name, row.passed, row.comparisons, row.ties) for row in found.outputs] == [
+        ("y", False, 2, 0),
+        ("label", True, 2, 3),
+    ]
+
+
+def test_the_table_has_a_line_for_each_output() -> None:
+    assert parity_table(parity_of(ROWS)).splitlines() == [
+        "output  compared  max abs  max rel  cosine     SQNR     argmax  ties  rtol   atol   passed",
+        "y       2         0.3      0.5      0.5000000  40.0 dB  75.0%   0     0.001  0.01   NO",
+        "label   2         0        0        -          -        -       3     equal  equal  yes",
+    ]

@@ -17,6 +17,7 @@ VERBS = {
     "lock": "Pin the Python packages of specs' images.",
     "schema": "Print the JSON Schema of the spec.",
     "validate": "Check specs, and nothing else.",
+    "verify": "Compare exported models with their sources, and nothing else.",
     "view": "Open a model in Netron.",
 }
 

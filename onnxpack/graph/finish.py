@@ -20,7 +20,7 @@ def finish(model: onnx.ModelProto, spec: Spec, output_names: Sequence[str]) -> N
 
     Raises:
         SourceError: the inputs, the outputs or the opset are not what the spec asks for.
-        GateError: an axis that the spec calls dynamic has become fixed.
+        GateError: an axis that the spec calls dynamic has become fixed, or an output got lost.
     """
     _one_opset(model, spec)
     model.ir_version = min(model.ir_version, MAX_IR)
@@ -105,8 +105,9 @@ def _chosen_outputs(model: onnx.ModelProto, spec: Spec, framework_names: Sequenc
     """The graph's output names → the shipped ones. The spec names all in order, or some by the framework's names."""
     graph_names = [output.name for output in model.graph.output]
     if len(graph_names) != len(framework_names):
-        raise SourceError(
-            f"the source gives {len(framework_names)} outputs, the export has {len(graph_names)}", "report this model"
+        raise GateError(
+            f"the source gives {len(framework_names)} outputs, the export has {len(graph_names)}",
+            "make the outputs the same whether the model is traced or not",
         )
     asked = spec.outputs or tuple(framework_names)
     if len(asked) != len(graph_names):

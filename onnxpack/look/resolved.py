@@ -12,6 +12,7 @@ from onnxpack.spec.checks import FIELDS_OF
 from onnxpack.spec.decode import described_fields
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.markers import Duration
+from onnxpack.verify import tolerance_of
 
 _FIRST = ("onnxpack", "name", "version", "description", "extends")
 
@@ -45,12 +46,14 @@ def spec_text(file: SpecFile) -> str:
 
 def _target(file: SpecFile, name: str) -> dict[str, Any]:
     plan = Plan(file, name, Path())
+    given = plan.tolerance
+    rtol, atol = tolerance_of("float32", given.precision, given.rtol, given.atol)
     return {
         "device": plan.device.name,
         "precision": plan.precision,
         "base": plan.base,
-        "rtol": plan.tolerance.rtol,
-        "atol": plan.tolerance.atol,
+        "rtol": rtol,
+        "atol": atol,
     }
 
 

@@ -137,11 +137,17 @@ def _report(facts: Facts) -> list[str]:
         *section("stages", table(stages, right=(1,))),
         *section("inputs", table((info["name"], tensor(info)) for info in model["inputs"])),
         *section("outputs", table((info["name"], tensor(info)) for info in model["outputs"])),
-        *section("parity", _named(parity.items())),
+        *section("parity", _named((key, value) for key, value in parity.items() if not isinstance(value, list))),
+        *section("parity by output", _named((row["name"], _measures(row)) for row in parity.get("outputs", ()))),
+        *section("not verified", parity.get("notes", ())),
         *section("image", _report_image(image)),
         *section("smoke", _named(_measured(smoke))),
         *section("more", _named((key, json.dumps(value)) for key, value in facts.items() if key not in _REPORTED)),
     ]
+
+
+def _measures(row: Facts) -> str:
+    return ", ".join(f"{key} {value}" for key, value in row.items() if key != "name" and value is not None)
 
 
 def _report_image(image: Facts) -> list[str]:

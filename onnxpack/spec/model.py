@@ -117,9 +117,11 @@ class AxisRange:
 class Verify:
     """How the exported model is compared with its source."""
 
-    rtol: Ratio | None = described("Relative tolerance; left out: by precision, float32 1e-3.", None, example="1.0e-3")
+    rtol: Ratio | None = described(
+        "Relative tolerance; left out: by dtype and precision, float32 1e-3.", None, example="1.0e-3"
+    )
     atol: Annotated[float, Between(0, 1e6)] | None = described(
-        "Absolute tolerance; left out: by precision, float32 1e-4.", None, example="1.0e-4"
+        "Absolute tolerance; left out: by dtype and precision, float32 1e-4.", None, example="1.0e-4"
     )
     samples: FilePath | None = described(
         "An .npz of real inputs, arrays by input name; compared besides the random ones.", None, example="samples.npz"

@@ -106,7 +106,7 @@ def test_other_inputs_than_the_specs_are_refused(spec: Any, inputs: Any, words: 
 
 
 def test_the_source_and_the_graph_must_have_as_many_outputs(spec: Any) -> None:
-    with pytest.raises(SourceError, match="the source gives 2 outputs, the export has 1"):
+    with pytest.raises(GateError, match="the source gives 2 outputs, the export has 1"):
         finish(make_model(RELU), spec(), ["y", "z"])
 
 

@@ -1,0 +1,94 @@
+"""How many bytes the verification may cost, and what is left out when that is not enough."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from onnxpack.samples import corners, main_sizes, shape_at
+from onnxpack.spec.model import Input, Spec
+
+MAX_BYTES = 2**30
+"""Of the inputs and outputs of all cases together."""
+
+_STRING_BYTES = 4  # of a character, as numpy keeps it
+
+
+def input_bytes(spec: Spec, at: dict[str, int]) -> int:
+    """Of one case's inputs."""
+    total = 0
+    for tensor in spec.inputs.values():
+        count = 1
+        for size in shape_at(tensor, at):
+            count *= size
+        total += count * _item_bytes(tensor)
+    return total
+
+
+def _item_bytes(tensor: Input) -> int:
+    if tensor.dtype == "string":
+        return _STRING_BYTES * max((len(str(choice)) for choice in tensor.choices or ()), default=8)
+    return np.dtype("float32" if tensor.dtype == "bfloat16" else tensor.dtype).itemsize
+
+
+class Budget:
+    """Keeps the cases within ``MAX_BYTES``; what it leaves out is said in ``notes``.
+
+    The outputs' part is learned from the cases that ran: so many bytes for each byte of inputs, at the most.
+    """
+
+    def __init__(self, spec: Spec, limit: int = MAX_BYTES) -> None:
+        self._spec = spec
+        self._limit = limit
+        self._outputs_per_input = 1.0
+        self._spent = 0
+        self.notes: list[str] = []
+
+    def count(self, inputs: Mapping[str, Any], outputs: Iterable[Any]) -> None:
+        """What a case cost."""
+        given, made = sum(array.nbytes for array in inputs.values()), sum(array.nbytes for array in outputs)
+        self._spent += given + made
+        if given:
+            self._outputs_per_input = max(self._outputs_per_input, made / given)
+
+    def cost(self, at: dict[str, int]) -> int:
+        """What a case at these sizes is expected to take."""
+        return int(input_bytes(self._spec, at) * (1 + self._outputs_per_input))
+
+    def sizes(self) -> Iterator[dict[str, int]]:
+        """The sizes to verify next, each once: a main one that does not fit is made smaller, a corner is left out."""
+        seen: list[dict[str, int]] = []
+        for at in map(self._smaller, main_sizes(self._spec.axes)):
+            if at not in seen:
+                seen.append(at)
+                yield at
+        left_out = 0
+        for at in corners(self._spec.axes):
+            if at in seen:
+                continue
+            seen.append(at)
+            if self._fits(at):
+                yield at
+            else:
+                left_out += 1
+        if left_out:
+            self.notes.append(f"{left_out} mixed corners of the axes' sizes are not verified: {self._why()}")
+
+    def _smaller(self, at: dict[str, int]) -> dict[str, int]:
+        found = dict(at)
+        low = {axis.name: axis.min for axis in self._spec.axes}
+        while not self._fits(found):
+            name = max(found, key=lambda axis: found[axis] - low[axis], default="")
+            if not name or found[name] <= max(low[name], 1):
+                break  # the smallest sizes are verified whatever they take
+            found[name] = max(low[name], found[name] // 2)
+        changed = [f"{name} {size} instead of {at[name]}" for name, size in found.items() if size != at[name]]
+        if changed:
+            self.notes.append(f"verified at {', '.join(changed)}: {self._why()}")
+        return found
+
+    def _fits(self, at: dict[str, int]) -> bool:
+        return self._spent + self.cost(at) <= self._limit
+
+    def _why(self) -> str:
+        return f"inputs and outputs of all cases may take {self._limit / 2**20:.0f} MiB"

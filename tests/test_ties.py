@@ -1,0 +1,72 @@
+"""A label may differ only where its score ties."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxpack.verify import compare_case
+
+SCORES = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7], [0.45, 0.45, 0.1]], np.float32)
+LABELS = np.array([5, 7, 9, 5])
+"""Of three classes whose columns are 0, 1 and 2; the last row ties between 5 and 7."""
+
+
+def judged(got: Any, labels: Any = LABELS, scores: Any = SCORES, other_scores: Any = None) -> Any:
+    expected = {"label": labels, "scores": scores}
+    actual = {"label": np.array(got), "scores": scores if other_scores is None else other_scores}
+    return compare_case("case", expected, actual)[0]
+
+
+def test_the_other_label_of_a_tie_is_counted_and_passes() -> None:
+    row = judged([5, 7, 9, 7])
+    assert (row.reason, row.ties) == ("", 1)
+
+
+def test_words_tie_too() -> None:
+    words = np.array(["a", "b", "c", "a"])
+    row = judged(np.array(["a", "b", "c", "b"], dtype=object), words)
+    assert (row.reason, row.ties) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    "got",
+    [
+        [7, 7, 9, 5],  # a row without a tie
+        [7, 7, 9, 7],  # a tie, and a row without one
+        [5, 7, 9, 9],  # a row with a tie, a class that does not take part in it
+        [5, 7, 9, 4],  # a row with a tie, no class at all
+    ],
+)
+def test_more_than_a_tie_is_a_failure(got: list[int]) -> None:
+    row = judged(got)
+    assert row.reason.endswith("of 4 values differ")
+    assert row.ties == 0
+
+
+def test_scores_that_nearly_tie_are_no_tie_beyond_tolerance() -> None:
+    near, apart = SCORES.copy(), SCORES.copy()
+    near[3, 1] -= 4e-4
+    apart[3, 1] -= 1e-2
+    assert judged([5, 7, 9, 7], scores=near).ties == 1
+    assert judged([5, 7, 9, 7], scores=apart).reason == "1 of 4 values differ"
+
+
+def test_a_label_of_an_only_row_may_be_the_unknown_class_of_a_tie() -> None:
+    assert judged([7], np.array([5]), SCORES[3:]).ties == 1
+    assert judged([7], np.array([5]), SCORES[:1]).reason == "1 of 1 values differ"
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [SCORES[:, 0], SCORES[:, :1], SCORES[:3], SCORES[None], np.where(SCORES > 0.4, np.nan, SCORES)],
+    ids=["vector", "one column", "other rows", "three dimensions", "NaN"],
+)
+def test_without_scores_labels_must_be_equal(scores: Any) -> None:
+    assert judged([5, 7, 9, 7], scores=scores).reason == "1 of 4 values differ"
+
+
+def test_two_outputs_of_scores_tell_nothing() -> None:
+    expected = {"label": LABELS, "a": SCORES, "b": SCORES}
+    (row, *_) = compare_case("case", expected, expected | {"label": np.array([5, 7, 9, 7])})
+    assert row.reason == "1 of 4 values differ"
