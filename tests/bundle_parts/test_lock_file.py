@@ -1,7 +1,6 @@
 """The lock beside a spec: it says what it said, knows when it is stale, and nothing in it can become an option."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -209,12 +208,17 @@ def test_what_is_resolved_is_sorted_and_asks_for_the_images_python(
     [
         ("error sending request for url", "check the network"),
         ("Hash mismatch for numpy", "onnxpack lock SPEC"),
-        ("No solution found", "the end of uv's output"),
+        ("No solution found", "uv's reason"),
+        ("something else", "the end of uv's output"),
     ],
 )
-def test_a_failing_resolver_is_told_with_its_words(monkeypatch: pytest.MonkeyPatch, words: str, hint: str) -> None:
-    failed = subprocess.CompletedProcess([], 1, "", words)
-    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: failed)
+def test_a_failing_resolver_is_told_with_its_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, hint: str
+) -> None:
+    failing = tmp_path / "uv"
+    failing.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+    failing.chmod(0o755)
+    monkeypatch.setattr("uv.find_uv_bin", lambda: str(failing))
     with pytest.raises(EngineError) as told:
         uv("pip", "compile", what="resolve")
     (problem,) = told.value.problems
