@@ -15,7 +15,7 @@ from onnx_examples import FLOAT, make_model
 
 from onnxpack.errors import GateError, SourceError
 from onnxpack.samples import write_arrays
-from onnxpack.verify import Comparison, compare, compare_case, require, table, verify_model
+from onnxpack.verify import Comparison, compare, compare_case, require, table, tolerance_of, verify_model
 
 RTOL, ATOL = 1e-3, 1e-4
 X = np.array([[1.0, 2.0], [3.0, -4.0], [0.5, 0.0]], np.float32)
@@ -185,3 +185,29 @@ def test_the_gate_counts_and_shows_what_failed_alone() -> None:
     assert problem.message == "the model: 1 of 3 comparisons differ"
     assert len(problem.detail.splitlines()) == 2
     assert "rtol" in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "given", "found"),
+    [
+        ("float64", "float32", (None, None), (1e-5, 1e-6)),
+        ("float32", "float32", (None, None), (1e-3, 1e-4)),
+        ("float16", "float32", (None, None), (1e-2, 1e-3)),
+        ("float64", "float16", (None, None), (1e-2, 1e-3)),
+        ("float16", "float16", (0.0, None), (0.0, 1e-3)),
+        ("float64", "float16", (None, 0.5), (1e-2, 0.5)),
+        ("int64", "float32", (None, None), (1e-3, 1e-4)),
+    ],
+)
+def test_the_tolerance_is_the_given_one_or_the_looser_of_dtype_and_precision(
+    dtype: str, precision: str, given: tuple[float | None, float | None], found: tuple[float, float]
+) -> None:
+    assert tolerance_of(dtype, precision, *given) == found
+
+
+@pytest.mark.parametrize(("dtype", "reason"), [("float64", "1 of 1 values differ"), ("float32", ""), ("float16", "")])
+def test_an_output_is_judged_by_the_tolerance_of_its_dtype(dtype: str, reason: str) -> None:
+    right, got = np.array([1.0], dtype), np.array([1 + 5e-4], dtype)
+    (row,) = compare_case("case", {"y": right}, {"y": got})
+    assert row.reason == reason
+    assert (row.rtol, row.atol) == tolerance_of(dtype)
