@@ -39,7 +39,7 @@ class Model:
 
     framework: Annotated[
         Literal["torch", "sklearn", "onnx", "lightgbm", "xgboost", "catboost", "keras"],
-        Later("lightgbm", "xgboost", "catboost", "keras"),
+        Later("keras"),
     ] = described("What made the model.", example="torch")
     factory: CodeReference | None = described(
         "torch: FILE.py:NAME or package.module:NAME, called with kwargs; gives an nn.Module.",
@@ -65,7 +65,9 @@ class Model:
     exporter: Literal["dynamo", "torchscript"] = described(
         "torch: which of its two exporters.", "dynamo", example="torchscript"
     )
-    path: FilePath | None = described("sklearn, onnx: the model's file.", None, example="iris.joblib")
+    path: FilePath | None = described(
+        "sklearn, xgboost, lightgbm, catboost, onnx: the model's file.", None, example="iris.joblib"
+    )
     sha256: Sha256 | None = described(
         "The file's digest; required where loading the file can run code (pickle, joblib). Without it the error prints "
         "the file's digest, ready to paste.",
