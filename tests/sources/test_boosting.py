@@ -86,6 +86,15 @@ def test_native_files_need_no_digest(
     require(kind, made.rows())
 
 
+def test_a_native_file_that_only_names_classes_tells_probabilities_too(tmp_path: Path) -> None:
+    native(
+        estimator("xgboost", "Classifier", objective="multi:softmax").fit(TABLE, NUMBERS), "xgboost", tmp_path / "m.ubj"
+    )
+    made = export_here(write_spec(tmp_path, {"framework": "xgboost", "path": "m.ubj"}), tmp_path / "out")
+    assert infos(made) == CLASSES
+    require("softmax", made.rows())
+
+
 @pytest.mark.parametrize("framework", NATIVE)
 def test_truth_values_are_classes(tmp_path: Path, framework: str) -> None:
     if framework == "catboost":

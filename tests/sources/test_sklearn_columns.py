@@ -284,3 +284,12 @@ def test_a_clusterer_on_named_columns(tmp_path: Path) -> None:
     made = export_here(save(tmp_path, model, inputs=inputs), tmp_path / "out")
     assert infos(made) == [("label", "int64", ("n",))]
     require("clusters", made.rows())
+
+
+def test_a_fixed_number_of_rows(tmp_path: Path) -> None:
+    """KMeans' converter is wrong where it knows how many rows there are."""
+    inputs = {"x": {"dtype": "float32", "shape": [8, 4], "range": [0, 8]}}
+    file = save(tmp_path, KMeans(3, n_init=1, random_state=0).fit(TABLE), inputs=inputs, dynamic_axes={})
+    made = export_here(file, tmp_path / "out")
+    assert infos(made) == [("label", "int64", (8,))]
+    require("fixed", made.rows())

@@ -78,9 +78,7 @@ def test_no_operator_asks_for_a_locale_of_the_machine(tmp_path: Path) -> None:
     normalizer.attribute.extend(kept)
     onnx.save(made.proto, tmp_path / "default.onnx")
     refused = subprocess.run([*command, tmp_path / "default.onnx"], env=bare, capture_output=True, check=False)
-    assert b"locale" in refused.stderr.lower(), (
-        "the session must fail without it, or this proves nothing"
-    )
+    assert b"locale" in refused.stderr.lower(), "the session must fail without it, or this proves nothing"
 
 
 def test_words_with_accents_stay_whole(tmp_path: Path) -> None:

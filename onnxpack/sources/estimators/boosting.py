@@ -115,12 +115,15 @@ def _xgboost() -> Convert:
     from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
-        booster = operator.raw_operator.get_booster()
+        model = operator.raw_operator
+        booster, objective = model.get_booster(), model.objective
         names, booster.feature_names = booster.feature_names, None  # it reads f0, f1, … only
+        if objective == "multi:softmax":  # predict_proba tells probabilities all the same, which it would leave out
+            model.objective = "multi:softprob"
         try:
             convert_xgboost(scope, operator, container)
         finally:
-            booster.feature_names = names
+            booster.feature_names, model.objective = names, objective
 
     return convert
 

@@ -145,8 +145,9 @@ def _initial_types(model: Any, spec: Spec) -> list[tuple[str, Any]]:
 
 
 def _type(dtype: str, shape: tuple[int | str, ...]) -> Any:
-    sizes = [None if isinstance(size, str) else size for size in shape]
-    return getattr(data_types, _TENSOR_TYPES[dtype])(sizes if len(sizes) > 1 else [*sizes, 1])
+    width = shape[1] if len(shape) > 1 else 1
+    # Rows stay open even where the spec fixes them: some converters are right for open ones alone.
+    return getattr(data_types, _TENSOR_TYPES[dtype])([None, None if isinstance(width, str) else width])
 
 
 def _table_dtype(spec: Spec) -> str:
