@@ -34,7 +34,8 @@ class Quiet:
     def skipped(self, name, why):
         pass
 
-from onnxpack.pipeline import Build, build
+from onnxpack.pipeline import build
+from onnxpack.stages.run import Build
 from onnxpack.plan import Plan
 from onnxpack.spec.load import load
 from onnxpack.store import Store

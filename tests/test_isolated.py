@@ -15,10 +15,11 @@ from wheels import make_wheel, wheels  # noqa: F401 - a fixture
 from onnxpack.child import call
 from onnxpack.errors import EngineError, OnnxpackError, SpecError
 from onnxpack.isolated import environment, wanted_by
-from onnxpack.pipeline import Build, build
+from onnxpack.pipeline import build
 from onnxpack.plan import Plan
 from onnxpack.reads import remember, remembered
 from onnxpack.spec.model import Model
+from onnxpack.stages.run import Build
 from onnxpack.store import Store
 
 PROBE = """

@@ -47,9 +47,10 @@ def command(
     model or export, 4 a gate failed, 5 engine, registry, network or disk, 130 interrupted, 1 a bug.
     """
     from onnxpack.engines.docker import DockerEngine
-    from onnxpack.pipeline import Build, build
+    from onnxpack.pipeline import build
     from onnxpack.plan import Plan
     from onnxpack.report import document
+    from onnxpack.stages.run import Build
     from onnxpack.store import Store, default_root
 
     if engine == "none":

@@ -34,9 +34,10 @@ def command(
     2 usage or spec, 3 source model or export, 4 they differ.
     """
     from onnxpack.engines.docker import DockerEngine
-    from onnxpack.pipeline import Build, export, verify
     from onnxpack.plan import Plan
     from onnxpack.report import Parity, parity_of, parity_table
+    from onnxpack.stages.run import Build
+    from onnxpack.stages.source import export, verify
     from onnxpack.store import Store, default_root
     from onnxpack.verify import ParityError
 

@@ -1,0 +1,114 @@
+"""Source model → ONNX file and Reference, and the proof that both agree."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from onnxpack.child import call
+from onnxpack.errors import OnnxpackError
+from onnxpack.isolated import environment
+from onnxpack.reads import remember, remembered
+from onnxpack.remote import brought_here
+from onnxpack.report import Built, Parity, StageRecord, parity_of
+from onnxpack.spec.load import SpecFile
+from onnxpack.stages.run import Build
+from onnxpack.store import digest, tool_digest
+from onnxpack.values import MODEL, REFERENCE, OnnxModel, Reference, model_from
+from onnxpack.verify import Comparison, require
+
+LOCATE_SECONDS = 300
+"""How long a build that failed may look for where the difference comes from."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The export stage's key, and the Reference that all later stages are judged against."""
+
+    key: str
+    reference: Reference
+
+
+def export(run: Build) -> tuple[Built, Exported]:
+    """Source model → ONNX file and Reference, in a child process."""
+    started = time.monotonic()
+    file = run.plan.file
+    key = remembered(run.store, file)
+    found = run.store.get("export", key) if key else None
+    if key and found:
+        run.taken("export", key, started)
+        return _read_export(run, key, found)
+    file, python = _at_hand(run)
+    began = time.time_ns()
+    with run.progress.stage("export"), run.store.scratch() as scratch:
+        out = scratch / "out"
+        out.mkdir()
+        request = {"spec": file.to_json(), "destination": str(out)}
+        facts = call("onnxpack.export:export_model", request, scratch, python)
+        key = remember(run.store, file, facts["files"], facts["distributions"], began)
+        with run.store.making("export", key) as folder:
+            (folder / "facts.json").write_text(json.dumps(facts))
+            for path in out.iterdir():
+                path.rename(folder / path.name)
+    run.stages.append(StageRecord("export", round(time.monotonic() - started, 3), False, key))
+    return _read_export(run, key, run.store.path("export", key))
+
+
+def _at_hand(run: Build) -> tuple[SpecFile, Path | None]:
+    """The spec with all its files here, and the Python that its model needs."""
+    file = brought_here(run.plan.file, run.store, run.progress)
+    return file, environment(file.spec.model, run.store, run.progress)
+
+
+def verify(run: Build, model: OnnxModel, exported: Exported) -> Parity:
+    """The gate: the ONNX model against the source model's answers, in a child process."""
+    tolerance = vars(run.plan.tolerance)
+    reference = exported.reference
+    request = {
+        "model": str(model.path),
+        "reference": str(reference.folder),
+        "cases": list(reference.cases),
+        **tolerance,
+    }
+
+    def compare(folder: Path) -> None:
+        with run.store.scratch() as scratch:
+            rows = [Comparison(**row) for row in call("onnxpack.verify:verify_model", request, scratch)]
+        if any(row.reason for row in rows):
+            require("the exported model differs from its source", rows, _place(run, model, exported, rows))
+        require("the exported model differs from its source", rows)
+        (folder / "rows.json").write_text(json.dumps([asdict(row) for row in rows]))
+
+    for note in reference.notes:
+        run.progress.note(note)
+    key = digest("verify", tool_digest(), exported.key, model.sha256, tolerance)
+    stored = run.keyed("verify", key, compare)
+    return parity_of([Comparison(**row) for row in json.loads((stored / "rows.json").read_text())], reference.notes)
+
+
+def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparison]) -> str:
+    """Where the difference comes from, as far as it can be found in bounded time; never an error of its own."""
+    reference = exported.reference
+    run.progress.note("looking for where it differs")
+    try:
+        file, python = _at_hand(run)
+        request = {
+            "spec": file.to_json(),
+            "model": str(model.path),
+            "reference": str(reference.folder),
+            "sizes": dict(zip(reference.cases, reference.sizes, strict=True)),
+            "reasons": {row.case: row.reason for row in reversed(rows) if row.reason},
+            **vars(run.plan.tolerance),
+        }
+        with run.store.scratch() as scratch:
+            words: str = call("onnxpack.locate:locate", request, scratch, python, LOCATE_SECONDS)
+    except OnnxpackError as error:
+        return f"where it differs was not found: {error.problems[0].message}"
+    return words
+
+
+def _read_export(run: Build, key: str, folder: Path) -> tuple[Built, Exported]:
+    facts = json.loads((folder / "facts.json").read_text())
+    model = model_from(facts["model"], folder / MODEL)
+    reference = Reference(folder / REFERENCE, tuple(facts["cases"]), tuple(facts["sizes"]), tuple(facts["notes"]))
+    return Built(run.plan, (), model), Exported(key, reference)
