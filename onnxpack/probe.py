@@ -1,15 +1,17 @@
 """Runs inside the container under test, by ``python3 -c``: the standard library, numpy and the image's own modules.
 
-It prints one JSON document. ``server PORT FOLDER CASE`` asks the server that runs beside it over HTTP;
-``module FOLDER CASE…`` uses the generated module in this process; ``refusal LIBRARY…`` checks a GPU image where no
-GPU is.
+It prints one JSON document. ``server PORT FOLDER CASE TIMED`` asks the server that runs beside it over HTTP;
+``module FOLDER TIMED CASE…`` uses the generated module in this process; ``refusal LIBRARY…`` checks a GPU image where
+no GPU is. ``TIMED`` is the case whose latency is measured.
 """
 
 import ctypes
 import json
 import os
+import statistics
 import sys
 import time
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -17,20 +19,23 @@ from typing import Any
 import numpy as np
 
 _READY_WITHIN = 120.0  # seconds
+_TIMED_SECONDS = 1.0
+_TIMED_TIMES = (3, 100)
+"""A latency is the median of so many at least and at most."""
 
 
 def main(arguments: list[str]) -> dict[str, Any]:
     """One check, by name."""
     mode, *rest = arguments
     if mode == "server":
-        return check_server(int(rest[0]), Path(rest[1]), rest[2])
+        return check_server(int(rest[0]), Path(rest[1]), rest[2], rest[3])
     if mode == "module":
-        return check_module(Path(rest[0]), rest[1:])
+        return check_module(Path(rest[0]), rest[1], rest[2:])
     return check_refusal(rest)
 
 
-def check_server(port: int, folder: Path, case: str) -> dict[str, Any]:
-    """How long the server took to be ready and to answer its first request, that answer, and its peak memory."""
+def check_server(port: int, folder: Path, case: str, timed: str) -> dict[str, Any]:
+    """How long the server took to be ready and to answer its first request, that answer, latency and peak memory."""
     _wait_until_ready(port)
     ready = _age_of_first_process()
     body = json.dumps(_request(port, folder / f"{case}.inputs.npz"))
@@ -40,14 +45,15 @@ def check_server(port: int, folder: Path, case: str) -> dict[str, Any]:
     return {
         "ready_seconds": ready,
         "first_answer_seconds": seconds,
+        "latency_p50_seconds": _server_latency(port, folder / f"{timed}.inputs.npz"),
         "status": status,
         "answer": answer,
         "peak_rss_bytes": peak_rss("1"),
     }
 
 
-def check_module(folder: Path, cases: list[str]) -> dict[str, Any]:
-    """Answers every case with the generated module and writes the outputs to ``out/``."""
+def check_module(folder: Path, timed: str, cases: list[str]) -> dict[str, Any]:
+    """Answers every case with the generated module, writes the outputs to ``out/``, and measures."""
     import inference
 
     model = inference.Model()
@@ -60,7 +66,13 @@ def check_module(folder: Path, cases: list[str]) -> dict[str, Any]:
         outputs = model.run(inputs)
         first = first if index else time.perf_counter() - started
         inference.write_npz(folder / "out" / name, outputs)
-    return {"ready_seconds": ready, "first_answer_seconds": first, "peak_rss_bytes": peak_rss("self")}
+    inputs = inference.read_npz(folder / f"{timed}.inputs.npz")
+    return {
+        "ready_seconds": ready,
+        "first_answer_seconds": first,
+        "latency_p50_seconds": median_seconds(lambda: model.run(inputs)),
+        "peak_rss_bytes": peak_rss("self"),
+    }
 
 
 def check_refusal(libraries: list[str]) -> dict[str, Any]:
@@ -80,6 +92,34 @@ def check_refusal(libraries: list[str]) -> dict[str, Any]:
     except Exception as error:
         return {"missing": missing, "refused": str(error)}
     return {"missing": missing, "refused": ""}
+
+
+def median_seconds(work: Callable[[], Any]) -> float:
+    """The median time of a call that was made before, in seconds."""
+    least, most = _TIMED_TIMES
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < least or (len(times) < most and time.perf_counter() - began < _TIMED_SECONDS):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def _server_latency(port: int, inputs: Path) -> float:
+    """Of one request at a time on a connection that stays open, from the first byte sent to the last one read."""
+    path, body = f"{_model_path(port)}/infer", json.dumps(_request(port, inputs))
+    connection = HTTPConnection("127.0.0.1", port, timeout=_READY_WITHIN)
+
+    def ask() -> None:
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        connection.getresponse().read()
+
+    try:
+        ask()
+        return median_seconds(ask)
+    finally:
+        connection.close()
 
 
 def peak_rss(process: str) -> int:

@@ -25,6 +25,8 @@ class Smoke:
     comparisons: int
     ready_seconds: float | None
     first_answer_seconds: float | None
+    latency_p50_seconds: float | None
+    """The median of one request at a time, at the axes' opt sizes."""
     peak_rss_bytes: int | None
     on_gpu: bool | None = None
     """None for a CPU image."""
@@ -38,10 +40,12 @@ def smoke_test(
     *,
     device: str,
     port: int | None,
+    timed: str,
     libraries: tuple[str, ...],
 ) -> Smoke:
     """Runs the image and replays the Reference in it. ``port`` is None where the image has no server.
 
+    ``timed`` is the case whose latency is measured.
     ``libraries`` are those that the device's execution provider links, the driver's own excepted.
 
     Raises:
@@ -53,8 +57,8 @@ def smoke_test(
     files = {f"{case}.inputs.npz": (reference.folder / f"{case}.inputs.npz").read_bytes() for case in reference.cases}
     on_gpu = gpu if device == "cuda" else None
     if port is None:
-        return _module(engine, image, reference, tolerance, files, on_gpu)
-    return _server(engine, image, reference, tolerance, files, port, on_gpu)
+        return _module(engine, image, reference, tolerance, files, timed, on_gpu)
+    return _server(engine, image, reference, tolerance, files, timed, port, on_gpu)
 
 
 def has_gpu(engine: DockerEngine) -> bool:
@@ -70,6 +74,7 @@ def _server(
     reference: Reference,
     tolerance: Tolerance,
     files: dict[str, bytes],
+    timed: str,
     port: int,
     on_gpu: bool | None,
 ) -> Smoke:
@@ -77,7 +82,7 @@ def _server(
     case = reference.cases[0]
     with container(engine, image.id, files, gpu=bool(on_gpu)) as box:
         box.start()
-        facts = _probe(box, "server", str(port), VOLUME, case)
+        facts = _probe(box, "server", str(port), VOLUME, case, timed)
         rows = _answered(reference, case, facts, tolerance)
         many = len(files) > 1
         output = f"{VOLUME}/out" if many else f"{VOLUME}/out/{next(iter(files))}"
@@ -87,7 +92,7 @@ def _server(
             raise GateError(f"the image's command line fails: exit status {status}", "its words are below", words)
         rows += _replayed(reference, box, tolerance)
     require("the image's answers differ from the source model's", rows)
-    return Smoke(len(rows), facts["ready_seconds"], facts["first_answer_seconds"], facts["peak_rss_bytes"], on_gpu)
+    return _smoke(rows, facts, on_gpu)
 
 
 def _module(
@@ -96,15 +101,16 @@ def _module(
     reference: Reference,
     tolerance: Tolerance,
     files: dict[str, bytes],
+    timed: str,
     on_gpu: bool | None,
 ) -> Smoke:
     """An image without a server: the generated module answers all cases in the container's own process."""
-    command = ["-c", _probe_source(), "module", VOLUME, *reference.cases]
+    command = ["-c", _probe_source(), "module", VOLUME, timed, *reference.cases]
     with container(engine, image.id, files, entrypoint=["python3"], command=command, gpu=bool(on_gpu)) as box:
         facts = _finished(box)
         rows = _replayed(reference, box, tolerance)
     require("the image's answers differ from the source model's", rows)
-    return Smoke(len(rows), facts["ready_seconds"], facts["first_answer_seconds"], facts["peak_rss_bytes"], on_gpu)
+    return _smoke(rows, facts, on_gpu)
 
 
 def _refusal(engine: DockerEngine, image: Image, libraries: tuple[str, ...]) -> Smoke:
@@ -117,7 +123,18 @@ def _refusal(engine: DockerEngine, image: Image, libraries: tuple[str, ...]) -> 
         raise GateError("libraries that the CUDA provider links are missing", "see below", "\n".join(facts["missing"]))
     if not facts["refused"]:
         raise GateError("the CUDA image loaded its model without a GPU", "it must refuse instead of falling back")
-    return Smoke(0, None, None, None, on_gpu=False)
+    return Smoke(0, None, None, None, None, on_gpu=False)
+
+
+def _smoke(rows: list[Comparison], facts: Any, on_gpu: bool | None) -> Smoke:
+    return Smoke(
+        comparisons=len(rows),
+        ready_seconds=facts["ready_seconds"],
+        first_answer_seconds=facts["first_answer_seconds"],
+        latency_p50_seconds=facts["latency_p50_seconds"],
+        peak_rss_bytes=facts["peak_rss_bytes"],
+        on_gpu=on_gpu,
+    )
 
 
 def _probe_source() -> str:

@@ -64,6 +64,12 @@ class Reference:
     notes: tuple[str, ...] = ()
     """Which sizes of the spec are not among the cases, and why."""
 
+    def opt_case(self, axes: tuple[Axis, ...]) -> str:
+        """The case at the axes' opt sizes, by which speed is measured; the first one, if that is not there."""
+        wanted = {axis.name: axis.opt for axis in axes}
+        named = zip(self.cases, self.sizes, strict=False)
+        return next((case for case, sizes in named if sizes == wanted), self.cases[0])
+
 
 def model_from(facts: dict[str, Any], path: Path) -> OnnxModel:
     """The value from its JSON, for the file at ``path``."""

@@ -48,7 +48,7 @@ def test_a_whole_build_has_the_contracts_fields(plan: Plan, tmp_path: Path) -> N
         "1.0",
         image,
         ("example:1.0-cpu", "example:abc-cpu"),
-        Smoke(4, 0.5, 0.25, 1000),
+        Smoke(4, 0.5, 0.25, 0.01, 1000),
     )
     found = report(built)
     assert found["version"] == "1.0"
@@ -60,7 +60,7 @@ def test_a_whole_build_has_the_contracts_fields(plan: Plan, tmp_path: Path) -> N
     assert {"reference", "id", "digest", "size_bytes", "layers"} <= set(found["image"])
     assert found["image"]["reference"] == "example:1.0-cpu"
     assert [layer["size_bytes"] for layer in found["image"]["layers"]] == [3, 2]
-    assert {"ready_seconds", "first_answer_seconds", "peak_rss_bytes"} <= set(found["smoke"])
+    assert {"ready_seconds", "first_answer_seconds", "latency_p50_seconds", "peak_rss_bytes"} <= set(found["smoke"])
 
 
 ROWS = [

@@ -1,7 +1,7 @@
 """A spec file → a checked ``SpecFile``, or one error that lists every problem."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,12 @@ class SpecFile:
     """What the command line set, as it was written."""
     fetched: Mapping[str, str] = field(default_factory=dict)
     """Where the files are that the spec names by URL, once they are here."""
+    places: Callable[..., Location] | None = field(default=None, compare=False, repr=False)
+    """Where each field stands in the file; not known in a child process."""
+
+    def where(self, *path: str | int) -> Location:
+        """The place of a field, for what is found out after the spec was read."""
+        return self.places(*path) if self.places else Location(str(self.path))
 
     @cached_property
     def folder(self) -> Path:
@@ -79,7 +85,7 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
             more = Problem(f"it has more than {MAX_PROBLEMS} problems", "mend these first", Location(label))
             problems = [*problems[:MAX_PROBLEMS], more]
         raise SpecError(problems)
-    return SpecFile(spec, absolute, root, settings)
+    return SpecFile(spec, absolute, root, settings, places=places(decoder, label))
 
 
 def places(decoder: Decoder, label: str) -> Any:

@@ -12,6 +12,7 @@ from onnxpack.bundle.packages import install, provider_libraries
 from onnxpack.engines.docker import Image
 from onnxpack.engines.interrupts import afterwards
 from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.gates import require_measures, require_size
 from onnxpack.report import Built
 from onnxpack.smoke import Smoke, smoke_test
 from onnxpack.stages.run import Build
@@ -38,7 +39,10 @@ def deliver(run: Build, built: Built, context: Context, exported: Exported) -> B
     temporary = f"onnxpack-build:{secrets.token_hex(8)}"
     with afterwards(lambda: run.engine.untag(temporary)):
         image = make_image(run, context, references[-1], temporary)
+        require_size(run.plan.file, image.size_bytes)
         smoke = check_image(run, context, image, exported) if run.reaches("smoke") else None
+        if smoke:
+            require_measures(run.plan.file, smoke)
         for name in references:
             run.engine.tag(image.id, name)
     return replace(built, image=image, references=references, smoke=smoke)
@@ -69,6 +73,7 @@ def check_image(run: Build, context: Context, image: Image, exported: Exported) 
             plan.tolerance,
             device=plan.device.name,
             port=plan.port,
+            timed=exported.reference.opt_case(plan.file.spec.axes),
             libraries=provider_libraries(context.folder, plan.device.name),
         )
         (folder / "smoke.json").write_text(json.dumps(vars(result)))
