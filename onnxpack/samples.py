@@ -162,20 +162,34 @@ def read_samples(spec: Spec, path: Path) -> Arrays:
     seen: dict[str, int] = {}
     for name, tensor in spec.inputs.items():
         if name in arrays:
-            problems += [Problem(f"{label}: '{name}' {text}") for text in _misfits(spec, tensor, arrays[name], seen)]
+            array = arrays[name]
+            texts = [*misfits(spec, tensor, (array.dtype, array.shape), seen)]
+            texts += [] if has_values(array) else ["has NaN or infinite values"]
+            problems += [Problem(f"{label}: '{name}' {text}") for text in texts]
     if problems:
         raise SpecError(problems)
     return {name: arrays[name] for name in spec.inputs}
 
 
-def _misfits(spec: Spec, tensor: Input, array: np.ndarray[Any, Any], seen: dict[str, int]) -> Iterator[str]:
-    kind = "string" if array.dtype.kind == "U" else array.dtype.name
-    if kind != ("float32" if tensor.dtype == "bfloat16" else tensor.dtype):
-        yield f"has dtype {kind}, the input {tensor.dtype}"
-    if array.ndim != len(tensor.shape):
-        yield f"has {array.ndim} dimensions, the input {len(tensor.shape)}"
+def dtype_word(dtype: np.dtype[Any]) -> str:
+    """The spec's word for a numpy dtype."""
+    return "string" if dtype.kind == "U" else dtype.name
+
+
+def misfits(
+    spec: Spec, tensor: Input, array: tuple[np.dtype[Any], tuple[int, ...]], seen: dict[str, int], first: int = 0
+) -> Iterator[str]:
+    """What in an array's dtype and shape is not its input's; ``seen`` has the sizes that axes had in others.
+
+    Axes before ``first`` are left to the caller.
+    """
+    dtype, shape = array
+    if dtype_word(dtype) != ("float32" if tensor.dtype == "bfloat16" else tensor.dtype):
+        yield f"has dtype {dtype_word(dtype)}, the input {tensor.dtype}"
+    if len(shape) != len(tensor.shape):
+        yield f"has {len(shape)} dimensions, the input {len(tensor.shape)}"
         return
-    for size, expected in zip(array.shape, tensor.shape, strict=True):
+    for size, expected in list(zip(shape, tensor.shape, strict=True))[first:]:
         if isinstance(expected, int):
             if size != expected:
                 yield f"has a dimension of {size} where the input has {expected}"
@@ -185,8 +199,11 @@ def _misfits(spec: Spec, tensor: Input, array: np.ndarray[Any, Any], seen: dict[
             yield f"has {size} along '{expected}', which goes from {axis.min} to {axis.max}"
         elif seen.setdefault(expected, size) != size:
             yield f"has {size} along '{expected}', another input {seen[expected]}"
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        yield "has NaN or infinite values"
+
+
+def has_values(array: np.ndarray[Any, Any]) -> bool:
+    """Whether every number in it is one: NaN and infinities compare with anything, or with nothing."""
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def _sizes_of(spec: Spec, arrays: Arrays) -> dict[str, int]:

@@ -1,13 +1,9 @@
 """PyTorch: a factory's ``nn.Module`` with its weights, exported by dynamo or TorchScript."""
 
-import importlib
-import importlib.util
 import re
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,8 +13,10 @@ from onnxpack.errors import Problem, SourceError
 from onnxpack.samples import Arrays
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET
+from onnxpack.user_code import attribute, called
 
 _SHOWN_KEYS = 8
+_BY_HAND = "call it with the spec's kwargs by hand"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -26,13 +24,13 @@ def load(file: SpecFile) -> torch.nn.Module:
     """The factory's module with its weights, prepared, in eval mode."""
     model = file.spec.model
     assert model.factory
-    module: torch.nn.Module = _called(_attribute(file, model.factory), model.factory, **model.kwargs)
+    module: torch.nn.Module = called(attribute(file, model.factory), model.factory, _BY_HAND, **model.kwargs)
     _require_module(module, model.factory)
     if model.weights:
         _fill(module, _state_dict(file.resolve(model.weights), model.weights_key), model.weights)
     module.eval()
     if model.prepare:
-        module = _called(_attribute(file, model.prepare), model.prepare, module)
+        module = called(attribute(file, model.prepare), model.prepare, _BY_HAND, module)
         _require_module(module, model.prepare)
         module.eval()
     module.requires_grad_(False)
@@ -123,55 +121,6 @@ def _torchscript(
             for name, tensor in inputs.items()
         },
     )
-
-
-def _attribute(file: SpecFile, reference: str) -> Any:
-    """What ``FILE.py:NAME`` or ``package.module:NAME`` names; the file's, or the spec's, folder is importable."""
-    place, _, name = reference.partition(":")
-    try:
-        if place.endswith(".py"):
-            module = _module_of(file.resolve(place))
-        else:
-            sys.path.append(str(file.folder))
-            module = importlib.import_module(place)
-    except SyntaxError as error:
-        culprit = Path(error.filename or place).name
-        raise SourceError(f"{culprit}, line {error.lineno}: {error.msg}", "mend the file") from None
-    except Exception as error:  # a user's module may raise anything while it is imported
-        raise SourceError(
-            f"importing {place} failed: {type(error).__name__}: {error}", "it must import by itself"
-        ) from None
-    target: Any = module
-    for part in name.split("."):
-        if not hasattr(target, part):
-            known = ", ".join(key for key in vars(module) if not key.startswith("_"))[:300]
-            raise SourceError(f"{place} has no '{name}'", f"it has: {known}")
-        target = getattr(target, part)
-    return target
-
-
-def _module_of(path: Path) -> ModuleType:
-    """The file as a module, run once: a class must be the same for a factory and for what prepares its model."""
-    loaded = sys.modules.get(path.stem)
-    if loaded and getattr(loaded, "__file__", None) == str(path):
-        return loaded
-    sys.path.insert(0, str(path.parent))
-    definition = importlib.util.spec_from_file_location(path.stem, path)
-    assert definition
-    assert definition.loader
-    module = importlib.util.module_from_spec(definition)
-    sys.modules[path.stem] = module
-    definition.loader.exec_module(module)
-    return module
-
-
-def _called(function: Any, reference: str, *args: Any, **kwargs: Any) -> Any:
-    try:
-        return function(*args, **kwargs)
-    except Exception as error:  # a user's function may raise anything
-        raise SourceError(
-            f"{reference} raised {type(error).__name__}: {error}", "call it with the spec's kwargs by hand"
-        ) from None
 
 
 def _require_module(value: Any, reference: str) -> None:

@@ -135,7 +135,10 @@ class Verify:
 class Calibration:
     """What static quantization learns its ranges from."""
 
-    data: FilePath = described("An .npz of inputs, arrays by input name.", example="calibration.npz")
+    data: FilePath = described(
+        "An .npz of inputs, arrays by input name; or FILE.py:NAME, a function that gives or yields dicts of arrays.",
+        example="calibration.npz",
+    )
     samples: Positive = described("How many of them.", 256, example="128")
     method: Literal["minmax", "entropy", "percentile"] = described(
         "How ranges are chosen.", "minmax", example="entropy"
@@ -146,7 +149,10 @@ class Calibration:
 class Evaluation:
     """How good the model is, by the user's own measure."""
 
-    data: FilePath = described("An .npz of inputs and labels.", example="validation.npz")
+    data: FilePath = described(
+        "An .npz of inputs and labels; or FILE.py:NAME, a function that gives or yields dicts of arrays.",
+        example="validation.npz",
+    )
     labels: TensorName | None = described("The array of right answers in it.", None, example="y")
     metric: Literal["accuracy", "f1", "auc", "mse", "mae", "r2", "top-k"] | CodeReference = described(
         "A built-in metric, or FILE.py:NAME called with outputs and labels.", "accuracy", example="metrics.py:cost"
@@ -189,23 +195,22 @@ class Spec:
         "Data for static quantization.", None, example="{data: calibration.npz}", later=True
     )
     evaluation: Evaluation | None = described(
-        "Data and metric of the accuracy gate.", None, example="{data: validation.npz, labels: y}", later=True
+        "Data and metric of the accuracy gate.", None, example="{data: validation.npz, labels: y}"
     )
     preprocess: tuple[PreprocessStep, ...] = described(
         "ONNX nodes in front of the model, so that every runtime does the same.",
         (),
         example="[{op: scale, input: image, scale: 255}]",
-        later=True,
     )
     postprocess: tuple[PostprocessStep, ...] = described(
-        "ONNX nodes behind the model.", (), example="[{op: sigmoid, input: logits}]", later=True
+        "ONNX nodes behind the model.", (), example="[{op: sigmoid, input: logits}]"
     )
     targets: Mapping[Word, Target] = described(
         "One image each; the name is the tag's suffix.",
         factory=lambda: {"cpu": Target()},
         example="{cpu: {device: cpu}}",
     )
-    gates: Gates | None = described("Limits that fail the build.", None, example="{image_size: 150MB}", later=True)
+    gates: Gates | None = described("Limits that fail the build.", None, example="{image_size: 150MB}")
     runtime: Runtime = described("How the image serves.", factory=Runtime, example="{port: 8000}")
     image: Image = described("The image's name, base and texts.", factory=Image, example='{python: "3.13"}')
 

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
+from typing import get_args
 from urllib.parse import parse_qsl, urlsplit
 
 from onnxpack.errors import Location, Problem
 from onnxpack.spec.model import Spec
 from onnxpack.spec.wording import short
+from onnxpack.spec.words import CodeReference
 
 Where = Callable[..., Location]
 
@@ -22,6 +24,17 @@ _SIGNATURES = {
 def is_url(text: str) -> bool:
     """Whether a field's text names something to fetch, and not a file beside the spec."""
     return _URL.match(text) is not None
+
+
+def is_code(text: str) -> bool:
+    """Whether a field's text names code, as FILE.py:NAME or package.module:NAME, and not a file beside the spec."""
+    return not is_url(text) and re.fullmatch(get_args(CodeReference)[1].regex, text) is not None
+
+
+def code_file(text: str | None) -> str | None:
+    """The file beside the spec that a reference to code names, if it names one."""
+    place = (text or "").partition(":")[0]
+    return place if text and place.endswith(".py") and is_code(text) else None
 
 
 def file_name(text: str) -> str:

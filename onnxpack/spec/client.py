@@ -1,0 +1,163 @@
+"""What a client sends: the spec in front of the ``preprocess`` steps, found by going through them backwards."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import cast
+
+from onnxpack.spec.model import AxisRange, Input, Spec
+from onnxpack.spec.steps import PreprocessStep
+from onnxpack.spec.words import Dtype
+from onnxpack.values import TensorInfo
+
+FLOATS = ("float16", "float32", "float64")
+_CAST_FROM = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
+_UINT8_RANGE = (0, 255)
+_LARGEST_IMAGE = 4
+"""How many times the model's height or width a client may send, where dynamic_axes says nothing else."""
+_OTHER = {"NHWC": "NCHW", "NCHW": "NHWC"}
+_PERMUTATION = {"NHWC": (0, 3, 1, 2), "NCHW": (0, 2, 3, 1)}
+"""By what is sent: which of its axes each axis behind the step is."""
+
+
+@dataclass(frozen=True)
+class PreStage:
+    """A step with the tensor in front of it and the one behind it.
+
+    ``axes`` are counted in both: the channels (normalize; empty where one value serves all), height and width (resize),
+    or for layout, which axis of ``taken`` each axis of ``given`` is.
+    """
+
+    step: PreprocessStep
+    taken: TensorInfo
+    given: TensorInfo
+    axes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A step that cannot be done where it stands; ``index`` is its place among the steps."""
+
+    index: int
+    message: str
+    hint: str
+
+
+def stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
+    """The steps in their order, from client to model, and those that cannot be done."""
+    now = {info.name: info for info in spec.input_infos}
+    layouts = {step.input: _OTHER.get(step.layout or "") for step in spec.preprocess if step.op == "layout"}
+    found: list[PreStage] = []
+    misfits: list[Misfit] = []
+    lost: set[str] = set()
+    for index, step in reversed(list(enumerate(spec.preprocess))):
+        if step.input not in now or step.input in lost:
+            continue
+        stage = _stage(step, now[step.input], layouts.get(step.input), spec)
+        if isinstance(stage, tuple):
+            misfits.append(Misfit(index, *stage))
+            lost.add(step.input)
+            continue
+        found.append(stage)
+        now[step.input] = stage.taken
+        if step.op == "layout":
+            layouts[step.input] = step.layout
+    return tuple(reversed(found)), tuple(reversed(misfits))
+
+
+def client_spec(spec: Spec) -> Spec:
+    """The spec with the inputs and axes that a client sees, and without steps; the same one if it has none.
+
+    Samples, calibration and evaluation data are of its inputs.
+    """
+    if not spec.preprocess and not spec.postprocess:
+        return spec
+    inputs = dict(spec.inputs)
+    axes = dict(spec.dynamic_axes)
+    for stage in reversed(stages(spec)[0]):
+        taken = stage.taken
+        inputs[taken.name] = _input(inputs[taken.name], taken)
+        if stage.step.op == "resize":
+            for axis in stage.axes:
+                axes.setdefault(str(taken.shape[axis]), _image_axis(stage.given.shape[axis]))
+    return replace(spec, inputs=inputs, dynamic_axes=axes, preprocess=(), postprocess=())
+
+
+def client_axes(spec: Spec) -> frozenset[str]:
+    """The names of the axes that only a client sees: height and width in front of a resize."""
+    return frozenset(
+        str(stage.taken.shape[axis]) for stage in stages(spec)[0] if stage.step.op == "resize" for axis in stage.axes
+    )
+
+
+def _input(behind: Input, taken: TensorInfo) -> Input:
+    changed = replace(behind, dtype=cast(Dtype, taken.dtype), shape=taken.shape)
+    if taken.dtype == "uint8" and behind.dtype != "uint8" and behind.range is None and behind.choices is None:
+        return replace(changed, range=_UINT8_RANGE)
+    return changed
+
+
+def _image_axis(size: int | str) -> AxisRange:
+    assert isinstance(size, int)
+    return AxisRange(max=size * _LARGEST_IMAGE, min=1, opt=size)
+
+
+def _stage(step: PreprocessStep, given: TensorInfo, layout: str | None, spec: Spec) -> PreStage | tuple[str, str]:
+    """The stage that gives ``given``, or why there is none and what to do."""
+    if step.op == "cast":
+        if step.dtype not in _CAST_FROM or given.dtype not in _CAST_FROM:
+            return f"cast from {step.dtype} to {given.dtype} is not possible", "it is between numbers"
+        return PreStage(step, replace(given, dtype=step.dtype), given)
+    if step.op == "layout":
+        return _layout(step, given, layout)
+    if given.dtype not in FLOATS:
+        return f"{step.op} computes with floats, and the tensor is {given.dtype} here", "put a cast in front of it"
+    if step.op == "normalize":
+        return _normalize(step, given, layout)
+    return _resize(step, given, layout, spec.dynamic_axes) if step.op == "resize" else PreStage(step, given, given)
+
+
+def _layout(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
+    if len(given.shape) != 4:
+        return f"layout is for tensors of 4 dimensions, and this one has {len(given.shape)}", "remove it"
+    if step.layout is None or layout != _OTHER[step.layout]:
+        return f"the tensor is {layout} behind this step already", "name each layout once"
+    order = _PERMUTATION[step.layout]
+    shape = tuple(given.shape[order.index(axis)] for axis in range(4))
+    return PreStage(step, replace(given, shape=shape), given, order)
+
+
+def _normalize(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
+    mean, std = step.mean or (), step.std or ()
+    count = max(len(mean), len(std))
+    if not mean or not std or len({len(mean), len(std)} - {1}) > 1:
+        return f"mean has {len(mean)} values and std {len(std)}", "give one for each channel"
+    if count == 1:
+        return PreStage(step, given, given)
+    rank = len(given.shape)
+    places = {"NCHW": (1,), "NHWC": (rank - 1,)}.get(layout or "", (0, 1, rank - 1) if rank == 3 else (1, rank - 1))
+    fitting = sorted({axis for axis in places if 0 <= axis < rank and given.shape[axis] == count})
+    if len(fitting) != 1:
+        shape = f"[{', '.join(map(str, given.shape))}]"
+        what = "could be any of several axes" if fitting else "is no axis"
+        return f"a channel of {count} values {what} of shape {shape}", "give one value for each channel of the shape"
+    return PreStage(step, given, given, tuple(fitting))
+
+
+def _resize(
+    step: PreprocessStep, given: TensorInfo, layout: str | None, axes: Mapping[str, AxisRange]
+) -> PreStage | tuple[str, str]:
+    if step.size is None or len(step.size) != 2:
+        return "size is two numbers", "write [height, width]"
+    if len(given.shape) != 4:
+        return f"resize is for tensors of 4 dimensions, and this one has {len(given.shape)}", "remove it"
+    places = {"NCHW": [(2, 3)], "NHWC": [(1, 2)]}.get(layout or "", [(2, 3), (1, 2)])
+    fitting = [place for place in places if tuple(given.shape[axis] for axis in place) == step.size]
+    if not fitting:
+        has = ", ".join(map(str, given.shape))
+        return f"the model's input has no height and width of {list(step.size)}: [{has}]", "write them in its shape"
+    shape: list[int | str] = list(given.shape)
+    prefix = re.sub(r"\W", "_", f"_{given.name}" if given.name[:1].isdigit() else given.name, flags=re.ASCII)[:50]
+    for axis, word in zip(fitting[0], ("height", "width"), strict=True):
+        shape[axis] = f"{prefix}_{word}"
+    return PreStage(step, replace(given, shape=tuple(shape)), given, fitting[0])
