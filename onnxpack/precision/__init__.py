@@ -1,0 +1,141 @@
+"""Reduced precisions: what each is asked, and what each gives. One file per precision, each meets ``Precision``.
+
+Nothing here imports onnx: the parent plans with these values. ``onnxpack.precision.reduce`` is the child's side.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from onnxpack.samples import Arrays
+
+if TYPE_CHECKING:
+    import onnx
+
+PRECISIONS = ("float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights")
+"""The reduced ones; float32 is the identity, and auto chooses among these."""
+
+OWN_PREFIXES = ("preprocess/", "postprocess/")
+"""Names of nodes that are put around a model; they keep their precision always."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of a precision; plain values, so that ``asdict`` of it is JSON."""
+
+    precision: str
+    device: str = "cpu"
+    isa: str | None = None
+    per_channel: bool | None = None
+    exclude_nodes: tuple[str, ...] = ()
+    """Names of nodes, or operator types, that stay in float32."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs that show which values a model's tensors take; plain values, so that ``asdict`` of it is JSON."""
+
+    reference: str
+    """The folder of a Reference."""
+    cases: tuple[str, ...]
+    spec: str = ""
+    """``SpecFile.to_json()``, which the calibration data needs."""
+    data: str = ""
+    """The spec's ``calibration.data``; without it the Reference's cases are all there is."""
+    rows: int = 256
+    method: str = "minmax"
+
+
+@dataclass(frozen=True)
+class Left:
+    """A node that could have been reduced and stays in float32."""
+
+    node: str
+    op: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to reduce."""
+
+    path: Path
+    """The float32 file."""
+    model: "onnx.ModelProto"
+    """Its content, weights included, every node named; a converter may change it."""
+    wish: Wish
+    excluded: frozenset[str]
+    """Names of the nodes that stay in float32: the wish's, and those of pre- and postprocessing."""
+    cases: Callable[[], Iterator[Arrays]]
+    """The Reference's inputs, case by case; each call begins anew."""
+    batches: Callable[[], Iterator[Arrays]] | None
+    """Calibration data, one batch at a time; None where there is none."""
+    method: str
+    """How ranges are chosen: ``minmax``, ``entropy`` or ``percentile``."""
+    scratch: Path
+    """An empty folder for what is needed meanwhile."""
+    say: Callable[[str], None] = lambda text: None
+    """Tells a person how far it is, in one line."""
+    calibration: Path | None = None
+    """The folder that ``reduce.calibrate_model`` filled, if it ran before: int8-static then runs nothing."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The reduced model, what stayed as it was, and what a person should know."""
+
+    model: "onnx.ModelProto"
+    left: tuple[Left, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Precision(Protocol):
+    """A module of this package."""
+
+    NAME: str
+
+    def refusal(self, wish: Wish, model: "onnx.ModelProto") -> str:
+        """Why this precision means nothing for the model or the device, in words; empty where it does."""
+
+    def convert(self, job: Job) -> Converted:
+        """The model in this precision: the same inputs, outputs and dtypes, the same bytes for the same job.
+
+        Raises:
+            OnnxpackError: it cannot be done.
+        """
+
+
+def precision(name: str) -> Precision:
+    """The module of a precision, by the spec's word."""
+    if name not in PRECISIONS:
+        raise ValueError(name)
+    return cast(Precision, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
+
+
+def wish_from(data: dict[str, Any]) -> Wish:
+    """The value from its JSON."""
+    return Wish(**{**data, "exclude_nodes": tuple(data.get("exclude_nodes", ()))})
+
+
+def samples_from(data: dict[str, Any]) -> Samples:
+    """The value from its JSON."""
+    return Samples(**{**data, "cases": tuple(data["cases"])})
+
+
+def own(name: str) -> bool:
+    """Whether a node belongs to pre- or postprocessing."""
+    return name.startswith(OWN_PREFIXES)
+
+
+def summary(left: Sequence[Left]) -> list[str]:
+    """What stayed in float32, one line per operator and reason."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in left:
+        groups.setdefault((item.op, item.why), []).append(item.node)
+    return [
+        f"{len(nodes)} {op} left in float32 ({why}): {', '.join(nodes[:3])}{', …' if len(nodes) > 3 else ''}"
+        for (op, why), nodes in groups.items()
+    ]

@@ -1,0 +1,59 @@
+"""What a model is made of: operators and bytes of weights by dtype. A quantizer is believed only by what these show."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from onnxpack.graph.check import DTYPES, graphs
+from onnxpack.graph.external import bytes_of
+
+REDUCED_OPS = frozenset(
+    {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "ConvInteger",
+        "MatMulNBits",
+        "DynamicQuantizeMatMul",
+        "DynamicQuantizeLSTM",
+        "MatMulIntegerToFloat",
+    }
+)
+"""Operators that compute or store less than 16 bits."""
+_HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+
+
+@dataclass(frozen=True)
+class Makeup:
+    """Operators by how many, bytes of constants by dtype, and how many reduced operators and casts to 16 bits."""
+
+    ops: dict[str, int]
+    weights: dict[str, int]
+    reduced: int
+
+
+def makeup(model: onnx.ModelProto) -> Makeup:
+    """What a model is made of, its inner graphs included."""
+    nodes = [node for graph in graphs(model.graph) for node in graph.node]
+    weights: Counter[str] = Counter()
+    for tensor in onnx.external_data_helper._get_all_tensors(model):
+        weights[DTYPES.get(tensor.data_type, str(tensor.data_type))] += bytes_of(tensor)
+    return Makeup(
+        ops=dict(sorted(Counter(node.op_type for node in nodes).items())),
+        weights=dict(sorted(weights.items())),
+        reduced=sum(
+            node.op_type in REDUCED_OPS or node.op_type.startswith("QLinear") or _to_half(node) for node in nodes
+        ),
+    )
+
+
+def changed(before: Makeup, after: Makeup) -> bool:
+    """Whether anything is computed or stored in fewer bits than before."""
+    return after.reduced > before.reduced
+
+
+def _to_half(node: Any) -> bool:
+    return node.op_type == "Cast" and any(item.name == "to" and item.i in _HALF for item in node.attribute)

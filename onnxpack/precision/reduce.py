@@ -1,0 +1,215 @@
+"""The child's side: a float32 file → the same model in a reduced precision, checked. A quantizer is never believed."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from onnxpack.errors import GateError, SpecError
+from onnxpack.graph import external
+from onnxpack.graph.check import facts, graphs, info_of, opset_of, session, true_inputs
+from onnxpack.graph.finish import strip
+from onnxpack.precision import Converted, Job, Precision, Samples, own, precision, samples_from, summary, wish_from
+from onnxpack.precision.histogram import Makeup, changed, makeup
+from onnxpack.samples import Arrays, read_arrays
+from onnxpack.spec.wording import closest
+from onnxpack.values import MODEL
+
+BATCH_ROWS = 8
+"""Rows of calibration data that are run at once, where the first axis is dynamic."""
+
+
+def reduce_model(
+    model: str,
+    destination: str,
+    wish: dict[str, Any],
+    samples: dict[str, Any],
+    calibration: str | None = None,
+    progress: str | None = None,
+) -> dict[str, Any]:
+    """Writes ``<destination>/model.onnx``, in the precision of ``wish`` (a ``Wish``), from the file ``model``.
+
+    ``samples`` is a ``Samples``, ``calibration`` the folder of an earlier ``calibrate_model``, ``progress`` a file
+    whose one line says how far it is. Returns JSON: ``model`` (the facts, ``path`` relative to the destination),
+    ``before`` and ``after`` (``size_bytes``, ``ops``, ``weights``: bytes by dtype), ``left`` (node, op, why) and
+    ``notes``.
+
+    Raises:
+        SpecError: the precision means nothing for the model, or an excluded node is not in it.
+        GateError: it changed nothing, or what came out is no valid model.
+    """
+    folder = Path(destination)
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    job = job_of(Path(model), wish, samples, scratch, calibration, progress)
+    before = makeup(job.model)
+    outside = [info_of(value) for value in (*true_inputs(job.model.graph), *job.model.graph.output)]
+    opset = opset_of(job.model)
+    converted = convert_checked(precision(job.wish.precision), job, before)
+    now = [info_of(value) for value in (*true_inputs(converted.model.graph), *converted.model.graph.output)]
+    if now != outside or opset_of(converted.model) != opset:
+        raise GateError(f"{job.wish.precision} changed the model's inputs, outputs or opset", "report it as a bug")
+    shutil.rmtree(scratch)
+    after = makeup(converted.model)
+    save(converted.model, folder / MODEL)
+    notes = [*converted.notes, *summary(converted.left), *_loaded(folder / MODEL, job)]
+    found = facts(folder / MODEL, job.wish.precision)
+    size = facts(job.path).size_bytes
+    if found.size_bytes > size:
+        notes.append(f"the file grew from {size} to {found.size_bytes} bytes")
+    return {
+        "model": asdict(found) | {"path": MODEL},
+        "before": {"size_bytes": size, "ops": before.ops, "weights": before.weights},
+        "after": {"size_bytes": found.size_bytes, "ops": after.ops, "weights": after.weights},
+        "left": [asdict(item) for item in converted.left],
+        "notes": notes,
+    }
+
+
+def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
+    """The conversion, and the proof that it did something.
+
+    Raises:
+        SpecError: the precision means nothing for the model.
+        GateError: nothing is in fewer bits than before, or the result is not valid ONNX.
+    """
+    why = module.refusal(job.wish, job.model)
+    if why:
+        raise SpecError(f"precision {job.wish.precision}: {why}", "use another precision, or float32")
+    converted = module.convert(job)
+    if not changed(before, makeup(converted.model)):
+        left = "; ".join(summary(converted.left)[:5])
+        raise GateError(
+            f"{module.NAME} changed nothing in the model: no operator and no weight is in fewer bits than before",
+            left or "leave the precision out, or exclude fewer nodes",
+        )
+    _tidy(converted.model)
+    return converted
+
+
+def job_of(
+    path: Path,
+    wish: dict[str, Any],
+    samples: dict[str, Any],
+    scratch: Path,
+    calibration: str | None = None,
+    progress: str | None = None,
+) -> Job:
+    """The job that requests in JSON stand for; ``scratch`` is an empty folder.
+
+    Raises:
+        SpecError: an excluded node is not in the model, or the calibration data does not fit.
+    """
+    model = onnx.load(path)
+    name_nodes(model)
+    asked, given = wish_from(wish), samples_from(samples)
+    return Job(
+        path=path,
+        model=model,
+        wish=asked,
+        excluded=excluded_nodes(model, asked.exclude_nodes),
+        cases=lambda: (read_arrays(Path(given.reference) / f"{case}.inputs.npz") for case in given.cases),
+        batches=_calibration_data(given) if given.data else None,
+        method=given.method,
+        scratch=scratch,
+        say=_teller(progress),
+        calibration=Path(calibration) if calibration else None,
+    )
+
+
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Gives every node without a name of its own one, by its operator and its place."""
+    for graph in graphs(model.graph):
+        taken: set[str] = {""}
+        for index, node in enumerate(graph.node):
+            if node.name in taken:
+                node.name = f"{node.op_type}_{index}"
+                while node.name in taken:
+                    node.name += "_"
+            taken.add(node.name)
+
+
+def excluded_nodes(model: onnx.ModelProto, wanted: tuple[str, ...]) -> frozenset[str]:
+    """The names of the nodes that ``wanted`` (names or operator types) means, and of pre- and postprocessing.
+
+    Raises:
+        SpecError: a word is neither, or both.
+    """
+    nodes = {node.name: node.op_type for node in model.graph.node}
+    found = {name for name in nodes if own(name)}
+    for word in wanted:
+        by_type = {name for name, op in nodes.items() if op == word}
+        if word in nodes and by_type - {word}:
+            raise SpecError(
+                f"exclude_nodes: '{word}' is a node and an operator type", "name the nodes of the type one by one"
+            )
+        if word not in nodes and not by_type:
+            known = sorted({*nodes, *nodes.values()})
+            raise SpecError(
+                f"exclude_nodes: no node and no operator type of the model is '{word}'", closest(word, known)
+            )
+        found |= {word} if word in nodes else by_type
+    return frozenset(found)
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Writes a model, its weights beside it if they are large, and checks the file.
+
+    Raises:
+        GateError: it is not valid ONNX.
+    """
+    large = sum(makeup(model).weights.values()) > external.EXTERNAL_DATA_OVER
+    onnx.save(model, path, save_as_external_data=large, location=f"{path.name}.data")
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise GateError(f"what came out is not valid ONNX: {' '.join(str(error).split())[:300]}") from None
+
+
+def _calibration_data(given: Samples) -> Callable[[], Iterator[Arrays]]:
+    from onnxpack.dataset import open_dataset
+    from onnxpack.spec.load import SpecFile
+
+    dataset = open_dataset(SpecFile.from_json(given.spec), given.data, "calibration")
+    return lambda: dataset.batches(BATCH_ROWS, given.rows)
+
+
+def _loaded(path: Path, job: Job) -> list[str]:
+    """Loads the model with the CPU's provider, which has no bfloat16; a note where only another device can tell.
+
+    Raises:
+        SourceError: the runtime refuses a model that is for the CPU.
+    """
+    if job.wish.precision == "bfloat16":
+        return ["not loaded here: the CPU has no bfloat16 arithmetic"]
+    session(path)
+    return []
+
+
+def _tidy(model: onnx.ModelProto) -> None:
+    """Nothing of the tools that made it: one import per domain that is used, no talk, no inferred shapes."""
+    strip(model)
+    used = {node.domain if node.domain != "ai.onnx" else "" for graph in graphs(model.graph) for node in graph.node}
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    versions[""] = opset_of(model)
+    del model.opset_import[:]
+    for domain, version in sorted(versions.items()):
+        if domain in used | {""} or model.functions:
+            model.opset_import.append(onnx.helper.make_opsetid(domain, version))
+
+
+def _teller(progress: str | None) -> Callable[[str], None]:
+    """Keeps the last line said in a file, which appears whole."""
+    if progress is None:
+        return lambda text: None
+    path = Path(progress)
+
+    def say(text: str) -> None:
+        partial = path.with_suffix(".part")
+        partial.write_text(text)
+        partial.rename(path)
+
+    return say
