@@ -22,14 +22,15 @@ _LOG_LINES = 20
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def call(function: str, request: dict[str, Any], scratch: Path) -> Any:
+def call(function: str, request: dict[str, Any], scratch: Path, limit: float | None = None) -> Any:
     """Runs ``package.module:name`` with the keyword arguments ``request`` in a new process; gives its JSON result.
 
-    ``scratch`` is an existing folder for the messages and for what the child prints.
+    ``scratch`` is an existing folder for the messages and for what the child prints; after ``limit`` seconds the
+    process is ended.
 
     Raises:
         OnnxpackError: the one that the function raised.
-        SourceError: the process died, by a signal or by an exception that is not typed.
+        SourceError: the process died, by a signal, by an exception that is not typed or by the limit.
     """
     message, result, log = (scratch / name for name in ("request.json", "result.json", "log.txt"))
     message.write_text(json.dumps({"function": function, "request": request}))
@@ -45,7 +46,9 @@ def call(function: str, request: dict[str, Any], scratch: Path) -> Any:
             start_new_session=True,  # ctrl-C reaches the parent alone, which ends the whole group
         )
         try:
-            status = process.wait()
+            status = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise SourceError(f"{_step(function)} took longer than {limit:g} s", "it was ended") from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ from pathlib import Path
 from onnxpack.errors import Location, Problem
 from onnxpack.spec import rules
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
-from onnxpack.spec.model import Input, Spec
+from onnxpack.spec.model import Input, Model, Spec
 from onnxpack.spec.nodes import real
 from onnxpack.spec.wording import meant, short
 
@@ -22,9 +22,12 @@ SKL2ONNX_MAX_OPSET = 22
 _FLOAT_MAX = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "float64": 8.9e307}
 """Of float64 half, since the difference of two must be one too."""
 PICKLES = (".pkl", ".pickle", ".joblib")
-STATE_DICTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+STATE_DICTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".index.json")
+WHOLE_TORCH_MODELS = (".pt", ".pth", ".pt2")
+_RUNS_CODE = ("sklearn", "torch")
+"""Frameworks whose files can run any code when they are loaded."""
 FIELDS_OF = {
-    "torch": {"factory", "kwargs", "weights", "weights_key", "prepare", "exporter"},
+    "torch": {"factory", "kwargs", "weights", "weights_key", "prepare", "exporter", "path", "sha256"},
     "sklearn": {"path", "sha256"},
     "onnx": {"path", "sha256"},
 }
@@ -137,11 +140,29 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
             yield Problem(
                 f"model.{name} means nothing for {model.framework}", f"it takes {', '.join(sorted(allowed))}", place
             )
-    required = "factory" if model.framework == "torch" else "path"
-    if getattr(model, required) is None:
-        yield Problem(f"model.{required} is missing", f"{model.framework} needs it", where("model"))
-    if model.weights_key is not None and (model.weights is None or model.weights.endswith(".safetensors")):
-        yield Problem("weights_key needs a checkpoint in weights", "remove it", where("model", "weights_key"))
+    if model.framework == "torch":
+        yield from _torch(model, where)
+    elif model.path is None:
+        yield Problem("model.path is missing", f"{model.framework} needs it", where("model"))
+
+
+def _torch(model: Model, where: Where) -> Iterator[Problem]:
+    """Code and weights, or one file with both."""
+    if model.path is None:
+        if model.factory is None:
+            yield Problem("model.factory is missing", "torch needs it, or the path of a whole model", where("model"))
+        if model.sha256 is not None:
+            yield Problem("sha256 needs path, whose digest it is", "remove it", where("model", "sha256"))
+    else:
+        for name in ("factory", "kwargs", "weights", "weights_key"):
+            if getattr(model, name):
+                hint = "a whole model's file has its code and weights in it: keep the one or the other"
+                yield Problem(f"model.{name} and model.path exclude each other", hint, where("model", name))
+        if not model.path.endswith(WHOLE_TORCH_MODELS):
+            hint = f"a whole torch model ends in {', '.join(WHOLE_TORCH_MODELS)}"
+            yield Problem(f"cannot tell the format of '{short(model.path)}'", hint, where("model", "path"))
+    if model.weights_key is not None and model.weights is None:
+        yield Problem("weights_key needs weights", "remove it", where("model", "weights_key"))
     if model.weights is not None and not model.weights.endswith(STATE_DICTS):
         yield Problem(
             f"cannot tell the format of '{short(model.weights)}'", f"it must end in {', '.join(STATE_DICTS)}",
@@ -194,7 +215,7 @@ def _unreadable(relative: str, error: OSError, place: Location) -> Problem:
 
 
 def _digest(spec: Spec, path: str, file: Path, where: Where) -> Iterator[Problem]:
-    runs_code = spec.model.framework == "sklearn"
+    runs_code = spec.model.framework in _RUNS_CODE
     if spec.model.sha256 is None and not runs_code:
         return
     try:

@@ -143,8 +143,6 @@ def test_there_are_inputs_and_targets(problems: Problems) -> None:
         (SMALL, "factory: package.module:Net", "model.factory means nothing for onnx"),
         (SMALL, "kwargs: {}", "model.kwargs means nothing for onnx"),
         (SMALL, "exporter: dynamo", "model.exporter means nothing for onnx"),
-        (TORCH, "path: model.onnx", "model.path means nothing for torch"),
-        (TORCH, f"sha256: {'0' * 64!r}", "model.sha256 means nothing for torch"),
     ],
 )
 def test_each_framework_has_its_fields(text: str, line: str, message: str, problems: Problems) -> None:
@@ -153,6 +151,11 @@ def test_each_framework_has_its_fields(text: str, line: str, message: str, probl
     assert problem.hint.startswith("it takes ")
     assert problem.where
     assert problem.where.line == 4
+
+
+def test_a_digest_needs_the_file_that_it_is_of(problems: Problems) -> None:
+    (problem,) = problems(TORCH.replace("model:\n", f"model:\n  sha256: {'0' * 64!r}\n"))
+    assert str(problem) == "spec.yaml:4:11: sha256 needs path, whose digest it is (remove it)"
 
 
 def test_each_framework_needs_its_source(problems: Problems) -> None:
@@ -173,8 +176,8 @@ def test_weights_and_their_key(problems: Problems, project: Path) -> None:
 
     assert with_model("weights: w.pt", "weights_key: a.b") == []
     assert with_model("weights: w.safetensors") == []
-    assert with_model("weights: w.safetensors", "weights_key: a") == ["weights_key needs a checkpoint in weights"]
-    assert with_model("weights_key: a") == ["weights_key needs a checkpoint in weights"]
+    assert with_model("weights: w.safetensors", "weights_key: a") == []
+    assert with_model("weights_key: a") == ["weights_key needs weights"]
     assert with_model("weights: w.h5") == ["cannot tell the format of 'w.h5'"]
 
 
