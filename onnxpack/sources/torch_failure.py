@@ -5,7 +5,7 @@ import re
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import TracebackType
 
 import torch
 
@@ -17,7 +17,7 @@ _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in ')
 _TRACED = re.compile(r"(?P<file>/[^\n:()]+\.py)[:(](?P<line>\d+)")
 _OPERATOR = re.compile(r"(?:OpOverload\(op='|operator '|Unsupported: .*?|operator )(?P<name>\w+(?:\.|::)\w+)")
 _NO_FORM = "No ONNX function found"
-_TOOLS = ("torch", "onnxscript", "onnx_ir", "onnx", "onnxpack")
+_TOOLS = ("torch", "onnxscript", "onnx_ir", "onnx", "onnxpack", "python")
 _DETAIL = 4000
 _LINE = 300
 Place = tuple[str, int]
@@ -27,11 +27,10 @@ def explained(error: Exception, file: SpecFile, hint: str) -> SourceError:
     """The exporter's error in words: its cause, the operator, the line of the user's code that led to it."""
     chain = list(_chain(error))
     text = "\n".join(_plain(one) for one in chain)
-    node = _node(chain)
-    operator = node[0] if node else _operator(text)
-    place = _place(file, [*(node[1] if node else []), *_frames(text), *_traceback(chain)])
+    operator, lines = _node(chain)
+    place = _place(file, lines or [*_frames(text), *_traceback(chain)])
     parts = [_first_line(chain[-1])]
-    if _NO_FORM in parts[0]:
+    if operator and _NO_FORM in parts[0]:
         parts = [f"operator {operator} has no form in ONNX"]
     elif operator and operator not in parts[0]:
         parts.append(f"operator {operator}")
@@ -69,23 +68,18 @@ def _operator(text: str) -> str:
     return found["name"] if found else ""
 
 
-def _node(chain: list[BaseException]) -> tuple[str, list[Place]] | None:
+def _node(chain: list[BaseException]) -> tuple[str, list[Place]]:
     """The operator in hand when the error was raised, and the lines that made it: of either exporter's graph."""
     for error in reversed(chain):
-        for frame in reversed(list(_stack(error))):
-            for value in frame.f_locals.values():
+        operator = _operator(_plain(error))
+        for trace in reversed(list(_stack(error))):
+            for value in trace.tb_frame.f_locals.values():
                 if isinstance(value, torch.fx.Node) and value.op == "call_function":
-                    return str(value.target).removesuffix(".default"), list(_frames(str(value.meta.get("stack_trace", ""))))
-                if isinstance(value, torch._C.Graph) and (operator := _operator(_plain(error))):
-                    return operator, list(_traced(value, operator))
-    return None
-
-
-def _stack(error: BaseException) -> Iterator[FrameType]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace.tb_frame
-        trace = trace.tb_next
+                    lines = _frames(str(value.meta.get("stack_trace", "")))
+                    return str(value.target).removesuffix(".default"), list(lines)
+                if isinstance(value, torch._C.Graph) and (places := list(_traced(value, operator))):
+                    return operator, places
+    return _operator("\n".join(map(_plain, chain))), []
 
 
 def _traced(graph: torch._C.Graph, operator: str) -> Iterator[Place]:
@@ -103,29 +97,35 @@ def _frames(text: str) -> Iterator[Place]:
 
 def _traceback(chain: list[BaseException]) -> Iterator[Place]:
     for error in chain:
-        trace = error.__traceback__
-        while trace is not None:
+        for trace in _stack(error):
             yield trace.tb_frame.f_code.co_filename, trace.tb_lineno
-            trace = trace.tb_next
+
+
+def _stack(error: BaseException) -> Iterator[TracebackType]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
 
 
 def _place(file: SpecFile, places: list[Place]) -> Place | None:
     """The innermost line of the user's own code, else of the package that the model comes from."""
-    own = [place for place in places if Path(place[0]).is_relative_to(file.root) and not _package(place[0])]
-    foreign = [place for place in places if _package(place[0]) not in ("", *_TOOLS)]
-    candidates = own or foreign
+    known = [place for place in places if Path(place[0]).is_absolute() and _package(place[0]) not in _TOOLS]
+    own = [place for place in known if Path(place[0]).is_relative_to(file.root) and not _package(place[0])]
+    candidates = own or known
     return candidates[-1] if candidates else None
 
 
 def _package(path: str) -> str:
-    """The top package of an installed file; empty for others and ``onnxpack`` for its own."""
-    if Path(path).is_relative_to(Path(__file__).parents[1]):
+    """The top package of an installed file; empty for others, ``python`` and ``onnxpack`` for their own."""
+    place = Path(path)
+    if place.is_relative_to(Path(__file__).parents[1]):
         return "onnxpack"
-    for name in ("purelib", "platlib", "stdlib"):
+    for name in ("purelib", "platlib"):
         base = Path(sysconfig.get_path(name))
-        if Path(path).is_relative_to(base):
-            return "torch" if name == "stdlib" else Path(path).relative_to(base).parts[0]
-    return ""
+        if place.is_relative_to(base):
+            return place.relative_to(base).parts[0]
+    return "python" if place.is_relative_to(sysconfig.get_path("stdlib")) else ""
 
 
 def _shown(file: SpecFile, place: Place) -> str:

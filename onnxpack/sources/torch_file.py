@@ -5,7 +5,6 @@ Such a file is loaded only with its digest in the spec, from the very bytes that
 
 import hashlib
 import io
-import types
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -63,7 +62,8 @@ def _torchscript(stream: io.BytesIO) -> Any:
 def _exported(stream: io.BytesIO) -> Any:
     module: torch.nn.Module = torch.export.load(stream).module()
     # Its mode was fixed when it was exported; its own train() and eval() raise.
-    module.train = types.MethodType(lambda self, mode=True: self, module)  # type: ignore[method-assign]
+    for name in ("train", "eval"):
+        setattr(module, name, lambda mode=True: module)
     for part in module.modules():
         part.training = False
     return module

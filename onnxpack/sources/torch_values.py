@@ -45,7 +45,8 @@ def by_keyword(module: torch.nn.Module, names: Sequence[str]) -> bool:
     if parameters is None:
         return False
     named = [one.name for one in parameters if one.kind in _NAMED]
-    return set(names) <= set(named) and list(names) != named[: len(names)]
+    positional = [one.name for one in parameters if one.kind == _NAMED[0]]
+    return set(names) <= set(named) and list(names) != positional[: len(names)]
 
 
 def require_fit(module: torch.nn.Module, names: Sequence[str]) -> None:
