@@ -59,8 +59,9 @@ def _plain(error: BaseException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    line = (_plain(error).splitlines() or [""])[0][:_LINE]
-    return line or type(error).__name__
+    lines = [line.strip() for line in _plain(error).splitlines() if line.strip()] or [type(error).__name__]
+    # A line that ends in a colon says nothing without the next.
+    return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:_LINE]
 
 
 def _operator(text: str) -> str:
@@ -110,6 +111,8 @@ def _stack(error: BaseException) -> Iterator[TracebackType]:
 
 def _place(file: SpecFile, places: list[Place]) -> Place | None:
     """The innermost line of the user's own code, else of the package that the model comes from."""
+    ours = [index for index, place in enumerate(places) if _package(place[0]) == "onnxpack"]
+    places = places[ours[-1] + 1 :] if ours else places  # what called the model is not its code
     known = [place for place in places if Path(place[0]).is_absolute() and _package(place[0]) not in _TOOLS]
     own = [place for place in known if Path(place[0]).is_relative_to(file.root) and not _package(place[0])]
     candidates = own or known
