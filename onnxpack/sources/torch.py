@@ -104,6 +104,7 @@ def _dynamo(flat: Flat, file: SpecFile, tensors: Tensors, count: int, destinatio
     )
     assert program is not None
     _name_inputs(program.model.graph, list(inputs))
+    _mend_splits(program.model)
     program.save(str(destination))
 
 
@@ -115,6 +116,17 @@ def _name_inputs(graph: Any, names: list[str]) -> None:
             value.name = f"{value.name}__inner"
     for value, name in zip(graph.inputs, names, strict=False):
         value.name = name
+
+
+def _mend_splits(model: Any) -> None:
+    """Removes an attribute that came with opset 18 and that the conversion to a lower one leaves behind.
+
+    Without it a Split has always made equal parts, one for each output.
+    """
+    if model.opset_imports[""] < 18:
+        for node in model.graph.all_nodes():
+            if node.op_type == "Split" and node.domain in ("", "ai.onnx"):
+                node.attributes.pop("num_outputs", None)
 
 
 def _torchscript(flat: Flat, file: SpecFile, tensors: Tensors, count: int, destination: Path) -> None:

@@ -48,6 +48,12 @@ def test_the_opset_that_is_asked_for_is_the_one_in_the_file(tmp_path: Path, expo
     require("opset", made.rows())
 
 
+def test_a_split_is_valid_below_the_opset_of_its_attribute(tmp_path: Path) -> None:
+    made = export_here(net(tmp_path, forward("x.chunk(2, 1)"), {"opset": 17}), tmp_path / "out")
+    assert (made.model.opset, made.model.ops) == (17, ("Split",))
+    require("split", made.rows())
+
+
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
 def test_two_processes_export_the_same_bytes(tmp_path: Path, exporter: str, monkeypatch: pytest.MonkeyPatch) -> None:
     file = net(tmp_path, CNN, factory="model.py:make", exporter=exporter)
