@@ -7,11 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch_models import AXES, MODELS
 
 import onnxpack.sources.torch as source
 from onnxpack.errors import OnnxpackError
 from onnxpack.export import export_model
+from onnxpack.samples import read_arrays
 from onnxpack.spec.load import load
 from onnxpack.values import MODEL, REFERENCE
 from onnxpack.verify import verify_model
@@ -54,6 +56,12 @@ def _result(folder: Path, name: str, exporter: str, axes: str, opset: int) -> di
     except OnnxpackError as error:
         return {"error": error.problems[0].message}
     rows = verify_model(str(folder / "out" / MODEL), str(folder / "out" / REFERENCE), facts["cases"], RTOL, ATOL)
+    largest = max(
+        float(np.abs(array).max())
+        for case in facts["cases"]
+        for array in read_arrays(folder / "out" / REFERENCE / f"{case}.outputs.npz").values()
+    )
+    assert largest > 100 * ATOL, f"{name} answers nothing but zeros, which any export would give"
     differ = [row for row in rows if row["reason"]]
     result = {"opset_read": facts["model"]["opset"], "max_abs_diff": max(row["max_abs_diff"] for row in rows)}
     return result | ({"error": f"{len(differ)} of {len(rows)} comparisons: {differ[0]['reason']}"} if differ else {})

@@ -134,7 +134,7 @@ def _torchscript(flat: Flat, file: SpecFile, tensors: Tensors, count: int, desti
     scripted = _has_torchscript(flat)
     torch.onnx.export(
         # The exporter's own trace cannot enter a ScriptModule; this one calls it, with its branches and loops in place.
-        torch.jit.trace(flat, tensors, check_trace=False) if scripted else flat,
+        torch.jit.trace(flat, tensors, check_trace=False) if scripted else flat,  # type: ignore[no-untyped-call]
         tensors,
         str(destination),
         dynamo=False,
