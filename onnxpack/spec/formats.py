@@ -1,0 +1,45 @@
+"""The kinds of model files, told by their names' endings, and the rules on which of them a source takes."""
+
+from collections.abc import Callable, Iterator
+
+from onnxpack.errors import Location, Problem
+from onnxpack.spec.model import Model
+from onnxpack.spec.origin import file_name, is_url, shown
+
+Where = Callable[..., Location]
+
+PICKLES = (".pkl", ".pickle", ".joblib")
+_SHARDS = ".index.json"
+STATE_DICTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", _SHARDS)
+_WHOLE_TORCH_MODELS = (".pt", ".pth", ".pt2")
+
+
+def runs_code(model: Model) -> bool:
+    """Whether loading the file that the spec's digest is of can run any code in it."""
+    return model.framework == "sklearn" or (model.framework == "torch" and model.path is not None)
+
+
+def torch(model: Model, where: Where) -> Iterator[Problem]:
+    """Code and weights, or one file with both."""
+    if model.path is None:
+        if model.factory is None:
+            yield Problem("model.factory is missing", "torch needs it, or the path of a whole model", where("model"))
+    else:
+        for name in ("factory", "kwargs", "weights", "weights_key"):
+            if getattr(model, name):
+                hint = "a whole model's file has its code and weights in it: keep the one or the other"
+                yield Problem(f"model.{name} and model.path exclude each other", hint, where("model", name))
+        yield from _ending(model.path, _WHOLE_TORCH_MODELS, where("model", "path"))
+    if model.weights is None:
+        if model.weights_key is not None:
+            yield Problem("weights_key needs weights", "remove it", where("model", "weights_key"))
+        return
+    place = where("model", "weights")
+    yield from _ending(model.weights, STATE_DICTS, place)
+    if is_url(model.weights) and file_name(model.weights).endswith(_SHARDS):
+        yield Problem("one file is fetched, not the shards of an index", "put it and its shards beside the spec", place)
+
+
+def _ending(path: str, endings: tuple[str, ...], place: Location) -> Iterator[Problem]:
+    if not file_name(path).endswith(endings):
+        yield Problem(f"cannot tell the format of '{shown(path)}'", f"it must end in {', '.join(endings)}", place)
