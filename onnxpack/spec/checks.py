@@ -25,6 +25,9 @@ FIELDS_OF = {
     "torch": {"factory", "kwargs", "weights", "weights_key", "prepare", "exporter", "path", "sha256"},
     "sklearn": {"path", "sha256"},
     "onnx": {"path", "sha256"},
+    "xgboost": {"path", "sha256"},
+    "lightgbm": {"path", "sha256"},
+    "catboost": {"path", "sha256"},
 }
 
 
@@ -142,10 +145,12 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
         yield from formats.torch(model, where)
     elif model.path is None:
         yield Problem("model.path is missing", f"{model.framework} needs it", where("model"))
+    else:
+        yield from formats.boosted(model, where)
 
 
 def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
-    limits = {"torchscript": TORCHSCRIPT_MAX_OPSET, "sklearn": SKL2ONNX_MAX_OPSET}
+    limits = {"torchscript": TORCHSCRIPT_MAX_OPSET, **dict.fromkeys(("sklearn", *formats.NATIVE), SKL2ONNX_MAX_OPSET)}
     maker = spec.model.exporter if spec.model.framework == "torch" else spec.model.framework
     highest = limits.get(maker, RUNTIME_MAX_OPSET)
     if spec.opset is not None and spec.opset > highest:

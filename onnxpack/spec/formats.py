@@ -9,14 +9,28 @@ from onnxpack.spec.origin import file_name, is_url, shown
 Where = Callable[..., Location]
 
 PICKLES = (".pkl", ".pickle", ".joblib")
+NATIVE = {"xgboost": (".json", ".ubj"), "lightgbm": (".txt",), "catboost": (".cbm",)}
+"""The model files of the boosting libraries' own; these run no code when they are loaded."""
+SKOPS = ".skops"
 _SHARDS = ".index.json"
 STATE_DICTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", _SHARDS)
 _WHOLE_TORCH_MODELS = (".pt", ".pth", ".pt2")
 
 
 def runs_code(model: Model) -> bool:
-    """Whether loading the file that the spec's digest is of can run any code in it."""
-    return model.framework == "sklearn" or (model.framework == "torch" and model.path is not None)
+    """Whether loading the file at the spec's ``path`` can run any code in it, so that its digest is required."""
+    if model.path is None:
+        return False
+    if model.framework in NATIVE:
+        return model.path.endswith(PICKLES)
+    # skops' loader itself asks for a digest where one is needed
+    return model.framework in ("torch", "sklearn") and not model.path.endswith(SKOPS)
+
+
+def boosted(model: Model, where: Where) -> Iterator[Problem]:
+    """A library's own file, or a pickle."""
+    if model.path is not None and model.framework in NATIVE:
+        yield from _ending(model.path, (*NATIVE[model.framework], *PICKLES), where("model", "path"))
 
 
 def torch(model: Model, where: Where) -> Iterator[Problem]:

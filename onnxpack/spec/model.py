@@ -40,7 +40,7 @@ class Model:
 
     framework: Annotated[
         Literal["torch", "sklearn", "onnx", "lightgbm", "xgboost", "catboost", "keras"],
-        Later("lightgbm", "xgboost", "catboost", "keras"),
+        Later("keras"),
     ] = described("What made the model.", example="torch")
     factory: CodeReference | None = described(
         "torch: FILE.py:NAME or package.module:NAME, called with kwargs; gives an nn.Module.",
@@ -70,8 +70,8 @@ class Model:
         "torch: which of its two exporters.", "dynamo", example="torchscript"
     )
     path: FilePath | None = described(
-        "sklearn, onnx: the model's file; torch: a whole model (TorchScript, torch.export, a saved module); or its "
-        "URL: https, s3, gs, hf, file.",
+        "sklearn, xgboost, lightgbm, catboost, onnx: the model's file; torch: a whole model (TorchScript, "
+        "torch.export, a saved module); or its URL: https, s3, gs, hf, file.",
         None,
         example="iris.joblib",
     )
