@@ -1,8 +1,6 @@
 """What a spec's gates ask of an image, against what was measured."""
 
-from collections.abc import Callable, Iterator
-
-from onnxpack.errors import GateError, Location, Problem
+from onnxpack.errors import GateError, Problem
 from onnxpack.look.text import size
 from onnxpack.smoke import Smoke
 from onnxpack.spec.delivery import Gates
@@ -23,33 +21,33 @@ def require_size(file: SpecFile, size_bytes: int) -> None:
         raise GateError(Problem(words, hint, file.where("gates", "image_size")))
 
 
-def require_measures(file: SpecFile, smoke: Smoke) -> None:
+def require_measures(file: SpecFile, smoke: Smoke) -> tuple[str, ...]:
     """What the container showed keeps to ``cold_start``, ``latency_p50`` and ``peak_memory``.
 
+    Returns the gates that nothing was measured for: those of a CUDA image where no GPU is.
+
     Raises:
-        GateError: with every gate that is broken, or that could not be measured because no GPU is here.
+        GateError: with every gate that is broken.
     """
-    problems = list(_broken(file.spec.gates, smoke, file.where)) if file.spec.gates else []
-    if problems:
-        raise GateError(problems)
-
-
-def _broken(gates: Gates, smoke: Smoke, where: Callable[..., Location]) -> Iterator[Problem]:
+    gates = file.spec.gates or Gates()
     measured = (
-        ("cold_start", "the container was ready after", smoke.ready_seconds, gates.cold_start, _seconds),
-        ("latency_p50", "the median request took", smoke.latency_p50_seconds, gates.latency_p50, _seconds),
+        ("cold_start", "the container was ready after", smoke.ready_seconds, gates.cold_start, seconds),
+        ("latency_p50", "the median request took", smoke.latency_p50_seconds, gates.latency_p50, seconds),
         ("peak_memory", "the serving process needed", smoke.peak_rss_bytes, gates.peak_memory, size),
     )
+    problems, unknown = [], []
     for name, words, value, limit, shown in measured:
-        if limit is None:
-            continue
-        if value is None:
-            hint = "build where the engine has one, or leave the gate out for this target"
-            yield Problem(f"gates.{name} cannot be measured without a GPU", hint, where("gates", name))
-        elif value > limit:
-            hint = "the figure is of this machine; correct the model, or the gate"
-            yield Problem(f"{words} {shown(value)}, gates.{name} allows {shown(limit)}", hint, where("gates", name))
+        if limit is not None and value is None:
+            unknown.append(name)
+        elif limit is not None and value is not None and value > limit:
+            hint = "the figure is of this machine; make the model lighter, or correct the gate"
+            text = f"{words} {shown(value)}, gates.{name} allows {shown(limit)}"
+            problems.append(Problem(text, hint, file.where("gates", name)))
+    if problems:
+        raise GateError(problems)
+    return tuple(unknown)
 
 
-def _seconds(value: float) -> str:
+def seconds(value: float) -> str:
+    """A time for a person."""
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.2f} ms"
