@@ -2,9 +2,13 @@
 
 from onnxpack.errors import GateError, Problem
 from onnxpack.look.text import size
+from onnxpack.precision.candidates import Candidate
+from onnxpack.report import Evaluated
 from onnxpack.smoke import Smoke
 from onnxpack.spec.delivery import Gates
 from onnxpack.spec.load import SpecFile
+
+_SMALLER = 0.95
 
 
 def require_size(file: SpecFile, size_bytes: int) -> None:
@@ -51,3 +55,34 @@ def require_measures(file: SpecFile, smoke: Smoke) -> tuple[str, ...]:
 def seconds(value: float) -> str:
     """A time for a person."""
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.2f} ms"
+
+
+def degraded(file: SpecFile, precision: str, scored: Evaluated) -> Problem | None:
+    """The problem with a model that loses more of the evaluation metric than ``gates.max_degradation``."""
+    limit = file.spec.gates.max_degradation if file.spec.gates else None
+    if limit is None or scored.degradation <= limit:
+        return None
+    text = (
+        f"{precision}: {scored.metric} {scored.model:.6g} where the source model has {scored.source:.6g}: "
+        f"a loss of {scored.degradation:.4g}, gates.max_degradation allows {limit:g}"
+    )
+    return Problem(text, "use a wider precision, or leave the worst nodes out", file.where("gates", "max_degradation"))
+
+
+def unhelpful(file: SpecFile, found: Candidate, base: Candidate) -> Problem | None:
+    """The problem with a reduced precision that is slower than ``gates.min_speedup``.
+
+    Without that gate it must be faster than float32 or smaller by a twentieth: else it costs accuracy for nothing.
+    """
+    gates = file.spec.gates or Gates()
+    if found.speedup is None:
+        return None
+    if gates.min_speedup is not None and found.speedup < gates.min_speedup:
+        speed = f"{found.precision} has {found.speedup:.2f} times the speed of float32"
+        text = f"{speed}, gates.min_speedup asks for {gates.min_speedup:g}"
+        return Problem(text, "the figure is of this machine; use another precision", file.where("gates", "min_speedup"))
+    smaller = (found.size_bytes or 0) <= (base.size_bytes or 0) * _SMALLER
+    if gates.min_speedup is None and found.speedup <= 1 and not smaller:
+        text = f"{found.precision} does not help: {found.speedup:.2f} times the speed of float32, and no smaller"
+        return Problem(text, "leave the precision out, or use another one", file.where("targets"))
+    return None

@@ -6,6 +6,8 @@ from dataclasses import replace
 from onnxpack.bundle.context import model_files
 from onnxpack.output import replacing
 from onnxpack.report import Built, to_json
+from onnxpack.stages.changes import optimize, with_steps
+from onnxpack.stages.choice import reduce
 from onnxpack.stages.delivery import bundle, deliver
 from onnxpack.stages.run import Build
 from onnxpack.stages.source import export, verify
@@ -19,10 +21,15 @@ def build(run: Build) -> Built:
     """
     built, exported = export(run)
     with replacing(run.plan.output) as folder:
-        for file in model_files(built.model.path):
-            shutil.copyfile(file, folder / file.name)
         if run.reaches("verify"):
             built = replace(built, parity=verify(run, built.model, exported))
+            built = with_steps(run, built, exported)
+        if run.reaches("optimize"):
+            built = optimize(run, built, exported)
+        if run.reaches("precision"):
+            built = reduce(run, built, exported)
+        for file in model_files(built.model.path):
+            shutil.copyfile(file, folder / file.name)
         if run.reaches("bundle"):
             context = bundle(run, built.model, folder / "context")
             built = replace(built, version=context.version)

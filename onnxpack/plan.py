@@ -10,7 +10,7 @@ from onnxpack.targets import Device, device
 from onnxpack.values import MODEL, OnnxModel
 from onnxpack.verify import Tolerance
 
-STAGES = ("export", "verify", "bundle", "image", "smoke")
+STAGES = ("export", "verify", "optimize", "precision", "bundle", "image", "smoke")
 """In their order; ``--until`` takes one of them."""
 
 
@@ -35,14 +35,19 @@ class Plan:
 
     @property
     def precision(self) -> str:
-        """Of the shipped model."""
+        """What the spec asks for; ``auto`` until it is chosen."""
         return self.file.spec.targets[self.target].precision
 
     @property
-    def tolerance(self) -> Tolerance:
-        """The spec's, else that of the precision and of each output's dtype."""
+    def threads(self) -> int | None:
+        """Of the runtime; None where it counts the CPUs that it has."""
+        threads = self.file.spec.targets[self.target].threads or self.file.spec.runtime.threads
+        return None if threads == "auto" else threads
+
+    def tolerance(self, precision: str) -> Tolerance:
+        """The spec's, else that of a model's precision and of each output's dtype."""
         verify = self.file.spec.verify
-        return Tolerance(verify.rtol, verify.atol, self.precision)
+        return Tolerance(verify.rtol, verify.atol, precision)
 
     @property
     def port(self) -> int | None:
@@ -63,7 +68,6 @@ class Plan:
     def module_view(self, model: OnnxModel) -> ModuleView:
         """What the image's Python is rendered from; its version is filled in when it is known."""
         spec = self.file.spec
-        threads = spec.targets[self.target].threads or spec.runtime.threads
         return ModuleView(
             name=spec.name,
             version="",
@@ -74,7 +78,7 @@ class Plan:
             opset=model.opset,
             precision=model.precision,
             device="cuda" if self.device.name == "cuda" else "cpu",
-            threads=None if threads == "auto" else threads,
+            threads=self.threads,
             server="none" if spec.runtime.server == "none" else "http",
             port=spec.runtime.port,
             max_body=spec.runtime.max_body,

@@ -6,6 +6,7 @@ from typing import Any
 
 from onnxpack.engines.docker import Image
 from onnxpack.plan import Plan
+from onnxpack.precision.candidates import Candidate
 from onnxpack.smoke import Smoke
 from onnxpack.values import OnnxModel, TensorInfo
 from onnxpack.verify import Comparison, aligned
@@ -64,6 +65,16 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """The evaluation metric of the source model and of the model that ships, on the same data."""
+
+    metric: str
+    source: float
+    model: float
+    degradation: float
+
+
+@dataclass(frozen=True)
 class Built:
     """What the stages gave, as far as the build went."""
 
@@ -71,6 +82,9 @@ class Built:
     stages: tuple[StageRecord, ...]
     model: OnnxModel
     parity: Parity | None = None
+    candidates: tuple[Candidate, ...] = ()
+    """The precisions that were tried, float32 first; empty where the spec asks for float32."""
+    evaluation: Evaluated | None = None
     version: str | None = None
     image: Image | None = None
     references: tuple[str, ...] = ()
@@ -143,6 +157,8 @@ def document(built: Built) -> dict[str, Any]:
             "outputs": [_tensor(tensor) for tensor in model.outputs],
         },
         "parity": asdict(built.parity) if built.parity else None,
+        "evaluation": asdict(built.evaluation) if built.evaluation else None,
+        "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in built.candidates],
         "image": _image(built),
         "smoke": asdict(built.smoke) if built.smoke else None,
     }

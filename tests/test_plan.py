@@ -27,9 +27,9 @@ def plan(tmp_path: Path) -> Any:
 
 
 def test_the_tolerance_is_the_specs_and_else_left_to_dtype_and_precision(plan: Any) -> None:
-    assert plan().tolerance == Tolerance(None, None, "float32")
-    assert plan(verify={"rtol": 0}).tolerance == Tolerance(0, None)
-    assert plan(verify={"atol": 0.5, "rtol": 0.25}).tolerance == Tolerance(0.25, 0.5)
+    assert plan().tolerance("float32") == Tolerance(None, None, "float32")
+    assert plan(verify={"rtol": 0}).tolerance("float32") == Tolerance(0, None)
+    assert plan(verify={"atol": 0.5, "rtol": 0.25}).tolerance("float32") == Tolerance(0.25, 0.5)
 
 
 def test_the_base_is_the_specs_or_the_devices(plan: Any) -> None:

@@ -11,7 +11,7 @@ from onnxpack.errors import SpecError
 from onnxpack.spec.load import load
 from onnxpack.spec.wording import closest
 
-_STAGES = ("export", "verify", "bundle", "image", "smoke")
+_STAGES = ("export", "verify", "optimize", "precision", "bundle", "image", "smoke")
 
 
 @click.command("build")
@@ -27,6 +27,10 @@ _STAGES = ("export", "verify", "bundle", "image", "smoke")
     "--engine", type=click.Choice(["docker", "none"]), default="docker", show_default=True,
     help="none leaves a context that `docker build` takes.",
 )  # fmt: skip
+@click.option(
+    "--budget", type=click.FloatRange(min=0), default=600.0, show_default=True, metavar="SECONDS",
+    help="How long `precision: auto` may try one precision after another.",
+)  # fmt: skip
 @click.option("--no-cache", is_flag=True, help="Take nothing that an earlier build made.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as one JSON list.")
 @click.pass_context
@@ -38,6 +42,7 @@ def command(
     until: str,
     output: Path,
     engine: str,
+    budget: float,
     no_cache: bool,
     as_json: bool,
 ) -> None:
@@ -65,7 +70,7 @@ def command(
                 raise SpecError(f"{path} has no target '{name}'", closest(name, file.spec.targets))
             plan = Plan(file, name, output.absolute() / file.spec.name / name)
             click.echo(click.style(f"{file.spec.name}, target {name}", bold=True), err=True)
-            built = build(Build(plan, store, DockerEngine(), progress(), until))
+            built = build(Build(plan, store, DockerEngine(), progress(), until, budget))
             documents.append(document(built))
             if not as_json:
                 click.echo(built.references[0] if built.references else plan.result(until))

@@ -46,7 +46,7 @@ def spec_text(file: SpecFile) -> str:
 
 def _target(file: SpecFile, name: str) -> dict[str, Any]:
     plan = Plan(file, name, Path())
-    given = plan.tolerance
+    given = plan.tolerance("float32" if plan.precision == "auto" else plan.precision)
     rtol, atol = tolerance_of("float32", given.precision, given.rtol, given.atol)
     return {
         "device": plan.device.name,

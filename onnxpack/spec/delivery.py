@@ -32,6 +32,9 @@ class Target:
     optimize: Annotated[Literal["none", "basic", "extended", "all"], Later("basic", "extended", "all")] = described(
         "Offline graph optimisation.", "none", example="none"
     )
+    objective: Literal["latency", "size", "throughput"] | None = described(
+        "precision auto: what the best model is best at; left out: latency.", None, example="size"
+    )
     platform: Annotated[Literal["linux/amd64", "linux/arm64"], Later("linux/arm64")] = described(
         "Of the machines that serve.", "linux/amd64", example="linux/amd64"
     )

@@ -60,6 +60,9 @@ def _options(name: str, target: Target, where: Where) -> Iterator[Problem]:
     if target.per_channel is not None and target.precision not in _INT8:
         place = where("targets", name, "per_channel")
         yield Problem(f"per_channel means nothing for {target.precision}", f"it is for {' and '.join(_INT8)}", place)
+    if target.objective is not None and target.precision != "auto":
+        place = where("targets", name, "objective")
+        yield Problem(f"objective means nothing for {target.precision}", "it is for precision: auto", place)
     if target.exclude_nodes and target.precision == "float32":
         place = where("targets", name, "exclude_nodes")
         yield Problem("exclude_nodes means nothing for float32", "remove it, or reduce the precision", place)

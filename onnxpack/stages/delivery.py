@@ -15,8 +15,7 @@ from onnxpack.errors import Location, Problem, SpecError
 from onnxpack.gates import require_measures, require_size
 from onnxpack.report import Built
 from onnxpack.smoke import Smoke, smoke_test
-from onnxpack.stages.run import Build
-from onnxpack.stages.source import Exported
+from onnxpack.stages.run import Build, Exported
 from onnxpack.store import digest, tool_digest
 from onnxpack.values import OnnxModel
 
@@ -40,7 +39,7 @@ def deliver(run: Build, built: Built, context: Context, exported: Exported) -> B
     with afterwards(lambda: run.engine.untag(temporary)):
         image = make_image(run, context, references[-1], temporary)
         require_size(run.plan.file, image.size_bytes)
-        smoke = check_image(run, context, image, exported) if run.reaches("smoke") else None
+        smoke = check_image(run, context, image, built.model.precision, exported) if run.reaches("smoke") else None
         if smoke:
             for gate in require_measures(run.plan.file, smoke):
                 run.progress.note(f"gates.{gate} is not judged: no GPU is here to measure it")
@@ -62,24 +61,24 @@ def make_image(run: Build, context: Context, content_tag: str, temporary: str) -
         return run.engine.build(context.folder, temporary, run.progress, fresh=run.store.fresh)
 
 
-def check_image(run: Build, context: Context, image: Image, exported: Exported) -> Smoke:
+def check_image(run: Build, context: Context, image: Image, precision: str, exported: Exported) -> Smoke:
     """The smoke test, once for an image and a Reference."""
-    plan = run.plan
+    plan, tolerance = run.plan, run.plan.tolerance(precision)
 
     def test(folder: Path) -> None:
         result = smoke_test(
             run.engine,
             image,
-            exported.reference,
-            plan.tolerance,
+            exported.served,
+            tolerance,
             device=plan.device.name,
             port=plan.port,
-            timed=exported.reference.opt_case(plan.file.spec.axes),
+            timed=exported.served.opt_case(plan.file.spec.axes),
             libraries=provider_libraries(context.folder, plan.device.name),
         )
         (folder / "smoke.json").write_text(json.dumps(vars(result)))
 
-    key = digest("smoke", tool_digest(), image.id, exported.key, vars(plan.tolerance))
+    key = digest("smoke", tool_digest(), image.id, exported.key, vars(tolerance))
     return Smoke(**json.loads((run.keyed("smoke", key, test) / "smoke.json").read_text()))
 
 

@@ -11,6 +11,18 @@ from onnxpack.plan import STAGES, Plan
 from onnxpack.progress import Progress
 from onnxpack.report import StageRecord
 from onnxpack.store import Store
+from onnxpack.values import Reference
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The export stage's key, and what it and all later stages are judged against."""
+
+    key: str
+    reference: Reference
+    """The source model's own answers: what an export is judged by."""
+    served: Reference
+    """What a client is to get, pre- and postprocessing included: what everything after it is judged by."""
 
 
 @dataclass
@@ -22,32 +34,34 @@ class Build:
     engine: DockerEngine
     progress: Progress
     until: str
+    budget: float = 600.0
+    """Seconds that trying precisions may take."""
     stages: list[StageRecord] = field(default_factory=list)
 
     def reaches(self, stage: str) -> bool:
         """Whether the user wants this stage."""
         return STAGES.index(stage) <= STAGES.index(self.until)
 
-    def taken(self, stage: str, key: str, since: float) -> None:
+    def taken(self, stage: str, key: str, since: float, of: str = "") -> None:
         """Records a stage whose result stood already."""
-        self.progress.skipped(stage, "unchanged")
+        self.progress.skipped(f"{stage} {of}".strip(), "unchanged")
         self.stages.append(StageRecord(stage, round(time.monotonic() - since, 3), True, key))
 
     @contextmanager
-    def working(self, stage: str, key: str) -> Iterator[None]:
+    def working(self, stage: str, key: str, of: str = "") -> Iterator[None]:
         """Around the work of a stage whose result is new."""
         started = time.monotonic()
-        with self.progress.stage(stage):
+        with self.progress.stage(f"{stage} {of}".strip()):
             yield
         self.stages.append(StageRecord(stage, round(time.monotonic() - started, 3), False, key))
 
-    def keyed(self, stage: str, key: str, make: Callable[[Path], None]) -> Path:
-        """The stored result of a stage, made if it is not there."""
+    def keyed(self, stage: str, key: str, make: Callable[[Path], None], of: str = "") -> Path:
+        """The stored result of a stage, made if it is not there; ``of`` tells apart several of one stage."""
         started = time.monotonic()
         found = self.store.get(stage, key)
         if found:
-            self.taken(stage, key, started)
+            self.taken(stage, key, started, of)
             return found
-        with self.working(stage, key), self.store.making(stage, key) as folder:
+        with self.working(stage, key, of), self.store.making(stage, key) as folder:
             make(folder)
         return self.store.path(stage, key)

@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from onnxpack.child import call
@@ -12,21 +11,13 @@ from onnxpack.reads import remember, remembered
 from onnxpack.remote import brought_here
 from onnxpack.report import Built, Parity, StageRecord, parity_of
 from onnxpack.spec.load import SpecFile
-from onnxpack.stages.run import Build
-from onnxpack.store import digest, tool_digest
+from onnxpack.stages.judging import comparisons
+from onnxpack.stages.run import Build, Exported
 from onnxpack.values import MODEL, REFERENCE, OnnxModel, Reference, model_from
 from onnxpack.verify import Comparison, require
 
 LOCATE_SECONDS = 300
 """How long a build that failed may look for where the difference comes from."""
-
-
-@dataclass(frozen=True)
-class Exported:
-    """The export stage's key, and the Reference that all later stages are judged against."""
-
-    key: str
-    reference: Reference
 
 
 def export(run: Build) -> tuple[Built, Exported]:
@@ -61,29 +52,19 @@ def _at_hand(run: Build) -> tuple[SpecFile, Path | None]:
 
 
 def verify(run: Build, model: OnnxModel, exported: Exported) -> Parity:
-    """The gate: the ONNX model against the source model's answers, in a child process."""
-    tolerance = vars(run.plan.tolerance)
-    reference = exported.reference
-    request = {
-        "model": str(model.path),
-        "reference": str(reference.folder),
-        "cases": list(reference.cases),
-        **tolerance,
-    }
+    """The gate: the exported model against the source model's answers.
 
-    def compare(folder: Path) -> None:
-        with run.store.scratch() as scratch:
-            rows = [Comparison(**row) for row in call("onnxpack.verify:verify_model", request, scratch)]
-        if any(row.reason for row in rows):
-            require("the exported model differs from its source", rows, _place(run, model, exported, rows))
-        require("the exported model differs from its source", rows)
-        (folder / "rows.json").write_text(json.dumps([asdict(row) for row in rows]))
-
-    for note in reference.notes:
+    Raises:
+        ParityError: they differ; with where the difference begins, as far as that can be found.
+    """
+    for note in exported.reference.notes:
         run.progress.note(note)
-    key = digest("verify", tool_digest(), exported.key, model.sha256, tolerance)
-    stored = run.keyed("verify", key, compare)
-    return parity_of([Comparison(**row) for row in json.loads((stored / "rows.json").read_text())], reference.notes)
+    rows = comparisons(run, model, exported.reference, exported.key, run.plan.tolerance("float32"))
+    what = "the exported model differs from its source"
+    if any(row.reason for row in rows):
+        require(what, rows, _place(run, model, exported, rows))
+    require(what, rows)
+    return parity_of(rows, exported.reference.notes)
 
 
 def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparison]) -> str:
@@ -98,7 +79,7 @@ def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparis
             "reference": str(reference.folder),
             "sizes": dict(zip(reference.cases, reference.sizes, strict=True)),
             "reasons": {row.case: row.reason for row in reversed(rows) if row.reason},
-            **vars(run.plan.tolerance),
+            **vars(run.plan.tolerance("float32")),
         }
         with run.store.scratch() as scratch:
             words: str = call("onnxpack.locate:locate", request, scratch, python, LOCATE_SECONDS)
@@ -111,4 +92,4 @@ def _read_export(run: Build, key: str, folder: Path) -> tuple[Built, Exported]:
     facts = json.loads((folder / "facts.json").read_text())
     model = model_from(facts["model"], folder / MODEL)
     reference = Reference(folder / REFERENCE, tuple(facts["cases"]), tuple(facts["sizes"]), tuple(facts["notes"]))
-    return Built(run.plan, (), model), Exported(key, reference)
+    return Built(run.plan, (), model), Exported(key, reference, reference)

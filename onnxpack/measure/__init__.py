@@ -1,0 +1,28 @@
+"""How fast and how large models are on this machine. The values; ``models`` runs what they are measured on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model among those that were timed together.
+
+    ``speedup`` and ``throughput_gain`` are medians of ratios to the first of them, over 1 where this one is faster.
+    """
+
+    latency_p50_seconds: float
+    latency_p99_seconds: float
+    speedup: float
+    rows_per_second: float | None
+    """At the largest batch; None where none was given."""
+    throughput_gain: float | None
+    peak_rss_bytes: int
+    """Of a process that loads it and runs it, the runtime included."""
+    load_seconds: float
+    runs: int
+
+
+def measured_from(data: dict[str, Any]) -> Measured:
+    """The value from its JSON."""
+    return Measured(**data)

@@ -1,0 +1,129 @@
+"""Times ONNX files side by side: one process, one run each in turn, so that a noisy neighbour slows all of them.
+
+All of it runs in a child process, with the session options of the module that ships.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from onnxpack.child import call
+from onnxpack.measure import Measured
+from onnxpack.probe import peak_rss
+from onnxpack.samples import Arrays, read_arrays
+
+_LOADS = 3
+_LEAST = 5
+_MOST = 1000
+"""How often each model runs, at least and at most, however long it takes."""
+_WARM = 3
+
+Work = Callable[[], Any]
+
+
+def measure(
+    models: Mapping[str, str], inputs: str, throughput: str | None, seconds: float, threads: int | None
+) -> dict[str, dict[str, Any]]:
+    """Latency at ``inputs``, rows per second at ``throughput``, load time and peak memory of each file in ``models``.
+
+    ``inputs`` and ``throughput`` are npz files of arrays by input name; ``seconds`` bounds the timing of all models
+    together, but for the least number of runs. Returns ``Measured`` by name, as JSON values.
+
+    Raises:
+        SourceError: the runtime refuses a model.
+    """
+    sessions, loads = {}, {}
+    for name, path in models.items():
+        times = []
+        for _ in range(_LOADS):
+            started = time.perf_counter()
+            sessions[name] = session(path, threads)
+            times.append(time.perf_counter() - started)
+        loads[name] = float(np.median(times))
+    share = seconds / (2 if throughput else 1)
+    latencies = side_by_side(_works(sessions, read_arrays(Path(inputs))), share)
+    batch = read_arrays(Path(throughput)) if throughput else None
+    batches = side_by_side(_works(sessions, batch), share) if batch else None
+    del sessions
+    found = {}
+    for name, path in models.items():
+        times = latencies[name]
+        many = batches[name] if batches else None
+        found[name] = asdict(
+            Measured(
+                latency_p50_seconds=float(np.median(times)),
+                latency_p99_seconds=float(np.percentile(times, 99)),
+                speedup=gain(latencies, name),
+                rows_per_second=_rows(batch) / float(np.median(many)) if batch and many else None,
+                throughput_gain=gain(batches, name) if batches else None,
+                peak_rss_bytes=_peak(path, throughput or inputs, threads),
+                load_seconds=loads[name],
+                runs=len(times),
+            )
+        )
+    return found
+
+
+def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[float]]:
+    """Seconds of each call, in turn: the n-th time of each was measured within one round."""
+    for work in works.values():
+        for _ in range(_WARM):
+            work()
+    times: dict[str, list[float]] = {name: [] for name in works}
+    began = time.perf_counter()
+    for done in range(_MOST):
+        if done >= _LEAST and time.perf_counter() - began > seconds:
+            break
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            times[name].append(time.perf_counter() - started)
+    return times
+
+
+def gain(times: Mapping[str, list[float]], name: str) -> float:
+    """The median, over rounds, of how many times faster it was than the first one in the same round."""
+    first = next(iter(times.values()))
+    return float(np.median([base / own for base, own in zip(first, times[name], strict=True)]))
+
+
+def session(path: str, threads: int | None) -> ort.InferenceSession:
+    """As the generated module makes it; ``threads`` of None are the CPUs that this process may use."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = 4
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def peak_memory(path: str, inputs: str, threads: int | None) -> int:
+    """The peak resident set of this process, in bytes, after it loaded a model and ran it."""
+    running = session(path, threads)
+    running.run(None, read_arrays(Path(inputs)))
+    return peak_rss("self")
+
+
+def _peak(path: str, inputs: str, threads: int | None) -> int:
+    with TemporaryDirectory(prefix="onnxpack-") as scratch:
+        request = {"path": path, "inputs": inputs, "threads": threads}
+        found: int = call("onnxpack.measure.models:peak_memory", request, Path(scratch))
+    return found
+
+
+def _works(sessions: Mapping[str, ort.InferenceSession], arrays: Arrays) -> dict[str, Work]:
+    return {name: partial(running.run, None, arrays) for name, running in sessions.items()}
+
+
+def _rows(arrays: Arrays) -> int:
+    return max(array.shape[0] if array.ndim else 1 for array in arrays.values())

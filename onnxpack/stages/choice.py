@@ -1,0 +1,186 @@
+"""The target's precision: made, judged, measured; of several, the best one that passed."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from onnxpack.errors import GateError, OnnxpackError, Problem
+from onnxpack.gates import degraded, unhelpful
+from onnxpack.measure import Measured
+from onnxpack.precision import Samples, Wish
+from onnxpack.precision.candidates import Candidate, judged, table, worth_trying
+from onnxpack.report import Built, Evaluated, Parity, parity_of
+from onnxpack.spec.delivery import Target
+from onnxpack.stages.changes import changed
+from onnxpack.stages.judging import comparisons, degradation, sensitivity, speeds
+from onnxpack.stages.run import Build, Exported
+from onnxpack.values import OnnxModel
+from onnxpack.verify import ParityError, require
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One precision that was tried: what was found out, and what it made if it made something."""
+
+    candidate: Candidate
+    model: OnnxModel | None = None
+    parity: Parity | None = None
+    evaluated: Evaluated | None = None
+    error: OnnxpackError | None = None
+    """Why it was passed over, as the build says it where nothing else was asked for."""
+
+
+def reduce(run: Build, built: Built, exported: Exported) -> Built:
+    """The model in the precision that the target asks for, or in the best one.
+
+    Raises:
+        OnnxpackError: the precision cannot be had, changed nothing, did not help, or lost too much; with the table.
+    """
+    wanted = run.plan.precision
+    base = judge(run, Candidate("float32"), built.model, exported)
+    if wanted == "float32":
+        if base.error:
+            raise base.error
+        return replace(built, evaluation=base.evaluated)
+    trials = measured(run, [base, *attempts(run, built.model, exported)], exported)
+    candidates = judged([trial.candidate for trial in trials], _target(run).objective or "latency")
+    chosen = next(index for index, candidate in enumerate(candidates) if candidate.chosen)
+    if wanted != "auto":
+        chosen = 1
+        _require(trials[chosen], candidates)
+    trial = trials[chosen]
+    assert trial.model
+    return replace(built, model=trial.model, parity=trial.parity, candidates=candidates, evaluation=trial.evaluated)
+
+
+def attempts(run: Build, model: OnnxModel, exported: Exported) -> Iterator[Trial]:
+    """What the spec asks for, or each precision that may help, until the time is over."""
+    wanted, target = run.plan.precision, _target(run)
+    if wanted != "auto":
+        yield attempt(run, wanted, model, exported)
+        return
+    end = time.monotonic() + run.budget
+    for precision in worth_trying(target.device, run.plan.file.spec.calibration is not None):
+        if time.monotonic() > end:
+            yield Trial(Candidate(precision, f"not tried: {run.budget:g} s had passed"))
+        else:
+            yield attempt(run, precision, model, exported)
+
+
+def attempt(run: Build, precision: str, model: OnnxModel, exported: Exported) -> Trial:
+    """One precision; int8-static without its worst layers, fewest first, where all of them lose too much."""
+    trial = _made(run, precision, model, exported, ())
+    if precision != "int8-static" or trial.model is None or trial.candidate.passed:
+        return trial
+    ranked = sensitivity(run, model, _wish(run, precision), _samples(run, exported), exported.key)
+    count = 1
+    while count < len(ranked):
+        mixed = _made(run, precision, model, exported, ranked[:count])
+        if mixed.candidate.passed:
+            return mixed
+        count *= 2
+    return trial
+
+
+def _made(run: Build, precision: str, model: OnnxModel, exported: Exported, without: tuple[str, ...]) -> Trial:
+    wish = _wish(run, precision)
+    wish = replace(wish, exclude_nodes=(*wish.exclude_nodes, *without))
+    request = {"wish": asdict(wish), "samples": asdict(_samples(run, exported))}
+    reads = [asdict(wish), exported.key]
+    of = f"{precision} without {len(without)} nodes" if without else precision
+    try:
+        made, told = changed(run, "precision", model, "onnxpack.precision.reduce:reduce_model", request, reads, of)
+        return judge(run, Candidate(precision, excluded=without, notes=tuple(told["notes"])), made, exported)
+    except OnnxpackError as error:
+        reason = error.problems[0].message
+        return Trial(Candidate(precision, reason, excluded=without), error=error)
+
+
+def judge(run: Build, candidate: Candidate, model: OnnxModel, exported: Exported) -> Trial:
+    """Its answers against the source's, and its score on the evaluation data."""
+    rows = comparisons(run, model, exported.served, exported.key, run.plan.tolerance(candidate.precision))
+    parity = parity_of(rows, exported.served.notes)
+    candidate = replace(
+        candidate,
+        size_bytes=model.size_bytes,
+        sqnr_db=parity.min_sqnr_db,
+        cosine=parity.min_cosine,
+        argmax_agreement=parity.argmax_agreement,
+    )
+    try:
+        require(f"the {candidate.precision} model differs from its source", rows)
+    except ParityError as error:
+        return Trial(replace(candidate, reason=error.problems[0].message), model, parity, error=error)
+    if run.plan.file.spec.evaluation is None:
+        return Trial(candidate, model, parity)
+    scored = degradation(run, model, exported)
+    candidate = replace(candidate, score=scored.model, degradation=scored.degradation)
+    lost = degraded(run.plan.file, candidate.precision, scored)
+    if lost:
+        return Trial(replace(candidate, reason=lost.message), model, parity, scored, GateError(lost))
+    return Trial(candidate, model, parity, scored)
+
+
+def measured(run: Build, trials: list[Trial], exported: Exported) -> list[Trial]:
+    """The trials with their speed and memory, all of one run, and those that did not help passed over."""
+    if run.plan.device.name != "cpu":
+        run.progress.note("no speed is measured: it would be the CPU's")
+        return trials
+    models = {str(index): trial.model for index, trial in enumerate(trials) if trial.model and trial.candidate.passed}
+    found = speeds(run, models, exported.served) if len(models) > 1 else {}
+    return [
+        _helped(
+            run, replace(trial, candidate=replace(trial.candidate, **_figures(found[str(index)]))), trials[0].candidate
+        )
+        if str(index) in found
+        else trial
+        for index, trial in enumerate(trials)
+    ]
+
+
+def _figures(found: Measured) -> dict[str, Any]:
+    """Those that a candidate has, too."""
+    return {name: value for name, value in asdict(found).items() if name != "runs"}
+
+
+def _helped(run: Build, trial: Trial, base: Candidate) -> Trial:
+    useless = None if trial.candidate.precision == "float32" else unhelpful(run.plan.file, trial.candidate, base)
+    if useless is None:
+        return trial
+    return replace(trial, candidate=replace(trial.candidate, reason=useless.message), error=GateError(useless))
+
+
+def _require(trial: Trial, candidates: tuple[Candidate, ...]) -> None:
+    if trial.error is None:
+        return
+    first, *more = trial.error.problems
+    detail = "\n".join(filter(None, (first.detail, table(candidates))))
+    raise type(trial.error)([Problem(first.message, first.hint, first.where, detail), *more])
+
+
+def _target(run: Build) -> Target:
+    return run.plan.file.spec.targets[run.plan.target]
+
+
+def _wish(run: Build, precision: str) -> Wish:
+    target = _target(run)
+    return Wish(
+        precision, target.device, target.isa, target.per_channel, target.exclude_nodes, run.plan.file.spec.verify.seed
+    )
+
+
+def _samples(run: Build, exported: Exported) -> Samples:
+    """What calibrates. Its bytes are in the export's key, which reads all data that the spec names."""
+    file, reference = run.plan.file, exported.served
+    calibration = file.spec.calibration
+    if calibration is None:
+        return Samples(str(reference.folder), reference.cases)
+    return Samples(
+        str(reference.folder),
+        reference.cases,
+        file.to_json(),
+        calibration.data,
+        calibration.samples,
+        calibration.method,
+    )

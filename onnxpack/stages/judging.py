@@ -1,0 +1,80 @@
+"""What is found out about an ONNX model: how it compares, scores and performs. Kept, as any stage's result is."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from onnxpack.child import call
+from onnxpack.measure import Measured, measured_from
+from onnxpack.precision import Samples, Wish
+from onnxpack.report import Evaluated
+from onnxpack.stages.run import Build, Exported
+from onnxpack.store import digest, file_digest, tool_digest
+from onnxpack.values import OnnxModel, Reference
+from onnxpack.verify import Comparison, Tolerance
+
+_SECONDS = 3.0
+"""How long each model is timed, together with the others."""
+
+
+def comparisons(
+    run: Build, model: OnnxModel, reference: Reference, source: str, tolerance: Tolerance
+) -> list[Comparison]:
+    """The model's answers against those of the Reference, case by case; ``source`` is the key of what made it."""
+    request = {
+        "model": str(model.path),
+        "reference": str(reference.folder),
+        "cases": list(reference.cases),
+        **vars(tolerance),
+    }
+
+    def compare(folder: Path) -> None:
+        with run.store.scratch() as scratch:
+            rows = call("onnxpack.verify:verify_model", request, scratch)
+        (folder / "rows.json").write_text(json.dumps(rows))
+
+    key = digest("verify", tool_digest(), source, model.sha256, reference.folder.name, vars(tolerance))
+    stored = run.keyed("verify", key, compare)
+    return [Comparison(**row) for row in json.loads((stored / "rows.json").read_text())]
+
+
+def speeds(run: Build, models: Mapping[str, OnnxModel], reference: Reference) -> dict[str, Measured]:
+    """All models in one run, in turn; the first is what the others are compared with."""
+    inputs, many = (reference.folder / f"{case}.inputs.npz" for case in _timed_cases(run, reference))
+    request = {
+        "models": {name: str(model.path) for name, model in models.items()},
+        "inputs": str(inputs),
+        "throughput": str(many),
+        "seconds": _SECONDS * len(models),
+        "threads": run.plan.threads,
+    }
+
+    def time_them(folder: Path) -> None:
+        with run.store.scratch() as scratch:
+            (folder / "speeds.json").write_text(json.dumps(call("onnxpack.measure.models:measure", request, scratch)))
+
+    machine = [platform.machine(), platform.processor(), os.cpu_count(), run.plan.threads]
+    shas = {name: model.sha256 for name, model in models.items()}
+    key = digest("measure", tool_digest(), shas, machine, file_digest(inputs), file_digest(many))
+    stored = run.keyed("measure", key, time_them)
+    return {name: measured_from(row) for name, row in json.loads((stored / "speeds.json").read_text()).items()}
+
+
+def degradation(run: Build, model: OnnxModel, exported: Exported) -> Evaluated:
+    """The evaluation metric of the source model and of this one."""
+    raise NotImplementedError
+
+
+def sensitivity(run: Build, model: OnnxModel, wish: Wish, samples: Samples, source: str) -> tuple[str, ...]:
+    """The nodes of a float32 model that lose the most in int8, the worst first."""
+    raise NotImplementedError
+
+
+def _timed_cases(run: Build, reference: Reference) -> tuple[str, str]:
+    """Those at the axes' opt and max sizes."""
+    axes = run.plan.file.spec.axes
+    largest = tuple(replace(axis, opt=axis.max) for axis in axes)
+    return reference.opt_case(axes), reference.opt_case(largest)
