@@ -53,11 +53,7 @@ def remove_unused(model: onnx.ModelProto) -> None:
 
 def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model without its large weights: small enough to be serialized, which inference does."""
-    bare = onnx.ModelProto()
-    bare.ir_version = model.ir_version
-    bare.opset_import.extend(model.opset_import)
-    bare.functions.extend(model.functions)
-    bare.graph.name = model.graph.name or "model"
+    bare = shell(model)
     for part in ("node", "input", "output", "sparse_initializer"):
         getattr(bare.graph, part).extend(getattr(model.graph, part))
     for tensor in model.graph.initializer:
@@ -69,6 +65,16 @@ def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
             entry = here.external_data.add()
             entry.key, entry.value = "location", "left-out"
     return bare
+
+
+def shell(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model of the same versions and functions, with an empty graph."""
+    empty = onnx.ModelProto()
+    empty.ir_version = model.ir_version
+    empty.opset_import.extend(model.opset_import)
+    empty.functions.extend(model.functions)
+    empty.graph.name = model.graph.name or "model"
+    return empty
 
 
 def inferred(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:

@@ -1,7 +1,7 @@
 """Matrix products in 8 bits: weights beforehand, inputs while it runs. No calibration data.
 
-``DynamicQuantizeLinear → MatMulInteger → Cast → Mul(scales)`` in standard ONNX, which onnxruntime fuses. Convolutions stay
-in float32: ConvInteger is several times slower than the float convolution.
+``DynamicQuantizeLinear → MatMulInteger → Cast → Mul(scales)`` in standard ONNX, which onnxruntime fuses. Convolutions
+stay in float32: ConvInteger is several times slower than the float convolution.
 """
 
 import numpy as np

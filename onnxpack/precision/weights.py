@@ -1,7 +1,7 @@
 """Weights of matrix products in 4 or 8 bits, block by block: the operator MatMulNBits of onnxruntime.
 
-B of shape [K, N] becomes N columns of ``ceil(K / block)`` blocks, each with a float32 scale and, in 4 bits, a zero point.
-See MatMulNBits in onnxruntime's ContribOperators.md; the runtime's own functions pack the bits.
+B of shape [K, N] becomes N columns of ``ceil(K / block)`` blocks, each with a float32 scale and, in 4 bits, a zero
+point. See MatMulNBits in onnxruntime's ContribOperators.md; the runtime's own functions pack the bits.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ from onnxpack.precision.edit import (
 _MIN_BLOCK = 16
 """The smallest block that the operator knows; a shorter K saves nothing."""
 _INT8_ACCURACY = 4
-"""The operator's ``accuracy_level``: inputs are quantized to int8 too. Without it the CPU unpacks weights and is slow."""
+"""The operator's ``accuracy_level``: inputs become int8 too. Without it the CPU unpacks the weights and is slow."""
 _DOMAIN = "com.microsoft"
 
 
@@ -107,7 +107,7 @@ def _packed(weight: onnx.TensorProto, bits: int, block: int) -> list[onnx.Tensor
 def _product(
     node: onnx.NodeProto, weight: onnx.TensorProto, parts: list[onnx.TensorProto], bits: int, block: int, device: str
 ) -> onnx.NodeProto:
-    extra = {"accuracy_level": _INT8_ACCURACY} if device == "cpu" else {}
+    extra: dict[str, Any] = {"accuracy_level": _INT8_ACCURACY} if device == "cpu" else {}
     rows, columns = weight.dims
     return onnx.helper.make_node(
         "MatMulNBits",
