@@ -1,11 +1,12 @@
 """What the conversions share: types of tensors, constants, and small rewrites of a graph."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 
+from onnxpack.graph.check import graphs
 from onnxpack.graph.external import bytes_of
 
 _SMALL = 1024
@@ -39,10 +40,36 @@ def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> No
     model.graph.node.extend(nodes)
 
 
+def in_order(model: onnx.ModelProto) -> None:
+    """Puts the nodes in an order in which each comes behind what it reads; those that stand well keep their places."""
+    makers = {name: index for index, node in enumerate(model.graph.node) for name in node.output if name}
+    placed: dict[int, None] = {}
+    for start in range(len(model.graph.node)):
+        waiting = [start]
+        while waiting:
+            index = waiting[-1]
+            missing = {makers[name] for name in reads(model.graph.node[index]) if name in makers} - placed.keys()
+            if index in placed or not missing - {index}:
+                placed[waiting.pop()] = None
+            else:
+                waiting += sorted(missing - {index})
+    nodes = list(model.graph.node)
+    replace_nodes(model, [nodes[index] for index in placed])
+
+
+def reads(node: onnx.NodeProto) -> Iterator[str]:
+    """The tensors that a node or a graph inside it names."""
+    yield from node.input
+    for item in node.attribute:
+        for graph in (*([item.g] if item.HasField("g") else []), *item.graphs):
+            for inner in graphs(graph):
+                yield from (value.name for value in inner.output)
+                for other in inner.node:
+                    yield from other.input
+
+
 def remove_unused(model: onnx.ModelProto) -> None:
     """Drops initializers that no node and no output names any more; inner graphs may name outer ones."""
-    from onnxpack.graph.check import graphs
-
     used = {name for graph in graphs(model.graph) for node in graph.node for name in node.input}
     used |= {value.name for graph in graphs(model.graph) for value in graph.output}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]

@@ -4,16 +4,14 @@ Between parts of different precision stands one Cast for each tensor. onnxruntim
 gives two consumers of one tensor two casts of one name, and clamps constants that do not fit.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 
-from onnxpack.graph.check import graphs
 from onnxpack.precision import Converted, Job, Left
-from onnxpack.precision.edit import initializers, lift_constants, remove_unused, replace_nodes
+from onnxpack.precision.edit import initializers, lift_constants, reads, remove_unused, replace_nodes
 from onnxpack.precision.fitness import Fitness
 from onnxpack.precision.schemas import Ports, ports
 from onnxpack.precision.tensors import element_types
@@ -95,7 +93,7 @@ class _Work:
 
     def keep(self, node: onnx.NodeProto) -> None:
         """Adds a node as it is, and before it the casts back that it needs."""
-        for name in _named(node):
+        for name in reads(node):
             self._real(name)
         self.nodes.append(node)
 
@@ -133,14 +131,3 @@ def rounded(tensor: onnx.TensorProto, name: str, half: int) -> onnx.TensorProto:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(half)
     made: onnx.TensorProto = onnx.numpy_helper.from_array(array.astype(dtype), name)
     return made
-
-
-def _named(node: onnx.NodeProto) -> Iterator[str]:
-    """The tensors that a node or a graph inside it names."""
-    yield from node.input
-    for item in node.attribute:
-        for graph in (*([item.g] if item.HasField("g") else []), *item.graphs):
-            for inner in graphs(graph):
-                yield from (value.name for value in inner.output)
-                for other in inner.node:
-                    yield from other.input
