@@ -31,6 +31,8 @@ class Wish:
     per_channel: bool | None = None
     exclude_nodes: tuple[str, ...] = ()
     """Names of nodes, or operator types, that stay in float32."""
+    without: tuple[str, ...] = ()
+    """int8-static: layers, by the names that ``sensitivity`` gives them, that stay in float32 besides."""
     seed: int = 0
 
 
@@ -117,7 +119,8 @@ def precision(name: str) -> Precision:
 
 def wish_from(data: dict[str, Any]) -> Wish:
     """The value from its JSON."""
-    return Wish(**{**data, "exclude_nodes": tuple(data.get("exclude_nodes", ()))})
+    lists = {name: tuple(data.get(name, ())) for name in ("exclude_nodes", "without")}
+    return Wish(**{**data, **lists})
 
 
 def samples_from(data: dict[str, Any]) -> Samples:

@@ -69,6 +69,29 @@ def reduce_model(
     }
 
 
+def calibrate_model(
+    model: str, destination: str, wish: dict[str, Any], samples: dict[str, Any], progress: str | None = None
+) -> dict[str, Any]:
+    """Looks once at the values of the float32 file ``model``, for many tries of int8-static.
+
+    The folder ``destination`` is then the ``calibration`` of ``reduce_model`` and of ``sensitivity.rank_layers``. It is
+    the same for every isa, and for every choice of nodes. Returns JSON: ``tensors``, how many it looked at.
+
+    Raises:
+        SpecError: there is no calibration data, or it does not fit.
+        SourceError: the model fails on it.
+    """
+    from onnxpack.precision.int8_static import calibrate
+
+    folder = Path(destination)
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    job = job_of(Path(model), wish, samples, scratch, progress=progress)
+    tensors = calibrate(job, folder)
+    shutil.rmtree(scratch)
+    return {"tensors": tensors}
+
+
 def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
     """The conversion, and the proof that it did something.
 

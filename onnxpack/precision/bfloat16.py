@@ -1,0 +1,25 @@
+"""bfloat16: float32's range with a mantissa of 8 bits; for CUDA, the CPU has no such kernels."""
+
+import onnx
+
+from onnxpack.graph.check import opset_of
+from onnxpack.precision import Converted, Job, Wish, half
+from onnxpack.precision.fitness import everything
+
+NAME = "bfloat16"
+_MIN_OPSET = 13
+"""From here on bfloat16 is an ordinary dtype."""
+
+
+def refusal(wish: Wish, model: onnx.ModelProto) -> str:
+    """It is for CUDA, and for models of a newer opset."""
+    if wish.device != "cuda":
+        return "there is no bfloat16 arithmetic on the CPU"
+    if opset_of(model) < _MIN_OPSET:
+        return f"it needs opset {_MIN_OPSET}, the model has {opset_of(model)}"
+    return ""
+
+
+def convert(job: Job) -> Converted:
+    """See ``half.convert``; nothing overflows that did not before."""
+    return half.convert(job, onnx.TensorProto.BFLOAT16, everything())

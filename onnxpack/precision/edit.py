@@ -1,0 +1,183 @@
+"""What the conversions share: types of tensors, constants, and small rewrites of a graph."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnxpack.graph.check import graphs
+from onnxpack.graph.external import bytes_of
+
+_SMALL = 1024
+"""Bytes of a constant that may hold a shape, and that inference therefore needs."""
+Initializers = Mapping[str, onnx.TensorProto]
+
+
+def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The constants of the outer graph, by name."""
+    return {tensor.name: tensor for tensor in model.graph.initializer}
+
+
+def lift_constants(model: onnx.ModelProto) -> None:
+    """Makes the tensors of Constant nodes initializers, where every converter looks for weights."""
+    kept = []
+    for node in model.graph.node:
+        value = next((item.t for item in node.attribute if item.name == "value"), None)
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and value is not None:
+            tensor = model.graph.initializer.add()
+            tensor.CopyFrom(value)
+            tensor.name = node.output[0]
+        else:
+            kept.append(node)
+    replace_nodes(model, kept)
+
+
+def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Gives the graph these nodes, in this order."""
+    nodes = list(nodes)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def in_order(model: onnx.ModelProto) -> None:
+    """Puts the nodes in an order in which each comes behind what it reads; those that stand well keep their places."""
+    makers = {name: index for index, node in enumerate(model.graph.node) for name in node.output if name}
+    placed: dict[int, None] = {}
+    for start in range(len(model.graph.node)):
+        waiting = [start]
+        while waiting:
+            index = waiting[-1]
+            missing = {makers[name] for name in reads(model.graph.node[index]) if name in makers} - placed.keys()
+            if index in placed or not missing - {index}:
+                placed[waiting.pop()] = None
+            else:
+                waiting += sorted(missing - {index})
+    nodes = list(model.graph.node)
+    replace_nodes(model, [nodes[index] for index in placed])
+
+
+def reads(node: onnx.NodeProto) -> Iterator[str]:
+    """The tensors that a node or a graph inside it names."""
+    yield from node.input
+    for item in node.attribute:
+        for graph in (*([item.g] if item.HasField("g") else []), *item.graphs):
+            for inner in graphs(graph):
+                yield from (value.name for value in inner.output)
+                for other in inner.node:
+                    yield from other.input
+
+
+def remove_unused(model: onnx.ModelProto) -> None:
+    """Drops initializers that no node and no output names any more; inner graphs may name outer ones."""
+    used = {name for graph in graphs(model.graph) for node in graph.node for name in node.input}
+    used |= {value.name for graph in graphs(model.graph) for value in graph.output}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    if len(kept) < len(model.graph.initializer):
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)
+
+
+def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model without its large weights: small enough to be serialized, which inference does."""
+    bare = shell(model)
+    for part in ("node", "input", "output", "sparse_initializer"):
+        getattr(bare.graph, part).extend(getattr(model.graph, part))
+    for tensor in model.graph.initializer:
+        if bytes_of(tensor) <= _SMALL:
+            bare.graph.initializer.add().CopyFrom(tensor)
+        else:
+            here = bare.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            here.data_location = onnx.TensorProto.EXTERNAL
+            entry = here.external_data.add()
+            entry.key, entry.value = "location", "left-out"
+    return bare
+
+
+def shell(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model of the same versions and functions, with an empty graph."""
+    empty = onnx.ModelProto()
+    empty.ir_version = model.ir_version
+    empty.opset_import.extend(model.opset_import)
+    empty.functions.extend(model.functions)
+    empty.graph.name = model.graph.name or "model"
+    return empty
+
+
+def inferred(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+    """Element type and, as far as it is known, shape of every tensor of the outer graph."""
+    graph = onnx.shape_inference.infer_shapes(skeleton(model), data_prop=True).graph
+    found = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)}
+    for tensor in model.graph.initializer:
+        made = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+        found[tensor.name] = made.tensor_type
+    return found
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """An attribute's value."""
+    return next((onnx.helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
+
+
+def split_gemms(model: onnx.ModelProto, excluded: frozenset[str]) -> None:
+    """Writes every Gemm of a constant, two-dimensional B as MatMul and Add, which quantizers know.
+
+    ``alpha · A · B' + beta · C``: B takes alpha and the transposition, C takes beta. A Gemm whose A is transposed, or
+    whose C is scaled and no constant, stays.
+    """
+    known = initializers(model)
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        parts = None if node.op_type != "Gemm" or node.name in excluded else _parts(node, known)
+        if parts is None:
+            nodes.append(node)
+            continue
+        weight, bias, constants = parts
+        added = onnx.helper.make_node("MatMul", [node.input[0], weight], [node.output[0]], name=node.name)
+        model.graph.initializer.extend(constants)
+        known |= {tensor.name: tensor for tensor in constants}
+        if bias:
+            added.output[0] = f"{node.output[0]}__product"
+            nodes.append(added)
+            added = onnx.helper.make_node("Add", [added.output[0], bias], [node.output[0]], name=f"{node.name}__bias")
+        nodes.append(added)
+    replace_nodes(model, nodes)
+    remove_unused(model)
+
+
+def _parts(node: onnx.NodeProto, known: Initializers) -> tuple[str, str, list[onnx.TensorProto]] | None:
+    """The names of the new B and C, and the constants to add; None where the Gemm is of another kind."""
+    alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
+    bias = node.input[2] if len(node.input) > 2 else ""
+    weight = known.get(node.input[1])
+    if attribute(node, "transA", 0) or weight is None or len(weight.dims) != 2:
+        return None
+    if beta != 1.0 and bias and bias not in known:
+        return None
+    added = []
+    names = [node.input[1], bias]
+    if attribute(node, "transB", 0) or alpha != 1.0:
+        array = onnx.numpy_helper.to_array(weight)
+        array = (array.T if attribute(node, "transB", 0) else array) * array.dtype.type(alpha)
+        names[0] = f"{node.name}__weight"
+        added.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), names[0]))
+    if bias and beta != 1.0:
+        array = onnx.numpy_helper.to_array(known[bias])
+        names[1] = f"{node.name}__scaled"
+        added.append(onnx.numpy_helper.from_array(array * array.dtype.type(beta), names[1]))
+    return names[0], names[1], added
+
+
+def constant_products(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The MatMuls whose B is a constant float32 matrix, by the node's name, with that matrix."""
+    known = initializers(model)
+    return {
+        node.name: known[node.input[1]]
+        for node in model.graph.node
+        if node.op_type == "MatMul" and node.input[1] in known and is_matrix(known[node.input[1]])
+    }
+
+
+def is_matrix(tensor: onnx.TensorProto) -> bool:
+    """Whether a constant is a float32 matrix."""
+    return bool(tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2)

@@ -1,0 +1,88 @@
+"""Which nodes' values and constants float16 can hold. bfloat16 has float32's range: everything fits."""
+
+from collections.abc import Iterable
+from itertools import chain
+
+import numpy as np
+import onnx
+
+from onnxpack.precision import Job
+from onnxpack.precision.edit import initializers, lift_constants
+from onnxpack.precision.schemas import Ports
+from onnxpack.precision.tensors import element_types, made_tensors, runnable, runs
+
+LARGEST = 65504.0
+"""The greatest float16."""
+_HEADROOM = 2.0
+"""Inputs that nobody showed may give greater values."""
+_DIGIT = 0.1
+"""A constant that is off by more than this share of itself, or becomes zero, is another number."""
+
+
+class Fitness:
+    """What was seen of the tensors' magnitudes, and of the constants'."""
+
+    def __init__(self, largest: dict[str, float], unfit: frozenset[str]) -> None:
+        self._largest = largest
+        self._unfit = unfit
+
+    def why_not(self, node: onnx.NodeProto, where: Ports | None) -> str:
+        """Why a node must stay in float32; empty where it need not."""
+        if where is None:
+            return ""
+        for index in where.inputs:
+            if node.input[index] in self._unfit:
+                return "a constant that float16 cannot hold"
+        names = (*(node.input[index] for index in where.inputs), *(node.output[index] for index in where.outputs))
+        greatest = max((self._largest.get(name, 0.0) for name in names), default=0.0)
+        return f"values near or above {LARGEST:g}" if greatest * _HEADROOM > LARGEST else ""
+
+
+def everything() -> Fitness:
+    """Nothing is too large."""
+    return Fitness({}, frozenset())
+
+
+def of_float16(job: Job) -> Fitness:
+    """Runs the model over the Reference's cases and the calibration data, and looks at every tensor and constant."""
+    lift_constants(job.model)
+    types = element_types(job.model, job.scratch)
+    floats = [name for name in made_tensors(job.model) if types.get(name) == onnx.TensorProto.FLOAT]
+    inputs = [value.name for value in job.model.graph.input if types.get(value.name) == onnx.TensorProto.FLOAT]
+    largest = dict.fromkeys([*floats, *inputs], 0.0)
+    nodes, outputs = _extremes(floats + inputs)
+    running = runnable(job.model, outputs, job.scratch, nodes)
+    data = chain(job.cases(), job.batches() if job.batches else ())
+    for found in runs(running, data, job.say, "looking for values that overflow"):
+        for name, output in zip(floats + inputs, outputs, strict=True):
+            largest[name] = max(largest[name], float(found[output]))
+    return Fitness(largest, frozenset(name for name, tensor in initializers(job.model).items() if _unfit(tensor)))
+
+
+def _extremes(names: Iterable[str]) -> tuple[list[onnx.NodeProto], list[str]]:
+    """Nodes that give the greatest finite magnitude of each tensor: one number leaves the runtime, not the tensor."""
+    make = onnx.helper.make_node
+    zero = onnx.numpy_helper.from_array(np.array(0, np.float32))
+    nodes, outputs = [make("Constant", [], ["__zero"], value=zero)], []
+    for name in names:
+        nodes += [
+            make("Abs", [name], [f"{name}__abs"]),
+            make("IsInf", [f"{name}__abs"], [f"{name}__infinite"]),  # float16 has infinities of its own
+            make("Where", [f"{name}__infinite", "__zero", f"{name}__abs"], [f"{name}__finite"]),
+            make("ReduceMax", [f"{name}__finite"], [f"{name}__largest"], keepdims=0),
+        ]
+        outputs.append(f"{name}__largest")
+    return nodes, outputs
+
+
+def _unfit(tensor: onnx.TensorProto) -> bool:
+    """Whether the constant's greatest finite value overflows, or is lost below the least float16."""
+    if tensor.data_type != onnx.TensorProto.FLOAT:
+        return False
+    array = np.abs(onnx.numpy_helper.to_array(tensor))
+    greatest = float(array[np.isfinite(array)].max(initial=0.0))
+    if greatest == 0.0:
+        return False
+    if greatest > LARGEST:
+        return True
+    return abs(float(np.float16(greatest)) - greatest) > _DIGIT * greatest

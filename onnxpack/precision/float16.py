@@ -1,0 +1,19 @@
+"""Arithmetic and weights in float16; inputs and outputs keep their dtypes, and what overflows stays in float32."""
+
+import onnx
+
+from onnxpack.precision import Converted, Job, Wish, half
+from onnxpack.precision.fitness import of_float16
+
+NAME = "float16"
+
+
+def refusal(wish: Wish, model: onnx.ModelProto) -> str:
+    """It means something wherever there are float32 tensors; ``reduce`` sees whether it changed any."""
+    return ""
+
+
+def convert(job: Job) -> Converted:
+    """See ``half.convert``; the Reference and the calibration data show which values overflow."""
+    fitness = of_float16(job)
+    return half.convert(job, onnx.TensorProto.FLOAT16, fitness)

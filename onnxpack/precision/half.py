@@ -1,0 +1,133 @@
+"""float32 → 16 bits, node by node: what the operator's own definition allows, and what the values allow.
+
+Between parts of different precision stands one Cast for each tensor. onnxruntime's own converter knows float16 alone,
+gives two consumers of one tensor two casts of one name, and clamps constants that do not fit.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnxpack.precision import Converted, Job, Left
+from onnxpack.precision.edit import initializers, lift_constants, reads, remove_unused, replace_nodes
+from onnxpack.precision.fitness import Fitness
+from onnxpack.precision.schemas import Ports, ports
+from onnxpack.precision.tensors import element_types
+
+FLOAT = onnx.TensorProto.FLOAT
+WORDS: dict[int, str] = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
+
+
+def convert(job: Job, half: int, fitness: Fitness) -> Converted:
+    """The model in ``half``, an element type; float32 inputs and outputs stay float32."""
+    lift_constants(job.model)
+    work = _Work(job.model, half, element_types(job.model, job.scratch))
+    left = []
+    for node in list(job.model.graph.node):
+        where = work.ports(node)
+        why = "excluded" if node.name in job.excluded else _unable(node, where) or fitness.why_not(node, where)
+        if why or where is None or not work.worth(node, where):
+            work.keep(node)
+            left += [Left(node.name, node.op_type, why)] if why and work.touches(node) else []
+        else:
+            work.reduce(node, where)
+    work.finish()
+    return Converted(job.model, tuple(left))
+
+
+def _unable(node: onnx.NodeProto, where: Ports | None) -> str:
+    if any(item.HasField("g") or item.graphs for item in node.attribute):
+        return "it holds graphs"
+    return "" if where is not None else "the operator is not defined for it"
+
+
+@dataclass
+class _Work:
+    """The graph while it is rewritten, in its order. A tensor keeps its name in float32; in 16 bits it has another."""
+
+    model: onnx.ModelProto
+    half: int
+    types: dict[str, int]
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    halves: dict[str, str] = field(default_factory=dict)
+    """The 16-bit name of every tensor that has one."""
+    missing: set[str] = field(default_factory=set)
+    """Tensors that so far exist in 16 bits alone."""
+
+    def __post_init__(self) -> None:
+        self.weights = initializers(self.model)
+        self.versions = {entry.domain: entry.version for entry in self.model.opset_import}
+
+    def floats(self, names: Any) -> list[int]:
+        """The places of float32 tensors."""
+        return [index for index, name in enumerate(names) if name and self.types.get(name) == FLOAT]
+
+    def touches(self, node: onnx.NodeProto) -> bool:
+        """Whether a node gives float32 at all: of others nobody asks why they stay."""
+        return bool(self.floats(node.output))
+
+    def ports(self, node: onnx.NodeProto) -> Ports | None:
+        """Where a node takes and gives 16 bits instead of float32; None where its definition does not allow it."""
+        return ports(node, self.versions, self.half, self.floats(node.input), self.floats(node.output))
+
+    def worth(self, node: onnx.NodeProto, where: Ports) -> bool:
+        """Whether a node has anything to gain: it computes floats, or takes some that are in 16 bits already."""
+        ready = any(node.input[index] in self.halves for index in where.inputs)
+        return ready if not where.outputs or not where.inputs else True
+
+    def reduce(self, node: onnx.NodeProto, where: Ports) -> None:
+        """Adds a node in 16 bits."""
+        for index in range(len(node.input)):
+            node.input[index] = (
+                self._half_of(node.input[index]) if index in where.inputs else self._real(node.input[index])
+            )
+        for index in where.outputs:
+            name = node.output[index]
+            self.halves[name] = node.output[index] = f"{name}__{WORDS[self.half]}"
+            self.missing.add(name)
+        if node.op_type == "Cast" and where.outputs:
+            next(item for item in node.attribute if item.name == "to").i = self.half
+        self.nodes.append(node)
+
+    def keep(self, node: onnx.NodeProto) -> None:
+        """Adds a node as it is, and before it the casts back that it needs."""
+        for name in reads(node):
+            self._real(name)
+        self.nodes.append(node)
+
+    def finish(self) -> None:
+        """Gives the graph its outputs and its new nodes."""
+        for value in self.model.graph.output:
+            self._real(value.name)
+        replace_nodes(self.model, self.nodes)
+        remove_unused(self.model)
+
+    def _half_of(self, name: str) -> str:
+        if name not in self.halves:
+            self.halves[name] = f"{name}__{WORDS[self.half]}"
+            if name in self.weights:
+                self.model.graph.initializer.append(rounded(self.weights[name], self.halves[name], self.half))
+            else:
+                self._cast(name, self.halves[name], self.half)
+        return self.halves[name]
+
+    def _real(self, name: str) -> str:
+        if name in self.missing:
+            self.missing.discard(name)
+            self._cast(self.halves[name], name, FLOAT)
+        return name
+
+    def _cast(self, source: str, result: str, to: int) -> None:
+        self.nodes.append(onnx.helper.make_node("Cast", [source], [result], name=f"{result}__cast", to=to))
+
+
+def rounded(tensor: onnx.TensorProto, name: str, half: int) -> onnx.TensorProto:
+    """A constant in 16 bits, to nearest, ties to even."""
+    array = onnx.numpy_helper.to_array(tensor)
+    if half == onnx.TensorProto.FLOAT16:
+        return onnx.numpy_helper.from_array(array.astype(np.float16), name)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(half)
+    made: onnx.TensorProto = onnx.numpy_helper.from_array(array.astype(dtype), name)
+    return made

@@ -1,0 +1,97 @@
+"""Matrix products in 8 bits: weights beforehand, inputs while it runs. No calibration data.
+
+``DynamicQuantizeLinear → MatMulInteger → Cast → Mul(scales)`` in standard ONNX, which onnxruntime fuses. Convolutions
+stay in float32: ConvInteger is several times slower than the float convolution.
+"""
+
+import numpy as np
+import onnx
+
+from onnxpack.graph.check import opset_of
+from onnxpack.precision import Converted, Job, Left, Wish, weights
+from onnxpack.precision.edit import constant_products, lift_constants, remove_unused, replace_nodes, split_gemms
+from onnxpack.precision.isa import reduced_range
+
+NAME = "int8-dynamic"
+_MIN_OPSET = 11
+"""Since then there is DynamicQuantizeLinear."""
+
+
+def refusal(wish: Wish, model: onnx.ModelProto) -> str:
+    """It is for the CPU, and for products with constant weights."""
+    if wish.device != "cpu":
+        return "onnxruntime computes MatMulInteger on the CPU only; int8-static or float16 are for GPUs"
+    if opset_of(model) < _MIN_OPSET:
+        return f"it needs opset {_MIN_OPSET}, the model has {opset_of(model)}"
+    return weights.refusal(model)
+
+
+def convert(job: Job) -> Converted:
+    """Every MatMul and Gemm with constant weights; one scale per column unless the wish says otherwise."""
+    model = job.model
+    lift_constants(model)
+    split_gemms(model, job.excluded)
+    products = constant_products(model)
+    per_channel = job.wish.per_channel is not False
+    reduced = reduced_range(job.wish.device, job.wish.isa)
+    inputs: dict[str, list[str]] = {}
+    done: dict[str, tuple[str, str]] = {}
+    nodes: list[onnx.NodeProto] = []
+    left = []
+    for node in model.graph.node:
+        if node.name not in products or node.name in job.excluded:
+            nodes.append(node)
+            left += _left(node, job.excluded)
+            continue
+        source, weight = node.input[0], products[node.name]
+        if source not in inputs:
+            inputs[source] = [f"{source}__{part}" for part in ("int8", "scale", "zero")]
+            nodes.append(
+                onnx.helper.make_node("DynamicQuantizeLinear", [source], inputs[source], f"{source}__quantize")
+            )
+        if weight.name not in done:
+            done[weight.name] = _stored(model, weight, per_channel, reduced)
+        nodes += _product(node, inputs[source], done[weight.name])
+    replace_nodes(model, nodes)
+    remove_unused(model)
+    return Converted(model, tuple(left))
+
+
+def quantized(matrix: np.ndarray, per_channel: bool, reduced: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric int8 values of a matrix [K, N] and their scales, [N] or a scalar: ``w ≈ scale · q``."""
+    limit = 64 if reduced else 127
+    largest = np.abs(matrix).max(axis=0 if per_channel else None).astype(np.float32)
+    scale = np.where(largest > 0, largest / limit, 1).astype(np.float32)
+    return np.clip(np.rint(matrix / scale), -limit, limit).astype(np.int8), scale
+
+
+def _stored(model: onnx.ModelProto, weight: onnx.TensorProto, per_channel: bool, reduced: bool) -> tuple[str, str]:
+    """Adds a weight's values and scales to the graph; gives their names."""
+    values, scale = quantized(onnx.numpy_helper.to_array(weight), per_channel, reduced)
+    names = (f"{weight.name}__int8", f"{weight.name}__scale")
+    for name, array in zip(names, (values, scale), strict=True):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return names
+
+
+def _product(node: onnx.NodeProto, source: list[str], weight: tuple[str, str]) -> list[onnx.NodeProto]:
+    values, scale, zero = source
+    base, output = node.name, node.output[0]
+    whole, real, scales = (f"{output}__{part}" for part in ("int32", "float", "scales"))
+    make = onnx.helper.make_node
+    return [
+        make("MatMulInteger", [values, weight[0], zero], [whole], base),
+        make("Cast", [whole], [real], f"{base}__cast", to=onnx.TensorProto.FLOAT),
+        make("Mul", [scale, weight[1]], [scales], f"{base}__scales"),
+        make("Mul", [real, scales], [output], f"{base}__scaled"),
+    ]
+
+
+def _left(node: onnx.NodeProto, excluded: frozenset[str]) -> list[Left]:
+    if node.op_type in ("MatMul", "Gemm", "Conv") and node.name in excluded:
+        return [Left(node.name, node.op_type, "excluded")]
+    if node.op_type in ("MatMul", "Gemm"):
+        return [Left(node.name, node.op_type, "its weights are not a constant float32 matrix")]
+    if node.op_type in ("Conv", "LSTM", "GRU"):
+        return [Left(node.name, node.op_type, "not quantized while it runs: slower, or unknown to the runtime")]
+    return []

@@ -1,0 +1,162 @@
+"""Weights and the values between layers in 8 bits, with scales from calibration data: QuantizeLinear/DequantizeLinear.
+
+onnxruntime's QDQ quantizer writes the pairs; which nodes, which ranges and which numbers are decided here. Numbers by
+where it runs: uint8 values and int8 weights on x86 (7 bits of them without VNNI), int8 both on ARM, int8 both and
+symmetric for TensorRT, which computes 8 bits on GPUs.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnxpack.errors import SpecError
+from onnxpack.graph.check import opset_of
+from onnxpack.precision import Converted, Job, Wish, calibration
+from onnxpack.precision.calibration import Ranges
+from onnxpack.precision.edit import in_order, remove_unused, replace_nodes
+from onnxpack.precision.isa import ARM, reduced_range
+from onnxpack.precision.prepare import carried, prepared
+from onnxpack.precision.selection import OPS, WEIGHTED, Selection, float_ends, select, tensors_of
+from onnxpack.precision.tensors import element_types
+
+NAME = "int8-static"
+PREPARED = "prepared.onnx"
+_MIN_OPSET = 13
+"""From here on DequantizeLinear has an axis."""
+
+
+def refusal(wish: Wish, model: onnx.ModelProto) -> str:
+    """It needs layers with weights, and a newer opset."""
+    if opset_of(model) < _MIN_OPSET:
+        return f"it needs opset {_MIN_OPSET}, the model has {opset_of(model)}"
+    if not any(node.op_type in WEIGHTED for node in model.graph.node):
+        return f"the model has none of {', '.join(WEIGHTED)}"
+    return ""
+
+
+def convert(job: Job) -> Converted:
+    """Prepares, calibrates, quantizes; an earlier calibration saves the first two.
+
+    Raises:
+        SpecError: there is no calibration data.
+    """
+    folder = job.calibration
+    if folder is None:
+        folder = job.scratch / "calibration"
+        folder.mkdir()
+        calibrate(job, folder)
+    model, ranges = load(folder)
+    excluded = carried(job.excluded, job.model, model) | frozenset(job.wish.without)
+    converted = quantize(model, ranges, select(model, excluded, ranges), job.wish)
+    if job.wish.device == "cuda":
+        note = "8 bits on a GPU run through TensorRT; CUDA's own provider computes such a model in float32"
+        converted = replace(converted, notes=(*converted.notes, note))
+    return converted
+
+
+def calibrate(job: Job, folder: Path) -> int:
+    """Writes the prepared graph and its tensors' ranges into a folder; gives how many tensors it looked at.
+
+    Raises:
+        SpecError: there is no calibration data.
+        SourceError: the model fails on it.
+    """
+    if job.batches is None:
+        raise SpecError(f"{NAME} needs calibration data", "add `calibration: {data: calibration.npz}`")
+    copy = onnx.ModelProto()
+    copy.CopyFrom(job.model)
+    model = prepared(copy, job.scratch)
+    tensors = tensors_of(model, element_types(model, job.scratch))
+    calibration.write(folder, calibration.calibrate(model, tensors, job.batches, job.method, job.scratch, job.say))
+    onnx.save(model, folder / PREPARED, save_as_external_data=True, location=f"{PREPARED}.data")
+    return len(tensors)
+
+
+def load(folder: Path) -> tuple[onnx.ModelProto, Ranges]:
+    """What ``calibrate`` left."""
+    return onnx.load(folder / PREPARED), calibration.read(folder)
+
+
+def quantize(model: onnx.ModelProto, ranges: Ranges, selection: Selection, wish: Wish) -> Converted:
+    """A prepared graph with the selected nodes in 8 bits; the model is changed in place."""
+    from onnxruntime.quantization import QDQQuantizer, QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+
+    ends = float_ends(model, selection)
+    uint8 = wish.device == "cpu" and wish.isa not in ARM
+    data = {
+        name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
+        for name, (low, high) in ranges.items()
+    }
+    _describe(model, ranges)
+    quantizer = QDQQuantizer(
+        model,
+        wish.per_channel is not False,
+        reduced_range(wish.device, wish.isa),
+        QuantType.QInt8,
+        QuantType.QUInt8 if uint8 else QuantType.QInt8,
+        TensorsData(CalibrationMethod.MinMax, data),
+        list(selection.nodes) or [""],  # none, where an empty list would mean all
+        [],
+        list(OPS),
+        _options(wish.device),
+    )
+    logging.getLogger().setLevel(logging.ERROR)  # the quantizer warns of what is meant
+    quantizer.quantize_model()
+    done: onnx.ModelProto = quantizer.model.model
+    _open_ends(done, ends)
+    return Converted(done, selection.left)
+
+
+def _options(device: str) -> dict[str, Any]:
+    if device == "cpu":
+        return {}
+    # TensorRT wants a pair before each layer, on its weights too, and none behind it; biases in float32.
+    return {
+        "ActivationSymmetric": True,
+        "WeightSymmetric": True,
+        "AddQDQPairToWeight": True,
+        "DedicatedQDQPair": True,
+        "QuantizeBias": False,
+        "OpTypesToExcludeOutputQuantization": list(OPS),
+    }
+
+
+def _describe(model: onnx.ModelProto, ranges: Ranges) -> None:
+    """Says of every tensor that has a range that it is float32, and that no inference is needed any more."""
+    inside = {value.name for value in (*model.graph.input, *model.graph.output)}
+    del model.graph.value_info[:]
+    for name in ranges:
+        if name not in inside:
+            model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    onnx.helper.set_model_props(model, {"onnx.infer": "onnxruntime.quant"})
+
+
+def _open_ends(model: onnx.ModelProto, products: frozenset[str]) -> None:
+    """Takes away the pair behind these products."""
+    outputs = {value.name for value in model.graph.output}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    gone: set[str] = set()
+    renamed: dict[str, str] = {}
+    for node in model.graph.node:
+        maker = makers.get(node.input[0]) if node.op_type == "QuantizeLinear" else None
+        if maker is None or maker.name not in products:
+            continue
+        gone.add(node.name)
+        for pair in model.graph.node:
+            if pair.op_type == "DequantizeLinear" and pair.input[0] == node.output[0]:
+                gone.add(pair.name)
+                if pair.output[0] in outputs:
+                    maker.output[0] = pair.output[0]
+                else:
+                    renamed[pair.output[0]] = maker.output[0]
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+    replace_nodes(model, [node for node in model.graph.node if node.name not in gone])
+    in_order(model)
+    remove_unused(model)

@@ -1,0 +1,17 @@
+"""Weights of matrix products in 8 bits; the arithmetic around them stays in float32."""
+
+import onnx
+
+from onnxpack.precision import Converted, Job, Wish, weights
+
+NAME = "int8-weights"
+
+
+def refusal(wish: Wish, model: onnx.ModelProto) -> str:
+    """Only products with constant weights can be packed."""
+    return weights.refusal(model)
+
+
+def convert(job: Job) -> Converted:
+    """See weights.convert."""
+    return weights.convert(job, 8)

@@ -1,0 +1,62 @@
+"""A float32 graph as static quantization wants it: constants folded, batch normalizations inside their convolutions."""
+
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+
+from onnxpack.graph.external import EXTERNAL_DATA_OVER, bytes_of
+from onnxpack.precision.edit import lift_constants
+
+
+def prepared(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
+    """The basic rewrites of onnxruntime, which are standard ONNX; very large models stay as they are.
+
+    Nodes and tensors that are fused away are gone by name: ``carried`` finds what became of a node.
+    """
+    if sum(map(bytes_of, model.graph.initializer)) > EXTERNAL_DATA_OVER:
+        lift_constants(model)
+        return model
+    before, after = scratch / "before.onnx", scratch / "prepared.onnx"
+    onnx.save(model, before)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(after)
+    ort.InferenceSession(str(before), options, providers=["CPUExecutionProvider"])
+    done = onnx.load(after)
+    done.ir_version = model.ir_version
+    lift_constants(done)
+    before.unlink()
+    after.unlink()
+    return done
+
+
+def carried(names: frozenset[str], original: onnx.ModelProto, done: onnx.ModelProto) -> frozenset[str]:
+    """The nodes of the prepared graph that do the work of these of the original.
+
+    A node that was fused is the one that now makes its output, or the first output behind it that is still made.
+    """
+    makers = {output: node.name for node in done.graph.node for output in node.output if output}
+    kept = {node.name for node in done.graph.node}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in original.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = set()
+    for node in original.graph.node:
+        if node.name not in names:
+            continue
+        if node.name in kept:
+            found.add(node.name)
+            continue
+        waiting, seen = list(node.output), set(node.output)
+        while waiting:
+            tensor = waiting.pop(0)
+            if tensor in makers:
+                found.add(makers[tensor])
+                continue
+            after = [output for reader in readers.get(tensor, []) for output in reader.output if output not in seen]
+            seen.update(after)
+            waiting += after
+    return frozenset(found)

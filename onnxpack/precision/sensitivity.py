@@ -1,0 +1,126 @@
+"""How much each layer alone costs in 8 bits: what to leave in float32 first when all of them together cost too much."""
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from onnxpack.graph.check import session
+from onnxpack.precision import Converted, Job, Wish
+from onnxpack.precision.calibration import Ranges
+from onnxpack.precision.int8_static import load, quantize
+from onnxpack.precision.prepare import carried
+from onnxpack.precision.reduce import BATCH_ROWS, job_of, save
+from onnxpack.precision.selection import Selection, select
+from onnxpack.samples import Arrays
+
+EXACT_DB = 200.0
+"""What a layer gets that changes nothing that float64 could tell."""
+
+
+def rank_layers(
+    model: str,
+    scratch: str,
+    calibration: str,
+    wish: dict[str, Any],
+    samples: dict[str, Any],
+    seconds: float = 120.0,
+    rows: int = 64,
+) -> list[tuple[str, float]]:
+    """The layers of int8-static, the worst first, each with its SQNR in decibels when it alone has 8 bits.
+
+    ``calibration`` is the folder of ``reduce.calibrate_model``; the names are of the graph in it, as ``Wish.without``
+    takes them. The signal is that of the worst output over ``rows`` rows of the calibration data, or of the Reference.
+    When the time is over, layers that were not reached are left out: the largest are tried first.
+    """
+    folder = Path(scratch) / "sensitivity"
+    folder.mkdir()
+    try:
+        job = job_of(Path(model), wish, samples, folder)
+        graph, ranges = load(Path(calibration))
+        selection = select(graph, carried(job.excluded, job.model, graph) | frozenset(job.wish.without), ranges)
+        data = list(islice(job.batches() if job.batches else job.cases(), -(-rows // BATCH_ROWS)))
+        return rank(graph, ranges, selection, job.wish, data, folder, seconds)
+    finally:
+        shutil.rmtree(folder)
+
+
+def rank(
+    graph: onnx.ModelProto,
+    ranges: Ranges,
+    selection: Selection,
+    wish: Wish,
+    data: list[Arrays],
+    scratch: Path,
+    seconds: float,
+) -> list[tuple[str, float]]:
+    """See ``rank_layers``; a graph that was prepared, its ranges and its layers."""
+    until = time.monotonic() + seconds
+    right = list(_answers(_saved(graph, scratch), data))
+    found: list[tuple[str, float]] = []
+    for layer in _largest_first(graph, selection.layers):
+        if found and time.monotonic() > until:
+            break
+        one = quantize(_copy(graph), ranges, selection.only(layer), wish).model
+        found.append((layer, signal_to_noise(right, _answers(_saved(one, scratch), data))))
+    return sorted(found, key=lambda item: (item[1], item[0]))
+
+
+def static_excluding(graph: onnx.ModelProto, ranges: Ranges, job: Job, without: Iterable[str]) -> Converted:
+    """int8-static with these layers in float32 besides, from a prepared graph and its ranges; nothing is run."""
+    excluded = carried(job.excluded, job.model, graph) | frozenset(without)
+    return quantize(_copy(graph), ranges, select(graph, excluded, ranges), job.wish)
+
+
+def signal_to_noise(right: Iterable[list[np.ndarray[Any, Any]]], got: Iterable[list[np.ndarray[Any, Any]]]) -> float:
+    """The SQNR of the worst numeric output in decibels, ``10 · log10(Σ e² / Σ (e - a)²)`` over all batches."""
+    signal: dict[int, float] = {}
+    noise: dict[int, float] = {}
+    for expected, actual in zip(right, got, strict=True):
+        for place, (e, a) in enumerate(zip(expected, actual, strict=True)):
+            if e.dtype.kind not in "fiub":
+                continue
+            e, a = e.astype(np.float64), a.astype(np.float64)
+            signal[place] = signal.get(place, 0.0) + float((e**2).sum())
+            noise[place] = noise.get(place, 0.0) + float(((e - a) ** 2).sum())
+    worst = EXACT_DB
+    for place, power in signal.items():
+        if not np.isfinite(noise[place]):
+            return float("-inf")
+        if noise[place] and power:
+            worst = min(worst, 10 * float(np.log10(power / noise[place])))
+    return worst
+
+
+def _answers(running: ort.InferenceSession, data: list[Arrays]) -> Iterator[list[np.ndarray[Any, Any]]]:
+    wanted = {item.name for item in running.get_inputs()}
+    for batch in data:
+        yield [np.asarray(value) for value in running.run(None, {k: v for k, v in batch.items() if k in wanted})]
+
+
+def _saved(model: onnx.ModelProto, scratch: Path) -> ort.InferenceSession:
+    path = scratch / "layer.onnx"
+    save(model, path)
+    running = session(path)
+    for file in scratch.glob("layer.onnx*"):
+        file.unlink()
+    return running
+
+
+def _copy(graph: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    return copy
+
+
+def _largest_first(graph: onnx.ModelProto, layers: tuple[str, ...]) -> list[str]:
+    """By their number of weights."""
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.graph.initializer}
+    weights = {node.name: sizes.get(node.input[1], 0) for node in graph.graph.node if node.name in set(layers)}
+    return sorted(layers, key=lambda layer: (-weights[layer], layer))

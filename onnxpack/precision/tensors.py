@@ -1,0 +1,91 @@
+"""What the runtime knows about the tensors inside a model, and the values that they take."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from onnxpack.errors import SourceError
+from onnxpack.graph.external import EXTERNAL_DATA_OVER, bytes_of
+from onnxpack.precision.edit import inferred, shell
+from onnxpack.samples import Arrays
+
+_DTYPES = {
+    "tensor(float)": onnx.TensorProto.FLOAT,
+    "tensor(float16)": onnx.TensorProto.FLOAT16,
+    "tensor(bfloat16)": onnx.TensorProto.BFLOAT16,
+    "tensor(double)": onnx.TensorProto.DOUBLE,
+}
+"""The element types that anybody here asks for; others are 0."""
+
+
+def element_types(model: onnx.ModelProto, scratch: Path) -> dict[str, int]:
+    """The element type of every tensor of the outer graph; onnx infers most, the runtime those of its own operators."""
+    found = {name: kind.elem_type for name, kind in inferred(model).items()}
+    unknown = [name for name in made_tensors(model) if not found.get(name)]
+    if unknown:
+        running = runnable(model, unknown, scratch)
+        found |= {item.name: _DTYPES.get(item.type, 0) for item in running.get_outputs()}
+    return found
+
+
+def made_tensors(model: onnx.ModelProto) -> list[str]:
+    """The tensors that the outer graph's nodes make, in order."""
+    return [name for node in model.graph.node for name in node.output if name]
+
+
+def runnable(
+    model: onnx.ModelProto, outputs: Iterable[str], scratch: Path, extra: Iterable[onnx.NodeProto] = ()
+) -> ort.InferenceSession:
+    """A session on the CPU that gives these tensors and nothing else, its graph unchanged but for the nodes ``extra``.
+
+    Raises:
+        SourceError: the runtime refuses the model.
+    """
+    probe = shell(model)
+    graph = probe.graph
+    graph.node.extend(model.graph.node)
+    graph.node.extend(extra)
+    graph.input.extend(model.graph.input)
+    graph.initializer.extend(model.graph.initializer)
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    large = sum(map(bytes_of, model.graph.initializer)) > EXTERNAL_DATA_OVER
+    path = scratch / "probe.onnx"
+    onnx.save(probe, path, save_as_external_data=large, location="probe.data")
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base
+        words = " ".join(str(error).split())[:300]
+        raise SourceError(f"onnxruntime cannot run the model to see its values: {words}") from None
+    finally:
+        path.unlink()
+        path.with_name("probe.data").unlink(missing_ok=True)
+
+
+def runs(
+    running: ort.InferenceSession, batches: Iterable[Arrays], say: Callable[[str], None], what: str
+) -> Iterator[Arrays]:
+    """The outputs of a session by name, one batch at a time.
+
+    Raises:
+        SourceError: the model fails on a batch.
+    """
+    names = [item.name for item in running.get_outputs()]
+    wanted = {item.name for item in running.get_inputs()}
+    rows = 0
+    for batch in batches:
+        try:
+            values: list[Any] = running.run(names, {name: batch[name] for name in batch if name in wanted})
+        except Exception as error:  # onnxruntime's exceptions share no base
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in batch.items())
+            words = " ".join(str(error).split())[:300]
+            raise SourceError(f"the float32 model fails on {shapes}: {words}") from None
+        rows += next((len(array) for array in batch.values() if array.ndim), 1)
+        say(f"{what}: {rows} rows")
+        yield dict(zip(names, map(np.asarray, values), strict=True))
