@@ -45,10 +45,10 @@ def test_a_whole_build_has_the_contracts_fields(plan: Plan, tmp_path: Path) -> N
         (),
         facts(tmp_path / "m.onnx"),
         parity_of([Comparison("a", "y", 0.1, 0.2, rtol=1e-3, atol=1e-4)], ("less",)),
-        "1.0",
-        image,
-        ("example:1.0-cpu", "example:abc-cpu"),
-        Smoke(4, 0.5, 0.25, 0.01, 1000),
+        version="1.0",
+        image=image,
+        references=("example:1.0-cpu", "example:abc-cpu"),
+        smoke=Smoke(4, 0.5, 0.25, 0.01, 1000),
     )
     found = report(built)
     assert found["version"] == "1.0"

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from onnxpack.errors import GateError, OnnxpackError, Problem
 from onnxpack.gates import degraded, unhelpful
@@ -130,21 +129,14 @@ def measured(run: Build, trials: list[Trial], exported: Exported) -> list[Trial]
     models = {str(index): trial.model for index, trial in enumerate(trials) if trial.model and trial.candidate.passed}
     found = speeds(run, models, exported.served) if len(models) > 1 else {}
     return [
-        _helped(
-            run, replace(trial, candidate=replace(trial.candidate, **_figures(found[str(index)]))), trials[0].candidate
-        )
-        if str(index) in found
-        else trial
+        _helped(run, trial, found[str(index)], trials[0].candidate) if str(index) in found else trial
         for index, trial in enumerate(trials)
     ]
 
 
-def _figures(found: Measured) -> dict[str, Any]:
-    """Those that a candidate has, too."""
-    return {name: value for name, value in asdict(found).items() if name != "runs"}
-
-
-def _helped(run: Build, trial: Trial, base: Candidate) -> Trial:
+def _helped(run: Build, trial: Trial, found: Measured, base: Candidate) -> Trial:
+    figures = {name: value for name, value in asdict(found).items() if name != "runs"}
+    trial = replace(trial, candidate=replace(trial.candidate, **figures))
     useless = None if trial.candidate.precision == "float32" else unhelpful(run.plan.file, trial.candidate, base)
     if useless is None:
         return trial
