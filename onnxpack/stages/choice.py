@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from onnxpack.errors import GateError, OnnxpackError, Problem
 from onnxpack.gates import degraded, unhelpful
@@ -12,7 +13,7 @@ from onnxpack.precision.candidates import Candidate, judged, table, worth_trying
 from onnxpack.report import Built, Evaluated, Parity, parity_of
 from onnxpack.spec.delivery import Target
 from onnxpack.stages.changes import changed
-from onnxpack.stages.judging import comparisons, degradation, sensitivity, speeds
+from onnxpack.stages.judging import calibrated, comparisons, degradation, sensitivity, speeds
 from onnxpack.stages.run import Build, Exported
 from onnxpack.values import OnnxModel
 from onnxpack.verify import ParityError, require
@@ -69,31 +70,39 @@ def attempts(run: Build, model: OnnxModel, exported: Exported) -> Iterator[Trial
 
 def attempt(run: Build, precision: str, model: OnnxModel, exported: Exported) -> Trial:
     """One precision; int8-static without its worst layers, fewest first, where all of them lose too much."""
-    trial = _made(run, precision, model, exported, ())
-    if precision != "int8-static" or trial.model is None or trial.candidate.passed:
-        return trial
-    ranked = sensitivity(run, model, _wish(run, precision), _samples(run, exported), exported.key)
-    count = 1
-    while count < len(ranked):
-        mixed = _made(run, precision, model, exported, ranked[:count])
-        if mixed.candidate.passed:
-            return mixed
-        count *= 2
+    wish, samples = _wish(run, precision), _samples(run, exported)
+    try:
+        if precision != "int8-static":
+            return _made(run, wish, samples, model, exported)
+        calibration = calibrated(run, model, wish, samples, exported.key)
+        trial = _made(run, wish, samples, model, exported, calibration)
+        if trial.candidate.passed:
+            return trial
+        ranked = sensitivity(run, model, wish, samples, calibration, exported.key)
+        count = 1
+        while count < len(ranked):
+            mixed = _made(run, replace(wish, without=ranked[:count]), samples, model, exported, calibration)
+            if mixed.candidate.passed:
+                return mixed
+            count *= 2
+    except OnnxpackError as error:
+        return Trial(Candidate(precision, error.problems[0].message), error=error)
     return trial
 
 
-def _made(run: Build, precision: str, model: OnnxModel, exported: Exported, without: tuple[str, ...]) -> Trial:
-    wish = _wish(run, precision)
-    wish = replace(wish, exclude_nodes=(*wish.exclude_nodes, *without))
-    request = {"wish": asdict(wish), "samples": asdict(_samples(run, exported))}
+def _made(
+    run: Build, wish: Wish, samples: Samples, model: OnnxModel, exported: Exported, calibration: Path | None = None
+) -> Trial:
+    request = {
+        "wish": asdict(wish),
+        "samples": asdict(samples),
+        "calibration": str(calibration) if calibration else None,
+    }
     reads = [asdict(wish), exported.key]
-    of = f"{precision} without {len(without)} nodes" if without else precision
-    try:
-        made, told = changed(run, "precision", model, "onnxpack.precision.reduce:reduce_model", request, reads, of)
-        return judge(run, Candidate(precision, excluded=without, notes=tuple(told["notes"])), made, exported)
-    except OnnxpackError as error:
-        reason = error.problems[0].message
-        return Trial(Candidate(precision, reason, excluded=without), error=error)
+    of = f"{wish.precision} without {len(wish.without)} layers" if wish.without else wish.precision
+    made, told = changed(run, "precision", model, "onnxpack.precision.reduce:reduce_model", request, reads, of)
+    candidate = Candidate(wish.precision, excluded=wish.without, notes=tuple(told["notes"]))
+    return judge(run, candidate, made, exported)
 
 
 def judge(run: Build, candidate: Candidate, model: OnnxModel, exported: Exported) -> Trial:
@@ -158,7 +167,12 @@ def _target(run: Build) -> Target:
 def _wish(run: Build, precision: str) -> Wish:
     target = _target(run)
     return Wish(
-        precision, target.device, target.isa, target.per_channel, target.exclude_nodes, run.plan.file.spec.verify.seed
+        precision,
+        target.device,
+        target.isa,
+        target.per_channel,
+        target.exclude_nodes,
+        seed=run.plan.file.spec.verify.seed,
     )
 
 

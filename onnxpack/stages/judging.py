@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from onnxpack.child import call
@@ -68,9 +68,38 @@ def degradation(run: Build, model: OnnxModel, exported: Exported) -> Evaluated:
     raise NotImplementedError
 
 
-def sensitivity(run: Build, model: OnnxModel, wish: Wish, samples: Samples, source: str) -> tuple[str, ...]:
-    """The nodes of a float32 model that lose the most in int8, the worst first."""
-    raise NotImplementedError
+def calibrated(run: Build, model: OnnxModel, wish: Wish, samples: Samples, source: str) -> Path:
+    """The folder of what a float32 model's tensors were seen to hold; every try of int8-static reads it."""
+    request = {"model": str(model.path), "wish": asdict(wish), "samples": asdict(samples)}
+
+    def look(folder: Path) -> None:
+        with run.store.scratch() as scratch:
+            call("onnxpack.precision.reduce:calibrate_model", {**request, "destination": str(folder)}, scratch)
+
+    key = digest("calibrate", tool_digest(), source, model.sha256, samples.rows, samples.method, wish.device)
+    return run.keyed("calibrate", key, look)
+
+
+def sensitivity(
+    run: Build, model: OnnxModel, wish: Wish, samples: Samples, calibration: Path, source: str
+) -> tuple[str, ...]:
+    """The layers of int8-static that lose the most when they alone have 8 bits, the worst first."""
+    request = {
+        "model": str(model.path),
+        "calibration": str(calibration),
+        "wish": asdict(wish),
+        "samples": asdict(samples),
+        "seconds": run.budget / 4,
+    }
+
+    def rank(folder: Path) -> None:
+        with run.store.scratch() as scratch:
+            ranked = call("onnxpack.precision.sensitivity:rank_layers", {**request, "scratch": str(scratch)}, scratch)
+        (folder / "layers.json").write_text(json.dumps(ranked))
+
+    key = digest("sensitivity", tool_digest(), source, model.sha256, asdict(wish), samples.rows, samples.method)
+    stored = run.keyed("sensitivity", key, rank)
+    return tuple(layer for layer, _ in json.loads((stored / "layers.json").read_text()))
 
 
 def _timed_cases(run: Build, reference: Reference) -> tuple[str, str]:
