@@ -27,7 +27,13 @@ FIELDS_OF = {
     "torch": {"factory", "kwargs", "weights", "weights_key", "prepare", "exporter", "sha256"},
     "sklearn": {"path", "sha256"},
     "onnx": {"path", "sha256"},
+    "xgboost": {"path", "sha256"},
+    "lightgbm": {"path", "sha256"},
+    "catboost": {"path", "sha256"},
 }
+NATIVE = {"xgboost": (".json", ".ubj"), "lightgbm": (".txt",), "catboost": (".cbm",)}
+"""The model files of the boosting libraries' own; these run no code when they are loaded."""
+SKOPS = ".skops"
 
 
 def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
@@ -150,10 +156,16 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
             f"cannot tell the format of '{origin.shown(model.weights)}'", f"it must end in {', '.join(STATE_DICTS)}",
             where("model", "weights"),
         )  # fmt: skip
+    suffixes = (*NATIVE.get(model.framework, ()), *PICKLES)
+    if model.framework in NATIVE and model.path is not None and not origin.file_name(model.path).endswith(suffixes):
+        yield Problem(
+            f"cannot tell the format of '{origin.shown(model.path)}'", f"it must end in {', '.join(suffixes)}",
+            where("model", "path"),
+        )  # fmt: skip
 
 
 def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
-    limits = {"torchscript": TORCHSCRIPT_MAX_OPSET, "sklearn": SKL2ONNX_MAX_OPSET}
+    limits = {"torchscript": TORCHSCRIPT_MAX_OPSET, **dict.fromkeys(("sklearn", *NATIVE), SKL2ONNX_MAX_OPSET)}
     maker = spec.model.exporter if spec.model.framework == "torch" else spec.model.framework
     highest = limits.get(maker, RUNTIME_MAX_OPSET)
     if spec.opset is not None and spec.opset > highest:
@@ -198,7 +210,8 @@ def _unreadable(relative: str, error: OSError, place: Location) -> Problem:
 
 
 def _digest(spec: Spec, path: str, file: Path, where: Where, place: Location) -> Iterator[Problem]:
-    runs_code = spec.model.framework == "sklearn"
+    runs_code = path.endswith(PICKLES) if spec.model.framework in NATIVE else spec.model.framework == "sklearn"
+    runs_code = runs_code and not path.endswith(SKOPS)  # the loader itself asks for a digest where one is needed
     if spec.model.sha256 is None and not runs_code:
         return
     try:

@@ -40,7 +40,7 @@ class Model:
 
     framework: Annotated[
         Literal["torch", "sklearn", "onnx", "lightgbm", "xgboost", "catboost", "keras"],
-        Later("lightgbm", "xgboost", "catboost", "keras"),
+        Later("keras"),
     ] = described("What made the model.", example="torch")
     factory: CodeReference | None = described(
         "torch: FILE.py:NAME or package.module:NAME, called with kwargs; gives an nn.Module.",
@@ -67,7 +67,9 @@ class Model:
         "torch: which of its two exporters.", "dynamo", example="torchscript"
     )
     path: FilePath | None = described(
-        "sklearn, onnx: the model's file, or its URL: https, s3, gs, hf, file.", None, example="iris.joblib"
+        "sklearn, xgboost, lightgbm, catboost, onnx: the model's file, or its URL: https, s3, gs, hf, file.",
+        None,
+        example="iris.joblib",
     )
     sha256: Sha256 | None = described(
         "The file's digest; required for a URL, and where loading the file can run code (pickle, joblib). Without it "
