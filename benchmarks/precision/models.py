@@ -1,4 +1,6 @@
-"""The two larger networks of the precision benchmark: a ResNet-18 and a small vision transformer, as papers have them."""
+"""The two larger networks of the precision benchmark: a ResNet-18 and a small vision transformer."""
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,12 +43,12 @@ class ResNet18(nn.Module):
         widths = (64, 64, 128, 256, 512)
         self.stages = nn.Sequential(*[
             nn.Sequential(Block(taken, given, 1 if taken == given else 2), Block(given, given, 1))
-            for taken, given in zip(widths, widths[1:], strict=False)
+            for taken, given in pairwise(widths)
         ])  # fmt: skip
         self.head = nn.Linear(512, CLASSES)
 
     def forward(self, image: Tensor) -> Tensor:
-        """image: float32 [batch, 3, 64, 64] from 0 to 1 → logits: float32 [batch, 10]."""
+        """image: float32 [batch, 3, 32, 32] from 0 to 1 → logits: float32 [batch, 10]."""
         return self.head(self.stages(self.stem(image)).mean((2, 3)))
 
 

@@ -25,8 +25,8 @@ def as_written(images: Tensor) -> Tensor:
 
 
 def as_photographs(images: Tensor) -> Tensor:
-    """float32 [rows, 3, 64, 64] from 0 to 1."""
-    large = nn.functional.interpolate(images[:, None] / 16, size=(64, 64), mode="bilinear")
+    """float32 [rows, 3, 32, 32] from 0 to 1."""
+    large = nn.functional.interpolate(images[:, None] / 16, size=(32, 32), mode="bilinear")
     return large.repeat(1, 3, 1, 1)
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     for name, seen in (("digits", as_written), ("resnet18", as_photographs), ("encoder", as_patches)):
         np.savez(DATA / f"{name}-calibration.npz", image=seen(images[kept[:ROWS]]).numpy())
         np.savez(DATA / f"{name}-evaluation.npz", image=seen(images[back]).numpy(), digit=labels[back].numpy())
-    for name, net, seen, epochs in (("resnet18", ResNet18, as_photographs, 3), ("encoder", Encoder, as_patches, 16)):
+    for name, net, seen, epochs in (("resnet18", ResNet18, as_photographs, 8), ("encoder", Encoder, as_patches, 16)):
         torch.manual_seed(0)
         save_file(trained(net(), seen, images[kept], labels[kept], epochs).state_dict(), DATA / f"{name}.safetensors")
 

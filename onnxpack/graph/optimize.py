@@ -17,7 +17,7 @@ from onnxpack.errors import GateError, SourceError
 from onnxpack.graph import external
 from onnxpack.graph.check import facts, graphs, info_of, opset_of, true_inputs
 from onnxpack.graph.finish import strip
-from onnxpack.isa import this_machine
+from onnxpack.precision.isa import lays_out_for, this_machine
 from onnxpack.values import MODEL, OnnxModel
 
 _LEVELS = {
@@ -39,9 +39,9 @@ def optimize_model(model: str, destination: str, level: str, isa: str | None) ->
     Raises:
         GateError: ``all`` on a machine of another kind than ``isa``, or what came out is not the same model any more.
     """
-    if level == "all" and isa not in this_machine():
+    if level == "all" and not lays_out_for(isa, this_machine()):
         raise GateError(
-            f"optimize: all lays weights out for the machine that builds, which has no {isa}",
+            f"optimize: all lays weights out for the machine that builds, and this one is no {isa}",
             "build on a machine of that kind, or use extended",
         )
     source, folder = Path(model), Path(destination)
@@ -63,7 +63,7 @@ def optimize_model(model: str, destination: str, level: str, isa: str | None) ->
 
 
 def _optimized(source: Path, folder: Path, level: str, without: list[str]) -> Path:
-    """What onnxruntime writes, with the source's opset, IR version and declared shapes, and nothing of the machine's."""
+    """What onnxruntime writes, with the source's opset, IR version and declared shapes."""
     made = folder / MODEL
     _clear(folder)
     options = ort.SessionOptions()
@@ -88,7 +88,7 @@ def _optimized(source: Path, folder: Path, level: str, without: list[str]) -> Pa
 
 
 def _declare_again(model: onnx.ModelProto, original: onnx.ModelProto) -> None:
-    """The names and versions that the runtime forgets or adds: axes, IR version, imports of domains that are not used."""
+    """What the runtime forgets, the axes' names and the IR version, and not what it adds: domains that nothing uses."""
     model.ir_version = original.ir_version
     used = {node.domain for graph in graphs(model.graph) for node in graph.node}
     versions = {entry.domain: entry.version for entry in model.opset_import if entry.domain in used}

@@ -1,4 +1,7 @@
-"""What an instruction set means for 8-bit arithmetic."""
+"""What an instruction set means for 8-bit arithmetic, and which ones this machine has."""
+
+import re
+from pathlib import Path
 
 ARM = frozenset({"neon", "neon-dotprod", "neon-i8mm"})
 _EXACT_X86 = frozenset({"avx-vnni", "avx512-vnni", "amx"})
@@ -11,3 +14,29 @@ def reduced_range(device: str, isa: str | None) -> bool:
     Where nothing is said the machines may be x86 without VNNI; with 7 bits they all give the same.
     """
     return device == "cpu" and isa not in ARM | _EXACT_X86
+
+
+_FLAGS = {
+    "avx2": "avx2",
+    "avx512": "avx512f",
+    "avx-vnni": "avx_vnni",
+    "avx512-vnni": "avx512_vnni",
+    "amx": "amx_int8",
+    "neon": "asimd",
+    "neon-dotprod": "asimddp",
+    "neon-i8mm": "i8mm",
+}
+"""The words of Linux for them, in /proc/cpuinfo."""
+_WIDE = frozenset({"avx512", "avx512-vnni", "amx"})
+
+
+def this_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """The instruction sets that this machine has, by the spec's words."""
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
+    words = set(found[1].split()) if found else set()
+    return frozenset(name for name, flag in _FLAGS.items() if flag in words)
+
+
+def lays_out_for(isa: str | None, machine: frozenset[str]) -> bool:
+    """Whether a machine arranges weights as one of ``isa`` reads them: in blocks as wide as its own registers."""
+    return isa in machine and (isa in _WIDE) == bool(machine & _WIDE)

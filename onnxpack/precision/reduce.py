@@ -20,6 +20,9 @@ from onnxpack.values import MODEL
 
 BATCH_ROWS = 8
 """Rows of calibration data that are run at once, where the first axis is dynamic."""
+_CLASSIC = "ai.onnx.ml"
+_ARITHMETIC = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"})
+"""What makes a graph more than its trees: steps before and after them are not worth a conversion."""
 
 
 def reduce_model(
@@ -99,7 +102,7 @@ def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
         SpecError: the precision means nothing for the model.
         GateError: nothing is in fewer bits than before, or the result is not valid ONNX.
     """
-    why = module.refusal(job.wish, job.model)
+    why = of_trees(job.model) or module.refusal(job.wish, job.model)
     if why:
         raise SpecError(f"precision {job.wish.precision}: {why}", "use another precision, or float32")
     converted = module.convert(job)
@@ -127,6 +130,7 @@ def job_of(
         SpecError: an excluded node is not in the model, or the calibration data does not fit.
     """
     model = onnx.load(path)
+    only_true_inputs(model)
     name_nodes(model)
     asked, given = wish_from(wish), samples_from(samples)
     return Job(
@@ -141,6 +145,24 @@ def job_of(
         say=_teller(progress),
         calibration=Path(calibration) if calibration else None,
     )
+
+
+def only_true_inputs(model: onnx.ModelProto) -> None:
+    """Old files list their constants among the inputs; IR 4 and later need not: one that goes would be an input."""
+    kept = true_inputs(model.graph)
+    if len(kept) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+        model.ir_version = max(model.ir_version, 4)
+
+
+def of_trees(model: onnx.ModelProto) -> str:
+    """Why a model of trees and the like has nothing to reduce, in words; empty for others."""
+    ops = {node.op_type for graph in graphs(model.graph) for node in graph.node}
+    classic = sorted({node.op_type for graph in graphs(model.graph) for node in graph.node if node.domain == _CLASSIC})
+    if not classic or ops & _ARITHMETIC:
+        return ""
+    return f"the model is made of {', '.join(classic[:3])}, which compute in float32 whatever they are given"
 
 
 def name_nodes(model: onnx.ModelProto) -> None:

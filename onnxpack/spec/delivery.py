@@ -17,19 +17,18 @@ from onnxpack.spec.words import (
     described,
 )
 
+Isa = Literal["avx2", "avx512", "avx-vnni", "avx512-vnni", "amx", "neon", "neon-dotprod", "neon-i8mm"]
+
 
 @dataclass(frozen=True)
 class Target:
     """One image: where it is to run."""
 
     device: Literal["cpu", "cuda"] = described("The hardware that serves.", "cpu", example="cuda")
-    precision: Annotated[
-        Literal[
-            "float32", "float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights", "auto"
-        ],
-        Later("float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights", "auto"),
+    precision: Literal[
+        "float32", "float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights", "auto"
     ] = described("The arithmetic of the shipped model.", "float32", example="float32")
-    optimize: Annotated[Literal["none", "basic", "extended", "all"], Later("basic", "extended", "all")] = described(
+    optimize: Literal["none", "basic", "extended", "all"] = described(
         "Offline graph optimisation.", "none", example="none"
     )
     objective: Literal["latency", "size", "throughput"] | None = described(
@@ -38,12 +37,19 @@ class Target:
     platform: Annotated[Literal["linux/amd64", "linux/arm64"], Later("linux/arm64")] = described(
         "Of the machines that serve.", "linux/amd64", example="linux/amd64"
     )
-    isa: Text | None = described(
-        "The instruction set of the machines that serve.", None, example="avx512-vnni", later=True
+    isa: Isa | None = described(
+        "The best instruction set for 8 bits that all machines which serve have; left out: any of the platform's. "
+        "`avx2` and `avx512` are without VNNI.",
+        None,
+        example="avx512-vnni",
     )
     threads: Positive | None = described("Overrides runtime.threads.", None, example="2")
-    exclude_nodes: tuple[TensorName, ...] = described("Nodes left in float32.", (), example="[node_conv2d]", later=True)
-    per_channel: bool | None = described("Quantize each channel by itself.", None, example="true", later=True)
+    exclude_nodes: tuple[TensorName, ...] = described(
+        "Nodes, or all nodes of an operator type, left in float32.", (), example="[node_conv2d]"
+    )
+    per_channel: bool | None = described(
+        "A scale for each channel of the weights; left out: where the runtime can.", None, example="true"
+    )
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,7 @@ class Spec:
     )
     verify: Verify = described("The comparison with the source.", factory=Verify, example="{rtol: 1.0e-3}")
     calibration: Calibration | None = described(
-        "Data for static quantization.", None, example="{data: calibration.npz}", later=True
+        "Data for static quantization.", None, example="{data: calibration.npz}"
     )
     evaluation: Evaluation | None = described(
         "Data and metric of the accuracy gate.", None, example="{data: validation.npz, labels: y}"

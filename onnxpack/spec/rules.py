@@ -45,6 +45,8 @@ def precision(spec: Spec, where: Where) -> Iterator[Problem]:
             yield Problem(f"precision {wanted} means nothing for {spec.model.framework}", hint, place)
         if wanted == "bfloat16" and target.device == "cpu":
             yield Problem("bfloat16 has no arithmetic on the CPU", "use device: cuda, or float32", place)
+        if wanted == "int8-dynamic" and target.device == "cuda":
+            yield Problem("int8-dynamic has no kernels on the GPU", "use float16, or int8-static", place)
         if wanted == "int8-static" and spec.calibration is None:
             yield Problem("int8-static needs calibration data", "add `calibration: {data: calibration.npz}`", place)
         if wanted in ("bfloat16", *_INT8) and spec.opset is not None and spec.opset < _QDQ_OPSET:
@@ -57,9 +59,18 @@ def _options(name: str, target: Target, where: Where) -> Iterator[Problem]:
     if target.optimize == "all" and target.isa is None:
         hint = "name the isa of the machines that serve, or use extended"
         yield Problem("optimize: all ties the model to one kind of CPU", hint, where("targets", name, "optimize"))
+    arm = target.platform.endswith("arm64")
+    if target.isa is not None and (target.device == "cuda" or target.isa.startswith("neon") != arm):
+        runs = "a GPU" if target.device == "cuda" else target.platform
+        place = where("targets", name, "isa")
+        yield Problem(f"isa {target.isa} means nothing for {runs}", "name one of the CPUs that serve", place)
     if target.per_channel is not None and target.precision not in _INT8:
         place = where("targets", name, "per_channel")
         yield Problem(f"per_channel means nothing for {target.precision}", f"it is for {' and '.join(_INT8)}", place)
+    if target.optimize in ("extended", "all") and target.device == "cuda":
+        hint = "write basic: the CUDA provider fuses what it can at the start"
+        place = where("targets", name, "optimize")
+        yield Problem(f"optimize: {target.optimize} makes operators of the CPU's", hint, place)
     if target.objective is not None and target.precision != "auto":
         place = where("targets", name, "objective")
         yield Problem(f"objective means nothing for {target.precision}", "it is for precision: auto", place)

@@ -35,7 +35,7 @@ def optimize(run: Build, built: Built, exported: Exported) -> Built:
     target = run.plan.file.spec.targets[run.plan.target]
     if target.optimize == "none":
         return built
-    request = {"level": target.optimize, "device": target.device, "isa": target.isa}
+    request = {"level": target.optimize, "isa": target.isa}
     model, _ = changed(run, "optimize", built.model, "onnxpack.graph.optimize:optimize_model", request, request)
     return replace(built, model=model, parity=verified(run, model, exported, "the optimised model"))
 
