@@ -109,7 +109,7 @@ def table(rows: Sequence[Candidate]) -> str:
     for row in rows:
         mark = "chosen" if row.chosen else "passed over" if row.reason else "pareto" if row.pareto else ""
         cells.append((
-            row.precision + (f" - {len(row.excluded)} nodes" if row.excluded else ""),
+            row.precision + (f" - {len(row.excluded)} layers" if row.excluded else ""),
             _or_dash(row.size_bytes, size),
             _or_dash(row.latency_p50_seconds, lambda value: f"{value * 1000:.3g} ms"),
             _or_dash(row.speedup, lambda value: f"{value:.2f}x"),
