@@ -111,18 +111,23 @@ def _collected(file: SpecFile, answer: Callable[[Arrays], Arrays]) -> tuple[Arra
 def _scored(file: SpecFile, outputs: Arrays, labels: Array | None) -> dict[str, Any]:
     metric = _asked(file).metric
     if is_code(metric):
-        hint = "call it by hand with a dict of outputs, by name, and the labels"
-        value = called(attribute(file, metric), metric, hint, outputs, labels)
+        score = _users(file, metric, outputs, labels)
     else:
         assert labels is not None  # a rule of the spec
-        value = built_in(metric, outputs, labels)
+        score = built_in(metric, outputs, labels)
+    return {"score": score, "rows": len(next(iter(outputs.values())))}
+
+
+def _users(file: SpecFile, metric: str, outputs: Arrays, labels: Array | None) -> float:
+    hint = "call it by hand with a dict of outputs, by name, and the labels"
+    value = called(attribute(file, metric), metric, hint, outputs, labels)
     try:
         score = float(value)
     except (TypeError, ValueError):
         raise GateError(f"evaluation: {metric} gave a {type(value).__name__}", "it must give one number") from None
     if not np.isfinite(score):
         raise GateError(f"evaluation: {metric} is {score}", "look at the outputs and the labels")
-    return {"score": score, "rows": len(next(iter(outputs.values())))}
+    return score
 
 
 def _asked(file: SpecFile) -> Evaluation:

@@ -36,16 +36,21 @@ def built_in(metric: str, outputs: Arrays, labels: Array) -> float:
         ) from None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a metric without a value is nan, which the caller judges
-            return float(_value(metrics, metric, outputs, _flat(labels)))
+            warnings.simplefilter("ignore")  # that a metric has no value; then it is nan
+            value = float(_value(metrics, metric, outputs, _flat(labels)))
     except ValueError as error:
         raise GateError(f"evaluation: {metric} has no value: {error}", "look at the outputs and the labels") from None
+    if not np.isfinite(value):
+        raise GateError(f"evaluation: {metric} is {value}", "look at the outputs and the labels")
+    return value
 
 
 def _value(metrics: Any, metric: str, outputs: Arrays, labels: Array) -> Any:
     if metric in _REGRESSION:
         predicted = _regressed(outputs, labels)
         return getattr(metrics, _REGRESSION[metric])(labels.ravel().astype(np.float64), predicted)
+    if labels.dtype.kind == "f" and np.array_equal(labels, np.round(labels)):
+        labels = labels.astype(np.int64)  # classes that were read from a table
     if metric == "auc":
         return _auc(metrics, outputs, labels)
     if metric.startswith("top-"):
