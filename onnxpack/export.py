@@ -7,7 +7,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any, cast
@@ -15,51 +15,84 @@ from typing import Any, cast
 import numpy as np
 
 from onnxpack.budget import Budget
+from onnxpack.dataset import CHUNK_ROWS, open_dataset
 from onnxpack.errors import OnnxpackError, SourceError
+from onnxpack.evaluation import EVALUATION, record
 from onnxpack.graph.check import facts
 from onnxpack.samples import Arrays, cases, draw, tracing_sizes, write_arrays
 from onnxpack.sources import Source
+from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.origin import is_url
+from onnxpack.spec.origin import data_file, is_url
 from onnxpack.steady import STEADY_CASES, require_steady, require_values
-from onnxpack.values import MODEL, REFERENCE
+from onnxpack.steps import postprocessed, preprocessed
+from onnxpack.values import MODEL, REFERENCE, SERVED
 
 _WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+@dataclass
+class _Answers:
+    """The source model's outputs, case by case, before they have names."""
+
+    cases: list[str] = field(default_factory=list)
+    sizes: list[dict[str, int]] = field(default_factory=list)
+    """Of the client's axes."""
+    outputs: list[list[np.ndarray[Any, Any]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def export_model(spec: str, destination: str) -> dict[str, Any]:
     """Loads the source model, records its answers, and exports it into the folder ``destination``.
 
     Returns the model's facts, the Reference's cases and sizes, and what was read meanwhile, for the key: ``files``
-    (relative to the spec's root) and ``distributions``.
+    (relative to the spec's root) and ``distributions``. ``served`` has the cases and sizes of the Reference that a
+    client sees, if the spec has steps; ``evaluation`` the number of rows, if it has data to evaluate with.
     """
     file = SpecFile.from_json(spec)
     folder = Path(destination)
     read = _record_reads(file.root)
     source = _source(file)
     model = source.load(file)
-    names, sizes, answers, notes = _reference(source, model, file, folder / REFERENCE)
+    answers = _reference(source, model, file, folder)
     raw = folder / "raw"
     raw.mkdir()
-    example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
-    framework_names = source.export(model, file, example, len(answers[0]), raw / MODEL)
-    _finish(file, raw / MODEL, folder, framework_names, names, sizes, answers)
+    seen = client_spec(file.spec)
+    example = preprocessed(file.spec, draw(seen, tracing_sizes(seen.axes), 0))
+    framework_names = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
+    output_names = _finish(file, raw / MODEL, folder, framework_names, answers)
     shutil.rmtree(raw)
+    about: dict[str, Any] = {"cases": answers.cases, "sizes": answers.sizes, "notes": answers.notes}
+    found = {**about, "sizes": _of_model(file, answers.sizes)}
+    if seen is not file.spec:
+        found["served"] = about
+    if file.spec.evaluation:
+        found["evaluation"] = record(
+            file,
+            folder / EVALUATION,
+            lambda sent: dict(zip(output_names, _run(source, model, preprocessed(file.spec, sent)), strict=True)),
+        )
+    if file.spec.calibration:
+        # Read here once, so that what it reads counts in this stage's key, and what is wrong with it is told early.
+        for _ in open_dataset(file, file.spec.calibration.data, "calibration").batches(
+            CHUNK_ROWS, file.spec.calibration.samples
+        ):
+            pass
     named = {path.relative_to(file.root).as_posix() for path in named_files(file)}
     return {
         "files": sorted(read | named),
         "distributions": _distributions(),
         "model": asdict(facts(folder / MODEL)) | {"path": MODEL},
-        "cases": names,
-        "sizes": sizes,
-        "notes": notes,
+        **found,
     }
 
 
 def named_files(file: SpecFile) -> list[Path]:
     """The files beside the spec that it names; native loaders read some of them unseen. URLs count by their digest."""
-    model = file.spec.model
-    named = [model.path, model.weights, file.spec.verify.samples]
+    spec = file.spec
+    data = [part.data for part in (spec.calibration, spec.evaluation) if part]
+    named = [spec.model.path, spec.model.weights, spec.verify.samples, *map(data_file, data)]
+    named += [step.labels for step in spec.postprocess]
     return [file.resolve(relative) for relative in named if relative and not is_url(relative)]
 
 
@@ -73,31 +106,41 @@ def _source(file: SpecFile) -> Source:
         ) from None
 
 
-def _reference(
-    source: Source, model: Any, file: SpecFile, folder: Path
-) -> tuple[list[str], list[dict[str, int]], list[list[np.ndarray[Any, Any]]], list[str]]:
+def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Answers:
     """The source model's outputs, case by case; the inputs are written at once, the outputs when they have names."""
-    folder.mkdir()
+    seen = client_spec(file.spec)
+    (folder / REFERENCE).mkdir()
+    if seen is not file.spec:
+        (folder / SERVED).mkdir()
     given = file.resolve(file.spec.verify.samples) if file.spec.verify.samples else None
-    names: list[str] = []
-    all_sizes: list[dict[str, int]] = []
-    answers: list[list[np.ndarray[Any, Any]]] = []
-    budget = Budget(file.spec)
-    for name, at, inputs in cases(file.spec, given, budget.sizes()):
-        write_arrays(folder / f"{name}.inputs.npz", inputs)
+    answers = _Answers()
+    budget = Budget(seen)
+    for name, at, sent in cases(seen, given, budget.sizes()):
+        inputs = preprocessed(file.spec, sent)
+        write_arrays(folder / REFERENCE / f"{name}.inputs.npz", inputs)
+        if seen is not file.spec:
+            write_arrays(folder / SERVED / f"{name}.inputs.npz", sent)
         outputs = _run(source, model, inputs)
-        if len(answers) < STEADY_CASES:
+        if len(answers.outputs) < STEADY_CASES:
             require_steady(file.spec, name, outputs, _run(source, model, inputs))
-        budget.count(inputs, outputs)
-        if answers and len(outputs) != len(answers[0]):
+        budget.count(sent, outputs if seen is file.spec else [*inputs.values(), *outputs, *outputs])
+        if answers.outputs and len(outputs) != len(answers.outputs[0]):
             raise SourceError("the source model gives another number of outputs at other sizes", "make it constant")
-        names.append(name)
-        all_sizes.append(at)
-        answers.append(outputs)
-    if not answers[0]:
+        answers.cases.append(name)
+        answers.sizes.append(at)
+        answers.outputs.append(outputs)
+    if not answers.outputs[0]:
         raise SourceError("the source model gives no outputs", "it must return at least one tensor")
-    require_values(file.spec, answers)
-    return names, all_sizes, answers, budget.notes
+    require_values(file.spec, answers.outputs)
+    answers.notes = budget.notes
+    return answers
+
+
+def _of_model(file: SpecFile, sizes: list[dict[str, int]]) -> list[dict[str, int]]:
+    """Without the axes that only a client sees."""
+    own = {axis.name for axis in file.spec.axes}
+    used = own & {size for tensor in file.spec.inputs.values() for size in tensor.shape if isinstance(size, str)}
+    return [{name: size for name, size in at.items() if name in used} for at in sizes]
 
 
 def _run(source: Source, model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
@@ -114,37 +157,28 @@ def _run(source: Source, model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any
         ) from None
 
 
-def _finish(
-    file: SpecFile,
-    raw: Path,
-    folder: Path,
-    framework_names: Sequence[str],
-    names: list[str],
-    sizes: list[dict[str, int]],
-    answers: list[list[np.ndarray[Any, Any]]],
-) -> None:
+def _finish(file: SpecFile, raw: Path, folder: Path, framework_names: Sequence[str], answers: _Answers) -> list[str]:
+    """Writes the finished model and the Reference's outputs; gives the outputs' names."""
     import onnx
 
     from onnxpack.graph import external
     from onnxpack.graph.finish import declare_outputs, finish
 
-    model = onnx.load(raw, load_external_data=False)
-    outside = external.stays_outside(model)
-    if not outside:
-        onnx.load_external_data_for_model(model, str(raw.parent))
+    model = external.open_model(raw)
     finish(model, file.spec, framework_names)
-    output_names = [output.name for output in model.graph.output]
-    named: list[Arrays] = [dict(zip(output_names, outputs, strict=True)) for outputs in answers]
-    for name, outputs in zip(names, named, strict=True):
-        write_arrays(folder / REFERENCE / f"{name}.outputs.npz", outputs)
-    declare_outputs(model, sizes, named)
-    if outside:
+    names = [output.name for output in model.graph.output]
+    named: list[Arrays] = [dict(zip(names, outputs, strict=True)) for outputs in answers.outputs]
+    for case, outputs in zip(answers.cases, named, strict=True):
+        write_arrays(folder / REFERENCE / f"{case}.outputs.npz", outputs)
+        if (folder / SERVED).exists():
+            write_arrays(folder / SERVED / f"{case}.outputs.npz", postprocessed(file, outputs))
+    declare_outputs(model, _of_model(file, answers.sizes), named)
+    if external.stays_outside(model):
         external.save_outside(model, raw.parent, folder / MODEL)
         onnx.checker.check_model(str(folder / MODEL))
-        return
-    onnx.checker.check_model(model)
-    large = model.ByteSize() > external.EXTERNAL_DATA_OVER
-    onnx.save(model, folder / MODEL, save_as_external_data=large, location=f"{MODEL}.data")
+    else:
+        external.save_copy(model, raw.parent, folder / MODEL)
+    return names
 
 
 def _record_reads(root: Path) -> set[str]:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
 from onnxpack.targets import Device, device
-from onnxpack.values import MODEL, OnnxModel
+from onnxpack.values import MODEL, Axis, OnnxModel
 from onnxpack.verify import Tolerance
 
 STAGES = ("export", "verify", "optimize", "precision", "bundle", "image", "smoke")
@@ -37,6 +38,11 @@ class Plan:
     def precision(self) -> str:
         """What the spec asks for; ``auto`` until it is chosen."""
         return self.file.spec.targets[self.target].precision
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The dynamic axes that a client sees; those of pictures that are resized are among them."""
+        return client_spec(self.file.spec).axes
 
     @property
     def threads(self) -> int | None:
@@ -74,7 +80,7 @@ class Plan:
             description=spec.description,
             inputs=model.inputs,
             outputs=model.outputs,
-            axes=spec.axes,
+            axes=self.axes,
             opset=model.opset,
             precision=model.precision,
             device="cuda" if self.device.name == "cuda" else "cpu",

@@ -16,8 +16,8 @@ from onnxpack.errors import SourceError
 from onnxpack.spec.load import SpecFile, to_plain
 from onnxpack.store import Store, digest, file_digest, tool_digest
 
-_FIELDS = ("model", "inputs", "outputs", "dynamic_axes", "opset", "verify")
-"""What the export stage reads of a spec."""
+_FIELDS = ("model", "inputs", "outputs", "dynamic_axes", "opset", "verify", "preprocess", "postprocess")
+"""What the export stage reads of a spec, besides the evaluation's data."""
 
 
 def remembered(store: Store, file: SpecFile) -> str | None:
@@ -53,6 +53,8 @@ def _list_of(store: Store, file: SpecFile) -> Path:
 def _spec_digest(file: SpecFile) -> str:
     place = file.path.parent.relative_to(file.root).as_posix()
     fields = {name: to_plain(getattr(file.spec, name)) for name in _FIELDS}
+    evaluation = file.spec.evaluation
+    fields["evaluation"] = [evaluation.data, evaluation.labels] if evaluation else None
     return digest("export", tool_digest(), platform.python_version(), platform.machine(), place, fields)
 
 

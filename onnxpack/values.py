@@ -6,7 +6,8 @@ from typing import Any
 
 MODEL = "model.onnx"
 REFERENCE = "reference"
-"""The names of the model and of the folder of the Reference in an export."""
+SERVED = "served"
+"""The names in an export: the model, the folder of its Reference, and that of the one with the steps around it."""
 
 Shape = tuple[int | str, ...]
 """Sizes in order; a name is a dynamic axis."""

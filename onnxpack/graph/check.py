@@ -3,7 +3,7 @@
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,16 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
         for attribute in node.attribute:
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 yield from graphs(inner)
+
+
+def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None:
+    """Gives every tensor of a graph, and of those inside its nodes, the name that ``rename`` gives for its own."""
+    for inner in graphs(graph):
+        for value in (*inner.input, *inner.output, *inner.initializer):
+            value.name = rename(value.name)
+        for node in inner.node:
+            node.input[:] = [rename(name) for name in node.input]
+            node.output[:] = [rename(name) for name in node.output]
 
 
 def facts(path: Path, precision: str = "float32") -> OnnxModel:

@@ -78,6 +78,26 @@ def save_outside(model: onnx.ModelProto, source: Path, destination: Path) -> Non
     onnx.save(model, destination)
 
 
+def open_model(path: Path) -> onnx.ModelProto:
+    """A model of ours, its external data loaded unless that is very large."""
+    model = onnx.load(path, load_external_data=False)
+    if not stays_outside(model):
+        onnx.load_external_data_for_model(model, str(path.parent))
+    return model
+
+
+def save_copy(model: onnx.ModelProto, source: Path, destination: Path) -> None:
+    """Writes and checks a model from ``open_model`` that was edited; what stayed outside is copied from ``source``."""
+    if stays_outside(model):
+        _gather(list(external_tensors(model)), source, destination.with_name(f"{destination.name}.data"))
+        onnx.save(model, destination)
+        onnx.checker.check_model(str(destination))
+        return
+    onnx.checker.check_model(model)
+    large = model.ByteSize() > EXTERNAL_DATA_OVER
+    onnx.save(model, destination, save_as_external_data=large, location=f"{destination.name}.data")
+
+
 def _gather(tensors: list[tuple[onnx.TensorProto, dict[str, str]]], source: Path, data: Path) -> None:
     placed: dict[tuple[str, int], int] = {}  # tied weights stay tied
     with data.open("wb") as output:

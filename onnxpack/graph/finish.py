@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 
 from onnxpack.errors import GateError, Problem, SourceError
-from onnxpack.graph.check import MAX_IR, graphs, info_of, opset_of, true_inputs
+from onnxpack.graph.check import MAX_IR, info_of, opset_of, rename_tensors, true_inputs
 from onnxpack.spec.model import Spec
 from onnxpack.values import Shape
 
@@ -144,12 +144,7 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     clash = [new for new in names.values() if new in inputs]
     if clash:
         raise SourceError(f"output '{clash[0]}' has an input's name", "give the output another name")
-    for inner in graphs(graph):
-        for value in (*inner.input, *inner.output, *inner.initializer):
-            value.name = renamed(value.name)
-        for node in inner.node:
-            node.input[:] = [renamed(name) for name in node.input]
-            node.output[:] = [renamed(name) for name in node.output]
+    rename_tensors(graph, renamed)
 
 
 def _declare_inputs(graph: onnx.GraphProto, spec: Spec) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from onnxpack.errors import Location, Problem
 from onnxpack.spec import formats, origin, rules
+from onnxpack.spec.client import client_axes, client_inputs
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
 from onnxpack.spec.model import Input, Spec
 from onnxpack.spec.nodes import real
+from onnxpack.spec.step_rules import steps
 from onnxpack.spec.wording import meant, short
 
 Where = Callable[..., Location]
@@ -37,19 +39,19 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
     A field that is not right may stand as ``INVALID``; the rules that read it are left out.
     """
     checks: tuple[tuple[Callable[[], Iterator[Problem]], str], ...] = (
-        (lambda: _axes(spec, where), "inputs dynamic_axes"),
-        (lambda: _samples(spec, where), "inputs"),
+        (lambda: _axes(spec, where), "inputs dynamic_axes preprocess"),
+        (lambda: _samples(spec, where), "inputs preprocess"),
         (lambda: _names(spec, where), "inputs outputs"),
         (lambda: _targets(spec, where), "targets"),
         (lambda: _model(spec, where), "model"),
         (lambda: origin.remote(spec, where), "model"),
         (lambda: origin.pins(spec, where), "model"),
         (lambda: _opset(spec, where), "model opset"),
-        (lambda: _files(spec, folder, root, where), "model verify"),
+        (lambda: _files(spec, folder, root, where), "model verify calibration evaluation postprocess"),
         (lambda: rules.tags(spec, where), "version targets"),
         (lambda: rules.precision(spec, where), "model opset targets calibration"),
         (lambda: rules.data(spec, where), "targets calibration evaluation gates"),
-        (lambda: rules.steps(spec, where), "inputs outputs preprocess postprocess"),
+        (lambda: steps(spec, where), "inputs outputs preprocess postprocess"),
         (lambda: rules.serving(spec, where), "inputs dynamic_axes runtime image"),
     )
     found = (rule() for rule, read in checks if all(getattr(spec, name) is not INVALID for name in read.split()))
@@ -57,7 +59,7 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
 
 
 def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
-    used = set()
+    used = set(client_axes(spec))
     for name, tensor in spec.inputs.items():
         for index, size in enumerate(tensor.shape):
             if isinstance(size, str):
@@ -82,7 +84,7 @@ def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
 
 
 def _samples(spec: Spec, where: Where) -> Iterator[Problem]:
-    for name, tensor in spec.inputs.items():
+    for name, tensor in client_inputs(spec).items():
         yield from _samples_of(tensor, lambda *path, name=name: where("inputs", name, *path))
 
 
@@ -159,11 +161,12 @@ def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
 
 def _files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator[Problem]:
     model = spec.model
+    named: list[tuple[str | None, tuple[str | int, ...]]]
     named = [(model.path, ("model", "path")), (model.weights, ("model", "weights"))]
     named += [(spec.verify.samples, ("verify", "samples"))]
-    for code, field in ((model.factory, "factory"), (model.prepare, "prepare")):
-        if code is not None and code.partition(":")[0].endswith(".py"):
-            named.append((code.partition(":")[0], ("model", field)))
+    codes = (("factory", model.factory), ("prepare", model.prepare))
+    named += [(origin.code_file(code), ("model", field)) for field, code in codes]
+    named += _data_files(spec)
     digested = ("model", "weights" if model.path is None else "path")
     for relative, path in named:
         if relative is not None and not (path[0] == "model" and origin.is_url(relative)):
@@ -172,6 +175,15 @@ def _files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator[Probl
                 yield problem
             elif path == digested:
                 yield from _digest(spec, relative, folder / relative, where, where(*path))
+
+
+def _data_files(spec: Spec) -> Iterator[tuple[str | None, tuple[str | int, ...]]]:
+    for part in ("calibration", "evaluation"):
+        section = getattr(spec, part)
+        yield origin.data_file(section.data if section else None), (part, "data")
+    yield origin.code_file(spec.evaluation.metric if spec.evaluation else None), ("evaluation", "metric")
+    for index, step in enumerate(spec.postprocess):
+        yield step.labels, ("postprocess", index, "labels")
 
 
 def _unfit(relative: str, folder: Path, root: Path, place: Location) -> Problem | None:

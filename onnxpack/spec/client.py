@@ -1,7 +1,6 @@
 """What a client sends: the spec in front of the ``preprocess`` steps, found by going through them backwards."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -53,7 +52,7 @@ def stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
     for index, step in reversed(list(enumerate(spec.preprocess))):
         if step.input not in now or step.input in lost:
             continue
-        stage = _stage(step, now[step.input], layouts.get(step.input), spec)
+        stage = _stage(step, now[step.input], layouts.get(step.input))
         if isinstance(stage, tuple):
             misfits.append(Misfit(index, *stage))
             lost.add(step.input)
@@ -65,6 +64,14 @@ def stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
     return tuple(reversed(found)), tuple(reversed(misfits))
 
 
+def client_inputs(spec: Spec) -> dict[str, Input]:
+    """The inputs that a client sends; where it sends uint8 and the spec no range, samples are of all its values."""
+    inputs = dict(spec.inputs)
+    for stage in reversed(stages(spec)[0]):
+        inputs[stage.taken.name] = _input(inputs[stage.taken.name], stage.taken)
+    return inputs
+
+
 def client_spec(spec: Spec) -> Spec:
     """The spec with the inputs and axes that a client sees, and without steps; the same one if it has none.
 
@@ -72,22 +79,20 @@ def client_spec(spec: Spec) -> Spec:
     """
     if not spec.preprocess and not spec.postprocess:
         return spec
-    inputs = dict(spec.inputs)
     axes = dict(spec.dynamic_axes)
-    for stage in reversed(stages(spec)[0]):
-        taken = stage.taken
-        inputs[taken.name] = _input(inputs[taken.name], taken)
-        if stage.step.op == "resize":
-            for axis in stage.axes:
-                axes.setdefault(str(taken.shape[axis]), _image_axis(stage.given.shape[axis]))
-    return replace(spec, inputs=inputs, dynamic_axes=axes, preprocess=(), postprocess=())
+    for name, size in client_axes(spec).items():
+        axes.setdefault(name, AxisRange(max=size * _LARGEST_IMAGE, min=1, opt=size))
+    return replace(spec, inputs=client_inputs(spec), dynamic_axes=axes, preprocess=(), postprocess=())
 
 
-def client_axes(spec: Spec) -> frozenset[str]:
-    """The names of the axes that only a client sees: height and width in front of a resize."""
-    return frozenset(
-        str(stage.taken.shape[axis]) for stage in stages(spec)[0] if stage.step.op == "resize" for axis in stage.axes
-    )
+def client_axes(spec: Spec) -> dict[str, int]:
+    """The axes that only a client sees, with what the model has there: height and width in front of a resize."""
+    return {
+        str(stage.taken.shape[axis]): cast(int, stage.given.shape[axis])
+        for stage in stages(spec)[0]
+        if stage.step.op == "resize"
+        for axis in stage.axes
+    }
 
 
 def _input(behind: Input, taken: TensorInfo) -> Input:
@@ -97,12 +102,7 @@ def _input(behind: Input, taken: TensorInfo) -> Input:
     return changed
 
 
-def _image_axis(size: int | str) -> AxisRange:
-    assert isinstance(size, int)
-    return AxisRange(max=size * _LARGEST_IMAGE, min=1, opt=size)
-
-
-def _stage(step: PreprocessStep, given: TensorInfo, layout: str | None, spec: Spec) -> PreStage | tuple[str, str]:
+def _stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
     """The stage that gives ``given``, or why there is none and what to do."""
     if step.op == "cast":
         if step.dtype not in _CAST_FROM or given.dtype not in _CAST_FROM:
@@ -114,7 +114,7 @@ def _stage(step: PreprocessStep, given: TensorInfo, layout: str | None, spec: Sp
         return f"{step.op} computes with floats, and the tensor is {given.dtype} here", "put a cast in front of it"
     if step.op == "normalize":
         return _normalize(step, given, layout)
-    return _resize(step, given, layout, spec.dynamic_axes) if step.op == "resize" else PreStage(step, given, given)
+    return _resize(step, given, layout) if step.op == "resize" else PreStage(step, given, given)
 
 
 def _layout(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
@@ -144,9 +144,7 @@ def _normalize(step: PreprocessStep, given: TensorInfo, layout: str | None) -> P
     return PreStage(step, given, given, tuple(fitting))
 
 
-def _resize(
-    step: PreprocessStep, given: TensorInfo, layout: str | None, axes: Mapping[str, AxisRange]
-) -> PreStage | tuple[str, str]:
+def _resize(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
     if step.size is None or len(step.size) != 2:
         return "size is two numbers", "write [height, width]"
     if len(given.shape) != 4:

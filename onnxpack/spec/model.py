@@ -24,6 +24,7 @@ from onnxpack.spec.words import (
     Tag,
     TensorName,
     Text,
+    TopMetric,
     Word,
     described,
 )
@@ -158,8 +159,11 @@ class Evaluation:
         example="validation.npz",
     )
     labels: TensorName | None = described("The array of right answers in it.", None, example="y")
-    metric: Literal["accuracy", "f1", "auc", "mse", "mae", "r2", "top-k"] | CodeReference = described(
-        "A built-in metric, or FILE.py:NAME called with outputs and labels.", "accuracy", example="metrics.py:cost"
+    metric: Literal["accuracy", "f1", "auc", "mse", "mae", "r2", "top-k"] | TopMetric | CodeReference = described(
+        "A built-in metric (top-k is top-5; top-3 and the like are known too), or FILE.py:NAME, called with outputs "
+        "and labels: it gives a number, the higher the better.",
+        "accuracy",
+        example="metrics.py:benefit",
     )
 
 

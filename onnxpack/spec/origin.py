@@ -37,6 +37,11 @@ def code_file(text: str | None) -> str | None:
     return place if text and place.endswith(".py") and is_code(text) else None
 
 
+def data_file(data: str | None) -> str | None:
+    """The file beside the spec that data for calibration or evaluation comes from, if it comes from one."""
+    return code_file(data) if data is None or is_code(data) else data
+
+
 def file_name(text: str) -> str:
     """The last part of a path or a URL, which tells the format."""
     return PurePosixPath(urlsplit(text).path if is_url(text) else text).name

@@ -1,12 +1,10 @@
-"""Rules between what is asked of a target and what must be given for it: precision, data, gates, steps, names."""
+"""Rules between what is asked of a target and what must be given for it: precision, data, gates, names."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from onnxpack.errors import Location, Problem
 from onnxpack.spec.delivery import Target
 from onnxpack.spec.model import Spec
-from onnxpack.spec.wording import meant
 
 Where = Callable[..., Location]
 
@@ -19,20 +17,6 @@ _MAX_TAG = 128
 _QDQ_OPSET = 13
 """From here on DequantizeLinear has an axis, and bfloat16 is an ordinary dtype."""
 _WITHOUT_PRECISION = ("sklearn", "lightgbm", "xgboost", "catboost")
-_STEP_FIELDS: dict[str, tuple[set[str], set[str]]] = {
-    # op: (required, allowed besides)
-    "normalize": ({"mean", "std"}, {"scale"}),
-    "scale": (set(), {"scale", "factor"}),
-    "cast": ({"dtype"}, set()),
-    "layout": ({"layout"}, set()),
-    "resize": ({"size"}, set()),
-    "sigmoid": (set(), set()),
-    "softmax": (set(), {"axis"}),
-    "argmax": (set(), {"axis"}),
-    "topk": ({"k"}, {"axis"}),
-    "labels": ({"labels"}, set()),
-}
-_STEP_OPTIONS = ("mean", "std", "scale", "dtype", "layout", "size", "axis", "k", "labels", "factor")
 
 
 def precision(spec: Spec, where: Where) -> Iterator[Problem]:
@@ -95,28 +79,6 @@ def data(spec: Spec, where: Where) -> Iterator[Problem]:
     if spec.gates.min_speedup is not None and precisions == {"float32"}:
         hint = "it compares a reduced precision with float32"
         yield Problem("min_speedup means nothing for float32 alone", hint, where("gates", "min_speedup"))
-
-
-def steps(spec: Spec, where: Where) -> Iterator[Problem]:
-    """What a step's operation needs, and the tensors that steps name."""
-    for field, names in (("preprocess", tuple(spec.inputs)), ("postprocess", spec.outputs)):
-        known = list(names)
-        for index, step in enumerate(getattr(spec, field)):
-            yield from _step(step, lambda *path, start=(field, index): where(*start, *path))
-            if known and step.input not in known:
-                slip = meant(step.input, known)
-                hint = f"did you mean '{slip}'?" if slip else f"known: {', '.join(known)}"
-                yield Problem(f"no tensor '{step.input}' is here", hint, where(field, index, "input"))
-            known.append(getattr(step, "output", None) or step.input)
-
-
-def _step(step: Any, where: Where) -> Iterator[Problem]:
-    required, allowed = _STEP_FIELDS[step.op]
-    given = {name for name in _STEP_OPTIONS if getattr(step, name, None) is not None}
-    for name in sorted(required - given):
-        yield Problem(f"{step.op} needs {name}", f"add `{name}: …` to the step", where())
-    for name in sorted(given - required - allowed):
-        yield Problem(f"{name} means nothing for {step.op}", "remove it", where(name))
 
 
 def tags(spec: Spec, where: Where) -> Iterator[Problem]:

@@ -33,6 +33,7 @@ FilePath = Annotated[str, Pattern(r"[^\x00-\x1f\x7f$]{1,1000}", "a file's path")
 CodeReference = Annotated[
     str, Pattern(r"[^:\s$]+:[A-Za-z_][\w.]*", "a reference to code: FILE.py:NAME or package.module:NAME")
 ]
+TopMetric = Annotated[str, Pattern(r"top-[1-9][0-9]{0,3}", "top- and a number, as top-3")]
 Pin = Annotated[
     str,
     Pattern(

@@ -13,7 +13,7 @@ from onnxpack.precision.candidates import Candidate, judged, table, worth_trying
 from onnxpack.report import Built, Evaluated, Parity, parity_of
 from onnxpack.spec.delivery import Target
 from onnxpack.stages.changes import changed
-from onnxpack.stages.judging import calibrated, comparisons, degradation, sensitivity, speeds
+from onnxpack.stages.judging import calibrated, comparisons, evaluated, sensitivity, speeds
 from onnxpack.stages.run import Build, Exported
 from onnxpack.values import OnnxModel
 from onnxpack.verify import ParityError, require
@@ -122,7 +122,7 @@ def judge(run: Build, candidate: Candidate, model: OnnxModel, exported: Exported
         return Trial(replace(candidate, reason=error.problems[0].message), model, parity, error=error)
     if run.plan.file.spec.evaluation is None:
         return Trial(candidate, model, parity)
-    scored = degradation(run, model, exported)
+    scored = evaluated(run, model, exported)
     candidate = replace(candidate, score=scored.model, degradation=scored.degradation)
     lost = degraded(run.plan.file, candidate.precision, scored)
     if lost:

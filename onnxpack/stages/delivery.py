@@ -73,7 +73,7 @@ def check_image(run: Build, context: Context, image: Image, precision: str, expo
             tolerance,
             device=plan.device.name,
             port=plan.port,
-            timed=exported.served.opt_case(plan.file.spec.axes),
+            timed=exported.served.opt_case(plan.axes),
             libraries=provider_libraries(context.folder, plan.device.name),
         )
         (folder / "smoke.json").write_text(json.dumps(vars(result)))

@@ -6,11 +6,14 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from onnxpack.child import call
+from onnxpack.evaluation import degradation
 from onnxpack.measure import Measured, measured_from
 from onnxpack.precision import Samples, Wish
 from onnxpack.report import Evaluated
+from onnxpack.spec.origin import data_file, is_code
 from onnxpack.stages.run import Build, Exported
 from onnxpack.store import digest, file_digest, tool_digest
 from onnxpack.values import OnnxModel, Reference
@@ -63,9 +66,31 @@ def speeds(run: Build, models: Mapping[str, OnnxModel], reference: Reference) ->
     return {name: measured_from(row) for name, row in json.loads((stored / "speeds.json").read_text()).items()}
 
 
-def degradation(run: Build, model: OnnxModel, exported: Exported) -> Evaluated:
-    """The evaluation metric of the source model and of this one."""
-    raise NotImplementedError
+def evaluated(run: Build, model: OnnxModel, exported: Exported) -> Evaluated:
+    """The evaluation metric of the source model and of this one, on the same data.
+
+    Raises:
+        OnnxpackError: the metric has no value for one of them.
+    """
+    spec = run.plan.file.to_json()
+    evaluation = run.plan.file.spec.evaluation
+    assert evaluation
+    code = data_file(evaluation.metric) if is_code(evaluation.metric) else None
+    metric = [evaluation.metric, file_digest(run.plan.file.resolve(code)) if code else None]
+    ask = [exported.key, metric, evaluation.labels]
+    source = _score(run, "score_source", {"spec": spec, "folder": str(exported.folder)}, ask, "source")
+    own = _score(run, "score_model", {"spec": spec, "model": str(model.path)}, [*ask, model.sha256], model.precision)
+    return Evaluated(evaluation.metric, source, own, degradation(evaluation.metric, source, own))
+
+
+def _score(run: Build, function: str, request: dict[str, str], reads: list[Any], of: str) -> float:
+    def compute(folder: Path) -> None:
+        with run.store.scratch() as scratch:
+            found = call(f"onnxpack.evaluation:{function}", request, scratch)
+        (folder / "score.json").write_text(json.dumps(found))
+
+    stored = run.keyed("evaluate", digest("evaluate", tool_digest(), function, reads), compute, of)
+    return float(json.loads((stored / "score.json").read_text())["score"])
 
 
 def calibrated(run: Build, model: OnnxModel, wish: Wish, samples: Samples, source: str) -> Path:
@@ -104,6 +129,6 @@ def sensitivity(
 
 def _timed_cases(run: Build, reference: Reference) -> tuple[str, str]:
     """Those at the axes' opt and max sizes."""
-    axes = run.plan.file.spec.axes
+    axes = run.plan.axes
     largest = tuple(replace(axis, opt=axis.max) for axis in axes)
     return reference.opt_case(axes), reference.opt_case(largest)

@@ -19,6 +19,8 @@ class Exported:
     """The export stage's key, and what it and all later stages are judged against."""
 
     key: str
+    folder: Path
+    """All that the export left."""
     reference: Reference
     """The source model's own answers: what an export is judged by."""
     served: Reference

@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from onnxpack.child import call
 from onnxpack.errors import OnnxpackError
@@ -13,7 +14,7 @@ from onnxpack.report import Built, Parity, StageRecord, parity_of
 from onnxpack.spec.load import SpecFile
 from onnxpack.stages.judging import comparisons
 from onnxpack.stages.run import Build, Exported
-from onnxpack.values import MODEL, REFERENCE, OnnxModel, Reference, model_from
+from onnxpack.values import MODEL, REFERENCE, SERVED, OnnxModel, Reference, model_from
 from onnxpack.verify import Comparison, require
 
 LOCATE_SECONDS = 300
@@ -91,5 +92,10 @@ def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparis
 def _read_export(run: Build, key: str, folder: Path) -> tuple[Built, Exported]:
     facts = json.loads((folder / "facts.json").read_text())
     model = model_from(facts["model"], folder / MODEL)
-    reference = Reference(folder / REFERENCE, tuple(facts["cases"]), tuple(facts["sizes"]), tuple(facts["notes"]))
-    return Built(run.plan, (), model), Exported(key, reference, reference)
+    reference = _reference(folder / REFERENCE, facts)
+    served = _reference(folder / SERVED, facts["served"]) if "served" in facts else reference
+    return Built(run.plan, (), model), Exported(key, folder, reference, served)
+
+
+def _reference(folder: Path, facts: dict[str, Any]) -> Reference:
+    return Reference(folder, tuple(facts["cases"]), tuple(facts["sizes"]), tuple(facts["notes"]))

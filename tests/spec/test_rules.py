@@ -32,6 +32,15 @@ def problems(tmp_path: Path, **fields: Any) -> list[str]:
     return []
 
 
+ONNX = {"framework": "onnx", "path": "m.onnx"}
+NORMALIZE = {"op": "normalize", "input": "image", "mean": [0, 0, 0], "std": [1, 1, 1]}
+CAST = {"op": "cast", "input": "image", "dtype": "uint8"}
+LAYOUT = {"op": "layout", "input": "image", "layout": "NHWC"}
+RESIZE = {"op": "resize", "input": "image", "size": [8, 8]}
+IMAGE = {"image": {"dtype": "float32", "shape": ["batch", 3, 8, 8]}}
+CUBE = {"image": {"dtype": "float32", "shape": [3, 3, 3]}}
+SIGMOID = {"op": "sigmoid", "input": "logits"}
+TOPK = {"op": "topk", "input": "logits", "k": 2}
 BROKEN = [
     ({"targets": {"t": {"precision": "bfloat16"}}}, "bfloat16 has no arithmetic on the CPU"),
     ({"targets": {"t": {"precision": "int8-static"}}}, "int8-static needs calibration data"),
@@ -50,6 +59,34 @@ BROKEN = [
     ({"preprocess": [{"op": "cast", "input": "image", "dtype": "uint8", "size": [2]}]}, "size means nothing for cast"),
     ({"preprocess": [{"op": "scale", "input": "imgae", "scale": 255}]}, "did you mean 'image'?"),
     ({"postprocess": [{"op": "topk", "input": "logits"}]}, "topk needs k"),
+    ({"postprocess": [{"op": "scale", "input": "logits"}]}, "scale needs factor"),
+    ({"preprocess": [{"op": "scale", "input": "image", "scale": 0}]}, "scale is divided by, and is 0"),
+    ({"preprocess": [NORMALIZE | {"std": [1, 0, 1]}]}, "std is divided by, and is 0"),
+    ({"preprocess": [NORMALIZE | {"mean": [0, 0, 0, 0]}]}, "mean has 4 values and std 3"),
+    ({"preprocess": [NORMALIZE | {"mean": [0] * 4, "std": [1] * 4}]}, "is no axis of shape [batch, 3]"),
+    ({"preprocess": [NORMALIZE], "inputs": CUBE}, "could be any of several axes of shape [3, 3, 3]"),
+    ({"preprocess": [NORMALIZE, CAST]}, "normalize computes with floats, and the tensor is uint8 here"),
+    ({"preprocess": [CAST | {"dtype": "string"}]}, "cast from string to float32 is not possible"),
+    ({"preprocess": [LAYOUT]}, "layout is for tensors of 4 dimensions, and this one has 2"),
+    ({"preprocess": [LAYOUT, dict(LAYOUT)], "inputs": IMAGE}, "the tensor is NHWC behind this step already"),
+    ({"preprocess": [RESIZE]}, "resize is for tensors of 4 dimensions"),
+    ({"preprocess": [RESIZE | {"size": [9, 8]}], "inputs": IMAGE}, "no height and width of [9, 8]"),
+    ({"preprocess": [RESIZE | {"size": [8]}], "inputs": IMAGE}, "size is two numbers"),
+    ({"preprocess": [RESIZE], "inputs": IMAGE, "opset": 10}, "resize needs opset 11"),
+    ({"preprocess": [RESIZE], "inputs": IMAGE, "model": ONNX}, "resize depends on the opset"),
+    (
+        {"preprocess": [CAST], "inputs": {"image": {"dtype": "float32", "shape": [3], "range": [0, 256]}}},
+        "the range does not fit uint8",
+    ),
+    ({"dynamic_axes": {"batch": [1, 16], "image_height": [1, 9]}}, "axis 'image_height' is used in no shape"),
+    ({"postprocess": [SIGMOID | {"output": "image"}]}, "the name 'image' is used twice"),
+    ({"postprocess": [SIGMOID | {"output": "p"}, SIGMOID | {"output": "p"}]}, "the name 'p' is used twice"),
+    ({"postprocess": [TOPK, SIGMOID]}, "no tensor 'logits' is here (did you mean 'logits_"),
+    ({"postprocess": [{"op": "labels", "input": "logits", "labels": "no.txt"}]}, "cannot read 'no.txt'"),
+    ({"evaluation": {"data": "no.npz", "labels": "y"}}, "cannot read 'no.npz'"),
+    ({"evaluation": {"data": "no.py:load", "labels": "y"}}, "cannot read 'no.py'"),
+    ({"evaluation": {"data": "a.b:load", "metric": "no.py:cost"}}, "cannot read 'no.py'"),
+    ({"evaluation": {"data": "a.b:load", "metric": "top-0"}}, "evaluation.metric"),
     ({"postprocess": [{"op": "sigmoid", "input": "score"}]}, "no tensor 'score' is here (known: logits)"),
     ({"version": "1" * 90, "targets": {"t" * 60: {}}}, "would have 151 characters"),
     ({"image": {"env": {"PYTHONPATH": "/x"}}}, "PYTHONPATH is set by the image itself"),
@@ -67,7 +104,9 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "words"), BROKEN, ids=[words for _, words in BROKEN])
+@pytest.mark.parametrize(
+    ("fields", "words"), BROKEN, ids=[f"{number} {words}" for number, (_, words) in enumerate(BROKEN)]
+)
 def test_a_broken_rule_is_told_once(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
     assert len([problem for problem in problems(tmp_path, **fields) if words in problem]) == 1
 
@@ -79,6 +118,8 @@ def test_a_precision_means_nothing_for_trees(tmp_path: Path) -> None:
 
 
 def test_rules_that_hold_say_nothing(tmp_path: Path) -> None:
+    for name in ("c.npz", "v.npz", "m.py", "labels.txt"):
+        (tmp_path / name).touch()
     assert not problems(
         tmp_path,
         opset=17,
@@ -96,6 +137,8 @@ def test_rules_that_hold_say_nothing(tmp_path: Path) -> None:
         postprocess=[
             {"op": "softmax", "input": "logits", "output": "probabilities", "axis": -1},
             {"op": "topk", "input": "probabilities", "k": 3},
+            {"op": "labels", "input": "probabilities_indices", "output": "names", "labels": "labels.txt"},
+            {"op": "sigmoid", "input": "logits"},
         ],
         runtime={"batching": {"max_batch_size": 16, "max_queue_delay": "2ms"}},
     )

@@ -1,0 +1,245 @@
+"""Metrics: which output each is of, that they are scikit-learn's, and the source's and a model's score on one data."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from exporting import export_here, write_spec
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import helper
+from onnx_examples import make_model
+from sklearn import metrics
+
+from onnxpack.errors import GateError, OnnxpackError, SourceError, SpecError
+from onnxpack.evaluation import degradation, score_model, score_source
+from onnxpack.samples import Arrays
+from onnxpack.score import built_in
+from onnxpack.spec.load import SpecFile
+
+RANDOM = np.random.default_rng(0)
+Y3 = RANDOM.integers(0, 3, 60)
+S3 = RANDOM.standard_normal((60, 3)).astype(np.float32) + 2 * np.eye(3, dtype=np.float32)[Y3]
+P3 = np.exp(S3) / np.exp(S3).sum(axis=1, keepdims=True)
+Y2 = RANDOM.integers(0, 2, 60)
+S2 = (RANDOM.standard_normal(60) + 2 * Y2 - 1).astype(np.float32)
+P2 = 1 / (1 + np.exp(-S2))
+WORDS = np.array(["cat", "dog", "owl"])
+YR, PR = RANDOM.standard_normal(60), RANDOM.standard_normal((60, 1)).astype(np.float32)
+
+CHOICES: dict[str, tuple[str, Arrays, Any, float]] = {
+    # what it shows: metric, outputs, labels, the value
+    "scores": ("accuracy", {"s": S3}, Y3, metrics.accuracy_score(Y3, S3.argmax(1))),
+    "predictions before scores": ("accuracy", {"s": S3, "label": Y3}, Y3, 1.0),
+    "predictions as a column": ("accuracy", {"label": Y3[:, None]}, Y3, 1.0),
+    "labels as a column": ("accuracy", {"s": S3}, Y3[:, None], metrics.accuracy_score(Y3, S3.argmax(1))),
+    "strings": ("accuracy", {"label": WORDS[S3.argmax(1)]}, WORDS[Y3], metrics.accuracy_score(Y3, S3.argmax(1))),
+    "strings as objects": ("accuracy", {"label": WORDS[Y3].astype(object)}, WORDS[Y3], 1.0),
+    "scores of strings": ("accuracy", {"s": S3}, WORDS[Y3], metrics.accuracy_score(Y3, S3.argmax(1))),
+    "whole floats": ("accuracy", {"s": S3}, Y3.astype(np.float32), metrics.accuracy_score(Y3, S3.argmax(1))),
+    "classes from 1": ("accuracy", {"s": S3}, Y3 + 1, metrics.accuracy_score(Y3, S3.argmax(1))),
+    "one logit": ("accuracy", {"s": S2}, Y2, metrics.accuracy_score(Y2, S2 > 0)),
+    "one probability": ("accuracy", {"s": P2[:, None]}, Y2, metrics.accuracy_score(Y2, P2 > 0.5)),
+    "one logit of strings": ("accuracy", {"s": S2}, WORDS[Y2], metrics.accuracy_score(Y2, S2 > 0)),
+    "booleans": ("accuracy", {"s": S2 > 0}, Y2.astype(bool), metrics.accuracy_score(Y2, S2 > 0)),
+    "tokens": (
+        "accuracy", {"s": S3.reshape(6, 10, 3)}, Y3.reshape(6, 10), metrics.accuracy_score(Y3, S3.argmax(1)),
+    ),
+    "float16": ("accuracy", {"s": S3.astype(np.float16)}, Y3, metrics.accuracy_score(Y3, S3.argmax(1))),
+    "f1 of three": ("f1", {"s": S3}, Y3, metrics.f1_score(Y3, S3.argmax(1), average="macro")),
+    "f1 of two": ("f1", {"s": S2}, Y2, metrics.f1_score(Y2, S2 > 0)),
+    "f1 of two words": ("f1", {"label": WORDS[(S2 > 0) * 1]}, WORDS[Y2], metrics.f1_score(Y2, S2 > 0)),
+    "f1 without a positive": ("f1", {"label": np.zeros(9, int)}, np.zeros(9, int), 0.0),
+    "auc of a logit": ("auc", {"label": Y2, "s": S2}, Y2, metrics.roc_auc_score(Y2, S2)),
+    "auc of two columns": ("auc", {"s": np.stack([1 - P2, P2], 1)}, Y2, metrics.roc_auc_score(Y2, P2)),
+    "auc of words": ("auc", {"s": S2}, WORDS[Y2], metrics.roc_auc_score(Y2, S2)),
+    "auc of probabilities": ("auc", {"s": P3}, Y3, metrics.roc_auc_score(Y3, P3.astype(float), multi_class="ovr")),
+    "auc of logits": ("auc", {"s": S3}, Y3, metrics.roc_auc_score(Y3, P3.astype(float), multi_class="ovr")),
+    "top-2": ("top-2", {"s": S3}, Y3, metrics.top_k_accuracy_score(Y3, S3, k=2)),
+    "top-1": ("top-1", {"s": S3}, Y3, metrics.accuracy_score(Y3, S3.argmax(1))),
+    "top-k": (
+        "top-k", {"s": np.tile(S3, 4)}, Y3, metrics.top_k_accuracy_score(Y3, np.tile(S3, 4), k=5, labels=range(12)),
+    ),
+    "mse": ("mse", {"y": PR}, YR, metrics.mean_squared_error(YR, PR.ravel())),
+    "mae": ("mae", {"y": PR}, YR, metrics.mean_absolute_error(YR, PR.ravel())),
+    "r2": ("r2", {"names": WORDS[Y3], "y": PR}, YR, metrics.r2_score(YR, PR.ravel())),
+    "mse of whole numbers": ("mse", {"y": Y3}, Y3 + 2, 4.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHOICES)
+def test_a_metric_is_scikit_learns_of_the_output_that_fits(kind: str) -> None:
+    metric, outputs, labels, value = CHOICES[kind]
+    assert built_in(metric, outputs, labels) == pytest.approx(value, abs=1e-6)
+
+
+REFUSED: list[tuple[str, Arrays, Any, str]] = [
+    ("accuracy", {"s": S3}, Y3[:59], "no output has predictions or scores for labels of int64[59]"),
+    ("accuracy", {"label": WORDS[Y3]}, Y3, "no output has predictions or scores"),
+    ("accuracy", {"s": S3}, WORDS[Y2], "3 scores for 2 different labels"),
+    ("accuracy", {"s": S3}, Y3 - 1.5, "accuracy has no value: continuous is not supported"),
+    ("auc", {"label": Y2}, Y2, "no output has scores"),
+    ("auc", {"s": P3}, Y2, "auc is nan"),
+    ("auc", {"s": S2}, np.zeros(60, int), "auc is nan"),
+    ("auc", {"s": np.full(60, np.nan, np.float32)}, Y2, "auc has no value: Input contains NaN"),
+    ("top-3", {"s": S3}, Y3, "top-3 of 3 classes is always right"),
+    ("mse", {"label": WORDS[Y3]}, YR, "no output has numbers of the labels' shape"),
+    ("mse", {"y": PR + np.inf}, YR, "mse has no value"),
+]
+
+
+@pytest.mark.parametrize(("metric", "outputs", "labels", "words"), REFUSED)
+def test_what_no_metric_can_be_of_is_refused(metric: str, outputs: Arrays, labels: Any, words: str) -> None:
+    with pytest.raises(OnnxpackError) as refused:
+        built_in(metric, outputs, labels)
+    assert words in str(refused.value)
+
+
+def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(SourceError, match=r"pip install 'onnxpack\[evaluation\]'"):
+        built_in("accuracy", {"s": S3}, Y3)
+
+
+# How much worse
+
+
+@pytest.mark.parametrize(
+    ("metric", "source", "model", "expected"),
+    [
+        ("accuracy", 0.99, 0.98, 0.01),
+        ("r2", 0.5, 0.75, -0.25),
+        ("mse", 2.0, 3.0, 0.5),
+        ("mae", 2.0, 1.0, -0.5),
+        ("mse", 0.0, 0.25, 0.25),
+        ("m.py:profit", 200.0, 150.0, 0.25),
+        ("m.py:profit", -200.0, -250.0, 0.25),
+        ("m.py:profit", 0.0, -2.0, 2.0),
+    ],
+)
+def test_a_loss_is_absolute_for_scores_and_relative_for_errors(
+    metric: str, source: float, model: float, expected: float
+) -> None:
+    assert degradation(metric, source, model) == pytest.approx(expected)
+
+
+@given(
+    st.sampled_from(["accuracy", "f1", "auc", "mse", "mae", "r2", "top-k", "m.py:f"]),
+    st.floats(-1e6, 1e6),
+    st.floats(-1e6, 1e6),
+)
+def test_a_better_model_has_no_loss_and_a_worse_one_has(metric: str, source: float, model: float) -> None:
+    better = model < source if metric in ("mse", "mae") else model > source
+    loss = degradation(metric, source, model)
+    assert loss <= 0 if better or model == source else loss >= 0
+    assert degradation(metric, source, source) == 0
+
+
+# The source's, and a model's
+
+Make = Callable[..., SpecFile]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Write a model that gives back its input [n, 3] as scores, and data for it with labels."""
+
+    def written(**evaluation: Any) -> SpecFile:
+        nodes = [
+            helper.make_node("Identity", ["x"], ["scores"]),
+            helper.make_node("ReduceSum", ["x"], ["total"], keepdims=0),
+        ]
+        outputs = [("scores", 1, ["n", 3]), ("total", 1, [])]
+        model = make_model(nodes, [("x", 1, ["n", 3])], outputs)
+        onnx.save(model, tmp_path / "m.onnx")
+        np.savez(tmp_path / "v.npz", x=S3, y=Y3, text=WORDS[Y3])
+        fields = {"data": "v.npz", "labels": "y"} | evaluation
+        return write_spec(
+            tmp_path,
+            {"framework": "onnx", "path": "m.onnx"},
+            inputs={"x": {"dtype": "float32", "shape": ["n", 3]}},
+            evaluation={name: value for name, value in fields.items() if value is not None},
+        )
+
+    return written
+
+
+def user_metric(folder: Path, body: str) -> str:
+    name = f"metric{abs(hash(str(folder)))}.py"  # a module of one name is imported once
+    (folder / name).write_text(f"import numpy as np\ndef score(outputs, labels):\n    {body}\n")
+    return f"{name}:score"
+
+
+def test_the_source_and_a_model_are_scored_on_the_same_data(make: Make, tmp_path: Path) -> None:
+    file = make(metric="accuracy")
+    made = export_here(file, tmp_path / "made")
+    expected = metrics.accuracy_score(Y3, S3.argmax(1))
+    source = score_source(file.to_json(), str(made.folder))
+    assert source == {"score": pytest.approx(expected), "rows": 60}
+    assert score_model(file.to_json(), str(made.model.path)) == source
+    worse = make_model([helper.make_node("Neg", ["x"], ["scores"])], [("x", 1, ["n", 3])], [("scores", 1, ["n", 3])])
+    onnx.save(worse, tmp_path / "worse.onnx")
+    found = score_model(file.to_json(), str(tmp_path / "worse.onnx"))
+    assert found["score"] == pytest.approx(metrics.accuracy_score(Y3, S3.argmin(1)))
+    assert degradation("accuracy", source["score"], found["score"]) > 0.5
+
+
+def test_the_users_metric_gets_all_outputs_and_labels(make: Make, tmp_path: Path) -> None:
+    body = "return (outputs['scores'].shape == (60, 3)) + labels.sum()"
+    file = make(metric=user_metric(tmp_path, body))
+    made = export_here(file, tmp_path / "made")
+    assert score_source(file.to_json(), str(made.folder))["score"] == 1 + Y3.sum()
+    assert score_model(file.to_json(), str(made.model.path))["score"] == 1 + Y3.sum()
+
+
+def test_the_users_metric_may_do_without_labels(make: Make, tmp_path: Path) -> None:
+    file = make(metric=user_metric(tmp_path, "return -1.0 if labels is None else 1.0"), labels=None)
+    made = export_here(file, tmp_path / "made")
+    assert score_source(file.to_json(), str(made.folder))["score"] == -1
+    assert score_model(file.to_json(), str(made.model.path))["score"] == -1
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "kind"),
+    [
+        ("return 1 / 0", "raised ZeroDivisionError", SourceError),
+        ("return 'high'", "gave a str, it must give one number", GateError),
+        ("return np.zeros(3)", "gave a ndarray", GateError),
+        ("return None", "gave a NoneType", GateError),
+        ("return float('nan')", "is nan", GateError),
+        ("return 1e400", "is inf", GateError),
+    ],
+)
+def test_a_users_metric_that_gives_no_number_is_told(
+    make: Make, tmp_path: Path, body: str, words: str, kind: type[Exception]
+) -> None:
+    file = make(metric=user_metric(tmp_path, body))
+    with pytest.raises(kind) as refused:
+        score_model(file.to_json(), str(tmp_path / "m.onnx"))
+    assert words.split(",")[0] in str(refused.value)
+
+
+def test_the_labels_must_be_in_the_data(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"no array named 'z' \(it has: x, y, text\)"):
+        export_here(make(labels="z"), tmp_path / "made")
+
+
+def test_a_model_that_fails_on_the_data_is_told(make: Make, tmp_path: Path) -> None:
+    file = make()
+    fixed = make_model([helper.make_node("Identity", ["x"], ["s"])], [("x", 1, [7, 3])], [("s", 1, [7, 3])])
+    onnx.save(fixed, tmp_path / "fixed.onnx")
+    with pytest.raises(GateError, match="the model does not run on the evaluation data"):
+        score_model(file.to_json(), str(tmp_path / "fixed.onnx"))
+
+
+def test_outputs_without_rows_cannot_be_scored(make: Make, tmp_path: Path) -> None:
+    file = make()
+    total = make_model([helper.make_node("ReduceSum", ["x"], ["t"], keepdims=0)], [("x", 1, ["n", 3])], [("t", 1, [])])
+    onnx.save(total, tmp_path / "total.onnx")
+    with pytest.raises(SpecError, match="no output has one row for each row"):
+        score_model(file.to_json(), str(tmp_path / "total.onnx"))

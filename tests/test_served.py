@@ -1,0 +1,169 @@
+"""A source model with steps: exported, its steps put around it, and verified as a client sees it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from exporting import Made, export_here, export_in_child, write_spec
+from onnx_examples import MATMUL, constant, make_model
+
+from onnxpack.child import call
+from onnxpack.evaluation import EVALUATION
+from onnxpack.graph import external
+from onnxpack.graph.check import session
+from onnxpack.graph.steps import add_steps
+from onnxpack.reads import remember, remembered
+from onnxpack.samples import read_arrays
+from onnxpack.spec.load import SpecFile, load
+from onnxpack.store import Store
+from onnxpack.values import MODEL, SERVED, model_from
+from onnxpack.verify import Comparison, require, verify_model
+
+NET = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv2d(3, 4, 3, padding=1)
+        self.head = torch.nn.Linear(4, 3)
+
+    def forward(self, image):
+        return self.head(torch.nn.functional.avg_pool2d(torch.relu(self.conv(image)), (6, 8)).flatten(1))
+"""
+PREPROCESS = [
+    {"op": "cast", "input": "image", "dtype": "uint8"},
+    {"op": "layout", "input": "image", "layout": "NHWC"},
+    {"op": "resize", "input": "image", "size": [6, 8]},
+    {"op": "normalize", "input": "image", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.2], "scale": 255},
+]
+POSTPROCESS = [
+    {"op": "softmax", "input": "logits", "output": "probabilities"},
+    {"op": "labels", "input": "probabilities", "output": "label", "labels": "labels.txt"},
+]
+
+
+def torch_spec(folder: Path, **fields: Any) -> SpecFile:
+    (folder / "net.py").write_text(NET)
+    (folder / "labels.txt").write_text("cat\ndog\nbird\n")
+    return write_spec(
+        folder,
+        {"framework": "torch", "factory": "net.py:Net"},
+        **{
+            "inputs": {"image": {"dtype": "float32", "shape": ["n", 3, 6, 8]}},
+            "outputs": ["logits"],
+            "dynamic_axes": {"n": {"min": 1, "max": 3}},
+            "preprocess": PREPROCESS,
+            "postprocess": POSTPROCESS,
+        }
+        | fields,
+    )
+
+
+def rows(model: Path, made: Made, what: dict[str, Any]) -> list[Comparison]:
+    return [Comparison(**row) for row in verify_model(str(model), str(made.folder / SERVED), what["cases"])]
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+def test_a_model_with_steps_is_verified_as_a_client_sees_it(tmp_path: Path, opset: int) -> None:
+    file = torch_spec(tmp_path, opset=opset)
+    made = export_in_child(file, tmp_path / "made")
+    require("the bare model", made.rows())
+    served = made.facts["served"]
+    assert [sorted(at) for at in served["sizes"]] == [["image_height", "image_width", "n"]] * len(served["cases"])
+    assert {"n": 3, "image_height": 24, "image_width": 32} in served["sizes"]
+    assert all(list(at) == ["n"] for at in made.facts["sizes"])
+    (tmp_path / "with").mkdir()
+    request = {"model": str(made.model.path), "destination": str(tmp_path / "with"), "spec": file.to_json()}
+    facts = call("onnxpack.graph.steps:add_steps", request, tmp_path)
+    model = model_from(facts, tmp_path / "with" / MODEL)
+    assert [(info.name, info.dtype, info.shape) for info in (*model.inputs, *model.outputs)] == [
+        ("image", "uint8", ("n", "image_height", "image_width", 3)),
+        ("logits", "float32", ("n", 3)),
+        ("probabilities", "float32", ("n", 3)),
+        ("label", "string", ("n",)),
+    ]
+    assert model.opset == opset
+    found = rows(model.path, made, served)
+    require("with its steps", found)
+    assert len(found) == 3 * len(served["cases"]) > 12
+    assert json.loads(json.dumps(facts)) == facts
+
+
+def test_wrong_steps_do_not_pass(tmp_path: Path) -> None:
+    file = torch_spec(tmp_path, preprocess=PREPROCESS[:1] + PREPROCESS[3:])
+    made = export_here(file, tmp_path / "made")
+    (tmp_path / "with").mkdir()
+    swapped = [PREPROCESS[0], PREPROCESS[3] | {"mean": [0.6, 0.5, 0.4]}]
+    add_steps(str(made.model.path), str(tmp_path / "with"), torch_spec(tmp_path, preprocess=swapped).to_json())
+    assert any(row.reason for row in rows(tmp_path / "with" / MODEL, made, made.facts["served"]))
+
+
+def test_real_samples_are_what_a_client_sends(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", image=np.full((2, 5, 9, 3), 200, np.uint8))
+    made = export_here(torch_spec(tmp_path, verify={"samples": "s.npz"}), tmp_path / "made")
+    assert made.facts["served"]["sizes"][-1] == {"n": 2, "image_height": 5, "image_width": 9}
+    assert made.facts["sizes"][-1] == {"n": 2}
+    assert read_arrays(made.folder / SERVED / "samples.inputs.npz")["image"].dtype == np.uint8
+    taken = read_arrays(made.folder / "reference/samples.inputs.npz")["image"]
+    np.testing.assert_allclose(taken[0, :, 0, 0], (200 / 255 - np.array([0.4, 0.5, 0.6])) / [0.2, 0.3, 0.2], rtol=1e-6)
+
+
+def test_a_spec_without_steps_has_one_reference(tmp_path: Path) -> None:
+    made = export_here(torch_spec(tmp_path, preprocess=[], postprocess=[]), tmp_path / "made")
+    assert "served" not in made.facts
+    assert sorted(path.name for path in made.folder.iterdir()) == [MODEL, "reference"]
+
+
+def test_a_large_model_keeps_its_data_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [[(name, 1, ["n", 64])] for name in ("x", "y")]
+    weights = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    model = make_model(MATMUL, *values, [constant("w", weights)], opset=18)
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    monkeypatch.setattr(external, "EXTERNAL_DATA_OVER", 1000)
+    steps = {"postprocess": [{"op": "sigmoid", "input": "y"}]}
+    inputs = {"x": {"dtype": "float32", "shape": ["n", 64]}}
+    file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, inputs=inputs, **steps)
+    (tmp_path / "with").mkdir()
+    facts = add_steps(str(tmp_path / "m.onnx"), str(tmp_path / "with"), file.to_json())
+    assert sorted(path.name for path in (tmp_path / "with").iterdir()) == [MODEL, f"{MODEL}.data"]
+    assert facts["size_bytes"] > 64 * 64 * 4
+    assert (tmp_path / "m.data").exists()
+    x = np.ones((1, 64), np.float32)
+    (actual,) = session(tmp_path / "with" / MODEL).run(None, {"x": x})
+    np.testing.assert_allclose(actual, 1 / (1 + np.exp(-x @ weights)), atol=1e-6)
+
+
+def test_an_export_counts_what_its_steps_and_its_evaluation_read(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 6, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "v.npz", image=images, y=np.array(["cat", "dog", "bird", "cat", "cat"]))
+    evaluation = {"data": "v.npz", "labels": "y", "metric": "accuracy"}
+    file = torch_spec(tmp_path, evaluation=evaluation)
+    made = export_here(file, tmp_path / "made")
+    assert made.facts["evaluation"] == {"rows": 5}
+    assert {"labels.txt", "v.npz"} <= set(made.facts["files"])
+    kept = read_arrays(made.folder / EVALUATION)
+    assert {name: array.shape for name, array in kept.items()} == {
+        "outputs/logits": (5, 3),
+        "outputs/probabilities": (5, 3),
+        "outputs/label": (5,),
+        "labels": (5,),
+    }
+    store = Store(tmp_path / "cache")
+    key = remember(store, file, made.facts["files"], made.facts["distributions"], 2**63)
+    assert remembered(store, file) == key
+    changes: dict[str, dict[str, Any]] = {
+        "metric": {"evaluation": evaluation | {"metric": "f1"}},
+        "labels": {"evaluation": {"data": "v.npz", "metric": "a.b:c"}},
+        "steps": {"evaluation": evaluation, "postprocess": POSTPROCESS[:1]},
+    }
+    unchanged = {name: remembered(store, torch_spec(tmp_path, **fields)) == key for name, fields in changes.items()}
+    assert unchanged == {"metric": True, "labels": False, "steps": False}
+    (tmp_path / "labels.txt").write_text("cat\ndog\nbee\n")
+    assert remembered(store, load(torch_spec(tmp_path, evaluation=evaluation).path)) == key
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    assert remembered(store, file) != key
