@@ -1,0 +1,255 @@
+"""From a verified float32 model to the precision that ships: a quantizer that fails in any way is found out."""
+
+import importlib
+import json
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from exporting import write_spec
+from onnx import TensorProto, helper, numpy_helper
+
+import onnxpack.export
+import onnxpack.stages.choice
+from onnxpack.engines.docker import DockerEngine
+from onnxpack.errors import GateError, OnnxpackError
+from onnxpack.measure import Measured
+from onnxpack.plan import Plan
+from onnxpack.precision import Converted, Job
+from onnxpack.report import Built, Evaluated
+from onnxpack.stages.choice import reduce
+from onnxpack.stages.run import Build
+from onnxpack.stages.source import export, verify
+from onnxpack.store import Store
+
+WIDTH = 64
+
+
+class Told:
+    """What a person would have seen."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def stage(self, name: str) -> Any:
+        import contextlib
+
+        self.lines.append(name)
+        return contextlib.nullcontext()
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+    def skipped(self, name: str, why: str) -> None:
+        self.lines.append(f"{name} {why}")
+
+
+def here(function: str, request: dict[str, Any], scratch: Path, *_: Any, **__: Any) -> Any:
+    """A child's call in this process, so that a module can be planted."""
+    module, _, name = function.partition(":")
+    value = getattr(importlib.import_module(module), name)(**json.loads(json.dumps(request)))
+    return json.loads(json.dumps(value))
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in ("source", "changes", "judging"):
+        monkeypatch.setattr(f"onnxpack.stages.{stage}.call", here)
+    monkeypatch.setattr(onnxpack.export, "_record_reads", lambda root: set())
+
+
+def mlp(folder: Path) -> None:
+    """Three layers; each of them is one that can be quantized."""
+    generator = np.random.default_rng(0)
+    weights = [(generator.standard_normal((WIDTH, WIDTH)) / np.sqrt(WIDTH / 2)).astype(np.float32) for _ in range(3)]
+    nodes, now = [], "x"
+    for index in range(3):
+        nodes.append(helper.make_node("MatMul", [now, f"w{index}"], [f"h{index}"], name=f"layer{index}"))
+        now = f"r{index}" if index < 2 else "y"
+        if index < 2:
+            nodes.append(helper.make_node("Relu", [f"h{index}"], [now], name=f"relu{index}"))
+    nodes[-1].output[0] = "y"
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", WIDTH]) for name in "xy"]
+    tensors = [numpy_helper.from_array(array, f"w{index}") for index, array in enumerate(weights)]
+    graph = helper.make_graph(nodes, "mlp", values[:1], values[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.save(model, folder / "m.onnx")
+    np.savez(folder / "calibration.npz", x=generator.standard_normal((32, WIDTH)).astype(np.float32))
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Callable[..., tuple[Built, Told]]:
+    mlp(tmp_path)
+
+    def run(precision: str, budget: float = 600.0, **fields: Any) -> tuple[Built, Told]:
+        target = {"device": "cpu", "precision": precision} | fields.pop("target", {})
+        inputs = {"x": {"dtype": "float32", "shape": ["n", WIDTH]}}
+        model = {"framework": "onnx", "path": "m.onnx"}
+        file = write_spec(tmp_path, model, inputs=inputs, targets={"cpu": target}, **fields)
+        told = Told()
+        plan = Plan(file, "cpu", tmp_path / "dist")
+        work = Build(plan, Store(tmp_path / "cache"), DockerEngine(), told, "precision", budget)
+        made, exported = export(work)
+        verify(work, made.model, exported)
+        return reduce(work, made, exported), told
+
+    return run
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, name: str, convert: Any) -> None:
+    module = types.ModuleType(f"onnxpack.precision.{name.replace('-', '_')}")
+    module.NAME = name  # type: ignore[attr-defined]
+    module.refusal = lambda wish, model: ""  # type: ignore[attr-defined]
+    module.convert = convert  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def figures(monkeypatch: pytest.MonkeyPatch, speedups: dict[str, float]) -> None:
+    """Fixed ones: what was timed may not decide a test. By the number of the trial, float32's being 0."""
+
+    def measure(models: dict[str, str], **_: Any) -> dict[str, Any]:
+        return {
+            name: vars(Measured(0.001, 0.002, speedups.get(name, 1.0), 1000.0, speedups.get(name, 1.0), 1, 0.1, 10))
+            for name in models
+        }
+
+    monkeypatch.setattr("onnxpack.measure.models.measure", measure)
+
+
+CALIBRATION = {"calibration": {"data": "calibration.npz"}}
+
+
+def test_float32_is_the_identity(built: Any) -> None:
+    result, told = built("float32")
+    assert (result.model.precision, result.candidates, result.evaluation) == ("float32", (), None)
+    assert not [line for line in told.lines if line.startswith("precision")]
+
+
+@pytest.mark.parametrize("precision", ["int8-dynamic", "int8-static", "int8-weights", "float16"])
+def test_each_precision_ships_with_its_figures(built: Any, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    figures(monkeypatch, {"1": 1.5})
+    result, _ = built(precision, **(CALIBRATION if precision == "int8-static" else {}))
+    base, found = result.candidates
+    assert result.model.precision == precision
+    assert (base.precision, found.precision, found.chosen, found.reason) == ("float32", precision, True, "")
+    assert found.size_bytes == result.model.size_bytes < base.size_bytes
+    assert (base.speedup, found.speedup) == (1.0, 1.5)
+    assert found.cosine > 0.99
+
+
+def test_a_second_build_takes_everything_that_stands(built: Any) -> None:
+    first, _ = built("int8-weights")
+    second, told = built("int8-weights")
+    assert second.candidates == first.candidates
+    assert "precision int8-weights unchanged" in told.lines
+    assert all(line.endswith("unchanged") for line in told.lines if line.split()[0] in ("verify", "measure", "export"))
+
+
+def test_a_quantizer_that_changes_nothing_is_refused(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, "int8-weights", lambda job: Converted(job.model))
+    with pytest.raises(GateError, match="int8-weights changed nothing"):
+        built("int8-weights")
+
+
+def ruined(job: Job) -> Converted:
+    """Weights in 16 bits, all of them the same: smaller, and wrong."""
+    for tensor in job.model.graph.initializer:
+        half = numpy_helper.from_array(np.ones(tuple(tensor.dims), np.float16), f"{tensor.name}.half")
+        job.model.graph.node.insert(0, helper.make_node("Cast", [half.name], [tensor.name], to=TensorProto.FLOAT))
+        tensor.CopyFrom(half)
+    return Converted(job.model)
+
+
+def test_a_quantizer_that_destroys_the_numbers_is_refused(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, "int8-weights", ruined)
+    with pytest.raises(GateError, match="the int8-weights model differs from its source") as caught:
+        built("int8-weights")
+    assert "passed over" in caught.value.problems[0].detail
+
+
+def test_a_quantizer_that_slows_down_and_saves_nothing_is_refused(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def large(job: Job) -> Converted:
+        made = importlib.import_module("onnxpack.precision.float16").convert(job)
+        made.model.graph.initializer.append(numpy_helper.from_array(np.zeros(20_000, np.float32), "ballast"))
+        return Converted(made.model)
+
+    plant(monkeypatch, "int8-weights", large)
+    figures(monkeypatch, {"1": 0.5})
+    with pytest.raises(GateError, match=r"int8-weights does not help: 0\.50 times the speed of float32"):
+        built("int8-weights")
+
+
+def test_what_is_slower_than_the_gate_is_refused_although_it_is_smaller(built: Any, monkeypatch: Any) -> None:
+    figures(monkeypatch, {"1": 0.9})
+    assert built("int8-weights")[0].model.precision == "int8-weights"
+    with pytest.raises(GateError, match=r"has 0\.90 times the speed of float32, gates\.min_speedup asks for 1"):
+        built("int8-weights", gates={"min_speedup": 1.0})
+
+
+def test_auto_passes_over_what_fails_and_says_why(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, "int8-dynamic", lambda job: Converted(job.model))
+    plant(monkeypatch, "int8-weights", ruined)
+    figures(monkeypatch, {"1": 2.0})
+    result, _ = built("auto", **CALIBRATION)
+    found = {candidate.precision: candidate for candidate in result.candidates}
+    assert result.model.precision == "int8-static"
+    assert found["int8-static"].chosen
+    assert "changed nothing" in found["int8-dynamic"].reason
+    assert "differs from its source" in found["int8-weights"].reason
+
+
+def test_auto_keeps_float32_where_nothing_helps(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures(monkeypatch, {"1": 0.5, "2": 0.5, "3": 0.5})
+    result, _ = built("auto", gates={"min_speedup": 1.0})
+    assert result.model.precision == "float32"
+
+
+def test_auto_is_bounded_in_time(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxpack.stages.choice.time, "monotonic", iter(range(0, 10_000, 500)).__next__)
+    result, _ = built("auto", 600.0)
+    reasons = [candidate.reason for candidate in result.candidates]
+    assert reasons[-1] == "not tried: 600 s had passed"
+    assert result.model.precision != "auto"
+
+
+def degrading(monkeypatch: pytest.MonkeyPatch, needed: int) -> None:
+    """The model loses too much until so many layers are left in float32."""
+
+    def evaluated(run: Any, model: Any, exported: Any) -> Evaluated:
+        kept = sum(node.op_type == "MatMul" for node in onnx.load(model.path).graph.node) - sum(
+            node.op_type == "DequantizeLinear" and node.input[0].startswith("w")
+            for node in onnx.load(model.path).graph.node
+        )
+        loss = 0.0 if kept >= needed else 0.5
+        return Evaluated("accuracy", 1.0, 1.0 - loss, loss)
+
+    monkeypatch.setattr("onnxpack.stages.choice.evaluated", evaluated)
+
+
+EVALUATED = {
+    "evaluation": {"data": "calibration.npz", "labels": "x", "metric": "mse"},
+    "gates": {"max_degradation": 0.01},
+}
+
+
+def test_static_quantization_leaves_its_worst_layers_out_fewest_first(built: Any, monkeypatch: Any) -> None:
+    figures(monkeypatch, {"1": 1.5})
+    degrading(monkeypatch, 1)
+    result, told = built("int8-static", **CALIBRATION, **EVALUATED)
+    assert len(result.candidates[1].excluded) == 1
+    assert result.evaluation.degradation == 0.0
+    assert [line for line in told.lines if line.startswith("precision")] == [
+        "precision int8-static", "precision int8-static without 1 layers",
+    ]  # fmt: skip
+
+
+def test_where_no_layers_are_enough_the_gate_is_named(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    degrading(monkeypatch, 9)
+    with pytest.raises(OnnxpackError, match=r"accuracy 0\.5 where the source model has 1") as caught:
+        built("int8-static", **CALIBRATION, **EVALUATED)
+    assert caught.value.exit_code == 4
