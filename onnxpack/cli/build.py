@@ -54,6 +54,7 @@ def command(
     from onnxpack.engines.docker import DockerEngine
     from onnxpack.pipeline import build
     from onnxpack.plan import Plan
+    from onnxpack.precision.candidates import table
     from onnxpack.report import document
     from onnxpack.stages.run import Build
     from onnxpack.store import Store, default_root
@@ -72,6 +73,8 @@ def command(
             click.echo(click.style(f"{file.spec.name}, target {name}", bold=True), err=True)
             built = build(Build(plan, store, DockerEngine(), progress(), until, budget))
             documents.append(document(built))
+            if built.candidates:
+                click.echo(table(built.candidates), err=True)
             if not as_json:
                 click.echo(built.references[0] if built.references else plan.result(until))
 

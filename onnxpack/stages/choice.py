@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from onnxpack.errors import GateError, OnnxpackError, Problem
+from onnxpack.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
 from onnxpack.gates import degraded, unhelpful
 from onnxpack.measure import Measured
 from onnxpack.precision import Samples, Wish
@@ -39,9 +39,9 @@ def reduce(run: Build, built: Built, exported: Exported) -> Built:
     """
     wanted = run.plan.precision
     base = judge(run, Candidate("float32"), built.model, exported)
+    if base.error:
+        raise base.error
     if wanted == "float32":
-        if base.error:
-            raise base.error
         return replace(built, evaluation=base.evaluated)
     trials = measured(run, [base, *attempts(run, built.model, exported)], exported)
     candidates = judged([trial.candidate for trial in trials], _target(run).objective or "latency")
@@ -157,7 +157,7 @@ def _require(trial: Trial, candidates: tuple[Candidate, ...]) -> None:
         return
     first, *more = trial.error.problems
     detail = "\n".join(filter(None, (first.detail, table(candidates))))
-    raise type(trial.error)([Problem(first.message, first.hint, first.where, detail), *more])
+    raise BY_EXIT_CODE[trial.error.exit_code]([Problem(first.message, first.hint, first.where, detail), *more])
 
 
 def _target(run: Build) -> Target:

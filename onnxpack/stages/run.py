@@ -62,7 +62,8 @@ class Build:
         started = time.monotonic()
         found = self.store.get(stage, key)
         if found:
-            self.taken(stage, key, started, of)
+            if all(record.key != key for record in self.stages):  # several candidates ask for the source's score
+                self.taken(stage, key, started, of)
             return found
         with self.working(stage, key, of), self.store.making(stage, key) as folder:
             make(folder)
