@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 from onnxpack.engines.container import VOLUME, Container, container
 from onnxpack.engines.docker import DockerEngine, Image
 from onnxpack.errors import GateError
+from onnxpack.noise import spreads_of
 from onnxpack.samples import Arrays, read_arrays
 from onnxpack.values import Reference
-from onnxpack.verify import Comparison, Tolerance, compare_case, read_case, require
+from onnxpack.verify import Comparison, Tolerance, compare_cases, read_case, require
 
 _REPLAY_SECONDS = 300
 
@@ -166,13 +168,13 @@ def _finished(box: Container) -> Any:
 
 def _replayed(reference: Reference, box: Container, tolerance: Tolerance) -> list[Comparison]:
     results = box.fetch("out")
-    rows = []
-    for case in reference.cases:
-        _, expected = read_case(reference.folder, case)
-        data = results.get(f"{case}.inputs.npz")
-        actual: Arrays = read_arrays(io.BytesIO(data)) if data else {}
-        rows += compare_case(case, expected, actual, **vars(tolerance))
-    return rows
+
+    def answered() -> Iterator[tuple[str, Arrays, Arrays]]:
+        for case in reference.cases:
+            data = results.get(f"{case}.inputs.npz")
+            yield case, read_case(reference.folder, case)[1], read_arrays(io.BytesIO(data)) if data else {}
+
+    return compare_cases(answered(), **vars(tolerance))
 
 
 def _answered(reference: Reference, case: str, facts: Any, tolerance: Tolerance) -> list[Comparison]:
@@ -188,4 +190,5 @@ def _answered(reference: Reference, case: str, facts: Any, tolerance: Tolerance)
         for name, right in expected.items()
         if name in tensors
     }
-    return compare_case(case, expected, actual, **vars(tolerance))
+    spreads = spreads_of(reference.folder, reference.cases)
+    return compare_cases([(case, expected, actual)], **vars(tolerance), spreads=spreads)

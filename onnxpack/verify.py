@@ -1,13 +1,14 @@
 """Judges a model against the source model's own answers. It cannot pass without comparing."""
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxpack import metrics
+from onnxpack import metrics, noise
 from onnxpack.errors import GateError, Problem
 from onnxpack.samples import Arrays, read_arrays
 from onnxpack.ties import as_ties
@@ -46,6 +47,8 @@ class Comparison:
     ties: int = 0
     rtol: float | None = None
     atol: float | None = None
+    noise: float | None = None
+    """Of quantized models, see ``onnxpack.noise``; ``atol`` is then the limit of the RMS of the difference."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,17 @@ class Tolerance:
     rtol: float | None = None
     atol: float | None = None
     precision: str = "float32"
+
+    @property
+    def by_noise(self) -> bool:
+        """Whether it is the noise of a quantized model that decides."""
+        return self.precision in noise.LIMITS and self.rtol is None and self.atol is None
+
+    def __str__(self) -> str:
+        if self.by_noise:
+            return f"noise {noise.LIMITS[self.precision][0]:g}"
+        rtol, atol = tolerance_of("float32", self.precision, self.rtol, self.atol)
+        return f"rtol {rtol}, atol {atol}"
 
 
 class ParityError(GateError):
@@ -70,10 +84,11 @@ def tolerance_of(
 ) -> tuple[float, float]:
     """The relative and absolute tolerance of an output: what is given, else the looser of its dtype and precision.
 
-    At precision float32, which is what a model has by itself, the output's dtype alone decides.
+    At precision float32, which is what a model has by itself, the output's dtype alone decides; so it does for the one
+    that is left out at a quantized precision.
     """
     by_dtype = TOLERANCES.get(dtype, TOLERANCES["float32"])
-    relative, absolute = by_dtype if precision == "float32" else map(max, by_dtype, TOLERANCES[precision])
+    relative, absolute = by_dtype if precision == "float32" else map(max, by_dtype, TOLERANCES.get(precision, by_dtype))
     return (relative if rtol is None else rtol, absolute if atol is None else atol)
 
 
@@ -148,6 +163,27 @@ def compare_case(
     return rows
 
 
+def compare_cases(
+    cases: Iterable[tuple[str, Arrays, Arrays]],
+    rtol: float | None = None,
+    atol: float | None = None,
+    precision: str = "float32",
+    spreads: dict[str, float] | None = None,
+) -> list[Comparison]:
+    """All outputs of all cases: name, expected and actual.
+
+    Without a given tolerance, quantized precisions are judged by their noise; ``spreads`` are those of the outputs,
+    left out: over these cases.
+    """
+    if not Tolerance(rtol, atol, precision).by_noise:
+        return [row for case in cases for row in compare_case(*case, rtol, atol, precision)]
+    judge = noise.Judge(precision, spreads)
+    for name, expected, actual in cases:
+        for row in compare_case(name, expected, actual, precision=precision):
+            judge.add(row, expected.get(row.output), actual.get(row.output))
+    return judge.rows()
+
+
 def verify_model(
     model: str,
     reference: str,
@@ -161,16 +197,21 @@ def verify_model(
 
     running = session(Path(model))
     names = [output.name for output in running.get_outputs()]
-    rows = []
-    for case in cases:
-        inputs, expected = read_case(Path(reference), case)
-        try:
-            answers = running.run(None, inputs)
-        except Exception as error:  # onnxruntime's exceptions share no base
-            rows.append(Comparison(case, ", ".join(names), 0.0, 0.0, f"it does not run: {runtime_words(error)}"))
-            continue
-        rows += compare_case(case, expected, dict(zip(names, answers, strict=True)), rtol, atol, precision)
-    return [asdict(row) for row in rows]
+    failed = []
+
+    def answered() -> Iterator[tuple[str, Arrays, Arrays]]:
+        for case in cases:
+            inputs, expected = read_case(Path(reference), case)
+            try:
+                answers = running.run(None, inputs)
+            except Exception as error:  # onnxruntime's exceptions share no base
+                words = f"it does not run: {runtime_words(error)}"
+                failed.append(Comparison(case, ", ".join(names), 0.0, 0.0, words))
+                continue
+            yield case, expected, dict(zip(names, answers, strict=True))
+
+    rows = compare_cases(answered(), rtol, atol, precision)
+    return [asdict(row) for row in sorted((*rows, *failed), key=lambda row: cases.index(row.case))]
 
 
 def runtime_words(error: Exception) -> str:

@@ -38,8 +38,8 @@ def spec_text(file: SpecFile) -> str:
         shown["dynamic_axes"][axis.name] = {"min": axis.min, "opt": axis.opt, "max": axis.max}
     for name in file.spec.targets:
         facts = _target(file, name)
-        tolerance = f"rtol {facts['rtol']}, atol {facts['atol']}"
-        notes.setdefault(("targets", name), []).append(f"on {facts['base']}; compared with {tolerance}")
+        words = f"on {facts['base']}; compared with {Plan(file, name, Path()).tolerance}"
+        notes.setdefault(("targets", name), []).append(words)
     known: Notes = notes
     return document(dict(sorted(shown.items(), key=lambda item: item[0] not in _FIRST)), known)
 
@@ -47,7 +47,8 @@ def spec_text(file: SpecFile) -> str:
 def _target(file: SpecFile, name: str) -> dict[str, Any]:
     plan = Plan(file, name, Path())
     given = plan.tolerance("float32" if plan.precision == "auto" else plan.precision)
-    rtol, atol = tolerance_of("float32", given.precision, given.rtol, given.atol)
+    decided = tolerance_of("float32", given.precision, given.rtol, given.atol)
+    rtol, atol = (None, None) if given.by_noise else decided
     return {
         "device": plan.device.name,
         "precision": plan.precision,
