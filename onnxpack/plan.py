@@ -5,6 +5,7 @@ from pathlib import Path
 
 from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
 from onnxpack.targets import Device, device
 from onnxpack.values import MODEL, OnnxModel
@@ -70,7 +71,7 @@ class Plan:
             description=spec.description,
             inputs=model.inputs,
             outputs=model.outputs,
-            axes=spec.axes,
+            axes=client_spec(spec).axes,
             opset=model.opset,
             precision=model.precision,
             device="cuda" if self.device.name == "cuda" else "cpu",

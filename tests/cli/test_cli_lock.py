@@ -96,5 +96,6 @@ def test_the_others_are_still_checked(onnxpack: Run) -> None:
 
 
 def test_the_examples_locks_are_fresh(onnxpack: Run) -> None:
-    ended = onnxpack("lock", "--check", Path(__file__).parents[2] / "specs")
-    assert (ended.code, ended.err.count(": fresh\n")) == (0, 3)
+    specs = Path(__file__).parents[2] / "specs"
+    ended = onnxpack("lock", "--check", specs)
+    assert (ended.code, ended.err.count(": fresh\n")) == (0, len(list(specs.glob("*/spec.yaml"))))

@@ -1,0 +1,41 @@
+"""CatBoost: its own model files (.cbm), which run no code, or pickled estimators; the trees are its own export."""
+
+from pathlib import Path
+from typing import Any
+
+import catboost
+
+from onnxpack.errors import SourceError
+from onnxpack.sources.estimators.answers import run
+from onnxpack.sources.estimators.convert import export
+from onnxpack.sources.estimators.files import load_estimator
+from onnxpack.sources.estimators.tables import check_inputs
+from onnxpack.spec.formats import PICKLES
+from onnxpack.spec.load import SpecFile
+
+__all__ = ["export", "load", "run"]
+
+
+def load(file: SpecFile) -> Any:
+    """The estimator; a native file with classes gives a classifier."""
+    path = file.spec.model.path
+    assert path
+    estimator = load_estimator(file) if path.endswith(PICKLES) else _native(file.resolve(path))
+    if estimator.get_cat_feature_indices() or estimator.get_text_feature_indices():
+        raise SourceError(
+            f"'{path}' has features of categories or texts, which CatBoost cannot export",
+            "encode them as numbers before, as a step of a scikit-learn pipeline",
+        )
+    check_inputs(estimator, file)
+    return estimator
+
+
+def _native(path: Path) -> Any:
+    try:
+        with_classes = len(catboost.CatBoost().load_model(str(path)).classes_) > 0
+        estimator = catboost.CatBoostClassifier() if with_classes else catboost.CatBoostRegressor()
+        estimator.load_model(str(path))
+    except Exception as error:  # CatBoostError and more
+        words = " ".join(str(error).split())[:300]
+        raise SourceError(f"cannot load '{path.name}': {words}", "save it with save_model, as .cbm") from None
+    return estimator

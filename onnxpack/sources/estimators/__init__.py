@@ -1,0 +1,1 @@
+"""What scikit-learn and the boosting libraries share: loading, asking and converting estimators."""

@@ -1,0 +1,249 @@
+"""Estimator → ONNX by skl2onnx, one input for each of the spec's, probabilities as a tensor."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import skl2onnx
+from skl2onnx import _supported_operators as supported
+from skl2onnx.common import data_types
+from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
+
+from onnxpack.errors import Problem, SourceError
+from onnxpack.graph.check import graphs
+from onnxpack.samples import Arrays
+from onnxpack.sources.estimators.answers import classifies
+from onnxpack.sources.estimators.boosting import register_converters
+from onnxpack.sources.estimators.steps import TRANSPARENT, named, steps, takes_columns
+from onnxpack.sources.estimators.tables import float_kind, ordered
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.model import DEFAULT_OPSET, Input, Spec
+
+_TENSOR_TYPES = {
+    "float32": "FloatTensorType",
+    "float64": "DoubleTensorType",
+    "int64": "Int64TensorType",
+    "int32": "Int32TensorType",
+    "bool": "BooleanTensorType",
+    "string": "StringTensorType",
+}
+_ML_OPSET = 3
+"""Of the operators that trees are made of; onnxmltools knows no newer one."""
+_TABLE = "onnxpack_table"
+_TOKENS = {r"(?u)\b\w\w+\b": r"[\p{L}\p{N}_]{2,}", r"(?u)\b\w+\b": r"[\p{L}\p{N}_]+"}
+"""Python's usual token patterns → the same in RE2, whose ``\\w`` is ASCII alone."""
+_COLUMN_SHAPE = "onnxpack_column_shape"
+_LOCALE = "C"
+"""The one that every image has."""
+
+
+def export(model: Any, file: SpecFile, example: Arrays, count: int, destination: Path) -> Sequence[str]:
+    """Writes the estimator as ONNX with ``count`` outputs; gives their names.
+
+    Raises:
+        SourceError: skl2onnx cannot convert it; the problem names the step and its class.
+    """
+    register_converters(model)
+    _require_converters(model)
+    types = _initial_types(model, file.spec)
+    try:
+        with warnings.catch_warnings(), _unflattened(model):
+            warnings.simplefilter("ignore")  # scikit-learn's own about what the converters touch
+            converted = skl2onnx.to_onnx(
+                model,
+                initial_types=types,
+                target_opset={"": file.spec.opset or DEFAULT_OPSET, "ai.onnx.ml": _ML_OPSET},
+                options=_options(model),
+            )
+    except Exception as error:  # converters raise many kinds
+        raise _refusal(model, _culprit(error) or model, " ".join(str(error).split())[:1000]) from None
+    names = _keep_outputs(converted, count)
+    kind = float_kind([tensor.dtype for tensor in file.spec.inputs.values()])
+    _require_runnable(model, converted, kind)
+    _connect_inputs(converted.graph, ordered(model, tuple(file.spec.inputs)), file.spec)
+    _cast_floats(converted.graph, kind)
+    _set_locale(converted.graph)
+    onnx.save(converted, destination)
+    words = {"output_label": "label", "output_probability": "probabilities"}
+    return [words.get(name, name) for name in names]
+
+
+def _options(model: Any) -> dict[int, dict[str, Any]]:
+    """What the converters of single estimators are told."""
+    options: dict[int, dict[str, Any]] = {}
+    for _, inner in steps(model):
+        if getattr(inner, "token_pattern", None) in _TOKENS and getattr(inner, "analyzer", "") == "word":
+            options[id(inner)] = {"tokenexp": _TOKENS[inner.token_pattern]}
+    if classifies(model) and hasattr(model, "predict_proba"):
+        options[id(model)] = {"zipmap": False}
+    return options
+
+
+@contextmanager
+def _unflattened(model: Any) -> Iterator[None]:
+    """Sets what voting has by default and its converter refuses, although it shapes ``transform`` alone."""
+    voting = [inner for _, inner in steps(model) if getattr(inner, "flatten_transform", False)]
+    for inner in voting:
+        inner.flatten_transform = False
+    try:
+        yield
+    finally:
+        for inner in voting:
+            inner.flatten_transform = True
+
+
+def _require_converters(model: Any) -> None:
+    known = supported.sklearn_operator_name_map
+    problems = [
+        _problem(model, inner, "it has no converter")
+        for _, inner in steps(model)
+        if type(inner) not in known and not isinstance(inner, TRANSPARENT)
+    ]
+    if problems:
+        raise SourceError(problems)
+
+
+def _problem(model: Any, step: Any, reason: str) -> Problem:
+    return Problem(f"skl2onnx cannot convert {named(model, step)}: {reason}", "use another estimator, or another opset")
+
+
+def _refusal(model: Any, step: Any, reason: str) -> SourceError:
+    return SourceError(_problem(model, step, reason))
+
+
+def _culprit(error: Exception) -> Any:
+    """The estimator that skl2onnx was at when it failed: its frames hold the operator that they work on."""
+    found = None
+    trace = error.__traceback__
+    while trace is not None:
+        estimator = getattr(trace.tb_frame.f_locals.get("operator"), "raw_operator", None)
+        found = found if estimator is None else estimator
+        trace = trace.tb_next
+    return found
+
+
+def _as_columns(model: Any, spec: Spec) -> bool:
+    """Whether skl2onnx gets the inputs one by one; else they are joined to one table in front of the model."""
+    texts = {tensor.dtype == "string" for tensor in spec.inputs.values()}
+    return len(spec.inputs) > 1 and (takes_columns(model) or len(texts) > 1)
+
+
+def _initial_types(model: Any, spec: Spec) -> list[tuple[str, Any]]:
+    for tensor in spec.inputs.values():
+        if tensor.dtype not in _TENSOR_TYPES:
+            raise SourceError(f"skl2onnx takes no {tensor.dtype} input", f"use one of {', '.join(_TENSOR_TYPES)}")
+    names = ordered(model, tuple(spec.inputs))
+    if _as_columns(model, spec) or (len(names) == 1 and takes_columns(model)):
+        return [(name, _type(spec.inputs[name].dtype, spec.inputs[name].shape)) for name in names]
+    if len(names) == 1:
+        return [(_TABLE, _type(spec.inputs[names[0]].dtype, spec.inputs[names[0]].shape))]
+    return [(_TABLE, _type(_table_dtype(spec), ("rows", len(names))))]
+
+
+def _type(dtype: str, shape: tuple[int | str, ...]) -> Any:
+    width = shape[1] if len(shape) > 1 else 1
+    # Rows stay open even where the spec fixes them: some converters are right for open ones alone.
+    return getattr(data_types, _TENSOR_TYPES[dtype])([None, None if isinstance(width, str) else width])
+
+
+def _table_dtype(spec: Spec) -> str:
+    dtypes = {tensor.dtype for tensor in spec.inputs.values()}
+    return dtypes.pop() if len(dtypes) == 1 else float_kind(list(dtypes))
+
+
+def _keep_outputs(converted: onnx.ModelProto, count: int) -> list[str]:
+    outputs = list(converted.graph.output)[:count]
+    names = [output.name for output in outputs]
+    if count < len(converted.graph.output):
+        # A classifier without probabilities still gets a second output of scores that predict() does not give.
+        reduced = select_model_inputs_outputs(converted, outputs=names)
+        converted.CopyFrom(reduced)
+        del converted.graph.output[:]  # it forgets their types
+        converted.graph.output.extend(outputs)
+    return names
+
+
+def _require_runnable(model: Any, converted: onnx.ModelProto, kind: str) -> None:
+    """Trees that give numbers are converted from float64, but onnxruntime then refuses their graph."""
+    if kind != "float64" or not any(node.op_type == "TreeEnsembleRegressor" for node in converted.graph.node):
+        return
+    import onnxruntime
+
+    try:
+        onnxruntime.InferenceSession(converted.SerializeToString(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base
+        trees = [inner for _, inner in steps(model) if hasattr(inner, "tree_") or hasattr(inner, "estimators_")]
+        reason = f"its trees do not run on float64: {' '.join(str(error).split())[:300]}"
+        raise SourceError(
+            Problem(f"skl2onnx cannot convert {named(model, (trees or [model])[-1])}: {reason}",
+                    "write dtype: float32, which is what trees compare with")
+        ) from None  # fmt: skip
+
+
+def _connect_inputs(graph: onnx.GraphProto, names: tuple[str, ...], spec: Spec) -> None:
+    """Puts the spec's inputs, in its order and shapes, in front of the model, whose own order is ``names``."""
+    made = [value.name for value in graph.input]  # in the model's order; skl2onnx spells some names in its own way
+    together = made == [_TABLE]
+    nodes: list[onnx.NodeProto] = []
+    if together:
+        _rename(graph, {name: f"{name}__inner" for name in names})
+    columns = [_column(name, spec.inputs[name], _table_dtype(spec) if together else None, nodes) for name in names]
+    if together and len(columns) > 1:
+        nodes.append(onnx.helper.make_node("Concat", columns, [_TABLE], axis=1))
+    else:
+        _rename(graph, dict(zip(made, columns, strict=True)))
+    if any(node.op_type == "Reshape" for node in nodes):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), _COLUMN_SHAPE))
+    inner = list(graph.node)
+    del graph.node[:], graph.input[:]
+    graph.node.extend(nodes + inner)
+    for name, tensor in spec.inputs.items():
+        shape = [None if isinstance(size, str) else size for size in tensor.shape]
+        graph.input.append(onnx.helper.make_tensor_value_info(name, _element(tensor.dtype), shape))
+
+
+def _column(name: str, tensor: Input, dtype: str | None, nodes: list[onnx.NodeProto]) -> str:
+    """An input as the model takes it: of two dimensions, and of the table's dtype if there is one; adds the nodes."""
+    column = name
+    if len(tensor.shape) == 1:
+        nodes.append(onnx.helper.make_node("Reshape", [name, _COLUMN_SHAPE], [column := f"{name}__column"]))
+    if dtype is not None and tensor.dtype != dtype:
+        nodes.append(onnx.helper.make_node("Cast", [column], [column := f"{name}__cast"], to=_element(dtype)))
+    return column
+
+
+def _element(dtype: str) -> int:
+    kind: int = getattr(onnx.TensorProto, {"float32": "FLOAT", "float64": "DOUBLE"}.get(dtype, dtype.upper()))
+    return kind
+
+
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    for inner in graphs(graph):
+        for value in (*inner.output, *inner.initializer):
+            value.name = names.get(value.name, value.name)
+        for node in inner.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+            node.output[:] = [names.get(name, name) for name in node.output]
+
+
+def _cast_floats(graph: onnx.GraphProto, kind: str) -> None:
+    """Gives the float outputs the dtype that the source's answers have; converters differ in it."""
+    wanted = _element(kind)
+    for output in graph.output:
+        tensor = output.type.tensor_type
+        if tensor.elem_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE) and tensor.elem_type != wanted:
+            cast = f"{output.name}_{kind}"
+            graph.node.append(onnx.helper.make_node("Cast", [output.name], [cast], to=wanted))
+            output.name, tensor.elem_type = cast, wanted
+
+
+def _set_locale(graph: onnx.GraphProto) -> None:
+    """Slim images lack en_US.UTF-8, which the operator asks for where no locale is named: the session would fail."""
+    for inner in graphs(graph):
+        for node in inner.node:
+            if node.op_type == "StringNormalizer" and not any(item.name == "locale" for item in node.attribute):
+                node.attribute.append(onnx.helper.make_attribute("locale", _LOCALE))

@@ -1,0 +1,116 @@
+"""Estimators from files: pickles whose digest the spec has, and skops files, which run no code."""
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import re
+import warnings
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import joblib
+
+from onnxpack.errors import Problem, SourceError
+from onnxpack.spec.load import SpecFile
+
+_VERSION = re.compile(rb"_sklearn_version.{1,12}?(\d+\.\d+[\w.]{0,12})", re.DOTALL)
+_COMPRESSIONS: tuple[Callable[[bytes], bytes], ...] = (
+    zlib.decompress,
+    gzip.decompress,
+    bz2.decompress,
+    lzma.decompress,
+)
+
+
+def load_estimator(file: SpecFile) -> Any:
+    """The fitted estimator in ``model.path``; the very bytes whose digest the spec has are the ones that are loaded.
+
+    Raises:
+        SourceError: it cannot be loaded, holds something else, or was saved by another scikit-learn.
+    """
+    model = file.spec.model
+    assert model.path
+    data = file.resolve(model.path).read_bytes()
+    skops = model.path.endswith(".skops")
+    if (model.sha256 or not skops) and hashlib.sha256(data).hexdigest() != model.sha256:
+        raise SourceError(f"'{model.path}' changed after its digest was checked", "build again")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # libraries' own, about other versions of themselves
+        warnings.simplefilter("error", category=_version_warning())
+        estimator = _from_skops(model.path, data, model.sha256) if skops else _unpickled(model.path, data)
+    if not (hasattr(estimator, "predict") or hasattr(estimator, "transform")):
+        raise SourceError(
+            f"'{model.path}' holds a {type(estimator).__name__}", "it must be a fitted estimator or pipeline"
+        )
+    return estimator
+
+
+def _unpickled(path: str, data: bytes) -> Any:
+    try:
+        return joblib.load(io.BytesIO(data))
+    except Exception as error:  # a pickle may raise anything
+        raise _refusal(path, error, _saved_by(data)) from None
+
+
+def _from_skops(path: str, data: bytes, sha256: str | None) -> Any:
+    """Types that skops does not know to be harmless are loaded only from the file that the spec trusts."""
+    try:
+        from skops import io as skops
+    except ModuleNotFoundError:
+        raise SourceError(
+            "'skops' is not installed, and .skops files need it", "pip install 'onnxpack[sklearn]'"
+        ) from None
+    try:
+        strangers = skops.get_untrusted_types(data=data)
+    except Exception as error:  # a torn archive or schema raises many kinds
+        raise _refusal(path, error, None) from None
+    if strangers and sha256 is None:
+        digest = hashlib.sha256(data).hexdigest()
+        raise SourceError(
+            f"'{path}' holds types that skops does not trust: {', '.join(strangers)}",
+            f"if you trust the file, add below it   sha256: {digest}",
+        )
+    try:
+        return skops.loads(data, trusted=strangers)
+    except Exception as error:  # constructors may raise anything
+        raise _refusal(path, error, None) from None
+
+
+def _refusal(path: str, error: Exception, saved_by: str | None) -> SourceError:
+    import sklearn
+
+    current = sklearn.__version__
+    if isinstance(error, _version_warning()):
+        # Some of its versions hold only the text; these attributes are its documented ones.
+        saved_by, current = error.original_sklearn_version, error.current_sklearn_version
+    if saved_by is not None and saved_by != current:
+        return SourceError(
+            f"'{path}' was saved by scikit-learn {saved_by}, and {current} is installed",
+            f"add `requirements: [scikit-learn=={saved_by}]` below it, or save it again with {current}",
+        )
+    words = " ".join(str(error).split())[:1000]
+    return SourceError(
+        Problem(f"cannot load '{path}': {type(error).__name__}: {words}",
+                "install the libraries that saved it, in their versions")
+    )  # fmt: skip
+
+
+def _saved_by(data: bytes) -> str | None:
+    """The scikit-learn version in a pickle, found without loading it."""
+    for decompress in (bytes, *_COMPRESSIONS):
+        try:
+            found = _VERSION.search(decompress(data))
+        except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError):
+            continue
+        if found:
+            return found[1].decode()
+    return None
+
+
+def _version_warning() -> Any:
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    return InconsistentVersionWarning

@@ -1,0 +1,68 @@
+"""LightGBM: its own model files (.txt), which run no code, or pickled estimators; converted by onnxmltools."""
+
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+from onnxpack.errors import SourceError
+from onnxpack.sources.estimators.answers import run
+from onnxpack.sources.estimators.convert import export
+from onnxpack.sources.estimators.files import load_estimator
+from onnxpack.sources.estimators.tables import check_inputs
+from onnxpack.spec.formats import PICKLES
+from onnxpack.spec.load import SpecFile
+
+__all__ = ["export", "load", "run"]
+
+
+class BoosterRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
+    """A booster from a file as the estimator that the converter reads."""
+
+    def __init__(self, booster: lightgbm.Booster) -> None:
+        self.booster_ = booster
+        self.feature_names_in_ = np.array(booster.feature_name())
+        averages = "\naverage_output\n" in booster.model_to_string(num_iteration=1)
+        self.boosting_type = "rf" if averages else "gbdt"
+
+    def predict(self, table: Any) -> Any:
+        """The booster's answers."""
+        return self.booster_.predict(table)
+
+
+class BoosterClassifier(ClassifierMixin, BoosterRegressor):  # type: ignore[misc] # scikit-learn has no types
+    """A booster with classes, which a file only counts."""
+
+    def __init__(self, booster: lightgbm.Booster) -> None:
+        super().__init__(booster)
+        self.classes_ = np.arange(max(booster.num_model_per_iteration(), 2))
+
+    def predict_proba(self, table: Any) -> Any:
+        """The probability of every class; of two, the booster gives that of the second."""
+        answer = np.asarray(self.booster_.predict(table))
+        return answer if answer.ndim > 1 else np.stack([1 - answer, answer], axis=1)
+
+    def predict(self, table: Any) -> Any:
+        """The likeliest class."""
+        return self.classes_[self.predict_proba(table).argmax(axis=1)]
+
+
+def load(file: SpecFile) -> Any:
+    """The estimator; of a native file the classifier or regressor that its objective asks for."""
+    path = file.spec.model.path
+    assert path
+    estimator = load_estimator(file) if path.endswith(PICKLES) else _native(file.resolve(path))
+    check_inputs(estimator, file)
+    return estimator
+
+
+def _native(path: Path) -> Any:
+    try:
+        booster = lightgbm.Booster(model_str=path.read_text())
+        objective = booster.dump_model(num_iteration=1).get("objective", "")
+    except Exception as error:  # LightGBMError, and UnicodeDecodeError of what is no text
+        words = " ".join(str(error).split())[:300]
+        raise SourceError(f"cannot load '{path.name}': {words}", "save it with save_model") from None
+    return BoosterClassifier(booster) if objective.startswith(("binary", "multiclass")) else BoosterRegressor(booster)

@@ -1,0 +1,21 @@
+"""PyTorch: the module that the user's code gives."""
+
+from typing import Any
+
+import torch
+
+from onnxpack.errors import SourceError
+from onnxpack.spec.load import SpecFile
+from onnxpack.user_code import attribute, called
+
+
+def made(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> torch.nn.Module:
+    """The module that the code at ``FILE.py:NAME`` or ``package.module:NAME`` gives when it is called.
+
+    Raises:
+        SourceError: it cannot be imported, is not there, raises, or gives something else.
+    """
+    value = called(attribute(file, reference), reference, "call it with the spec's kwargs by hand", *args, **kwargs)
+    if not isinstance(value, torch.nn.Module):
+        raise SourceError(f"{reference} gave a {type(value).__name__}", "it must give a torch.nn.Module")
+    return value

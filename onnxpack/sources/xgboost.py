@@ -1,0 +1,41 @@
+"""XGBoost: its own model files (.json, .ubj), which run no code, or pickled estimators; converted by onnxmltools."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import xgboost
+
+from onnxpack.errors import SourceError
+from onnxpack.sources.estimators.answers import run
+from onnxpack.sources.estimators.convert import export
+from onnxpack.sources.estimators.files import load_estimator
+from onnxpack.sources.estimators.tables import check_inputs
+from onnxpack.spec.formats import PICKLES
+from onnxpack.spec.load import SpecFile
+
+__all__ = ["export", "load", "run"]
+
+_CLASSES = ("binary:logistic", "multi:softprob", "multi:softmax")
+"""Objectives whose answers are classes and their probabilities."""
+
+
+def load(file: SpecFile) -> Any:
+    """The estimator; of a native file the classifier or regressor that its objective asks for."""
+    path = file.spec.model.path
+    assert path
+    estimator = load_estimator(file) if path.endswith(PICKLES) else _native(file.resolve(path))
+    check_inputs(estimator, file)
+    return estimator
+
+
+def _native(path: Path) -> Any:
+    try:
+        booster = xgboost.Booster(model_file=str(path))
+        objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
+        estimator = xgboost.XGBClassifier() if objective in _CLASSES else xgboost.XGBRegressor()
+        estimator.load_model(path)
+    except Exception as error:  # of a torn file, each layer raises its own kinds
+        words = " ".join(str(error).split())[:300]
+        raise SourceError(f"cannot load '{path.name}': {words}", "save it with save_model") from None
+    return estimator
