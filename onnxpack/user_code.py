@@ -40,7 +40,7 @@ def attribute(file: SpecFile, reference: str) -> Any:
     return target
 
 
-def called(function: Any, reference: str, hint: str, *args: Any, **kwargs: Any) -> Any:
+def called(function: Any, reference: str, hint: str, /, *args: Any, **kwargs: Any) -> Any:
     """What the function gives; ``hint`` says how to look for the fault when it raises.
 
     Raises:

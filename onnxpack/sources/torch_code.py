@@ -9,7 +9,7 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.user_code import attribute, called
 
 
-def made(file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> torch.nn.Module:
+def made(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> torch.nn.Module:
     """The module that the code at ``FILE.py:NAME`` or ``package.module:NAME`` gives when it is called.
 
     Raises:
