@@ -46,7 +46,7 @@ def comparisons(
 
 def speeds(run: Build, models: Mapping[str, OnnxModel], reference: Reference) -> dict[str, Measured]:
     """All models in one run, in turn; the first is what the others are compared with."""
-    inputs, many = (reference.folder / f"{case}.inputs.npz" for case in _timed_cases(run, reference))
+    inputs, many = (reference.folder / f"{case}.inputs.npz" for case in timed_cases(run, reference))
     request = {
         "models": {name: str(model.path) for name, model in models.items()},
         "inputs": str(inputs),
@@ -127,7 +127,7 @@ def sensitivity(
     return tuple(layer for layer, _ in json.loads((stored / "layers.json").read_text()))
 
 
-def _timed_cases(run: Build, reference: Reference) -> tuple[str, str]:
+def timed_cases(run: Build, reference: Reference) -> tuple[str, str]:
     """Those at the axes' opt and max sizes."""
     axes = run.plan.axes
     largest = tuple(replace(axis, opt=axis.max) for axis in axes)
