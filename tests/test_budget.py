@@ -98,6 +98,7 @@ def test_a_tiny_image_does_not_make_the_others_dear(tmp_path: Path) -> None:
     for at in budget.sizes():
         chosen.append(at)
         inputs = [*draw(seen, at, 0).values(), *draw(spec, at, 0).values()]
+        assert budget.cost(at) >= sum(array.nbytes for array in inputs)
         budget.count(inputs, [np.zeros((at["n"], 10), np.float32)])
     assert {"n": 4, "x_height": 64, "x_width": 64} in chosen
     assert {"n": 4, "x_height": 256, "x_width": 256} in chosen
