@@ -1,11 +1,12 @@
 """How many bytes the verification may cost, and what is left out when that is not enough."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from onnxpack.samples import corners, main_sizes, shape_at
+from onnxpack.spec.client import client_spec
 from onnxpack.spec.model import Input, Spec
 
 MAX_BYTES = 2**30
@@ -38,22 +39,24 @@ class Budget:
     """
 
     def __init__(self, spec: Spec, limit: int = MAX_BYTES) -> None:
-        self._spec = spec
+        self._spec = client_spec(spec)
+        # With steps there are inputs of two kinds: what a client sends, and what the model takes.
+        self._levels = (spec,) if self._spec is spec else (self._spec, spec)
         self._limit = limit
         self._outputs_per_input = 1.0
         self._spent = 0
         self.notes: list[str] = []
 
-    def count(self, inputs: Mapping[str, Any], outputs: Iterable[Any]) -> None:
-        """What a case cost."""
-        given, made = sum(array.nbytes for array in inputs.values()), sum(array.nbytes for array in outputs)
+    def count(self, inputs: Iterable[Any], outputs: Iterable[Any]) -> None:
+        """What a case cost, in inputs of all kinds and in outputs."""
+        given, made = sum(array.nbytes for array in inputs), sum(array.nbytes for array in outputs)
         self._spent += given + made
         if given:
             self._outputs_per_input = max(self._outputs_per_input, made / given)
 
     def cost(self, at: dict[str, int]) -> int:
         """What a case at these sizes is expected to take."""
-        return int(input_bytes(self._spec, at) * (1 + self._outputs_per_input))
+        return int(sum(input_bytes(spec, at) for spec in self._levels) * (1 + self._outputs_per_input))
 
     def sizes(self) -> Iterator[dict[str, int]]:
         """The sizes to verify next, each once: a main one that does not fit is made smaller, a corner is left out."""

@@ -49,7 +49,9 @@ def open_dataset(file: SpecFile, data: str, what: str, columns: tuple[str, ...] 
         return Dataset(file.spec, _Function(file, data, label), label, columns)
     archive = Npz(file.resolve(data), label)
     found = Dataset(file.spec, archive, label, columns)
-    found.check(archive.headers(found.names))
+    headers = archive.headers(found.names)
+    found.check(headers)
+    found.rows = headers[found.names[0]][1][0]
     return found
 
 

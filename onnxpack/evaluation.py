@@ -1,6 +1,7 @@
 """How good a model is by the user's own measure: on the same data, the source model and every ONNX file made of it.
 
-All but ``degradation`` runs in child processes. What is judged is what a client gets: behind ``postprocess``.
+What is judged is what a client gets: behind ``postprocess``. All but ``metric_file`` and ``degradation`` runs in child
+processes.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from onnxpack.samples import Arrays, read_arrays, write_arrays
 from onnxpack.score import built_in
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Evaluation
-from onnxpack.spec.origin import is_code
+from onnxpack.spec.origin import code_file, is_code
 from onnxpack.steps import postprocessed
 from onnxpack.user_code import attribute, called
 
@@ -72,6 +73,12 @@ def score_model(spec: str, model: str) -> dict[str, Any]:
             ) from None
 
     return _scored(file, *_collected(file, answer))
+
+
+def metric_file(file: SpecFile) -> Path | None:
+    """The user's file that a score depends on, besides the data, which the export's key holds already."""
+    code = code_file(_asked(file).metric)
+    return file.resolve(code) if code else None
 
 
 def degradation(metric: str, source: float, model: float) -> float:

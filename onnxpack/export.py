@@ -114,7 +114,7 @@ def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Ans
         (folder / SERVED).mkdir()
     given = file.resolve(file.spec.verify.samples) if file.spec.verify.samples else None
     answers = _Answers()
-    budget = Budget(seen)
+    budget = Budget(file.spec)
     for name, at, sent in cases(seen, given, budget.sizes()):
         inputs = preprocessed(file.spec, sent)
         write_arrays(folder / REFERENCE / f"{name}.inputs.npz", inputs)
@@ -123,7 +123,10 @@ def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Ans
         outputs = _run(source, model, inputs)
         if len(answers.outputs) < STEADY_CASES:
             require_steady(file.spec, name, outputs, _run(source, model, inputs))
-        budget.count(sent, outputs if seen is file.spec else [*inputs.values(), *outputs, *outputs])
+        if seen is file.spec:
+            budget.count(sent.values(), outputs)
+        else:
+            budget.count([*sent.values(), *inputs.values()], [*outputs, *outputs])
         if answers.outputs and len(outputs) != len(answers.outputs[0]):
             raise SourceError("the source model gives another number of outputs at other sizes", "make it constant")
         answers.cases.append(name)

@@ -15,15 +15,20 @@ Tolerances = Callable[[str], tuple[float, float]]
 def as_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerances) -> int:
     """How many labels differ if each of them is a tie, else 0.
 
-    The scores are the one float output of shape [N, C] beside labels of shape [N]. Row for row, both models must have
-    given the class of one of the scores that are within tolerance of the highest, as far as the classes' columns
-    can be learned from the rows without ties.
+    The scores are the one float output of shape [N, C] beside labels of shape [N]; of several that are highest in the
+    same places (logits and probabilities) one must show it. Row for row, both models must have given the class of one
+    of the scores that are within tolerance of the highest, as far as the classes' columns can be learned from the rows
+    without ties.
     """
     labels, others = expected[name], actual[name]
-    scores = _scores(expected, labels)
-    if scores is None or others.shape != labels.shape or (labels.dtype.kind == "i") != (others.dtype.kind == "i"):
+    if others.shape != labels.shape or (labels.dtype.kind == "i") != (others.dtype.kind == "i"):
         return 0
-    right, got = expected[scores], actual.get(scores)
+    found = (_ties_by(expected[scores], actual.get(scores), labels, others, tolerance)
+             for scores in _scores(expected, labels))  # fmt: skip
+    return next(filter(None, found), 0)
+
+
+def _ties_by(right: Any, got: Any, labels: Any, others: Any, tolerance: Tolerances) -> int:
     if got is None or got.shape != right.shape or not np.isfinite(right).all():
         return 0
     best = _best(right, *tolerance(right.dtype.name))
@@ -32,15 +37,16 @@ def as_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerances) 
     return len(wrong) if all(_is_tie(best[row], labels[row], others[row], columns) for row in wrong) else 0
 
 
-def _scores(outputs: Arrays, labels: Any) -> str | None:
-    """The output that holds the scores of these labels, if there is exactly one."""
+def _scores(outputs: Arrays, labels: Any) -> list[str]:
+    """The outputs that hold the scores of these labels; none if they may be of different things."""
     found = [
         name
         for name, array in outputs.items()
         if array.dtype.kind == "f" and labels.ndim == 1 and array.shape[:1] == labels.shape
         and array.ndim == 2 and array.shape[1] > 1
     ]  # fmt: skip
-    return found[0] if len(found) == 1 else None
+    highest = {outputs[name].argmax(axis=1).tobytes() for name in found}
+    return found if len(highest) == 1 else []
 
 
 def _best(scores: Any, rtol: float, atol: float) -> Any:

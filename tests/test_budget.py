@@ -12,6 +12,7 @@ from onnx_examples import FLOAT, RELU, make_model
 import onnxpack.budget
 from onnxpack.budget import Budget, input_bytes
 from onnxpack.samples import draw, sizes
+from onnxpack.spec.client import client_spec
 from onnxpack.spec.model import Spec
 
 FIELDS = {
@@ -37,7 +38,7 @@ def spent(budget: Budget, spec: Spec, outputs: int = 1) -> tuple[list[dict[str, 
         chosen.append(at)
         inputs = draw(spec, at, 0)
         made = [array for array in inputs.values() for _ in range(outputs)]
-        budget.count(inputs, made)
+        budget.count(inputs.values(), made)
         total += sum(array.nbytes for array in (*inputs.values(), *made))
     return chosen, total
 
@@ -80,6 +81,27 @@ def test_then_the_greatest_sizes_shrink_and_the_note_says_to_what(spec: Spec, ou
 
 def test_the_smallest_sizes_are_verified_whatever_they_take(spec: Spec) -> None:
     assert spent(Budget(spec, 1), spec)[0] == [{"n": 1, "m": 2}]
+
+
+def test_a_tiny_image_does_not_make_the_others_dear(tmp_path: Path) -> None:
+    onnx.save(make_model(RELU), tmp_path / "m.onnx")
+    fields = {
+        "inputs": {"x": {"dtype": "float32", "shape": ["n", 3, 64, 64]}},
+        "dynamic_axes": {"n": {"min": 1, "max": 4}},
+        "preprocess": [{"op": "resize", "input": "x", "size": [64, 64]}],
+        "opset": 18,
+    }
+    spec = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, **fields).spec
+    seen = client_spec(spec)
+    budget = Budget(spec, 20_000_000)
+    chosen = []
+    for at in budget.sizes():
+        chosen.append(at)
+        inputs = [*draw(seen, at, 0).values(), *draw(spec, at, 0).values()]
+        assert budget.cost(at) >= sum(array.nbytes for array in inputs)
+        budget.count(inputs, [np.zeros((at["n"], 10), np.float32)])
+    assert {"n": 4, "x_height": 64, "x_width": 64} in chosen
+    assert {"n": 4, "x_height": 256, "x_width": 256} in chosen
 
 
 def test_the_notes_go_with_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

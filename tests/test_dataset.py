@@ -67,6 +67,7 @@ def test_all_rows_come_once_in_batches(spec: Any, kind: str, asked: Any, expecte
     dataset = open_dataset(file, SOURCES[kind](file), "evaluation", ("y",))
     assert dataset.names == ("x", "y")
     assert dataset.rows == 10
+    assert dataset.rows == 10, "it may be asked again"
     assert sizes(dataset, *asked) == expected
     batches = list(dataset.batches(*asked))
     assert all(list(batch) == ["x", "y"] and batch["x"].dtype == np.float32 for batch in batches)
@@ -75,6 +76,13 @@ def test_all_rows_come_once_in_batches(spec: Any, kind: str, asked: Any, expecte
     np.testing.assert_array_equal(np.concatenate([batch["y"] for batch in batches]), Y[:count])
     np.testing.assert_array_equal(dataset.column("y"), Y)
     batches[0]["x"][:] = 0  # a model may change its inputs in place
+
+
+def test_an_archive_is_not_read_to_know_its_rows(spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = spec()
+    dataset = open_dataset(file, npz(file, x=X), "calibration")
+    monkeypatch.delattr("onnxpack.npz.Npz.pieces")
+    assert dataset.rows == 10
 
 
 def test_without_columns_a_batch_is_what_a_session_takes(spec: Any) -> None:
@@ -190,6 +198,31 @@ def broken(file: SpecFile, kind: str) -> str:
 def test_a_broken_archive_is_told(spec: Any, kind: str) -> None:
     file = spec()
     assert message(file, broken(file, kind)).startswith("calibration data 'd.npz'")
+
+
+def test_an_array_that_says_more_than_it_has_is_told_at_once(spec: Any) -> None:
+    file = spec()
+    name = broken(file, "short")
+    with pytest.raises(SpecError, match="'x' ends early"):
+        open_dataset(file, name, "calibration")
+
+
+class Canary:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.mkdir, (self.path,)
+
+
+def test_labels_are_not_unpickled(spec: Any, tmp_path: Path) -> None:
+    file = spec()
+    labels = np.array([Canary(tmp_path / "ran")] * 10, dtype=object)
+    told = message(file, npz(file, x=X, y=labels), "y")
+    assert "'y' has dtype object (save numbers, or strings as dtype str)" in told
+    assert not (tmp_path / "ran").exists()
 
 
 FUNCTIONS = [

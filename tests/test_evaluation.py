@@ -15,7 +15,7 @@ from onnx_examples import make_model
 from sklearn import metrics
 
 from onnxpack.errors import GateError, OnnxpackError, SourceError, SpecError
-from onnxpack.evaluation import degradation, score_model, score_source
+from onnxpack.evaluation import degradation, metric_file, score_model, score_source
 from onnxpack.samples import Arrays
 from onnxpack.score import built_in
 from onnxpack.spec.load import SpecFile
@@ -195,6 +195,13 @@ def test_the_users_metric_gets_all_outputs_and_labels(make: Make, tmp_path: Path
     made = export_here(file, tmp_path / "made")
     assert score_source(file.to_json(), str(made.folder))["score"] == 1 + Y3.sum()
     assert score_model(file.to_json(), str(made.model.path))["score"] == 1 + Y3.sum()
+
+
+def test_a_score_depends_on_the_users_file(make: Make, tmp_path: Path) -> None:
+    code = user_metric(tmp_path, "return 0")
+    assert metric_file(make(metric=code)) == tmp_path / code.partition(":")[0]
+    assert metric_file(make(metric="package.module:score")) is None
+    assert metric_file(make(metric="f1")) is None
 
 
 def test_the_users_metric_may_do_without_labels(make: Make, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from onnxpack.resize import resized, weights
 from onnxpack.samples import Arrays, draw, sizes
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
-from onnxpack.steps import postprocessed, preprocessed
+from onnxpack.steps import folded, postprocessed, preprocessed
 
 NUMBERS = {word: number for number, word in DTYPES.items()}
 OPSETS = (7, 9, 10, 11, 12, 13, 17, 18, 22)
@@ -122,6 +122,17 @@ def test_channels_are_found_by_layout_and_shape(make: Make, shape: list[Any], st
     compared(file, sent)
     taken = preprocessed(file.spec, sent)["x"]
     assert taken.shape == tuple(2 if size == "n" else size for size in shape)
+
+
+def test_many_images_are_done_a_few_at_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = make("float32", ["n", 3, 4, 5], preprocess=[CAST, NHWC, NORMALIZE], dynamic_axes={"n": [1, 9]})
+    sent = draw(client_spec(file.spec), {"n": 9}, 0)
+    whole = preprocessed(file.spec, sent)["x"]
+    monkeypatch.setattr("onnxpack.steps._PIECE", 120)
+    seen = []
+    monkeypatch.setattr("onnxpack.steps.folded", lambda stage: seen.append(1) or folded(stage))
+    np.testing.assert_array_equal(preprocessed(file.spec, sent)["x"], whole)
+    assert len(seen) == 5
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint8", "uint16", "bool", "float16", "float64"])

@@ -66,7 +66,17 @@ def test_without_scores_labels_must_be_equal(scores: Any) -> None:
     assert judged([5, 7, 9, 7], scores=scores).reason == "1 of 4 values differ"
 
 
-def test_two_outputs_of_scores_tell_nothing() -> None:
-    expected = {"label": LABELS, "a": SCORES, "b": SCORES}
-    (row, *_) = compare_case("case", expected, expected | {"label": np.array([5, 7, 9, 7])})
-    assert row.reason == "1 of 4 values differ"
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (np.log(SCORES), ""),
+        (SCORES[:, ::-1], "1 of 4 values differ"),
+        (np.full_like(SCORES, 0.3), "1 of 4 values differ"),
+    ],
+    ids=["of the same", "of another thing", "of nothing"],
+)
+def test_two_outputs_of_scores_must_be_of_the_same(second: Any, reason: str) -> None:
+    for scores in ({"a": SCORES, "b": second}, {"b": second, "a": SCORES}):
+        expected = {"label": LABELS, **scores}
+        (row, *_) = compare_case("case", expected, expected | {"label": np.array([5, 7, 9, 7])})
+        assert row.reason == reason

@@ -74,7 +74,9 @@ def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
     for name, axis in spec.dynamic_axes.items():
         place = where("dynamic_axes", name)
         if name not in used:
-            yield Problem(f"axis '{name}' is used in no shape", "remove it, or use it in a shape", place)
+            slip = meant(name, client_axes(spec))
+            hint = f"did you mean '{slip}'?" if slip else "remove it, or use it in a shape"
+            yield Problem(f"axis '{name}' is used in no shape", hint, place)
         if axis.min > axis.max:
             yield Problem(f"axis '{name}': min {axis.min} is above max {axis.max}", "swap them", place)
         elif axis.opt is not None and not axis.min <= axis.opt <= axis.max:

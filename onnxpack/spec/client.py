@@ -48,14 +48,12 @@ def stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
     layouts = {step.input: _OTHER.get(step.layout or "") for step in spec.preprocess if step.op == "layout"}
     found: list[PreStage] = []
     misfits: list[Misfit] = []
-    lost: set[str] = set()
     for index, step in reversed(list(enumerate(spec.preprocess))):
-        if step.input not in now or step.input in lost:
+        if step.input not in now:
             continue
         stage = _stage(step, now[step.input], layouts.get(step.input))
         if isinstance(stage, tuple):
-            misfits.append(Misfit(index, *stage))
-            lost.add(step.input)
+            misfits.append(Misfit(index, *stage))  # for the others it changes nothing
             continue
         found.append(stage)
         now[step.input] = stage.taken
