@@ -1,6 +1,7 @@
 """Weights as training leaves them: in shards, in a Lightning checkpoint, below a prefix, of a wrapped module."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,29 @@ def test_tensors_are_read_some_at_a_time_and_get_the_models_dtype(
 def _noted(read: list[int], part: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     read.append(len(part))
     return part
+
+
+class Canary:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("form", ["shard", "lightning"])
+def test_hostile_shards_and_checkpoints_run_nothing(tmp_path: Path, form: str) -> None:
+    canary = Canary(tmp_path / "ran")
+    if form == "shard":
+        shards(tmp_path, "bin")
+        place, weights = tmp_path / "model-00002-of-00002.bin", "model.bin.index.json"
+        torch.save({"linear.bias": canary}, place)
+    else:
+        place, weights = tmp_path / "last.ckpt", "last.ckpt"
+        torch.save(LIGHTNING | {"hyper_parameters": canary}, place)
+    assert f"cannot load the weights in '{place.name}'" in refusal(net(tmp_path, weights=weights))
+    assert not canary.path.exists()
+    torch.load(place, weights_only=False)
+    assert canary.path.exists(), "the canary must be able to sing"
