@@ -50,15 +50,23 @@ class Rank(torch.nn.Module):
     def forward(self, x):
         return torch.relu(x), (x + 1)[None] if tracing() else x + 1
 
+class Lost(torch.nn.Module):
+    def forward(self, x):
+        return torch.relu(x) if tracing() else (torch.relu(x), x + 1)
+
+class Gained(torch.nn.Module):
+    def forward(self, x):
+        return (torch.relu(x), x + 1, x) if tracing() else (torch.relu(x), x + 1)
+
 class Right(torch.nn.Module):
     def forward(self, x):
         return torch.relu(x), x + 1
 """
 
 
-def judged(folder: Path, name: str) -> None:
+def judged(folder: Path, name: str, exporter: str = "torchscript") -> None:
     (folder / "nets.py").write_text(NETS)
-    model = {"framework": "torch", "factory": f"nets.py:{name}", "exporter": "torchscript"}
+    model = {"framework": "torch", "factory": f"nets.py:{name}", "exporter": exporter}
     require("the export", export_here(write_spec(folder, model), folder / "out").rows())
 
 
@@ -80,6 +88,13 @@ def test_a_planted_fault_never_ships(tmp_path: Path, name: str, words: str) -> N
     assert refused.value.exit_code == 4
     (problem,) = refused.value.problems
     assert words in f"{problem.message} {problem.detail}"
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+@pytest.mark.parametrize(("name", "count"), [("Lost", 1), ("Gained", 3)])
+def test_another_number_of_outputs_never_ships(tmp_path: Path, name: str, count: int, exporter: str) -> None:
+    with pytest.raises(GateError, match=f"the source gives 2 outputs, the export has {count}"):
+        judged(tmp_path, name, exporter)
 
 
 def test_a_lost_output_never_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

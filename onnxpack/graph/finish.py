@@ -101,14 +101,19 @@ def _one_opset(model: onnx.ModelProto, spec: Spec) -> None:
         model.opset_import.append(onnx.helper.make_opsetid(domain, version))
 
 
+def other_count(source: int, export: int) -> GateError:
+    """What an export is refused with that lost outputs, or has some of its own."""
+    return GateError(
+        f"the source gives {source} outputs, the export has {export}",
+        "make the outputs the same whether the model is traced or not",
+    )
+
+
 def _chosen_outputs(model: onnx.ModelProto, spec: Spec, framework_names: Sequence[str]) -> dict[str, str]:
     """The graph's output names → the shipped ones. The spec names all in order, or some by the framework's names."""
     graph_names = [output.name for output in model.graph.output]
     if len(graph_names) != len(framework_names):
-        raise GateError(
-            f"the source gives {len(framework_names)} outputs, the export has {len(graph_names)}",
-            "make the outputs the same whether the model is traced or not",
-        )
+        raise other_count(len(framework_names), len(graph_names))
     asked = spec.outputs or tuple(framework_names)
     if len(asked) != len(graph_names):
         raise SourceError(

@@ -12,6 +12,7 @@ import torch
 
 from onnxpack import child
 from onnxpack.errors import OnnxpackError, SourceError
+from onnxpack.graph.finish import other_count
 from onnxpack.samples import Arrays, draw, odd_sizes, tracing_sizes
 from onnxpack.sources.torch_code import made
 from onnxpack.sources.torch_failure import explained
@@ -86,6 +87,8 @@ def export(model: torch.nn.Module, file: SpecFile, example: Arrays, count: int, 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters' own; what counts is checked on the result
             _EXPORTERS[file.spec.model.exporter](flat, file, tensors, count, destination)
+    except OnnxpackError:
+        raise
     except Exception as error:  # both exporters raise whatever their passes meet
         raise explained(error, file, _trial(file)) from None
     return names
@@ -132,17 +135,24 @@ def _mend_splits(model: Any) -> None:
 def _torchscript(flat: Flat, file: SpecFile, tensors: Tensors, count: int, destination: Path) -> None:
     inputs = file.spec.inputs
     scripted = _has_torchscript(flat)
-    torch.onnx.export(
-        # The exporter's own trace cannot enter a ScriptModule; this one calls it, with its branches and loops in place.
-        torch.jit.trace(flat, tensors, check_trace=False) if scripted else flat,  # type: ignore[no-untyped-call]
-        tensors,
-        str(destination),
-        dynamo=False,
-        opset_version=file.spec.opset or DEFAULT_OPSET,
-        input_names=list(inputs),
-        output_names=_graph_names(count),
-        dynamic_axes={name: _axes(tensor.shape) for name, tensor in inputs.items()},
-    )
+    given: list[int] = []
+    flat.register_forward_hook(lambda *seen: given.append(len(seen[-1])))
+    try:
+        torch.onnx.export(
+            # The exporter's own trace cannot enter a ScriptModule; this one calls it, with its branches and loops.
+            torch.jit.trace(flat, tensors, check_trace=False) if scripted else flat,  # type: ignore[no-untyped-call]
+            tensors,
+            str(destination),
+            dynamo=False,
+            opset_version=file.spec.opset or DEFAULT_OPSET,
+            input_names=list(inputs),
+            output_names=_graph_names(count),
+            dynamic_axes={name: _axes(tensor.shape) for name, tensor in inputs.items()},
+        )
+    except Exception:
+        if given and given[-1] < count:  # it has names for outputs that are not there when the model is traced
+            raise other_count(count, given[-1]) from None
+        raise
 
 
 _EXPORTERS: Mapping[str, Callable[[Flat, SpecFile, Tensors, int, Path], None]] = {
@@ -194,6 +204,8 @@ def exporter_trial(spec: str, destination: str) -> int:
             warnings.simplefilter("ignore")
             exporter = _EXPORTERS[file.spec.model.exporter]
             exporter(flat, file, to_tensors(example), len(run(module, example)), place)
+    except OnnxpackError:
+        raise
     except Exception as error:  # as in ``export``
         raise explained(error, file, "") from None
     running, (rtol, atol) = session(place), TOLERANCES["float32"]
@@ -203,9 +215,9 @@ def exporter_trial(spec: str, destination: str) -> int:
         expected, answers = run(module, inputs), running.run(None, inputs)
         same = [
             np.shape(one) == np.shape(other) and np.allclose(one, other, rtol, atol, equal_nan=True)
-            for one, other in zip(expected, answers, strict=True)
+            for one, other in zip(expected, answers, strict=False)
         ]
-        if not all(same):
+        if len(expected) != len(answers) or not all(same):
             sizes = ", ".join(f"{name} {size}" for name, size in at.items()) or "the same sizes"
             raise SourceError(
                 f"its export answers otherwise at {sizes}", "the model depends on what it was traced with"

@@ -1,7 +1,9 @@
 """PyTorch: a state dict from a file, in whatever it is wrapped, and the module that it must fit."""
 
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,20 @@ _SHOWN_KEYS = 8
 _MAX_DEPTH = 4
 _INDEX = ".index.json"
 _LIGHTNING = "state_dict"
-State = dict[str, torch.Tensor]
+_BATCH = 1 << 28
+"""Bytes of a safetensors file that are mapped and copied at a time."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A tensor in a safetensors file, which is read when its turn comes."""
+
+    path: Path
+    key: str
+    shape: tuple[int, ...]
+
+
+State = dict[str, torch.Tensor | _Stored]
 
 
 def fill(module: torch.nn.Module, file: SpecFile) -> None:
@@ -29,7 +44,35 @@ def fill(module: torch.nn.Module, file: SpecFile) -> None:
     problems = list(_misfits(module.state_dict(), state, label, taken))
     if problems:
         raise SourceError(problems)
-    module.load_state_dict(state)
+    for part in _batches(state):
+        # Copied, not assigned: what else refers to a parameter, a tied one among them, goes on doing so.
+        module.load_state_dict(part, strict=False)
+
+
+def _batches(state: State) -> Iterator[dict[str, torch.Tensor]]:
+    """All tensors; of those in safetensors files only some at a time, so that their bytes are in memory once."""
+    yield {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
+    stored: dict[Path, dict[str, str]] = {}
+    for name, tensor in state.items():
+        if isinstance(tensor, _Stored):
+            stored.setdefault(tensor.path, {})[name] = tensor.key
+    for path, names in stored.items():
+        while names:
+            yield _read(path, names)
+
+
+def _read(path: Path, names: dict[str, str]) -> dict[str, torch.Tensor]:
+    """Takes the next tensors of about ``_BATCH`` bytes out of ``names``; the map of the file lives as long as they."""
+    from safetensors import safe_open
+
+    part: dict[str, torch.Tensor] = {}
+    size = 0
+    with safe_open(path, framework="pt") as file:
+        while names and size < _BATCH:
+            name = next(iter(names))
+            part[name] = file.get_tensor(names.pop(name))
+            size += part[name].nbytes
+    return part
 
 
 def _content(path: Path, root: Path) -> Any:
@@ -37,10 +80,12 @@ def _content(path: Path, root: Path) -> Any:
         return _sharded(path, root)
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+            from safetensors import safe_open
 
-            return dict(load_file(path))
-        return torch.load(path, map_location="cpu", weights_only=True)
+            with safe_open(path, framework="pt") as file:
+                shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no dict
+            return {key: _Stored(path, key, shape) for key, shape in shapes.items()}
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torn zip, hostile pickle, wrong header: each has its own kind
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SourceError(
@@ -103,7 +148,11 @@ def _state_dict(content: Any, key: str | None, label: str) -> tuple[State, str]:
 
 
 def _is_state(value: Any) -> bool:
-    return isinstance(value, Mapping) and bool(value) and all(isinstance(item, torch.Tensor) for item in value.values())
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(item, torch.Tensor | _Stored) for item in value.values())
+    )
 
 
 def _places(content: Any, start: str | None, depth: int = 0) -> Iterator[str]:
@@ -118,9 +167,11 @@ def _places(content: Any, start: str | None, depth: int = 0) -> Iterator[str]:
             yield from _places(value, place, depth + 1)
 
 
-def _misfits(own: Mapping[str, Any], state: State, label: str, key: str) -> Iterator[Problem]:
+def _misfits(own: Mapping[str, torch.Tensor], state: State, label: str, key: str) -> Iterator[Problem]:
+    # Files mostly hold tied weights once.
+    filled = {_memory(tensor) for name, tensor in own.items() if name in state}
     lists = {
-        "missing in the file": [name for name in own if name not in state],
+        "missing in the file": [name for name in own if name not in state and _memory(own[name]) not in filled],
         "not in the model": [name for name in state if name not in own],
         "of another shape": [
             f"{name}: {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model"
@@ -132,6 +183,11 @@ def _misfits(own: Mapping[str, Any], state: State, label: str, key: str) -> Iter
     for words, keys in lists.items():
         if keys:
             yield Problem(f"'{label}' does not fit the model: {len(keys)} tensors are {words}: {_some(keys)}", hint)
+
+
+def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Equal for tied weights; an empty tensor has no memory, and is tied to nothing."""
+    return (tensor.data_ptr() or id(tensor), tensor.dtype, tensor.shape, tensor.stride())
 
 
 def _prefix_hint(own: Mapping[str, Any], state: State, key: str) -> str:

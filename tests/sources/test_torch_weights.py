@@ -1,6 +1,7 @@
 """Weights as training leaves them: in shards, in a Lightning checkpoint, below a prefix, of a wrapped module."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from exporting import export_in_child
 from safetensors.torch import save_file
 from torch_nets import LINEAR, STATE, net, refusal
 
+from onnxpack.sources import torch_weights
 from onnxpack.sources.torch import load, run
 
 ROWS = {"x": np.arange(12, dtype=np.float32).reshape(3, 4)}
@@ -120,3 +122,83 @@ def test_a_class_in_a_checkpoint_is_not_loaded_and_told(tmp_path: Path) -> None:
     message = refusal(net(tmp_path, LINEAR, weights="last.ckpt"))
     assert message.startswith("cannot load the weights in 'last.ckpt': ")
     assert "plain tensors, no objects of classes" in message
+
+
+TIED = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(7, 4)
+        self.head = torch.nn.Linear(4, 7, bias=False)
+        self.head.weight = self.embedding.weight
+        self.seen = [self.head.weight]
+
+    def forward(self, x):
+        return self.head(self.embedding(x)) + self.seen[0].sum()
+"""
+
+
+def test_tied_weights_may_stand_in_the_file_once_and_stay_tied(tmp_path: Path) -> None:
+    table = torch.arange(28.0).reshape(7, 4)
+    save_file({"embedding.weight": table}, tmp_path / "w.safetensors")
+    inputs = {"inputs": {"x": {"dtype": "int64", "shape": ["n"], "range": [0, 6]}}}
+    model = load(net(tmp_path, TIED, inputs, weights="w.safetensors"))
+    assert model.head.weight is model.embedding.weight
+    answer = run(model, {"x": np.array([2, 6])})[0]
+    np.testing.assert_allclose(answer, (table[[2, 6]] @ table.T + table.sum()).numpy())
+
+
+def test_equal_weights_that_are_not_tied_must_all_be_there(tmp_path: Path) -> None:
+    code = TIED.replace(
+        "self.head.weight = self.embedding.weight", "self.head.weight.data.copy_(self.embedding.weight)"
+    )
+    save_file({"embedding.weight": torch.zeros(7, 4)}, tmp_path / "w.safetensors")
+    assert "1 tensors are missing in the file: head.weight" in refusal(net(tmp_path, code, weights="w.safetensors"))
+
+
+@pytest.mark.parametrize("size", [1, 33, 1 << 28])
+def test_tensors_are_read_some_at_a_time_and_get_the_models_dtype(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(torch_weights, "_BATCH", size)
+    save_file({name: tensor.to(torch.bfloat16) for name, tensor in STATE.items()}, tmp_path / "w.safetensors")
+    read: list[int] = []
+    taken = torch_weights._read
+    monkeypatch.setattr(torch_weights, "_read", lambda *place: _noted(read, taken(*place)))
+    model = load(net(tmp_path, weights="w.safetensors"))
+    assert read == {1: [1, 1], 33: [2], 1 << 28: [2]}[size]
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    np.testing.assert_allclose(run(model, ROWS)[0], ANSWER, rtol=1e-2)
+
+
+def _noted(read: list[int], part: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    read.append(len(part))
+    return part
+
+
+class Canary:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("form", ["shard", "lightning"])
+def test_hostile_shards_and_checkpoints_run_nothing(tmp_path: Path, form: str) -> None:
+    canary = Canary(tmp_path / "ran")
+    if form == "shard":
+        shards(tmp_path, "bin")
+        place, weights = tmp_path / "model-00002-of-00002.bin", "model.bin.index.json"
+        torch.save({"linear.bias": canary}, place)
+    else:
+        place, weights = tmp_path / "last.ckpt", "last.ckpt"
+        torch.save(LIGHTNING | {"hyper_parameters": canary}, place)
+    assert f"cannot load the weights in '{place.name}'" in refusal(net(tmp_path, weights=weights))
+    assert not canary.path.exists()
+    torch.load(place, weights_only=False)
+    assert canary.path.exists(), "the canary must be able to sing"

@@ -1,25 +1,9 @@
-#!/usr/bin/env python3
-"""Exports estimators at several opsets, and writes benchmarks/sources/sklearn.jsonl: what came out, or the typed error.
+"""The estimators of docs/sources.md, fitted to small data of a fixed seed; their inputs behind the batch axis."""
 
-Each line is one export: exported and compared with its source at every size of its axes, as `onnxpack build` does it.
-"""
-
-import hashlib
-import json
-import os
-import sys
-import tempfile
-import warnings
 from collections.abc import Iterator
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
-from unittest.mock import patch
-
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it is read when onnxruntime is imported
 
 import catboost
-import joblib
 import lightgbm
 import numpy as np
 import pandas
@@ -47,15 +31,6 @@ from sklearn import (
 )
 from sklearn.datasets import load_iris
 
-import onnxpack.export
-from onnxpack.errors import OnnxpackError
-from onnxpack.spec.load import load
-from onnxpack.values import MODEL, REFERENCE
-from onnxpack.verify import Comparison, require, verify_model
-
-OUT = Path(__file__).resolve().parents[1] / "benchmarks/sources/sklearn.jsonl"
-OPSETS = (13, 17, 20, 22)
-RTOL, ATOL = 1e-3, 1e-4
 TABLE, NUMBERS = load_iris(return_X_y=True)
 TABLE = TABLE.astype(np.float32)
 WORDS = np.array(["setosa", "versicolor", "virginica"])[NUMBERS]
@@ -66,17 +41,17 @@ COLUMNS = {
     "size": {"dtype": "float32", "shape": [1], "range": [4, 8]},
     "count": {"dtype": "int64", "shape": [1], "range": [0, 9]},
 }
-Case = tuple[str, Any, dict[str, Any]]
+Case = tuple[str, Any, tuple[Any, ...], dict[str, Any]]
 
 
 def cases() -> Iterator[Case]:
-    """Each model's name, the fitted model, and its inputs with their shapes behind the batch axis."""
+    """Each model's name, the model, what it is fitted to, and its inputs with their shapes behind the batch axis."""
     for model in classifiers():
-        yield _name(model), model.fit(TABLE, WORDS), ROWS
+        yield _name(model), model, (TABLE, WORDS), ROWS
     for model in (*regressors(), *holes()):
-        yield _name(model), model.fit(TABLE, NUMBERS), ROWS
+        yield _name(model), model, (TABLE, NUMBERS), ROWS
     for model in transformers():
-        yield _name(model), model.fit(TABLE), ROWS
+        yield _name(model), model, (TABLE,), ROWS
     boosted = (
         xgboost.XGBClassifier(n_estimators=8, n_jobs=1),
         xgboost.XGBRegressor(n_estimators=8, n_jobs=1),
@@ -86,9 +61,9 @@ def cases() -> Iterator[Case]:
         catboost.CatBoostRegressor(iterations=8, verbose=0, allow_writing_files=False, thread_count=1),
     )
     for model in boosted:
-        yield _name(model), model.fit(TABLE, NUMBERS), ROWS
+        yield _name(model), model, (TABLE, NUMBERS), ROWS
     piped = pipeline.make_pipeline(preprocessing.StandardScaler(), boosted[2])
-    yield "Pipeline(StandardScaler, LGBMClassifier)", piped.fit(TABLE, NUMBERS), ROWS
+    yield "Pipeline(StandardScaler, LGBMClassifier)", piped, (TABLE, NUMBERS), ROWS
     yield from mixed()
 
 
@@ -98,13 +73,13 @@ def mixed() -> Iterator[Case]:
     frame = pandas.DataFrame({"port": WORDS, "size": TABLE[:, 0], "count": numbers})
     parts = [("words", preprocessing.OneHotEncoder(), ["port"]), ("scaled", preprocessing.StandardScaler(), ["size"])]
     columns = compose.ColumnTransformer(parts, remainder="passthrough")
-    model = pipeline.make_pipeline(columns, linear_model.LogisticRegression()).fit(frame, NUMBERS)
-    yield "Pipeline(ColumnTransformer of strings, floats, ints; LogisticRegression)", model, COLUMNS
+    model = pipeline.make_pipeline(columns, linear_model.LogisticRegression())
+    yield "Pipeline(ColumnTransformer of strings, floats, ints; LogisticRegression)", model, (frame, NUMBERS), COLUMNS
     extraction = feature_extraction.text
     for vectorizer in (extraction.CountVectorizer(), extraction.TfidfVectorizer(ngram_range=(1, 2))):
         texts = pipeline.make_pipeline(vectorizer, linear_model.LogisticRegression())
         text = {"text": {"dtype": "string", "shape": [], "choices": TEXTS}}
-        yield f"Pipeline({_name(vectorizer)}, LogisticRegression)", texts.fit(TEXTS, WORDS[[0, 60] * 3]), text
+        yield f"Pipeline({_name(vectorizer)}, LogisticRegression)", texts, (TEXTS, WORDS[[0, 60] * 3]), text
 
 
 def classifiers() -> Iterator[Any]:
@@ -171,65 +146,3 @@ def _name(model: Any) -> str:
     parts += [_name(model.estimator)] if hasattr(model, "method") and hasattr(model, "estimator") else []
     parts += [model.method] if hasattr(model, "method") and isinstance(model.method, str) and parts else []
     return type(model).__name__ + (f"({', '.join(parts)})" if parts else "")
-
-
-def row(name: str, model: Any, inputs: dict[str, Any], opset: int, *, dynamic: bool) -> dict[str, Any]:
-    """One export, compared with its source."""
-    library = type(model).__module__.partition(".")[0]
-    framework = library if library in ("xgboost", "lightgbm", "catboost") else "sklearn"
-    line: dict[str, Any] = {
-        "source": framework,
-        "model": name,
-        "exporter": "skl2onnx",
-        "opset": opset,
-        "batch": "dynamic" if dynamic else "static",
-    }
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            facts, rows = _exported(Path(scratch), framework, model, inputs, opset, dynamic=dynamic)
-            require("the exported model differs from its source", rows)
-        except OnnxpackError as error:
-            return line | {"exported": False, "error": f"exit {error.exit_code}: {error.problems[0].message}"[:300]}
-        line |= {"exported": True, "opset_read": facts["model"]["opset"], "comparisons": len(rows)}
-        return line | {"max_abs_diff": float(f"{max(item.max_abs_diff for item in rows):.3g}")}
-
-
-def _exported(
-    folder: Path, framework: str, model: Any, inputs: dict[str, Any], opset: int, *, dynamic: bool
-) -> tuple[dict[str, Any], list[Comparison]]:
-    joblib.dump(model, folder / "model.joblib")
-    digest = hashlib.sha256((folder / "model.joblib").read_bytes()).hexdigest()
-    first = "batch" if dynamic else 8
-    spec = {
-        "onnxpack": 1,
-        "name": "table",
-        "model": {"framework": framework, "path": "model.joblib", "sha256": digest},
-        "inputs": {key: field | {"shape": [first, *field["shape"]]} for key, field in inputs.items()},
-        "opset": opset,
-    }
-    if dynamic:
-        spec["dynamic_axes"] = {"batch": [1, 64]}
-    (folder / "spec.yaml").write_text(json.dumps(spec))
-    out = folder / "out"
-    out.mkdir()
-    # A build does this in a child process, of which only the record of what it reads would be in the way here.
-    with patch.object(onnxpack.export, "_record_reads", return_value=set()):
-        facts = onnxpack.export.export_model(load(folder / "spec.yaml").to_json(), str(out))
-    rows = verify_model(str(out / MODEL), str(out / REFERENCE), facts["cases"], RTOL, ATOL)
-    return facts, [Comparison(**item) for item in rows]
-
-
-def main() -> None:
-    """Writes the table; a first line says what made it."""
-    warnings.simplefilter("ignore")  # estimators' own, about small data
-    names = ("scikit-learn", "skl2onnx", "onnxmltools", "xgboost-cpu", "lightgbm", "catboost", "onnx", "onnxruntime")
-    lines = [{"versions": {name: version(name) for name in names}, "rtol": RTOL, "atol": ATOL}]
-    for name, model, inputs in cases():
-        lines += [row(name, model, inputs, opset, dynamic=dynamic) for opset in OPSETS for dynamic in (True, False)]
-        sys.stderr.write(f"{name}: {sum(line.get('exported', False) for line in lines[-8:])} of 8\n")
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-if __name__ == "__main__":
-    main()

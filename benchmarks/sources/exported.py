@@ -1,0 +1,51 @@
+"""One export for the table of docs/sources.md: made and compared as a build does it, in this process."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxpack.errors import OnnxpackError
+from onnxpack.export import export_model
+from onnxpack.samples import read_arrays
+from onnxpack.spec.load import load
+from onnxpack.values import MODEL, REFERENCE
+from onnxpack.verify import Comparison, require, verify_model
+
+RTOL, ATOL = 1e-3, 1e-4
+Row = dict[str, Any]
+
+
+def row(about: Row, make: Callable[[Path], dict[str, Any]]) -> Row:
+    """The opset that was read back and the largest absolute difference, or the error with its exit status.
+
+    ``make`` writes the model's files into a folder, and gives the spec without ``onnxpack`` and ``name``.
+    """
+    with tempfile.TemporaryDirectory(prefix="onnxpack-") as scratch:
+        folder = Path(scratch)
+        (folder / "spec.yaml").write_text(json.dumps({"onnxpack": 1, "name": "table", **make(folder)}))
+        try:
+            return about | _compared(folder)
+        except OnnxpackError as error:
+            return about | {"error": f"exit {error.exit_code}: {error.problems[0].message}"}
+
+
+def _compared(folder: Path) -> Row:
+    out = folder / "out"
+    out.mkdir()
+    facts = export_model(load(folder / "spec.yaml").to_json(), str(out))
+    reference = out / REFERENCE
+    rows = [Comparison(**item) for item in verify_model(str(out / MODEL), str(reference), facts["cases"], RTOL, ATOL)]
+    require("the exported model differs from its source", rows)
+    answers = [
+        array
+        for case in facts["cases"]
+        for array in read_arrays(reference / f"{case}.outputs.npz").values()
+        if array.dtype.kind == "f"
+    ]
+    # Any export would agree with a source that answers nothing but zeros.
+    assert not answers or max(float(np.abs(array).max()) for array in answers) > 100 * ATOL, "nothing but zeros"
+    return {"opset_read": facts["model"]["opset"], "max_abs_diff": max(item.max_abs_diff for item in rows)}
