@@ -11,6 +11,7 @@ import click
 from onnxpack import __version__
 
 VERBS = {
+    "bench": "Time a model against its source and float32.",
     "build": "Build specs into verified container images.",
     "init": "Look into a model and write a first spec.",
     "inspect": "Show a model, spec, bundle, image or report.",

@@ -1,6 +1,8 @@
-"""How fast and how large models are on this machine. The values; ``models`` runs what they are measured on."""
+"""How fast and how large models are on this machine. The values; ``models`` and ``contest`` run what is measured."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 
@@ -26,3 +28,11 @@ class Measured:
 def measured_from(data: dict[str, Any]) -> Measured:
     """The value from its JSON."""
     return Measured(**data)
+
+
+def paired_gain(base: Sequence[float], own: Sequence[float]) -> float:
+    """How many times faster ``own`` is than ``base``, whose n-th times are of one round: the median of the ratios.
+
+    A noisy neighbour slows both halves of a pair, so ratios are steadier than the medians' own ratio.
+    """
+    return median(first / second for first, second in zip(base, own, strict=True))

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 
 from onnxpack.child import call
-from onnxpack.measure import Measured
+from onnxpack.measure import Measured, paired_gain
 from onnxpack.probe import peak_rss
 from onnxpack.samples import Arrays, read_arrays
 
@@ -42,12 +42,7 @@ def measure(
     """
     sessions, loads = {}, {}
     for name, path in models.items():
-        times = []
-        for _ in range(_LOADS):
-            started = time.perf_counter()
-            sessions[name] = session(path, threads)
-            times.append(time.perf_counter() - started)
-        loads[name] = float(np.median(times))
+        sessions[name], loads[name] = loaded(partial(session, path, threads))
     share = seconds / (2 if throughput else 1)
     latencies = side_by_side(_works(sessions, read_arrays(Path(inputs))), share)
     batch = read_arrays(Path(throughput)) if throughput else None
@@ -72,17 +67,34 @@ def measure(
     return found
 
 
+def loaded(load: Callable[[], Any]) -> tuple[Any, float]:
+    """What ``load`` gives, and its seconds: the median of a few, so that imports and cold files do not count."""
+    times = []
+    for _ in range(_LOADS):
+        started = time.perf_counter()
+        made = load()
+        times.append(time.perf_counter() - started)
+    return made, float(np.median(times))
+
+
 def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[float]]:
-    """Seconds of each call, in turn: the n-th time of each was measured within one round."""
+    """Seconds of each call, in turn: the n-th time of each was measured within one round.
+
+    Every round has another order: who comes after a model that fills the caches, or uses up a CPU quota, pays for it.
+    """
     for work in works.values():
         for _ in range(_WARM):
             work()
     times: dict[str, list[float]] = {name: [] for name in works}
+    names = list(works)
+    generator = np.random.default_rng(0)
     began = time.perf_counter()
     for done in range(_MOST):
         if done >= _LEAST and time.perf_counter() - began > seconds:
             break
-        for name, work in works.items():
+        for index in generator.permutation(len(names)):
+            name = names[index]
+            work = works[name]
             started = time.perf_counter()
             work()
             times[name].append(time.perf_counter() - started)
@@ -90,9 +102,8 @@ def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[fl
 
 
 def gain(times: Mapping[str, list[float]], name: str) -> float:
-    """The median, over rounds, of how many times faster it was than the first one in the same round."""
-    first = next(iter(times.values()))
-    return float(np.median([base / own for base, own in zip(first, times[name], strict=True)]))
+    """How many times faster it was than the first one."""
+    return paired_gain(next(iter(times.values())), times[name])
 
 
 def session(path: str, threads: int | None) -> ort.InferenceSession:

@@ -30,7 +30,7 @@ def export(run: Build) -> tuple[Built, Exported]:
     if key and found:
         run.taken("export", key, started)
         return _read_export(run, key, found)
-    file, python = _at_hand(run)
+    file, python = at_hand(run)
     began = time.time_ns()
     with run.progress.stage("export"), run.store.scratch() as scratch:
         out = scratch / "out"
@@ -46,7 +46,7 @@ def export(run: Build) -> tuple[Built, Exported]:
     return _read_export(run, key, run.store.path("export", key))
 
 
-def _at_hand(run: Build) -> tuple[SpecFile, Path | None]:
+def at_hand(run: Build) -> tuple[SpecFile, Path | None]:
     """The spec with all its files here, and the Python that its model needs."""
     file = brought_here(run.plan.file, run.store, run.progress)
     return file, environment(file.spec.model, run.store, run.progress)
@@ -73,7 +73,7 @@ def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparis
     reference = exported.reference
     run.progress.note("looking for where it differs")
     try:
-        file, python = _at_hand(run)
+        file, python = at_hand(run)
         request = {
             "spec": file.to_json(),
             "model": str(model.path),

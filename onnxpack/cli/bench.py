@@ -1,0 +1,116 @@
+"""``onnxpack bench``: how fast and how large a model is, against its source and float32."""
+
+import json
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxpack.cli.arguments import SETTINGS, each, spec_files
+from onnxpack.cli.progress import progress
+from onnxpack.errors import Location, Problem, SpecError
+
+if TYPE_CHECKING:
+    from onnxpack.measure.bench import Bench
+    from onnxpack.stages.contest import Wish
+
+_SIZE = re.compile(r"(.+)=([1-9][0-9]{0,8})")
+
+
+@click.command("bench")
+@click.argument("path", metavar="SPEC|MODEL", type=click.Path(path_type=Path))
+@SETTINGS
+@click.option("--target", "targets", multiple=True, metavar="NAME", help="Only this built target; repeatable.")
+@click.option("--output", default="dist", show_default=True, type=click.Path(path_type=Path), help="Where builds are.")
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Rows in a run; repeatable.")
+@click.option("--size", "sizes", multiple=True, metavar="AXIS=N", help="The size of an axis; repeatable.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="For one run; else the spec's, or one for each CPU.")
+@click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(0, 3600), help="Of timing in all.")
+@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw the figures into this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON document.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    path: Path,
+    settings: tuple[str, ...],
+    targets: tuple[str, ...],
+    output: Path,
+    batches: tuple[int, ...],
+    sizes: tuple[str, ...],
+    threads: int | None,
+    seconds: float,
+    svg: Path | None,
+    as_json: bool,
+) -> None:
+    """Time SPEC's source model, its float32 export and what was built of it; or MODEL, an ONNX file, alone.
+
+    All run in turn, one call each, so that a busy machine slows all of them. Tables go to stdout, everything else to
+    stderr. Exit status: 0 done, 2 usage or spec, 3 a model that does not run, 4 the export differs from its source.
+    """
+    from onnxpack.measure.bench import tables
+    from onnxpack.measure.picture import write_picture
+    from onnxpack.stages.contest import Wish
+
+    wish = Wish(batches, _sizes(sizes), seconds, threads)
+
+    def one(path: Path) -> None:
+        if svg and not svg.absolute().parent.is_dir():
+            raise SpecError(f"--svg: there is no folder '{svg.parent}'", "make it first")
+        found = _of_spec(path, settings, targets, output, wish) if _is_spec(path) else _of_model(path, wish)
+        if svg:
+            write_picture(found, svg)
+        click.echo(json.dumps(found.document(), indent=2) if as_json else tables(found))
+
+    ctx.exit(each([path], one))
+
+
+def _is_spec(path: Path) -> bool:
+    """A folder is that of a spec.
+
+    Raises:
+        SpecError: there is nothing that could be timed.
+    """
+    if path.is_dir() or path.suffix.lower() in (".yaml", ".yml"):
+        return True
+    if not path.is_file():
+        raise SpecError(Problem("there is no such file", "check the path", Location(str(path))))
+    if path.suffix.lower() != ".onnx":
+        hint = "name a spec, its folder, or a file that ends in .onnx"
+        raise SpecError(Problem("bench times specs and ONNX files", hint, Location(str(path))))
+    return False
+
+
+def _of_spec(path: Path, settings: tuple[str, ...], targets: tuple[str, ...], output: Path, wish: "Wish") -> "Bench":
+    from onnxpack.engines.docker import DockerEngine
+    from onnxpack.plan import Plan
+    from onnxpack.spec.load import load
+    from onnxpack.stages.contest import bench_spec
+    from onnxpack.stages.run import Build
+    from onnxpack.store import Store, default_root
+
+    found = spec_files([path])
+    if len(found) > 1:
+        names = ", ".join(str(each_one) for each_one in found[:5])
+        raise SpecError(Problem(f"{len(found)} specs are below this folder", f"name one: {names}", Location(str(path))))
+    file = load(found[0], settings)
+    plan = Plan(file, next(iter(file.spec.targets)), Path())
+    return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress(), "verify"), targets, output, wish)
+
+
+def _of_model(path: Path, wish: "Wish") -> "Bench":
+    from onnxpack.stages.contest import bench_model
+
+    with TemporaryDirectory(prefix="onnxpack-bench-") as scratch, progress().stage("bench"):
+        return bench_model(path, wish, Path(scratch))
+
+
+def _sizes(words: tuple[str, ...]) -> dict[str, int]:
+    found = {}
+    for word in words:
+        match = _SIZE.fullmatch(word)
+        if match is None:
+            raise click.BadParameter(f"'{word}' is not AXIS=N, with N from 1", param_hint="--size")
+        found[match[1]] = int(match[2])
+    return found

@@ -1,0 +1,193 @@
+"""Who takes part in a benchmark, at which sizes, and the run itself."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from onnxpack.budget import input_bytes
+from onnxpack.bundle.context import model_files
+from onnxpack.child import call
+from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.look.child import in_child, onnx_facts
+from onnxpack.look.draft import Draft
+from onnxpack.measure.bench import Bench, Entry, busy, results_of, this_machine
+from onnxpack.spec.client import client_spec
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.wording import closest
+from onnxpack.stages.changes import with_steps
+from onnxpack.stages.run import Build
+from onnxpack.stages.source import at_hand, export, verify
+from onnxpack.store import file_digest
+from onnxpack.values import MODEL
+
+LARGEST_INPUTS = 2**28
+"""Bytes of inputs beyond which a size is timed only where it is asked for."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line says."""
+
+    batches: tuple[int, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 10.0
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is timed: the sizes of every axis, which of them are the usual ones, and what was left out."""
+
+    batch_axis: str | None
+    all: tuple[dict[str, int], ...]
+    usual: int
+    notes: tuple[str, ...] = ()
+
+
+def bench_model(path: Path, wish: Wish, run_in: Path) -> Bench:
+    """An ONNX file alone, on inputs of its own declared shapes. ``run_in`` is an empty folder.
+
+    Raises:
+        SpecError: an asked size does not fit.
+        SourceError: the file is no model, or does not run.
+    """
+    place = path.parent.resolve() / "spec.yaml"
+    draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": path.name}})
+    grown = Draft.from_json(in_child("models:onnx_file", draft=draft.to_json(), destination=str(place)))
+    file, facts = grown.file(place), onnx_facts(path)
+    beside = sum(part["size_bytes"] or 0 for part in facts["external_data"])
+    entry = Entry("model", path.name, path.resolve(), facts["size_bytes"] + beside)
+    sizes, quiet = chosen_sizes(file, wish, free=True), busy()
+    machine = this_machine(wish.threads)
+    request = _request(file, [entry], sizes, wish.seconds, machine.threads)
+    found = call("onnxpack.measure.contest:contest", request, run_in)
+    return Bench(
+        path.name,
+        machine,
+        sizes.batch_axis,
+        sizes.usual,
+        results_of([entry], sizes.all, sizes.batch_axis, found),
+        (*sizes.notes, *quiet),
+    )
+
+
+def bench_spec(run: Build, targets: Sequence[str], output: Path, wish: Wish) -> Bench:
+    """A spec's source model, its float32 export, and what was built of it in ``output``; ``targets`` of () are all.
+
+    Raises:
+        SpecError: a target that was asked for is not built, or a size does not fit.
+        OnnxpackError: the source or the export fails, or a model does not run.
+    """
+    file = run.plan.file
+    unknown = [name for name in targets if name not in file.spec.targets]
+    if unknown:
+        raise SpecError(f"{file.path} has no target '{unknown[0]}'", closest(unknown[0], file.spec.targets))
+    sizes, quiet = chosen_sizes(file, wish), busy()
+    built, exported = export(run)
+    built = replace(built, parity=verify(run, built.model, exported))
+    model = with_steps(run, built, exported).model
+    entries = [Entry("float32", "float32 export", model.path, model.size_bytes)]
+    shipped, notes = _shipped(file, targets, output, model.sha256)
+    entries += shipped
+    here, python = at_hand(run)
+    machine = this_machine(wish.threads or run.plan.threads)
+    names = [tensor.name for tensor in built.model.outputs]
+    source = None
+    if file.spec.model.framework != "onnx":  # an ONNX source and its export are the same
+        source = Entry("source", f"{file.spec.model.framework} (source)")
+    share = wish.seconds / (len(entries) + 1) if python and source else 0.0
+    found: dict[str, Any] = {}
+    with run.progress.stage("bench"), run.store.scratch() as scratch:
+        if source and python:
+            notes.append("the source model was timed apart, in an environment of its own")
+            request = _request(here, [source], sizes, share, machine.threads, names)
+            found |= call("onnxpack.measure.contest:contest", request, scratch, python)
+        together = [source, *entries] if source and not python else entries
+        request = _request(here, together, sizes, wish.seconds - share, machine.threads, names)
+        found |= call("onnxpack.measure.contest:contest", request, scratch)
+    all_entries = [source, *entries] if source else entries
+    results = results_of(all_entries, sizes.all, sizes.batch_axis, found)
+    return Bench(file.spec.name, machine, sizes.batch_axis, sizes.usual, results, (*sizes.notes, *notes, *quiet))
+
+
+def chosen_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
+    """The smallest, the usual and the largest batch, or those asked for; every other axis at its usual size.
+
+    ``free`` lets sizes go beyond the axes' limits, where these are only a guess.
+
+    Raises:
+        SpecError: an axis or a size is not the model's.
+    """
+    spec = client_spec(file.spec)
+    axes = {axis.name: axis for axis in spec.axes}
+    firsts = {tensor.shape[:1] for tensor in spec.inputs.values()}
+    batch = next((name for name in axes if firsts == {(name,)}), None)
+    asked = dict(wish.sizes)
+    problems = []
+    if wish.batches and batch is None:
+        problems.append(Problem("--batch: no dynamic axis is the first of every input", "name an axis by --size"))
+    wanted = [*asked.items(), *((batch, size) for size in wish.batches if batch)]
+    for name, size in wanted:
+        if name not in axes:
+            problems.append(Problem(f"--size: the model has no dynamic axis '{name}'", closest(name, axes)))
+        elif not free and not axes[name].min <= size <= axes[name].max:
+            problems.append(
+                Problem(f"{size} is no size of '{name}': {axes[name].min} to {axes[name].max}", "see dynamic_axes")
+            )
+    if problems:
+        raise SpecError(problems)
+    usual = {name: axis.opt for name, axis in axes.items()} | asked
+    if batch is None:
+        return Sizes(None, (usual,), 0)
+    limits = axes[batch]
+    counts = wish.batches or ((usual[batch],) if batch in asked else (max(limits.min, 1), limits.opt, limits.max))
+    every = [usual | {batch: count} for count in sorted(set(counts))]
+    kept = [at for at in every if wish.batches or at == usual or input_bytes(spec, at) <= LARGEST_INPUTS]
+    left = [at[batch] for at in every if at not in kept]
+    notes = tuple(f"{batch} {size} is not timed: its inputs are large; ask for it by --batch" for size in left)
+    return Sizes(batch, tuple(kept), kept.index(usual) if usual in kept else 0, notes)
+
+
+def _shipped(file: SpecFile, targets: Sequence[str], output: Path, plain: str) -> tuple[list[Entry], list[str]]:
+    """The targets' models that stand, and what is to be said about the others."""
+    entries, notes = [], []
+    for name in targets or file.spec.targets:
+        path = output / file.spec.name / name / MODEL
+        if not path.exists():
+            if targets:
+                raise SpecError(
+                    Problem(f"target '{name}' is not built", "onnxpack build it first", Location(str(path)))
+                )
+            notes.append(f"target {name} is not built")
+        elif file.spec.targets[name].device != "cpu":
+            notes.append(f"target {name} is for {file.spec.targets[name].device}: it is not timed on a CPU")
+        elif file_digest(path) == plain:
+            notes.append(f"target {name} ships the float32 export")
+        else:
+            size = sum(part.stat().st_size for part in model_files(path))
+            entries.append(Entry("target", f"{name} ({_precision(path)})", path.resolve(), size))
+    return entries, notes
+
+
+def _precision(model: Path) -> str:
+    """What the build's report says that it is."""
+    try:
+        return str(json.loads(model.with_name("report.json").read_text())["model"]["precision"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return "built"
+
+
+def _request(
+    file: SpecFile, entries: Sequence[Entry], sizes: Sizes, seconds: float, threads: int, names: Sequence[str] = ()
+) -> dict[str, Any]:
+    return {
+        "spec": file.to_json(),
+        "source": next((entry.label for entry in entries if entry.kind == "source"), None),
+        "names": list(names),
+        "models": {entry.label: str(entry.path) for entry in entries if entry.path},
+        "sizes": list(sizes.all),
+        "seconds": seconds,
+        "threads": threads,
+    }
