@@ -1,4 +1,4 @@
-"""Run in an environment with optimum-onnx and datasets: ``KIND MODEL.onnx DATA.npz FOLDER``, KIND is dynamic or static."""
+"""Run where optimum-onnx and datasets are: ``KIND MODEL.onnx DATA.npz FOLDER``, KIND is dynamic or static."""
 
 import shutil
 import sys
