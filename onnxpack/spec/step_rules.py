@@ -45,15 +45,24 @@ def steps(spec: Spec, where: Where) -> Iterator[Problem]:
     for index, step in enumerate(spec.preprocess):
         yield from _unknown(step.input, list(spec.inputs), where("preprocess", index, "input"))
     for misfit in stages(spec)[1]:
-        yield Problem(misfit.message, misfit.hint, where("preprocess", misfit.index))
+        if not _missing("preprocess", spec.preprocess[misfit.index]):  # that is told already
+            yield Problem(misfit.message, misfit.hint, where("preprocess", misfit.index))
     yield from _outputs(spec, where)
     yield from _resize(spec, where)
 
 
+def _given(step: Any) -> set[str]:
+    return {name for name in _OPTIONS if getattr(step, name, None) is not None}
+
+
+def _missing(field: str, step: Any) -> list[str]:
+    return sorted(_FIELDS[field, step.op][0] - _given(step))
+
+
 def _step(field: str, step: Any, where: Where) -> Iterator[Problem]:
     required, allowed = _FIELDS[field, step.op]
-    given = {name for name in _OPTIONS if getattr(step, name, None) is not None}
-    for name in sorted(required - given):
+    given = _given(step)
+    for name in _missing(field, step):
         yield Problem(f"{step.op} needs {name}", f"add `{name}: …` to the step", where())
     for name in sorted(given - required - allowed):
         yield Problem(f"{name} means nothing for {step.op}", "remove it", where(name))

@@ -111,6 +111,14 @@ def test_a_broken_rule_is_told_once(tmp_path: Path, fields: dict[str, Any], word
     assert len([problem for problem in problems(tmp_path, **fields) if words in problem]) == 1
 
 
+@pytest.mark.parametrize(
+    ("op", "names"), [("layout", ["layout"]), ("cast", ["dtype"]), ("resize", ["size"]), ("normalize", ["mean", "std"])]
+)
+def test_what_a_step_lacks_is_all_that_is_told_of_it(tmp_path: Path, op: str, names: list[str]) -> None:
+    found = problems(tmp_path, inputs=IMAGE, preprocess=[{"op": op, "input": "image"}])
+    assert [problem.partition(": ")[2].partition(" (")[0] for problem in found] == [f"{op} needs {n}" for n in names]
+
+
 def test_a_precision_means_nothing_for_trees(tmp_path: Path) -> None:
     (tmp_path / "m.joblib").write_bytes(b"")
     found = problems(tmp_path, model=SKLEARN, targets={"t": {"precision": "int8-dynamic"}})
