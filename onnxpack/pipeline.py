@@ -6,7 +6,7 @@ from dataclasses import replace
 from onnxpack.bundle.context import model_files
 from onnxpack.output import replacing
 from onnxpack.report import Built, to_json
-from onnxpack.stages.changes import optimize, with_steps
+from onnxpack.stages.changes import fused_first, fused_last, with_steps
 from onnxpack.stages.choice import reduce
 from onnxpack.stages.delivery import bundle, deliver
 from onnxpack.stages.run import Build
@@ -24,10 +24,10 @@ def build(run: Build) -> Built:
         if run.reaches("verify"):
             built = replace(built, parity=verify(run, built.model, exported))
             built = with_steps(run, built, exported)
-        if run.reaches("optimize"):
-            built = optimize(run, built, exported)
         if run.reaches("precision"):
-            built = reduce(run, built, exported)
+            built = reduce(run, fused_first(run, built, exported), exported)
+        if run.reaches("optimize"):
+            built = fused_last(run, built, exported)
         for file in model_files(built.model.path):
             shutil.copyfile(file, folder / file.name)
         if run.reaches("bundle"):

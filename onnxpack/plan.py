@@ -11,7 +11,7 @@ from onnxpack.targets import Device, device
 from onnxpack.values import MODEL, Axis, OnnxModel
 from onnxpack.verify import Tolerance
 
-STAGES = ("export", "verify", "optimize", "precision", "bundle", "image", "smoke")
+STAGES = ("export", "verify", "precision", "optimize", "bundle", "image", "smoke")
 """In their order; ``--until`` takes one of them."""
 
 

@@ -129,7 +129,7 @@ def test_a_large_model_keeps_its_data_beside_it(tmp_path: Path, monkeypatch: pyt
     inputs = {"x": {"dtype": "float32", "shape": ["n", 64]}}
     file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, inputs=inputs, **steps)
     (tmp_path / "with").mkdir()
-    facts = add_steps(str(tmp_path / "m.onnx"), str(tmp_path / "with"), file.to_json())
+    facts = add_steps(str(tmp_path / "m.onnx"), str(tmp_path / "with"), file.to_json())["model"]
     assert sorted(path.name for path in (tmp_path / "with").iterdir()) == [MODEL, f"{MODEL}.data"]
     assert facts["size_bytes"] > 64 * 64 * 4
     assert (tmp_path / "m.data").exists()

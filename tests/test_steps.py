@@ -51,7 +51,7 @@ def compared(file: SpecFile, sent: Arrays) -> tuple[Arrays, list[str]]:
     """Run the model with its steps and compare it with numpy; gives the outputs and the operators."""
     folder = file.folder / "out"
     folder.mkdir(exist_ok=True)
-    answer = add_steps(str(file.folder / "m.onnx"), str(folder), file.to_json())
+    answer = add_steps(str(file.folder / "m.onnx"), str(folder), file.to_json())["model"]
     running = session(folder / "model.onnx")
     names = [output.name for output in running.get_outputs()]
     actual = dict(zip(names, running.run(None, sent), strict=True))

@@ -11,7 +11,7 @@ from onnxpack.errors import SpecError
 from onnxpack.spec.load import load
 from onnxpack.spec.wording import closest
 
-_STAGES = ("export", "verify", "optimize", "precision", "bundle", "image", "smoke")
+_STAGES = ("export", "verify", "precision", "optimize", "bundle", "image", "smoke")
 
 
 @click.command("build")

@@ -26,7 +26,9 @@ _TYPES = {word: number for number, word in DTYPES.items()}
 
 
 def add_steps(model: str, destination: str, spec: str) -> dict[str, Any]:
-    """Writes the model with the spec's steps around it into the folder ``destination``; gives its facts.
+    """Writes the model with the spec's steps around it into the folder ``destination``.
+
+    Returns JSON: ``model`` (its facts, ``path`` relative to the destination) and ``notes``.
 
     Runs in a child process. Its inputs and outputs are then what a client sends and gets.
 
@@ -41,7 +43,7 @@ def add_steps(model: str, destination: str, spec: str) -> dict[str, Any]:
     before(edited, file)
     behind(edited, file)
     save_copy(edited, source.parent, target)
-    return asdict(facts(target)) | {"path": MODEL}
+    return {"model": asdict(facts(target)) | {"path": MODEL}, "notes": []}
 
 
 def before(model: onnx.ModelProto, file: SpecFile) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights")
 """The reduced ones; float32 is the identity, and auto chooses among these."""
+HALVES = ("float16", "bfloat16")
 
 OWN_PREFIXES = ("preprocess/", "postprocess/")
 """Names of nodes that are put around a model; they keep their precision always."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.child import call
+from onnxpack.precision import HALVES
 from onnxpack.report import Built, Parity, parity_of
 from onnxpack.stages.judging import comparisons
 from onnxpack.stages.run import Build, Exported
@@ -30,8 +31,22 @@ def with_steps(run: Build, built: Built, exported: Exported) -> Built:
     return replace(built, model=model, parity=verified(run, model, exported, "the model with its steps"))
 
 
-def optimize(run: Build, built: Built, exported: Exported) -> Built:
-    """The graph made shorter, offline."""
+def fused_first(run: Build, built: Built, exported: Exported) -> Built:
+    """Optimised before the precision is reduced, where that is to 16 bits: onnxruntime optimises such a model for the
+    CPU that does it, with casts to float32 wherever it has no kernel."""
+    return _optimized(run, built, exported) if _in_16_bits(run) else built
+
+
+def fused_last(run: Build, built: Built, exported: Exported) -> Built:
+    """Optimised after the precision was reduced, where that is to 8 bits or fewer: quantizers do not know fused nodes."""
+    return built if _in_16_bits(run) else _optimized(run, built, exported)
+
+
+def _in_16_bits(run: Build) -> bool:
+    return run.plan.device.name == "cuda" or run.plan.precision in HALVES
+
+
+def _optimized(run: Build, built: Built, exported: Exported) -> Built:
     target = run.plan.file.spec.targets[run.plan.target]
     if target.optimize == "none":
         return built
