@@ -1,7 +1,6 @@
-"""The examples of torch packages: a Lightning checkpoint always, the others where their package is installed."""
+"""The examples of torch packages agree with their sources."""
 
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,6 @@ OUTPUTS = {
 }
 
 
-def needing(package: str) -> object:
-    reason = f"{package} is not installed: pip install {package} runs this example too"
-    return pytest.param(package, marks=pytest.mark.skipif(find_spec(package) is None, reason=reason))
-
-
 def exported(name: str, folder: Path) -> tuple[SpecFile, Made]:
     """A copy of the example, so that nothing is written beside it, exported as a build does."""
     copy = shutil.copytree(SPECS / name, folder / "example", ignore=shutil.ignore_patterns("__pycache__"))
@@ -31,7 +25,7 @@ def exported(name: str, folder: Path) -> tuple[SpecFile, Made]:
     return file, export_in_child(file, folder / "made")
 
 
-@pytest.mark.parametrize("name", ["lightning", *map(needing, ("timm", "torchvision", "transformers"))])
+@pytest.mark.parametrize("name", OUTPUTS)
 def test_the_example_agrees_with_its_source(name: str, tmp_path: Path) -> None:
     file, made = exported(name, tmp_path)
     assert made.model.inputs == file.spec.input_infos
