@@ -33,12 +33,13 @@ def with_steps(run: Build, built: Built, exported: Exported) -> Built:
 
 def fused_first(run: Build, built: Built, exported: Exported) -> Built:
     """Optimised before the precision is reduced, where that is to 16 bits: onnxruntime optimises such a model for the
-    CPU that does it, with casts to float32 wherever it has no kernel."""
+    CPU that does it, with casts to float32 wherever it has no kernel.
+    """
     return _optimized(run, built, exported) if _in_16_bits(run) else built
 
 
 def fused_last(run: Build, built: Built, exported: Exported) -> Built:
-    """Optimised after the precision was reduced, where that is to 8 bits or fewer: quantizers do not know fused nodes."""
+    """Optimised after the precision was reduced, where that is to 8 bits or fewer: quantizers know no fused nodes."""
     return built if _in_16_bits(run) else _optimized(run, built, exported)
 
 
@@ -52,6 +53,7 @@ def _optimized(run: Build, built: Built, exported: Exported) -> Built:
         return built
     request = {"level": target.optimize, "isa": target.isa}
     model, _ = changed(run, "optimize", built.model, "onnxpack.graph.optimize:optimize_model", request, request)
+    model = replace(model, precision=built.model.precision)
     return replace(built, model=model, parity=verified(run, model, exported, "the optimised model"))
 
 

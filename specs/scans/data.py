@@ -1,6 +1,6 @@
 """Write what the model is calibrated and evaluated with: `data/calibration.npz` and `data/evaluation.npz`.
 
-The pictures are what a client sends: bytes from 0 to 16. Those that `specs/digits/train.py` held back are the evaluation.
+The pictures are what a client sends: bytes from 0 to 16. What `specs/digits/train.py` held back is the evaluation data.
 """
 
 from pathlib import Path
