@@ -12,7 +12,7 @@ from onnxpack.spec.checks import FIELDS_OF
 from onnxpack.spec.decode import described_fields
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.markers import Duration
-from onnxpack.verify import tolerance_of
+from onnxpack.verify import Tolerance, tolerance_of
 
 _FIRST = ("onnxpack", "name", "version", "description", "extends")
 
@@ -38,7 +38,7 @@ def spec_text(file: SpecFile) -> str:
         shown["dynamic_axes"][axis.name] = {"min": axis.min, "opt": axis.opt, "max": axis.max}
     for name in file.spec.targets:
         facts = _target(file, name)
-        words = f"on {facts['base']}; compared with {Plan(file, name, Path()).tolerance}"
+        words = f"on {facts['base']}; compared with {_tolerance(Plan(file, name, Path()))}"
         notes.setdefault(("targets", name), []).append(words)
     known: Notes = notes
     return document(dict(sorted(shown.items(), key=lambda item: item[0] not in _FIRST)), known)
@@ -46,7 +46,7 @@ def spec_text(file: SpecFile) -> str:
 
 def _target(file: SpecFile, name: str) -> dict[str, Any]:
     plan = Plan(file, name, Path())
-    given = plan.tolerance("float32" if plan.precision == "auto" else plan.precision)
+    given = _tolerance(plan)
     decided = tolerance_of("float32", given.precision, given.rtol, given.atol)
     rtol, atol = (None, None) if given.by_noise else decided
     return {
@@ -56,6 +56,11 @@ def _target(file: SpecFile, name: str) -> dict[str, Any]:
         "rtol": rtol,
         "atol": atol,
     }
+
+
+def _tolerance(plan: Plan) -> Tolerance:
+    """Of the target's precision; that of float32 where it is still to be chosen."""
+    return plan.tolerance("float32" if plan.precision == "auto" else plan.precision)
 
 
 def _shown(value: Any, path: tuple[str, ...], notes: dict[tuple[str, ...], list[str]]) -> dict[str, Any]:

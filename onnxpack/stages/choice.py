@@ -45,10 +45,10 @@ def reduce(run: Build, built: Built, exported: Exported) -> Built:
         return replace(built, evaluation=base.evaluated)
     trials = measured(run, [base, *attempts(run, built.model, exported)], exported)
     candidates = judged([trial.candidate for trial in trials], _target(run).objective or "latency")
-    chosen = next(index for index, candidate in enumerate(candidates) if candidate.chosen)
     if wanted != "auto":
-        chosen = 1
-        _require(trials[chosen], candidates)
+        candidates = tuple(replace(row, chosen=row.precision == wanted and row.passed) for row in candidates)
+        _require(trials[1], candidates)
+    chosen = next(index for index, candidate in enumerate(candidates) if candidate.chosen)
     trial = trials[chosen]
     assert trial.model
     return replace(built, model=trial.model, parity=trial.parity, candidates=candidates, evaluation=trial.evaluated)
