@@ -95,7 +95,7 @@ def test_the_child_has_the_pins_what_it_needs_and_nothing_of_this_environment(
     seen = call("probe:look", {}, tmp_path, python)
     assert seen["installed"] == {
         "scikit-learn": "0.9", "probe": "1.0", "numpy": "1.0", "onnx": "1.0", "onnxruntime": "1.0",
-        "pyyaml": "1.0", "joblib": "1.0", "skl2onnx": "1.0",
+        "pyyaml": "1.0", "joblib": "1.0", "skl2onnx": "1.0", "skops": "1.0",
     }  # fmt: skip
     assert seen["can"] == {"onnxpack": True, "click": False, "jinja2": False, "leak": False}
     assert seen["flags"] == 1
@@ -128,9 +128,9 @@ def test_what_uv_does_is_told(tmp_path: Path, wheels: Path) -> None:  # noqa: F8
     told = Told()
     environment(model("scikit-learn==1.0"), Store(tmp_path / "store"), told)
     assert told.lines[:2] == [
-        "isolate", "resolving scikit-learn==1.0, joblib, numpy, onnx, onnxruntime, pyyaml, skl2onnx",
+        "isolate", "resolving scikit-learn==1.0, joblib, numpy, onnx, onnxruntime, pyyaml, skl2onnx, skops",
     ]  # fmt: skip
-    assert any(line.startswith("Installed 7 packages") for line in told.lines)
+    assert any(line.startswith("Installed 8 packages") for line in told.lines)
 
 
 def test_a_pin_that_nothing_answers_is_the_spec_s_fault(tmp_path: Path, wheels: Path) -> None:  # noqa: F811

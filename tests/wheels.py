@@ -27,7 +27,7 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with stand-ins for all that an export needs; uv sees nothing else, and keeps nothing."""
     folder = tmp_path / "wheels"
     folder.mkdir()
-    for name in ("onnx", "onnxruntime", "pyyaml", "numpy", "joblib", "scikit-learn", "skl2onnx"):
+    for name in ("onnx", "onnxruntime", "pyyaml", "numpy", "joblib", "scikit-learn", "skl2onnx", "skops"):
         make_wheel(folder, name)
     (tmp_path / "uv.toml").write_text(f'no-index = true\nfind-links = ["{folder}"]\n')
     monkeypatch.setenv("UV_CONFIG_FILE", str(tmp_path / "uv.toml"))

@@ -20,6 +20,7 @@ from onnxpack.locate.eager import Computed, Trace, observed
 from onnxpack.locate.graphs import described, run_all, values
 from onnxpack.samples import Arrays
 from onnxpack.sources import Source
+from onnxpack.sources.torch_values import own_path
 from onnxpack.spec.load import SpecFile
 from onnxpack.values import MODEL
 
@@ -109,10 +110,9 @@ def _module(node: onnx.NodeProto, modules: set[str]) -> str:
     """The path of the innermost module that the node comes from; TorchScript's node names begin with it."""
     noted = _noted(node, "name_scopes")
     if noted:
-        scopes = [re.sub(r"@\d+$", "", scope) for scope in ast.literal_eval(noted)]
+        scopes = [own_path(re.sub(r"@\d+$", "", scope)) for scope in ast.literal_eval(noted)]
         return next((scope for scope in reversed(scopes[:-1]) if scope in modules), "")
-    parts = node.name.strip("/").split("/")[:-1]
-    path = ".".join(parts)
+    path = own_path(".".join(node.name.strip("/").split("/")[:-1]))
     # A module that is called again gets a number behind its name.
     return next((known for known in (path, re.sub(r"_\d+(?=\.|$)", "", path)) if known in modules), "")
 

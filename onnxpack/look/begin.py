@@ -10,8 +10,8 @@ from typing import Any
 from onnxpack.errors import Location, Problem, SpecError
 from onnxpack.look.child import in_child
 from onnxpack.look.draft import Draft, require_free, write
-from onnxpack.spec.checks import PICKLES, STATE_DICTS
 from onnxpack.spec.decode import Decoder
+from onnxpack.spec.formats import PICKLES, STATE_DICTS
 from onnxpack.spec.load import work_tree
 from onnxpack.spec.nodes import parse_value
 from onnxpack.store import file_digest

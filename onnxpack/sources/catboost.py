@@ -10,7 +10,7 @@ from onnxpack.sources.estimators.answers import run
 from onnxpack.sources.estimators.convert import export
 from onnxpack.sources.estimators.files import load_estimator
 from onnxpack.sources.estimators.tables import check_inputs
-from onnxpack.spec.checks import PICKLES
+from onnxpack.spec.formats import PICKLES
 from onnxpack.spec.load import SpecFile
 
 __all__ = ["export", "load", "run"]

@@ -1,93 +1,110 @@
-"""PyTorch: a factory's ``nn.Module`` with its weights, exported by dynamo or TorchScript."""
+"""PyTorch: an ``nn.Module`` from a factory with its weights, or from one file, exported by dynamo or TorchScript."""
 
-import importlib
-import importlib.util
-import re
-import sys
+import dataclasses
+import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from onnxpack.errors import Problem, SourceError
-from onnxpack.samples import Arrays
+from onnxpack import child
+from onnxpack.errors import OnnxpackError, SourceError
+from onnxpack.samples import Arrays, draw, odd_sizes, tracing_sizes
+from onnxpack.sources.torch_code import made
+from onnxpack.sources.torch_failure import explained
+from onnxpack.sources.torch_file import whole_model
+from onnxpack.sources.torch_values import Flat, output_names, require_fit, to_numpy, to_tensors
+from onnxpack.sources.torch_weights import fill
+from onnxpack.spec.checks import TORCHSCRIPT_MAX_OPSET
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET
+from onnxpack.verify import TOLERANCES
 
-_SHOWN_KEYS = 8
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_TRIAL_SECONDS = 120.0
+_SHOWN_MODULES = 5
+Tensors = tuple[torch.Tensor, ...]
+_Exporter = Literal["dynamo", "torchscript"]
 
 
 def load(file: SpecFile) -> torch.nn.Module:
-    """The factory's module with its weights, prepared, in eval mode."""
+    """The module with its weights, prepared, in eval mode."""
     model = file.spec.model
-    assert model.factory
-    module: torch.nn.Module = _called(_attribute(file, model.factory), model.factory, **model.kwargs)
-    _require_module(module, model.factory)
-    if model.weights:
-        _fill(module, _state_dict(file.resolve(model.weights), model.weights_key), model.weights)
+    if model.path:
+        module = whole_model(file)
+    else:
+        assert model.factory
+        module = made(file, model.factory, **model.kwargs)
+        if model.weights:
+            fill(module, file)
     module.eval()
     if model.prepare:
-        module = _called(_attribute(file, model.prepare), model.prepare, module)
-        _require_module(module, model.prepare)
+        module = made(file, model.prepare, module)
         module.eval()
-    module.requires_grad_(False)
+    _require_rest(module)
+    if _has_torchscript(module) and model.exporter == "dynamo":
+        raise SourceError("the dynamo exporter cannot read TorchScript", "write exporter: torchscript")
+    strings = [name for name, tensor in file.spec.inputs.items() if tensor.dtype == "string"]
+    if strings:
+        raise SourceError(f"input '{strings[0]}': torch has no strings", "give it numbers, as a tokenizer makes them")
+    require_fit(module, list(file.spec.inputs))
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
     return module
+
+
+def _require_rest(module: torch.nn.Module) -> None:
+    """Dropout and batch norm behave as in training wherever ``eval`` did not reach."""
+    awake = [name or type(part).__name__ for name, part in module.named_modules() if getattr(part, "training", False)]
+    if awake:
+        more = f" and {len(awake) - _SHOWN_MODULES} more" if len(awake) > _SHOWN_MODULES else ""
+        raise SourceError(
+            f"after eval() these are still in training mode: {', '.join(awake[:_SHOWN_MODULES])}{more}",
+            "a train() of your own must pass the mode on and give self",
+        )
+
+
+def _has_torchscript(module: torch.nn.Module) -> bool:
+    return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
 
 
 def run(model: torch.nn.Module, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
     """The outputs of the forward pass, nested ones flattened in order."""
     with torch.no_grad():
-        return [_to_numpy(tensor) for tensor in _flat(model(*_tensors(inputs)))]
+        return [to_numpy(tensor) for tensor in Flat(model, list(inputs)).eval()(*to_tensors(inputs))]
 
 
 def export(model: torch.nn.Module, file: SpecFile, example: Arrays, count: int, destination: Path) -> Sequence[str]:
     """Exports by the spec's exporter, at its opset; the opset that came out is checked by the caller."""
-    # A name of the spec may be taken inside the graph, which dynamo does not notice: outputs are renamed afterwards.
-    names = [f"onnxpack.output.{index}" for index in range(count)]
-    opset = file.spec.opset or DEFAULT_OPSET
-    exporter = {"dynamo": _dynamo, "torchscript": _torchscript}[file.spec.model.exporter]
+    tensors = to_tensors(example)
+    flat = Flat(model, list(example)).eval()
+    with torch.no_grad():
+        names = output_names(flat.answer(*tensors), list(example))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters' own; what counts is checked on the result
-            exporter(model, file, _tensors(example), names, opset, destination)
+            _EXPORTERS[file.spec.model.exporter](flat, file, tensors, count, destination)
     except Exception as error:  # both exporters raise whatever their passes meet
-        other = "torchscript" if file.spec.model.exporter == "dynamo" else "dynamo"
-        raise SourceError(
-            f"the {file.spec.model.exporter} exporter failed: {_first_line(error)}",
-            f"the cause is below; `exporter: {other}` may take this model",
-            _COLOURS.sub("", str(error))[-4000:],
-        ) from None
-    return [f"output_{index}" if count > 1 else "output" for index in range(count)]
+        raise explained(error, file, _trial(file)) from None
+    return names
 
 
-def _dynamo(
-    model: torch.nn.Module,
-    file: SpecFile,
-    tensors: tuple[torch.Tensor, ...],
-    names: list[str],
-    opset: int,
-    destination: Path,
-) -> None:
+def _dynamo(flat: Flat, file: SpecFile, tensors: Tensors, count: int, destination: Path) -> None:
     inputs = file.spec.inputs
-    shapes = tuple(
-        {index: size for index, size in enumerate(tensor.shape) if isinstance(size, str)} for tensor in inputs.values()
-    )
     program = torch.onnx.export(
-        model,
+        flat,
         tensors,
         dynamo=True,
-        opset_version=opset,
-        output_names=names,
-        dynamic_shapes=shapes,
+        opset_version=file.spec.opset or DEFAULT_OPSET,
+        output_names=_graph_names(count),
+        dynamic_shapes=(tuple(_axes(tensor.shape) for tensor in inputs.values()),),  # one for forward's *tensors
         verbose=False,
     )
     assert program is not None
     _name_inputs(program.model.graph, list(inputs))
+    _mend_splits(program.model)
     program.save(str(destination))
 
 
@@ -101,164 +118,96 @@ def _name_inputs(graph: Any, names: list[str]) -> None:
         value.name = name
 
 
-def _torchscript(
-    model: torch.nn.Module,
-    file: SpecFile,
-    tensors: tuple[torch.Tensor, ...],
-    names: list[str],
-    opset: int,
-    destination: Path,
-) -> None:
+def _mend_splits(model: Any) -> None:
+    """Removes an attribute that came with opset 18 and that the conversion to a lower one leaves behind.
+
+    Without it a Split has always made equal parts, one for each output.
+    """
+    if model.opset_imports[""] < 18:
+        for node in model.graph.all_nodes():
+            if node.op_type == "Split" and node.domain in ("", "ai.onnx"):
+                node.attributes.pop("num_outputs", None)
+
+
+def _torchscript(flat: Flat, file: SpecFile, tensors: Tensors, count: int, destination: Path) -> None:
     inputs = file.spec.inputs
+    scripted = _has_torchscript(flat)
     torch.onnx.export(
-        model,
+        # The exporter's own trace cannot enter a ScriptModule; this one calls it, with its branches and loops in place.
+        torch.jit.trace(flat, tensors, check_trace=False) if scripted else flat,  # type: ignore[no-untyped-call]
         tensors,
         str(destination),
         dynamo=False,
-        opset_version=opset,
+        opset_version=file.spec.opset or DEFAULT_OPSET,
         input_names=list(inputs),
-        output_names=names,
-        dynamic_axes={
-            name: {index: size for index, size in enumerate(tensor.shape) if isinstance(size, str)}
-            for name, tensor in inputs.items()
-        },
+        output_names=_graph_names(count),
+        dynamic_axes={name: _axes(tensor.shape) for name, tensor in inputs.items()},
     )
 
 
-def _attribute(file: SpecFile, reference: str) -> Any:
-    """What ``FILE.py:NAME`` or ``package.module:NAME`` names; the file's, or the spec's, folder is importable."""
-    place, _, name = reference.partition(":")
+_EXPORTERS: Mapping[str, Callable[[Flat, SpecFile, Tensors, int, Path], None]] = {
+    "dynamo": _dynamo,
+    "torchscript": _torchscript,
+}
+
+
+def _axes(shape: Sequence[int | str]) -> dict[int, str]:
+    return {index: size for index, size in enumerate(shape) if isinstance(size, str)}
+
+
+def _graph_names(count: int) -> list[str]:
+    # A name of the spec may be taken inside the graph, which dynamo does not notice: outputs are renamed afterwards.
+    return [f"onnxpack.output.{index}" for index in range(count)]
+
+
+def _trial(file: SpecFile) -> str:
+    """What the other exporter makes of the model, tried in a process of its own."""
+    other: _Exporter = "torchscript" if file.spec.model.exporter == "dynamo" else "dynamo"
+    if other == "torchscript" and (file.spec.opset or 0) > TORCHSCRIPT_MAX_OPSET:
+        return f"`exporter: torchscript` makes opset {TORCHSCRIPT_MAX_OPSET} at most"
+    model = dataclasses.replace(file.spec.model, exporter=other)
+    changed = dataclasses.replace(file, spec=dataclasses.replace(file.spec, model=model))
+    with tempfile.TemporaryDirectory(prefix="onnxpack-") as scratch:
+        request = {"spec": changed.to_json(), "destination": f"{scratch}/model.onnx"}
+        try:
+            opset = child.call("onnxpack.sources.torch:exporter_trial", request, Path(scratch), within=_TRIAL_SECONDS)
+        except OnnxpackError as error:
+            return f"`exporter: {other}` was tried, and fails too: {error.problems[0].message}"
+    return f"write `exporter: {other}`: it was tried, takes this model, and gives the same answers, at opset {opset}"
+
+
+def exporter_trial(spec: str, destination: str) -> int:
+    """Exports, and compares at the traced sizes and at others. The opset that came out.
+
+    Raises:
+        SourceError: it does not work.
+    """
+    from onnxpack.graph.check import facts, session
+
+    file = SpecFile.from_json(spec)
+    module = load(file)
+    place = Path(destination)
+    example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
+    flat = Flat(module, list(example)).eval()
     try:
-        if place.endswith(".py"):
-            module = _module_of(file.resolve(place))
-        else:
-            sys.path.append(str(file.folder))
-            module = importlib.import_module(place)
-    except SyntaxError as error:
-        culprit = Path(error.filename or place).name
-        raise SourceError(f"{culprit}, line {error.lineno}: {error.msg}", "mend the file") from None
-    except Exception as error:  # a user's module may raise anything while it is imported
-        raise SourceError(
-            f"importing {place} failed: {type(error).__name__}: {error}", "it must import by itself"
-        ) from None
-    target: Any = module
-    for part in name.split("."):
-        if not hasattr(target, part):
-            known = ", ".join(key for key in vars(module) if not key.startswith("_"))[:300]
-            raise SourceError(f"{place} has no '{name}'", f"it has: {known}")
-        target = getattr(target, part)
-    return target
-
-
-def _module_of(path: Path) -> ModuleType:
-    """The file as a module, run once: a class must be the same for a factory and for what prepares its model."""
-    loaded = sys.modules.get(path.stem)
-    if loaded and getattr(loaded, "__file__", None) == str(path):
-        return loaded
-    sys.path.insert(0, str(path.parent))
-    definition = importlib.util.spec_from_file_location(path.stem, path)
-    assert definition
-    assert definition.loader
-    module = importlib.util.module_from_spec(definition)
-    sys.modules[path.stem] = module
-    definition.loader.exec_module(module)
-    return module
-
-
-def _called(function: Any, reference: str, *args: Any, **kwargs: Any) -> Any:
-    try:
-        return function(*args, **kwargs)
-    except Exception as error:  # a user's function may raise anything
-        raise SourceError(
-            f"{reference} raised {type(error).__name__}: {error}", "call it with the spec's kwargs by hand"
-        ) from None
-
-
-def _require_module(value: Any, reference: str) -> None:
-    if not isinstance(value, torch.nn.Module):
-        raise SourceError(f"{reference} gave a {type(value).__name__}", "it must give a torch.nn.Module")
-
-
-def _state_dict(path: Path, key: str | None) -> dict[str, torch.Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torn zip, hostile pickle, wrong header: each has its own kind
-        raise SourceError(
-            f"cannot load the weights in '{path.name}': {_first_line(error)}",
-            "it must be a safetensors file, or a state dict saved by torch.save",
-        ) from None
-    for part in _key_parts(content, key):
-        if not isinstance(content, Mapping) or part not in content:
-            known = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
-            raise SourceError(f"'{path.name}' has no key '{key}'", f"at '{part}' it has: {known[:300]}")
-        content = content[part]
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        words = ", ".join(map(str, content))[:300] if isinstance(content, Mapping) else type(content).__name__
-        raise SourceError(f"'{path.name}' is not a state dict here: {words}", "name the right key in weights_key")
-    return dict(content)
-
-
-def _key_parts(content: Any, key: str | None) -> list[str]:
-    if key is None:
-        return []
-    return [key] if isinstance(content, Mapping) and key in content else key.split(".")
-
-
-def _fill(module: torch.nn.Module, state: dict[str, torch.Tensor], label: str) -> None:
-    own = module.state_dict()
-    wrong = [
-        f"{key}: {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model"
-        for key in own
-        if key in state and state[key].shape != own[key].shape
-    ]
-    lists = {
-        "missing in the file": [key for key in own if key not in state],
-        "not in the model": [key for key in state if key not in own],
-        "of another shape": wrong,
-    }
-    problems = [
-        Problem(f"'{label}' does not fit the model: {len(keys)} tensors are {words}: {_some(keys)}",
-                "check factory, kwargs and weights_key")
-        for words, keys in lists.items()
-        if keys
-    ]  # fmt: skip
-    if problems:
-        raise SourceError(problems)
-    module.load_state_dict(state)
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""
-    return "; ".join(keys[:_SHOWN_KEYS]) + more
-
-
-def _tensors(inputs: Arrays) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values())
-
-
-def _flat(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _flat(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _flat(item)
-    elif value is not None:
-        raise SourceError(
-            f"the model gives a {type(value).__name__}", "outputs must be tensors, or lists, tuples, dicts of them"
-        )
-
-
-def _to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def _first_line(error: Exception) -> str:
-    return (_COLOURS.sub("", str(error)).strip().splitlines() or [""])[0] or type(error).__name__
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exporter = _EXPORTERS[file.spec.model.exporter]
+            exporter(flat, file, to_tensors(example), len(run(module, example)), place)
+    except Exception as error:  # as in ``export``
+        raise explained(error, file, "") from None
+    running, (rtol, atol) = session(place), TOLERANCES["float32"]
+    # Each size twice: a branch that depends on the data is fixed to the side that the traced inputs took.
+    for number, at in enumerate([tracing_sizes(file.spec.axes), odd_sizes(file.spec.axes)] * 2):
+        inputs = draw(file.spec, at, number)
+        expected, answers = run(module, inputs), running.run(None, inputs)
+        same = [
+            np.shape(one) == np.shape(other) and np.allclose(one, other, rtol, atol, equal_nan=True)
+            for one, other in zip(expected, answers, strict=True)
+        ]
+        if not all(same):
+            sizes = ", ".join(f"{name} {size}" for name, size in at.items()) or "the same sizes"
+            raise SourceError(
+                f"its export answers otherwise at {sizes}", "the model depends on what it was traced with"
+            )
+    return facts(place).opset

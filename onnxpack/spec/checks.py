@@ -7,7 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from onnxpack.errors import Location, Problem
-from onnxpack.spec import origin, rules
+from onnxpack.spec import formats, origin, rules
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
 from onnxpack.spec.model import Input, Spec
 from onnxpack.spec.nodes import real
@@ -21,19 +21,14 @@ TORCHSCRIPT_MAX_OPSET = 20
 SKL2ONNX_MAX_OPSET = 22
 _FLOAT_MAX = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "float64": 8.9e307}
 """Of float64 half, since the difference of two must be one too."""
-PICKLES = (".pkl", ".pickle", ".joblib")
-STATE_DICTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 FIELDS_OF = {
-    "torch": {"factory", "kwargs", "weights", "weights_key", "prepare", "exporter", "sha256"},
+    "torch": {"factory", "kwargs", "weights", "weights_key", "prepare", "exporter", "path", "sha256"},
     "sklearn": {"path", "sha256"},
     "onnx": {"path", "sha256"},
     "xgboost": {"path", "sha256"},
     "lightgbm": {"path", "sha256"},
     "catboost": {"path", "sha256"},
 }
-NATIVE = {"xgboost": (".json", ".ubj"), "lightgbm": (".txt",), "catboost": (".cbm",)}
-"""The model files of the boosting libraries' own; these run no code when they are loaded."""
-SKOPS = ".skops"
 
 
 def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
@@ -146,26 +141,16 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
             yield Problem(
                 f"model.{name} means nothing for {model.framework}", f"it takes {', '.join(sorted(allowed))}", place
             )
-    required = "factory" if model.framework == "torch" else "path"
-    if getattr(model, required) is None:
-        yield Problem(f"model.{required} is missing", f"{model.framework} needs it", where("model"))
-    if model.weights_key is not None and origin.file_name(model.weights or ".safetensors").endswith(".safetensors"):
-        yield Problem("weights_key needs a checkpoint in weights", "remove it", where("model", "weights_key"))
-    if model.weights is not None and not origin.file_name(model.weights).endswith(STATE_DICTS):
-        yield Problem(
-            f"cannot tell the format of '{origin.shown(model.weights)}'", f"it must end in {', '.join(STATE_DICTS)}",
-            where("model", "weights"),
-        )  # fmt: skip
-    suffixes = (*NATIVE.get(model.framework, ()), *PICKLES)
-    if model.framework in NATIVE and model.path is not None and not origin.file_name(model.path).endswith(suffixes):
-        yield Problem(
-            f"cannot tell the format of '{origin.shown(model.path)}'", f"it must end in {', '.join(suffixes)}",
-            where("model", "path"),
-        )  # fmt: skip
+    if model.framework == "torch":
+        yield from formats.torch(model, where)
+    elif model.path is None:
+        yield Problem("model.path is missing", f"{model.framework} needs it", where("model"))
+    else:
+        yield from formats.boosted(model, where)
 
 
 def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
-    limits = {"torchscript": TORCHSCRIPT_MAX_OPSET, **dict.fromkeys(("sklearn", *NATIVE), SKL2ONNX_MAX_OPSET)}
+    limits = {"torchscript": TORCHSCRIPT_MAX_OPSET, **dict.fromkeys(("sklearn", *formats.NATIVE), SKL2ONNX_MAX_OPSET)}
     maker = spec.model.exporter if spec.model.framework == "torch" else spec.model.framework
     highest = limits.get(maker, RUNTIME_MAX_OPSET)
     if spec.opset is not None and spec.opset > highest:
@@ -210,8 +195,7 @@ def _unreadable(relative: str, error: OSError, place: Location) -> Problem:
 
 
 def _digest(spec: Spec, path: str, file: Path, where: Where, place: Location) -> Iterator[Problem]:
-    runs_code = path.endswith(PICKLES) if spec.model.framework in NATIVE else spec.model.framework == "sklearn"
-    runs_code = runs_code and not path.endswith(SKOPS)  # the loader itself asks for a digest where one is needed
+    runs_code = formats.runs_code(spec.model)
     if spec.model.sha256 is None and not runs_code:
         return
     try:

@@ -51,12 +51,15 @@ class Model:
         "torch: keyword arguments of the factory.", factory=dict, example="{vocab_size: 40000}"
     )
     weights: FilePath | None = described(
-        "torch: a .safetensors file, or a state dict (.pt .pth .ckpt .bin), loaded with weights_only; or its URL.",
+        "torch: a .safetensors file, a state dict (.pt .pth .ckpt .bin) loaded with weights_only, or the index of a "
+        "sharded one (.index.json); or its URL.",
         None,
         example="weights/transactions.safetensors",
     )
     weights_key: Text | None = described(
-        "torch: where in a checkpoint the state dict is, as a.b.c.", None, example="checkpoint.model"
+        "torch: where in a checkpoint the state dict is, as a.b.c; the last words may be a prefix of its keys.",
+        None,
+        example="checkpoint.model",
     )
     prepare: CodeReference | None = described(
         "torch: nn.Module -> nn.Module, called before the export (fuse layers, drop heads).",
@@ -67,13 +70,14 @@ class Model:
         "torch: which of its two exporters.", "dynamo", example="torchscript"
     )
     path: FilePath | None = described(
-        "sklearn, xgboost, lightgbm, catboost, onnx: the model's file, or its URL: https, s3, gs, hf, file.",
+        "sklearn, xgboost, lightgbm, catboost, onnx: the model's file; torch: a whole model (TorchScript, "
+        "torch.export, a saved module); or its URL: https, s3, gs, hf, file.",
         None,
         example="iris.joblib",
     )
     sha256: Sha256 | None = described(
-        "The file's digest; required for a URL, and where loading the file can run code (pickle, joblib). Without it "
-        "the error prints the file's digest, ready to paste.",
+        "The file's digest; required for a URL, and where loading the file can run code (pickle, joblib, whole torch "
+        "models). Without it the error prints the file's digest, ready to paste.",
         None,
         example="6f22e5054846dc917af34969df6651d28169192eb58525d7285e46da17de983c",
     )

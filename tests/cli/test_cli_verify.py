@@ -79,7 +79,7 @@ def test_a_wrong_export_shows_its_table_and_where_it_is_wrong(verify: Any, tmp_p
     assert ended.returncode == 4
     assert ended.stdout.splitlines()[1].endswith("NO")
     assert "error: the exported model differs from its source: 4 of 4 comparisons differ" in ended.stderr
-    assert "at case 00_n1: the Add node '/Add' " in ended.stderr
+    assert "at case 00_n1: the Add node '/source/Add' " in ended.stderr
     assert "in the Net module, nets.py:5\n" in ended.stderr
     assert "Traceback" not in ended.stderr
     (document,) = json.loads(verify(file.path, "--json").stdout)

@@ -107,7 +107,7 @@ def located(file: SpecFile, made: Made) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("exporter", "node", "line"), [("dynamo", "'node_mul_", 14), ("torchscript", "'/blocks.1/Mul'", 15)]
+    ("exporter", "node", "line"), [("dynamo", "'node_mul_", 14), ("torchscript", "'/source/blocks.1/Mul'", 15)]
 )
 def test_the_wrong_layer_is_named(tmp_path: Path, exporter: str, node: str, line: int) -> None:
     file, made = exported(tmp_path, "Net", exporter)
@@ -135,8 +135,9 @@ def test_an_axis_that_is_baked_in_is_named_with_the_node_that_fails(tmp_path: Pa
     assert words == [
         "axis 'n' is baked in: it works at 2, the size that the export was made with, and fails at 1, 3, 8, 16; "
         "make the code independent of this size, or fix it in the spec",
-        "the Reshape node '/Reshape' does not run",
-        "at case 00_n1_m1: the Reshape node '/Reshape' (value '/Reshape_output_0') does not run, in the Baked module",
+        "the Reshape node '/source/Reshape' does not run",
+        "at case 00_n1_m1: the Reshape node '/source/Reshape' (value '/source/Reshape_output_0') does not run, "
+        "in the Baked module",
     ]
 
 
@@ -144,7 +145,7 @@ def test_an_axis_that_is_cut_off_is_named_with_the_line(tmp_path: Path) -> None:
     axis, place = located(*exported(tmp_path, "Cut", "torchscript", **TWO))
     assert axis.startswith("axis 'n' is baked in: it works at 2, ")
     assert "fails at 3, 8, 16" in axis
-    assert place.startswith("at case 01_n3_m5: the Slice node '/Slice' ")
+    assert place.startswith("at case 01_n3_m5: the Slice node '/source/Slice' ")
     assert "in the Cut module" in place
 
 

@@ -271,10 +271,10 @@ def test_nested_outputs_keep_their_order(net: Callable[..., SpecFile], tmp_path:
     code = FORWARD.format("{'z': x.sum(1), 'a': (x * 2, [x - 1, x])}")
     made = export_here(net(code, exporter=exporter), tmp_path / "out")
     assert [(info.name, info.shape) for info in made.model.outputs] == [
-        ("output_0", ("n",)),
-        ("output_1", ("n", 4)),
-        ("output_2", ("n", 4)),
-        ("output_3", ("n", 4)),
+        ("z", ("n",)),
+        ("a.0", ("n", 4)),
+        ("a.1.0", ("n", 4)),
+        ("a.1.1", ("n", 4)),
     ]
     require("nested", made.rows())
 

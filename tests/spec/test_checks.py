@@ -143,7 +143,6 @@ def test_there_are_inputs_and_targets(problems: Problems) -> None:
         (SMALL, "factory: package.module:Net", "model.factory means nothing for onnx"),
         (SMALL, "kwargs: {}", "model.kwargs means nothing for onnx"),
         (SMALL, "exporter: dynamo", "model.exporter means nothing for onnx"),
-        (TORCH, "path: model.onnx", "model.path means nothing for torch"),
     ],
 )
 def test_each_framework_has_its_fields(text: str, line: str, message: str, problems: Problems) -> None:
@@ -177,9 +176,11 @@ def test_weights_and_their_key(problems: Problems, project: Path) -> None:
 
     assert with_model("weights: w.pt", "weights_key: a.b") == []
     assert with_model("weights: w.safetensors") == []
-    assert with_model("weights: w.safetensors", "weights_key: a") == ["weights_key needs a checkpoint in weights"]
-    assert with_model("weights_key: a") == ["weights_key needs a checkpoint in weights"]
+    assert with_model("weights: w.safetensors", "weights_key: a") == []
+    assert with_model("weights_key: a") == ["weights_key needs weights"]
     assert with_model("weights: w.h5") == ["cannot tell the format of 'w.h5'"]
+    remote = ("weights: https://a.example/w.index.json", f"sha256: {'0' * 64!r}")
+    assert with_model(*remote) == ["one file is fetched, not the shards of an index"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""The kinds of model files, told by their names' endings, and the rules on which of them a source takes."""
+
+from collections.abc import Callable, Iterator
+
+from onnxpack.errors import Location, Problem
+from onnxpack.spec.model import Model
+from onnxpack.spec.origin import file_name, is_url, shown
+
+Where = Callable[..., Location]
+
+PICKLES = (".pkl", ".pickle", ".joblib")
+NATIVE = {"xgboost": (".json", ".ubj"), "lightgbm": (".txt",), "catboost": (".cbm",)}
+"""The model files of the boosting libraries' own; these run no code when they are loaded."""
+SKOPS = ".skops"
+_SHARDS = ".index.json"
+STATE_DICTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", _SHARDS)
+_WHOLE_TORCH_MODELS = (".pt", ".pth", ".pt2")
+
+
+def runs_code(model: Model) -> bool:
+    """Whether loading the file at the spec's ``path`` can run any code in it, so that its digest is required."""
+    if model.path is None:
+        return False
+    if model.framework in NATIVE:
+        return model.path.endswith(PICKLES)
+    # skops' loader itself asks for a digest where one is needed
+    return model.framework in ("torch", "sklearn") and not model.path.endswith(SKOPS)
+
+
+def boosted(model: Model, where: Where) -> Iterator[Problem]:
+    """A library's own file, or a pickle."""
+    if model.path is not None and model.framework in NATIVE:
+        yield from _ending(model.path, (*NATIVE[model.framework], *PICKLES), where("model", "path"))
+
+
+def torch(model: Model, where: Where) -> Iterator[Problem]:
+    """Code and weights, or one file with both."""
+    if model.path is None:
+        if model.factory is None:
+            yield Problem("model.factory is missing", "torch needs it, or the path of a whole model", where("model"))
+    else:
+        for name in ("factory", "kwargs", "weights", "weights_key"):
+            if getattr(model, name):
+                hint = "a whole model's file has its code and weights in it: keep the one or the other"
+                yield Problem(f"model.{name} and model.path exclude each other", hint, where("model", name))
+        yield from _ending(model.path, _WHOLE_TORCH_MODELS, where("model", "path"))
+    if model.weights is None:
+        if model.weights_key is not None:
+            yield Problem("weights_key needs weights", "remove it", where("model", "weights_key"))
+        return
+    place = where("model", "weights")
+    yield from _ending(model.weights, STATE_DICTS, place)
+    if is_url(model.weights) and file_name(model.weights).endswith(_SHARDS):
+        yield Problem("one file is fetched, not the shards of an index", "put it and its shards beside the spec", place)
+
+
+def _ending(path: str, endings: tuple[str, ...], place: Location) -> Iterator[Problem]:
+    if not file_name(path).endswith(endings):
+        yield Problem(f"cannot tell the format of '{shown(path)}'", f"it must end in {', '.join(endings)}", place)

@@ -1,0 +1,122 @@
+"""Weights as training leaves them: in shards, in a Lightning checkpoint, below a prefix, of a wrapped module."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from exporting import export_in_child
+from safetensors.torch import save_file
+from torch_nets import LINEAR, STATE, net, refusal
+
+from onnxpack.sources.torch import load, run
+
+ROWS = {"x": np.arange(12, dtype=np.float32).reshape(3, 4)}
+ANSWER = ROWS["x"] @ STATE["linear.weight"].numpy().T + STATE["linear.bias"].numpy()
+PREFIXED = {f"model.{name}": tensor for name, tensor in STATE.items()}
+LIGHTNING = {
+    "epoch": 3,
+    "pytorch-lightning_version": "2.5.0",
+    "state_dict": PREFIXED | {"loss.weight": torch.ones(2)},
+    "optimizer_states": [{"state": {}}],
+    "hyper_parameters": {"width": 2},
+}
+INDEX = "model.safetensors.index.json"
+
+
+def shards(folder: Path, ending: str = "safetensors", **changes: Any) -> None:
+    """Two shards, each with one tensor, and their index."""
+    names = {name: f"model-0000{number}-of-00002.{ending}" for number, name in enumerate(STATE, 1)}
+    for name, file in names.items():
+        if ending == "safetensors":
+            save_file({name: STATE[name]}, folder / file)
+        else:
+            torch.save({name: STATE[name]}, folder / file)
+    index = {"metadata": {"total_size": 40}, "weight_map": names | changes}
+    (folder / f"model.{ending}.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+def test_sharded_weights_are_joined(tmp_path: Path, ending: str) -> None:
+    shards(tmp_path, ending)
+    model = load(net(tmp_path, weights=f"model.{ending}.index.json"))
+    np.testing.assert_allclose(run(model, ROWS)[0], ANSWER, rtol=1e-6)
+
+
+def test_every_shard_counts_as_read(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    shards(project)
+    made = export_in_child(net(project, weights=INDEX, exporter="torchscript"), tmp_path / "made")
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    assert made.facts["files"] == [*names, "model.py", INDEX]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"linear.bias": "gone.safetensors"}, "names 'gone.safetensors', which is no file here"),
+        ({"linear.bias": "../out.safetensors"}, "names '../out.safetensors', which is no file here"),
+        ({"linear.bias": "/etc/passwd"}, "names '/etc/passwd', which is no file here"),
+        ({"linear.bias": INDEX}, f"names '{INDEX}', which is no file here"),
+        (
+            {"linear.bias": "model-00001-of-00002.safetensors"},
+            "'model-00001-of-00002.safetensors' lacks tensors of the index: linear.bias",
+        ),
+    ],
+    ids=["missing", "outside", "absolute", "itself", "elsewhere"],
+)
+def test_an_index_that_does_not_fit_its_shards_is_told(tmp_path: Path, changes: dict[str, str], words: str) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    save_file({"linear.bias": STATE["linear.bias"]}, tmp_path / "out.safetensors")
+    shards(folder, **changes)
+    assert words in refusal(net(folder, weights=INDEX))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}', "\x80"])
+def test_a_file_that_is_no_index_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / INDEX).write_text(text, encoding="latin-1")
+    assert f"'{INDEX}' is no index of shards (it needs a weight_map" in refusal(net(tmp_path, weights=INDEX))
+
+
+def test_a_lightning_checkpoint_needs_no_key(tmp_path: Path) -> None:
+    torch.save(LIGHTNING | {"state_dict": PREFIXED}, tmp_path / "last.ckpt")
+    model = load(net(tmp_path, weights="last.ckpt", factory="model.py:Wrapped"))
+    np.testing.assert_allclose(run(model, ROWS)[0], ANSWER, rtol=1e-6)
+
+
+def test_keys_with_a_prefix_say_what_to_write_and_that_works(tmp_path: Path) -> None:
+    torch.save(LIGHTNING, tmp_path / "last.ckpt")
+    message = refusal(net(tmp_path, weights="last.ckpt"))
+    assert "(the file's keys begin with 'model.': write weights_key: state_dict.model)" in message
+    model = load(net(tmp_path, weights="last.ckpt", weights_key="state_dict.model"))
+    np.testing.assert_allclose(run(model, ROWS)[0], ANSWER, rtol=1e-6)
+
+
+def test_a_prefix_is_taken_off_in_safetensors_too(tmp_path: Path) -> None:
+    save_file({f"_orig_mod.{name}": tensor for name, tensor in STATE.items()}, tmp_path / "w.safetensors")
+    assert "write weights_key: _orig_mod)" in refusal(net(tmp_path, weights="w.safetensors"))
+    model = load(net(tmp_path, weights="w.safetensors", weights_key="_orig_mod"))
+    np.testing.assert_allclose(run(model, ROWS)[0], ANSWER, rtol=1e-6)
+
+
+def test_weights_of_a_part_of_the_model_are_told(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "w.pt")
+    message = refusal(net(tmp_path, weights="w.pt", factory="model.py:Wrapped"))
+    assert "(the model's keys begin with 'model.': make the factory give that part" in message
+
+
+def test_a_checkpoint_without_a_key_lists_its_state_dicts(tmp_path: Path) -> None:
+    torch.save({"epoch": 1, "ema": {"model": STATE}, "net": STATE, "losses": [1.0]}, tmp_path / "w.pt")
+    message = refusal(net(tmp_path, weights="w.pt"))
+    assert "(name the right key in weights_key: ema.model, net)" in message
+
+
+def test_a_class_in_a_checkpoint_is_not_loaded_and_told(tmp_path: Path) -> None:
+    torch.save(LIGHTNING | {"hyper_parameters": Path("data")}, tmp_path / "last.ckpt")
+    message = refusal(net(tmp_path, LINEAR, weights="last.ckpt"))
+    assert message.startswith("cannot load the weights in 'last.ckpt': ")
+    assert "plain tensors, no objects of classes" in message
