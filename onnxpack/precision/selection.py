@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import onnx
 
 from onnxpack.precision import Left
-from onnxpack.precision.edit import initializers
+from onnxpack.precision.edit import attribute, initializers
 
 WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 _REMOVABLE = ("Relu", "Clip")
@@ -16,6 +16,8 @@ save."""
 _PASSING = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Pad", "Split")
 """They move values only: in 8 bits if what they take is."""
 OPS = (*WEIGHTED, *_REMOVABLE, *_BETWEEN, *_PASSING)
+_FEW_CHANNELS = 4
+"""Of the picture that comes in: onnxruntime's 8-bit convolution, with channels last, has little to add up there."""
 _HUGE = 1e30
 """A mask's minus infinity and the like: no scale tells such values and ordinary ones apart."""
 
@@ -46,6 +48,8 @@ def select(
         why = _why_not(node, known, excluded, ranges)
         given = [name for name in node.input[: _data_inputs(node)] if name and name not in known]
         fed = bool(given) and all(name in convolved for name in given)
+        if fed or node.op_type in ("Conv", "ConvTranspose"):
+            convolved.update(node.output)
         if node.op_type in _BETWEEN and not fed:
             continue
         if why:
@@ -54,8 +58,6 @@ def select(
         nodes.append(node.name)
         if node.op_type in WEIGHTED:
             layers.append(node.name)
-        if fed or node.op_type in ("Conv", "ConvTranspose"):
-            convolved.update(node.output)
     return Selection(tuple(layers), _of_use(model, nodes), tuple(left))
 
 
@@ -115,6 +117,8 @@ def _why_not(
             return "its weights are not constant float32"
         if node.op_type in ("MatMul", "Gemm") and len(weight.dims) != 2:
             return "its weights are no matrix"
+        if node.op_type == "Conv" and attribute(node, "group", 1) == 1 and weight.dims[1] < _FEW_CHANNELS:
+            return "few input channels: faster in float32"
     if ranges is not None and any(not _fit(ranges[name]) for name in _values(node) if name in ranges):
         return "its values have no finite range"
     return ""

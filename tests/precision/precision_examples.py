@@ -12,7 +12,7 @@ from onnxpack.precision import Samples, Wish
 from onnxpack.samples import Arrays, write_arrays
 
 FLOAT = TensorProto.FLOAT
-INPUTS: dict[str, tuple[int, ...]] = {"mlp": (64,), "cnn": (1, 12, 12), "attention": (6, 32)}
+INPUTS: dict[str, tuple[int, ...]] = {"mlp": (64,), "cnn": (4, 12, 12), "attention": (6, 32)}
 
 
 def graph_model(
@@ -49,7 +49,7 @@ def mlp(opset: int = 17) -> onnx.ModelProto:
 
 def cnn(opset: int = 17) -> onnx.ModelProto:
     constants: dict[str, Any] = {
-        "w1": normal(1, 16, 1, 3, 3), "b1": normal(2, 16),
+        "w1": normal(1, 16, 4, 3, 3), "b1": normal(2, 16),
         "w2": normal(3, 32, 16, 3, 3), "b2": normal(4, 32),
         "scale": np.linspace(0.5, 1.5, 32, dtype=np.float32), "shift": normal(5, 32),
         "mean": normal(6, 32), "var": np.linspace(0.5, 2, 32, dtype=np.float32),
@@ -65,7 +65,7 @@ def cnn(opset: int = 17) -> onnx.ModelProto:
         helper.make_node("Flatten", ["p"], ["f"], name="flat"),
         helper.make_node("Gemm", ["f", "w3", "b3"], ["y"], name="last"),
     ]
-    return graph_model(nodes, constants, x=(1, 12, 12), y=(10,), opset=opset)
+    return graph_model(nodes, constants, x=(4, 12, 12), y=(10,), opset=opset)
 
 
 def attention(opset: int = 17) -> onnx.ModelProto:

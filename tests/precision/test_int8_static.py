@@ -139,9 +139,24 @@ def test_sums_are_quantized_between_convolutions_and_nowhere_else(tmp_path: Path
         MAKE("Add", ["s", "p"], ["t"], name="with_another"),
         MAKE("Conv", ["t", "w3"], ["y"], name="conv3", pads=[1, 1, 1, 1]),
     ]
-    constants_ = {"w1": normal(1, 4, 1, 3, 3), "w2": normal(2, 4, 1, 3, 3), "w3": normal(3, 2, 4, 3, 3)}
-    model = graph_model(nodes, constants_, x=(1, 12, 12), y=(2, 12, 12))
+    constants_ = {"w1": normal(1, 4, 4, 3, 3), "w2": normal(2, 4, 4, 3, 3), "w3": normal(3, 2, 4, 3, 3)}
+    model = graph_model(nodes, constants_, x=(4, 12, 12), y=(2, 12, 12))
     assert set(select(model, frozenset()).nodes) == {"conv1", "conv2", "of_convolutions", "conv3"}
+
+
+def test_the_convolution_of_a_picture_stays_and_the_sums_behind_it_do_not(tmp_path: Path) -> None:
+    nodes = [
+        MAKE("Conv", ["x", "w1"], ["a"], name="of_picture", pads=[1, 1, 1, 1]),
+        MAKE("Relu", ["a"], ["r"], name="relu"),
+        MAKE("Conv", ["r", "w2"], ["b"], name="conv", pads=[1, 1, 1, 1]),
+        MAKE("Add", ["r", "b"], ["s"], name="residual"),
+        MAKE("Conv", ["s", "w3"], ["y"], name="depthwise", group=4, pads=[1, 1, 1, 1]),
+    ]
+    constants_ = {"w1": normal(1, 4, 3, 3, 3), "w2": normal(2, 4, 4, 3, 3), "w3": normal(3, 4, 1, 3, 3)}
+    chosen = select(graph_model(nodes, constants_, x=(3, 12, 12), y=(4, 12, 12)), frozenset())
+    assert chosen.layers == ("conv", "depthwise")
+    assert "residual" in chosen.nodes
+    assert [(left.node, left.why) for left in chosen.left] == [("of_picture", "few input channels: faster in float32")]
 
 
 def test_values_without_a_finite_range_leave_their_layer_in_float32(tmp_path: Path) -> None:
