@@ -25,6 +25,15 @@ SPECS = Path(__file__).parents[2] / "specs"
 ONNXPACK = Path(sysconfig.get_path("scripts")) / "onnxpack"
 LABEL = "test.run"
 STAGES = ["export", "verify", "bundle", "image", "smoke"]
+# One POST from inside a container: path and body.
+ASK = """
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=60)
+connection.request("POST", sys.argv[1], sys.argv[2], {"Content-Type": "application/json"})
+response = connection.getresponse()
+assert response.status == 200, response.read()
+print(response.read().decode())
+"""
 PATIENCE = 120  # seconds, for whatever should happen at all
 
 

@@ -8,16 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from e2e_tools import DATATYPES, Box, Built, Workshop, box, eventually, first_case
-
-ASK = """
-import http.client, sys
-connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=60)
-connection.request("POST", sys.argv[1], sys.argv[2], {"Content-Type": "application/json"})
-response = connection.getresponse()
-assert response.status == 200, response.read()
-print(response.read().decode())
-"""
+from e2e_tools import ASK, DATATYPES, Box, Built, Workshop, box, eventually, first_case
 
 
 def test_it_answers_offline_confined_and_as_any_user(example: Built, workshop: Workshop, engine: Any) -> None:
