@@ -55,6 +55,9 @@ def _options(name: str, target: Target, where: Where) -> Iterator[Problem]:
         hint = "write basic: the CUDA provider fuses what it can at the start"
         place = where("targets", name, "optimize")
         yield Problem(f"optimize: {target.optimize} makes operators of the CPU's", hint, place)
+    if target.objective in ("latency", "throughput") and target.device == "cuda":
+        place = where("targets", name, "objective")
+        yield Problem(f"the {target.objective} of CUDA is not measured when building", "write size", place)
     if target.objective is not None and target.precision != "auto":
         place = where("targets", name, "objective")
         yield Problem(f"objective means nothing for {target.precision}", "it is for precision: auto", place)

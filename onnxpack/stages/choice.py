@@ -44,7 +44,8 @@ def reduce(run: Build, built: Built, exported: Exported) -> Built:
     if wanted == "float32":
         return replace(built, evaluation=base.evaluated)
     trials = measured(run, [base, *attempts(run, built.model, exported)], exported)
-    candidates = judged([trial.candidate for trial in trials], _target(run).objective or "latency")
+    objective = _target(run).objective or ("latency" if run.plan.device.name == "cpu" else "size")
+    candidates = judged([trial.candidate for trial in trials], objective)
     if wanted != "auto":
         candidates = tuple(replace(row, chosen=row.precision == wanted and row.passed) for row in candidates)
         _require(trials[1], candidates)

@@ -49,6 +49,12 @@ BROKEN = [
     ({"targets": {"t": {"isa": "neon"}}}, "isa neon means nothing for linux/amd64"),
     ({"targets": {"t": {"isa": "amx", "device": "cuda"}}}, "isa amx means nothing for a GPU"),
     ({"targets": {"t": {"optimize": "all"}}}, "ties the model to one kind of CPU"),
+    ({"targets": {"t": {"optimize": "extended", "device": "cuda"}}}, "extended makes operators of the CPU's"),
+    ({"targets": {"t": {"objective": "size"}}}, "objective means nothing for float32"),
+    (
+        {"targets": {"t": {"precision": "auto", "objective": "latency", "device": "cuda"}}},
+        "the latency of CUDA is not measured",
+    ),
     ({"targets": {"t": {"per_channel": True}}}, "per_channel means nothing for float32"),
     ({"targets": {"t": {"exclude_nodes": ["n"]}}}, "exclude_nodes means nothing for float32"),
     ({"calibration": {"data": "c.npz"}}, "calibration is used by no target"),
