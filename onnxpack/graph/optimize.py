@@ -2,10 +2,10 @@
 
 ``basic`` folds constants and removes what does nothing: standard ONNX. ``extended`` fuses operators into those of
 onnxruntime's own domain, which its CPU provider has on every machine. ``all`` also lays weights out for the vector
-width of one kind of CPU.
+width of one kind of CPU. Other tools gain nothing over it: benchmarks/optimize.md.
 """
 
-import shutil
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,13 @@ def optimize_model(model: str, destination: str, level: str, isa: str | None) ->
     if _grew(before, facts(made, before.precision)):
         notes.append("left as it is: optimised it would be larger")
         made = _copied(source, folder)
+    if _ops(made)["Cast"] > _ops(source)["Cast"]:
+        notes.append("left as it is: the CPU computes parts of it in float32, and those casts would be built in")
+        made = _copied(source, folder)
     after = facts(made, before.precision)
     if (after.inputs, after.outputs, after.opset) != (before.inputs, before.outputs, before.opset):
         raise GateError("optimisation changed the model's inputs, outputs or opset", "use optimize: none")
-    counts = [_count(path) for path in (source, made)]
+    counts = [_ops(path).total() for path in (source, made)]
     notes.append(f"{counts[0]} → {counts[1]} nodes, {before.size_bytes} → {after.size_bytes} bytes")
     return {"model": asdict(after) | {"path": MODEL}, "notes": notes}
 
@@ -108,9 +111,9 @@ def _grew(before: OnnxModel, after: OnnxModel) -> bool:
 
 
 def _copied(source: Path, folder: Path) -> Path:
+    """The model as it was."""
     _clear(folder)
-    for file in source.parent.glob(f"{source.name}*"):
-        shutil.copyfile(file, folder / file.name)
+    external.save_copy(external.open_model(source), source.parent, folder / MODEL)
     return folder / MODEL
 
 
@@ -123,5 +126,7 @@ def _weighs(source: Path) -> int:
     return sum(file.stat().st_size for file in source.parent.glob(f"{source.name}*"))
 
 
-def _count(path: Path) -> int:
-    return sum(len(graph.node) for graph in graphs(onnx.load(path, load_external_data=False).graph))
+def _ops(path: Path) -> Counter[str]:
+    """How many nodes of each operator."""
+    model = onnx.load(path, load_external_data=False)
+    return Counter(node.op_type for graph in graphs(model.graph) for node in graph.node)

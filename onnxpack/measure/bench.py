@@ -150,10 +150,7 @@ def _times(bench: Bench) -> list[tuple[str, ...]]:
     for index, first in enumerate(bench.results[0].timings):
         for result in bench.results:
             timing = result.timings[index]
-            gains = (
-                f"{timing.speedup[kind]:.2f}\N{MULTIPLICATION SIGN}" if kind in timing.speedup else "-"
-                for kind in against
-            )
+            gains = (gain_text(timing.speedup[kind]) if kind in timing.speedup else "-" for kind in against)
             p50, p99 = time_text(timing.p50_seconds), time_text(timing.p99_seconds)
             sizes = [str(size) for size in first.sizes.values()]
             cells.append((*sizes, result.label, p50, p99, count_text(timing.rows_per_second), *gains))
@@ -181,6 +178,11 @@ def bytes_text(count: int | None) -> str:
 def count_text(count: float) -> str:
     """Three digits, with thousands apart."""
     return f"{round(count, 3 - len(str(int(count)))):,.0f}" if count >= 1000 else _digits(count)
+
+
+def gain_text(gain: float) -> str:
+    """Three digits and the sign."""
+    return f"{count_text(gain) if gain >= 1000 else f'{gain:#.3g}'.rstrip('.')}\N{MULTIPLICATION SIGN}"
 
 
 def _digits(value: float) -> str:

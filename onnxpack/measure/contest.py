@@ -42,12 +42,9 @@ def contest(
     _share_cpus(threads)
     file = SpecFile.from_json(spec)
     seen = client_spec(file.spec)
-    answers: dict[str, Answer] = {}
-    loads = {}
-    if source:
-        answers[source], loads[source] = loaded(partial(_source, file, names))
-    for name, path in models.items():
-        answers[name], loads[name] = loaded(partial(_model, name, path, threads))
+    makers: dict[str, Callable[[], Answer]] = {source: partial(_source, file, names)} if source else {}
+    makers |= {name: partial(_model, name, path, threads) for name, path in models.items()}
+    answers, loads = loaded(makers)
     share = seconds / len(sizes)
     rounds = [_round(answers, draw(seen, at, number), share) for number, at in enumerate(sizes)]
     answers.clear()

@@ -25,6 +25,7 @@ _LEAST = 5
 _MOST = 1000
 """How often each model runs, at least and at most, however long it takes."""
 _WARM = 3
+_QUICK = 0.02  # seconds; beyond, cold caches do not count
 
 Work = Callable[[], Any]
 
@@ -40,9 +41,7 @@ def measure(
     Raises:
         SourceError: the runtime refuses a model.
     """
-    sessions, loads = {}, {}
-    for name, path in models.items():
-        sessions[name], loads[name] = loaded(partial(session, path, threads))
+    sessions, loads = loaded({name: partial(session, path, threads) for name, path in models.items()})
     share = seconds / (2 if throughput else 1)
     latencies = side_by_side(_works(sessions, read_arrays(Path(inputs))), share)
     batch = read_arrays(Path(throughput)) if throughput else None
@@ -67,24 +66,31 @@ def measure(
     return found
 
 
-def loaded(load: Callable[[], Any]) -> tuple[Any, float]:
-    """What ``load`` gives, and its seconds: the median of a few, so that imports and cold files do not count."""
-    times = []
-    for _ in range(_LOADS):
-        started = time.perf_counter()
-        made = load()
-        times.append(time.perf_counter() - started)
-    return made, float(np.median(times))
+def loaded(loads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, float]]:
+    """What each of ``loads`` gives, and its seconds: the median of a few, in turn, after one for imports and caches."""
+    made: dict[str, Any] = {}
+    times: dict[str, list[float]] = {name: [] for name in loads}
+    for done in range(_LOADS + 1):
+        for name, load in loads.items():
+            made.pop(name, None)
+            started = time.perf_counter()
+            made[name] = load()
+            times[name] += [time.perf_counter() - started] if done else []
+    return {name: made[name] for name in loads}, {name: float(np.median(seconds)) for name, seconds in times.items()}
 
 
 def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[float]]:
     """Seconds of each call, in turn: the n-th time of each was measured within one round.
 
-    Every round has another order: who comes after a model that fills the caches, or uses up a CPU quota, pays for it.
+    Who comes after a model that fills the caches, or uses up a CPU quota, pays for it. So every round has another
+    order, and a quick one is called once unseen before it is timed.
     """
-    for work in works.values():
+    quick: dict[str, bool] = {}
+    for name, work in works.items():
         for _ in range(_WARM):
+            started = time.perf_counter()
             work()
+            quick[name] = time.perf_counter() - started < _QUICK
     times: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
     generator = np.random.default_rng(0)
@@ -95,6 +101,8 @@ def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[fl
         for index in generator.permutation(len(names)):
             name = names[index]
             work = works[name]
+            if quick[name]:
+                work()
             started = time.perf_counter()
             work()
             times[name].append(time.perf_counter() - started)

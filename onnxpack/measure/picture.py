@@ -15,7 +15,7 @@ _GAP = 48
 _PANEL = (_WIDTH - 2 * _MARGIN - _GAP) // 2
 _LABEL = 152
 """Pixels for the models' names, left of the bars."""
-_VALUE = 118
+_VALUE = 132
 """Pixels for the figures, right of them."""
 _GAIN = 52
 """Of these, for how much faster it is."""
@@ -29,8 +29,8 @@ _SOURCE, _FLOAT32 = "#9ca3af", "#64748b"
 _OWN = ("#0d9488", "#4f46e5", "#d97706", "#be185d", "#0369a1", "#65a30d")
 _WHISKER_ROOM = 2.0
 """A p99 beyond so many times the longest p50 is cut at the panel's edge: one noisy call must not flatten the bars."""
-_LONGEST = 22
-"""Characters of a name."""
+_NAME, _HINT = 22, 66
+"""Characters that a model's name and a panel's second words have room for."""
 
 
 @dataclass(frozen=True)
@@ -157,14 +157,14 @@ def _panel(
     root: ET.Element, left: int, top: int, panel: Panel, results: Sequence[Result], colours: Sequence[str]
 ) -> None:
     _text(root, left, top + 18, panel.title, 17, weight="600")
-    _text(root, left + _PANEL, top + 18, panel.hint, 13, fill=_MUTED, anchor="end")
+    _text(root, left + _PANEL, top + 18, _short(panel.hint, _HINT), 13, fill=_MUTED, anchor="end")
     _line(root, (left, top + 30), (left + _PANEL, top + 30), _RULE)
     longest = max((bar.value or 0 for bar in panel.bars), default=0) or 1
     reach = max((bar.whisker or bar.value or 0 for bar in panel.bars), default=0)
     scale = _BAR / min(max(reach, longest), longest * _WHISKER_ROOM)
     for index, (bar, result, colour) in enumerate(zip(panel.bars, results, colours, strict=True)):
         y = top + _PANEL_HEAD + index * _ROW
-        _text(root, left + _LABEL - 12, y + 5, _short(result.label), 14, anchor="end")
+        _text(root, left + _LABEL - 12, y + 5, _short(result.label, _NAME), 14, anchor="end")
         if bar.value is not None:
             _row(root, left + _LABEL, y, bar, scale, colour)
         room = _GAIN if any(bar.gain for bar in panel.bars) else 0
@@ -200,8 +200,8 @@ def _line(root: ET.Element, start: tuple[float, float], end: tuple[float, float]
     ET.SubElement(root, "line", {**{k: f"{v:.1f}" for k, v in places.items()}, "stroke": colour, "stroke-width": "1.5"})
 
 
-def _short(label: str) -> str:
-    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _umask() -> int:

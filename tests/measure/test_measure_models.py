@@ -1,0 +1,114 @@
+"""Timing several models: what is run how often and in which order, never how long it took."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx_examples import MATMUL, RELU, constant, make_model
+
+from onnxpack.child import call
+from onnxpack.errors import SourceError
+from onnxpack.measure import Measured, measured_from, paired_gain
+from onnxpack.measure.models import loaded, session, side_by_side
+from onnxpack.samples import write_arrays
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> dict[str, str]:
+    onnx.save(make_model(RELU), tmp_path / "relu.onnx")
+    onnx.save(make_model(MATMUL, constants=[constant("w")]), tmp_path / "matmul.onnx")
+    for rows in (2, 7):
+        write_arrays(tmp_path / f"{rows}.npz", {"x": np.ones((rows, 4), np.float32)})
+    return {name: str(tmp_path / f"{name}.onnx") for name in ("relu", "matmul")}
+
+
+def test_every_model_is_measured_beside_the_first(models: dict[str, str], tmp_path: Path) -> None:
+    request = {"models": models, "inputs": str(tmp_path / "2.npz"), "throughput": str(tmp_path / "7.npz")}
+    told = call("onnxpack.measure.models:measure", {**request, "seconds": 0.0, "threads": 1}, tmp_path)
+    assert list(told) == ["relu", "matmul"]
+    found = {name: measured_from(row) for name, row in json.loads(json.dumps(told)).items()}
+    assert (found["relu"].speedup, found["relu"].throughput_gain) == (1.0, 1.0)
+    for row in found.values():
+        assert row.runs == 5
+        assert 0 < row.latency_p50_seconds <= row.latency_p99_seconds
+        assert row.rows_per_second is not None
+        assert row.rows_per_second > 7 / 60
+        assert row.load_seconds > 0
+        assert 10_000_000 < row.peak_rss_bytes < 1_000_000_000
+
+
+def test_without_a_large_batch_there_is_no_throughput(models: dict[str, str], tmp_path: Path) -> None:
+    request = {"models": models, "inputs": str(tmp_path / "2.npz"), "throughput": None, "seconds": 0.0, "threads": None}
+    told = call("onnxpack.measure.models:measure", request, tmp_path)
+    assert {(row["rows_per_second"], row["throughput_gain"]) for row in told.values()} == {(None, None)}
+
+
+def test_a_broken_model_is_told(tmp_path: Path, models: dict[str, str]) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    request = {"models": {**models, "broken": str(tmp_path / "broken.onnx")}, "inputs": str(tmp_path / "2.npz")}
+    with pytest.raises(SourceError):
+        call("onnxpack.measure.models:measure", {**request, "throughput": None, "seconds": 0.0, "threads": 1}, tmp_path)
+
+
+def test_rounds_hold_every_model_once_and_in_changing_order() -> None:
+    calls: list[str] = []
+    times = side_by_side({name: lambda name=name: calls.append(name) for name in "abc"}, 0.0)  # type: ignore[misc]
+    assert {name: len(seconds) for name, seconds in times.items()} == {"a": 5, "b": 5, "c": 5}
+    warm, timed = calls[:9], calls[9:]
+    assert warm == [*"aaabbbccc"]
+    rounds = ["".join(timed[start : start + 6]) for start in range(0, 30, 6)]
+    assert all(sorted(one[::2]) == [*"abc"] and one[::2] == one[1::2] for one in rounds)  # unseen, then timed
+    assert len(set(rounds)) > 1
+
+
+def test_time_ends_the_rounds_after_the_least_number() -> None:
+    assert len(side_by_side({"a": lambda: None}, 3600.0)["a"]) == 1000
+
+
+def test_what_is_loaded_is_loaded_in_turn_and_never_twice_at_once() -> None:
+    alive: set[str] = set()
+    calls: list[str] = []
+
+    class Loaded:
+        def __init__(self, name: str) -> None:
+            assert name not in alive
+            alive.add(name)
+            calls.append(name)
+            self.name = name
+
+        def __del__(self) -> None:
+            alive.discard(self.name)
+
+    made, seconds = loaded({name: lambda name=name: Loaded(name) for name in "ab"})  # type: ignore[misc]
+    assert calls == [*"abababab"]
+    assert {name: one.name for name, one in made.items()} == {"a": "a", "b": "b"}
+    assert all(one >= 0 for one in seconds.values())
+
+
+def test_gains_are_of_pairs_so_that_a_slow_spell_of_the_machine_does_not_count() -> None:
+    base = [2.0, 2.0, 20.0, 20.0, 2.0]
+    own = [1.0, 1.0, 10.0, 10.0, 1.0]
+    assert paired_gain(base, own) == 2.0
+    assert paired_gain(base, base) == 1.0
+
+
+def test_sessions_are_the_shipped_modules() -> None:
+    template = (Path(__file__).parents[2] / "templates/inference.py.j2").read_text()
+    shipped = template[template.index("SessionOptions()") :]
+    source = Path(sys.modules[session.__module__].__file__ or "").read_text()
+    ours = source[source.index("SessionOptions()") :]
+    for option in ("inter_op_num_threads = 1", "allow_spinning", "enable_cpu_mem_arena = False"):
+        assert option in shipped
+        assert option in ours
+
+
+def test_the_values_need_no_runtime() -> None:
+    code = "import sys, onnxpack.measure, onnxpack.measure.bench; print('onnxruntime' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert ended.stdout == "False\n"
+    assert Measured.__dataclass_params__.frozen  # type: ignore[attr-defined]
