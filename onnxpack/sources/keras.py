@@ -86,13 +86,14 @@ def _converted(model: Ready, file: SpecFile) -> onnx.ModelProto:
         # Each a tensor of its own: the same one may be given twice, or be an input.
         return [tf.identity(leaf) for _, leaf in leaves(model.call(*tensors), tf.Tensor)]
 
+    function = tf.function(flat)
     missing, logger = _Missing(), logging.getLogger("tf2onnx")
     logger.addHandler(missing)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the converter's own; what counts is checked on the result
             proto, _ = tf2onnx.convert.from_function(
-                tf.function(flat),
+                function,
                 input_signature=signature,
                 opset=file.spec.opset or DEFAULT_OPSET,
                 custom_op_handlers={"Erfc": (_erfc, [])},
@@ -111,14 +112,28 @@ def _converted(model: Ready, file: SpecFile) -> onnx.ModelProto:
             f"tf2onnx has no ONNX operator for: {', '.join(dict.fromkeys(missing.words))}",
             "do it before or after the model, or with layers of plain arithmetic",
         )
-    tables = [value.name for value in proto.graph.input if not value.name.startswith(_INPUT.format(""))]
-    if tables:
-        raise SourceError(
-            f"tf2onnx cannot export lookup tables: {', '.join(tables)[:500]}",
-            "StringLookup, IntegerLookup and TextVectorization belong before the model",
-        )
+    _bind_constants(proto.graph, function.get_concrete_function(*signature))
     exported: onnx.ModelProto = proto
     return exported
+
+
+def _bind_constants(graph: onnx.GraphProto, function: Any) -> None:
+    """Constants that a layer holds as tensors come out as inputs: gives them their values.
+
+    Raises:
+        SourceError: an input has none, as a lookup table.
+    """
+    values = {place.name: value for value, place in function.graph.captures if value.dtype != tf.resource}
+    strangers = [value for value in graph.input if not value.name.startswith(_INPUT.format(""))]
+    unbound = [value.name for value in strangers if value.name not in values]
+    if unbound:
+        raise SourceError(
+            f"tf2onnx cannot export what gives {', '.join(unbound)[:500]}",
+            "lookup tables (StringLookup, TextVectorization) belong before the model",
+        )
+    for value in strangers:
+        graph.input.remove(value)
+        graph.initializer.append(onnx.numpy_helper.from_array(values[value.name].numpy(), value.name))
 
 
 def _steady_names() -> None:
