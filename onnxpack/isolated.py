@@ -20,6 +20,20 @@ from onnxpack.store import Store, digest
 _STAGE = "environment"
 _CHILD = ("numpy", "onnx", "onnxruntime", "pyyaml")
 """What onnxpack's own half of an export imports, whatever the framework."""
+_DEFAULT: dict[str, tuple[str, ...]] = {
+    "keras": (
+        # TensorFlow's own small build exists for x86-64 alone.
+        "tensorflow-cpu==2.21.0; platform_machine == 'x86_64'",
+        "tensorflow==2.21.0; platform_machine != 'x86_64'",
+        "keras==3.15.1",
+        "tf2onnx==1.17.0",
+    ),
+}
+"""The pins of frameworks that always have an environment of their own, where the spec has none."""
+_BESIDES: dict[str, tuple[str, ...]] = {"keras": ("tensorflow-cpu", "tf2onnx")}
+"""What such a framework needs besides a spec's pins."""
+_ALSO = {"tensorflow-cpu": ("tensorflow", "tensorflow-intel", "tf-nightly", "tf-nightly-cpu")}
+"""Under which other names a package may be pinned."""
 _TORCH_BUILDS = ("torch", "torchvision", "torchaudio")
 """What PyTorch publishes in builds for CUDA and for the CPU."""
 _CUDA = re.compile(r"(nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+|triton)==")
@@ -35,7 +49,7 @@ def environment(model: Model, store: Store, progress: Progress) -> Path | None:
         SpecError: no set of packages fits the pins.
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
-    if not model.requirements:
+    if not pins_of(model):
         return None
     wanted = wanted_by(model)
     version = platform.python_version()
@@ -48,11 +62,17 @@ def environment(model: Model, store: Store, progress: Progress) -> Path | None:
     return found / "bin" / "python"
 
 
+def pins_of(model: Model) -> tuple[str, ...]:
+    """The spec's pins, else those of a framework that has some by default; none: no environment of its own."""
+    return model.requirements or _DEFAULT.get(model.framework, ())
+
+
 def wanted_by(model: Model) -> list[str]:
     """The requirements of a model's environment: its pins, and unpinned what they do not name."""
-    pins = [_for_cpu(pin) for pin in model.requirements]
+    pins = [_for_cpu(pin) for pin in pins_of(model)]
     pinned = {_normal(pin) for pin in pins}
-    needed = {*_CHILD, *_extra(model.framework)}
+    pinned |= {name for name, others in _ALSO.items() if pinned & set(others)}
+    needed = {*_CHILD, *_extra(model.framework), *_BESIDES.get(model.framework, ())}
     return sorted(pins) + sorted(name for name in needed if name not in pinned)
 
 

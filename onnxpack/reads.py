@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from onnxpack.errors import SourceError
+from onnxpack.isolated import pins_of
 from onnxpack.spec.load import SpecFile, to_plain
 from onnxpack.store import Store, digest, file_digest, tool_digest
 
@@ -65,7 +66,7 @@ def _key(file: SpecFile, files: list[str], versions: list[tuple[str, str]]) -> s
 
 def _versions(file: SpecFile, distributions: Mapping[str, str]) -> list[tuple[str, str]]:
     """Those that are installed now; an isolated environment stays as it was made, whatever is installed here."""
-    isolated = bool(file.spec.model.requirements)
+    isolated = bool(pins_of(file.spec.model))
     return [(name, found if isolated else _version(name)) for name, found in sorted(distributions.items())]
 
 

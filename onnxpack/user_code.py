@@ -54,6 +54,15 @@ def called(function: Any, reference: str, hint: str, /, *args: Any, **kwargs: An
         raise SourceError(f"{reference} raised {type(error).__name__}: {error}", hint) from None
 
 
+def built(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> Any:
+    """What a factory at ``FILE.py:NAME`` or ``package.module:NAME`` gives.
+
+    Raises:
+        SourceError: it cannot be imported, is not there, or raises.
+    """
+    return called(attribute(file, reference), reference, "call it with the spec's kwargs by hand", *args, **kwargs)
+
+
 def _module_of(path: Path) -> ModuleType:
     """The file as a module, run once: a class must be the same for a factory and for what prepares its model."""
     loaded = sys.modules.get(path.stem)

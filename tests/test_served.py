@@ -80,7 +80,7 @@ def test_a_model_with_steps_is_verified_as_a_client_sees_it(tmp_path: Path, opse
     (tmp_path / "with").mkdir()
     request = {"model": str(made.model.path), "destination": str(tmp_path / "with"), "spec": file.to_json()}
     facts = call("onnxpack.graph.steps:add_steps", request, tmp_path)
-    model = model_from(facts, tmp_path / "with" / MODEL)
+    model = model_from(facts["model"], tmp_path / "with" / MODEL)
     assert [(info.name, info.dtype, info.shape) for info in (*model.inputs, *model.outputs)] == [
         ("image", "uint8", ("n", "image_height", "image_width", 3)),
         ("logits", "float32", ("n", 3)),

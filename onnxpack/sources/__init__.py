@@ -9,7 +9,7 @@ import numpy as np
 from onnxpack.samples import Arrays
 from onnxpack.spec.load import SpecFile
 
-FRAMEWORKS = ("torch", "sklearn", "onnx", "xgboost", "lightgbm", "catboost")
+FRAMEWORKS = ("torch", "sklearn", "onnx", "xgboost", "lightgbm", "catboost", "keras")
 
 
 class Source(Protocol):

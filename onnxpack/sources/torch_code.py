@@ -1,4 +1,4 @@
-"""PyTorch: what the user's code that a spec names must give."""
+"""PyTorch: the module that the user's code gives."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 
 from onnxpack.errors import SourceError
 from onnxpack.spec.load import SpecFile
-from onnxpack.user_code import attribute, called
+from onnxpack.user_code import built
 
 
 def made(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> torch.nn.Module:
@@ -15,7 +15,7 @@ def made(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> torch.
     Raises:
         SourceError: it cannot be imported, is not there, raises, or gives something else.
     """
-    value = called(attribute(file, reference), reference, "call it with the spec's kwargs by hand", *args, **kwargs)
+    value = built(file, reference, *args, **kwargs)
     if not isinstance(value, torch.nn.Module):
         raise SourceError(f"{reference} gave a {type(value).__name__}", "it must give a torch.nn.Module")
     return value

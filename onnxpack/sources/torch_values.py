@@ -1,9 +1,7 @@
 """PyTorch: how a spec's inputs reach ``forward``, and how what it gives becomes a flat list with stable names."""
 
-import dataclasses
 import inspect
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -11,9 +9,9 @@ import torch
 
 from onnxpack.errors import SourceError
 from onnxpack.samples import Arrays
+from onnxpack.sources import nested
+from onnxpack.sources.nested import names_of
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_MAX_NAME = 150
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -95,61 +93,13 @@ def _parameters(module: torch.nn.Module) -> list[inspect.Parameter] | None:
 
 
 def output_names(answer: Any, taken: Sequence[str]) -> list[str]:
-    """A name for each output: keys and fields joined by dots; what has only a position is called ``output``.
-
-    ``taken`` are names that no output may have.
-    """
-    paths = [path for path, _ in leaves(answer)]
-    names: list[str] = []
-    for path in paths:
-        unnamed = all(isinstance(part, int) for part in path)
-        if unnamed and len(paths) == 1:
-            name = "output"
-        else:
-            head = f"output_{path[0]}" if isinstance(path[0], int) else path[0]
-            name = ".".join(map(str, (head, *path[1:])))
-        names.append(_free(_UNPRINTABLE.sub("_", name)[:_MAX_NAME] or "output", {*names, *taken}))
-    return names
+    """A name for each output, as ``names_of`` has it; ``taken`` are names that no output may have."""
+    return names_of([path for path, _ in leaves(answer)], taken)
 
 
-def _free(name: str, taken: set[str]) -> str:
-    candidate, number = name, 1
-    while candidate in taken:
-        number += 1
-        candidate = f"{name}_{number}"
-    return candidate
-
-
-def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], torch.Tensor]]:
-    """The tensors in what a model gave, in order, each with its keys, fields and positions; None is left out.
-
-    Raises:
-        SourceError: there is something else in it.
-    """
-    if isinstance(value, torch.Tensor):
-        yield path, value
-        return
-    for part, item in _parts(value, path):
-        yield from leaves(item, (*path, part))
-
-
-def _parts(value: Any, path: tuple[str | int, ...]) -> list[tuple[str | int, Any]]:
-    if value is None:
-        return []
-    if isinstance(value, Mapping):  # transformers' ModelOutput is one, which leaves out what is None
-        return [(str(key), item) for key, item in value.items()]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [(one.name, getattr(value, one.name)) for one in dataclasses.fields(value)]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return list(zip(value._fields, value, strict=True))
-    if isinstance(value, list | tuple):
-        return list(enumerate(value))
-    place = f" at '{'.'.join(map(str, path))}'" if path else ""
-    raise SourceError(
-        f"the model gives a {type(value).__name__}{place}",
-        "outputs must be tensors, or lists, tuples, dicts and dataclasses of them: turn it off in kwargs, or drop it "
-        "in a prepare function",
-    )
+def leaves(value: Any) -> Iterator[tuple[nested.Path, torch.Tensor]]:
+    """The tensors in what a model gave, in order, each with its keys, fields and positions."""
+    return nested.leaves(value, torch.Tensor)
 
 
 def to_tensors(inputs: Arrays) -> tuple[torch.Tensor, ...]:

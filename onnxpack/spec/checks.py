@@ -21,6 +21,7 @@ RUNTIME_MAX_OPSET = 26
 """The highest that the pinned onnxruntime reads."""
 TORCHSCRIPT_MAX_OPSET = 20
 SKL2ONNX_MAX_OPSET = 22
+TF2ONNX_MAX_OPSET = 18
 _FLOAT_MAX = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "float64": 8.9e307}
 """Of float64 half, since the difference of two must be one too."""
 FIELDS_OF = {
@@ -30,6 +31,7 @@ FIELDS_OF = {
     "xgboost": {"path", "sha256"},
     "lightgbm": {"path", "sha256"},
     "catboost": {"path", "sha256"},
+    "keras": {"factory", "kwargs", "weights", "prepare", "path", "sha256"},
 }
 
 
@@ -147,6 +149,8 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
             )
     if model.framework == "torch":
         yield from formats.torch(model, where)
+    elif model.framework == "keras":
+        yield from formats.keras(model, where)
     elif model.path is None:
         yield Problem("model.path is missing", f"{model.framework} needs it", where("model"))
     else:
@@ -154,7 +158,8 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
 
 
 def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
-    limits = {"torchscript": TORCHSCRIPT_MAX_OPSET, **dict.fromkeys(("sklearn", *formats.NATIVE), SKL2ONNX_MAX_OPSET)}
+    limits = {"torchscript": TORCHSCRIPT_MAX_OPSET, "keras": TF2ONNX_MAX_OPSET}
+    limits |= dict.fromkeys(("sklearn", *formats.NATIVE), SKL2ONNX_MAX_OPSET)
     maker = spec.model.exporter if spec.model.framework == "torch" else spec.model.framework
     highest = limits.get(maker, RUNTIME_MAX_OPSET)
     if spec.opset is not None and spec.opset > highest:

@@ -14,6 +14,9 @@ NATIVE = {"xgboost": (".json", ".ubj"), "lightgbm": (".txt",), "catboost": (".cb
 SKOPS = ".skops"
 _SHARDS = ".index.json"
 STATE_DICTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", _SHARDS)
+SAVED_MODEL = "saved_model.pb"
+"""The one file of a SavedModel's folder that names it."""
+_H5 = (".h5", ".hdf5")
 _WHOLE_TORCH_MODELS = (".pt", ".pth", ".pt2")
 
 
@@ -23,6 +26,9 @@ def runs_code(model: Model) -> bool:
         return False
     if model.framework in NATIVE:
         return model.path.endswith(PICKLES)
+    if model.framework == "keras":
+        # of a .keras file Keras itself refuses the code; of an .h5 only its latest versions do
+        return model.path.endswith((*_H5, SAVED_MODEL))
     # skops' loader itself asks for a digest where one is needed
     return model.framework in ("torch", "sklearn") and not model.path.endswith(SKOPS)
 
@@ -35,15 +41,7 @@ def boosted(model: Model, where: Where) -> Iterator[Problem]:
 
 def torch(model: Model, where: Where) -> Iterator[Problem]:
     """Code and weights, or one file with both."""
-    if model.path is None:
-        if model.factory is None:
-            yield Problem("model.factory is missing", "torch needs it, or the path of a whole model", where("model"))
-    else:
-        for name in ("factory", "kwargs", "weights", "weights_key"):
-            if getattr(model, name):
-                hint = "a whole model's file has its code and weights in it: keep the one or the other"
-                yield Problem(f"model.{name} and model.path exclude each other", hint, where("model", name))
-        yield from _ending(model.path, _WHOLE_TORCH_MODELS, where("model", "path"))
+    yield from _code_or_file(model, where, _WHOLE_TORCH_MODELS)
     if model.weights is None:
         if model.weights_key is not None:
             yield Problem("weights_key needs weights", "remove it", where("model", "weights_key"))
@@ -52,6 +50,29 @@ def torch(model: Model, where: Where) -> Iterator[Problem]:
     yield from _ending(model.weights, STATE_DICTS, place)
     if is_url(model.weights) and file_name(model.weights).endswith(_SHARDS):
         yield Problem("one file is fetched, not the shards of an index", "put it and its shards beside the spec", place)
+
+
+def keras(model: Model, where: Where) -> Iterator[Problem]:
+    """Code and weights, one file with both, or the folder that holds a SavedModel."""
+    yield from _code_or_file(model, where, (".keras", *_H5, SAVED_MODEL))
+    if model.path is not None and is_url(model.path) and model.path.endswith(SAVED_MODEL):
+        hint = "put the whole folder beside the spec"
+        yield Problem("one file is fetched, not the folder of a SavedModel", hint, where("model", "path"))
+    if model.weights is not None:
+        yield from _ending(model.weights, _H5, where("model", "weights"))
+
+
+def _code_or_file(model: Model, where: Where, endings: tuple[str, ...]) -> Iterator[Problem]:
+    if model.path is None:
+        if model.factory is None:
+            hint = f"{model.framework} needs it, or the path of a whole model"
+            yield Problem("model.factory is missing", hint, where("model"))
+        return
+    for name in ("factory", "kwargs", "weights", "weights_key"):
+        if getattr(model, name):
+            hint = "a whole model's file has its code and weights in it: keep the one or the other"
+            yield Problem(f"model.{name} and model.path exclude each other", hint, where("model", name))
+    yield from _ending(model.path, endings, where("model", "path"))
 
 
 def _ending(path: str, endings: tuple[str, ...], place: Location) -> Iterator[Problem]:

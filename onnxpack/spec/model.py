@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from onnxpack.spec.delivery import Gates, Image, Runtime, Target
-from onnxpack.spec.markers import Between, Later
+from onnxpack.spec.markers import Between
 from onnxpack.spec.steps import PostprocessStep, PreprocessStep
 from onnxpack.spec.words import (
     AxisName,
@@ -39,21 +39,20 @@ DEFAULT_OPSET = 18
 class Model:
     """The source model: code and weights (torch), or one file."""
 
-    framework: Annotated[
-        Literal["torch", "sklearn", "onnx", "lightgbm", "xgboost", "catboost", "keras"],
-        Later("keras"),
-    ] = described("What made the model.", example="torch")
+    framework: Literal["torch", "sklearn", "onnx", "lightgbm", "xgboost", "catboost", "keras"] = described(
+        "What made the model.", example="torch"
+    )
     factory: CodeReference | None = described(
-        "torch: FILE.py:NAME or package.module:NAME, called with kwargs; gives an nn.Module.",
+        "torch, keras: FILE.py:NAME or package.module:NAME, called with kwargs; gives an nn.Module or a keras.Model.",
         None,
         example="model.py:TransactionNet",
     )
     kwargs: Mapping[str, Any] = described(
-        "torch: keyword arguments of the factory.", factory=dict, example="{vocab_size: 40000}"
+        "torch, keras: keyword arguments of the factory.", factory=dict, example="{vocab_size: 40000}"
     )
     weights: FilePath | None = described(
         "torch: a .safetensors file, a state dict (.pt .pth .ckpt .bin) loaded with weights_only, or the index of a "
-        "sharded one (.index.json); or its URL.",
+        "sharded one (.index.json); keras: .weights.h5; or its URL.",
         None,
         example="weights/transactions.safetensors",
     )
@@ -63,7 +62,7 @@ class Model:
         example="checkpoint.model",
     )
     prepare: CodeReference | None = described(
-        "torch: nn.Module -> nn.Module, called before the export (fuse layers, drop heads).",
+        "torch, keras: from a model to the model that is exported (fuse layers, drop heads).",
         None,
         example="model.py:fuse",
     )
@@ -72,13 +71,14 @@ class Model:
     )
     path: FilePath | None = described(
         "sklearn, xgboost, lightgbm, catboost, onnx: the model's file; torch: a whole model (TorchScript, "
-        "torch.export, a saved module); or its URL: https, s3, gs, hf, file.",
+        "torch.export, a saved module); keras: .keras, .h5, or the saved_model.pb of a SavedModel; or its URL: https, "
+        "s3, gs, hf, file.",
         None,
         example="iris.joblib",
     )
     sha256: Sha256 | None = described(
         "The file's digest; required for a URL, and where loading the file can run code (pickle, joblib, whole torch "
-        "models). Without it the error prints the file's digest, ready to paste.",
+        "models, .h5, SavedModels). Without it the error prints the file's digest, ready to paste.",
         None,
         example="6f22e5054846dc917af34969df6651d28169192eb58525d7285e46da17de983c",
     )

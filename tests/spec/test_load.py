@@ -39,8 +39,8 @@ targets: {cpu: {device: tpu}}
 
 
 def test_the_examples_are_there() -> None:
-    wanted = {"boosted", "digits", "iris", "lightning", "passengers", "spam", "timm", "torchvision", "transactions",
-              "transformers"}  # fmt: skip
+    wanted = {"boosted", "digits", "iris", "keras", "lightning", "passengers", "spam", "timm", "torchvision",
+              "transactions", "transformers"}  # fmt: skip
     assert wanted <= {path.parent.name for path in SPECS}
 
 
