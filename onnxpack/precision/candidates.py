@@ -1,7 +1,7 @@
 """Which precisions are worth trying on a device, and which of those that passed is the best. Pure."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from onnxpack.look.text import size
@@ -26,6 +26,8 @@ class Candidate:
     """Why it was passed over; empty where it passed."""
     excluded: tuple[str, ...] = ()
     """Nodes that were left in float32 because they lose the most."""
+    ops: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """How many nodes of an operator type there were in float32, and how many there are: those whose number changed."""
     size_bytes: int | None = None
     sqnr_db: float | None = None
     cosine: float | None = None

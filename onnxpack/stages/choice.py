@@ -102,7 +102,14 @@ def _made(
     reads = [asdict(wish), exported.key]
     of = f"{wish.precision} without {len(wish.without)} layers" if wish.without else wish.precision
     made, told = changed(run, "precision", model, "onnxpack.precision.reduce:reduce_model", request, reads, of)
-    candidate = Candidate(wish.precision, excluded=wish.without, notes=tuple(told["notes"]))
+    before, after = told["before"]["ops"], told["after"]["ops"]
+    counts = {op: (before.get(op, 0), after.get(op, 0)) for op in sorted({*before, *after})}
+    candidate = Candidate(
+        wish.precision,
+        excluded=wish.without,
+        ops={op: pair for op, pair in counts.items() if pair[0] != pair[1]},
+        notes=tuple(told["notes"]),
+    )
     return judge(run, candidate, made, exported)
 
 

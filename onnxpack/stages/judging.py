@@ -98,8 +98,9 @@ def calibrated(run: Build, model: OnnxModel, wish: Wish, samples: Samples, sourc
     request = {"model": str(model.path), "wish": asdict(wish), "samples": asdict(samples)}
 
     def look(folder: Path) -> None:
-        with run.store.scratch() as scratch:
-            call("onnxpack.precision.reduce:calibrate_model", {**request, "destination": str(folder)}, scratch)
+        with run.store.scratch() as scratch, run.following(scratch / "progress"):
+            told = {"destination": str(folder), "progress": str(scratch / "progress")}
+            call("onnxpack.precision.reduce:calibrate_model", {**request, **told}, scratch)
 
     key = digest("calibrate", tool_digest(), source, model.sha256, samples.rows, samples.method, wish.device)
     return run.keyed("calibrate", key, look)

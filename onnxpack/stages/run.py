@@ -1,5 +1,7 @@
 """One run of the chain: its plan, what it works with, and the stages that it went through."""
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +41,27 @@ class Build:
     budget: float = 600.0
     """Seconds that trying precisions may take."""
     stages: list[StageRecord] = field(default_factory=list)
+
+    @contextmanager
+    def following(self, words: Path) -> Iterator[None]:
+        """Notes what a child keeps writing into a file, once a second, as long as it works."""
+        done = threading.Event()
+
+        def follow() -> None:
+            said = ""
+            while not done.wait(1.0):
+                with contextlib.suppress(OSError):
+                    if (text := words.read_text()) != said:
+                        said = text
+                        self.progress.note(text)
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            done.set()
+            follower.join()
 
     def reaches(self, stage: str) -> bool:
         """Whether the user wants this stage."""

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,21 @@ def test_each_precision_ships_with_its_figures(built: Any, monkeypatch: pytest.M
     assert found.size_bytes == result.model.size_bytes < base.size_bytes
     assert (base.speedup, found.speedup) == (1.0, 1.5)
     assert found.cosine > 0.99
+    assert found.ops
+    assert all(before != after for before, after in found.ops.values())
+
+
+def test_what_a_child_says_is_told_while_it_works(tmp_path: Path) -> None:
+    told = Told()
+    work = Build(None, None, None, told, "precision")  # type: ignore[arg-type]
+    words = tmp_path / "progress"
+    with work.following(words):
+        for text in ("8 rows", "16 rows"):
+            words.write_text(text)
+            deadline = time.monotonic() + 30
+            while told.lines[-1:] != [text] and time.monotonic() < deadline:
+                time.sleep(0.01)
+    assert told.lines == ["8 rows", "16 rows"]
 
 
 def test_a_second_build_takes_everything_that_stands(built: Any) -> None:
