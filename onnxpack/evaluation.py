@@ -57,11 +57,11 @@ def score_source(spec: str, folder: str) -> dict[str, Any]:
 
 def score_model(spec: str, model: str) -> dict[str, Any]:
     """The metric of an ONNX file with the steps around it, run on the CPU; raises as those above do."""
-    from onnxpack.graph.check import session
+    from onnxpack.precision.widen import cpu_session
     from onnxpack.verify import runtime_words
 
     file = SpecFile.from_json(spec)
-    running = session(Path(model))
+    running = cpu_session(Path(model))
     names = [output.name for output in running.get_outputs()]
 
     def answer(sent: Arrays) -> Arrays:

@@ -72,17 +72,18 @@ def degraded(file: SpecFile, precision: str, scored: Evaluated) -> Problem | Non
 def unhelpful(file: SpecFile, found: Candidate, base: Candidate) -> Problem | None:
     """The problem with a reduced precision that is slower than ``gates.min_speedup``.
 
-    Without that gate it must be faster than float32 or smaller by a twentieth: else it costs accuracy for nothing.
+    Without that gate it must be faster than float32 or smaller by a twentieth, and smaller where no speed is measured:
+    else it costs accuracy for nothing.
     """
-    gates = file.spec.gates or Gates()
-    if found.speedup is None:
-        return None
-    if gates.min_speedup is not None and found.speedup < gates.min_speedup:
-        speed = f"{found.precision} has {found.speedup:.2f} times the speed of float32"
-        text = f"{speed}, gates.min_speedup asks for {gates.min_speedup:g}"
+    wanted = file.spec.gates.min_speedup if file.spec.gates else None
+    speed = None if found.speedup is None else f"{found.speedup:.2f} times the speed of float32"
+    if wanted is not None and found.speedup is not None:
+        if found.speedup >= wanted:
+            return None
+        text = f"{found.precision} has {speed}, gates.min_speedup asks for {wanted:g}"
         return Problem(text, "the figure is of this machine; use another precision", file.where("gates", "min_speedup"))
     smaller = (found.size_bytes or 0) <= (base.size_bytes or 0) * _SMALLER
-    if gates.min_speedup is None and found.speedup <= 1 and not smaller:
-        text = f"{found.precision} does not help: {found.speedup:.2f} times the speed of float32, and no smaller"
-        return Problem(text, "leave the precision out, or use another one", file.where("targets"))
-    return None
+    if smaller or (found.speedup or 0.0) > 1:
+        return None
+    text = f"{found.precision} does not help: {f'{speed}, and ' if speed else ''}no smaller"
+    return Problem(text, "leave the precision out, or use another one", file.where("targets"))

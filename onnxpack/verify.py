@@ -193,9 +193,9 @@ def verify_model(
     precision: str = "float32",
 ) -> list[dict[str, Any]]:
     """Runs an ONNX file on every case of a Reference with onnxruntime on the CPU. Runs in a child process."""
-    from onnxpack.graph.check import session
+    from onnxpack.precision.widen import cpu_session
 
-    running = session(Path(model))
+    running = cpu_session(Path(model))
     names = [output.name for output in running.get_outputs()]
     failed = []
 

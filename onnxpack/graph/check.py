@@ -121,14 +121,18 @@ def _unfit(folder: Path, entries: dict[str, str]) -> str:
     return f"ends at byte {end} of {status.st_size}" if end > status.st_size else ""
 
 
-def session(model: Path | bytes, folder: Path | None = None) -> ort.InferenceSession:
+def session(model: Path | bytes, folder: Path | None = None, *, plain: bool = False) -> ort.InferenceSession:
     """A session on the CPU, for a file or for a serialized model whose external data is in ``folder``.
+
+    ``plain`` fuses nothing: onnxruntime 1.31 dies of fusing float16 products with their transposes for the CPU.
 
     Raises:
         SourceError: the runtime refuses the model.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    if plain:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     if folder:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     try:

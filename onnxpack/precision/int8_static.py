@@ -17,7 +17,7 @@ from onnxpack.errors import SpecError
 from onnxpack.graph.check import opset_of
 from onnxpack.precision import Converted, Job, Wish, calibration
 from onnxpack.precision.calibration import Ranges
-from onnxpack.precision.edit import in_order, remove_unused, replace_nodes
+from onnxpack.precision.edit import in_order, pool_before_relu, remove_unused, replace_nodes
 from onnxpack.precision.isa import ARM, reduced_range
 from onnxpack.precision.prepare import carried, prepared
 from onnxpack.precision.selection import OPS, WEIGHTED, Selection, float_ends, select, tensors_of
@@ -109,6 +109,8 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, selection: Selection, wish:
     quantizer.quantize_model()
     done: onnx.ModelProto = quantizer.model.model
     _open_ends(done, ends)
+    if wish.device == "cpu":
+        pool_before_relu(done)
     return Converted(done, selection.left)
 
 

@@ -230,7 +230,7 @@ def _loaded(path: Path, job: Job) -> list[str]:
     """
     if job.wish.precision == "bfloat16":
         return ["not loaded here: the CPU has no bfloat16 arithmetic"]
-    session(path)
+    session(path, plain=job.wish.device != "cpu")
     return []
 
 

@@ -140,21 +140,27 @@ def judge(run: Build, candidate: Candidate, model: OnnxModel, exported: Exported
 
 def measured(run: Build, trials: list[Trial], exported: Exported) -> list[Trial]:
     """The trials with their speed and memory, all of one run, and those that did not help passed over."""
+    able = {str(index): trial.model for index, trial in enumerate(trials) if trial.model and trial.candidate.passed}
+    found: dict[str, Measured] = {}
     if run.plan.device.name != "cpu":
-        run.progress.note("no speed is measured: it would be the CPU's")
-        return trials
-    models = {str(index): trial.model for index, trial in enumerate(trials) if trial.model and trial.candidate.passed}
-    found = speeds(run, models, exported.served) if len(models) > 1 else {}
-    return [
-        _helped(run, trial, found[str(index)], trials[0].candidate) if str(index) in found else trial
-        for index, trial in enumerate(trials)
-    ]
+        gates = run.plan.file.spec.gates
+        judged_not = ", and gates.min_speedup is not judged" if gates and gates.min_speedup is not None else ""
+        run.progress.note(f"no speed is measured: it would be the CPU's{judged_not}")
+    elif len(able) > 1:
+        found = speeds(run, able, exported.served)
+    base, *reduced = (
+        _with_figures(trial, found[str(index)]) if str(index) in found else trial for index, trial in enumerate(trials)
+    )
+    return [base, *(_helped(run, trial, base.candidate) for trial in reduced)]
 
 
-def _helped(run: Build, trial: Trial, found: Measured, base: Candidate) -> Trial:
+def _with_figures(trial: Trial, found: Measured) -> Trial:
     figures = {name: value for name, value in asdict(found).items() if name != "runs"}
-    trial = replace(trial, candidate=replace(trial.candidate, **figures))
-    useless = None if trial.candidate.precision == "float32" else unhelpful(run.plan.file, trial.candidate, base)
+    return replace(trial, candidate=replace(trial.candidate, **figures))
+
+
+def _helped(run: Build, trial: Trial, base: Candidate) -> Trial:
+    useless = unhelpful(run.plan.file, trial.candidate, base) if trial.candidate.passed else None
     if useless is None:
         return trial
     return replace(trial, candidate=replace(trial.candidate, reason=useless.message), error=GateError(useless))

@@ -188,12 +188,7 @@ def test_a_quantizer_that_destroys_the_numbers_is_refused(built: Any, monkeypatc
 
 
 def test_a_quantizer_that_slows_down_and_saves_nothing_is_refused(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def large(job: Job) -> Converted:
-        made = importlib.import_module("onnxpack.precision.float16").convert(job)
-        made.model.graph.initializer.append(numpy_helper.from_array(np.zeros(20_000, np.float32), "ballast"))
-        return Converted(made.model)
-
-    plant(monkeypatch, "int8-weights", large)
+    plant(monkeypatch, "int8-weights", with_ballast)
     figures(monkeypatch, {"1": 0.5})
     with pytest.raises(GateError, match=r"int8-weights does not help: 0\.50 times the speed of float32"):
         built("int8-weights")
@@ -204,6 +199,30 @@ def test_what_is_slower_than_the_gate_is_refused_although_it_is_smaller(built: A
     assert built("int8-weights")[0].model.precision == "int8-weights"
     with pytest.raises(GateError, match=r"has 0\.90 times the speed of float32, gates\.min_speedup asks for 1"):
         built("int8-weights", gates={"min_speedup": 1.0})
+
+
+def test_without_a_gpu_cudas_precision_must_be_smaller(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    result, told = built("bfloat16", target={"device": "cuda"}, gates={"min_speedup": 2.0})
+    assert result.candidates[1].speedup is None
+    assert "no speed is measured: it would be the CPU's, and gates.min_speedup is not judged" in told.lines
+
+
+def with_ballast(job: Job) -> Converted:
+    """float16, and no smaller file."""
+    made = importlib.import_module("onnxpack.precision.float16").convert(job)
+    made.model.graph.initializer.append(numpy_helper.from_array(np.zeros(20_000, np.float32), "ballast"))
+    return Converted(made.model)
+
+
+def test_without_a_gpu_what_is_no_smaller_is_refused(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, "bfloat16", with_ballast)
+    with pytest.raises(GateError, match="bfloat16 does not help: no smaller"):
+        built("bfloat16", target={"device": "cuda"})
+
+
+def test_auto_takes_the_smallest_for_cuda(built: Any) -> None:
+    result, _ = built("auto", target={"device": "cuda"})
+    assert result.model.precision in ("float16", "bfloat16")
 
 
 def test_auto_passes_over_what_fails_and_says_why(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
