@@ -49,9 +49,3 @@ def mobilenet_v2():
 def efficientnet_b0():
     """From keras.applications."""
     return keras.applications.EfficientNetB0(input_shape=(64, 64, 3), weights=None, classes=10)
-
-
-SHAPES = {
-    mlp: [16], cnn: [32, 32, 3], conv1d: [24, 4], lstm: [12, 4], bidirectional_gru: [12, 4], attention: [12, 8],
-    mobilenet_v2: [64, 64, 3], efficientnet_b0: [64, 64, 3],
-}  # fmt: skip
