@@ -20,6 +20,10 @@ from onnxpack.store import Store, digest
 _STAGE = "environment"
 _CHILD = ("numpy", "onnx", "onnxruntime", "pyyaml")
 """What onnxpack's own half of an export imports, whatever the framework."""
+CONVERTER = ("onnx2tf==1.29.24", "tensorflow-cpu==2.19.1", "pyyaml")
+"""What `onnxpack convert` needs. onnx2tf asks for all of TensorFlow, whose small build is enough."""
+_NEVER = ("tensorflow", "opencv-python")
+"""What the converter declares and does not need: 2 GB."""
 _DEFAULT: dict[str, tuple[str, ...]] = {
     "keras": (
         # TensorFlow's own small build exists for x86-64 alone.
@@ -49,17 +53,29 @@ def environment(model: Model, store: Store, progress: Progress) -> Path | None:
         SpecError: no set of packages fits the pins.
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
-    if not pins_of(model):
-        return None
-    wanted = wanted_by(model)
+    return standing(wanted_by(model), store, progress) if pins_of(model) else None
+
+
+def standing(wanted: list[str], store: Store, progress: Progress, never: tuple[str, ...] = ()) -> Path:
+    """The Python of an environment with these requirements, and all that they need but for what is ``never`` wanted.
+
+    Raises:
+        SpecError: no set of packages fits.
+        EngineError: the package index cannot be reached, or a package cannot be unpacked.
+    """
     version = platform.python_version()
-    key = digest(_STAGE, version, platform.python_implementation(), platform.machine(), wanted)
+    key = digest(_STAGE, version, platform.python_implementation(), platform.machine(), wanted, never)
     found = store.get(_STAGE, key)
     if found is None:
         with progress.stage("isolate"), store.making(_STAGE, key) as folder:
-            _make(folder, wanted, progress)
+            _make(folder, wanted, never, progress)
         found = store.path(_STAGE, key)
     return found / "bin" / "python"
+
+
+def converter(store: Store, progress: Progress) -> Path:
+    """The Python that `onnxpack convert` converts and checks in; raises as ``standing`` does."""
+    return standing(list(CONVERTER), store, progress, _NEVER)
 
 
 def pins_of(model: Model) -> tuple[str, ...]:
@@ -76,10 +92,10 @@ def wanted_by(model: Model) -> list[str]:
     return sorted(pins) + sorted(name for name in needed if name not in pinned)
 
 
-def _make(folder: Path, wanted: list[str], progress: Progress) -> None:
+def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Progress) -> None:
     progress.note("resolving " + ", ".join(wanted))
     with tempfile.TemporaryDirectory(prefix="onnxpack-isolated-") as scratch:
-        lines, backend = _resolved(wanted, Path(scratch))
+        lines, backend = _resolved(wanted, never, Path(scratch))
         exact = write_requirements(lines, Path(scratch))
         # Relocatable, as the store gives it its place by a rename.
         uv("venv", "--relocatable", "--python", sys.executable, str(folder), "--allow-existing", "--quiet",
@@ -91,20 +107,22 @@ def _make(folder: Path, wanted: list[str], progress: Progress) -> None:
         )  # fmt: skip
 
 
-def _resolved(wanted: list[str], scratch: Path) -> tuple[list[str], tuple[str, ...]]:
+def _resolved(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[list[str], tuple[str, ...]]:
     """Exact versions of all packages, and the options that they were found with.
 
     Nothing is downloaded for pins that do not fit, or that bring CUDA's gigabytes. A configured index may have
     PyTorch's builds for the CPU; where it has not, uv knows where they are published.
     """
     asked = write_requirements(wanted, scratch)
+    overrides = scratch / "overrides.txt"
+    overrides.write_text("".join(f"{name} ; sys_platform == 'never'\n" for name in never))
     with_torch = any(_normal(line) in _TORCH_BUILDS for line in wanted)
     for backend in ((), ("--torch-backend", "cpu")) if with_torch else ((),):
         last = bool(backend) == with_torch
         try:
             found = uv(
                 "pip", "compile", str(asked), "--no-header", "--no-annotate", "--only-binary", ":all:",
-                "--python", sys.executable, *backend,
+                "--python", sys.executable, "--override", str(overrides), *backend,
                 what="find packages for model.requirements", unsolvable=SpecError,
             )  # fmt: skip
         except OnnxpackError:

@@ -13,6 +13,7 @@ from onnxpack import __version__
 VERBS = {
     "bench": "Time a model against its source and float32.",
     "build": "Build specs into verified container images.",
+    "convert": "Make a SavedModel or TFLite file of an ONNX model.",
     "init": "Look into a model and write a first spec.",
     "inspect": "Show a model, spec, bundle, image or report.",
     "lock": "Pin the Python packages of specs' images.",

@@ -53,7 +53,7 @@ def command(
     from onnxpack.measure.picture import write_picture
     from onnxpack.stages.contest import Wish
 
-    wish = Wish(batches, _sizes(sizes), seconds, threads)
+    wish = Wish(batches, axis_sizes(sizes), seconds, threads)
 
     def one(path: Path) -> None:
         if svg and not svg.absolute().parent.is_dir():
@@ -106,7 +106,12 @@ def _of_model(path: Path, wish: "Wish") -> "Bench":
         return bench_model(path, wish, Path(scratch))
 
 
-def _sizes(words: tuple[str, ...]) -> dict[str, int]:
+def axis_sizes(words: tuple[str, ...]) -> dict[str, int]:
+    """What `AXIS=N` options say.
+
+    Raises:
+        click.BadParameter: one says something else.
+    """
     found = {}
     for word in words:
         match = _SIZE.fullmatch(word)

@@ -1,0 +1,1 @@
+"""ONNX → TensorFlow: a SavedModel or a TFLite file."""

@@ -1,0 +1,137 @@
+"""The whole conversion: what the ONNX file answers, what is made of it elsewhere, and whether both agree."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpack.child import call
+from onnxpack.errors import GateError, Problem, SpecError
+from onnxpack.isolated import converter
+from onnxpack.look.child import in_child
+from onnxpack.look.draft import Draft
+from onnxpack.output import replacing
+from onnxpack.progress import Progress
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.wording import closest
+from onnxpack.store import Store
+from onnxpack.verify import Comparison, table
+
+KINDS = {"savedmodel": "", "tflite": ".tflite"}
+"""What a model can become, and how its name ends."""
+_SMALL, _LARGE = 2, 3
+"""Sizes that a free batch axis is tried at; others are one of their own, or what was asked."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was made, and how it compares; ``layouts`` are outputs that have their channels last now."""
+
+    path: Path
+    rows: tuple[Comparison, ...]
+    fixed: Mapping[str, int]
+    """The axes that have one size now."""
+    layouts: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        worst = max(row.max_abs_diff for row in self.rows)
+        return {
+            "path": str(self.path),
+            "comparisons": len(self.rows),
+            "max_abs_diff": worst,
+            "fixed": dict(self.fixed),
+            "channels_last": list(self.layouts),
+        }
+
+
+def convert(
+    model: Path, kind: str, output: Path, sizes: Mapping[str, int], store: Store, progress: Progress
+) -> Converted:
+    """Writes ``output``, a folder (savedmodel) or a file (tflite). ``sizes`` fix axes of the model.
+
+    Raises:
+        SpecError: an axis is not the model's.
+        SourceError: not an ONNX model, or an operator that cannot be converted.
+        GateError: what came out answers otherwise.
+        EngineError: the converter cannot be installed.
+    """
+    file = _described(model)
+    unknown = [name for name in sizes if name not in file.spec.dynamic_axes]
+    if unknown:
+        raise SpecError(f"the model has no axis '{unknown[0]}'", closest(unknown[0], file.spec.dynamic_axes))
+    free = _batch(file) if not sizes.get(_batch(file)) else ""
+    fixed = {axis.name: sizes.get(axis.name, axis.opt) for axis in file.spec.axes if axis.name != free}
+    python = converter(store, progress)
+    with store.scratch() as scratch:
+        cases = [fixed | ({free: size} if free else {}) for size in (_SMALL, _LARGE)][: 2 if free else 1]
+        request = {"spec": file.to_json(), "model": str(model.resolve()), "cases": cases, "folder": str(scratch)}
+        with progress.stage("run"):
+            names = call("onnxpack.convert.reference:record", request, scratch)
+        shapes = {
+            name: [fixed.get(str(part), part) for part in tensor.shape] for name, tensor in file.spec.inputs.items()
+        }
+        asked = {"model": str(model.resolve()), "folder": str(scratch / "made"), "shapes": shapes}
+        with progress.stage("convert"):
+            call("onnxpack.convert.tensorflow:convert", asked, scratch, python)
+        answer = {"folder": str(scratch), "kind": kind, "cases": len(cases), "outputs": names}
+        with progress.stage("verify"):
+            call("onnxpack.convert.tensorflow:answer", answer, scratch, python)
+            found = call(
+                "onnxpack.convert.reference:compare_all", {"folder": str(scratch), "cases": len(cases)}, scratch
+            )
+        rows = tuple(Comparison(**row) for row in found["rows"])
+        _require(rows)
+        _place(scratch / "made", kind, output)
+    return Converted(output, rows, fixed, tuple(found["channels_last"]))
+
+
+def _described(model: Path) -> SpecFile:
+    """The spec that stands for the file: its inputs and axes."""
+    place = model.parent.resolve() / "spec.yaml"
+    draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": model.name}})
+    return Draft.from_json(in_child("models:onnx_file", draft=draft.to_json(), destination=str(place))).file(place)
+
+
+def _batch(file: SpecFile) -> str:
+    """The dynamic first axis of all inputs, which may stay free; empty if there is none."""
+    firsts = {tensor.shape[0] if tensor.shape else "" for tensor in file.spec.inputs.values()}
+    first = firsts.pop() if len(firsts) == 1 else ""
+    return first if isinstance(first, str) else ""
+
+
+def _require(rows: tuple[Comparison, ...]) -> None:
+    failed = [row for row in rows if row.reason]
+    if failed or not rows:
+        raise GateError(
+            Problem(
+                f"the converted model differs from the ONNX file: {len(failed)} of {len(rows)} comparisons differ",
+                "onnx2tf guesses layouts: fix all axes with --size, or export the model with channels last",
+                detail=table(failed),
+            )
+        )
+
+
+def _place(made: Path, kind: str, output: Path) -> None:
+    if kind == "savedmodel":
+        with replacing(output) as folder:
+            for name in ("saved_model.pb", "variables", "assets", "fingerprint.pb"):
+                part = made / name
+                if part.is_dir():
+                    shutil.copytree(part, folder / name)
+                elif part.exists():
+                    shutil.copyfile(part, folder / name)
+        return
+    partial = output.with_name(f".{output.name}.part")
+    try:
+        shutil.copyfile(made / "model.tflite", partial)
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def as_text(found: Converted) -> str:
+    """The document, for a program."""
+    return json.dumps(found.document() | {"rows": [asdict(row) for row in found.rows]}, indent=2)

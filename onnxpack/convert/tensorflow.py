@@ -1,0 +1,117 @@
+"""The converter's side, in its own environment: onnx2tf makes a SavedModel and a TFLite file, TensorFlow runs them."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
+
+import numpy as np
+
+from onnxpack.errors import SourceError
+from onnxpack.samples import Arrays, read_arrays, write_arrays
+
+
+def convert(model: str, folder: str, shapes: dict[str, list[int | str]]) -> None:
+    """Writes a SavedModel and ``model.tflite`` into ``folder``; a name in ``shapes`` is an axis that stays free.
+
+    Inputs keep their layout: pictures get a transposition behind them, everything else is taken as it is.
+
+    Raises:
+        SourceError: an operator or a shape is more than onnx2tf can.
+    """
+    import onnx2tf
+
+    pictures = [name for name, shape in shapes.items() if len(shape) in (4, 5)]
+    others = [name for name, shape in shapes.items() if len(shape) not in (4, 5)]
+    fixed = [
+        f"{name}:{','.join(map(str, shape))}"
+        for name, shape in shapes.items()
+        if shape and not any(isinstance(size, str) for size in shape)
+    ]
+    try:
+        onnx2tf.convert(
+            input_onnx_file_path=model,
+            output_folder_path=folder,
+            overwrite_input_shape=fixed or None,
+            keep_ncw_or_nchw_or_ncdhw_input_names=pictures or None,
+            keep_shape_absolutely_input_names=others or None,
+            output_signaturedefs=True,
+            copy_onnx_input_output_names_to_tflite=True,
+            not_use_onnxsim=True,
+            verbosity="error",
+        )
+    except (Exception, SystemExit) as error:  # onnx2tf ends the process where it cannot go on
+        words = str(error) if isinstance(error, Exception) else "it gave up"
+        raise SourceError(
+            f"onnx2tf cannot convert the model: {' '.join(words.split())[:500]}",
+            "fix its axes with --size, or keep it as ONNX",
+        ) from None
+    made = next((path for path in Path(folder).glob("*_float32.tflite")), None)
+    if made is None or not (Path(folder) / "saved_model.pb").exists():
+        raise SourceError("onnx2tf wrote nothing", "keep the model as ONNX")
+    made.rename(Path(folder) / "model.tflite")
+
+
+def answer(folder: str, kind: str, cases: int, outputs: list[str]) -> None:
+    """Runs what was made on every ``<case>.inputs.npz``; writes ``<case>.actual.npz`` under the ONNX outputs' names.
+
+    Raises:
+        SourceError: it does not run.
+    """
+    run = _saved_model if kind == "savedmodel" else _tflite
+    for number in range(cases):
+        inputs = read_arrays(Path(folder) / f"{number}.inputs.npz")
+        try:
+            found = run(Path(folder) / "made", inputs)
+        except Exception as error:  # TensorFlow's own are of many kinds
+            raise SourceError(
+                f"the converted model does not run: {' '.join(str(error).split())[:500]}",
+                "an axis may have become fixed: name its size with --size",
+            ) from None
+        write_arrays(Path(folder) / f"{number}.actual.npz", _in_order(found, outputs))
+
+
+def _saved_model(made: Path, inputs: Arrays) -> Arrays:
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(str(made)).signatures["serving_default"]
+    given = _by_name(inputs, list(signature.structured_input_signature[1]))
+    return {name: value.numpy() for name, value in signature(**{k: tf.constant(v) for k, v in given.items()}).items()}
+
+
+def _tflite(made: Path, inputs: Arrays) -> Arrays:
+    import tensorflow as tf
+
+    interpreter = tf.lite.Interpreter(str(made / "model.tflite"))
+    details = interpreter.get_input_details()
+    given = _by_name(inputs, [detail["name"] for detail in details])
+    for detail in details:
+        interpreter.resize_tensor_input(detail["index"], given[detail["name"]].shape)
+    interpreter.allocate_tensors()
+    for detail in details:
+        interpreter.set_tensor(detail["index"], given[detail["name"]])
+    interpreter.invoke()
+    return {detail["name"]: interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()}
+
+
+def _by_name(inputs: Arrays, wanted: list[str]) -> Arrays:
+    """By name; what TensorFlow had to rename, by place among what is left."""
+    plain = {_plain(name): name for name in inputs}
+    found: dict[str, Any] = {name: inputs[plain[_plain(name)]] for name in wanted if _plain(name) in plain}
+    rest = [array for name, array in inputs.items() if _plain(name) not in {_plain(known) for known in found}]
+    missing = [name for name in wanted if name not in found]
+    return found | dict(zip(missing, rest, strict=True))
+
+
+def _in_order(found: Arrays, outputs: list[str]) -> Arrays:
+    known = {_plain(name): array for name, array in found.items()}
+    if all(_plain(name) in known for name in outputs):
+        return {name: np.asarray(known[_plain(name)]) for name in outputs}
+    return {name: np.asarray(array) for name, array in zip(outputs, found.values(), strict=True)}
+
+
+def _plain(name: str) -> str:
+    """Without what TensorFlow cannot have in a name, and what it adds."""
+    return re.sub(r"[^0-9A-Za-z]", "_", name.removeprefix("serving_default_").split(":")[0])

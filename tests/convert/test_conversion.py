@@ -1,0 +1,118 @@
+"""Conversion without the converter's environment: what it is asked, how its answers are judged, what is left."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx_examples import FLOAT, RELU, make_model
+
+import onnxpack.convert.conversion
+from onnxpack.child import call
+from onnxpack.convert.conversion import convert
+from onnxpack.convert.reference import compare_layouts
+from onnxpack.errors import GateError, SourceError, SpecError
+from onnxpack.samples import read_arrays, write_arrays
+from onnxpack.store import Store
+
+
+class Told:
+    """Nobody listens."""
+
+    def stage(self, name: str) -> Any:
+        import contextlib
+
+        return contextlib.nullcontext()
+
+    def note(self, text: str) -> None:
+        pass
+
+    def skipped(self, name: str, why: str) -> None:
+        pass
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    values = [[(name, FLOAT, ["n", 4])] for name in "xy"]
+    onnx.save(make_model(RELU, *values), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Converts with a converter that answers what ``factor`` makes of the right answers."""
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(onnxpack.convert.conversion, "converter", lambda store, progress: Path("python"))
+
+    def converting(model: Path, factor: float = 1.0, kind: str = "tflite", **sizes: int) -> Any:
+        def planted(function: str, request: dict[str, Any], scratch: Path, python: Path | None = None) -> Any:
+            if python is None:
+                return call(function, request, scratch)
+            asked.append(request)
+            if function.endswith(":convert"):
+                made = Path(request["folder"])
+                (made / "variables").mkdir(parents=True)
+                (made / "variables" / "v").write_text("v")
+                for name in ("model.tflite", "saved_model.pb"):
+                    (made / name).write_text(name)
+                return None
+            for number in range(request["cases"]):
+                right = read_arrays(scratch / f"{number}.outputs.npz")
+                wrong = {name: array * np.float32(factor) for name, array in right.items()}
+                write_arrays(scratch / f"{number}.actual.npz", wrong)
+            return None
+
+        monkeypatch.setattr(onnxpack.convert.conversion, "call", planted)
+        return convert(model, kind, tmp_path / "out", sizes, Store(tmp_path / "cache"), Told()), asked
+
+    return converting
+
+
+def test_the_batch_stays_free_and_is_compared_at_two_sizes(run: Any, model: Path, tmp_path: Path) -> None:
+    found, asked = run(model)
+    assert asked[0]["shapes"] == {"x": ["n", 4]}
+    assert (len(found.rows), found.fixed) == (2, {})
+    assert (tmp_path / "out").read_text() == "model.tflite"
+    assert not list(tmp_path.glob(".out*"))
+    assert json.loads(onnxpack.convert.conversion.as_text(found))["comparisons"] == 2
+
+
+def test_a_size_that_is_asked_for_is_fixed(run: Any, model: Path) -> None:
+    found, asked = run(model, n=5)
+    assert asked[0]["shapes"] == {"x": [5, 4]}
+    assert (len(found.rows), found.fixed) == (1, {"n": 5})
+
+
+def test_a_saved_model_is_a_folder(run: Any, model: Path, tmp_path: Path) -> None:
+    run(model, kind="savedmodel")
+    files = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*"))
+    assert files == ["saved_model.pb", "variables", "variables/v"]
+
+
+@pytest.mark.parametrize("kind", ["tflite", "savedmodel"])
+def test_a_conversion_that_answers_otherwise_leaves_nothing(run: Any, model: Path, tmp_path: Path, kind: str) -> None:
+    with pytest.raises(GateError, match="the converted model differs from the ONNX file: 2 of 2") as caught:
+        run(model, factor=1.1, kind=kind)
+    assert "y" in caught.value.problems[0].detail
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_axis_that_is_not_there_is_refused(run: Any, model: Path) -> None:
+    with pytest.raises(SpecError, match="the model has no axis 'm'"):
+        run(model, m=3)
+
+
+def test_what_is_no_model_is_refused(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises((SourceError, SpecError)):
+        run(tmp_path / "text.onnx")
+
+
+def test_channels_that_went_last_are_told() -> None:
+    right = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+    assert compare_layouts("y", right, right, "0")[1] is False
+    row, moved = compare_layouts("y", right, np.moveaxis(right, 1, -1), "0")
+    assert (row["reason"], moved) == ("", True)
+    assert compare_layouts("y", right, right[::-1] + 1, "0")[0]["reason"]
