@@ -1,7 +1,7 @@
 """``onnxpack verify``: source and verification alone."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -28,7 +28,7 @@ def command(
     no_cache: bool,
     as_json: bool,
 ) -> None:
-    """Export each SPEC's model and compare it with its source: no image is made, nothing is written to dist.
+    """Export each SPEC's model and compare it with its source, steps included: no image, nothing in dist.
 
     A table of every output's differences goes to stdout, everything else to stderr. Exit status: 0 they agree,
     2 usage or spec, 3 source model or export, 4 they differ.
@@ -36,6 +36,7 @@ def command(
     from onnxpack.engines.docker import DockerEngine
     from onnxpack.plan import Plan
     from onnxpack.report import Parity, parity_of, parity_table
+    from onnxpack.stages.changes import with_steps
     from onnxpack.stages.run import Build
     from onnxpack.stages.source import export, verify
     from onnxpack.store import Store, default_root
@@ -59,11 +60,12 @@ def command(
             run = Build(plan, store, DockerEngine(), progress(), "verify")
             built, exported = export(run)
             try:
-                parity = verify(run, built.model, exported)
+                built = with_steps(run, replace(built, parity=verify(run, built.model, exported)), exported)
             except ParityError as error:
                 show(plan, parity_of(error.rows, exported.reference.notes))
                 raise
-            show(plan, parity)
+            assert built.parity
+            show(plan, built.parity)
 
     status = each(spec_files(specs), one)
     if as_json:
