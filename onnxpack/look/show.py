@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import Any
 
 from onnxpack.errors import Location, Problem, SpecError
 from onnxpack.look.text import clean, section, size, table, tensor
+from onnxpack.precision import candidates
+from onnxpack.precision.candidates import Candidate
 
 Facts = dict[str, Any]
 _REPORTED = {
-    "kind", "path", "name", "version", "target", "status", "stages", "model", "parity", "image", "smoke",
+    "kind", "path", "name", "version", "target", "status", "stages", "model", "parity", "evaluation", "candidates",
+    "image", "smoke",
 }  # fmt: skip
 
 
@@ -140,6 +144,8 @@ def _report(facts: Facts) -> list[str]:
         *section("parity", _named((key, value) for key, value in parity.items() if not isinstance(value, list))),
         *section("parity by output", _named((row["name"], _measures(row)) for row in parity.get("outputs", ()))),
         *section("not verified", parity.get("notes", ())),
+        *section("evaluation", _named((facts.get("evaluation") or {}).items())),
+        *section("precisions", _candidates(facts.get("candidates") or ())),
         *section("image", _report_image(image)),
         *section("smoke", _named(_measured(smoke))),
         *section("more", _named((key, json.dumps(value)) for key, value in facts.items() if key not in _REPORTED)),
@@ -148,6 +154,12 @@ def _report(facts: Facts) -> list[str]:
 
 def _measures(row: Facts) -> str:
     return ", ".join(f"{key} {value}" for key, value in row.items() if key != "name" and value is not None)
+
+
+def _candidates(rows: Iterable[Facts]) -> list[str]:
+    known = {field.name for field in fields(Candidate)}
+    found = [Candidate(**{key: value for key, value in row.items() if key in known}) for row in rows]
+    return [clean(line) for line in candidates.table(found).splitlines()] if found else []
 
 
 def _report_image(image: Facts) -> list[str]:

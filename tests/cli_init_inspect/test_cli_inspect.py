@@ -160,6 +160,24 @@ def test_a_report(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch
     assert facts == {"kind": "report", "path": "report.json", **REPORT}
 
 
+def test_a_reports_precisions_are_a_table(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"precision": "float32", "size_bytes": 1000, "speedup": 1.0},
+        {"precision": "int8-static", "size_bytes": 300, "speedup": 2.0, "chosen": True, "passed": True, "later": 1},
+        {"precision": "int4-weights", "reason": "wrong\x1b[31m"},
+    ]
+    report = REPORT | {"candidates": rows, "evaluation": {"metric": "accuracy", "source": 1.0, "model": 0.5}}
+    Path("report.json").write_text(json.dumps(report))
+    told = onnxpack("inspect", "report.json").out
+    assert "  metric  accuracy" in told
+    (line,) = [line for line in told.splitlines() if "int8-static" in line]
+    assert line.split()[1:5] == ["300", "B", "-", "2.00x"]
+    assert line.endswith("chosen")
+    assert "int4-weights: wrong" in told
+    assert "\x1b" not in told
+
+
 def test_a_report_of_a_build_that_stopped_early(tmp_path: Path, onnxpack: Run) -> None:
     early = REPORT | {"parity": None, "image": None, "smoke": None, "version": None, "settings": []}
     (tmp_path / "report.json").write_text(json.dumps(early))
