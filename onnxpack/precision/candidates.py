@@ -111,7 +111,7 @@ def table(rows: Sequence[Candidate]) -> str:
     for row in rows:
         mark = "chosen" if row.chosen else "passed over" if row.reason else "pareto" if row.pareto else ""
         cells.append((
-            row.precision + (f" - {len(row.excluded)} layers" if row.excluded else ""),
+            row.precision + (f" - {counted(len(row.excluded), 'layer')}" if row.excluded else ""),
             _or_dash(row.size_bytes, size),
             _or_dash(row.latency_p50_seconds, lambda value: f"{value * 1000:.3g} ms"),
             _or_dash(row.speedup, lambda value: f"{value:.2f}x"),
@@ -125,6 +125,11 @@ def table(rows: Sequence[Candidate]) -> str:
         ))  # fmt: skip
     reasons = [f"{row.precision}: {row.reason}" for row in rows if row.reason]
     return "\n".join([*aligned(cells), *reasons])
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 layer``, ``2 layers``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _or_dash(value: float | None, shown: Callable[[float], str]) -> str:

@@ -9,7 +9,7 @@ from onnxpack.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
 from onnxpack.gates import degraded, unhelpful
 from onnxpack.measure import Measured
 from onnxpack.precision import Samples, Wish
-from onnxpack.precision.candidates import Candidate, judged, table, worth_trying
+from onnxpack.precision.candidates import Candidate, counted, judged, table, worth_trying
 from onnxpack.report import Built, Evaluated, Parity, parity_of
 from onnxpack.spec.delivery import Target
 from onnxpack.stages.changes import changed
@@ -100,7 +100,7 @@ def _made(
         "calibration": str(calibration) if calibration else None,
     }
     reads = [asdict(wish), exported.key]
-    of = f"{wish.precision} without {len(wish.without)} layers" if wish.without else wish.precision
+    of = f"{wish.precision} without {counted(len(wish.without), 'layer')}" if wish.without else wish.precision
     made, told = changed(run, "precision", model, "onnxpack.precision.reduce:reduce_model", request, reads, of)
     before, after = told["before"]["ops"], told["after"]["ops"]
     counts = {op: (before.get(op, 0), after.get(op, 0)) for op in sorted({*before, *after})}

@@ -277,7 +277,7 @@ def test_static_quantization_leaves_its_worst_layers_out_fewest_first(built: Any
     assert len(result.candidates[1].excluded) == 1
     assert result.evaluation.degradation == 0.0
     assert [line for line in told.lines if line.startswith("precision")] == [
-        "precision int8-static", "precision int8-static without 1 layers",
+        "precision int8-static", "precision int8-static without 1 layer",
     ]  # fmt: skip
 
 
