@@ -3,13 +3,12 @@
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from exporting import write_spec
+from told import Told
 from wheels import make_wheel, wheels  # noqa: F401 - a fixture
 
 from onnxpack.child import call
@@ -32,24 +31,6 @@ def look():
     return {"installed": found, "can": can, "flags": sys.flags.no_user_site}
 """
 LIMITED = ("numpy<2",)
-
-
-class Told:
-    """What a person would have seen."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        self.lines.append(name)
-        yield
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-    def skipped(self, name: str, why: str) -> None:
-        self.lines.append(f"{name} {why}")
 
 
 def model(*pins: str, framework: Any = "sklearn") -> Model:

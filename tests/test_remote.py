@@ -1,8 +1,6 @@
 """A spec that names its model by URL builds as if the file lay beside it."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import onnx
 import pytest
 from exporting import export_in_child, write_spec
 from onnx_examples import RELU, make_model
+from told import Told
 from web import Web, web  # noqa: F401 - a fixture
 
 from onnxpack.errors import EngineError
@@ -20,24 +19,6 @@ from onnxpack.verify import require
 
 MODEL = make_model(RELU).SerializeToString()
 SHA = hashlib.sha256(MODEL).hexdigest()
-
-
-class Told:
-    """What a person would have seen."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        self.lines.append(name)
-        yield
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-    def skipped(self, name: str, why: str) -> None:
-        self.lines.append(f"{name} {why}")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx_examples import FLOAT, RELU, make_model
+from told import Told
 
 import onnxpack.convert.conversion
 from onnxpack.child import call
@@ -16,21 +17,6 @@ from onnxpack.convert.reference import compare_layouts
 from onnxpack.errors import GateError, SourceError, SpecError
 from onnxpack.samples import read_arrays, write_arrays
 from onnxpack.store import Store
-
-
-class Told:
-    """Nobody listens."""
-
-    def stage(self, name: str) -> Any:
-        import contextlib
-
-        return contextlib.nullcontext()
-
-    def note(self, text: str) -> None:
-        pass
-
-    def skipped(self, name: str, why: str) -> None:
-        pass
 
 
 @pytest.fixture

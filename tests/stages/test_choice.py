@@ -14,6 +14,7 @@ import onnx
 import pytest
 from exporting import write_spec
 from onnx import TensorProto, helper, numpy_helper
+from told import Told
 
 import onnxpack.export
 import onnxpack.stages.choice
@@ -29,25 +30,6 @@ from onnxpack.stages.source import export, verify
 from onnxpack.store import Store
 
 WIDTH = 64
-
-
-class Told:
-    """What a person would have seen."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def stage(self, name: str) -> Any:
-        import contextlib
-
-        self.lines.append(name)
-        return contextlib.nullcontext()
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-    def skipped(self, name: str, why: str) -> None:
-        self.lines.append(f"{name} {why}")
 
 
 def here(function: str, request: dict[str, Any], scratch: Path, *_: Any, **__: Any) -> Any:
