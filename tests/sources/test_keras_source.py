@@ -47,6 +47,7 @@ def save(folder):
     keras.utils.set_random_seed(1)
     x = keras.Input((4,), name="x")
     keras.Model(x, layers.Dense(2)(x)).save(f"{folder}/plain.keras")
+    keras.Model(x, layers.Dense(2)(x)).save(f"{folder}/plain.h5")
     keras.Model(x, layers.Lambda(lambda v: v * 2)(x)).save(f"{folder}/code.keras")
     keras.Model(x, layers.Dense(2)(x)).export(f"{folder}/saved", verbose=False)
 """
@@ -153,6 +154,8 @@ def test_files_and_saved_models_export_and_code_in_them_needs_the_digest(tmp_pat
     digest = hashlib.sha256((tmp_path / "code.keras").read_bytes()).hexdigest()
     assert digest in (refused.value.problems[0].hint or "")
     exported(spec(tmp_path, {"path": "code.keras", "sha256": digest}), tmp_path / "trusted", python)
+    digest = hashlib.sha256((tmp_path / "plain.h5").read_bytes()).hexdigest()
+    exported(spec(tmp_path, {"path": "plain.h5", "sha256": digest}), tmp_path / "old", python)
     digest = hashlib.sha256((tmp_path / "saved/saved_model.pb").read_bytes()).hexdigest()
     facts = exported(spec(tmp_path, {"path": "saved/saved_model.pb", "sha256": digest}), tmp_path / "signature", python)
     assert any("variables" in name for name in facts["files"])
