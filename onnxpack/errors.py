@@ -73,6 +73,17 @@ class EngineError(OnnxpackError):
     exit_code = 5
 
 
+def typed(error: Exception) -> OnnxpackError | None:
+    """Return the error of this module that tells what happened; None for one that nobody expected: a bug.
+
+    What is left of ``OSError`` at the boundary is the machine's: a full disk, a folder that may not be written.
+    """
+    if isinstance(error, OSError):
+        place = f" '{error.filename}'" if error.filename else ""
+        return EngineError(f"{error.strerror or error}{place}", "make room, or name another --output or ONNXPACK_CACHE")
+    return error if isinstance(error, OnnxpackError) else None
+
+
 BY_EXIT_CODE: dict[int, type[OnnxpackError]] = {
     kind.exit_code: kind for kind in (SpecError, SourceError, GateError, EngineError)
 }

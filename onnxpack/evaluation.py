@@ -1,10 +1,11 @@
 """How good a model is by the user's own measure: on the same data, the source model and every ONNX file made of it.
 
-What is judged is what a client gets: behind ``postprocess``. All but ``metric_file`` and ``degradation`` runs in child
+What is judged is what a client gets: behind ``postprocess``. All but ``degradation`` runs in child
 processes.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from onnxpack.samples import Arrays, read_arrays, write_arrays
 from onnxpack.score import built_in
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Evaluation
-from onnxpack.spec.origin import code_file, is_code
+from onnxpack.spec.origin import is_code
 from onnxpack.steps import postprocessed
 from onnxpack.user_code import attribute, called
 
@@ -27,6 +28,14 @@ _OUTPUT = "outputs/"
 _LABELS = "labels"
 _BATCH = 32
 Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Score:
+    """The metric's value, and how many rows it is of."""
+
+    value: float
+    rows: int
 
 
 def record(file: SpecFile, path: Path, answer: Callable[[Arrays], Arrays]) -> dict[str, int]:
@@ -43,25 +52,24 @@ def record(file: SpecFile, path: Path, answer: Callable[[Arrays], Arrays]) -> di
     return {"rows": len(next(iter(outputs.values())))}
 
 
-def score_source(spec: str, folder: str) -> dict[str, Any]:
-    """The metric of the source model, whose outputs the export left in ``folder``: ``{"score": …, "rows": …}``.
+def score_source(file: SpecFile, path: Path) -> Score:
+    """Return the metric of the source model, whose outputs the export left at ``path``.
 
     Raises:
         GateError: the metric has no value for these outputs.
         SourceError: the user's metric raised, or scikit-learn is missing.
     """
-    arrays = read_arrays(Path(folder) / EVALUATION)
+    arrays = read_arrays(path)
     outputs = {name.removeprefix(_OUTPUT): array for name, array in arrays.items() if name != _LABELS}
-    return _scored(SpecFile.from_json(spec), outputs, arrays.get(_LABELS))
+    return _score(file, outputs, arrays.get(_LABELS))
 
 
-def score_model(spec: str, model: str) -> dict[str, Any]:
-    """The metric of an ONNX file with the steps around it, run on the CPU; raises as those above do."""
+def score_model(file: SpecFile, path: Path) -> Score:
+    """Return the metric of an ONNX file with the steps around it, run on the CPU; raises as ``score_source`` does."""
     from onnxpack.precision.widen import cpu_session
     from onnxpack.verify import runtime_words
 
-    file = SpecFile.from_json(spec)
-    running = cpu_session(Path(model))
+    running = cpu_session(path)
     names = [output.name for output in running.get_outputs()]
 
     def answer(sent: Arrays) -> Arrays:
@@ -72,13 +80,7 @@ def score_model(spec: str, model: str) -> dict[str, Any]:
                 f"the model does not run on the evaluation data: {runtime_words(error)}", "look at its values"
             ) from None
 
-    return _scored(file, *_collected(file, answer))
-
-
-def metric_file(file: SpecFile) -> Path | None:
-    """The user's file that a score depends on, besides the data, which the export's key holds already."""
-    code = code_file(_asked(file).metric)
-    return file.resolve(code) if code else None
+    return _score(file, *_collected(file, answer))
 
 
 def degradation(metric: str, source: float, model: float) -> float:
@@ -115,14 +117,14 @@ def _collected(file: SpecFile, answer: Callable[[Arrays], Arrays]) -> tuple[Arra
         raise SpecError("evaluation: outputs of different rows have different shapes", hint) from None
 
 
-def _scored(file: SpecFile, outputs: Arrays, labels: Array | None) -> dict[str, Any]:
+def _score(file: SpecFile, outputs: Arrays, labels: Array | None) -> Score:
     metric = _asked(file).metric
     if is_code(metric):
         score = _users(file, metric, outputs, labels)
     else:
         assert labels is not None  # a rule of the spec
         score = built_in(metric, outputs, labels)
-    return {"score": score, "rows": len(next(iter(outputs.values())))}
+    return Score(score, len(next(iter(outputs.values()))))
 
 
 def _users(file: SpecFile, metric: str, outputs: Arrays, labels: Array | None) -> float:

@@ -1,21 +1,16 @@
 """The export stage: source model → ONNX file and Reference. All of it runs in a child process."""
 
 import importlib
-import importlib.util
-import os
 import shutil
-import sys
-import sysconfig
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import packages_distributions, version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from onnxpack.artifacts import Artifact
 from onnxpack.budget import Budget
-from onnxpack.dataset import CHUNK_ROWS, open_dataset
 from onnxpack.errors import OnnxpackError, SourceError
 from onnxpack.evaluation import EVALUATION, record
 from onnxpack.graph.check import facts
@@ -23,12 +18,9 @@ from onnxpack.samples import Arrays, cases, draw, tracing_sizes, write_arrays
 from onnxpack.sources import Source
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.origin import data_file, is_url
 from onnxpack.steady import STEADY_CASES, require_steady, require_values
 from onnxpack.steps import postprocessed, preprocessed
-from onnxpack.values import MODEL, REFERENCE, SERVED
-
-_WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+from onnxpack.values import MODEL, REFERENCE, SERVED, Exported, Reference
 
 
 @dataclass
@@ -42,16 +34,13 @@ class _Answers:
     notes: list[str] = field(default_factory=list)
 
 
-def export_model(spec: str, destination: str) -> dict[str, Any]:
-    """Loads the source model, records its answers, and exports it into the folder ``destination``.
+def export_model(file: SpecFile, folder: Path) -> Exported:
+    """Load the source model, record its answers, and export it into ``folder``.
 
-    Returns the model's facts, the Reference's cases and sizes, and what was read meanwhile, for the key: ``files``
-    (relative to the spec's root) and ``distributions``. ``served`` has the cases and sizes of the Reference that a
-    client sees, if the spec has steps; ``evaluation`` the number of rows, if it has data to evaluate with.
+    Raises:
+        SourceError: the model cannot be loaded, run or exported.
+        GateError: it is not deterministic, or its export lost an axis or an output.
     """
-    file = SpecFile.from_json(spec)
-    folder = Path(destination)
-    read = _record_reads(file.root)
     source = _source(file)
     model = source.load(file)
     answers = _reference(source, model, file, folder)
@@ -62,38 +51,21 @@ def export_model(spec: str, destination: str) -> dict[str, Any]:
     framework_names = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
     output_names = _finish(file, raw / MODEL, folder, framework_names, answers)
     shutil.rmtree(raw)
-    about: dict[str, Any] = {"cases": answers.cases, "sizes": answers.sizes, "notes": answers.notes}
-    found = {**about, "sizes": _of_model(file, answers.sizes)}
-    if seen is not file.spec:
-        found["served"] = about
+    reference = _as_reference(folder / REFERENCE, answers, _of_model(file, answers.sizes))
+    served = reference if seen is file.spec else _as_reference(folder / SERVED, answers, answers.sizes)
+    evaluation = None
     if file.spec.evaluation:
-        found["evaluation"] = record(
+        record(
             file,
             folder / EVALUATION,
             lambda sent: dict(zip(output_names, _run(source, model, preprocessed(file.spec, sent)), strict=True)),
         )
-    if file.spec.calibration:
-        # Read here once, so that what it reads counts in this stage's key, and what is wrong with it is told early.
-        for _ in open_dataset(file, file.spec.calibration.data, "calibration").batches(
-            CHUNK_ROWS, file.spec.calibration.samples
-        ):
-            pass
-    named = {path.relative_to(file.root).as_posix() for path in named_files(file)}
-    return {
-        "files": sorted(read | named),
-        "distributions": _distributions(),
-        "model": asdict(facts(folder / MODEL)) | {"path": MODEL},
-        **found,
-    }
+        evaluation = Artifact.of(folder / EVALUATION)
+    return Exported(facts(folder / MODEL), reference, served, evaluation)
 
 
-def named_files(file: SpecFile) -> list[Path]:
-    """The files beside the spec that it names; native loaders read some of them unseen. URLs count by their digest."""
-    spec = file.spec
-    data = [part.data for part in (spec.calibration, spec.evaluation) if part]
-    named = [spec.model.path, spec.model.weights, spec.verify.samples, *map(data_file, data)]
-    named += [step.labels for step in spec.postprocess]
-    return [file.resolve(relative) for relative in named if relative and not is_url(relative)]
+def _as_reference(folder: Path, answers: _Answers, sizes: list[dict[str, int]]) -> Reference:
+    return Reference(Artifact.of(folder), tuple(answers.cases), tuple(sizes), tuple(answers.notes))
 
 
 def _source(file: SpecFile) -> Source:
@@ -182,34 +154,3 @@ def _finish(file: SpecFile, raw: Path, folder: Path, framework_names: Sequence[s
     else:
         external.save_copy(model, raw.parent, folder / MODEL)
     return names
-
-
-def _record_reads(root: Path) -> set[str]:
-    """Starts recording every file below ``root`` that is opened for reading from now on, relative to it.
-
-    What is installed, and this package, count by their versions and not file by file.
-    """
-    found: set[str] = set()
-    base = f"{root.resolve()}/"
-    installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    left_out = tuple(f"{path.resolve()}/" for path in (*map(Path, installed), Path(__file__).parent))
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event != "open" or not isinstance(arguments[0], str) or arguments[2] & _WRITES:
-            return
-        path = str(Path(arguments[0]).absolute())
-        if path.endswith(".pyc") and "/__pycache__/" in path:
-            path = importlib.util.source_from_cache(path)
-        if path.startswith(base) and not path.startswith(left_out):
-            found.add(path[len(base) :])
-
-    sys.addaudithook(hook)
-    return found
-
-
-def _distributions() -> dict[str, str]:
-    """The installed distributions that took part, with their versions."""
-    owners = packages_distributions()
-    loaded = {name.partition(".")[0] for name in sys.modules}
-    names = {owner for package in loaded for owner in owners.get(package, ())}
-    return {name: version(name) for name in sorted(names)}

@@ -22,8 +22,8 @@ _ATTEMPTS = 5
 _LONGEST_WAIT = 30.0  # seconds; also of what a server asks for
 
 
-def fetch(url: str, sha256: str, partial: str, total: str) -> int:
-    """Writes what the URL gives to the file ``partial``, behind what an earlier try left there; gives its size.
+def fetch(url: str, sha256: str, path: Path, total: Path) -> int:
+    """Writes what the URL gives to the file ``path``, behind what an earlier try left there; gives its size.
 
     The size that the server announces is written to the file ``total`` for whoever watches.
 
@@ -31,12 +31,11 @@ def fetch(url: str, sha256: str, partial: str, total: str) -> int:
         EngineError: it is not there, access is refused, the network fails, the digest differs, or the disk is full.
         SourceError: what reads such URLs is not installed.
     """
-    path = Path(partial)
     read = from_http if url.partition("://")[0].lower() in ("http", "https") else from_storage
     while True:
         resumed = path.exists() and path.stat().st_size > 0
         try:
-            actual = _complete(url, path, Path(total), read)
+            actual = _complete(url, path, total, read)
         except OnnxpackError:
             raise
         except OSError as error:

@@ -18,9 +18,9 @@ from onnxpack.spec.model import Model
 from onnxpack.store import Store, digest
 
 _STAGE = "environment"
-_CHILD = ("numpy", "onnx", "onnxruntime", "pyyaml")
+_CHILD = ("msgspec", "numpy", "onnx", "onnxruntime", "pyyaml")
 """What onnxpack's own half of an export imports, whatever the framework."""
-CONVERTER = ("onnx2tf==1.29.24", "tensorflow-cpu==2.19.1", "pyyaml")
+CONVERTER = ("msgspec", "onnx2tf==1.29.24", "tensorflow-cpu==2.19.1", "pyyaml")
 """What `onnxpack convert` needs. onnx2tf asks for all of TensorFlow, whose small build is enough."""
 _NEVER = ("tensorflow", "opencv-python")
 """What the converter declares and does not need: 2 GB."""
@@ -56,6 +56,16 @@ def environment(model: Model, store: Store, progress: Progress) -> Path | None:
     return standing(wanted_by(model), store, progress) if pins_of(model) else None
 
 
+def environment_key(model: Model) -> str:
+    """Return what stands for the model's own environment in a key; empty if it asks for none."""
+    return _key(wanted_by(model), ()) if pins_of(model) else ""
+
+
+def _key(wanted: list[str], never: tuple[str, ...]) -> str:
+    here = (platform.python_version(), platform.python_implementation(), platform.machine())
+    return digest(_STAGE, here, wanted, never)
+
+
 def standing(wanted: list[str], store: Store, progress: Progress, never: tuple[str, ...] = ()) -> Path:
     """The Python of an environment with these requirements, and all that they need but for what is ``never`` wanted.
 
@@ -63,8 +73,7 @@ def standing(wanted: list[str], store: Store, progress: Progress, never: tuple[s
         SpecError: no set of packages fits.
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
-    version = platform.python_version()
-    key = digest(_STAGE, version, platform.python_implementation(), platform.machine(), wanted, never)
+    key = _key(wanted, never)
     found = store.get(_STAGE, key)
     if found is None:
         with progress.stage("isolate"), store.making(_STAGE, key) as folder:

@@ -6,6 +6,7 @@ from pathlib import Path
 from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.render import DockerView, ModuleView
 from onnxpack.spec.client import client_spec
+from onnxpack.spec.delivery import Target
 from onnxpack.spec.load import SpecFile
 from onnxpack.targets import Device, device
 from onnxpack.values import MODEL, Axis, OnnxModel
@@ -23,6 +24,11 @@ class Plan:
     target: str
     output: Path
     """``<output folder>/<name>/<target>``."""
+
+    @property
+    def spec_target(self) -> Target:
+        """What the spec says of the target."""
+        return self.file.spec.targets[self.target]
 
     @property
     def device(self) -> Device:

@@ -4,18 +4,37 @@ import fcntl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnxpack.child import call
 from onnxpack.progress import Progress
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.origin import file_name, is_url, shown
 from onnxpack.store import Store, digest
+from onnxpack.worker import Say, Task
+from onnxpack.worker.call import Setting, call
 
 _STAGE = "download"
 _PERIOD = 2.0  # seconds between two words on a download's progress
 _MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class FetchFile(Task[int]):
+    """Bring what a URL gives into the file ``partial``; the result is its size in bytes."""
+
+    NAME = "fetch"
+    url: str
+    sha256: str
+    partial: Path
+    total: Path
+    """Where the size goes that the server announces, for whoever watches."""
+
+    def run(self, folder: Path, say: Say) -> int:
+        """Fetch the file."""
+        from onnxpack.fetch import fetch
+
+        return fetch(self.url, self.sha256, self.partial, self.total)
 
 
 def brought_here(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
@@ -51,9 +70,8 @@ def _fetch(url: str, sha256: str, partial: Path, store: Store, progress: Progres
     progress.note(f"{shown(url)}{f', from byte {partial.stat().st_size} on' if partial.exists() else ''}")
     with store.scratch() as scratch:
         total = scratch / "total.json"
-        request = {"url": url, "sha256": sha256, "partial": str(partial), "total": str(total)}
         with _watched(partial, total, progress):
-            size = call("onnxpack.fetch:fetch", request, scratch)
+            size = call(FetchFile(url, sha256, partial, total), Setting(scratch)).result
     progress.note(f"{size / _MB:.1f} MB, digest verified")
 
 

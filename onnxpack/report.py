@@ -1,14 +1,8 @@
-"""What a build says about itself: ``report.json``."""
+"""The figures that a report is made of, and their tables."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from onnxpack.engines.docker import Image
-from onnxpack.plan import Plan
-from onnxpack.precision.candidates import Candidate
-from onnxpack.smoke import Smoke
-from onnxpack.values import OnnxModel, TensorInfo
 from onnxpack.verify import Comparison, aligned
 
 
@@ -20,6 +14,8 @@ class StageRecord:
     seconds: float
     cached: bool
     key: str
+    of: str = ""
+    """What tells it apart from others of its name: a precision, the source."""
 
 
 @dataclass(frozen=True)
@@ -72,23 +68,8 @@ class Evaluated:
     source: float
     model: float
     degradation: float
-
-
-@dataclass(frozen=True)
-class Built:
-    """What the stages gave, as far as the build went."""
-
-    plan: Plan
-    stages: tuple[StageRecord, ...]
-    model: OnnxModel
-    parity: Parity | None = None
-    candidates: tuple[Candidate, ...] = ()
-    """The precisions that were tried, float32 first; empty where the spec asks for float32."""
-    evaluation: Evaluated | None = None
-    version: str | None = None
-    image: Image | None = None
-    references: tuple[str, ...] = ()
-    smoke: Smoke | None = None
+    model_digest: str = ""
+    """Of the file that was scored, with its external data."""
 
 
 def parity_of(rows: list[Comparison], notes: tuple[str, ...] = ()) -> Parity:
@@ -136,52 +117,3 @@ def parity_table(parity: Parity) -> str:
             "yes" if row.passed else "NO",
         ))  # fmt: skip
     return "\n".join(aligned(cells))
-
-
-def document(built: Built) -> dict[str, Any]:
-    """The report as JSON values; a stage that was not asked for is null."""
-    model = built.model
-    return {
-        "name": built.plan.file.spec.name,
-        "version": built.version,
-        "target": built.plan.target,
-        "status": "passed",
-        "set": list(built.plan.file.settings),
-        "stages": [asdict(stage) for stage in built.stages],
-        "model": {
-            "opset": model.opset,
-            "precision": model.precision,
-            "size_bytes": model.size_bytes,
-            "sha256": model.sha256,
-            "inputs": [_tensor(tensor) for tensor in model.inputs],
-            "outputs": [_tensor(tensor) for tensor in model.outputs],
-        },
-        "parity": asdict(built.parity) if built.parity else None,
-        "evaluation": asdict(built.evaluation) if built.evaluation else None,
-        "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in built.candidates],
-        "image": _image(built),
-        "smoke": asdict(built.smoke) if built.smoke else None,
-    }
-
-
-def to_json(built: Built) -> str:
-    """The report's file."""
-    return json.dumps(document(built), indent=2) + "\n"
-
-
-def _tensor(tensor: TensorInfo) -> dict[str, Any]:
-    return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
-
-
-def _image(built: Built) -> dict[str, Any] | None:
-    if built.image is None:
-        return None
-    return {
-        "reference": built.references[0] if built.references else None,
-        "references": list(built.references),
-        "id": built.image.id,
-        # The digest of a registry's manifest exists only once the image has been pushed.
-        "digest": None,
-        "size_bytes": built.image.size_bytes,
-        "layers": [asdict(layer) for layer in built.image.layers],
-    }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxpack.engines.container import VOLUME, Container, container
-from onnxpack.engines.docker import DockerEngine, Image
+from onnxpack.engines.docker import DockerEngine
 from onnxpack.errors import GateError
 from onnxpack.noise import spreads_of
 from onnxpack.samples import Arrays, read_arrays
@@ -34,33 +34,37 @@ class Smoke:
     """None for a CPU image."""
 
 
-def smoke_test(
-    engine: DockerEngine,
-    image: Image,
-    reference: Reference,
-    tolerance: Tolerance,
-    *,
-    device: str,
-    port: int | None,
-    timed: str,
-    libraries: tuple[str, ...],
-) -> Smoke:
-    """Runs the image and replays the Reference in it. ``port`` is None where the image has no server.
+@dataclass(frozen=True)
+class SmokeRequest:
+    """What is tested of an image."""
 
-    ``timed`` is the case whose latency is measured.
-    ``libraries`` are those that the device's execution provider links, the driver's own excepted.
+    image: str
+    """Its id."""
+    reference: Reference
+    tolerance: Tolerance
+    timed: str
+    """The case whose latency is measured."""
+    port: int | None
+    """None where the image has no server."""
+    on_gpu: bool | None
+    """Whether a GPU is here; None for a CPU image."""
+    libraries: tuple[str, ...]
+    """Those that the device's execution provider links, the driver's own excepted."""
+
+
+def smoke_test(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
+    """Run the image and replay the Reference in it.
 
     Raises:
         GateError: it does not get ready, dies, answers wrongly, or would fall back from the GPU.
     """
-    gpu = device == "cuda" and has_gpu(engine)
-    if device == "cuda" and not gpu:
-        return _refusal(engine, image, libraries)
-    files = {f"{case}.inputs.npz": (reference.folder / f"{case}.inputs.npz").read_bytes() for case in reference.cases}
-    on_gpu = gpu if device == "cuda" else None
-    if port is None:
-        return _module(engine, image, reference, tolerance, files, timed, on_gpu)
-    return _server(engine, image, reference, tolerance, files, timed, port, on_gpu)
+    if asked.on_gpu is False:
+        return _refusal(engine, asked)
+    folder = asked.reference.folder
+    files = {f"{case}.inputs.npz": (folder / f"{case}.inputs.npz").read_bytes() for case in asked.reference.cases}
+    if asked.port is None:
+        return _module(engine, asked, files)
+    return _server(engine, asked, asked.port, files)
 
 
 def has_gpu(engine: DockerEngine) -> bool:
@@ -70,21 +74,13 @@ def has_gpu(engine: DockerEngine) -> bool:
     return "nvidia" in facts.get("Runtimes", {})
 
 
-def _server(
-    engine: DockerEngine,
-    image: Image,
-    reference: Reference,
-    tolerance: Tolerance,
-    files: dict[str, bytes],
-    timed: str,
-    port: int,
-    on_gpu: bool | None,
-) -> Smoke:
-    """The server answers one case over HTTP, and the image's command line all of them."""
+def _server(engine: DockerEngine, asked: SmokeRequest, port: int, files: dict[str, bytes]) -> Smoke:
+    """Ask the server one case over HTTP, and the image's command line all of them."""
+    reference, tolerance = asked.reference, asked.tolerance
     case = reference.cases[0]
-    with container(engine, image.id, files, gpu=bool(on_gpu)) as box:
+    with container(engine, asked.image, files, gpu=bool(asked.on_gpu)) as box:
         box.start()
-        facts = _probe(box, "server", str(port), VOLUME, case, timed)
+        facts = _probe(box, "server", str(port), VOLUME, case, asked.timed)
         rows = _answered(reference, case, facts, tolerance)
         many = len(files) > 1
         output = f"{VOLUME}/out" if many else f"{VOLUME}/out/{next(iter(files))}"
@@ -94,32 +90,23 @@ def _server(
             raise GateError(f"the image's command line fails: exit status {status}", "its words are below", words)
         rows += _replayed(reference, box, tolerance)
     require("the image's answers differ from the source model's", rows)
-    return _smoke(rows, facts, on_gpu)
+    return _smoke(rows, facts, asked.on_gpu)
 
 
-def _module(
-    engine: DockerEngine,
-    image: Image,
-    reference: Reference,
-    tolerance: Tolerance,
-    files: dict[str, bytes],
-    timed: str,
-    on_gpu: bool | None,
-) -> Smoke:
-    """An image without a server: the generated module answers all cases in the container's own process."""
-    command = ["-c", _probe_source(), "module", VOLUME, timed, *reference.cases]
-    with container(engine, image.id, files, entrypoint=["python3"], command=command, gpu=bool(on_gpu)) as box:
+def _module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, bytes]) -> Smoke:
+    """Let the generated module answer all cases in the container's own process: the image has no server."""
+    command = ["-c", _probe_source(), "module", VOLUME, asked.timed, *asked.reference.cases]
+    with container(engine, asked.image, files, entrypoint=["python3"], command=command, gpu=bool(asked.on_gpu)) as box:
         facts = _finished(box)
-        rows = _replayed(reference, box, tolerance)
+        rows = _replayed(asked.reference, box, asked.tolerance)
     require("the image's answers differ from the source model's", rows)
-    return _smoke(rows, facts, on_gpu)
+    return _smoke(rows, facts, asked.on_gpu)
 
 
-def _refusal(engine: DockerEngine, image: Image, libraries: tuple[str, ...]) -> Smoke:
-    """A CUDA image where no GPU is: its libraries resolve, and it refuses to serve from the CPU."""
-    with container(
-        engine, image.id, {}, entrypoint=["python3"], command=["-c", _probe_source(), "refusal", *libraries]
-    ) as box:
+def _refusal(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
+    """Test a CUDA image where no GPU is: its libraries resolve, and it refuses to serve from the CPU."""
+    command = ["-c", _probe_source(), "refusal", *asked.libraries]
+    with container(engine, asked.image, {}, entrypoint=["python3"], command=command) as box:
         facts = _finished(box)
     if facts["missing"]:
         raise GateError("libraries that the CUDA provider links are missing", "see below", "\n".join(facts["missing"]))

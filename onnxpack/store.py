@@ -11,9 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,27 +49,20 @@ def tree_digests(folder: Path) -> dict[str, str]:
     return found
 
 
-@cache
-def tool_digest() -> str:
-    """The digest of this package's own code: a key changes when what computes the result does."""
-    package = resources.files("onnxpack")
-    with resources.as_file(package) as folder:
-        files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".j2"))
-        return digest([[path.relative_to(folder).as_posix(), file_digest(path)] for path in files])
-
-
 @dataclass(frozen=True)
 class Store:
     """A folder of entries, ``<stage>/<key>/``."""
 
     root: Path
     fresh: bool = False
-    """Take nothing that stands already, as ``--no-cache`` asks."""
+    """Take nothing that an earlier build made, as ``--no-cache`` asks."""
+    _made: set[Path] = field(default_factory=set, compare=False, repr=False)
+    """The entries that this process made, which are taken all the same."""
 
     def get(self, stage: str, key: str) -> Path | None:
         """The entry's folder if it is there and whole; an entry that is not is removed."""
         entry = self.root / stage / key
-        if self.fresh or not entry.is_dir():
+        if (self.fresh and entry not in self._made) or not entry.is_dir():
             return None
         if _contents(entry) is not None:
             return self.path(stage, key)
@@ -113,6 +104,7 @@ class Store:
                 # Another process was first. Same key, same result: theirs is as good.
                 if not entry.is_dir():
                     raise
+            self._made.add(entry)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

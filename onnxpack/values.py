@@ -1,8 +1,9 @@
-"""The values that flow between stages: frozen, framework-free, and JSON on disk."""
+"""The values that flow between stages: frozen and framework-free."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from onnxpack.artifacts import Artifact
 
 MODEL = "model.onnx"
 REFERENCE = "reference"
@@ -39,8 +40,9 @@ class Axis:
 class OnnxModel:
     """An ONNX file whose facts were read back from the file itself, never assumed."""
 
-    path: Path
+    file: Artifact
     sha256: str
+    """Of the file itself; ``file.digest`` counts the external data beside it too."""
     opset: int
     ir_version: int
     inputs: tuple[TensorInfo, ...]
@@ -50,6 +52,19 @@ class OnnxModel:
     """The operator types in it, sorted."""
     precision: str = "float32"
 
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self.file.path
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a stage made of a model, and what a person should know about it."""
+
+    model: OnnxModel
+    notes: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -58,12 +73,17 @@ class Reference:
     Cases are in the order of ``cases``; each npz holds one array per input or output, by its name.
     """
 
-    folder: Path
+    files: Artifact
     cases: tuple[str, ...]
     sizes: tuple[dict[str, int], ...] = field(default=())
     """The size of every dynamic axis, case by case."""
     notes: tuple[str, ...] = ()
     """Which sizes of the spec are not among the cases, and why."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the cases are."""
+        return self.files.path
 
     def opt_case(self, axes: tuple[Axis, ...]) -> str:
         """The case at the axes' opt sizes, by which speed is measured; the first one, if that is not there."""
@@ -72,10 +92,14 @@ class Reference:
         return next((case for case, sizes in named if sizes == wanted), self.cases[0])
 
 
-def model_from(facts: dict[str, Any], path: Path) -> OnnxModel:
-    """The value from its JSON, for the file at ``path``."""
-    tensors = {
-        part: tuple(TensorInfo(item["name"], item["dtype"], tuple(item["shape"])) for item in facts[part])
-        for part in ("inputs", "outputs")
-    }
-    return OnnxModel(**{**facts, **tensors, "path": path, "ops": tuple(facts["ops"])})
+@dataclass(frozen=True)
+class Exported:
+    """What an export leaves: the model, and what it and all later stages are judged against."""
+
+    model: OnnxModel
+    reference: Reference
+    """The source model's own answers: what an export is judged by."""
+    served: Reference
+    """What a client is to get, pre- and postprocessing included: what everything after it is judged by."""
+    evaluation: Artifact | None = None
+    """The source model's outputs for the evaluation data."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from onnxpack import metrics, noise
 from onnxpack.errors import GateError, Problem
 from onnxpack.samples import Arrays, read_arrays
 from onnxpack.ties import as_ties
+from onnxpack.values import Reference
 
 TOLERANCES: dict[str, tuple[float, float]] = {
     "float64": (1e-5, 1e-6),
@@ -184,24 +185,17 @@ def compare_cases(
     return judge.rows()
 
 
-def verify_model(
-    model: str,
-    reference: str,
-    cases: list[str],
-    rtol: float | None = None,
-    atol: float | None = None,
-    precision: str = "float32",
-) -> list[dict[str, Any]]:
-    """Runs an ONNX file on every case of a Reference with onnxruntime on the CPU. Runs in a child process."""
+def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> list[Comparison]:
+    """Run an ONNX file on every case of a Reference with onnxruntime on the CPU. Runs in a child process."""
     from onnxpack.precision.widen import cpu_session
 
-    running = cpu_session(Path(model))
+    running = cpu_session(model)
     names = [output.name for output in running.get_outputs()]
     failed = []
 
     def answered() -> Iterator[tuple[str, Arrays, Arrays]]:
-        for case in cases:
-            inputs, expected = read_case(Path(reference), case)
+        for case in reference.cases:
+            inputs, expected = read_case(reference.folder, case)
             try:
                 answers = running.run(None, inputs)
             except Exception as error:  # onnxruntime's exceptions share no base
@@ -210,8 +204,8 @@ def verify_model(
                 continue
             yield case, expected, dict(zip(names, answers, strict=True))
 
-    rows = compare_cases(answered(), rtol, atol, precision)
-    return [asdict(row) for row in sorted((*rows, *failed), key=lambda row: cases.index(row.case))]
+    rows = compare_cases(answered(), tolerance.rtol, tolerance.atol, tolerance.precision)
+    return sorted((*rows, *failed), key=lambda row: reference.cases.index(row.case))
 
 
 def runtime_words(error: Exception) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from onnxpack.artifacts import Artifact, data_beside
 from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER, DockerView, ModuleView, render_dockerfile, render_module
-from onnxpack.store import digest, file_digest, tree_digests
+from onnxpack.store import digest
 from onnxpack.values import OnnxModel
 
 EPOCH = 315532800
@@ -30,14 +31,14 @@ class Context:
 
 
 def assemble(
-    folder: Path, model: OnnxModel, packages: Path, view: ModuleView, dockerfile: DockerView, version: str | None
+    folder: Path, model: OnnxModel, packages: Artifact, view: ModuleView, dockerfile: DockerView, version: str | None
 ) -> Context:
-    """Fills the empty ``folder``. Without a ``version`` the content key's first twelve digits are it."""
+    """Fill the empty ``folder``. Without a ``version`` the content key's first twelve digits are it."""
     key = _content_key(model, packages, view, dockerfile)
     chosen = version or key[:12]
     labels = {**dockerfile.labels, VERSION_LABEL: chosen, CONTENT_LABEL: key}
     runtime, app = folder / f"rootfs/runtime{LIB_FOLDER}", folder / f"rootfs/model{APP_FOLDER}"
-    _copy_tree(packages, runtime)
+    _copy_tree(packages.path, runtime)
     app.mkdir(parents=True)
     for source in model_files(model.path):
         shutil.copyfile(source, app / source.name)
@@ -60,7 +61,7 @@ def _copy_tree(source: Path, destination: Path) -> None:
 
 def model_files(model: Path) -> list[Path]:
     """The model and, if it is large, its external data beside it."""
-    return [path for path in (model, model.with_name(f"{model.name}.data")) if path.exists()]
+    return [path for path in (model, data_beside(model)) if path.exists()]
 
 
 def normalise(folder: Path) -> None:
@@ -77,7 +78,6 @@ def normalise(folder: Path) -> None:
     os.utime(folder, (EPOCH, EPOCH))
 
 
-def _content_key(model: OnnxModel, packages: Path, view: ModuleView, dockerfile: DockerView) -> str:
+def _content_key(model: OnnxModel, packages: Artifact, view: ModuleView, dockerfile: DockerView) -> str:
     texts: Mapping[str, str] = render_module(replace(view, version=""))
-    files = {path.name: file_digest(path) for path in model_files(model.path)}
-    return digest(files, tree_digests(packages), texts, render_dockerfile(dockerfile))
+    return digest(model.file.digest, packages.digest, texts, render_dockerfile(dockerfile))

@@ -2,14 +2,14 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from onnxpack.bundle.lock import Package, TargetLock
+from onnxpack.bundle.lock import Package
 from onnxpack.bundle.uv import for_image, uv, write_requirements
 from onnxpack.errors import EngineError
 
@@ -39,13 +39,12 @@ _INSTALLER_FILES = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "entr
 _DRIVER = "libcuda.so.1"
 
 
-def install(lock: TargetLock, left_out: frozenset[str], destination: Path) -> None:
-    """Fills the empty folder ``destination`` with the packages, pruned.
+def install(python: str, platform: str, packages: Sequence[Package], destination: Path) -> None:
+    """Fill the empty folder ``destination`` with the packages, pruned, for an image's Python and platform.
 
     Raises:
         EngineError: a wheel cannot be had, or has another hash than the lock.
     """
-    chosen = [package for package in lock.packages if package.name not in left_out]
     with tempfile.TemporaryDirectory(prefix="onnxpack-wheels-") as folder:
         uv(
             "pip",
@@ -53,13 +52,13 @@ def install(lock: TargetLock, left_out: frozenset[str], destination: Path) -> No
             "--target",
             str(destination),
             "--requirement",
-            str(write_requirements([package.requirement() for package in chosen], Path(folder))),
+            str(write_requirements([package.requirement() for package in packages], Path(folder))),
             "--require-hashes",
             "--no-deps",
             "--link-mode",
             "copy",
-            *for_image(lock.python, lock.platform),
-            what=f"install the image's Python packages ({_some(chosen)})",
+            *for_image(python, platform),
+            what=f"install the image's Python packages ({_some(packages)})",
         )
     prune(destination)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from onnxpack.errors import Location, OnnxpackError, Problem, SpecError
+from onnxpack.spec.load import SpecFile
 
 SPECS = click.argument("specs", nargs=-1, required=True, metavar="SPEC…", type=click.Path(path_type=Path))
 SETTINGS = click.option(
@@ -50,6 +51,24 @@ def _is_spec(path: Path) -> bool:
     with path.open("rb") as stream:
         start = stream.read(1 << 16).removeprefix(codecs.BOM_UTF8)
     return any(line.startswith(b"onnxpack:") for line in start.splitlines())
+
+
+def chosen_targets(file: SpecFile, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the targets ``names`` of a spec, or all of them where none is named.
+
+    Raises:
+        SpecError: the spec has no target of such a name.
+    """
+    from onnxpack.spec.wording import closest
+
+    chosen = tuple(names)
+    known = file.spec.targets
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise SpecError(
+            [Problem(f"there is no target '{name}'", closest(name, known), file.where("targets")) for name in unknown]
+        )
+    return chosen or tuple(known)
 
 
 def each(paths: Iterable[Path], action: Callable[[Path], None]) -> int:

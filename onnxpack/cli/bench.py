@@ -14,7 +14,7 @@ from onnxpack.errors import Location, Problem, SpecError
 
 if TYPE_CHECKING:
     from onnxpack.measure.bench import Bench
-    from onnxpack.stages.contest import Wish
+    from onnxpack.pipeline.bench import Wish
 
 _SIZE = re.compile(r"(.+)=([1-9][0-9]{0,8})")
 
@@ -51,7 +51,7 @@ def command(
     """
     from onnxpack.measure.bench import tables
     from onnxpack.measure.picture import write_picture
-    from onnxpack.stages.contest import Wish
+    from onnxpack.pipeline.bench import Wish
 
     wish = Wish(batches, axis_sizes(sizes), seconds, threads)
 
@@ -84,10 +84,10 @@ def _is_spec(path: Path) -> bool:
 
 def _of_spec(path: Path, settings: tuple[str, ...], targets: tuple[str, ...], output: Path, wish: "Wish") -> "Bench":
     from onnxpack.engines.docker import DockerEngine
+    from onnxpack.pipeline.bench import bench_spec
+    from onnxpack.pipeline.run import Build
     from onnxpack.plan import Plan
     from onnxpack.spec.load import load
-    from onnxpack.stages.contest import bench_spec
-    from onnxpack.stages.run import Build
     from onnxpack.store import Store, default_root
 
     found = spec_files([path])
@@ -96,11 +96,11 @@ def _of_spec(path: Path, settings: tuple[str, ...], targets: tuple[str, ...], ou
         raise SpecError(Problem(f"{len(found)} specs are below this folder", f"name one: {names}", Location(str(path))))
     file = load(found[0], settings)
     plan = Plan(file, next(iter(file.spec.targets)), Path())
-    return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress(), "verify"), targets, output, wish)
+    return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress()), targets, output, wish)
 
 
 def _of_model(path: Path, wish: "Wish") -> "Bench":
-    from onnxpack.stages.contest import bench_model
+    from onnxpack.pipeline.bench import bench_model
 
     with TemporaryDirectory(prefix="onnxpack-bench-") as scratch, progress().stage("bench"):
         return bench_model(path, wish, Path(scratch))

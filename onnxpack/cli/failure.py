@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from onnxpack import __version__
-from onnxpack.errors import EngineError, Location, OnnxpackError, Problem
+from onnxpack.errors import Location, Problem, typed
 
 _SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=[?&])[^\s=&]+=[^\s&'\"}\],]+")
 """What may let somebody in, in a line of a spec: a URL's login, and its parameters."""
@@ -18,16 +18,11 @@ _SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=[?&])[^\s=&]+=[^\s&'\"}\],]+")
 
 def tell(error: Exception) -> int:
     """Prints the error on stderr and gives its exit code."""
-    if isinstance(error, OSError):
-        # What is left of these at the boundary is the machine's: a full disk, a folder that may not be written.
-        place = f" '{error.filename}'" if error.filename else ""
-        error = EngineError(
-            f"{error.strerror or error}{place}", "make room, or name another --output or ONNXPACK_CACHE"
-        )
-    if isinstance(error, OnnxpackError):
-        click.echo("\n".join(describe(problem) for problem in error.problems), err=True)
-        return error.exit_code
-    return _bug(error)
+    known = typed(error)
+    if known is None:
+        return _bug(error)
+    click.echo("\n".join(describe(problem) for problem in known.problems), err=True)
+    return known.exit_code
 
 
 def describe(problem: Problem) -> str:

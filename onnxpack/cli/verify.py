@@ -1,16 +1,20 @@
 """``onnxpack verify``: source and verification alone."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpack.cli.arguments import SETTINGS, SPECS, each, spec_files
+from onnxpack.cli.arguments import SETTINGS, SPECS, chosen_targets, spec_files
 from onnxpack.cli.progress import progress
-from onnxpack.errors import SpecError
-from onnxpack.spec.load import load
-from onnxpack.spec.wording import closest
+from onnxpack.errors import OnnxpackError
+from onnxpack.spec.load import SpecFile, load
+
+if TYPE_CHECKING:
+    from onnxpack.report import Parity
+    from onnxpack.store import Store
 
 
 @click.command("verify")
@@ -33,41 +37,72 @@ def command(
     A table of every output's differences goes to stdout, everything else to stderr. Exit status: 0 they agree,
     2 usage or spec, 3 source model or export, 4 they differ.
     """
-    from onnxpack.engines.docker import DockerEngine
-    from onnxpack.plan import Plan
-    from onnxpack.report import Parity, parity_of, parity_table
-    from onnxpack.stages.changes import with_steps
-    from onnxpack.stages.run import Build
-    from onnxpack.stages.source import export, verify
     from onnxpack.store import Store, default_root
-    from onnxpack.verify import ParityError
 
-    store = Store(default_root(), fresh=no_cache)
-    documents = []
-
-    def show(plan: Plan, parity: Parity) -> None:
-        documents.append({"name": plan.file.spec.name, "target": plan.target, "parity": asdict(parity)})
-        if not as_json:
-            click.echo(parity_table(parity))
-
-    def one(path: Path) -> None:
-        file = load(path, settings)
-        for name in targets or file.spec.targets:
-            if name not in file.spec.targets:
-                raise SpecError(f"{path} has no target '{name}'", closest(name, file.spec.targets))
-            plan = Plan(file, name, Path())
-            click.echo(click.style(f"{file.spec.name}, target {name}", bold=True), err=True)
-            run = Build(plan, store, DockerEngine(), progress(), "verify")
-            built, exported = export(run)
-            try:
-                built = with_steps(run, replace(built, parity=verify(run, built.model, exported)), exported)
-            except ParityError as error:
-                show(plan, parity_of(error.rows, exported.reference.notes))
-                raise
-            assert built.parity
-            show(plan, built.parity)
-
-    status = each(spec_files(specs), one)
+    checks = _Checks(settings, targets, Store(default_root(), fresh=no_cache), show=not as_json)
+    for path in spec_files(specs):
+        checks.add(path)
     if as_json:
-        click.echo(json.dumps(documents, indent=2))
-    ctx.exit(status)
+        click.echo(json.dumps(checks.documents, indent=2))
+    ctx.exit(checks.status)
+
+
+class _Checks:
+    """All comparisons of one command: each has a document, whether it passed or failed."""
+
+    def __init__(self, settings: tuple[str, ...], targets: tuple[str, ...], store: "Store", *, show: bool) -> None:
+        self.documents: list[dict[str, Any]] = []
+        self.status = 0
+        self._settings = settings
+        self._targets = targets
+        self._store = store
+        self._show = show
+
+    def add(self, path: Path) -> None:
+        """Verify the targets of one spec; what fails is told, and the first failure's exit code is kept."""
+        from onnxpack.pipeline.report import failed_document
+
+        try:
+            file = load(path, self._settings)
+            names = chosen_targets(file, self._targets)
+        except OnnxpackError as error:
+            self._fail(failed_document(str(path), "spec", error), error)
+            return
+        for name in names:
+            place = {"name": file.spec.name, "target": name}
+            click.echo(click.style(f"{file.spec.name}, target {name}", bold=True), err=True)
+            try:
+                self._show_parity(place | {"status": "passed"}, self._verify(file, name))
+            except (OnnxpackError, OSError) as error:
+                self._fail(failed_document(str(path), "verify", error) | place, error)
+
+    def _verify(self, file: SpecFile, target: str) -> "Parity":
+        from onnxpack.engines.docker import DockerEngine
+        from onnxpack.pipeline.chain import chain, walk
+        from onnxpack.pipeline.run import Build, Product
+        from onnxpack.plan import Plan
+
+        plan = Plan(file, target, Path())
+        run = Build(plan, self._store, DockerEngine(), progress())
+        parity = walk(run, chain(plan, "verify"), Product()).parity
+        assert parity
+        return parity
+
+    def _fail(self, document: dict[str, Any], error: Exception) -> None:
+        from onnxpack.cli.failure import tell
+        from onnxpack.report import parity_of
+        from onnxpack.verify import ParityError
+
+        if isinstance(error, ParityError):
+            self._show_parity(document, parity_of(error.rows))
+        else:
+            self.documents.append(document | {"parity": None})
+        code = tell(error)
+        self.status = self.status or code
+
+    def _show_parity(self, document: dict[str, Any], parity: "Parity") -> None:
+        from onnxpack.report import parity_table
+
+        self.documents.append(document | {"parity": asdict(parity)})
+        if self._show:
+            click.echo(parity_table(parity))

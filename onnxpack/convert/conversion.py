@@ -7,17 +7,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpack.child import call
+from onnxpack.convert.reference import CompareConverted, RunModel
+from onnxpack.convert.tensorflow import ConvertModel, RunConverted
 from onnxpack.errors import GateError, Problem, SpecError
 from onnxpack.isolated import converter
-from onnxpack.look.child import in_child
+from onnxpack.look.child import LookAtModel, in_child
 from onnxpack.look.draft import Draft
 from onnxpack.output import replacing
 from onnxpack.progress import Progress
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.part import SpecPart
 from onnxpack.spec.wording import closest
 from onnxpack.store import Store
 from onnxpack.verify import Comparison, table
+from onnxpack.worker.call import Setting, call
 
 KINDS = {"savedmodel": "", "tflite": ".tflite"}
 """What a model can become, and how its name ends."""
@@ -67,32 +70,29 @@ def convert(
     python = converter(store, progress)
     with store.scratch() as scratch:
         cases = [fixed | ({free: size} if free else {}) for size in (_SMALL, _LARGE)][: 2 if free else 1]
-        request = {"spec": file.to_json(), "model": str(model.resolve()), "cases": cases, "folder": str(scratch)}
+        source = model.resolve()
         with progress.stage("run"):
-            names = call("onnxpack.convert.reference:record", request, scratch)
+            part = SpecPart.of(file, "dynamic_axes", "verify")
+            names = call(RunModel(part, source, tuple(cases), scratch), Setting(scratch)).result
         shapes = {
-            name: [fixed.get(str(part), part) for part in tensor.shape] for name, tensor in file.spec.inputs.items()
+            name: tuple(fixed.get(str(part), part) for part in tensor.shape)
+            for name, tensor in file.spec.inputs.items()
         }
-        asked = {"model": str(model.resolve()), "folder": str(scratch / "made"), "shapes": shapes}
         with progress.stage("convert"):
-            call("onnxpack.convert.tensorflow:convert", asked, scratch, python)
-        answer = {"folder": str(scratch), "kind": kind, "cases": len(cases), "outputs": names}
+            call(ConvertModel(source, scratch / "made", shapes), Setting(scratch, python=python))
         with progress.stage("verify"):
-            call("onnxpack.convert.tensorflow:answer", answer, scratch, python)
-            found = call(
-                "onnxpack.convert.reference:compare_all", {"folder": str(scratch), "cases": len(cases)}, scratch
-            )
-        rows = tuple(Comparison(**row) for row in found["rows"])
-        _require(rows)
+            call(RunConverted(scratch, kind, len(cases), names), Setting(scratch, python=python))
+            found = call(CompareConverted(scratch, len(cases)), Setting(scratch)).result
+        _require(found.rows)
         _place(scratch / "made", kind, output)
-    return Converted(output, rows, fixed, tuple(found["channels_last"]))
+    return Converted(output, found.rows, fixed, found.channels_last)
 
 
 def _described(model: Path) -> SpecFile:
     """The spec that stands for the file: its inputs and axes."""
     place = model.parent.resolve() / "spec.yaml"
     draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": model.name}})
-    return Draft.from_json(in_child("models:onnx_file", draft=draft.to_json(), destination=str(place))).file(place)
+    return in_child(LookAtModel("onnx_file", draft, place)).file(place)
 
 
 def _batch(file: SpecFile) -> str:

@@ -1,54 +1,81 @@
 """This side of a conversion, in child processes: what the ONNX file answers, and whether the converted one agrees."""
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnxpack.samples import draw, read_arrays, write_arrays
-from onnxpack.spec.load import SpecFile
-from onnxpack.verify import compare
+from onnxpack.spec.part import SpecPart
+from onnxpack.verify import Comparison, compare
+from onnxpack.worker import Say, Task
 
 
-def record(spec: str, model: str, cases: list[dict[str, int]], folder: str) -> list[str]:
-    """Writes ``<case>.inputs.npz`` and ``<case>.outputs.npz``, by onnxruntime; gives the outputs' names.
+@dataclass(frozen=True)
+class RunModel(Task[tuple[str, ...]]):
+    """Write ``<case>.inputs.npz`` and ``<case>.outputs.npz`` into ``place``; the result are the outputs' names."""
 
-    Raises:
-        SourceError: the model is refused by the runtime.
-    """
-    from onnxpack.graph.check import session
+    NAME = "run"
+    spec: SpecPart
+    model: Path
+    cases: tuple[dict[str, int], ...]
+    place: Path
 
-    file = SpecFile.from_json(spec)
-    running = session(Path(model))
-    names = [output.name for output in running.get_outputs()]
-    for number, at in enumerate(cases):
-        inputs = draw(file.spec, at, number)
-        write_arrays(Path(folder) / f"{number}.inputs.npz", inputs)
-        write_arrays(Path(folder) / f"{number}.outputs.npz", dict(zip(names, running.run(None, inputs), strict=True)))
-    return names
+    def run(self, folder: Path, say: Say) -> tuple[str, ...]:
+        """Run the ONNX file with onnxruntime.
+
+        Raises:
+            SourceError: the model is refused by the runtime.
+        """
+        from onnxpack.graph.check import session
+
+        running = session(self.model)
+        names = tuple(output.name for output in running.get_outputs())
+        for number, at in enumerate(self.cases):
+            inputs = draw(self.spec.file.spec, at, number)
+            answers = dict(zip(names, running.run(None, inputs), strict=True))
+            write_arrays(self.place / f"{number}.inputs.npz", inputs)
+            write_arrays(self.place / f"{number}.outputs.npz", answers)
+        return names
 
 
-def compare_layouts(name: str, expected: Any, actual: Any, case: str) -> tuple[dict[str, Any], bool]:
+def compare_layouts(name: str, expected: Any, actual: Any, case: str) -> tuple[Comparison, bool]:
     """One output as it is, else with its channels moved back from the last axis to the second."""
     row = compare(case, name, expected, actual, None, None)
     if row.reason and actual.ndim > 2:
         moved = compare(case, name, expected, np.moveaxis(actual, -1, 1), None, None)
         if not moved.reason:
-            return asdict(moved), True
-    return asdict(row), False
+            return moved, True
+    return row, False
 
 
-def compare_all(folder: str, cases: int) -> dict[str, Any]:
-    """All outputs of all cases: ``rows``, and which outputs are ``channels_last``."""
-    rows: list[dict[str, Any]] = []
-    last: dict[str, None] = {}
-    for number in range(cases):
-        expected = read_arrays(Path(folder) / f"{number}.outputs.npz")
-        actual = read_arrays(Path(folder) / f"{number}.actual.npz")
-        for name, right in expected.items():
-            row, moved = compare_layouts(name, right, actual[name], str(number))
-            rows.append(row)
-            if moved:
-                last[name] = None
-    return {"rows": rows, "channels_last": list(last)}
+@dataclass(frozen=True)
+class Agreement:
+    """All outputs of all cases, and which outputs have their channels last now."""
+
+    rows: tuple[Comparison, ...]
+    channels_last: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CompareConverted(Task[Agreement]):
+    """Compare what the ONNX file and the converted model answered; both lie in ``place``."""
+
+    NAME = "verify"
+    place: Path
+    cases: int
+
+    def run(self, folder: Path, say: Say) -> Agreement:
+        """Compare every output of every case."""
+        rows: list[Comparison] = []
+        last: dict[str, None] = {}
+        for number in range(self.cases):
+            expected = read_arrays(self.place / f"{number}.outputs.npz")
+            actual = read_arrays(self.place / f"{number}.actual.npz")
+            for name, right in expected.items():
+                row, moved = compare_layouts(name, right, actual[name], str(number))
+                rows.append(row)
+                if moved:
+                    last[name] = None
+        return Agreement(tuple(rows), tuple(last))

@@ -2,18 +2,54 @@
 
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
 
 import numpy as np
 
 from onnxpack.errors import SourceError
 from onnxpack.samples import Arrays, read_arrays, write_arrays
+from onnxpack.worker import Say, Task
+
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
+"""What TensorFlow reads when it is imported."""
 
 
-def convert(model: str, folder: str, shapes: dict[str, list[int | str]]) -> None:
+@dataclass(frozen=True)
+class ConvertModel(Task[None]):
+    """Make a SavedModel and ``model.tflite`` of an ONNX file; a name in ``shapes`` is an axis that stays free."""
+
+    NAME = "convert"
+    model: Path
+    place: Path
+    shapes: dict[str, tuple[int | str, ...]]
+
+    def run(self, folder: Path, say: Say) -> None:
+        """Convert with onnx2tf."""
+        os.environ |= _QUIET
+        _convert(self.model, self.place, self.shapes)
+
+
+@dataclass(frozen=True)
+class RunConverted(Task[None]):
+    """Run what was made in ``place`` on every ``<case>.inputs.npz``; the answers become ``<case>.actual.npz``."""
+
+    NAME = "verify"
+    place: Path
+    kind: str
+    cases: int
+    outputs: tuple[str, ...]
+    """The names that the answers get."""
+
+    def run(self, folder: Path, say: Say) -> None:
+        """Run with TensorFlow."""
+        os.environ |= _QUIET
+        _answer(self)
+
+
+def _convert(model: Path, folder: Path, shapes: dict[str, tuple[int | str, ...]]) -> None:
     """Writes a SavedModel and ``model.tflite`` into ``folder``; a name in ``shapes`` is an axis that stays free.
 
     Inputs keep their layout: pictures get a transposition behind them, everything else is taken as it is.
@@ -32,8 +68,8 @@ def convert(model: str, folder: str, shapes: dict[str, list[int | str]]) -> None
     ]
     try:
         onnx2tf.convert(
-            input_onnx_file_path=model,
-            output_folder_path=folder,
+            input_onnx_file_path=str(model),
+            output_folder_path=str(folder),
             overwrite_input_shape=fixed or None,
             keep_ncw_or_nchw_or_ncdhw_input_names=pictures or None,
             keep_shape_absolutely_input_names=others or None,
@@ -48,29 +84,29 @@ def convert(model: str, folder: str, shapes: dict[str, list[int | str]]) -> None
             f"onnx2tf cannot convert the model: {' '.join(words.split())[:500]}",
             "fix its axes with --size, or keep it as ONNX",
         ) from None
-    made = next((path for path in Path(folder).glob("*_float32.tflite")), None)
-    if made is None or not (Path(folder) / "saved_model.pb").exists():
+    made = next((path for path in folder.glob("*_float32.tflite")), None)
+    if made is None or not (folder / "saved_model.pb").exists():
         raise SourceError("onnx2tf wrote nothing", "keep the model as ONNX")
-    made.rename(Path(folder) / "model.tflite")
+    made.rename(folder / "model.tflite")
 
 
-def answer(folder: str, kind: str, cases: int, outputs: list[str]) -> None:
-    """Runs what was made on every ``<case>.inputs.npz``; writes ``<case>.actual.npz`` under the ONNX outputs' names.
+def _answer(asked: RunConverted) -> None:
+    """Write the answers.
 
     Raises:
         SourceError: it does not run.
     """
-    run = _saved_model if kind == "savedmodel" else _tflite
-    for number in range(cases):
-        inputs = read_arrays(Path(folder) / f"{number}.inputs.npz")
+    run = _saved_model if asked.kind == "savedmodel" else _tflite
+    for number in range(asked.cases):
+        inputs = read_arrays(asked.place / f"{number}.inputs.npz")
         try:
-            found = run(Path(folder) / "made", inputs)
+            found = run(asked.place / "made", inputs)
         except Exception as error:  # TensorFlow's own are of many kinds
             raise SourceError(
                 f"the converted model does not run: {' '.join(str(error).split())[:500]}",
                 "an axis may have become fixed: name its size with --size",
             ) from None
-        write_arrays(Path(folder) / f"{number}.actual.npz", _in_order(found, outputs))
+        write_arrays(asked.place / f"{number}.actual.npz", _in_order(found, asked.outputs))
 
 
 def _saved_model(made: Path, inputs: Arrays) -> Arrays:
@@ -105,7 +141,7 @@ def _by_name(inputs: Arrays, wanted: list[str]) -> Arrays:
     return found | dict(zip(missing, rest, strict=True))
 
 
-def _in_order(found: Arrays, outputs: list[str]) -> Arrays:
+def _in_order(found: Arrays, outputs: Sequence[str]) -> Arrays:
     known = {_plain(name): array for name, array in found.items()}
     if all(_plain(name) in known for name in outputs):
         return {name: np.asarray(known[_plain(name)]) for name in outputs}

@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import onnxruntime as ort
 
+from onnxpack.artifacts import Artifact
 from onnxpack.errors import Problem, SourceError
 from onnxpack.graph.external import stays_outside, wrong_lengths
 from onnxpack.spec.checks import RUNTIME_MAX_OPSET
@@ -184,7 +185,7 @@ def facts(path: Path, precision: str = "float32") -> OnnxModel:
     model = onnx.load(path, load_external_data=False)
     beside = [file for file in path.parent.iterdir() if file.name.startswith(path.name + ".")]
     return OnnxModel(
-        path=path,
+        file=Artifact.of(path),
         sha256=file_digest(path),
         opset=opset_of(model),
         ir_version=model.ir_version,

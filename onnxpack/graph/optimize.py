@@ -6,9 +6,7 @@ width of one kind of CPU. Other tools gain nothing over it: benchmarks/optimize.
 """
 
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnxruntime as ort
@@ -18,7 +16,7 @@ from onnxpack.graph import external
 from onnxpack.graph.check import facts, graphs, info_of, opset_of, true_inputs
 from onnxpack.graph.finish import strip
 from onnxpack.precision.isa import lays_out_for, this_machine
-from onnxpack.values import MODEL, OnnxModel
+from onnxpack.values import MODEL, Changed, OnnxModel
 
 _LEVELS = {
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -31,10 +29,8 @@ _MAY_GROW_BYTES = 65_536
 _DATA = f"{MODEL}.data"
 
 
-def optimize_model(model: str, destination: str, level: str, isa: str | None) -> dict[str, Any]:
-    """Writes ``<destination>/model.onnx``, the file ``model`` optimised at ``basic``, ``extended`` or ``all``.
-
-    Returns JSON: ``model`` (the facts, ``path`` relative to the destination) and ``notes``.
+def optimize_model(source: Path, folder: Path, level: str, isa: str | None) -> Changed:
+    """Write ``<folder>/model.onnx``, the file ``source`` optimised at ``basic``, ``extended`` or ``all``.
 
     Raises:
         GateError: ``all`` on a machine of another kind than ``isa``, or what came out is not the same model any more.
@@ -44,7 +40,6 @@ def optimize_model(model: str, destination: str, level: str, isa: str | None) ->
             f"optimize: all lays weights out for the machine that builds, and this one is no {isa}",
             "build on a machine of that kind, or use extended",
         )
-    source, folder = Path(model), Path(destination)
     before = facts(source)
     notes: list[str] = []
     made = _optimized(source, folder, level, [])
@@ -62,7 +57,7 @@ def optimize_model(model: str, destination: str, level: str, isa: str | None) ->
         raise GateError("optimisation changed the model's inputs, outputs or opset", "use optimize: none")
     counts = [_ops(path).total() for path in (source, made)]
     notes.append(f"{counts[0]} → {counts[1]} nodes, {before.size_bytes} → {after.size_bytes} bytes")
-    return {"model": asdict(after) | {"path": MODEL}, "notes": notes}
+    return Changed(after, tuple(notes))
 
 
 def _optimized(source: Path, folder: Path, level: str, without: list[str]) -> Path:

@@ -5,9 +5,7 @@ leave them as they are. What computes does so in float32 or float64, also around
 """
 
 import copy
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import helper
@@ -20,30 +18,27 @@ from onnxpack.spec.client import stages
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.step_rules import RESIZE_OPSET
 from onnxpack.steps import ANTIALIAS_OPSET, antialias, placed, post_stages
-from onnxpack.values import MODEL, TensorInfo
+from onnxpack.values import MODEL, Changed, TensorInfo
 
 _TYPES = {word: number for number, word in DTYPES.items()}
 
 
-def add_steps(model: str, destination: str, spec: str) -> dict[str, Any]:
-    """Writes the model with the spec's steps around it into the folder ``destination``.
+def add_steps(source: Path, folder: Path, file: SpecFile) -> Changed:
+    """Write ``<folder>/model.onnx``, the model with the spec's steps around it.
 
-    Returns JSON: ``model`` (its facts, ``path`` relative to the destination) and ``notes``.
-
-    Runs in a child process. Its inputs and outputs are then what a client sends and gets.
+    Its inputs and outputs are then what a client sends and gets.
 
     Raises:
         SpecError: a step of ``postprocess`` does not fit the model's outputs.
         SourceError: a step cannot be said in the model's opset.
     """
-    file = SpecFile.from_json(spec)
-    source, target = Path(model), Path(destination) / MODEL
+    target = folder / MODEL
     edited = open_model(source)
     _require_opset(file, opset_of(edited))
     before(edited, file)
     behind(edited, file)
     save_copy(edited, source.parent, target)
-    return {"model": asdict(facts(target)) | {"path": MODEL}, "notes": []}
+    return Changed(facts(target))
 
 
 def before(model: onnx.ModelProto, file: SpecFile) -> None:

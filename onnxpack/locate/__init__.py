@@ -24,7 +24,7 @@ from onnxpack.samples import Arrays, draw, tracing_sizes
 from onnxpack.sources import Source
 from onnxpack.spec.load import SpecFile
 from onnxpack.values import MODEL
-from onnxpack.verify import compare, compare_case, read_case, tolerance_of
+from onnxpack.verify import Tolerance, compare, compare_case, read_case, tolerance_of
 
 
 class UnknownPlaceError(Exception):
@@ -56,26 +56,23 @@ Place = Callable[[Source, Any, SpecFile, Path, Arrays, Judge], str]
 
 
 def locate(
-    spec: str,
-    model: str,
-    reference: str,
+    file: SpecFile,
+    model: Path,
+    reference: Path,
     sizes: dict[str, dict[str, int]],
     reasons: dict[str, str],
-    rtol: float | None,
-    atol: float | None,
-    precision: str,
+    tolerance: Tolerance,
 ) -> str:
     """Lines that say where it differs: the axis that is baked in, the operator, the module, the user's source line.
 
     ``sizes`` are the axes' sizes of all cases, ``reasons`` the first difference of each case that failed.
     """
-    file = SpecFile.from_json(spec)
-    judge = Judge(rtol, atol, precision)
+    judge = Judge(tolerance.rtol, tolerance.atol, tolerance.precision)
     case = min(reasons, key=lambda name: _weight(sizes[name]))
-    inputs, expected = read_case(Path(reference), case)
+    inputs, expected = read_case(reference, case)
     with tempfile.TemporaryDirectory() as work:
         try:
-            failed = _Failed(file, Path(model), Path(work), inputs, expected, judge)
+            failed = _Failed(file, model, Path(work), inputs, expected, judge)
             lines = failed.baked([sizes[name] for name in reasons]) + stopped_at(reasons.values())
             lines.append(f"at case {case}: {failed.place()}")
         except UnknownPlaceError as unknown:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.errors import Location, Problem, SpecError
-from onnxpack.look.child import in_child
+from onnxpack.look.child import Look, LookAtModel, in_child
 from onnxpack.look.draft import Draft, require_free, write
 from onnxpack.spec.decode import Decoder
 from onnxpack.spec.formats import PICKLES, STATE_DICTS
@@ -52,7 +52,7 @@ def begin(wish: Wish, destination: Path, *, force: bool) -> Draft:
     return draft
 
 
-def _drafted(wish: Wish, place: Path, function: str, model: dict[str, Any]) -> Draft:
+def _drafted(wish: Wish, place: Path, function: Look, model: dict[str, Any]) -> Draft:
     stem = wish.path.stem if wish.path else (wish.factory or "").rpartition(":")[2]
     draft = Draft({"onnxpack": 1, "name": _word(stem), "model": model})
     origin = " and ".join(str(part) for part in (wish.path and wish.path.name, wish.factory) if part)
@@ -65,13 +65,13 @@ def _drafted(wish: Wish, place: Path, function: str, model: dict[str, Any]) -> D
         draft.note(
             "model", "sha256", text="loading it can run any code in it, so a build takes only the file with this digest"
         )
-    draft = Draft.from_json(in_child(f"models:{function}", draft=draft.to_json(), destination=str(place)))
+    draft = in_child(LookAtModel(function, draft, place))
     draft.note("verify", text="verify: {samples: real.npz}  # real inputs are compared, too: arrays by input name")
     draft.fields["targets"] = {"cpu": {"device": "cpu"}}
     return draft
 
 
-def _source(wish: Wish, destination: Path) -> tuple[str, dict[str, Any]]:
+def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
     """Which function looks into it, and the spec's ``model``."""
     if wish.path is None and wish.factory is None:
         raise SpecError("nothing to look into", "onnxpack init MODEL, or --from FILE.py:NAME for torch")
@@ -93,7 +93,7 @@ def _source(wish: Wish, destination: Path) -> tuple[str, dict[str, Any]]:
     raise SpecError(Problem("its name does not end like a model's", hint, Location(str(wish.path))))
 
 
-def _torch(wish: Wish, destination: Path, path: str, suffix: str) -> tuple[str, dict[str, Any]]:
+def _torch(wish: Wish, destination: Path, path: str, suffix: str) -> tuple[Look, dict[str, Any]]:
     code, _, name = (wish.factory or "").rpartition(":")
     if not code.endswith(".py") or not name:
         raise SpecError(f"--from {wish.factory}: it names no code", "write --from FILE.py:NAME")

@@ -1,23 +1,66 @@
-"""Functions of this package that open foreign files, called in a child process."""
+"""Tasks that open foreign files to look at them, each in a child process of its own."""
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-from onnxpack.child import call
+from onnxpack.look.draft import Draft
+from onnxpack.worker import Say, Task
+from onnxpack.worker.call import Setting, call
+
+ResultT = TypeVar("ResultT")
+Look = Literal["onnx_file", "sklearn_file", "torch_code", "weights_file"]
+"""The functions of ``onnxpack.look.models``, one for each kind of model."""
 
 
-def in_child(function: str, **request: Any) -> Any:
-    """The result of ``module:name`` below ``onnxpack.look``.
+@dataclass(frozen=True)
+class LookAtModel(Task[Draft]):
+    """Let a draft, which has the source in it, learn the inputs and what else is known about the model."""
+
+    NAME = "init"
+    look: Look
+    draft: Draft
+    destination: Path
+    """Where the spec is to stand."""
+
+    def run(self, folder: Path, say: Say) -> Draft:
+        """Look into the model."""
+        from onnxpack.look import models
+
+        looks = {
+            "onnx_file": models.onnx_file,
+            "sklearn_file": models.sklearn_file,
+            "torch_code": models.torch_code,
+            "weights_file": models.weights_file,
+        }
+        return looks[self.look](self.draft, self.destination)
+
+
+@dataclass(frozen=True)
+class ReadOnnxFacts(Task[dict[str, Any]]):
+    """Read what an ONNX file says of itself."""
+
+    NAME = "inspect"
+    path: Path
+
+    def run(self, folder: Path, say: Say) -> dict[str, Any]:
+        """Read the file."""
+        from onnxpack.look.graph import onnx_facts
+
+        return onnx_facts(self.path)
+
+
+def in_child(task: Task[ResultT]) -> ResultT:
+    """Return the result of a task that nothing is kept of.
 
     Raises:
-        OnnxpackError: the one that the function raised, or the child's death.
+        OnnxpackError: the one that the task raised, or the child's death.
     """
     with tempfile.TemporaryDirectory(prefix="onnxpack-look-") as scratch:
-        return call(f"onnxpack.look.{function}", request, Path(scratch))
+        return call(task, Setting(Path(scratch))).result
 
 
 def onnx_facts(path: Path) -> dict[str, Any]:
-    """As ``onnxpack.look.graph.onnx_facts``."""
-    facts: dict[str, Any] = in_child("graph:onnx_facts", path=str(path))
-    return facts
+    """Return the JSON values of ``onnxpack.look.graph.onnx_facts``."""
+    return in_child(ReadOnnxFacts(path))

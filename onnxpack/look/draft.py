@@ -66,15 +66,6 @@ class Draft:
         fields = {key[0]: UNSET for key in self.notes if len(key) == 1} | self.fields
         return document({key: fields[key] for key in _ORDER if key in fields}, self.notes)
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values, for the way out of a child process and into it."""
-        return {"fields": self.fields, "notes": [[list(path), lines] for path, lines in self.notes.items()]}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Draft":
-        """The inverse of ``to_json``."""
-        return cls(data["fields"], {tuple(path): lines for path, lines in data["notes"]})
-
 
 def write(draft: Draft, destination: Path, *, force: bool) -> None:
     """Writes the spec, whole or not at all, after it was read back as what was meant.

@@ -20,7 +20,7 @@ _BITS = {
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
-def onnx_facts(path: str) -> dict[str, Any]:
+def onnx_facts(path: Path) -> dict[str, Any]:
     """The facts as JSON values; sizes in bytes.
 
     Raises:

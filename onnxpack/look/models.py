@@ -27,13 +27,12 @@ _RANGES = (
 )
 
 
-def onnx_file(draft: dict[str, Any], destination: str) -> dict[str, Any]:
+def onnx_file(grown: Draft, destination: Path) -> Draft:
     """An ONNX file: it tells its inputs, outputs and opset itself."""
     from onnxpack.graph.check import info_of, opset_of, read_model, true_inputs
     from onnxpack.sources import onnx as source
 
-    grown = Draft.from_json(draft)
-    path = Path(destination).parent / grown.fields["model"]["path"]
+    path = destination.parent / grown.fields["model"]["path"]
     model = read_model(path)
     values = true_inputs(model.graph)
     shapeless = [value.name for value in values if not value.type.tensor_type.HasField("shape")]
@@ -51,20 +50,19 @@ def onnx_file(draft: dict[str, Any], destination: str) -> dict[str, Any]:
     _finish(grown, [axes.known(info_of(value)) for value in model.graph.output])
     grown.fields["opset"] = opset_of(model)
     grown.note("opset", text="the file's own; a higher one converts it")
-    source.load(grown.file(Path(destination)))
-    return grown.to_json()
+    source.load(grown.file(destination))
+    return grown
 
 
-def sklearn_file(draft: dict[str, Any], destination: str) -> dict[str, Any]:
+def sklearn_file(grown: Draft, destination: Path) -> Draft:
     """A pickled estimator, which the user trusts: how many columns it takes, and what it answers."""
     from onnxpack.sources import sklearn as source
 
-    grown = Draft.from_json(draft)
     known = "inputs" in grown.fields
     if not known:
         grown.fields["inputs"] = {"x": {"dtype": "float32", "shape": ["batch", 1]}}
         grown.declare_axes()
-    model = source.load(grown.file(Path(destination)))
+    model = source.load(grown.file(destination))
     kind = type(model).__name__
     count = getattr(model, "n_features_in_", None)
     if not known and not isinstance(count, int | np.integer):
@@ -73,7 +71,7 @@ def sklearn_file(draft: dict[str, Any], destination: str) -> dict[str, Any]:
         grown.fields["inputs"]["x"]["shape"] = ["batch", int(count or 0)]
     (name,) = grown.fields["inputs"]
     grown.note("inputs", name, text=f"of a {kind}: one row per sample{_columns(model)}")
-    outputs = _answers(source, model, grown.file(Path(destination)))
+    outputs = _answers(source, model, grown.file(destination))
     if len(outputs) == 2:
         names = ["label", "probabilities"]
     elif not hasattr(model, "predict"):
@@ -84,37 +82,35 @@ def sklearn_file(draft: dict[str, Any], destination: str) -> dict[str, Any]:
     classes = getattr(model, "classes_", None)
     if classes is not None:
         grown.note("outputs", text=f"the classes, in order: {_some(classes)}")
-    return grown.to_json()
+    return grown
 
 
-def torch_code(draft: dict[str, Any], destination: str) -> dict[str, Any]:
+def torch_code(grown: Draft, destination: Path) -> Draft:
     """A factory, with weights or without: the module is run, to see its outputs."""
     from onnxpack.sources import torch as source
 
-    grown = Draft.from_json(draft)
     model = grown.fields["model"]
     if "weights" in model:
-        _find(read_weights(Path(destination).parent / model["weights"]), grown)
+        _find(read_weights(destination.parent / model["weights"]), grown)
     known = "inputs" in grown.fields
     if not known:
         grown.fields["inputs"] = {}
-    file = grown.file(Path(destination))
+    file = grown.file(destination)
     module = source.load(file)
     if not known:
         names = [name for name, one in inspect.signature(module.forward).parameters.items() if one.default is one.empty]
         example = " ".join(f"--input {name}:float32:batch,4" for name in names)
         raise SpecError("the inputs' dtypes and shapes are not known", f"say them in the order of forward: {example}")
     _finish(grown, _answers(source, module, file))
-    return grown.to_json()
+    return grown
 
 
-def weights_file(draft: dict[str, Any], destination: str) -> dict[str, Any]:
+def weights_file(grown: Draft, destination: Path) -> Draft:
     """Weights alone: where they are in the file, which code may fit them, and what the first layer seems to take."""
     from onnxpack.look.code import matching_class
 
-    grown = Draft.from_json(draft)
     model = grown.fields["model"]
-    place = Path(destination)
+    place = destination
     path = place.parent / model["weights"]
     weights = read_weights(path)
     _find(weights, grown)
@@ -133,7 +129,7 @@ def weights_file(draft: dict[str, Any], destination: str) -> dict[str, Any]:
             unknown = "check: the weights do not tell its dtype and shape; this is a placeholder"
             grown.note("inputs", name, text=guess.words if name == guessed else unknown)
     _finish(grown, [])
-    return grown.to_json()
+    return grown
 
 
 def _find(weights: Weights, draft: Draft) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -23,11 +22,6 @@ class Measured:
     """Of a process that loads it and runs it, the runtime included."""
     load_seconds: float
     runs: int
-
-
-def measured_from(data: dict[str, Any]) -> Measured:
-    """The value from its JSON."""
-    return Measured(**data)
 
 
 def paired_gain(base: Sequence[float], own: Sequence[float]) -> float:

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from onnxpack.measure import paired_gain
+
+if TYPE_CHECKING:
+    from onnxpack.measure.contest import Contender
 
 Kind = Literal["source", "float32", "target", "model"]
 BASES: tuple[Kind, ...] = ("source", "float32")
@@ -93,29 +96,34 @@ def busy() -> tuple[str, ...]:
 
 
 def results_of(
-    entries: Sequence[Entry], sizes: Sequence[Mapping[str, int]], batch: str | None, found: Mapping[str, Any]
+    entries: Sequence[Entry],
+    sizes: Sequence[Mapping[str, int]],
+    batch: str | None,
+    found: "Mapping[str, Contender]",
 ) -> tuple[Result, ...]:
     """From what ``contest`` gives, in the order of ``entries``."""
-    bases = {entry.kind: found[entry.label]["times"] for entry in entries if entry.kind in BASES}
+    bases = {entry.kind: found[entry.label].times for entry in entries if entry.kind in BASES}
     results = []
     for entry in entries:
         raw = found[entry.label]
         timings = tuple(
             _timing(at, batch, times, {kind: base[index] for kind, base in bases.items() if kind != entry.kind})
-            for index, (at, times) in enumerate(zip(sizes, raw["times"], strict=True))
+            for index, (at, times) in enumerate(zip(sizes, raw.times, strict=True))
         )
-        figures = (entry.size_bytes, raw["peak_rss_bytes"], raw["load_seconds"])
+        figures = (entry.size_bytes, raw.peak_rss_bytes, raw.load_seconds)
         results.append(Result(entry.kind, entry.label, *figures, timings))
     return tuple(results)
 
 
-def _timing(at: Mapping[str, int], batch: str | None, times: list[float], bases: Mapping[str, list[float]]) -> Timing:
+def _timing(
+    at: Mapping[str, int], batch: str | None, times: Sequence[float], bases: Mapping[str, Sequence[float]]
+) -> Timing:
     rows, p50 = at[batch] if batch else 1, median(times)
     gains = {kind: _gain(base, times) for kind, base in bases.items()}
     return Timing(dict(at), rows, p50, quantiles(times, n=100, method="inclusive")[98], rows / p50, len(times), gains)
 
 
-def _gain(base: list[float], own: list[float]) -> float:
+def _gain(base: Sequence[float], own: Sequence[float]) -> float:
     """Pairs where both were timed together; a source in an environment of its own was timed apart."""
     return paired_gain(base, own) if len(base) == len(own) else median(base) / median(own)
 

@@ -2,83 +2,132 @@
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from onnxpack.child import call
 from onnxpack.errors import SourceError
-from onnxpack.measure.models import Work, loaded, session, side_by_side
 from onnxpack.probe import peak_rss
 from onnxpack.samples import Arrays, draw, read_arrays, write_arrays
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.part import SpecPart
 from onnxpack.steps import postprocessed, preprocessed
 from onnxpack.verify import runtime_words
+from onnxpack.worker import Say, Task
+from onnxpack.worker.call import Setting, call
 
 Answer = Callable[[Arrays], Any]
 
 
-def contest(
-    spec: str,
-    source: str | None,
-    names: list[str],
-    models: Mapping[str, str],
-    sizes: list[dict[str, int]],
-    seconds: float,
-    threads: int,
-) -> dict[str, dict[str, Any]]:
-    """Runs the source model of ``spec`` under the name ``source`` (None: not at all), then each file in ``models``.
+@dataclass(frozen=True)
+class Contender:
+    """What was measured of one model; ``times`` are the seconds of every call, for each of the sizes."""
 
-    ``sizes`` are those of every axis that a client sees, one dict for each round of timing; ``seconds`` bounds all
-    rounds together, but for the least number of runs. ``names`` are those of the source model's outputs. Returns by
-    name: ``load_seconds``, ``peak_rss_bytes``, and ``times``, for each of ``sizes`` the seconds of every call.
+    load_seconds: float
+    peak_rss_bytes: int
+    times: tuple[tuple[float, ...], ...]
 
-    Raises:
-        SourceError: a model cannot be loaded or run.
-    """
-    _share_cpus(threads)
-    file = SpecFile.from_json(spec)
+
+@dataclass(frozen=True)
+class Contest:
+    """All contenders, by name."""
+
+    contenders: dict[str, Contender]
+
+
+@dataclass(frozen=True)
+class HoldContest(Task[Contest]):
+    """Run the source model of a spec under the name ``source`` (None: not at all), then each file in ``models``."""
+
+    NAME = "bench"
+    spec: SpecPart
+    source: str | None
+    names: tuple[str, ...]
+    """Of the source model's outputs."""
+    models: dict[str, Path]
+    sizes: tuple[dict[str, int], ...]
+    """Of every axis that a client sees, one dict for each round of timing."""
+    seconds: float
+    """The bound of all rounds together, but for the least number of runs."""
+    threads: int
+
+    def run(self, folder: Path, say: Say) -> Contest:
+        """Time all models in turn.
+
+        Raises:
+            SourceError: a model cannot be loaded or run.
+        """
+        return _contest(self)
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """The peak resident set of a process, in bytes."""
+
+    rss_bytes: int
+
+
+@dataclass(frozen=True)
+class MeasureMemory(Task[PeakMemory]):
+    """Run one model once in a process of its own: the file ``path``, or else the source model."""
+
+    NAME = "peak memory"
+    spec: SpecPart
+    names: tuple[str, ...]
+    path: Path | None
+    inputs: Path
+    threads: int
+
+    def run(self, folder: Path, say: Say) -> PeakMemory:
+        """Load it, run it, and read the peak."""
+        _share_cpus(self.threads)
+        answer = _model("it", self.path, self.threads) if self.path else _source(self.spec.file, self.names)
+        answer(read_arrays(self.inputs))
+        return PeakMemory(peak_rss("self"))
+
+
+def _contest(asked: HoldContest) -> Contest:
+    from onnxpack.measure.models import loaded
+
+    _share_cpus(asked.threads)
+    file, sizes = asked.spec.file, asked.sizes
     seen = client_spec(file.spec)
-    makers: dict[str, Callable[[], Answer]] = {source: partial(_source, file, names)} if source else {}
-    makers |= {name: partial(_model, name, path, threads) for name, path in models.items()}
+    makers: dict[str, Callable[[], Answer]] = {}
+    if asked.source:
+        makers[asked.source] = partial(_source, file, asked.names)
+    makers |= {name: partial(_model, name, path, asked.threads) for name, path in asked.models.items()}
     answers, loads = loaded(makers)
-    share = seconds / len(sizes)
+    share = asked.seconds / len(sizes)
     rounds = [_round(answers, draw(seen, at, number), share) for number, at in enumerate(sizes)]
     answers.clear()
     inputs = draw(seen, sizes[-1], len(sizes) - 1)
     found = {}
     for name, load in loads.items():
-        request = {"spec": spec, "names": names, "path": models.get(name), "threads": threads}
-        times = [part[name] for part in rounds]
-        found[name] = {"load_seconds": load, "peak_rss_bytes": _peak(request, inputs), "times": times}
-    return found
+        times = tuple(tuple(part[name]) for part in rounds)
+        found[name] = Contender(load, _peak(asked, name, inputs), times)
+    return Contest(found)
 
 
-def peak_memory(spec: str, names: list[str], path: str | None, inputs: str, threads: int) -> int:
-    """The peak resident set of this process, in bytes, after it ran the file ``path``, or else the source model."""
-    _share_cpus(threads)
-    answer = _model("the model", path, threads) if path else _source(SpecFile.from_json(spec), names)
-    answer(read_arrays(Path(inputs)))
-    return peak_rss("self")
-
-
-def _peak(request: dict[str, Any], inputs: Arrays) -> int:
+def _peak(asked: HoldContest, name: str, inputs: Arrays) -> int:
     with TemporaryDirectory(prefix="onnxpack-") as scratch:
         file = Path(scratch, "inputs.npz")
         write_arrays(file, inputs)
-        found: int = call("onnxpack.measure.contest:peak_memory", {**request, "inputs": str(file)}, Path(scratch))
-    return found
+        task = MeasureMemory(asked.spec, asked.names, asked.models.get(name), file, asked.threads)
+        return call(task, Setting(Path(scratch))).result.rss_bytes
 
 
 def _round(answers: Mapping[str, Answer], inputs: Arrays, seconds: float) -> dict[str, list[float]]:
+    from onnxpack.measure.models import Work, side_by_side
+
     works: dict[str, Work] = {name: partial(answer, inputs) for name, answer in answers.items()}
     return side_by_side(works, seconds)
 
 
-def _source(file: SpecFile, names: list[str]) -> Answer:
+def _source(file: SpecFile, names: Sequence[str]) -> Answer:
     """The source model as a client would see it, the spec's steps done in numpy."""
     source = importlib.import_module(f"onnxpack.sources.{file.spec.model.framework}")
     model = source.load(file)
@@ -93,7 +142,9 @@ def _source(file: SpecFile, names: list[str]) -> Answer:
     return answer
 
 
-def _model(name: str, path: str, threads: int) -> Answer:
+def _model(name: str, path: Path, threads: int) -> Answer:
+    from onnxpack.measure.models import session
+
     try:
         running = session(path, threads)
     except Exception as error:  # onnxruntime's exceptions share no base
@@ -108,7 +159,7 @@ def _model(name: str, path: str, threads: int) -> Answer:
     return answer
 
 
-def _refused(name: str, path: str, error: Exception) -> SourceError:
+def _refused(name: str, path: Path, error: Exception) -> SourceError:
     return SourceError(f"{name}: '{path}' does not run: {runtime_words(error)}", "build it again from this spec")
 
 

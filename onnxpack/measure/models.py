@@ -6,7 +6,7 @@ All of it runs in a child process, with the session options of the module that s
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from onnxpack.child import call
 from onnxpack.measure import Measured, paired_gain
 from onnxpack.probe import peak_rss
 from onnxpack.samples import Arrays, read_arrays
+from onnxpack.worker import Say, Task
+from onnxpack.worker.call import Setting, call
 
 _LOADS = 3
 _LEAST = 5
@@ -31,37 +32,35 @@ Work = Callable[[], Any]
 
 
 def measure(
-    models: Mapping[str, str], inputs: str, throughput: str | None, seconds: float, threads: int | None
-) -> dict[str, dict[str, Any]]:
+    models: Mapping[str, Path], inputs: Path, throughput: Path | None, seconds: float, threads: int | None
+) -> dict[str, Measured]:
     """Latency at ``inputs``, rows per second at ``throughput``, load time and peak memory of each file in ``models``.
 
     ``inputs`` and ``throughput`` are npz files of arrays by input name; ``seconds`` bounds the timing of all models
-    together, but for the least number of runs. Returns ``Measured`` by name, as JSON values.
+    together, but for the least number of runs.
 
     Raises:
         SourceError: the runtime refuses a model.
     """
     sessions, loads = loaded({name: partial(session, path, threads) for name, path in models.items()})
     share = seconds / (2 if throughput else 1)
-    latencies = side_by_side(_works(sessions, read_arrays(Path(inputs))), share)
-    batch = read_arrays(Path(throughput)) if throughput else None
+    latencies = side_by_side(_works(sessions, read_arrays(inputs)), share)
+    batch = read_arrays(throughput) if throughput else None
     batches = side_by_side(_works(sessions, batch), share) if batch else None
     del sessions
     found = {}
     for name, path in models.items():
         times = latencies[name]
         many = batches[name] if batches else None
-        found[name] = asdict(
-            Measured(
-                latency_p50_seconds=float(np.median(times)),
-                latency_p99_seconds=float(np.percentile(times, 99)),
-                speedup=gain(latencies, name),
-                rows_per_second=_rows(batch) / float(np.median(many)) if batch and many else None,
-                throughput_gain=gain(batches, name) if batches else None,
-                peak_rss_bytes=_peak(path, throughput or inputs, threads),
-                load_seconds=loads[name],
-                runs=len(times),
-            )
+        found[name] = Measured(
+            latency_p50_seconds=float(np.median(times)),
+            latency_p99_seconds=float(np.percentile(times, 99)),
+            speedup=gain(latencies, name),
+            rows_per_second=_rows(batch) / float(np.median(many)) if batch and many else None,
+            throughput_gain=gain(batches, name) if batches else None,
+            peak_rss_bytes=_peak(path, throughput or inputs, threads),
+            load_seconds=loads[name],
+            runs=len(times),
         )
     return found
 
@@ -114,7 +113,7 @@ def gain(times: Mapping[str, list[float]], name: str) -> float:
     return paired_gain(next(iter(times.values())), times[name])
 
 
-def session(path: str, threads: int | None) -> ort.InferenceSession:
+def session(path: Path, threads: int | None) -> ort.InferenceSession:
     """As the generated module makes it; ``threads`` of None are the CPUs that this process may use."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
@@ -123,21 +122,28 @@ def session(path: str, threads: int | None) -> ort.InferenceSession:
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     options.log_severity_level = 4
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def peak_memory(path: str, inputs: str, threads: int | None) -> int:
-    """The peak resident set of this process, in bytes, after it loaded a model and ran it."""
-    running = session(path, threads)
-    running.run(None, read_arrays(Path(inputs)))
-    return peak_rss("self")
+@dataclass(frozen=True)
+class LoadAndRun(Task[int]):
+    """Load a model in a process of its own, run it once, and return the process's peak resident set in bytes."""
+
+    NAME = "peak memory"
+    path: Path
+    inputs: Path
+    threads: int | None
+
+    def run(self, folder: Path, say: Say) -> int:
+        """Measure this process."""
+        running = session(self.path, self.threads)
+        running.run(None, read_arrays(self.inputs))
+        return peak_rss("self")
 
 
-def _peak(path: str, inputs: str, threads: int | None) -> int:
+def _peak(path: Path, inputs: Path, threads: int | None) -> int:
     with TemporaryDirectory(prefix="onnxpack-") as scratch:
-        request = {"path": path, "inputs": inputs, "threads": threads}
-        found: int = call("onnxpack.measure.models:peak_memory", request, Path(scratch))
-    return found
+        return call(LoadAndRun(path, inputs, threads), Setting(Path(scratch))).result
 
 
 def _works(sessions: Mapping[str, ort.InferenceSession], arrays: Arrays) -> dict[str, Work]:

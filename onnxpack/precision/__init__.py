@@ -7,16 +7,21 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from onnxpack.samples import Arrays
+from onnxpack.spec.part import SpecPart
+from onnxpack.values import OnnxModel, Reference
 
 if TYPE_CHECKING:
     import onnx
 
+    from onnxpack.samples import Arrays
+
 PRECISIONS = ("float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights")
 """The reduced ones; float32 is the identity, and auto chooses among these."""
 HALVES = ("float16", "bfloat16")
+CALIBRATED = "int8-static"
+"""The one that needs calibration data."""
 
 OWN_PREFIXES = ("preprocess/", "postprocess/")
 """Names of nodes that are put around a model; they keep their precision always."""
@@ -24,7 +29,7 @@ OWN_PREFIXES = ("preprocess/", "postprocess/")
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of a precision; plain values, so that ``asdict`` of it is JSON."""
+    """What is asked of a precision."""
 
     precision: str
     device: str = "cpu"
@@ -39,17 +44,24 @@ class Wish:
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs that show which values a model's tensors take; plain values, so that ``asdict`` of it is JSON."""
+    """Inputs that show which values a model's tensors take."""
 
-    reference: str
-    """The folder of a Reference."""
-    cases: tuple[str, ...]
-    spec: str = ""
-    """``SpecFile.to_json()``, which the calibration data needs."""
+    reference: Reference
+    spec: SpecPart | None = None
+    """What the calibration data needs; without it the Reference's cases are all there is."""
     data: str = ""
-    """The spec's ``calibration.data``; without it the Reference's cases are all there is."""
+    """The spec's ``calibration.data``."""
     rows: int = 256
     method: str = "minmax"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a model is made of: nodes by operator type, and bytes of weights by dtype."""
+
+    size_bytes: int
+    ops: dict[str, int]
+    weights: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,17 @@ class Left:
     node: str
     op: str
     why: str
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A model in a reduced precision, and how it differs from the one before."""
+
+    model: OnnxModel
+    before: Contents
+    after: Contents
+    left: tuple[Left, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,9 +95,9 @@ class Job:
     wish: Wish
     excluded: frozenset[str]
     """Names of the nodes that stay in float32: the wish's, and those of pre- and postprocessing."""
-    cases: Callable[[], Iterator[Arrays]]
+    cases: "Callable[[], Iterator[Arrays]]"
     """The Reference's inputs, case by case; each call begins anew."""
-    batches: Callable[[], Iterator[Arrays]] | None
+    batches: "Callable[[], Iterator[Arrays]] | None"
     """Calibration data, one batch at a time; None where there is none."""
     method: str
     """How ranges are chosen: ``minmax``, ``entropy`` or ``percentile``."""
@@ -116,17 +139,6 @@ def precision(name: str) -> Precision:
     if name not in PRECISIONS:
         raise ValueError(name)
     return cast(Precision, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
-
-
-def wish_from(data: dict[str, Any]) -> Wish:
-    """The value from its JSON."""
-    lists = {name: tuple(data.get(name, ())) for name in ("exclude_nodes", "without")}
-    return Wish(**{**data, **lists})
-
-
-def samples_from(data: dict[str, Any]) -> Samples:
-    """The value from its JSON."""
-    return Samples(**{**data, "cases": tuple(data["cases"])})
 
 
 def own(name: str) -> bool:

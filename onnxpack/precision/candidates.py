@@ -28,6 +28,8 @@ class Candidate:
     """Nodes that were left in float32 because they lose the most."""
     ops: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """How many nodes of an operator type there were in float32, and how many there are: those whose number changed."""
+    model_digest: str | None = None
+    """Of the file that was judged, with its external data."""
     size_bytes: int | None = None
     sqnr_db: float | None = None
     cosine: float | None = None

@@ -2,9 +2,8 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -12,9 +11,21 @@ from onnxpack.errors import GateError, SpecError
 from onnxpack.graph import external
 from onnxpack.graph.check import facts, graphs, info_of, opset_of, session, true_inputs
 from onnxpack.graph.finish import strip
-from onnxpack.precision import Converted, Job, Precision, Samples, own, precision, samples_from, summary, wish_from
+from onnxpack.precision import (
+    Contents,
+    Converted,
+    Job,
+    Precision,
+    Reduced,
+    Samples,
+    Wish,
+    own,
+    precision,
+    summary,
+)
 from onnxpack.precision.histogram import Makeup, changed, makeup
 from onnxpack.samples import Arrays, read_arrays
+from onnxpack.spec.part import SpecPart
 from onnxpack.spec.wording import closest
 from onnxpack.values import MODEL
 
@@ -25,29 +36,18 @@ _ARITHMETIC = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU
 """What makes a graph more than its trees: steps before and after them are not worth a conversion."""
 
 
-def reduce_model(
-    model: str,
-    destination: str,
-    wish: dict[str, Any],
-    samples: dict[str, Any],
-    calibration: str | None = None,
-    progress: str | None = None,
-) -> dict[str, Any]:
-    """Writes ``<destination>/model.onnx``, in the precision of ``wish`` (a ``Wish``), from the file ``model``.
+def reduce_model(path: Path, folder: Path, wish: Wish, samples: Samples, calibration: Path | None = None) -> Reduced:
+    """Write ``<folder>/model.onnx``, the float32 file ``path`` in the precision of ``wish``.
 
-    ``samples`` is a ``Samples``, ``calibration`` the folder of an earlier ``calibrate_model``, ``progress`` a file
-    whose one line says how far it is. Returns JSON: ``model`` (the facts, ``path`` relative to the destination),
-    ``before`` and ``after`` (``size_bytes``, ``ops``, ``weights``: bytes by dtype), ``left`` (node, op, why) and
-    ``notes``.
+    ``calibration`` is the folder of an earlier ``calibrate_model``.
 
     Raises:
         SpecError: the precision means nothing for the model, or an excluded node is not in it.
         GateError: it changed nothing, or what came out is no valid model.
     """
-    folder = Path(destination)
     scratch = folder / "scratch"
     scratch.mkdir()
-    job = job_of(Path(model), wish, samples, scratch, calibration, progress)
+    job = replace(job_of(path, wish, samples, scratch), calibration=calibration)
     before = makeup(job.model)
     outside = [info_of(value) for value in (*true_inputs(job.model.graph), *job.model.graph.output)]
     opset = opset_of(job.model)
@@ -63,22 +63,20 @@ def reduce_model(
     size = facts(job.path).size_bytes
     if found.size_bytes > size:
         notes.append(f"the file grew from {size} to {found.size_bytes} bytes")
-    return {
-        "model": asdict(found) | {"path": MODEL},
-        "before": {"size_bytes": size, "ops": before.ops, "weights": before.weights},
-        "after": {"size_bytes": found.size_bytes, "ops": after.ops, "weights": after.weights},
-        "left": [asdict(item) for item in converted.left],
-        "notes": notes,
-    }
+    return Reduced(
+        found,
+        Contents(size, before.ops, before.weights),
+        Contents(found.size_bytes, after.ops, after.weights),
+        converted.left,
+        tuple(notes),
+    )
 
 
-def calibrate_model(
-    model: str, destination: str, wish: dict[str, Any], samples: dict[str, Any], progress: str | None = None
-) -> dict[str, Any]:
-    """Looks once at the values of the float32 file ``model``, for many tries of int8-static.
+def calibrate_model(path: Path, folder: Path, wish: Wish, samples: Samples, say: Callable[[str], None]) -> int:
+    """Look once at the values of the float32 file ``path``, for many tries of int8-static.
 
-    The folder ``destination`` is then the ``calibration`` of ``reduce_model`` and of ``sensitivity.rank_layers``. It is
-    the same for every isa, and for every choice of nodes. Returns JSON: ``tensors``, how many it looked at.
+    ``folder`` is then the ``calibration`` of ``reduce_model`` and of ``sensitivity.rank_layers``. It is the same for
+    every isa, and for every choice of nodes. Returns how many tensors it looked at.
 
     Raises:
         SpecError: there is no calibration data, or it does not fit.
@@ -86,13 +84,12 @@ def calibrate_model(
     """
     from onnxpack.precision.int8_static import calibrate
 
-    folder = Path(destination)
     scratch = folder / "scratch"
     scratch.mkdir()
-    job = job_of(Path(model), wish, samples, scratch, progress=progress)
+    job = replace(job_of(path, wish, samples, scratch), say=say)
     tensors = calibrate(job, folder)
     shutil.rmtree(scratch)
-    return {"tensors": tensors}
+    return tensors
 
 
 def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
@@ -116,15 +113,8 @@ def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
     return converted
 
 
-def job_of(
-    path: Path,
-    wish: dict[str, Any],
-    samples: dict[str, Any],
-    scratch: Path,
-    calibration: str | None = None,
-    progress: str | None = None,
-) -> Job:
-    """The job that requests in JSON stand for; ``scratch`` is an empty folder.
+def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
+    """Return the job of reducing the file ``path``; ``scratch`` is an empty folder.
 
     Raises:
         SpecError: an excluded node is not in the model, or the calibration data does not fit.
@@ -132,18 +122,16 @@ def job_of(
     model = onnx.load(path)
     only_true_inputs(model)
     name_nodes(model)
-    asked, given = wish_from(wish), samples_from(samples)
+    reference = samples.reference
     return Job(
         path=path,
         model=model,
-        wish=asked,
-        excluded=excluded_nodes(model, asked.exclude_nodes),
-        cases=lambda: (read_arrays(Path(given.reference) / f"{case}.inputs.npz") for case in given.cases),
-        batches=_calibration_data(given) if given.data else None,
-        method=given.method,
+        wish=wish,
+        excluded=excluded_nodes(model, wish.exclude_nodes),
+        cases=lambda: (read_arrays(reference.folder / f"{case}.inputs.npz") for case in reference.cases),
+        batches=_calibration_data(samples.spec, samples) if samples.spec else None,
+        method=samples.method,
         scratch=scratch,
-        say=_teller(progress),
-        calibration=Path(calibration) if calibration else None,
     )
 
 
@@ -214,11 +202,10 @@ def save(model: onnx.ModelProto, path: Path) -> None:
         raise GateError(f"what came out is not valid ONNX: {' '.join(str(error).split())[:300]}") from None
 
 
-def _calibration_data(given: Samples) -> Callable[[], Iterator[Arrays]]:
+def _calibration_data(spec: SpecPart, given: Samples) -> Callable[[], Iterator[Arrays]]:
     from onnxpack.dataset import open_dataset
-    from onnxpack.spec.load import SpecFile
 
-    dataset = open_dataset(SpecFile.from_json(given.spec), given.data, "calibration")
+    dataset = open_dataset(spec.file, given.data, "calibration")
     return lambda: dataset.batches(BATCH_ROWS, given.rows)
 
 
@@ -244,17 +231,3 @@ def _tidy(model: onnx.ModelProto) -> None:
     for domain, version in sorted(versions.items()):
         if domain in used | {""} or model.functions:
             model.opset_import.append(onnx.helper.make_opsetid(domain, version))
-
-
-def _teller(progress: str | None) -> Callable[[str], None]:
-    """Keeps the last line said in a file, which appears whole."""
-    if progress is None:
-        return lambda text: None
-    path = Path(progress)
-
-    def say(text: str) -> None:
-        partial = path.with_suffix(".part")
-        partial.write_text(text)
-        partial.rename(path)
-
-    return say

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import onnx
 import onnxruntime as ort
 
 from onnxpack.graph.check import session
-from onnxpack.precision import Converted, Job, Wish
+from onnxpack.precision import Converted, Job, Samples, Wish
 from onnxpack.precision.calibration import Ranges
 from onnxpack.precision.int8_static import load, quantize
 from onnxpack.precision.prepare import carried
@@ -20,32 +21,36 @@ from onnxpack.precision.reduce import BATCH_ROWS, job_of, save
 from onnxpack.precision.selection import Selection, select
 from onnxpack.samples import Arrays
 
+_ROWS = 64
 EXACT_DB = 200.0
 """What a layer gets that changes nothing that float64 could tell."""
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """Layers with the SQNR in decibels when each alone has 8 bits, the worst first."""
+
+    layers: tuple[tuple[str, float], ...]
+    complete: bool
+    """False where the time was over before all layers were tried."""
+
+
 def rank_layers(
-    model: str,
-    scratch: str,
-    calibration: str,
-    wish: dict[str, Any],
-    samples: dict[str, Any],
-    seconds: float = 120.0,
-    rows: int = 64,
-) -> list[tuple[str, float]]:
-    """The layers of int8-static, the worst first, each with its SQNR in decibels when it alone has 8 bits.
+    path: Path, scratch: Path, calibration: Path, wish: Wish, samples: Samples, seconds: float = 120.0
+) -> Ranked:
+    """Rank the layers of int8-static in the float32 file ``path``.
 
     ``calibration`` is the folder of ``reduce.calibrate_model``; the names are of the graph in it, as ``Wish.without``
-    takes them. The signal is that of the worst output over ``rows`` rows of the calibration data, or of the Reference.
+    takes them. The signal is that of the worst output over some rows of the calibration data, or of the Reference.
     When the time is over, layers that were not reached are left out: the largest are tried first.
     """
-    folder = Path(scratch) / "sensitivity"
+    folder = scratch / "sensitivity"
     folder.mkdir()
     try:
-        job = job_of(Path(model), wish, samples, folder)
-        graph, ranges = load(Path(calibration))
+        job = job_of(path, wish, samples, folder)
+        graph, ranges = load(calibration)
         selection = select(graph, carried(job.excluded, job.model, graph) | frozenset(job.wish.without), ranges)
-        data = list(islice(job.batches() if job.batches else job.cases(), -(-rows // BATCH_ROWS)))
+        data = list(islice(job.batches() if job.batches else job.cases(), -(-_ROWS // BATCH_ROWS)))
         return rank(graph, ranges, selection, job.wish, data, folder, seconds)
     finally:
         shutil.rmtree(folder)
@@ -59,7 +64,7 @@ def rank(
     data: list[Arrays],
     scratch: Path,
     seconds: float,
-) -> list[tuple[str, float]]:
+) -> Ranked:
     """See ``rank_layers``; a graph that was prepared, its ranges and its layers."""
     until = time.monotonic() + seconds
     right = list(_answers(_saved(graph, scratch), data))
@@ -69,7 +74,8 @@ def rank(
             break
         one = quantize(_copy(graph), ranges, selection.only(layer), wish).model
         found.append((layer, signal_to_noise(right, _answers(_saved(one, scratch), data))))
-    return sorted(found, key=lambda item: (item[1], item[0]))
+    ranked = sorted(found, key=lambda item: (item[1], item[0]))
+    return Ranked(tuple(ranked), len(ranked) == len(selection.layers))
 
 
 def static_excluding(graph: onnx.ModelProto, ranges: Ranges, job: Job, without: Iterable[str]) -> Converted:

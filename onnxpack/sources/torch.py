@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from onnxpack import child
 from onnxpack.errors import OnnxpackError, SourceError
 from onnxpack.graph.finish import other_count
 from onnxpack.samples import Arrays, draw, odd_sizes, tracing_sizes
@@ -22,7 +21,10 @@ from onnxpack.sources.torch_weights import fill
 from onnxpack.spec.checks import TORCHSCRIPT_MAX_OPSET
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET
+from onnxpack.spec.part import SpecPart
 from onnxpack.verify import TOLERANCES
+from onnxpack.worker import Say, Task
+from onnxpack.worker.call import Setting, call
 
 _TRIAL_SECONDS = 120.0
 _SHOWN_MODULES = 5
@@ -178,15 +180,27 @@ def _trial(file: SpecFile) -> str:
     model = dataclasses.replace(file.spec.model, exporter=other)
     changed = dataclasses.replace(file, spec=dataclasses.replace(file.spec, model=model))
     with tempfile.TemporaryDirectory(prefix="onnxpack-") as scratch:
-        request = {"spec": changed.to_json(), "destination": f"{scratch}/model.onnx"}
+        setting = Setting(Path(scratch), within=_TRIAL_SECONDS)
         try:
-            opset = child.call("onnxpack.sources.torch:exporter_trial", request, Path(scratch), within=_TRIAL_SECONDS)
+            opset = call(TryExporter(SpecPart(changed)), setting).result
         except OnnxpackError as error:
             return f"`exporter: {other}` was tried, and fails too: {error.problems[0].message}"
     return f"write `exporter: {other}`: it was tried, takes this model, and gives the same answers, at opset {opset}"
 
 
-def exporter_trial(spec: str, destination: str) -> int:
+@dataclasses.dataclass(frozen=True)
+class TryExporter(Task[int]):
+    """Export by the spec's exporter and compare; the result is the opset that came out."""
+
+    NAME = "exporter trial"
+    spec: SpecPart
+
+    def run(self, folder: Path, say: Say) -> int:
+        """Try it."""
+        return exporter_trial(self.spec.file, folder / "model.onnx")
+
+
+def exporter_trial(file: SpecFile, place: Path) -> int:
     """Exports, and compares at the traced sizes and at others. The opset that came out.
 
     Raises:
@@ -194,9 +208,7 @@ def exporter_trial(spec: str, destination: str) -> int:
     """
     from onnxpack.graph.check import facts, session
 
-    file = SpecFile.from_json(spec)
     module = load(file)
-    place = Path(destination)
     example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
     flat = Flat(module, list(example)).eval()
     try:

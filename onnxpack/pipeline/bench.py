@@ -2,26 +2,28 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from onnxpack.budget import input_bytes
 from onnxpack.bundle.context import model_files
-from onnxpack.child import call
 from onnxpack.errors import Location, Problem, SpecError
-from onnxpack.look.child import in_child, onnx_facts
+from onnxpack.look.child import LookAtModel, in_child, onnx_facts
 from onnxpack.look.draft import Draft
 from onnxpack.measure.bench import Bench, Entry, busy, results_of, this_machine
+from onnxpack.measure.contest import Contender, HoldContest
+from onnxpack.pipeline.chain import chain, walk
+from onnxpack.pipeline.export import prepare_source
+from onnxpack.pipeline.run import Build, Product
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.part import SpecPart
 from onnxpack.spec.wording import closest
-from onnxpack.stages.changes import with_steps
-from onnxpack.stages.run import Build
-from onnxpack.stages.source import at_hand, export, verify
 from onnxpack.store import file_digest
 from onnxpack.values import MODEL
+from onnxpack.worker.call import Setting, call
 
+_FIELDS = ("model", "outputs", "dynamic_axes", "opset", "verify", "preprocess", "postprocess")
 LARGEST_INPUTS = 2**28
 """Bytes of inputs beyond which a size is timed only where it is asked for."""
 
@@ -55,14 +57,14 @@ def bench_model(path: Path, wish: Wish, run_in: Path) -> Bench:
     """
     place = path.parent.resolve() / "spec.yaml"
     draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": path.name}})
-    grown = Draft.from_json(in_child("models:onnx_file", draft=draft.to_json(), destination=str(place)))
+    grown = in_child(LookAtModel("onnx_file", draft, place))
     file, facts = grown.file(place), onnx_facts(path)
     beside = sum(part["size_bytes"] or 0 for part in facts["external_data"])
     entry = Entry("model", path.name, path.resolve(), facts["size_bytes"] + beside)
     sizes, quiet = chosen_sizes(file, wish, free=True), busy()
     machine = this_machine(wish.threads)
-    request = _request(file, [entry], sizes, wish.seconds, machine.threads)
-    found = call("onnxpack.measure.contest:contest", request, run_in)
+    task = _task(file, [entry], sizes, wish.seconds, machine.threads)
+    found = call(task, Setting(run_in)).result.contenders
     return Bench(
         path.name,
         machine,
@@ -85,28 +87,29 @@ def bench_spec(run: Build, targets: Sequence[str], output: Path, wish: Wish) -> 
     if unknown:
         raise SpecError(f"{file.path} has no target '{unknown[0]}'", closest(unknown[0], file.spec.targets))
     sizes, quiet = chosen_sizes(file, wish), busy()
-    built, exported = export(run)
-    built = replace(built, parity=verify(run, built.model, exported))
-    model = with_steps(run, built, exported).model
+    product = walk(run, chain(run.plan, "verify"), Product())
+    model, exported = product.model, product.exported
+    assert model
+    assert exported
     entries = [Entry("float32", "float32 export", model.path, model.size_bytes)]
     shipped, notes = _shipped(file, targets, output, model.sha256)
     entries += shipped
-    here, python = at_hand(run)
+    here, python = prepare_source(run)
     machine = this_machine(wish.threads or run.plan.threads)
-    names = [tensor.name for tensor in built.model.outputs]
+    names = tuple(tensor.name for tensor in exported.model.outputs)
     source = None
     if file.spec.model.framework != "onnx":  # an ONNX source and its export are the same
         source = Entry("source", f"{file.spec.model.framework} (source)")
     share = wish.seconds / (len(entries) + 1) if python and source else 0.0
-    found: dict[str, Any] = {}
+    found: dict[str, Contender] = {}
     with run.progress.stage("bench"), run.store.scratch() as scratch:
         if source and python:
             notes.append("the source model was timed apart, in an environment of its own")
-            request = _request(here, [source], sizes, share, machine.threads, names)
-            found |= call("onnxpack.measure.contest:contest", request, scratch, python)
+            task = _task(here, [source], sizes, share, machine.threads, names)
+            found |= call(task, Setting(scratch, python=python)).result.contenders
         together = [source, *entries] if source and not python else entries
-        request = _request(here, together, sizes, wish.seconds - share, machine.threads, names)
-        found |= call("onnxpack.measure.contest:contest", request, scratch)
+        task = _task(here, together, sizes, wish.seconds - share, machine.threads, names)
+        found |= call(task, Setting(scratch)).result.contenders
     all_entries = [source, *entries] if source else entries
     results = results_of(all_entries, sizes.all, sizes.batch_axis, found)
     return Bench(file.spec.name, machine, sizes.batch_axis, sizes.usual, results, (*sizes.notes, *notes, *quiet))
@@ -179,15 +182,15 @@ def _precision(model: Path) -> str:
         return "built"
 
 
-def _request(
-    file: SpecFile, entries: Sequence[Entry], sizes: Sizes, seconds: float, threads: int, names: Sequence[str] = ()
-) -> dict[str, Any]:
-    return {
-        "spec": file.to_json(),
-        "source": next((entry.label for entry in entries if entry.kind == "source"), None),
-        "names": list(names),
-        "models": {entry.label: str(entry.path) for entry in entries if entry.path},
-        "sizes": list(sizes.all),
-        "seconds": seconds,
-        "threads": threads,
-    }
+def _task(
+    file: SpecFile, entries: Sequence[Entry], sizes: Sizes, seconds: float, threads: int, names: tuple[str, ...] = ()
+) -> HoldContest:
+    return HoldContest(
+        SpecPart.of(file, *_FIELDS),
+        next((entry.label for entry in entries if entry.kind == "source"), None),
+        names,
+        {entry.label: entry.path for entry in entries if entry.path},
+        sizes.all,
+        seconds,
+        threads,
+    )

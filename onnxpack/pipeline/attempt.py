@@ -1,0 +1,158 @@
+"""Builds one target and leaves what came of it: ``dist/<name>/<target>/`` always shows the last attempt.
+
+A build that failed leaves its report there, and no context or model that could be taken for its result.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onnxpack.artifacts import Artifact
+from onnxpack.bundle.context import model_files
+from onnxpack.errors import OnnxpackError, Problem, SpecError
+from onnxpack.output import replacing
+from onnxpack.pipeline.chain import Stage, chain
+from onnxpack.pipeline.report import FAILED, PASSED, REPORT, Attempt, failed_document, to_json
+from onnxpack.pipeline.run import Build, Product
+from onnxpack.spec.load import load
+from onnxpack.store import digest
+from onnxpack.values import MODEL
+
+_LAST = "last"
+"""In the store: outputs that passed and were put aside for a failed attempt."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How far a build goes, and what happens to the last good output if it fails."""
+
+    until: str = "smoke"
+    keep_last: bool = False
+
+
+def build(run: Build, wanted: Wanted) -> Attempt:
+    """Walk the chain and put the outputs in their place.
+
+    Returns an attempt that failed, instead of raising, for every error that a user can cause or meet.
+
+    Raises:
+        SpecError: the place holds the build of another spec; nothing is changed there.
+    """
+    require_free(run)
+    stages = chain(run.plan, wanted.until)
+    names = tuple(name for stage in stages for name in stage.names)
+    attempt = Attempt(run.plan, wanted.until, names, Product())
+    output = run.plan.output
+    try:
+        with replacing(output) as folder:
+            attempt = _walk(run, stages, attempt, folder)
+            if not attempt.passed:
+                attempt = _leave_report(run, attempt, folder, wanted)
+    except OSError as error:  # a full disk: what stands in the place is untouched
+        attempt = replace(attempt, failed_stage=attempt.failed_stage or "output", error=attempt.error or error)
+    return attempt
+
+
+def require_free(run: Build) -> None:
+    """Make sure that the place of the outputs is not that of another spec.
+
+    Raises:
+        SpecError: it is, and that spec still has this name.
+    """
+    plan = run.plan
+    known = _report_in(plan.output).get("spec")
+    other = (plan.output / known).resolve() if isinstance(known, str) else plan.file.path
+    if other == plan.file.path.resolve() or not other.is_file():
+        return
+    if _name_of(other) == plan.file.spec.name:
+        text = f"'{_shown(plan.output)}' holds the build of '{_shown(other)}', which has the same name"
+        hint = "give one of the specs another `name`, or build into another --output"
+        raise SpecError(Problem(text, hint, plan.file.where("name")))
+
+
+def _name_of(path: Path) -> str | None:
+    """Return the name in a spec; what is no valid spec any more has none."""
+    try:
+        return load(path).spec.name
+    except (SpecError, OSError):
+        return None
+
+
+def mark_failed(output: Path, spec: Path, error: OnnxpackError) -> None:
+    """Replace every output that stands of a spec which cannot be read any more by the report of that failure."""
+    for path in output.glob(f"*/*/{REPORT}"):
+        known = _report_in(path.parent).get("spec")
+        if isinstance(known, str) and (path.parent / known).resolve() == spec.resolve():
+            found = failed_document(known, "spec", error)
+            place = {"name": path.parts[-3], "target": path.parts[-2]}
+            with replacing(path.parent) as folder:
+                (folder / REPORT).write_text(json.dumps(found | place, indent=2) + "\n")
+
+
+def _walk(run: Build, stages: Sequence[Stage], attempt: Attempt, folder: Path) -> Attempt:
+    """Apply the stages, then fill the output's folder."""
+    product, now = replace(attempt.product, folder=folder), ""
+    try:
+        for stage in stages:
+            now = "/".join(stage.names)
+            product = stage.apply(run, product)
+        now = "output"
+        attempt = replace(attempt, product=product, records=tuple(run.runner.records))
+        _write(attempt, folder)
+    except (OnnxpackError, OSError) as error:
+        return replace(attempt, product=product, records=tuple(run.runner.records), failed_stage=now, error=error)
+    return attempt
+
+
+def _write(attempt: Attempt, folder: Path) -> None:
+    """Write the model that ships and the report; what the report says is of these very bytes."""
+    product = attempt.product
+    assert product.model
+    for file in model_files(product.model.path):
+        shutil.copyfile(file, folder / file.name)
+    shipped = Artifact.of(folder / MODEL).digest
+    judged = [product.model.file.digest, *(row.model_digest for row in product.candidates if row.chosen)]
+    judged += [product.evaluation.model_digest] if product.evaluation else []
+    if any(known != shipped for known in judged):
+        raise AssertionError("the model that was judged is not the model that ships")
+    (folder / REPORT).write_text(to_json(attempt))
+
+
+def _leave_report(run: Build, attempt: Attempt, folder: Path, wanted: Wanted) -> Attempt:
+    """Leave nothing but the report of a failed attempt in ``folder``."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if wanted.keep_last:
+        attempt = replace(attempt, last_good=_put_aside(run))
+    (folder / REPORT).write_text(to_json(attempt))
+    return attempt
+
+
+def _put_aside(run: Build) -> Path | None:
+    """Copy the last output that passed into the store; return where the last good one is, if there is one."""
+    output = run.plan.output
+    place = run.store.root / _LAST / digest(str(output))
+    status = _report_in(output).get("status")
+    if status == PASSED:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(place) as folder:
+            shutil.copytree(output, folder, symlinks=True, dirs_exist_ok=True)
+    return place if status == PASSED or (status == FAILED and place.exists()) else None
+
+
+def _report_in(folder: Path) -> dict[str, Any]:
+    """Return the report in an output's folder, or nothing where there is none that can be read."""
+    try:
+        found = json.loads((folder / REPORT).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _shown(path: Path) -> str:
+    """Return the path from here where it is below the working folder."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

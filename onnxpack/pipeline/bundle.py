@@ -1,0 +1,72 @@
+"""The stage ``bundle``: model, locked packages and rendered modules → a build context."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnxpack.artifacts import Artifact
+from onnxpack.bundle import lock as locks
+from onnxpack.bundle.context import assemble
+from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.pipeline.run import Build, Product
+from onnxpack.worker import Say, Task
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The runtime layer's packages, unpacked and pruned."""
+
+    files: Artifact
+
+
+@dataclass(frozen=True)
+class InstallPackages(Task[Installed]):
+    """Unpack locked wheels for an image's Python and platform."""
+
+    NAME = "bundle"
+    python: str
+    platform: str
+    packages: tuple[locks.Package, ...]
+
+    def run(self, folder: Path, say: Say) -> Installed:
+        """Install into ``folder`` and prune what no image needs."""
+        from onnxpack.bundle.packages import install
+
+        install(self.python, self.platform, self.packages, folder)
+        return Installed(Artifact.of(folder))
+
+
+def bundle(run: Build, product: Product) -> Product:
+    """Put the build context together in ``product.folder``.
+
+    Raises:
+        SpecError: the lock does not answer what the spec asks.
+        EngineError: a wheel cannot be had, or has another hash than the lock.
+    """
+    assert product.model
+    assert product.folder
+    plan, model = run.plan, product.model
+    locked = _locked(run)
+    left_out = plan.device.left_out(frozenset(model.ops))
+    packages = tuple(package for package in locked.packages if package.name not in left_out)
+    installed = run.runner.run(InstallPackages(locked.python, locked.platform, packages)).files
+    folder = product.folder / "context"
+    folder.mkdir()
+    views = (plan.module_view(model), plan.docker_view(model))
+    return replace(product, context=assemble(folder, model, installed, *views, plan.file.spec.version))
+
+
+def _locked(run: Build) -> locks.TargetLock:
+    """Return the target's pinned packages; a spec without a lock gets one."""
+    plan = run.plan
+    path = locks.lock_path(plan.file.path)
+    if not path.exists():
+        run.progress.note(f"no {path.name} yet: resolving the image's Python packages")
+        locks.write(path, {name: locks.resolve(plan.file.spec, name) for name in plan.file.spec.targets})
+    targets = locks.read(path)
+    if plan.target in locks.stale(plan.file.spec, targets):
+        problem = Problem(
+            f"the lock does not answer what target '{plan.target}' asks", f"onnxpack lock {plan.file.path}",
+            Location(str(path)),
+        )  # fmt: skip
+        raise SpecError(problem)
+    return targets[plan.target]

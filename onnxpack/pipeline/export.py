@@ -1,0 +1,62 @@
+"""The stage ``export``: source model → ONNX file and Reference."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnxpack.isolated import environment, environment_key
+from onnxpack.pipeline.run import Build, Product
+from onnxpack.pipeline.runner import Apart
+from onnxpack.remote import brought_here
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.model import Evaluation
+from onnxpack.spec.part import SpecPart
+from onnxpack.values import Exported
+from onnxpack.worker import Say, Task
+
+_FIELDS = (
+    "model", "outputs", "dynamic_axes", "opset", "verify", "preprocess", "postprocess", "evaluation",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ExportModel(Task[Exported]):
+    """Load the source model, record its answers and export it."""
+
+    NAME = "export"
+    spec: SpecPart
+
+    def run(self, folder: Path, say: Say) -> Exported:
+        """Write the model, its Reference and its answers for the evaluation data into ``folder``."""
+        from onnxpack.export import export_model
+
+        return export_model(self.spec.file, folder)
+
+
+def export(run: Build, product: Product) -> Product:
+    """Export the source model, in its own environment where the spec asks for one."""
+    file = run.plan.file
+    apart = Apart(environment_key(file.spec.model), lambda: prepare_export(run))
+    exported = run.runner.run(export_task(file), apart)
+    for note in exported.reference.notes:
+        run.progress.note(note)
+    return replace(product, exported=exported, model=exported.model)
+
+
+def export_task(file: SpecFile) -> ExportModel:
+    """Return the request of an export; of the evaluation it needs the data alone, whatever the metric is."""
+    asked = file.spec.evaluation
+    if asked:
+        file = replace(file, spec=replace(file.spec, evaluation=Evaluation(asked.data, asked.labels)))
+    return ExportModel(SpecPart.of(file, *_FIELDS))
+
+
+def prepare_export(run: Build) -> tuple[ExportModel, Path | None]:
+    """Fetch what the spec names by URL and make the model's environment; return the request and its Python."""
+    file, python = prepare_source(run)
+    return export_task(file), python
+
+
+def prepare_source(run: Build) -> tuple[SpecFile, Path | None]:
+    """Return the spec with all its files here, and the Python that its model needs."""
+    file = brought_here(run.plan.file, run.store, run.progress)
+    return file, environment(file.spec.model, run.store, run.progress)

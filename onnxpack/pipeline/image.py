@@ -1,0 +1,82 @@
+"""The stages ``image`` and ``smoke``: a context → an image, its last test, and only then its names."""
+
+import secrets
+import time
+from dataclasses import dataclass, replace
+
+from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context
+from onnxpack.bundle.packages import provider_libraries
+from onnxpack.engines.docker import Image
+from onnxpack.engines.interrupts import afterwards
+from onnxpack.gates import require_measures, require_size
+from onnxpack.pipeline.run import Build, Product
+from onnxpack.smoke import Smoke, SmokeRequest, has_gpu, smoke_test
+from onnxpack.store import digest
+
+
+@dataclass(frozen=True)
+class DeliverImage:
+    """The stage that builds an image under a temporary name, tests it if ``smoke`` is asked for, and names it."""
+
+    smoke: bool
+
+    def __call__(self, run: Build, product: Product) -> Product:
+        """Return the product with the named image; one that fails its test keeps no name.
+
+        Raises:
+            GateError: the image is too large, answers wrongly, or breaks a gate.
+            EngineError: the engine did not do its part.
+        """
+        context = product.context
+        assert context
+        references = run.plan.tags(context.version, context.content_key)
+        temporary = f"onnxpack-build:{secrets.token_hex(8)}"
+        with afterwards(lambda: run.engine.untag(temporary)):
+            image = _make_image(run, context, references[-1], temporary)
+            require_size(run.plan.file, image.size_bytes)
+            smoke = _test_image(run, product, context, image) if self.smoke else None
+            if smoke:
+                require_measures(run.plan.file, smoke)
+            for name in references:
+                run.engine.tag(image.id, name)
+        return replace(product, image=image, references=references, smoke=smoke)
+
+
+def _make_image(run: Build, context: Context, content_tag: str, temporary: str) -> Image:
+    """Return the image that the engine has, if it is of this content on this base, else a new one."""
+    started = time.monotonic()
+    base = [layer.digest for layer in run.engine.require_base(run.plan.base, run.progress).layers]
+    key = digest("image", context.content_key, context.version, base)
+    found = None if run.store.fresh else run.engine.find(content_tag)
+    if found and _is_of(found, context, base):
+        run.progress.skipped("image", "unchanged")
+        run.runner.record("image", "", started, key, cached=True)
+        return found
+    with run.progress.stage("image"):
+        image = run.engine.build(context.folder, temporary, run.progress, fresh=run.store.fresh)
+    run.runner.record("image", "", started, key, cached=False)
+    return image
+
+
+def _test_image(run: Build, product: Product, context: Context, image: Image) -> Smoke:
+    """Test an image, once for the same image and Reference."""
+    plan, exported, model = run.plan, product.exported, product.model
+    assert exported
+    assert model
+    asked = SmokeRequest(
+        image=image.id,
+        reference=exported.served,
+        tolerance=plan.tolerance(model.precision),
+        timed=exported.served.opt_case(plan.axes),
+        port=plan.port,
+        on_gpu=has_gpu(run.engine) if plan.device.name == "cuda" else None,
+        libraries=provider_libraries(context.folder, plan.device.name),
+    )
+    return run.runner.keep("smoke", asked, Smoke, "onnxpack.smoke", lambda: smoke_test(run.engine, asked))
+
+
+def _is_of(image: Image, context: Context, base: list[str]) -> bool:
+    """Return whether an image holds this content, under this version, on this base."""
+    labels = (image.labels.get(CONTENT_LABEL), image.labels.get(VERSION_LABEL))
+    layers = [layer.digest for layer in image.layers]
+    return labels == (context.content_key, context.version) and layers[: len(base)] == base

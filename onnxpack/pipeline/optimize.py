@@ -1,0 +1,38 @@
+"""The transform ``optimize``: the graph that the runtime would make at each start, made once."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnxpack.pipeline.run import Build
+from onnxpack.precision.isa import this_machine
+from onnxpack.values import Changed, OnnxModel
+from onnxpack.worker import Say, Task
+
+
+@dataclass(frozen=True)
+class OptimizeModel(Task[Changed]):
+    """Optimise a graph at ``basic``, ``extended`` or ``all``."""
+
+    NAME = "optimize"
+    model: OnnxModel
+    level: str
+    isa: str | None
+    machine: tuple[str, ...]
+    """The instruction sets of this machine, where the level lays weights out for them."""
+
+    def run(self, folder: Path, say: Say) -> Changed:
+        """Write the optimised model into ``folder``."""
+        from onnxpack.graph.optimize import optimize_model
+
+        changed = optimize_model(self.model.path, folder, self.level, self.isa)
+        return replace(changed, model=replace(changed.model, precision=self.model.precision))
+
+
+def optimize(run: Build, model: OnnxModel) -> OnnxModel:
+    """Optimise a model as the target asks."""
+    target = run.plan.spec_target
+    machine = tuple(sorted(this_machine())) if target.optimize == "all" else ()
+    changed = run.runner.run(OptimizeModel(model, target.optimize, target.isa, machine), of=model.precision)
+    for note in changed.notes:
+        run.progress.note(note)
+    return changed.model

@@ -1,0 +1,107 @@
+"""What an attempt says about itself: ``report.json``, of a build that passed and of one that failed."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpack.errors import typed
+from onnxpack.pipeline.run import Product
+from onnxpack.plan import Plan
+from onnxpack.report import StageRecord
+from onnxpack.values import OnnxModel, TensorInfo
+
+REPORT = "report.json"
+PASSED, FAILED = "passed", "failed"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One build of one target: how far it was to go, what it made, and why it ended early if it did."""
+
+    plan: Plan
+    until: str
+    chain: tuple[str, ...]
+    """The stages that it was to go through."""
+    product: Product
+    records: tuple[StageRecord, ...] = ()
+    failed_stage: str = ""
+    error: Exception | None = None
+    last_good: Path | None = None
+    """Where the last output that passed was put aside, if that was asked for."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether all that was asked for was done."""
+        return self.error is None
+
+
+def document(attempt: Attempt) -> dict[str, Any]:
+    """Return the report as JSON values; what was not asked for, or not reached, is null."""
+    plan, product = attempt.plan, attempt.product
+    return {
+        "name": plan.file.spec.name,
+        "version": product.context.version if product.context else None,
+        "target": plan.target,
+        "status": PASSED if attempt.passed else FAILED,
+        "spec": os.path.relpath(plan.file.path, plan.output),
+        "until": attempt.until,
+        "chain": list(attempt.chain),
+        **({} if attempt.error is None else _failure(attempt.failed_stage, attempt.error)),
+        "last_good": str(attempt.last_good) if attempt.last_good else None,
+        "set": list(plan.file.settings),
+        "stages": [asdict(stage) for stage in attempt.records],
+        "model": _model(product.model) if product.model else None,
+        "parity": asdict(product.parity) if product.parity else None,
+        "evaluation": asdict(product.evaluation) if product.evaluation else None,
+        "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in product.candidates],
+        "image": _image(product),
+        "smoke": asdict(product.smoke) if product.smoke else None,
+    }
+
+
+def to_json(attempt: Attempt) -> str:
+    """Return the report's text."""
+    return json.dumps(document(attempt), indent=2) + "\n"
+
+
+def failed_document(spec: str, stage: str, error: Exception) -> dict[str, Any]:
+    """Return the report of what failed before there was an attempt: a spec that cannot be read, say."""
+    return {"name": None, "target": None, "status": FAILED, "spec": spec, **_failure(stage, error)}
+
+
+def _failure(stage: str, error: Exception) -> dict[str, Any]:
+    known = typed(error)
+    assert known
+    return {"stage": stage, "exit_code": known.exit_code, "problems": [asdict(problem) for problem in known.problems]}
+
+
+def _model(model: OnnxModel) -> dict[str, Any]:
+    return {
+        "opset": model.opset,
+        "precision": model.precision,
+        "size_bytes": model.size_bytes,
+        "sha256": model.sha256,
+        "digest": model.file.digest,
+        "inputs": [_tensor(tensor) for tensor in model.inputs],
+        "outputs": [_tensor(tensor) for tensor in model.outputs],
+    }
+
+
+def _tensor(tensor: TensorInfo) -> dict[str, Any]:
+    return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
+
+
+def _image(product: Product) -> dict[str, Any] | None:
+    if product.image is None:
+        return None
+    return {
+        "reference": product.references[0] if product.references else None,
+        "references": list(product.references),
+        "id": product.image.id,
+        # The digest of a registry's manifest exists only once the image has been pushed.
+        "digest": None,
+        "size_bytes": product.image.size_bytes,
+        "layers": [asdict(layer) for layer in product.image.layers],
+    }

@@ -1,0 +1,55 @@
+"""One run of the chain: its plan and what it works with, and what the stages have made so far."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxpack.engines.docker import DockerEngine, Image
+from onnxpack.pipeline.runner import Runner
+from onnxpack.plan import Plan
+from onnxpack.precision.candidates import Candidate
+from onnxpack.progress import Progress
+from onnxpack.report import Evaluated, Parity
+from onnxpack.smoke import Smoke
+from onnxpack.store import Store
+from onnxpack.values import Exported, OnnxModel
+
+if TYPE_CHECKING:
+    from onnxpack.bundle.context import Context
+
+
+@dataclass(frozen=True)
+class Build:
+    """One target of one spec, and what its stages work with."""
+
+    plan: Plan
+    store: Store
+    engine: DockerEngine
+    progress: Progress
+    budget: float = 600.0
+    """Seconds that trying precisions may take."""
+
+    @cached_property
+    def runner(self) -> Runner:
+        """What runs the tasks of this build, and records them."""
+        return Runner(self.store, self.progress, self.plan.file.root)
+
+
+@dataclass(frozen=True)
+class Product:
+    """What the stages of a chain have made so far; a stage that did not run left None."""
+
+    exported: "Exported | None" = None
+    model: OnnxModel | None = None
+    """The model as it would ship now."""
+    parity: Parity | None = None
+    candidates: tuple[Candidate, ...] = ()
+    """The precisions that were tried, float32 first; empty where the spec asks for float32."""
+    evaluation: Evaluated | None = None
+    context: "Context | None" = None
+    image: Image | None = None
+    references: tuple[str, ...] = ()
+    smoke: Smoke | None = None
+    folder: Path | None = field(default=None, compare=False)
+    """Where the outputs are put together, until they take the place of the last ones."""

@@ -1,0 +1,38 @@
+"""The stage ``steps``: pre- and postprocessing as nodes around the model."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnxpack.pipeline.run import Build, Product
+from onnxpack.pipeline.verify import require_same
+from onnxpack.spec.part import SpecPart
+from onnxpack.values import Changed, OnnxModel
+from onnxpack.worker import Say, Task
+
+
+@dataclass(frozen=True)
+class AddSteps(Task[Changed]):
+    """Put a spec's steps around a model."""
+
+    NAME = "steps"
+    model: OnnxModel
+    spec: SpecPart
+
+    def run(self, folder: Path, say: Say) -> Changed:
+        """Write the model with its steps into ``folder``."""
+        from onnxpack.graph.steps import add_steps
+
+        return add_steps(self.model.path, folder, self.spec.file)
+
+
+def add_steps(run: Build, product: Product) -> Product:
+    """Add the steps and judge the model by what a client is to get.
+
+    Raises:
+        ParityError: the model with its steps answers otherwise than the source behind the same steps in numpy.
+    """
+    assert product.exported
+    assert product.model
+    part = SpecPart.of(run.plan.file, "outputs", "dynamic_axes", "opset", "preprocess", "postprocess")
+    model = run.runner.run(AddSteps(product.model, part)).model
+    return replace(product, model=model, parity=require_same(run, model, product.exported, "model with its steps"))

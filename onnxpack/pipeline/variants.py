@@ -1,0 +1,213 @@
+"""Every precision that may ship, made to its last byte before it is judged; of those that passed, the best one ships.
+
+A variant goes through all of the target's transforms first. So what is compared, scored, timed and reported is the file
+that would ship, and not an earlier form of it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+from onnxpack.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
+from onnxpack.gates import degraded, unhelpful
+from onnxpack.measure import Measured
+from onnxpack.pipeline.evaluate import evaluate
+from onnxpack.pipeline.measure import measure
+from onnxpack.pipeline.precision import Conversion, calibrate, conversion, rank_layers, reduce_precision
+from onnxpack.pipeline.run import Build, Product
+from onnxpack.pipeline.verify import compare
+from onnxpack.precision import CALIBRATED
+from onnxpack.precision.candidates import Candidate, judged, table, worth_trying
+from onnxpack.report import Evaluated, Parity, parity_of
+from onnxpack.values import Exported, OnnxModel
+from onnxpack.verify import ParityError, require
+
+Transform = Callable[[Build, "Variant"], "Variant"]
+"""One step from the verified float32 model to what ships."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One precision of the model: how it is made, what was found out, and what was made of it so far."""
+
+    exported: Exported
+    candidate: Candidate
+    model: OnnxModel
+    conversion: Conversion | None = None
+    """How it is reduced; None for float32."""
+    parity: Parity | None = None
+    evaluated: Evaluated | None = None
+    error: OnnxpackError | None = None
+    """Why it was passed over, as the build says it where nothing else was asked for."""
+
+
+@dataclass(frozen=True)
+class ChooseVariant:
+    """The stage that makes, judges and measures the variants; ``transforms`` are the target's, in their order."""
+
+    transforms: tuple[Transform, ...]
+
+    def __call__(self, run: Build, product: Product) -> Product:
+        """Return the product with the variant that ships.
+
+        Raises:
+            OnnxpackError: the precision cannot be had, changed nothing, did not help, or lost too much; with the table.
+        """
+        assert product.exported
+        assert product.model
+        plain = Variant(product.exported, Candidate("float32"), product.model)
+        base = self._finish(run, plain)
+        if base.error:
+            raise base.error
+        if run.plan.precision == "float32" or not self._reduces:
+            return _ship(product, base, ())
+        trials = _measure_all(run, [base, *self._attempts(run, plain)])
+        objective = run.plan.spec_target.objective or ("latency" if run.plan.device.name == "cpu" else "size")
+        candidates = judged([trial.candidate for trial in trials], objective)
+        if run.plan.precision != "auto":
+            wanted = run.plan.precision
+            candidates = tuple(replace(row, chosen=row.precision == wanted and row.passed) for row in candidates)
+            _require(trials[1], candidates)
+        chosen = next(index for index, candidate in enumerate(candidates) if candidate.chosen)
+        return _ship(product, trials[chosen], candidates)
+
+    @property
+    def _reduces(self) -> bool:
+        return apply_precision in self.transforms
+
+    def _finish(self, run: Build, variant: Variant) -> Variant:
+        """Apply the transforms, then judge what came out."""
+        for transform in self.transforms:
+            variant = transform(run, variant)
+        return _judge(run, variant)
+
+    def _attempts(self, run: Build, plain: Variant) -> Iterator[Variant]:
+        """Make what the spec asks for, or each precision that may help, until the time is over."""
+        wanted, target = run.plan.precision, run.plan.spec_target
+        if wanted != "auto":
+            yield self._attempt(run, wanted, plain)
+            return
+        end = time.monotonic() + run.budget
+        for precision in worth_trying(target.device, run.plan.file.spec.calibration is not None):
+            if time.monotonic() > end:
+                late = Candidate(precision, f"not tried: {run.budget:g} s had passed")
+                yield replace(plain, candidate=late)
+            else:
+                yield self._attempt(run, precision, plain)
+
+    def _attempt(self, run: Build, precision: str, plain: Variant) -> Variant:
+        """Make one precision; int8-static without its worst layers, fewest first, where all of them lose too much."""
+        asked = conversion(run, precision, plain.exported)
+        try:
+            asked = calibrate(run, self._before_precision(run, plain).model, asked)
+            first = self._finish(run, _converted(plain, asked))
+            if first.candidate.passed or precision != CALIBRATED:
+                return first
+            ranked = rank_layers(run, self._before_precision(run, plain).model, asked)
+            count = 1
+            while count < len(ranked):
+                mixed = replace(asked, wish=replace(asked.wish, without=ranked[:count]))
+                variant = self._finish(run, _converted(plain, mixed))
+                if variant.candidate.passed:
+                    return variant
+                count *= 2
+        except OnnxpackError as error:
+            return replace(plain, candidate=Candidate(precision, error.problems[0].message), error=error)
+        return first
+
+    def _before_precision(self, run: Build, plain: Variant) -> Variant:
+        """Return what the precision is made of: the model behind the transforms that come first."""
+        for transform in self.transforms[: self.transforms.index(apply_precision)]:
+            plain = transform(run, plain)
+        return plain
+
+
+def apply_precision(run: Build, variant: Variant) -> Variant:
+    """Reduce the variant's precision; float32 stays as it is."""
+    if variant.conversion is None:
+        return variant
+    made = reduce_precision(run, variant.model, variant.conversion)
+    before, after = made.before.ops, made.after.ops
+    counts = {op: (before.get(op, 0), after.get(op, 0)) for op in sorted({*before, *after})}
+    candidate = replace(
+        variant.candidate,
+        excluded=variant.conversion.wish.without,
+        ops={op: pair for op, pair in counts.items() if pair[0] != pair[1]},
+        notes=made.notes,
+    )
+    return replace(variant, candidate=candidate, model=made.model)
+
+
+def _converted(plain: Variant, asked: Conversion) -> Variant:
+    return replace(plain, candidate=Candidate(asked.wish.precision), conversion=asked)
+
+
+def _judge(run: Build, variant: Variant) -> Variant:
+    """Compare the finished model's answers with the source's, and score it on the evaluation data."""
+    candidate, model, served = variant.candidate, variant.model, variant.exported.served
+    rows = compare(run, model, served, candidate.precision, candidate.precision)
+    parity = parity_of(rows, served.notes)
+    candidate = replace(
+        candidate,
+        model_digest=model.file.digest,
+        size_bytes=model.size_bytes,
+        sqnr_db=parity.min_sqnr_db,
+        cosine=parity.min_cosine,
+        argmax_agreement=parity.argmax_agreement,
+    )
+    variant = replace(variant, candidate=candidate, parity=parity)
+    try:
+        require(f"the {candidate.precision} model differs from its source", rows)
+    except ParityError as error:
+        return _refused(variant, error)
+    if run.plan.file.spec.evaluation is None:
+        return variant
+    scored = evaluate(run, model, variant.exported)
+    candidate = replace(candidate, score=scored.model, degradation=scored.degradation)
+    variant = replace(variant, candidate=candidate, evaluated=scored)
+    lost = degraded(run.plan.file, candidate.precision, scored)
+    return _refused(variant, GateError(lost)) if lost else variant
+
+
+def _refused(variant: Variant, error: OnnxpackError) -> Variant:
+    candidate = replace(variant.candidate, reason=error.problems[0].message)
+    return replace(variant, candidate=candidate, error=error)
+
+
+def _measure_all(run: Build, variants: list[Variant]) -> list[Variant]:
+    """Measure speed and memory of all that passed, in one run, and pass over those that do not help."""
+    able = {str(index): variant.model for index, variant in enumerate(variants) if variant.candidate.passed}
+    found: dict[str, Measured] = {}
+    if run.plan.device.name != "cpu":
+        run.progress.note("no speed is measured: it would be the CPU's")
+    elif len(able) > 1:
+        found = measure(run, able, variants[0].exported.served)
+    base, *reduced = (
+        _with_figures(variant, found[str(index)]) if str(index) in found else variant
+        for index, variant in enumerate(variants)
+    )
+    return [base, *(_require_help(run, variant, base.candidate) for variant in reduced)]
+
+
+def _with_figures(variant: Variant, found: Measured) -> Variant:
+    figures = {name: value for name, value in asdict(found).items() if name != "runs"}
+    return replace(variant, candidate=replace(variant.candidate, **figures))
+
+
+def _require_help(run: Build, variant: Variant, base: Candidate) -> Variant:
+    useless = unhelpful(run.plan.file, variant.candidate, base) if variant.candidate.passed else None
+    return _refused(variant, GateError(useless)) if useless else variant
+
+
+def _require(variant: Variant, candidates: tuple[Candidate, ...]) -> None:
+    if variant.error is None:
+        return
+    first, *more = variant.error.problems
+    detail = "\n".join(filter(None, (first.detail, table(candidates))))
+    raise BY_EXIT_CODE[variant.error.exit_code]([Problem(first.message, first.hint, first.where, detail), *more])
+
+
+def _ship(product: Product, variant: Variant, candidates: tuple[Candidate, ...]) -> Product:
+    return replace(
+        product, model=variant.model, parity=variant.parity, candidates=candidates, evaluation=variant.evaluated
+    )

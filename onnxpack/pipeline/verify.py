@@ -1,0 +1,117 @@
+"""The stage ``verify``: the exported model against the source model's answers, and the gate for every later change."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnxpack.errors import OnnxpackError
+from onnxpack.pipeline.export import prepare_source
+from onnxpack.pipeline.run import Build, Product
+from onnxpack.report import Parity, parity_of
+from onnxpack.spec.part import SpecPart
+from onnxpack.values import Exported, OnnxModel, Reference
+from onnxpack.verify import Comparison, Tolerance, require
+from onnxpack.worker import Say, Task
+from onnxpack.worker.call import Setting, call
+
+_LOCATE_SECONDS = 300
+"""How long a build that failed may look for where the difference comes from."""
+_SOURCE_FIELDS = ("model", "outputs", "dynamic_axes", "opset", "verify")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Every output of every case."""
+
+    rows: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class CompareModel(Task[Compared]):
+    """Run a model on every case of a Reference and compare its answers."""
+
+    NAME = "verify"
+    model: OnnxModel
+    reference: Reference
+    tolerance: Tolerance
+
+    def run(self, folder: Path, say: Say) -> Compared:
+        """Compare with onnxruntime on the CPU."""
+        from onnxpack.verify import verify_model
+
+        return Compared(tuple(verify_model(self.model.path, self.reference, self.tolerance)))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Lines that say where a difference begins."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class LocateDifference(Task[Place]):
+    """Look for where an exported model leaves its source."""
+
+    NAME = "locate"
+    spec: SpecPart
+    model: OnnxModel
+    reference: Reference
+    tolerance: Tolerance
+    reasons: dict[str, str]
+    """The first difference of each case that failed."""
+
+    def run(self, folder: Path, say: Say) -> Place:
+        """Export once more, with all intermediate values shown."""
+        from onnxpack.locate import locate
+
+        sizes = dict(zip(self.reference.cases, self.reference.sizes, strict=True))
+        words = locate(self.spec.file, self.model.path, self.reference.folder, sizes, self.reasons, self.tolerance)
+        return Place(words)
+
+
+def verify(run: Build, product: Product) -> Product:
+    """Judge the exported model.
+
+    Raises:
+        ParityError: it differs from its source; with where the difference begins, as far as that can be found.
+    """
+    exported, model = product.exported, product.model
+    assert exported
+    assert model
+    rows = compare(run, model, exported.reference, "float32")
+    what = "the exported model differs from its source"
+    if any(row.reason for row in rows):
+        require(what, rows, _place(run, model, exported, rows))
+    require(what, rows)
+    return replace(product, parity=parity_of(rows, exported.reference.notes))
+
+
+def compare(run: Build, model: OnnxModel, reference: Reference, precision: str, of: str = "") -> list[Comparison]:
+    """Compare a model's answers with those of a Reference, by the tolerance of a precision."""
+    task = CompareModel(model, reference, run.plan.tolerance(precision))
+    return list(run.runner.run(task, of=of).rows)
+
+
+def require_same(run: Build, model: OnnxModel, exported: Exported, what: str) -> Parity:
+    """Judge a model that a stage changed, by what a client is to get.
+
+    Raises:
+        ParityError: it differs.
+    """
+    rows = compare(run, model, exported.served, model.precision, what)
+    require(f"the {what} model differs from its source", rows)
+    return parity_of(rows, exported.served.notes)
+
+
+def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparison]) -> str:
+    """Say where the difference comes from, as far as it can be found in bounded time; never an error of its own."""
+    run.progress.note("looking for where it differs")
+    reasons = {row.case: row.reason for row in reversed(rows) if row.reason}
+    try:
+        file, python = prepare_source(run)
+        part = SpecPart.of(file, *_SOURCE_FIELDS)
+        task = LocateDifference(part, model, exported.reference, run.plan.tolerance("float32"), reasons)
+        with run.store.scratch() as scratch:
+            return call(task, Setting(scratch, python=python, within=_LOCATE_SECONDS)).result.words
+    except OnnxpackError as error:
+        return f"where it differs was not found: {error.problems[0].message}"

@@ -1,0 +1,103 @@
+"""The part of a spec that a task is given: the fields that it names, and nothing else of the file."""
+
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass, replace
+from typing import Any, final, get_args, get_type_hints
+
+from onnxpack.spec.load import SpecFile, to_plain
+from onnxpack.spec.model import Model, Spec
+from onnxpack.spec.origin import code_file, data_file, is_url
+from onnxpack.spec.words import CodeReference, FilePath
+from onnxpack.store import file_digest
+
+_IDENTITY = ("onnxpack", "name", "inputs")
+"""Fields without a default; ``name`` never counts, and inputs count always."""
+_PATH, _CODE = (get_args(kind)[1] for kind in (FilePath, CodeReference))
+"""What the annotations of fields carry that name files, and code."""
+
+
+@final
+class SpecPart:
+    """A spec of which only the named fields are left; every other field is at its default.
+
+    A task that reads a field which it did not name finds the default, at every build alike: no result can depend on it.
+    """
+
+    __slots__ = ("file",)
+
+    def __init__(self, file: SpecFile) -> None:
+        self.file = file
+
+    @classmethod
+    def of(cls, file: SpecFile, *names: str) -> "SpecPart":
+        """Keep the fields ``names`` of a spec, and its inputs."""
+        changes: dict[str, Any] = {"name": "part"}
+        for field in fields(Spec):
+            if field.name in (*names, *_IDENTITY):
+                continue
+            if field.name == "model":  # it has no default: only its framework is left
+                changes["model"] = Model(framework=file.spec.model.framework)
+            elif field.default is not MISSING:
+                changes[field.name] = field.default
+            elif field.default_factory is not MISSING:
+                changes[field.name] = field.default_factory()
+        narrowed = replace(file.spec, **changes)
+        kept = {url: place for url, place in file.fetched.items() if url in set(_named(narrowed))}
+        return cls(replace(file, spec=narrowed, settings=(), fetched=kept, places=None))
+
+    def key_form(self) -> Any:
+        """Return what counts: the fields, where the spec stands in its work tree, and the digests of the named files.
+
+        What a URL names counts by the spec's own ``sha256``.
+        """
+        place = self.file.path.parent.relative_to(self.file.root).as_posix()
+        return [place, to_plain(self.file.spec), {name: self._digest(name) for name in named_files(self.file.spec)}]
+
+    def to_json(self) -> str:
+        """Return all that a child process needs to have this value again."""
+        return self.file.to_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> "SpecPart":
+        """Return the value that ``to_json`` wrote."""
+        return cls(SpecFile.from_json(text))
+
+    def _digest(self, name: str) -> str:
+        path = self.file.resolve(name)
+        return file_digest(path) if path.is_file() else "absent"
+
+    def __repr__(self) -> str:
+        return f"SpecPart({self.file.path})"
+
+
+def named_files(spec: Spec) -> tuple[str, ...]:
+    """Return the files beside the spec that its fields name, by the fields' annotations: paths, data and code."""
+    return tuple(dict.fromkeys(name for name in _named(spec) if not is_url(name)))
+
+
+def _named(value: Any) -> Iterator[str]:
+    """Yield every file and URL that a field names, wherever the field is in the spec."""
+    if is_dataclass(value) and not isinstance(value, type):
+        hints = get_type_hints(type(value), include_extras=True)
+        for field in fields(value):
+            item = getattr(value, field.name)
+            if not isinstance(item, str):
+                yield from _named(item)
+            elif name := _file_of(item, hints[field.name]):
+                yield name
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _named(item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _named(item)
+
+
+def _file_of(text: str, annotation: Any) -> str | None:
+    if _carries(annotation, _PATH):
+        return data_file(text)
+    return code_file(text) if _carries(annotation, _CODE) else None
+
+
+def _carries(annotation: Any, mark: Any) -> bool:
+    return annotation == mark or any(_carries(part, mark) for part in get_args(annotation))

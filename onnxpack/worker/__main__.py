@@ -1,0 +1,74 @@
+"""The child's side: run the task that the scratch folder asks for, and leave the answer there."""
+
+import contextlib
+import ctypes
+import errno
+import importlib
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from onnxpack.errors import OnnxpackError
+from onnxpack.worker.call import ANSWER, NO_ROOM, REQUEST, SAID, Answer, Message
+from onnxpack.worker.codec import decode, encode
+from onnxpack.worker.task import Say
+from onnxpack.worker.trace import Recorder
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_FRAMES = 6
+
+
+def main() -> None:
+    """Answer, and end at once: frameworks' threads and destructors may hang or crash."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    scratch = Path(sys.argv[1])
+    message = decode((scratch / REQUEST).read_bytes(), Message)
+    try:
+        answer = encode(_answer(message, scratch))
+        partial = scratch / f"{ANSWER}.part"
+        partial.write_bytes(answer)
+        partial.rename(scratch / ANSWER)
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        os._exit(NO_ROOM)  # there is no room for an answer either
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _answer(message: Message, scratch: Path) -> Answer:
+    """Return the task's result with its trace, or how it failed."""
+    try:
+        recorder = Recorder(message.root, message.ignored)
+        kind = getattr(importlib.import_module(message.module), message.name)
+        task = decode(message.request, kind)
+        result = task.run(message.folder, _speaker(scratch / SAID))
+        return Answer(encode(result, message.folder), recorder.trace(message.isolated))
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise
+        return _crash(error)
+    except OnnxpackError as error:
+        return Answer(exit_code=error.exit_code, problems=error.problems)
+    except Exception as error:  # user code and frameworks may raise anything; the parent makes it a typed error
+        return _crash(error)
+
+
+def _speaker(place: Path) -> Say:
+    def say(text: str) -> None:
+        with contextlib.suppress(OSError):  # how far it is, is not worth an error
+            place.write_text(text)
+
+    return say
+
+
+def _crash(error: Exception) -> Answer:
+    words = f"{type(error).__name__}: {error}".strip()
+    return Answer(crash=words.splitlines()[0], stack="".join(traceback.format_exception(error)[-_FRAMES:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Which of this package's modules a module may import: for work that runs in the build's own process.
+
+In a child process the trace says what was imported. The build itself has imported everything, so there the import
+statements are followed, wherever in a module they stand.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+from onnxpack.worker.codec import digest_of
+from onnxpack.worker.trace import module_digest
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_ROOT = _PACKAGE.name
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Return the SHA-256 of the source of a module and of all of this package that it may import."""
+    return digest_of([(name, module_digest(name)) for name in sorted(import_closure(module))])
+
+
+def import_closure(module: str) -> set[str]:
+    """Return the names of ``module`` and of this package's modules that its import statements reach."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found and (path := _source(name)):
+            found.add(name)
+            waiting += [*_imports(path), *_parents(name)]
+    return found
+
+
+def _imports(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            # What is imported from a package may be one of its modules.
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.partition(".")[0] == _ROOT]
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _source(name: str) -> Path | None:
+    relative = Path(*name.split(".")[1:])
+    places = (_PACKAGE / relative / "__init__.py", (_PACKAGE / relative).with_suffix(".py"))
+    return next((path for path in places if path.is_file()), None)

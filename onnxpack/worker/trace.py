@@ -1,0 +1,178 @@
+"""What a task read while it ran, besides its request: files, listed folders, imported modules and their packages.
+
+Only the work itself can know which modules a factory imports and which files it opens, so each run leaves a trace, as a
+compiler leaves a dependency file. The same request gives the same result as long as all of a trace is as it was.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import stat
+import sys
+import sysconfig
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+from onnxpack.errors import SourceError
+from onnxpack.store import file_digest
+
+_WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+_PACKAGE = Path(__file__).resolve().parent.parent
+_SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/bin", "/sbin", "/var")
+"""The machine's own files: they are read by libraries at every start and say nothing about a model."""
+_IMPORTER = "<frozen importlib._bootstrap_external>"
+_ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Digests of what was read. Files below the work tree are relative to it, others are absolute."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+    """Folders that were listed, with the digest of the names in them."""
+    modules: dict[str, str] = field(default_factory=dict)
+    """This package's own modules that were imported, with the digests of their source."""
+    distributions: dict[str, str] = field(default_factory=dict)
+    """The installed distributions that were imported, with their versions."""
+    isolated: bool = False
+    """The distributions are those of an isolated environment, which stays as it was made."""
+
+    def holds(self, root: Path) -> bool:
+        """Return whether all of it is as it was; ``root`` is the work tree."""
+        return (
+            all(module_digest(name) == known for name, known in self.modules.items())
+            and (self.isolated or all(_version(name) == known for name, known in self.distributions.items()))
+            and all(content_digest(root / name) == known for name, known in self.files.items())
+            and all(listing_digest(root / name) == known for name, known in self.folders.items())
+        )
+
+
+class Recorder:
+    """Notes what this process reads from now on."""
+
+    def __init__(self, root: Path, ignored: Iterable[Path]) -> None:
+        """``root`` is the work tree; what lies below ``ignored`` is the build's own."""
+        installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+        places = (*map(Path, installed), Path(sys.prefix), Path(sys.base_prefix), _PACKAGE, *ignored)
+        self._base = f"{root.resolve()}/"
+        # A virtual environment may lie inside the work tree, and the work tree inside /usr or /var.
+        self._own = tuple(f"{path.resolve()}/" for path in places)
+        self._system = tuple(f"{place}/" for place in _SYSTEM)
+        self._files: dict[str, None] = {}
+        self._folders: dict[str, None] = {}
+        self._written: set[str] = set()
+        self._began = time.time_ns()
+        sys.addaudithook(self._hear)
+
+    def trace(self, isolated: bool) -> Trace:
+        """Return the digests of all that was read.
+
+        Raises:
+            SourceError: a file changed meanwhile, so that no digest would be true.
+        """
+        changed = [path for path in self._files if _changed_since(Path(path), self._began)]
+        inside = [path for path in changed if path.startswith(self._base)]
+        if inside:
+            raise SourceError(f"'{self._relative(inside[0])}' changed while it was read", "build again")
+        # Elsewhere it is what a framework wrote for itself, natively and so unseen: a temporary file, a cache.
+        files = sorted(self._files.keys() - set(changed))
+        return Trace(
+            files={self._relative(path): content_digest(Path(path)) for path in files},
+            folders={self._relative(path): listing_digest(Path(path)) for path in sorted(self._folders)},
+            modules={name: module_digest(name) for name in sorted(_own_modules())},
+            distributions=_imported_distributions(),
+            isolated=isolated,
+        )
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            self._hear_open(arguments)
+        # The import system lists the folders of its path; which module it found, the open file says.
+        elif event in ("os.listdir", "os.scandir") and sys._getframe(1).f_code.co_filename != _IMPORTER:
+            path = self._outside("." if arguments[0] is None else arguments[0])
+            self._folders |= {path: None} if path else {}
+
+    def _hear_open(self, arguments: tuple[Any, ...]) -> None:
+        path = self._outside(arguments[0])
+        if path is None:
+            return
+        if arguments[2] & _WRITES:
+            self._written.add(path)
+        elif path not in self._written:  # what this process wrote itself is no input
+            self._files[path] = None
+
+    def _outside(self, given: Any) -> str | None:
+        """Return the absolute path, or None if it is the build's own, installed, or the machine's."""
+        if not isinstance(given, str | bytes | os.PathLike):
+            return None
+        path = os.path.normpath(os.path.abspath(os.fsdecode(given)))  # noqa: PTH100 - a hook must be quick
+        if path.endswith(".pyc") and "/__pycache__/" in path:
+            path = importlib.util.source_from_cache(path)
+        if f"{path}/".startswith(self._own) or (path.startswith(self._system) and not path.startswith(self._base)):
+            return None
+        return path
+
+    def _relative(self, path: str) -> str:
+        return path[len(self._base) :] if path.startswith(self._base) else path
+
+
+def content_digest(path: Path) -> str:
+    """Return the SHA-256 of a regular file, or a word for what is no such file."""
+    try:
+        return file_digest(path) if stat.S_ISREG(path.stat().st_mode) else "special"
+    except OSError:
+        return _ABSENT
+
+
+def listing_digest(path: Path) -> str:
+    """Return the SHA-256 of the sorted names in a folder."""
+    try:
+        names = sorted(os.listdir(path))  # noqa: PTH208 - names are all that counts
+    except OSError:
+        return _ABSENT
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+@cache
+def module_digest(name: str) -> str:
+    """Return the SHA-256 of the source of one of this package's modules, whether it is imported or not."""
+    relative = Path(*name.split(".")[1:])
+    for path in (_PACKAGE / relative / "__init__.py", (_PACKAGE / relative).with_suffix(".py")):
+        if path.is_file():
+            return file_digest(path)
+    return _ABSENT
+
+
+def _own_modules() -> list[str]:
+    """Return the names of this package's modules that are imported here; those of tests and plugins stand elsewhere."""
+    return [name for name in sys.modules if name == "onnxpack" or name.startswith("onnxpack.")]
+
+
+def _imported_distributions() -> dict[str, str]:
+    owners = packages_distributions()
+    imported = {name.partition(".")[0] for name in sys.modules}
+    names = {owner for package in imported for owner in owners.get(package, ())} - {"onnxpack"}
+    return {name: _version(name) for name in sorted(names)}
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return _ABSENT
+
+
+def _changed_since(path: Path, began: int) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and max(status.st_mtime_ns, status.st_ctime_ns) >= began
