@@ -1,19 +1,23 @@
 """Specs written for a test, and the export stage run in this process, where it is fast, or in a child, as it ships."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import onnx
 
-import onnxpack.export
-from onnxpack.child import call
+from onnxpack.export import export_model
+from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import SpecFile, load
-from onnxpack.values import MODEL, REFERENCE, OnnxModel, model_from
-from onnxpack.verify import Comparison, verify_model
+from onnxpack.values import Exported, OnnxModel, Reference
+from onnxpack.verify import Comparison, Tolerance, verify_model
+from onnxpack.worker import Task
+from onnxpack.worker.call import Outcome, Setting, call
+from onnxpack.worker.codec import decode, encode
+from onnxpack.worker.task import result_type
+from onnxpack.worker.trace import Trace
 
 
 def write_spec(folder: Path, model: dict[str, Any], **fields: Any) -> SpecFile:
@@ -32,14 +36,23 @@ def write_spec(folder: Path, model: dict[str, Any], **fields: Any) -> SpecFile:
 
 @dataclass(frozen=True)
 class Made:
-    """What an export left in its folder."""
+    """What an export left in its folder, and what it read if it ran in a child."""
 
     folder: Path
-    facts: dict[str, Any]
+    exported: Exported
+    trace: Trace = field(default_factory=Trace)
 
-    @cached_property
+    @property
     def model(self) -> OnnxModel:
-        return model_from(self.facts["model"], self.folder / MODEL)
+        return self.exported.model
+
+    @property
+    def reference(self) -> Reference:
+        return self.exported.reference
+
+    @property
+    def served(self) -> Reference:
+        return self.exported.served
 
     @cached_property
     def proto(self) -> onnx.ModelProto:
@@ -47,21 +60,28 @@ class Made:
 
     def rows(self, rtol: float = 1e-3, atol: float = 1e-4) -> list[Comparison]:
         """Compare the exported model with its Reference."""
-        reference = str(self.folder / REFERENCE)
-        rows = verify_model(str(self.model.path), reference, self.facts["cases"], rtol, atol)
-        return [Comparison(**row) for row in rows]
+        return verify_model(self.model.path, self.reference, Tolerance(rtol, atol))
 
 
 def export_here(file: SpecFile, folder: Path) -> Made:
-    """Export in this process; its record of what is read would outlive the test, so it is left out."""
+    """Export in this process."""
     folder.mkdir()
-    with patch.object(onnxpack.export, "_record_reads", return_value=set()):
-        return Made(folder, onnxpack.export.export_model(file.to_json(), str(folder)))
+    return Made(folder, export_model(file, folder))
 
 
 def export_in_child(file: SpecFile, folder: Path) -> Made:
     """Export as a build does."""
     out = folder / "out"
     out.mkdir(parents=True)
-    request = {"spec": file.to_json(), "destination": str(out)}
-    return Made(out, call("onnxpack.export:export_model", request, folder))
+    outcome = call(export_task(file), Setting(folder, out, root=file.root))
+    return Made(out, outcome.result, outcome.trace)
+
+
+class Here:
+    """Tasks in this process, where a fault can be planted in what they import; requests and results cross as messages."""
+
+    def __call__(self, task: Task[Any], setting: Setting) -> Outcome[Any]:
+        folder = setting.folder or setting.scratch
+        request = decode(encode(task), type(task))
+        data = encode(request.run(folder, lambda text: None), folder)
+        return Outcome(decode(data, result_type(type(task)), folder), data, Trace())

@@ -111,14 +111,14 @@ def test_the_notes_go_with_the_reference(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(onnxpack.budget.Budget, "__init__", lambda self, spec: init(self, spec, 600))
     made = export_here(file, tmp_path / "out")
     assert (
-        made.facts["notes"]
+        made.reference.notes
         == [
             "verified at n 4 instead of 8: inputs and outputs of all cases may take 0 MiB",
             "verified at n 4 instead of 16: inputs and outputs of all cases may take 0 MiB",
         ]
-        or made.facts["notes"]
+        or made.reference.notes
     )
-    assert max(at["n"] for at in made.facts["sizes"]) < 16
+    assert max(at["n"] for at in made.reference.sizes) < 16
 
 
 def test_strings_bools_and_an_empty_batch_are_verified(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_strings_bools_and_an_empty_batch_are_verified(tmp_path: Path) -> None:
         tmp_path, {"framework": "onnx", "path": "m.onnx"}, inputs=inputs, dynamic_axes={"n": {"min": 0, "max": 9}}
     )
     made = export_here(file, tmp_path / "out")
-    assert made.facts["sizes"][0] == {"n": 0}
+    assert made.reference.sizes[0] == {"n": 0}
     rows = made.rows()
     assert [row.reason for row in rows] == [""] * 12
     assert rows[0].cosine is None

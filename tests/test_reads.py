@@ -160,8 +160,8 @@ def test_an_export_tells_the_helpers_and_the_data_that_it_read(tmp_path: Path) -
     (spec / "unread.py").touch()
     model = {"framework": "torch", "factory": "model.py:Net", "exporter": "torchscript"}
     made = export_in_child(write_spec(spec, model), tmp_path / "out")
-    assert made.facts["files"] == ["model.py", "parts.py", "width.txt"]
-    assert "torch" in made.facts["distributions"]
+    assert list(made.trace.files) == ["model.py", "parts.py", "width.txt"]
+    assert "torch" in made.trace.distributions
 
 
 def test_external_data_is_a_part_of_what_is_read(tmp_path: Path) -> None:
@@ -171,4 +171,4 @@ def test_external_data_is_a_part_of_what_is_read(tmp_path: Path) -> None:
     onnx.save(external_model(location="w.data"), spec / "m.onnx")
     (spec / "w.data").write_bytes(WEIGHTS.tobytes())
     made = export_in_child(write_spec(spec, {"framework": "onnx", "path": "m.onnx"}), tmp_path / "out")
-    assert made.facts["files"] == ["m.onnx", "w.data"]
+    assert list(made.trace.files) == ["m.onnx", "w.data"]

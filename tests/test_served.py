@@ -76,7 +76,7 @@ def test_a_model_with_steps_is_verified_as_a_client_sees_it(tmp_path: Path, opse
     served = made.facts["served"]
     assert [sorted(at) for at in served["sizes"]] == [["image_height", "image_width", "n"]] * len(served["cases"])
     assert {"n": 3, "image_height": 24, "image_width": 32} in served["sizes"]
-    assert all(list(at) == ["n"] for at in made.facts["sizes"])
+    assert all(list(at) == ["n"] for at in made.reference.sizes)
     (tmp_path / "with").mkdir()
     request = {"model": str(made.model.path), "destination": str(tmp_path / "with"), "spec": file.to_json()}
     facts = call("onnxpack.graph.steps:add_steps", request, tmp_path)
@@ -106,8 +106,8 @@ def test_wrong_steps_do_not_pass(tmp_path: Path) -> None:
 def test_real_samples_are_what_a_client_sends(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", image=np.full((2, 5, 9, 3), 200, np.uint8))
     made = export_here(torch_spec(tmp_path, verify={"samples": "s.npz"}), tmp_path / "made")
-    assert made.facts["served"]["sizes"][-1] == {"n": 2, "image_height": 5, "image_width": 9}
-    assert made.facts["sizes"][-1] == {"n": 2}
+    assert made.served.sizes[-1] == {"n": 2, "image_height": 5, "image_width": 9}
+    assert made.reference.sizes[-1] == {"n": 2}
     assert read_arrays(made.folder / SERVED / "samples.inputs.npz")["image"].dtype == np.uint8
     taken = read_arrays(made.folder / "reference/samples.inputs.npz")["image"]
     np.testing.assert_allclose(taken[0, :, 0, 0], (200 / 255 - np.array([0.4, 0.5, 0.6])) / [0.2, 0.3, 0.2], rtol=1e-6)
@@ -145,7 +145,7 @@ def test_an_export_counts_what_its_steps_and_its_evaluation_read(tmp_path: Path)
     file = torch_spec(tmp_path, evaluation=evaluation)
     made = export_here(file, tmp_path / "made")
     assert made.facts["evaluation"] == {"rows": 5}
-    assert {"labels.txt", "v.npz"} <= set(made.facts["files"])
+    assert {"labels.txt", "v.npz"} <= set(list(made.trace.files))
     kept = read_arrays(made.folder / EVALUATION)
     assert {name: array.shape for name, array in kept.items()} == {
         "outputs/logits": (5, 3),
@@ -154,7 +154,7 @@ def test_an_export_counts_what_its_steps_and_its_evaluation_read(tmp_path: Path)
         "labels": (5,),
     }
     store = Store(tmp_path / "cache")
-    key = remember(store, file, made.facts["files"], made.facts["distributions"], 2**63)
+    key = remember(store, file, list(made.trace.files), made.trace.distributions, 2**63)
     assert remembered(store, file) == key
     changes: dict[str, dict[str, Any]] = {
         "metric": {"evaluation": evaluation | {"metric": "f1"}},

@@ -88,7 +88,7 @@ def test_a_fixed_batch_becomes_dynamic_through_reshapes(export: Callable[..., Ma
     assert made.model.inputs[0].shape == ("n", 4)
     assert made.model.outputs[0].shape == ("n", 4)
     require("freed", made.rows())
-    assert {at["n"] for at in made.facts["sizes"]} >= {1, 3, 16}
+    assert {at["n"] for at in made.reference.sizes} >= {1, 3, 16}
 
 
 def test_one_constant_for_two_reshapes_is_freed_for_each(export: Callable[..., Made]) -> None:

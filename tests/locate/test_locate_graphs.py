@@ -110,7 +110,7 @@ def test_nodes_are_found_in_the_runtimes_words() -> None:
 def located(file: SpecFile, made: Made) -> str:
     reasons = {row.case: row.reason for row in reversed(made.rows()) if row.reason}
     assert reasons
-    sizes = dict(zip(made.facts["cases"], made.facts["sizes"], strict=True))
+    sizes = dict(zip(made.reference.cases, made.reference.sizes, strict=True))
     reference = str(made.folder / REFERENCE)
     return locate(file.to_json(), str(made.folder / MODEL), reference, sizes, reasons, None, None, "float32")
 

@@ -100,7 +100,7 @@ def located(file: SpecFile, made: Made) -> list[str]:
     """What is said about the cases that fail; some must."""
     reasons = {row.case: row.reason for row in reversed(made.rows()) if row.reason}
     assert reasons
-    sizes = dict(zip(made.facts["cases"], made.facts["sizes"], strict=True))
+    sizes = dict(zip(made.reference.cases, made.reference.sizes, strict=True))
     reference = str(made.folder / REFERENCE)
     words = locate(file.to_json(), str(made.folder / MODEL), reference, sizes, reasons, None, None, "float32")
     return words.splitlines()
@@ -170,7 +170,7 @@ def test_a_stage_that_changes_the_export_is_told_from_the_exporter(tmp_path: Pat
 def test_a_source_that_is_another_each_time_is_no_fault_of_the_export(tmp_path: Path) -> None:
     file, made = exported(tmp_path, "Chance", "dynamo")
     reference = str(made.folder / REFERENCE)
-    sizes = dict(zip(made.facts["cases"], made.facts["sizes"], strict=True))
+    sizes = dict(zip(made.reference.cases, made.reference.sizes, strict=True))
     words = locate(
         file.to_json(), str(made.folder / MODEL), reference, sizes, {"00_n1": "planted"}, None, None, "float32"
     )

@@ -150,7 +150,7 @@ def test_thresholds_are_compared_as_float32(tmp_path: Path, framework: str) -> N
         "verify": {"samples": "s.npz"},
     }
     made = export_here(save(tmp_path, model, framework, **fields), tmp_path / "out")
-    assert made.facts["cases"][-1] == "samples"
+    assert made.reference.cases[-1] == "samples"
     require("thresholds", made.rows())
 
 

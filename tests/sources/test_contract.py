@@ -140,7 +140,7 @@ def test_names_opset_and_axes_are_the_specs(file: SpecFile, made: Made, example:
 
 
 def test_it_agrees_with_its_source_at_every_size(file: SpecFile, made: Made, example: str) -> None:
-    assert tuple(made.facts["sizes"]) == sizes(file.spec.axes)
+    assert tuple(made.reference.sizes) == sizes(file.spec.axes)
     rows = made.rows()
     assert [row for row in rows if row.reason] == []
     assert len(rows) == len(sizes(file.spec.axes)) * len(OUTPUTS[example])
@@ -176,9 +176,9 @@ def test_the_child_tells_what_it_read_and_writes_nothing_there(
         "lightgbm": ["trees.txt"],
         "catboost": ["trees.cbm"],
     }
-    assert made.facts["files"] == read[example]
-    assert "onnxpack" not in made.facts["files"]
-    assert {"numpy", "onnx", "onnxruntime"} <= set(made.facts["distributions"])
+    assert list(made.trace.files) == read[example]
+    assert "onnxpack" not in list(made.trace.files)
+    assert {"numpy", "onnx", "onnxruntime"} <= set(made.trace.distributions)
 
 
 def _talk(message: Any) -> Iterator[str]:

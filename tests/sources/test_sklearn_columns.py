@@ -215,7 +215,7 @@ def test_thresholds_are_compared_as_float32(tmp_path: Path) -> None:
         "verify": {"samples": "s.npz"},
     }
     made = export_here(save(tmp_path, model, **fields), tmp_path / "out")
-    assert made.facts["cases"][-1] == "samples"
+    assert made.reference.cases[-1] == "samples"
     require("thresholds", made.rows())
 
 

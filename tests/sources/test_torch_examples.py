@@ -36,4 +36,4 @@ def test_the_example_agrees_with_its_source(name: str, tmp_path: Path) -> None:
 
 def test_the_lightning_example_takes_the_trained_weights(tmp_path: Path) -> None:
     _, made = exported("lightning", tmp_path)
-    assert made.facts["files"] == ["model.py", "weights/last.ckpt"]
+    assert list(made.trace.files) == ["model.py", "weights/last.ckpt"]

@@ -53,7 +53,7 @@ def test_every_shard_counts_as_read(tmp_path: Path) -> None:
     shards(project)
     made = export_in_child(net(project, weights=INDEX, exporter="torchscript"), tmp_path / "made")
     names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
-    assert made.facts["files"] == [*names, "model.py", INDEX]
+    assert list(made.trace.files) == [*names, "model.py", INDEX]
 
 
 @pytest.mark.parametrize(
