@@ -5,7 +5,6 @@ processes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,12 @@ import numpy as np
 from onnxpack.dataset import open_dataset
 from onnxpack.errors import GateError, SpecError
 from onnxpack.samples import Arrays, read_arrays, write_arrays
-from onnxpack.score import built_in
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Evaluation
 from onnxpack.spec.origin import is_code
 from onnxpack.steps import postprocessed
 from onnxpack.user_code import attribute, called
+from onnxpack.values import Score
 
 EVALUATION = "evaluation.npz"
 """In an export: the source model's outputs for all rows, and their labels."""
@@ -28,14 +27,6 @@ _OUTPUT = "outputs/"
 _LABELS = "labels"
 _BATCH = 32
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Score:
-    """The metric's value, and how many rows it is of."""
-
-    value: float
-    rows: int
 
 
 def record(file: SpecFile, path: Path, answer: Callable[[Arrays], Arrays]) -> dict[str, int]:
@@ -122,6 +113,8 @@ def _score(file: SpecFile, outputs: Arrays, labels: Array | None) -> Score:
     if is_code(metric):
         score = _users(file, metric, outputs, labels)
     else:
+        from onnxpack.score import built_in  # a metric of the user's own does not depend on it
+
         assert labels is not None  # a rule of the spec
         score = built_in(metric, outputs, labels)
     return Score(score, len(next(iter(outputs.values()))))

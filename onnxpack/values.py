@@ -103,3 +103,11 @@ class Exported:
     """What a client is to get, pre- and postprocessing included: what everything after it is judged by."""
     evaluation: Artifact | None = None
     """The source model's outputs for the evaluation data."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The metric's value, and how many rows it is of."""
+
+    value: float
+    rows: int

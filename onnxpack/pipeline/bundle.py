@@ -1,38 +1,12 @@
 """The stage ``bundle``: model, locked packages and rendered modules → a build context."""
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
-from onnxpack.artifacts import Artifact
 from onnxpack.bundle import lock as locks
 from onnxpack.bundle.context import assemble
 from onnxpack.errors import Location, Problem, SpecError
 from onnxpack.pipeline.run import Build, Product
-from onnxpack.worker import Say, Task
-
-
-@dataclass(frozen=True)
-class Installed:
-    """The runtime layer's packages, unpacked and pruned."""
-
-    files: Artifact
-
-
-@dataclass(frozen=True)
-class InstallPackages(Task[Installed]):
-    """Unpack locked wheels for an image's Python and platform."""
-
-    NAME = "bundle"
-    python: str
-    platform: str
-    packages: tuple[locks.Package, ...]
-
-    def run(self, folder: Path, say: Say) -> Installed:
-        """Install into ``folder`` and prune what no image needs."""
-        from onnxpack.bundle.packages import install
-
-        install(self.python, self.platform, self.packages, folder)
-        return Installed(Artifact.of(folder))
+from onnxpack.tasks.packages import InstallPackages
 
 
 def bundle(run: Build, product: Product) -> Product:

@@ -1,45 +1,11 @@
 """The evaluation metric of the source model and of a model, on the same data."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
-from onnxpack.artifacts import Artifact
-from onnxpack.evaluation import Score, degradation
+from onnxpack.evaluation import degradation
 from onnxpack.pipeline.run import Build
 from onnxpack.report import Evaluated
 from onnxpack.spec.part import SpecPart
+from onnxpack.tasks.evaluate import ScoreModel, ScoreSource
 from onnxpack.values import Exported, OnnxModel
-from onnxpack.worker import Say, Task
-
-
-@dataclass(frozen=True)
-class ScoreSource(Task[Score]):
-    """Score the source model's outputs, which the export left."""
-
-    NAME = "evaluate"
-    spec: SpecPart
-    outputs: Artifact
-
-    def run(self, folder: Path, say: Say) -> Score:
-        """Apply the metric."""
-        from onnxpack.evaluation import score_source
-
-        return score_source(self.spec.file, self.outputs.path)
-
-
-@dataclass(frozen=True)
-class ScoreModel(Task[Score]):
-    """Score a model with the steps around it, run on the CPU."""
-
-    NAME = "evaluate"
-    spec: SpecPart
-    model: OnnxModel
-
-    def run(self, folder: Path, say: Say) -> Score:
-        """Run the model on all rows and apply the metric."""
-        from onnxpack.evaluation import score_model
-
-        return score_model(self.spec.file, self.model.path)
 
 
 def evaluate(run: Build, model: OnnxModel, exported: Exported) -> Evaluated:

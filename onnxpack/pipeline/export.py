@@ -1,6 +1,6 @@
 """The stage ``export``: source model → ONNX file and Reference."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from onnxpack.isolated import environment, environment_key
@@ -10,26 +10,11 @@ from onnxpack.remote import brought_here
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Evaluation
 from onnxpack.spec.part import SpecPart
-from onnxpack.values import Exported
-from onnxpack.worker import Say, Task
+from onnxpack.tasks.export import ExportModel
 
 _FIELDS = (
     "model", "outputs", "dynamic_axes", "opset", "verify", "preprocess", "postprocess", "evaluation",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ExportModel(Task[Exported]):
-    """Load the source model, record its answers and export it."""
-
-    NAME = "export"
-    spec: SpecPart
-
-    def run(self, folder: Path, say: Say) -> Exported:
-        """Write the model, its Reference and its answers for the evaluation data into ``folder``."""
-        from onnxpack.export import export_model
-
-        return export_model(self.spec.file, folder)
 
 
 def export(run: Build, product: Product) -> Product:

@@ -1,28 +1,11 @@
 """The stage ``steps``: pre- and postprocessing as nodes around the model."""
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.verify import require_same
 from onnxpack.spec.part import SpecPart
-from onnxpack.values import Changed, OnnxModel
-from onnxpack.worker import Say, Task
-
-
-@dataclass(frozen=True)
-class AddSteps(Task[Changed]):
-    """Put a spec's steps around a model."""
-
-    NAME = "steps"
-    model: OnnxModel
-    spec: SpecPart
-
-    def run(self, folder: Path, say: Say) -> Changed:
-        """Write the model with its steps into ``folder``."""
-        from onnxpack.graph.steps import add_steps
-
-        return add_steps(self.model.path, folder, self.spec.file)
+from onnxpack.tasks.steps import AddSteps
 
 
 def add_steps(run: Build, product: Product) -> Product:

@@ -1,72 +1,20 @@
 """The stage ``verify``: the exported model against the source model's answers, and the gate for every later change."""
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from onnxpack.errors import OnnxpackError
 from onnxpack.pipeline.export import prepare_source
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.report import Parity, parity_of
 from onnxpack.spec.part import SpecPart
+from onnxpack.tasks.compare import CompareModel, LocateDifference
 from onnxpack.values import Exported, OnnxModel, Reference
-from onnxpack.verify import Comparison, Tolerance, require
-from onnxpack.worker import Say, Task
+from onnxpack.verify import Comparison, require
 from onnxpack.worker.call import Setting, call
 
 _LOCATE_SECONDS = 300
 """How long a build that failed may look for where the difference comes from."""
 _SOURCE_FIELDS = ("model", "outputs", "dynamic_axes", "opset", "verify")
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Every output of every case."""
-
-    rows: tuple[Comparison, ...]
-
-
-@dataclass(frozen=True)
-class CompareModel(Task[Compared]):
-    """Run a model on every case of a Reference and compare its answers."""
-
-    NAME = "verify"
-    model: OnnxModel
-    reference: Reference
-    tolerance: Tolerance
-
-    def run(self, folder: Path, say: Say) -> Compared:
-        """Compare with onnxruntime on the CPU."""
-        from onnxpack.verify import verify_model
-
-        return Compared(tuple(verify_model(self.model.path, self.reference, self.tolerance)))
-
-
-@dataclass(frozen=True)
-class Place:
-    """Lines that say where a difference begins."""
-
-    words: str
-
-
-@dataclass(frozen=True)
-class LocateDifference(Task[Place]):
-    """Look for where an exported model leaves its source."""
-
-    NAME = "locate"
-    spec: SpecPart
-    model: OnnxModel
-    reference: Reference
-    tolerance: Tolerance
-    reasons: dict[str, str]
-    """The first difference of each case that failed."""
-
-    def run(self, folder: Path, say: Say) -> Place:
-        """Export once more, with all intermediate values shown."""
-        from onnxpack.locate import locate
-
-        sizes = dict(zip(self.reference.cases, self.reference.sizes, strict=True))
-        words = locate(self.spec.file, self.model.path, self.reference.folder, sizes, self.reasons, self.tolerance)
-        return Place(words)
 
 
 def verify(run: Build, product: Product) -> Product:

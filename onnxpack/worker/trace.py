@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -26,7 +27,9 @@ _WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/bin", "/sbin", "/var")
 """The machine's own files: they are read by libraries at every start and say nothing about a model."""
-_IMPORTER = "<frozen importlib._bootstrap_external>"
+_IMPORTERS = ("<frozen importlib", f"{Path(importlib.__file__).parent}/")
+"""Where the code of the import system is, and of what reads the metadata of installed packages."""
+_TEMPORARY = f"{tempfile.gettempdir()}/"
 _ABSENT = "absent"
 
 
@@ -81,8 +84,9 @@ class Recorder:
         inside = [path for path in changed if path.startswith(self._base)]
         if inside:
             raise SourceError(f"'{self._relative(inside[0])}' changed while it was read", "build again")
-        # Elsewhere it is what a framework wrote for itself, natively and so unseen: a temporary file, a cache.
-        files = sorted(self._files.keys() - set(changed))
+        # Elsewhere it is what a framework wrote for itself, natively and so unseen: a cache, a temporary file.
+        gone = [path for path in self._files if path.startswith(_TEMPORARY) and not os.path.exists(path)]  # noqa: PTH110
+        files = sorted(self._files.keys() - {*changed, *(path for path in gone if not path.startswith(self._base))})
         return Trace(
             files={self._relative(path): content_digest(Path(path)) for path in files},
             folders={self._relative(path): listing_digest(Path(path)) for path in sorted(self._folders)},
@@ -95,7 +99,7 @@ class Recorder:
         if event == "open":
             self._hear_open(arguments)
         # The import system lists the folders of its path; which module it found, the open file says.
-        elif event in ("os.listdir", "os.scandir") and sys._getframe(1).f_code.co_filename != _IMPORTER:
+        elif event in ("os.listdir", "os.scandir") and not sys._getframe(1).f_code.co_filename.startswith(_IMPORTERS):
             path = self._outside("." if arguments[0] is None else arguments[0])
             self._folders |= {path: None} if path else {}
 

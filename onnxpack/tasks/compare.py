@@ -1,0 +1,60 @@
+"""Compare a model with its Reference, and look for where they part."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxpack.spec.part import SpecPart
+from onnxpack.values import OnnxModel, Reference
+from onnxpack.verify import Comparison, Tolerance
+from onnxpack.worker import Say, Task
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Every output of every case."""
+
+    rows: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class CompareModel(Task[Compared]):
+    """Run a model on every case of a Reference and compare its answers."""
+
+    NAME = "verify"
+    model: OnnxModel
+    reference: Reference
+    tolerance: Tolerance
+
+    def run(self, folder: Path, say: Say) -> Compared:
+        """Compare with onnxruntime on the CPU."""
+        from onnxpack.verify import verify_model
+
+        return Compared(tuple(verify_model(self.model.path, self.reference, self.tolerance)))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Lines that say where a difference begins."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class LocateDifference(Task[Place]):
+    """Look for where an exported model leaves its source."""
+
+    NAME = "locate"
+    spec: SpecPart
+    model: OnnxModel
+    reference: Reference
+    tolerance: Tolerance
+    reasons: dict[str, str]
+    """The first difference of each case that failed."""
+
+    def run(self, folder: Path, say: Say) -> Place:
+        """Export once more, with all intermediate values shown."""
+        from onnxpack.locate import locate
+
+        sizes = dict(zip(self.reference.cases, self.reference.sizes, strict=True))
+        words = locate(self.spec.file, self.model.path, self.reference.folder, sizes, self.reasons, self.tolerance)
+        return Place(words)

@@ -1,0 +1,38 @@
+"""Time models beside each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxpack.artifacts import Artifact
+from onnxpack.measure import Measured
+from onnxpack.values import OnnxModel
+from onnxpack.worker import Say, Task
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What was measured of each model, by its name in the request."""
+
+    models: dict[str, Measured]
+
+
+@dataclass(frozen=True)
+class MeasureModels(Task[Speeds]):
+    """Time models in turn, in one process; the first is what the others are compared with."""
+
+    NAME = "measure"
+    models: dict[str, OnnxModel]
+    order: tuple[str, ...]
+    """The names of the models; a key does not tell the order of a mapping."""
+    inputs: Artifact
+    throughput: Artifact
+    seconds: float
+    threads: int | None
+    machine: tuple[str, ...]
+
+    def run(self, folder: Path, say: Say) -> Speeds:
+        """Measure latency, throughput, load time and peak memory."""
+        from onnxpack.measure.models import measure
+
+        models = {name: self.models[name].path for name in self.order}
+        return Speeds(measure(models, self.inputs.path, self.throughput.path, self.seconds, self.threads))

@@ -1,0 +1,32 @@
+"""Unpack the packages of a runtime layer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxpack.artifacts import Artifact
+from onnxpack.bundle.lock import Package
+from onnxpack.worker import Say, Task
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The runtime layer's packages, unpacked and pruned."""
+
+    files: Artifact
+
+
+@dataclass(frozen=True)
+class InstallPackages(Task[Installed]):
+    """Unpack locked wheels for an image's Python and platform."""
+
+    NAME = "bundle"
+    python: str
+    platform: str
+    packages: tuple[Package, ...]
+
+    def run(self, folder: Path, say: Say) -> Installed:
+        """Install into ``folder`` and prune what no image needs."""
+        from onnxpack.bundle.packages import install
+
+        install(self.python, self.platform, self.packages, folder)
+        return Installed(Artifact.of(folder))

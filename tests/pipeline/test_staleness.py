@@ -1,0 +1,349 @@
+"""A build that is answered from the store gives what a build from nothing gives, whichever field or file changed.
+
+The fields are those of the spec's own dataclasses, so a new one is covered by itself: it is set to the example in its
+description, unless ``FLIPS`` says how to change it, or ``FIXED`` why it cannot be changed.
+"""
+
+import copy
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import onnx
+import pytest
+from exporting import Here
+from onnx import helper, numpy_helper
+from told import Told
+
+from onnxpack.bundle.lock import Package, TargetLock, wanted
+from onnxpack.engines.docker import DockerEngine
+from onnxpack.measure import Measured
+from onnxpack.pipeline.attempt import Wanted, build
+from onnxpack.pipeline.run import Build
+from onnxpack.plan import Plan
+from onnxpack.spec.load import load
+from onnxpack.spec.model import Spec
+from onnxpack.store import Store, tree_digests
+
+WIDTH = 8
+BASE: dict[str, Any] = {
+    "onnxpack": 1,
+    "name": "small",
+    "model": {"framework": "onnx", "path": "m.onnx"},
+    "inputs": {"x": {"dtype": "float32", "shape": ["batch", WIDTH], "range": [-1, 1]}},
+    "outputs": ["logits"],
+    "dynamic_axes": {"batch": {"min": 1, "opt": 4, "max": 16}},
+    "opset": 17,
+    "verify": {"samples": "samples.npz", "rtol": 0.5, "atol": 0.5},
+    "preprocess": [{"op": "scale", "input": "x", "scale": 2}],
+    "postprocess": [
+        {"op": "softmax", "input": "logits", "output": "probabilities"},
+        {"op": "labels", "input": "probabilities", "output": "word", "labels": "words.txt"},
+    ],
+    "calibration": {"data": "calibration.npz"},
+    "evaluation": {"data": "evaluation.npz", "labels": "y", "metric": "accuracy"},
+    "targets": {"cpu": {"precision": "int8-static", "optimize": "extended"}},
+}
+TORCH = {
+    "model": {
+        "framework": "torch", "factory": "net.py:Net", "kwargs": {"slope": 0.1}, "weights": "all.pt",
+        "weights_key": "first", "exporter": "torchscript",
+    },
+    "preprocess": [], "postprocess": [], "calibration": None, "evaluation": None,
+    "targets": {"cpu": {"precision": "float32"}},
+}  # fmt: skip
+
+PLAIN: dict[str, Any] = {"calibration": None, "targets.cpu": {}}
+PICTURE = {
+    "model.path": "picture.onnx", "inputs.x": {"dtype": "float32", "shape": ["batch", 1, 2, 4], "range": [0, 9]},
+    "verify.samples": None, "calibration": None, "evaluation": None, "targets.cpu": {},
+}  # fmt: skip
+
+FLIPS: dict[str, dict[str, Any]] = {
+    # field: what is set instead, by its path; a value of None takes the field away
+    "model.factory": TORCH | {"model.factory": "net.py:Other"},
+    "model.kwargs": TORCH | {"model.kwargs": {"slope": 0.3}},
+    "model.weights": TORCH | {"model.weights": "others.pt"},
+    "model.weights_key": TORCH | {"model.weights_key": "second"},
+    "model.prepare": TORCH | {"model.prepare": "net.py:soften"},
+    "model.exporter": TORCH | {"model.exporter": None},
+    "model.path": {"model.path": "other.onnx"},
+    "inputs.dtype": {
+        "model.path": "wide.onnx",
+        "inputs.x.dtype": "float64",
+        "preprocess": [],
+        "verify.samples": None,
+        "calibration": None,
+        "evaluation": None,
+        "targets.cpu": {},
+    },
+    "inputs.shape": {"inputs.x.shape": [4, WIDTH], "dynamic_axes": None, "verify.samples": None},
+    "inputs.range": {"inputs.x.range": [-2, 2]},
+    "inputs.choices": {"inputs.x.range": None, "inputs.x.choices": [0.5, 1.5]},
+    "outputs": {"outputs": ["y"], "postprocess": []},
+    "dynamic_axes.min": {"dynamic_axes.batch.min": 2},
+    "dynamic_axes.opt": {"dynamic_axes.batch.opt": 5},
+    "dynamic_axes.max": {"dynamic_axes.batch.max": 12},
+    "opset": {"opset": 18},
+    "verify.rtol": {"verify.rtol": 0.25},
+    "verify.atol": {"verify.atol": 0.25},
+    "verify.samples": {"verify.samples": "more.npz"},
+    "calibration.data": {"calibration.data": "samples.npz"},
+    "calibration.samples": {"calibration.samples": 3},
+    "evaluation.data": {"evaluation.data": "others.npz"},
+    "evaluation.labels": {"evaluation.labels": "z"},
+    "evaluation.metric": {"evaluation.metric": "f1"},
+    "preprocess.op": {"preprocess": [{"op": "normalize", "input": "x", "mean": [0.0], "std": [1.0], "scale": 2}]},
+    "preprocess.mean": {"preprocess": [{"op": "normalize", "input": "x", "mean": [0.5], "std": [1.0]}]},
+    "preprocess.std": {"preprocess": [{"op": "normalize", "input": "x", "mean": [0.0], "std": [3.0]}]},
+    "preprocess.scale": {"preprocess": [{"op": "scale", "input": "x", "scale": 4}]},
+    "preprocess.dtype": PICTURE | {"preprocess": [{"op": "cast", "input": "x", "dtype": "uint8"}]},
+    "preprocess.layout": PICTURE | {"preprocess": [{"op": "layout", "input": "x", "layout": "NHWC"}]},
+    "preprocess.size": PICTURE | {"preprocess": [{"op": "resize", "input": "x", "size": [2, 4]}]},
+    "postprocess.op": {"postprocess": [{"op": "sigmoid", "input": "logits"}]},
+    "postprocess.input": {
+        "postprocess": [*BASE["postprocess"][:1], {"op": "scale", "input": "probabilities", "factor": 2}]
+    },
+    "postprocess.output": {"postprocess": [{"op": "softmax", "input": "logits", "output": "p"}]},
+    "postprocess.axis": {"postprocess": [{"op": "softmax", "input": "logits", "axis": 0}]},
+    "postprocess.k": {"postprocess": [{"op": "topk", "input": "logits", "k": 2}], "evaluation": None, **PLAIN},
+    "postprocess.labels": {
+        "postprocess": [*BASE["postprocess"][:1], BASE["postprocess"][1] | {"labels": "others.txt"}]
+    },
+    "postprocess.factor": {"postprocess": [{"op": "scale", "input": "logits", "factor": 3}]},
+    "targets.device": {"targets.cpu": {"device": "cuda", "precision": "float16"}, "calibration": None},
+    "targets.precision": {"targets.cpu.precision": "int8-dynamic", "calibration": None},
+    "targets.optimize": {"targets.cpu.optimize": "basic"},
+    "targets.objective": {"targets.cpu.precision": "auto", "targets.cpu.objective": "size"},
+    "targets.isa": {"targets.cpu.isa": "avx512-vnni"},
+    "targets.threads": {"targets.cpu.threads": 3},
+    "targets.exclude_nodes": {"targets.cpu.exclude_nodes": ["first"]},
+    "targets.per_channel": {"targets.cpu.per_channel": False},
+    "gates.max_degradation": {"gates.max_degradation": 0.5},
+    "runtime.server": {"runtime.server": "none"},
+    "runtime.max_body": {"runtime.max_body": "32MiB"},
+}
+FIXED = {
+    "onnxpack": "the format has one version",
+    "model.framework": "each framework needs a model of its own: their fields are flipped on one each",
+    "model.sha256": "it is compared with the file before anything is built",
+    "preprocess.input": "the model has one input; another name is refused",
+    "model.requirements": "an environment needs the package index; its pins are in the key by tests/test_isolated.py",
+    "extends": "it is resolved before anything is built: its fields are these",
+    "targets.platform": "linux/amd64 is the only one that can be built yet",
+    "runtime.batching.max_batch_size": "refused until the server can do it",
+    "runtime.batching.max_queue_delay": "refused until the server can do it",
+    "runtime.max_queue": "refused until the server can do it",
+}
+
+
+def leaves(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Every field that holds a value, with the example in its description."""
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        inner = [part for part in parts(hints[field.name]) if isinstance(part, type) and is_dataclass(part)]
+        for part in inner:
+            yield from leaves(part, (*path, field.name))
+        if not inner:
+            yield ".".join((*path, field.name)), field.metadata["example"]
+
+
+def parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from parts(part)
+
+
+FIELDS = dict(leaves(Spec))
+
+
+def network(seed: int, dtype: str = "float32", picture: bool = False) -> onnx.ModelProto:
+    generator = np.random.default_rng(seed)
+    tensors = [
+        numpy_helper.from_array(generator.standard_normal(shape).astype(dtype) / 2, name)
+        for name, shape in (("w0", (WIDTH, 16)), ("w1", (16, 3)))
+    ]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    flat = [helper.make_node("Flatten", ["x"], ["flat"])] if picture else []
+    nodes = [
+        *flat,
+        helper.make_node("MatMul", ["flat" if flat else "x", "w0"], ["h"], name="first"),
+        helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        helper.make_node("MatMul", ["r", "w1"], ["logits"], name="last"),
+    ]
+    shape = ["batch", 1, 2, 4] if picture else ["batch", WIDTH]
+    values = [helper.make_tensor_value_info("x", kind, shape)]
+    outputs = [helper.make_tensor_value_info("logits", kind, ["batch", 3])]
+    graph = helper.make_graph(nodes, "net", values, outputs, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+NET = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, slope):
+        super().__init__()
+        self.linear = torch.nn.Linear(8, 3)
+        self.slope = slope
+
+    def forward(self, x):
+        return torch.nn.functional.leaky_relu(self.linear(x), self.slope)
+
+class Other(Net):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+def soften(net):
+    net.slope = net.slope + 1e-9
+    return net
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A spec's folder with every file that any of the changes names."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("project")
+    generator = np.random.default_rng(1)
+    onnx.save(network(0), folder / "m.onnx")
+    onnx.save(network(5), folder / "other.onnx")
+    onnx.save(network(0, "float64"), folder / "wide.onnx")
+    onnx.save(network(0, picture=True), folder / "picture.onnx")
+    (folder / "net.py").write_text(NET)
+    for name, rows in (("samples", 5), ("more", 9), ("calibration", 64)):
+        # Few large values and many small ones, so that every method of calibration cuts elsewhere.
+        np.savez(folder / f"{name}.npz", x=(generator.uniform(-1, 1, (rows, WIDTH)) ** 7).astype(np.float32))
+    for name in ("evaluation", "others"):
+        x = generator.uniform(-1, 1, (40, WIDTH)).astype(np.float32)
+        np.savez(folder / f"{name}.npz", x=x, y=generator.integers(0, 3, 40), z=generator.integers(0, 3, 40))
+    for name in ("words", "others"):
+        (folder / f"{name}.txt").write_text("".join(f"{name}-{number}\n" for number in range(3)))
+    states = [{"linear.weight": torch.rand(3, 8), "linear.bias": torch.rand(3)} for _ in range(3)]
+    torch.save({"first": states[0], "second": states[1]}, folder / "all.pt")
+    torch.save({"first": states[2]}, folder / "others.pt")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run tasks here; nothing comes from a package index, and no time decides."""
+    for module in ("runner", "verify"):
+        monkeypatch.setattr(f"onnxpack.pipeline.{module}.call", Here())
+    monkeypatch.setattr("onnxpack.measure.models.measure", lambda models, *rest: dict.fromkeys(models, MEASURED))
+    monkeypatch.setattr("onnxpack.bundle.lock.resolve", resolve)
+    monkeypatch.setattr("onnxpack.bundle.packages.install", install)
+
+
+MEASURED = Measured(0.001, 0.002, 1.5, 1000.0, 1.5, 1, 0.1, 10)
+
+
+def resolve(spec: Spec, target: str) -> TargetLock:
+    asked = wanted(spec, target)
+    packages = tuple(Package(re.split(r"[>\[]", line)[0], "1.0", ("0" * 64,)) for line in asked.requirements)
+    return TargetLock(asked.python, asked.platform, asked.requirements, packages)
+
+
+def install(python: str, platform: str, packages: tuple[Package, ...], destination: Path) -> None:
+    (destination / "installed.txt").write_text(f"{python} {platform} {[package.name for package in packages]}")
+
+
+def write(folder: Path, changes: dict[str, Any]) -> Path:
+    """Write the base spec with some values set by their path."""
+    spec = json.loads(json.dumps(BASE))
+    for path, value in changes.items():
+        *way, last = path.split(".")
+        place = spec
+        for word in way:
+            place = place.setdefault(word, {})
+        if value is None:
+            place.pop(last, None)
+        else:
+            place[last] = copy.deepcopy(value)
+    place = folder / "spec.yaml"
+    place.write_text(json.dumps(spec))
+    place.with_suffix(".lock").unlink(missing_ok=True)
+    return place
+
+
+def outcome(spec: Path, store: Path, output: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a build leaves: every figure, and every file's digest."""
+    plan = Plan(load(spec), "cpu", output / "small" / "cpu")
+    attempt = build(Build(plan, Store(store), DockerEngine(), Told()), Wanted("bundle"))
+    report = json.loads((plan.output / "report.json").read_text())
+    for name in ("stages", "spec"):  # what was cached, and from where the output sees its spec
+        del report[name]
+    files = {name: known for name, known in tree_digests(plan.output).items() if name != "report.json"}
+    assert attempt.passed or report["status"] == "failed"
+    return report, files
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """A store that has built the base, and for torch the torch base, before anything is changed."""
+    root = tmp_path_factory.mktemp("warm")
+
+    def filled(project: Path) -> Path:
+        if not (root / "filled").exists():
+            for changes in ({}, TORCH):
+                report, _ = outcome(write(project, changes), root / "store", root / "dist")
+                assert report["status"] == "passed", report["problems"]
+            (root / "filled").touch()
+        return root / "store"
+
+    return filled
+
+
+@pytest.mark.parametrize("field", [name for name in FIELDS if name not in FIXED])
+def test_a_changed_field_gives_what_a_build_from_nothing_gives(
+    field: str, project: Path, warm: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    store = shutil.copytree(warm(project), tmp_path / "warm")
+    spec = write(project, FLIPS[field]) if field in FLIPS else write_example(project, field)
+    again = outcome(spec, store, tmp_path / "one")
+    report, _ = again
+    assert report["status"] == "passed", report["problems"]
+    spec.with_suffix(".lock").unlink(missing_ok=True)
+    assert again == outcome(spec, tmp_path / "empty", tmp_path / "other")
+
+
+def write_example(folder: Path, field: str) -> Path:
+    """Set a field without an entry in ``FLIPS`` to the example in its description."""
+    import yaml
+
+    top, _, rest = field.partition(".")
+    path = {"targets": f"targets.cpu.{rest}", "inputs": f"inputs.x.{rest}"}.get(top, field)
+    return write(folder, {path: yaml.safe_load(FIELDS[field])})
+
+
+@pytest.mark.parametrize(
+    ("field", "figure"),
+    [
+        ("calibration.method", "model"),
+        ("calibration.samples", "model"),
+        ("calibration.data", "model"),
+        ("evaluation.metric", "evaluation"),
+        ("evaluation.labels", "evaluation"),
+        ("targets.per_channel", "model"),
+    ],
+)
+def test_a_changed_field_changes_the_figure(
+    field: str, figure: str, project: Path, warm: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    store = shutil.copytree(warm(project), tmp_path / "warm")
+    before, _ = outcome(write(project, {}), store, tmp_path / "before")
+    spec = write(project, FLIPS[field]) if field in FLIPS else write_example(project, field)
+    after, _ = outcome(spec, store, tmp_path / "after")
+    assert before[figure] != after[figure]
+
+
+def test_what_cannot_be_flipped_is_a_field_with_a_reason() -> None:
+    assert set(FIXED) <= set(FIELDS)
+    assert set(FLIPS) <= set(FIELDS)
+    assert all(FIXED.values())
