@@ -23,6 +23,7 @@ def test_a_closure_holds_what_a_module_imports_and_their_packages() -> None:
     found = import_closure("onnxpack.smoke")
     assert {"onnxpack.smoke", "onnxpack.errors", "onnxpack.verify", "onnxpack.values", "onnxpack"} <= found
     assert "onnxpack.store" in found, "by way of another module"
+    assert "onnxpack.probe" in found, "what runs in the container counts too"
     assert not [name for name in found if name.startswith(("onnxpack.cli", "onnxpack.sources", "onnxpack.look"))]
     assert not [name for name in found if not name.startswith("onnxpack")]
 
