@@ -179,7 +179,9 @@ def _measure_all(run: Build, variants: list[Variant]) -> list[Variant]:
     able = {str(index): variant.model for index, variant in enumerate(variants) if variant.candidate.passed}
     found: dict[str, Measured] = {}
     if run.plan.device.name != "cpu":
-        run.progress.note("no speed is measured: it would be the CPU's")
+        gates = run.plan.file.spec.gates
+        unjudged = ", and gates.min_speedup is not judged" if gates and gates.min_speedup is not None else ""
+        run.progress.note(f"no speed is measured: it would be the CPU's{unjudged}")
     elif len(able) > 1:
         found = measure(run, able, variants[0].exported.served)
     base, *reduced = (

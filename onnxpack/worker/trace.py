@@ -63,9 +63,10 @@ class Recorder:
     def __init__(self, root: Path, ignored: Iterable[Path]) -> None:
         """``root`` is the work tree; what lies below ``ignored`` is the build's own."""
         installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-        places = (*map(Path, installed), Path(sys.prefix), Path(sys.base_prefix), _PACKAGE, *ignored)
+        # A virtual environment may lie inside the work tree, and the work tree inside /usr, a prefix, or /var.
+        prefixes = (path for path in (Path(sys.prefix), Path(sys.base_prefix)) if not _is_below(root, path))
+        places = (*map(Path, installed), *prefixes, _PACKAGE, *ignored)
         self._base = f"{root.resolve()}/"
-        # A virtual environment may lie inside the work tree, and the work tree inside /usr or /var.
         self._own = tuple(f"{path.resolve()}/" for path in places)
         self._system = tuple(f"{place}/" for place in _SYSTEM)
         self._files: dict[str, None] = {}
@@ -119,12 +120,13 @@ class Recorder:
         path = os.path.normpath(os.path.abspath(os.fsdecode(given)))  # noqa: PTH100 - a hook must be quick
         if path.endswith(".pyc") and "/__pycache__/" in path:
             path = importlib.util.source_from_cache(path)
-        if f"{path}/".startswith(self._own) or (path.startswith(self._system) and not path.startswith(self._base)):
+        place = f"{path}/"  # a folder itself is like all that is in it
+        if place.startswith(self._own) or (place.startswith(self._system) and not place.startswith(self._base)):
             return None
         return path
 
     def _relative(self, path: str) -> str:
-        return path[len(self._base) :] if path.startswith(self._base) else path
+        return (path[len(self._base) :] or ".") if f"{path}/".startswith(self._base) else path
 
 
 def content_digest(path: Path) -> str:
@@ -172,6 +174,10 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return _ABSENT
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _changed_since(path: Path, began: int) -> bool:

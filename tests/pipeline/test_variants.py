@@ -1,9 +1,7 @@
 """From a verified float32 model to the precision that ships: a quantizer that fails in any way is found out."""
 
 import importlib
-import json
 import sys
-import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -12,45 +10,36 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from exporting import write_spec
+from exporting import Here, write_spec
 from onnx import TensorProto, helper, numpy_helper
 from told import Told
 
-import onnxpack.export
-import onnxpack.stages.choice
+import onnxpack.pipeline.variants
+from onnxpack.artifacts import Artifact
 from onnxpack.engines.docker import DockerEngine
 from onnxpack.errors import GateError, OnnxpackError
 from onnxpack.measure import Measured
+from onnxpack.pipeline.chain import chain, stage_order, walk
+from onnxpack.pipeline.run import Build, Product
 from onnxpack.plan import Plan
 from onnxpack.precision import Converted, Job
-from onnxpack.report import Built, Evaluated
-from onnxpack.stages.choice import reduce
-from onnxpack.stages.run import Build
-from onnxpack.stages.source import export, verify
+from onnxpack.report import Evaluated
 from onnxpack.store import Store
 
 WIDTH = 64
 
 
-def here(function: str, request: dict[str, Any], scratch: Path, *_: Any, **__: Any) -> Any:
-    """A child's call in this process, so that a module can be planted."""
-    module, _, name = function.partition(":")
-    value = getattr(importlib.import_module(module), name)(**json.loads(json.dumps(request)))
-    return json.loads(json.dumps(value))
-
-
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    for stage in ("source", "changes", "judging"):
-        monkeypatch.setattr(f"onnxpack.stages.{stage}.call", here)
-    monkeypatch.setattr(onnxpack.export, "_record_reads", lambda root: set())
+    for module in ("runner", "verify"):
+        monkeypatch.setattr(f"onnxpack.pipeline.{module}.call", Here())
 
 
 def mlp(folder: Path) -> None:
-    """Three layers; each of them is one that can be quantized."""
+    """Three layers; each of them is one that can be quantized. The optimiser finds a node that does nothing."""
     generator = np.random.default_rng(0)
     weights = [(generator.standard_normal((WIDTH, WIDTH)) / np.sqrt(WIDTH / 2)).astype(np.float32) for _ in range(3)]
-    nodes, now = [], "x"
+    nodes, now = [helper.make_node("Dropout", ["x"], ["kept"])], "kept"
     for index in range(3):
         nodes.append(helper.make_node("MatMul", [now, f"w{index}"], [f"h{index}"], name=f"layer{index}"))
         now = f"r{index}" if index < 2 else "y"
@@ -66,20 +55,19 @@ def mlp(folder: Path) -> None:
 
 
 @pytest.fixture
-def built(tmp_path: Path) -> Callable[..., tuple[Built, Told]]:
+def built(tmp_path: Path) -> Callable[..., tuple[Product, Told]]:
     mlp(tmp_path)
 
-    def run(precision: str, budget: float = 600.0, **fields: Any) -> tuple[Built, Told]:
+    def run(precision: str, budget: float = 600.0, **fields: Any) -> tuple[Product, Told]:
         target = {"device": "cpu", "precision": precision} | fields.pop("target", {})
         inputs = {"x": {"dtype": "float32", "shape": ["n", WIDTH]}}
         model = {"framework": "onnx", "path": "m.onnx"}
         file = write_spec(tmp_path, model, inputs=inputs, targets={"cpu": target}, **fields)
         told = Told()
         plan = Plan(file, "cpu", tmp_path / "dist")
-        work = Build(plan, Store(tmp_path / "cache"), DockerEngine(), told, "precision", budget)
-        made, exported = export(work)
-        verify(work, made.model, exported)
-        return reduce(work, made, exported), told
+        work = Build(plan, Store(tmp_path / "cache"), DockerEngine(), told, budget)
+        order = stage_order(plan)
+        return walk(work, chain(plan, order[order.index("bundle") - 1]), Product()), told
 
     return run
 
@@ -95,9 +83,9 @@ def plant(monkeypatch: pytest.MonkeyPatch, name: str, convert: Any) -> None:
 def figures(monkeypatch: pytest.MonkeyPatch, speedups: dict[str, float]) -> None:
     """Fixed ones: what was timed may not decide a test. By the number of the trial, float32's being 0."""
 
-    def measure(models: dict[str, str], **_: Any) -> dict[str, Any]:
+    def measure(models: dict[str, Path], *_: Any) -> dict[str, Measured]:
         return {
-            name: vars(Measured(0.001, 0.002, speedups.get(name, 1.0), 1000.0, speedups.get(name, 1.0), 1, 0.1, 10))
+            name: Measured(0.001, 0.002, speedups.get(name, 1.0), 1000.0, speedups.get(name, 1.0), 1, 0.1, 10)
             for name in models
         }
 
@@ -127,17 +115,29 @@ def test_each_precision_ships_with_its_figures(built: Any, monkeypatch: pytest.M
     assert all(before != after for before, after in found.ops.values())
 
 
-def test_what_a_child_says_is_told_while_it_works(tmp_path: Path) -> None:
-    told = Told()
-    work = Build(None, None, None, told, "precision")  # type: ignore[arg-type]
-    words = tmp_path / "progress"
-    with work.following(words):
-        for text in ("8 rows", "16 rows"):
-            words.write_text(text)
-            deadline = time.monotonic() + 30
-            while told.lines[-1:] != [text] and time.monotonic() < deadline:
-                time.sleep(0.01)
-    assert told.lines == ["8 rows", "16 rows"]
+@pytest.mark.parametrize(
+    ("precision", "steps"),
+    [
+        ("int8-weights", ["precision int8-weights", "optimize int8-weights", "verify int8-weights"]),
+        ("float16", ["optimize float32", "verify float32", "precision float16", "verify float16"]),
+    ],
+)
+def test_a_candidate_is_finished_before_it_is_judged(built: Any, precision: str, steps: list[str]) -> None:
+    result, told = built(precision, target={"optimize": "extended"}, gates={"min_speedup": 0.0001})
+    at = [told.lines.index(step) for step in steps]
+    assert at == sorted(at)
+    base, chosen = result.candidates
+    assert chosen.model_digest == result.model.file.digest == Artifact.of(result.model.path).digest
+    assert chosen.size_bytes == result.model.size_bytes
+    assert result.parity.min_sqnr_db == chosen.sqnr_db
+    assert base.model_digest not in (chosen.model_digest, result.exported.model.file.digest), "float32 is optimized too"
+
+
+def test_float32_is_optimized_before_it_is_judged(built: Any) -> None:
+    result, told = built("float32", target={"optimize": "extended"}, **EVALUATED)
+    stages = [line for line in told.lines if line.partition(" ")[0] in ("export", "verify", "optimize", "evaluate")]
+    assert stages == ["export", "verify", "optimize float32", "verify float32", "evaluate source", "evaluate float32"]
+    assert result.evaluation.model_digest == result.model.file.digest != result.exported.model.file.digest
 
 
 def test_a_second_build_takes_everything_that_stands(built: Any) -> None:
@@ -226,7 +226,8 @@ def test_auto_keeps_float32_where_nothing_helps(built: Any, monkeypatch: pytest.
 
 
 def test_auto_is_bounded_in_time(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxpack.stages.choice.time, "monotonic", iter(range(0, 10_000, 500)).__next__)
+    clock = types.SimpleNamespace(monotonic=iter(range(0, 10_000, 500)).__next__)
+    monkeypatch.setattr(onnxpack.pipeline.variants, "time", clock)
     result, _ = built("auto", 600.0)
     reasons = [candidate.reason for candidate in result.candidates]
     assert reasons[-1] == "not tried: 600 s had passed"
@@ -236,14 +237,14 @@ def test_auto_is_bounded_in_time(built: Any, monkeypatch: pytest.MonkeyPatch) ->
 def degrading(monkeypatch: pytest.MonkeyPatch, needed: int) -> None:
     """An int8 model loses too much until so many layers are left in float32."""
 
-    def evaluated(run: Any, model: Any, exported: Any) -> Evaluated:
+    def evaluate(run: Any, model: Any, exported: Any) -> Evaluated:
         nodes = onnx.load(model.path).graph.node
         in_8_bits = sum(node.op_type == "DequantizeLinear" and node.input[0].startswith("w") for node in nodes)
         kept = 3 - in_8_bits if in_8_bits else 99
         loss = 0.0 if kept >= needed else 0.5
-        return Evaluated("accuracy", 1.0, 1.0 - loss, loss)
+        return Evaluated("accuracy", 1.0, 1.0 - loss, loss, model.file.digest)
 
-    monkeypatch.setattr("onnxpack.stages.choice.evaluated", evaluated)
+    monkeypatch.setattr(onnxpack.pipeline.variants, "evaluate", evaluate)
 
 
 EVALUATED = {

@@ -1,33 +1,67 @@
 """Whatever happens in a child, the parent gets an answer or one typed error, and no process stays."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from call_faults import (
+    AnswerThenDie,
+    Chatter,
+    Crash,
+    Die,
+    Echo,
+    Environment,
+    FillDisk,
+    Hang,
+    Kill,
+    Leave,
+    LeaveGrandchild,
+    Speak,
+    Typed,
+    Unwritable,
+    WriteFile,
+)
+from told import Told
 
-from onnxpack.child import call
+import onnxpack.worker.call
 from onnxpack.errors import GateError, Location, OnnxpackError, Problem, SourceError
+from onnxpack.worker import Say, Task
+from onnxpack.worker.call import Setting, call
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
 def _faults_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
 
 
-def run(function: str, scratch: Path, **request: Any) -> Any:
-    return call(f"child_faults:{function}", request, scratch)
+@dataclass(frozen=True)
+class Gone(Task[None]):
+    """A task that the child finds no class of."""
+
+    NAME = "gone"
+
+    def run(self, folder: Path, say: Say) -> None: ...
 
 
-def failure(function: str, scratch: Path, **request: Any) -> Problem:
+Gone.__module__ = "call_faults"
+
+
+def run(task: Task[Any], scratch: Path) -> Any:
+    return call(task, Setting(scratch)).result
+
+
+def failure(task: Task[Any], scratch: Path) -> Problem:
     with pytest.raises(SourceError) as failed:
-        run(function, scratch, **request)
+        run(task, scratch)
     (problem,) = failed.value.problems
     assert problem.hint
     return problem
@@ -52,12 +86,12 @@ def wait_until(condition: Any) -> None:
 
 def test_values_go_and_come(tmp_path: Path) -> None:
     request = {"a": [1, 2.5, None, True], "b": {"ä\n": "\u2028"}}
-    assert run("echo", tmp_path, **request) == request
+    assert run(Echo(request), tmp_path) == request
 
 
 def test_a_typed_error_crosses_whole(tmp_path: Path) -> None:
     with pytest.raises(OnnxpackError) as failed:
-        run("typed", tmp_path)
+        run(Typed(), tmp_path)
     assert type(failed.value) is GateError
     assert failed.value.problems == (
         Problem("first", "hint", Location("spec.yaml", 3, 4), "row 1\nrow 2"),
@@ -66,53 +100,54 @@ def test_a_typed_error_crosses_whole(tmp_path: Path) -> None:
 
 
 def test_an_untyped_error_becomes_a_source_error_with_its_trace(tmp_path: Path) -> None:
-    problem = failure("crash", tmp_path)
-    assert problem.message == "crash failed: ZeroDivisionError: nothing"
-    assert "child_faults.py" in problem.detail
+    problem = failure(Crash(), tmp_path)
+    assert problem.message == "stage 'crash' failed: ZeroDivisionError: nothing"
+    assert "call_faults.py" in problem.detail
     assert problem.detail.rstrip().endswith("ZeroDivisionError: nothing\nto divide by")
     assert (tmp_path / "log.txt").read_text() == "about to fail\n"
 
 
 def test_an_answer_that_cannot_be_told_is_an_error(tmp_path: Path) -> None:
-    assert "TypeError: Object of type object is not JSON serializable" in failure("unwritable", tmp_path).detail
+    assert "TypeError: a request or result cannot hold a object" in failure(Unwritable(), tmp_path).detail
 
 
 @pytest.mark.parametrize(
-    ("function", "request_", "death", "words"),
+    ("task", "death", "words"),
     [
-        ("die", {"status": 0}, "exit status 0", "the last words\nand on stderr"),
-        ("die", {"status": 7}, "exit status 7", "the last words\nand on stderr"),
-        ("leave", {}, "exit status 1", "leaving\na word"),
-        ("kill", {"number": signal.SIGKILL}, "killed by SIGKILL", ""),
-        ("kill", {"number": signal.SIGSEGV}, "killed by SIGSEGV", ""),
-        ("no_such_function", {}, None, "AttributeError"),
+        (Die(0), "exit status 0", "the last words\nand on stderr"),
+        (Die(7), "exit status 7", "the last words\nand on stderr"),
+        (Leave(), "exit status 1", "leaving\na word"),
+        (Kill(signal.SIGKILL), "killed by SIGKILL", ""),
+        (Kill(signal.SIGSEGV), "killed by SIGSEGV", ""),
+        (Gone(), None, "AttributeError"),
     ],
+    ids=lambda value: repr(value) if isinstance(value, Task) else "",
 )
 def test_a_death_is_told_with_the_end_of_its_output(
-    tmp_path: Path, function: str, request_: dict[str, Any], death: str | None, words: str
+    tmp_path: Path, task: Task[None], death: str | None, words: str
 ) -> None:
-    problem = failure(function, tmp_path, **request_)
+    problem = failure(task, tmp_path)
     if death:
-        assert problem.message == f"the process that ran {function} died: {death}"
+        assert problem.message == f"the process of stage '{task.NAME}' died: {death}"
     assert words in problem.detail
 
 
 def test_only_the_end_of_a_long_output_is_shown(tmp_path: Path) -> None:
-    run("chatter", tmp_path, lines=3000)
+    run(Chatter(3000), tmp_path)
     assert len((tmp_path / "log.txt").read_text().splitlines()) == 3000
 
 
 def test_an_older_answer_in_the_same_folder_is_not_taken(tmp_path: Path) -> None:
-    assert run("echo", tmp_path, a=1) == {"a": 1}
-    assert failure("die", tmp_path, status=1).message.endswith("exit status 1")
+    assert run(Echo({"a": 1}), tmp_path) == {"a": 1}
+    assert failure(Die(1), tmp_path).message.endswith("exit status 1")
 
 
 def test_half_an_answer_is_none(tmp_path: Path) -> None:
-    assert failure("answer_then_die", tmp_path, path=str(tmp_path / "result.part")).message.endswith("exit status 1")
+    assert failure(AnswerThenDie(tmp_path / "answer.part"), tmp_path).message.endswith("exit status 1")
 
 
 def test_the_child_is_silent_about_itself_and_deterministic(tmp_path: Path) -> None:
-    found = run("environment", tmp_path)
+    found = run(Environment(), tmp_path)
     assert found["ORT_DISABLE_TELEMETRY"] == "1"
     assert found["PYTHONHASHSEED"] == "0"
     assert found["PYTHONDONTWRITEBYTECODE"] == "1"
@@ -122,22 +157,58 @@ def test_a_file_of_the_working_folder_takes_no_modules_place(tmp_path: Path, mon
     for name in ("json", "ctypes", "traceback", "onnxpack"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
     monkeypatch.chdir(tmp_path)
-    assert run("echo", tmp_path, a=1) == {"a": 1}
+    assert run(Echo({"a": 1}), tmp_path) == {"a": 1}
 
 
 def test_what_the_child_started_goes_with_it(tmp_path: Path) -> None:
-    pid = run("leave_a_grandchild", tmp_path)
+    pid = run(LeaveGrandchild(), tmp_path)
     wait_until(lambda: not is_running(pid))
+
+
+def test_a_task_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"stage 'hang' took more than 3 s"):
+        call(Hang(tmp_path), Setting(tmp_path, within=3))
+    if (tmp_path / "pids").exists():  # on a busy machine its time may be over before it starts anything
+        pids = [int(word) for word in (tmp_path / "pids").read_text().split()]
+        wait_until(lambda: not any(map(is_running, pids)))
+
+
+def test_a_full_disk_in_the_child_is_one_in_the_parent(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as failed:
+        run(FillDisk(), tmp_path)
+    assert failed.value.errno == errno.ENOSPC
+    assert failed.value.filename == str(tmp_path)
+
+
+def test_what_a_child_says_is_told_while_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hears(Told):
+        def note(self, text: str) -> None:
+            super().note(text)
+            (tmp_path / "heard").write_text(text)
+
+    monkeypatch.setattr(onnxpack.worker.call, "_PERIOD", 0.01)
+    progress = Hears()
+    call(Speak(("8 rows", "16 rows"), tmp_path / "heard"), Setting(tmp_path, progress=progress))
+    assert progress.lines == ["8 rows", "16 rows"]
+
+
+def test_files_of_a_result_lie_in_the_asked_folder(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    found = call(WriteFile(), Setting(tmp_path, tmp_path / "files"))
+    assert found.result == tmp_path / "files/file"
+    assert found.result.read_text() == "content"
+    assert str(tmp_path).encode() not in found.data, "the stored message must not depend on the place"
 
 
 PARENT = """
 import sys
 from pathlib import Path
-from onnxpack.child import call
+from call_faults import Hang
+from onnxpack.worker.call import Setting, call
 
 scratch = Path(sys.argv[1])
 try:
-    call("child_faults:hang", {"folder": str(scratch)}, scratch)
+    call(Hang(scratch), Setting(scratch))
 except KeyboardInterrupt:
     print("interrupted")
 """

@@ -1,0 +1,101 @@
+"""What a module of this package may import, and the digest that changes with any of it."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import onnxpack.worker.code
+from onnxpack.worker.code import code_digest, import_closure
+from onnxpack.worker.trace import module_digest
+
+PACKAGE = Path(sys.modules["onnxpack"].__file__ or "").parent
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered() -> None:
+    code_digest.cache_clear()
+
+
+def test_a_closure_holds_what_a_module_imports_and_their_packages() -> None:
+    found = import_closure("onnxpack.smoke")
+    assert {"onnxpack.smoke", "onnxpack.errors", "onnxpack.verify", "onnxpack.values", "onnxpack"} <= found
+    assert "onnxpack.store" in found, "by way of another module"
+    assert "onnxpack.probe" in found, "what runs in the container counts too"
+    assert not [name for name in found if name.startswith(("onnxpack.cli", "onnxpack.sources", "onnxpack.look"))]
+    assert not [name for name in found if not name.startswith("onnxpack")]
+
+
+def test_a_closure_holds_all_that_is_really_imported() -> None:
+    code = "import sys, onnxpack.smoke; print(*(name for name in sys.modules if name.split('.')[0] == 'onnxpack'))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(ended.stdout.split()) <= import_closure("onnxpack.smoke")
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of the same name, with an import of every form."""
+    folder = tmp_path / "onnxpack"
+    (folder / "sub").mkdir(parents=True)
+    modules = {
+        "__init__.py": "",
+        "main.py": "import json\nfrom onnxpack import named\nimport onnxpack.plain\n\n"
+        "def work():\n    from onnxpack.sub.late import thing\n\nif False:\n    import onnxpack.never",
+        "named.py": "from onnxpack.named_too import one",
+        "named_too.py": "import onnxpack.main",  # a circle
+        "plain.py": "",
+        "never.py": "",
+        "sub/__init__.py": "import onnxpack.of_package",
+        "sub/late.py": "",
+        "sub/other.py": "",
+        "of_package.py": "",
+        "unrelated.py": "import onnxpack.main",
+    }
+    for name, text in modules.items():
+        (folder / name).write_text(text)
+    monkeypatch.setattr(onnxpack.worker.code, "_PACKAGE", folder)
+    return folder
+
+
+def test_every_form_of_import_is_followed(package: Path) -> None:
+    assert import_closure("onnxpack.main") == {
+        "onnxpack", "onnxpack.main", "onnxpack.named", "onnxpack.named_too", "onnxpack.plain", "onnxpack.never",
+        "onnxpack.sub", "onnxpack.sub.late", "onnxpack.of_package",
+    }  # fmt: skip
+
+
+def test_no_import_of_this_package_is_relative() -> None:
+    """The closure does not follow such an import."""
+    found = [path for path in PACKAGE.rglob("*.py") if "from ." in path.read_text()]
+    assert found == []
+
+
+@pytest.mark.parametrize(("changed", "same"), [("verify", False), ("smoke", False), ("store", False), ("cli", True)])
+def test_the_digest_changes_with_every_module_of_the_closure(
+    monkeypatch: pytest.MonkeyPatch, changed: str, same: bool
+) -> None:
+    before = code_digest("onnxpack.smoke")
+    code_digest.cache_clear()
+    name = f"onnxpack.{changed}"
+    monkeypatch.setattr(
+        onnxpack.worker.code, "module_digest", lambda asked: "changed" if asked == name else module_digest(asked)
+    )
+    assert (code_digest("onnxpack.smoke") == before) == same
+
+
+def test_the_digest_is_of_the_source_and_not_of_its_place(tmp_path: Path) -> None:
+    """In a copy of the package, run by itself."""
+    copy = Path(shutil.copytree(PACKAGE, tmp_path / "copy/onnxpack"))
+    code = "from onnxpack.worker.code import code_digest; print(code_digest('onnxpack.smoke'))"
+
+    def in_copy() -> str:
+        ended = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path / "copy"
+        )
+        return ended.stdout.strip()
+
+    assert in_copy() == code_digest("onnxpack.smoke")
+    (copy / "verify.py").write_text((copy / "verify.py").read_text() + "# more\n")
+    assert in_copy() != code_digest("onnxpack.smoke")
