@@ -15,14 +15,13 @@ from onnxpack.errors import GateError, SpecError
 from onnxpack.samples import Arrays, read_arrays, write_arrays
 from onnxpack.score import built_in
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.model import Evaluation
+from onnxpack.spec.model import LOWER_IS_BETTER, Evaluation
 from onnxpack.spec.origin import code_file, is_code
 from onnxpack.steps import postprocessed
 from onnxpack.user_code import attribute, called
 
 EVALUATION = "evaluation.npz"
 """In an export: the source model's outputs for all rows, and their labels."""
-LOWER_IS_BETTER = ("mse", "mae")
 _OUTPUT = "outputs/"
 _LABELS = "labels"
 _BATCH = 32
@@ -116,12 +115,12 @@ def _collected(file: SpecFile, answer: Callable[[Arrays], Arrays]) -> tuple[Arra
 
 
 def _scored(file: SpecFile, outputs: Arrays, labels: Array | None) -> dict[str, Any]:
-    metric = _asked(file).metric
-    if is_code(metric):
-        score = _users(file, metric, outputs, labels)
+    asked = _asked(file)
+    if is_code(asked.metric):
+        score = _users(file, asked.metric, outputs, labels)
     else:
         assert labels is not None  # a rule of the spec
-        score = built_in(metric, outputs, labels)
+        score = built_in(asked.metric, outputs, labels, asked.classes or ())
     return {"score": score, "rows": len(next(iter(outputs.values())))}
 
 
