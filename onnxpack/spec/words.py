@@ -5,15 +5,25 @@ from typing import Annotated, Any, Literal
 
 from onnxpack.spec.markers import Between, Pattern
 
+Need = Literal["score", "speed", "image", "container"]
+"""What a build must have found out before a gate can be judged."""
+
 
 def described(
-    doc: str, default: Any = MISSING, *, factory: Any = MISSING, example: str = "", later: bool = False
+    doc: str,
+    default: Any = MISSING,
+    *,
+    factory: Any = MISSING,
+    example: str = "",
+    later: bool = False,
+    need: Need | None = None,
 ) -> Any:
     """A field of the spec.
 
-    ``example`` is a value as one would write it in YAML; ``later`` marks a field whose stage is still to come.
+    ``example`` is a value as one would write it in YAML; ``later`` marks a field whose stage is still to come;
+    ``need`` says of a gate what it judges.
     """
-    metadata = {"doc": doc, "example": example, "later": later}
+    metadata = {"doc": doc, "example": example, "later": later, "need": need}
     if factory is not MISSING:
         return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)

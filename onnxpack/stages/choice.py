@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from onnxpack.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
-from onnxpack.gates import degraded, unhelpful
+from onnxpack.gates import degraded, too_low, unhelpful
 from onnxpack.measure import Measured
 from onnxpack.precision import Samples, Wish
 from onnxpack.precision.candidates import Candidate, counted, judged, table, worth_trying
@@ -132,7 +132,8 @@ def judge(run: Build, candidate: Candidate, model: OnnxModel, exported: Exported
         return Trial(candidate, model, parity)
     scored = evaluated(run, model, exported)
     candidate = replace(candidate, score=scored.model, degradation=scored.degradation)
-    lost = degraded(run.plan.file, candidate.precision, scored)
+    gates = run.plan.gates
+    lost = degraded(gates, candidate.precision, scored) or too_low(gates, candidate.precision, scored)
     if lost:
         return Trial(replace(candidate, reason=lost.message), model, parity, scored, GateError(lost))
     return Trial(candidate, model, parity, scored)
@@ -143,8 +144,7 @@ def measured(run: Build, trials: list[Trial], exported: Exported) -> list[Trial]
     able = {str(index): trial.model for index, trial in enumerate(trials) if trial.model and trial.candidate.passed}
     found: dict[str, Measured] = {}
     if run.plan.device.name != "cpu":
-        gates = run.plan.file.spec.gates
-        judged_not = ", and gates.min_speedup is not judged" if gates and gates.min_speedup is not None else ""
+        judged_not = "" if run.plan.gates.limits.min_speedup is None else ", and gates.min_speedup is not judged"
         run.progress.note(f"no speed is measured: it would be the CPU's{judged_not}")
     elif len(able) > 1:
         found = speeds(run, able, exported.served)
@@ -160,7 +160,7 @@ def _with_figures(trial: Trial, found: Measured) -> Trial:
 
 
 def _helped(run: Build, trial: Trial, base: Candidate) -> Trial:
-    useless = unhelpful(run.plan.file, trial.candidate, base) if trial.candidate.passed else None
+    useless = unhelpful(run.plan.gates, trial.candidate, base) if trial.candidate.passed else None
     if useless is None:
         return trial
     return replace(trial, candidate=replace(trial.candidate, reason=useless.message), error=GateError(useless))

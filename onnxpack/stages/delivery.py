@@ -12,7 +12,7 @@ from onnxpack.bundle.packages import install, provider_libraries
 from onnxpack.engines.docker import Image
 from onnxpack.engines.interrupts import afterwards
 from onnxpack.errors import Location, Problem, SpecError
-from onnxpack.gates import require_measures, require_size
+from onnxpack.gates import gather_facts, not_judged, require_measures, require_size
 from onnxpack.report import Built
 from onnxpack.smoke import Smoke, smoke_test
 from onnxpack.stages.run import Build, Exported
@@ -38,11 +38,12 @@ def deliver(run: Build, built: Built, context: Context, exported: Exported) -> B
     temporary = f"onnxpack-build:{secrets.token_hex(8)}"
     with afterwards(lambda: run.engine.untag(temporary)):
         image = make_image(run, context, references[-1], temporary)
-        require_size(run.plan.file, image.size_bytes)
+        require_size(run.plan.gates, image.size_bytes)
         smoke = check_image(run, context, image, built.model.precision, exported) if run.reaches("smoke") else None
         if smoke:
-            for gate in require_measures(run.plan.file, smoke):
-                run.progress.note(f"gates.{gate} is not judged: no GPU is here to measure it")
+            require_measures(run.plan.gates, smoke)
+            for missed in not_judged(run.plan.gates.limits, gather_facts(replace(built, image=image, smoke=smoke))):
+                run.progress.note(f"gates.{missed.gate} is not judged: {missed.why}")
         for name in references:
             run.engine.tag(image.id, name)
     return replace(built, image=image, references=references, smoke=smoke)

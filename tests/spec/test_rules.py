@@ -32,6 +32,7 @@ def problems(tmp_path: Path, **fields: Any) -> list[str]:
     return []
 
 
+SCORED = {"data": "package.data:load", "labels": "y"}
 ONNX = {"framework": "onnx", "path": "m.onnx"}
 NORMALIZE = {"op": "normalize", "input": "image", "mean": [0, 0, 0], "std": [1, 1, 1]}
 CAST = {"op": "cast", "input": "image", "dtype": "uint8"}
@@ -57,9 +58,24 @@ BROKEN = [
     ),
     ({"targets": {"t": {"per_channel": True}}}, "per_channel means nothing for float32"),
     ({"targets": {"t": {"exclude_nodes": ["n"]}}}, "exclude_nodes means nothing for float32"),
-    ({"calibration": {"data": "c.npz"}}, "calibration is used by no target"),
     ({"gates": {"max_degradation": 0.1}}, "max_degradation needs evaluation data"),
+    ({"gates": {"min_score": 0.1}}, "min_score needs evaluation data"),
+    ({"targets": {"t": {"gates": {"min_score": 0.1}}, "u": {}}}, "min_score needs evaluation data"),
+    ({"gates": {"min_score": 0.1}, "targets": {"t": {}, "u": {}}}, "min_score needs evaluation data"),
+    ({"gates": {"min_score": 0.1}, "evaluation": SCORED | {"metric": "mse"}}, "min_score means nothing for mse"),
+    ({"targets": {"t": {"gates": {"min_score": 0.1}}}, "evaluation": SCORED | {"metric": "mae"}}, "nothing for mae"),
+    ({"gates": {"min_score": 95}, "evaluation": SCORED}, "min_score 95 can not be reached: accuracy is 1 at most"),
     ({"gates": {"min_speedup": 1.5}}, "min_speedup means nothing for float32 alone"),
+    (
+        {"targets": {"t": {"gates": {"min_speedup": 1.5}}, "u": {"precision": "int8-dynamic"}}},
+        "min_speedup means nothing for float32 (",
+    ),
+    ({"evaluation": SCORED | {"classes": []}}, "classes has 0 labels"),
+    ({"evaluation": SCORED | {"classes": ["a"]}}, "classes has 1 labels"),
+    ({"evaluation": SCORED | {"classes": ["a", "b", "a"]}}, "the label 'a' stands twice in classes"),
+    ({"evaluation": SCORED | {"classes": [1, "b"]}}, "classes mixes numbers and texts"),
+    ({"evaluation": SCORED | {"classes": [1, 2], "metric": "mse"}}, "classes means nothing for the metric mse"),
+    ({"evaluation": SCORED | {"classes": [1, 2], "metric": "a.b:f"}}, "classes means nothing for the metric a.b:f"),
     ({"evaluation": {"data": "v.npz"}}, "the metric accuracy needs labels"),
     ({"preprocess": [{"op": "normalize", "input": "image", "mean": [0.5]}]}, "normalize needs std"),
     ({"preprocess": [{"op": "cast", "input": "image", "dtype": "uint8", "size": [2]}]}, "size means nothing for cast"),
@@ -141,6 +157,7 @@ def test_rules_that_hold_say_nothing(tmp_path: Path) -> None:
         evaluation={"data": "v.npz", "metric": "m.py:cost"},
         gates={"max_degradation": 0.01, "min_speedup": 1.0, "image_size": "150MB", "cold_start": "2s"},
         targets={
+            "plain": {"gates": {"min_score": -200}},
             "cpu": {"precision": "int8-static", "per_channel": True, "exclude_nodes": ["n"], "optimize": "extended"},
             "cuda": {"device": "cuda", "precision": "bfloat16"},
         },
