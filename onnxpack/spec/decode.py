@@ -107,7 +107,7 @@ class Decoder:
         if "${" in value:
             hint = "write the value, or give it with --set on the command line"
             return self._wrong(node, f"{dotted(path)}: ${{…}} is not replaced, a spec means the same everywhere", hint)
-        return self._wrong(node, f"{dotted(path)}: '{short(value)}' is not {article(marker.words)}")
+        return self._wrong(node, f"{dotted(path)}: '{short(value)}' is not {article(marker.words)}", marker.hint)
 
     def _size(self, marker: Size, node: Node, path: Path) -> Any:
         match = _SIZE.fullmatch(node.text) if isinstance(node, Scalar) else None

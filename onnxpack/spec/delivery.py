@@ -9,6 +9,7 @@ from onnxpack.spec.words import (
     ImageName,
     ImageReference,
     LabelKey,
+    Line,
     Positive,
     Ratio,
     TensorName,
@@ -127,6 +128,8 @@ class Image:
     )
     python: Literal["3.11", "3.12", "3.13", "3.14"] = described("The base image's Python.", "3.11", example='"3.13"')
     labels: Mapping[LabelKey, Text] = described("Labels added to the image.", factory=dict, example="{team: risk}")
-    env: Mapping[VariableName, Text] = described(
-        "Environment variables of the image.", factory=dict, example='{LOG_LEVEL: "debug"}'
+    env: Mapping[VariableName, Line] = described(
+        "Environment variables of the image; none that decides which code runs.",
+        factory=dict,
+        example='{LOG_LEVEL: "debug"}',
     )

@@ -12,6 +12,15 @@ Where = Callable[..., Location]
 
 OWN_VARIABLES = ("ORT_DISABLE_TELEMETRY", "PYTHONPATH")
 """Environment variables that the image itself relies on."""
+_PORT_VARIABLE = "ONNXPACK_PORT"
+"""What moves the server of a running container; the image's own port is ``runtime.port``, which is exposed too."""
+_LOADER = "LD_"
+"""How the variables of the dynamic loader begin (ld.so(8)): they put other libraries in front of the verified ones."""
+_CODE_VARIABLES = (
+    "PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONEXECUTABLE", "GCONV_PATH",
+    "OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES",
+)  # fmt: skip
+"""Other variables by which Python, the C library (iconv) and OpenSSL load code from elsewhere."""
 OWN_LABELS = "dev.onnxpack."
 _INT8 = ("int8-dynamic", "int8-static")
 _QUANTIZED = (*_INT8, "int4-weights", "int8-weights")
@@ -145,8 +154,14 @@ def tags(spec: Spec, where: Where) -> Iterator[Problem]:
 def serving(spec: Spec, where: Where) -> Iterator[Problem]:
     """What the image and its server rely on."""
     for name in spec.image.env:
+        place = where("image", "env", name)
         if name in OWN_VARIABLES:
-            yield Problem(f"{name} is set by the image itself", "remove it", where("image", "env", name))
+            yield Problem(f"{name} is set by the image itself", "remove it", place)
+        elif name == _PORT_VARIABLE:
+            yield Problem(f"{name} would move the server from the image's own port", "write runtime.port", place)
+        elif name.startswith(_LOADER) or name in _CODE_VARIABLES:
+            hint = "remove it; what every image needs belongs in a base image of your own"
+            yield Problem(f"{name} makes the image load code that was not verified", hint, place)
     for key in spec.image.labels:
         if key.startswith(OWN_LABELS):
             yield Problem(f"labels {OWN_LABELS}* are the build's own", "rename it", where("image", "labels", key))

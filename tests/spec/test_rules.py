@@ -112,6 +112,24 @@ BROKEN = [
     ({"postprocess": [{"op": "sigmoid", "input": "score"}]}, "no tensor 'score' is here (known: logits)"),
     ({"version": "1" * 90, "targets": {"t" * 60: {}}}, "would have 151 characters"),
     ({"image": {"env": {"PYTHONPATH": "/x"}}}, "PYTHONPATH is set by the image itself"),
+    ({"image": {"env": {"LD_PRELOAD": "/x.so"}}}, "LD_PRELOAD makes the image load code that was not verified"),
+    ({"image": {"env": {"LD_LIBRARY_PATH": "/x"}}}, "LD_LIBRARY_PATH makes the image load code"),
+    ({"image": {"env": {"PYTHONHOME": "/x"}}}, "PYTHONHOME makes the image load code"),
+    ({"image": {"env": {"ONNXPACK_PORT": "99999999"}}}, "ONNXPACK_PORT would move the server"),
+    (
+        {"image": {"env": {"GREETING": "one\ntwo"}}},
+        "image.env.GREETING: 'one\N{REPLACEMENT CHARACTER}two' is not a text of",
+    ),
+    ({"image": {"env": {"GREETING": "one\x85two"}}}, "is not a text of one line"),
+    ({"image": {"labels": {"greeting": "one\x80two"}}}, "is not a text of at most 2000 characters"),
+    ({"image": {"repository": "../x"}}, "image.repository: '../x' is not an image name"),
+    ({"image": {"repository": "./x"}}, "is not an image name"),
+    ({"image": {"repository": "-registry.example.com/x"}}, "is not an image name"),
+    ({"image": {"repository": "registry..example.com/x"}}, "is not an image name"),
+    ({"image": {"repository": "risk/a..b"}}, "is not an image name"),
+    ({"image": {"repository": "registry.example.com:99999999/x"}}, "is not an image name"),
+    ({"image": {"repository": "registry.example.com:65536/x"}}, "is not an image name"),
+    ({"image": {"repository": "registry.example.com:0/x"}}, "is not an image name"),
     ({"image": {"labels": {"dev.onnxpack.opset": "1"}}}, "the build's own"),
     ({"inputs": {"image": {"dtype": "bfloat16", "shape": ["batch"]}}}, "clients cannot send bfloat16"),
     ({"runtime": {"batching": {"max_batch_size": 17}}}, "max_batch_size 17 is above the axis' max 16"),
@@ -172,4 +190,13 @@ def test_rules_that_hold_say_nothing(tmp_path: Path) -> None:
             {"op": "sigmoid", "input": "logits"},
         ],
         runtime={"batching": {"max_batch_size": 16, "max_queue_delay": "2ms"}},
+        image={"env": {"PYTHONUNBUFFERED": "1", "GREETING": "a\tb", "LDAP": "x"}},
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a", "risk/transactions", "Registry.Example.com:5000/risk/a__b-c.d", "localhost/x", "10.0.0.1:65535/a---b"],
+)
+def test_an_image_name_of_the_distribution_grammar_is_taken(tmp_path: Path, name: str) -> None:
+    assert not problems(tmp_path, image={"repository": name})
