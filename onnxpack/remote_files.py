@@ -1,18 +1,17 @@
 """Reads all other URLs: file by itself, s3, gs, hf and more through fsspec, each with its own configuration."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from onnxpack.errors import EngineError, OnnxpackError, SourceError, SpecError
+from onnxpack.redact import redact
 from onnxpack.spec.origin import shown
 from onnxpack.transfer import CHUNK, Answer, Transient
 
 _INSTALL = "pip install 'onnxpack[remote]'"
 _LOGIN = "give its credentials in the environment or in the storage's own configuration"
-_SECRETS = re.compile(r"//[^/@\s]*@|\?\S+")
 
 
 def from_storage(url: str, start: int) -> Answer:
@@ -62,7 +61,7 @@ def _chunks(url: str, stream: Any) -> Iterator[bytes]:
 
 def _typed(url: str, error: Exception) -> Exception:
     kind = type(error).__name__
-    words = _SECRETS.sub("…", " ".join(str(error).split()))[:300]
+    words = redact(" ".join(str(error).split()))[:300]
     if isinstance(error, FileNotFoundError) or "NotFound" in kind:
         return EngineError(f"'{shown(url)}' is not there", "correct the URL, or put the file there")
     if isinstance(error, PermissionError) or "Credential" in kind or "Auth" in kind:
