@@ -1,9 +1,7 @@
-"""Reads all other URLs: file by itself, s3, gs, hf and more through fsspec, each with its own configuration."""
+"""Reads all other URLs: s3, gs, hf and more through fsspec, each with its own configuration."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
 
 from onnxpack.errors import EngineError, OnnxpackError, SourceError, SpecError
 from onnxpack.redact import redact
@@ -25,7 +23,7 @@ def from_storage(url: str, start: int) -> Answer:
         stream, total = _opened(url)
         begin = start if start <= total else 0
         stream.seek(begin)
-    except OnnxpackError:
+    except (OnnxpackError, Transient):
         raise
     except Exception as error:  # each storage has kinds of its own
         raise _typed(url, error) from None
@@ -33,11 +31,9 @@ def from_storage(url: str, start: int) -> Answer:
 
 
 def _opened(url: str) -> tuple[BinaryIO, int]:
-    if urlsplit(url).scheme == "file":
-        path = Path(unquote(urlsplit(url).path))
-        return path.open("rb"), path.stat().st_size
     try:
         import fsspec
+        from fsspec.implementations.local import LocalFileSystem
     except ModuleNotFoundError:
         raise SourceError(f"'fsspec' is not installed, and '{shown(url)}' needs it", _INSTALL) from None
     try:
@@ -48,6 +44,8 @@ def _opened(url: str) -> tuple[BinaryIO, int]:
         if "Protocol not known" in str(error):
             raise SpecError(f"nothing reads '{shown(url)}': {error}", "use https, s3, gs, hf or file") from None
         raise
+    if isinstance(system, LocalFileSystem):  # under another name than file:, which reads only what it may
+        raise SpecError(f"'{shown(url)}' is a file of this machine", "write its URL as file:///folder/name")
     return system.open(path, "rb"), int(system.size(path))
 
 
@@ -55,6 +53,8 @@ def _chunks(url: str, stream: Any) -> Iterator[bytes]:
     try:
         while chunk := stream.read(CHUNK):
             yield chunk
+    except Transient:
+        raise
     except Exception as error:  # each storage has kinds of its own
         raise _typed(url, error) from None
 
