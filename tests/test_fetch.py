@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from web import Web, serving, web  # noqa: F401 - a fixture
@@ -323,6 +326,21 @@ def test_a_storage_is_read_through_fsspec(tmp_path: Path) -> None:
     assert "nothing reads 'nosuch://a/m.onnx'" in refusal("nosuch://a/m.onnx", tmp_path, kind=SpecError)
     (tmp_path / "m.onnx").write_bytes(CONTENT)
     assert "is a file of this machine" in refusal(f"local://{tmp_path}/m.onnx", tmp_path, kind=SpecError)
+
+
+def test_a_storage_that_hangs_is_given_up(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (onnxpack[remote])")
+
+    class Hanging(fsspec.AbstractFileSystem):  # type: ignore[misc, name-defined] # it has no types
+        def open(self, *_: Any, **__: Any) -> Any:
+            return SimpleNamespace(seek=lambda at: None, read=lambda size: Event().wait(10), close=lambda: None)
+
+        def size(self, _: str) -> int:
+            return len(CONTENT)
+
+    fsspec.register_implementation("hanging", Hanging, clobber=True)
+    monkeypatch.setattr(transfer, "WINDOW", 0.1)
+    assert "less than 1024 bytes a second came" in refusal("hanging://bucket/m.onnx", tmp_path)
 
 
 def test_a_storage_without_fsspec_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
