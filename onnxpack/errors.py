@@ -7,6 +7,8 @@ more problems, so that a user sees all of them at once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from onnxpack.redact import redact
+
 
 @dataclass(frozen=True, order=True)
 class Location:
@@ -24,13 +26,18 @@ class Location:
 class Problem:
     """One thing that is wrong: what, where (if it is in a file), and what to do about it.
 
-    ``detail`` is extra text of several lines (a table, a log's end) shown below the message.
+    ``detail`` is extra text of several lines (a table, a log's end) shown below the message. Secrets in all three
+    texts are hidden from the start, so that whatever shows a problem, in whatever format, shows none.
     """
 
     message: str
     hint: str = ""
     where: Location | None = None
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("message", "hint", "detail"):
+            object.__setattr__(self, name, redact(getattr(self, name)))
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message

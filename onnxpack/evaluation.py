@@ -14,7 +14,7 @@ from onnxpack.dataset import open_dataset
 from onnxpack.errors import GateError, SpecError
 from onnxpack.samples import Arrays, read_arrays, write_arrays
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.model import Evaluation
+from onnxpack.spec.model import LOWER_IS_BETTER, Evaluation
 from onnxpack.spec.origin import is_code
 from onnxpack.steps import postprocessed
 from onnxpack.user_code import attribute, called
@@ -22,7 +22,6 @@ from onnxpack.values import Score
 
 EVALUATION = "evaluation.npz"
 """In an export: the source model's outputs for all rows, and their labels."""
-LOWER_IS_BETTER = ("mse", "mae")
 _OUTPUT = "outputs/"
 _LABELS = "labels"
 _BATCH = 32
@@ -109,14 +108,14 @@ def _collected(file: SpecFile, answer: Callable[[Arrays], Arrays]) -> tuple[Arra
 
 
 def _score(file: SpecFile, outputs: Arrays, labels: Array | None) -> Score:
-    metric = _asked(file).metric
-    if is_code(metric):
-        score = _users(file, metric, outputs, labels)
+    asked = _asked(file)
+    if is_code(asked.metric):
+        score = _users(file, asked.metric, outputs, labels)
     else:
         from onnxpack.score import built_in  # a metric of the user's own does not depend on it
 
         assert labels is not None  # a rule of the spec
-        score = built_in(metric, outputs, labels)
+        score = built_in(asked.metric, outputs, labels, asked.classes or ())
     return Score(score, len(next(iter(outputs.values()))))
 
 

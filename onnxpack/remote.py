@@ -1,57 +1,75 @@
 """Source models that live elsewhere: fetched once by a child process, and kept in the store under their digest."""
 
 import fcntl
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from onnxpack.errors import SpecError
 from onnxpack.progress import Progress
+from onnxpack.remote_local import Bounds, allowed_roots, require_allowed
+from onnxpack.spec.decode import read_size
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.origin import file_name, is_url, shown
+from onnxpack.spec.wording import short
 from onnxpack.store import Store, digest
-from onnxpack.worker import Say, Task
+from onnxpack.tasks.fetch import FetchFile
 from onnxpack.worker.call import Setting, call
 
+LIMIT_VARIABLE = "ONNXPACK_MAX_DOWNLOAD"
+DEFAULT_LIMIT = 32 * 2**30
+"""Bytes of one file: 8.6 thousand million parameters in float32, more than the image of a small server takes. A source
+that sends without end stops here."""
 _STAGE = "download"
 _PERIOD = 2.0  # seconds between two words on a download's progress
 _MB = 1_000_000
-
-
-@dataclass(frozen=True)
-class FetchFile(Task[int]):
-    """Bring what a URL gives into the file ``partial``; the result is its size in bytes."""
-
-    NAME = "fetch"
-    url: str
-    sha256: str
-    partial: Path
-    total: Path
-    """Where the size goes that the server announces, for whoever watches."""
-
-    def run(self, folder: Path, say: Say) -> int:
-        """Fetch the file."""
-        from onnxpack.fetch import fetch
-
-        return fetch(self.url, self.sha256, self.partial, self.total)
 
 
 def brought_here(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
     """The same spec, whose URLs resolve to files in the store.
 
     Raises:
-        EngineError: one cannot be fetched, or is not the file that the spec trusts.
+        SpecError: a file: URL names what it may not, or a variable that says what may be fetched is not readable.
+        EngineError: one cannot be fetched, is too large, or is not the file that the spec trusts.
     """
     model = file.spec.model
-    urls = [url for url in (model.path, model.weights) if url and is_url(url)]
+    fields = (("path", model.path), ("weights", model.weights))
+    urls = {name: url for name, url in fields if url and is_url(url)}
     if not urls:
         return file
     assert model.sha256
-    return replace(file, fetched={url: str(_local(url, model.sha256, store, progress)) for url in urls})
+    bounds = Bounds(allowed_roots(file.root), download_limit())
+    fetched = {}
+    for name, url in urls.items():
+        try:
+            if url.lower().startswith("file:"):
+                require_allowed(url, bounds.roots)  # also where the store has it: a spec is right or wrong everywhere
+            fetched[url] = str(_local(url, model.sha256, bounds, store, progress))
+        except SpecError as error:
+            place = file.where("model", name)
+            raise SpecError([replace(problem, where=problem.where or place) for problem in error.problems]) from None
+    return replace(file, fetched=fetched)
 
 
-def _local(url: str, sha256: str, store: Store, progress: Progress) -> Path:
+def download_limit() -> int:
+    """Return how many bytes one file may have: what ``ONNXPACK_MAX_DOWNLOAD`` says, else 32 GiB.
+
+    Raises:
+        SpecError: it is not a size.
+    """
+    text = os.environ.get(LIMIT_VARIABLE)
+    if not text:
+        return DEFAULT_LIMIT
+    limit = read_size(text)
+    if limit is None:
+        raise SpecError(f"{LIMIT_VARIABLE} must be a size, not '{short(text)}'", "write a number with a unit, as 100GB")
+    return limit
+
+
+def _local(url: str, sha256: str, bounds: Bounds, store: Store, progress: Progress) -> Path:
     key = digest(_STAGE, sha256, file_name(url))
     partial = store.root / "partial" / key
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -59,19 +77,19 @@ def _local(url: str, sha256: str, store: Store, progress: Progress) -> Path:
         found = store.get(_STAGE, key)
         if found is None:
             with progress.stage("fetch"):
-                _fetch(url, sha256, partial, store, progress)
+                _fetch(url, sha256, bounds, partial, store, progress)
             with store.making(_STAGE, key) as folder:
                 partial.rename(folder / file_name(url))
             found = store.path(_STAGE, key)
     return found / file_name(url)
 
 
-def _fetch(url: str, sha256: str, partial: Path, store: Store, progress: Progress) -> None:
+def _fetch(url: str, sha256: str, bounds: Bounds, partial: Path, store: Store, progress: Progress) -> None:
     progress.note(f"{shown(url)}{f', from byte {partial.stat().st_size} on' if partial.exists() else ''}")
     with store.scratch() as scratch:
         total = scratch / "total.json"
         with _watched(partial, total, progress):
-            size = call(FetchFile(url, sha256, partial, total), Setting(scratch)).result
+            size = call(FetchFile(url, sha256, partial, total, bounds), Setting(scratch)).result
     progress.note(f"{size / _MB:.1f} MB, digest verified")
 
 

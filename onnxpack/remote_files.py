@@ -1,18 +1,15 @@
-"""Reads all other URLs: file by itself, s3, gs, hf and more through fsspec, each with its own configuration."""
+"""Reads all other URLs: s3, gs, hf and more through fsspec, each with its own configuration."""
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
 
 from onnxpack.errors import EngineError, OnnxpackError, SourceError, SpecError
+from onnxpack.redact import redact
 from onnxpack.spec.origin import shown
 from onnxpack.transfer import CHUNK, Answer, Transient
 
 _INSTALL = "pip install 'onnxpack[remote]'"
 _LOGIN = "give its credentials in the environment or in the storage's own configuration"
-_SECRETS = re.compile(r"//[^/@\s]*@|\?\S+")
 
 
 def from_storage(url: str, start: int) -> Answer:
@@ -26,7 +23,7 @@ def from_storage(url: str, start: int) -> Answer:
         stream, total = _opened(url)
         begin = start if start <= total else 0
         stream.seek(begin)
-    except OnnxpackError:
+    except (OnnxpackError, Transient):
         raise
     except Exception as error:  # each storage has kinds of its own
         raise _typed(url, error) from None
@@ -34,11 +31,9 @@ def from_storage(url: str, start: int) -> Answer:
 
 
 def _opened(url: str) -> tuple[BinaryIO, int]:
-    if urlsplit(url).scheme == "file":
-        path = Path(unquote(urlsplit(url).path))
-        return path.open("rb"), path.stat().st_size
     try:
         import fsspec
+        from fsspec.implementations.local import LocalFileSystem
     except ModuleNotFoundError:
         raise SourceError(f"'fsspec' is not installed, and '{shown(url)}' needs it", _INSTALL) from None
     try:
@@ -49,6 +44,8 @@ def _opened(url: str) -> tuple[BinaryIO, int]:
         if "Protocol not known" in str(error):
             raise SpecError(f"nothing reads '{shown(url)}': {error}", "use https, s3, gs, hf or file") from None
         raise
+    if isinstance(system, LocalFileSystem):  # under another name than file:, which reads only what it may
+        raise SpecError(f"'{shown(url)}' is a file of this machine", "write its URL as file:///folder/name")
     return system.open(path, "rb"), int(system.size(path))
 
 
@@ -56,13 +53,15 @@ def _chunks(url: str, stream: Any) -> Iterator[bytes]:
     try:
         while chunk := stream.read(CHUNK):
             yield chunk
+    except Transient:
+        raise
     except Exception as error:  # each storage has kinds of its own
         raise _typed(url, error) from None
 
 
 def _typed(url: str, error: Exception) -> Exception:
     kind = type(error).__name__
-    words = _SECRETS.sub("…", " ".join(str(error).split()))[:300]
+    words = redact(" ".join(str(error).split()))[:300]
     if isinstance(error, FileNotFoundError) or "NotFound" in kind:
         return EngineError(f"'{shown(url)}' is not there", "correct the URL, or put the file there")
     if isinstance(error, PermissionError) or "Credential" in kind or "Auth" in kind:

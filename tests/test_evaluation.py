@@ -38,12 +38,10 @@ CHOICES: dict[str, tuple[str, Arrays, Any, float]] = {
     "labels as a column": ("accuracy", {"s": S3}, Y3[:, None], metrics.accuracy_score(Y3, S3.argmax(1))),
     "strings": ("accuracy", {"label": WORDS[S3.argmax(1)]}, WORDS[Y3], metrics.accuracy_score(Y3, S3.argmax(1))),
     "strings as objects": ("accuracy", {"label": WORDS[Y3].astype(object)}, WORDS[Y3], 1.0),
-    "scores of strings": ("accuracy", {"s": S3}, WORDS[Y3], metrics.accuracy_score(Y3, S3.argmax(1))),
     "whole floats": ("accuracy", {"s": S3}, Y3.astype(np.float32), metrics.accuracy_score(Y3, S3.argmax(1))),
-    "classes from 1": ("accuracy", {"s": S3}, Y3 + 1, metrics.accuracy_score(Y3, S3.argmax(1))),
+    "predictions from 1": ("accuracy", {"label": Y3 + 1, "s": S3}, Y3 + 1, 1.0),
     "one logit": ("accuracy", {"s": S2}, Y2, metrics.accuracy_score(Y2, S2 > 0)),
     "one probability": ("accuracy", {"s": P2[:, None]}, Y2, metrics.accuracy_score(Y2, P2 > 0.5)),
-    "one logit of strings": ("accuracy", {"s": S2}, WORDS[Y2], metrics.accuracy_score(Y2, S2 > 0)),
     "booleans": ("accuracy", {"s": S2 > 0}, Y2.astype(bool), metrics.accuracy_score(Y2, S2 > 0)),
     "tokens": (
         "accuracy", {"s": S3.reshape(6, 10, 3)}, Y3.reshape(6, 10), metrics.accuracy_score(Y3, S3.argmax(1)),
@@ -55,7 +53,6 @@ CHOICES: dict[str, tuple[str, Arrays, Any, float]] = {
     "f1 without a positive": ("f1", {"label": np.zeros(9, int)}, np.zeros(9, int), 0.0),
     "auc of a logit": ("auc", {"label": Y2, "s": S2}, Y2, metrics.roc_auc_score(Y2, S2)),
     "auc of two columns": ("auc", {"s": np.stack([1 - P2, P2], 1)}, Y2, metrics.roc_auc_score(Y2, P2)),
-    "auc of words": ("auc", {"s": S2}, WORDS[Y2], metrics.roc_auc_score(Y2, S2)),
     "auc of probabilities": ("auc", {"s": P3}, Y3, metrics.roc_auc_score(Y3, P3.astype(float), multi_class="ovr")),
     "auc of logits": ("auc", {"s": S3}, Y3, metrics.roc_auc_score(Y3, P3.astype(float), multi_class="ovr")),
     "top-2": ("top-2", {"s": S3}, Y3, metrics.top_k_accuracy_score(Y3, S3, k=2)),
@@ -76,11 +73,111 @@ def test_a_metric_is_scikit_learns_of_the_output_that_fits(kind: str) -> None:
     assert built_in(metric, outputs, labels) == pytest.approx(value, abs=1e-6)
 
 
+TURNED = ["owl", "dog", "cat"]  # against the order of sorting
+RIGHT3 = metrics.accuracy_score(Y3, S3.argmax(1))
+MAPPED: dict[str, tuple[str, Arrays, Any, list[Any], float]] = {
+    # what it shows: metric, outputs, labels, classes, the value
+    "scores of words": ("accuracy", {"s": S3}, WORDS[Y3], list(WORDS), RIGHT3),
+    "scores of words in an order of their own": ("accuracy", {"s": S3}, np.array(TURNED)[Y3], TURNED, RIGHT3),
+    "scores from 1": ("accuracy", {"s": S3}, Y3 + 1, [1, 2, 3], RIGHT3),
+    "scores from 1, backwards": ("accuracy", {"s": S3}, 3 - Y3, [3, 2, 1], RIGHT3),
+    "whole floats from 1": ("accuracy", {"s": S3}, Y3 + 1.0, [1, 2, 3], RIGHT3),
+    "scores before integers": ("accuracy", {"label": Y3 + 1, "s": S3}, Y3 + 1, [1, 2, 3], RIGHT3),
+    "words before scores": ("accuracy", {"s": S3, "label": np.array(TURNED)[Y3]}, np.array(TURNED)[Y3], TURNED, 1.0),
+    "class numbers of words": ("accuracy", {"label": S3.argmax(1)}, WORDS[Y3], list(WORDS), RIGHT3),
+    "class numbers from 1": ("accuracy", {"label": S3.argmax(1)}, Y3 + 1, [1, 2, 3], RIGHT3),
+    "a class that no row has": (
+        "accuracy", {"s": S3}, WORDS[Y3 % 2], list(WORDS), metrics.accuracy_score(Y3 % 2, S3.argmax(1)),
+    ),
+    "one logit of words": ("accuracy", {"s": S2}, WORDS[Y2], ["cat", "dog"], metrics.accuracy_score(Y2, S2 > 0)),
+    "one logit of -1 and 1": ("accuracy", {"s": S2}, 2 * Y2 - 1, [-1, 1], metrics.accuracy_score(Y2, S2 > 0)),
+    "f1 of the class named last": ("f1", {"s": S2}, WORDS[1 - Y2], ["dog", "cat"], metrics.f1_score(Y2, S2 > 0)),
+    "auc of words": ("auc", {"s": S2}, WORDS[Y2], ["cat", "dog"], metrics.roc_auc_score(Y2, S2)),
+    "auc beside words": (
+        "auc", {"label": WORDS[Y3], "s": P3}, WORDS[Y3], list(WORDS), metrics.roc_auc_score(Y3, P3, multi_class="ovr"),
+    ),
+    "top-2 of words": ("top-2", {"s": S3}, WORDS[Y3], list(WORDS), metrics.top_k_accuracy_score(Y3, S3, k=2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MAPPED)
+def test_classes_map_labels_to_the_models_columns(kind: str) -> None:
+    metric, outputs, labels, classes, value = MAPPED[kind]
+    assert built_in(metric, outputs, labels, classes) == pytest.approx(value, abs=1e-6)
+
+
+Y10 = np.arange(40) % 10
+S10 = np.eye(10, dtype=np.float32)[Y10]
+UNMATCHED: dict[str, tuple[Arrays, Any, list[Any], str, str]] = {
+    # what it shows: outputs, labels, classes, the message, the hint
+    "labels from 1": (
+        {"s": S10}, Y10 + 1, [],
+        "the labels are 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, and output 's' has 10 columns, 0 to 9",
+        "as `classes: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]`",
+    ),
+    "many labels": (
+        {"s": np.eye(12)[np.arange(12)]}, np.arange(12) + 1, [],
+        "the labels are 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more, and output 's' has 12 columns, 0 to 11",
+        "as `classes: [first, second, …]`",
+    ),
+    "words": (
+        {"s": S3}, WORDS[Y3], [],
+        "the labels are 'cat', 'dog', 'owl', and output 's' has 3 columns, 0 to 2",
+        'as `classes: ["cat", "dog", "owl"]`',
+    ),
+    "one logit of words": ({"s": S2}, WORDS[Y2], [], "the labels are 'cat', 'dog', and output 's' has 2", "classes"),
+    "argmax of labels from 1": (
+        {"label": Y10}, Y10 + 1, [],
+        "the labels are 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, and output 'label' gives 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
+        "as `classes: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]`",
+    ),
+    "argmax beside scores": (
+        {"label": Y10 % 5, "s": S10}, Y10 + 1, [], "output 'label' gives 0, 1, 2, 3, 4", "`classes: [1, 2"),
+    "fractions": ({"s": S3}, Y3 - 1.5, [], "accuracy is of classes, and the labels are -1.5, -0.5, 0.5", "mse, mae"),
+    "too few classes": ({"s": S3}, Y2, [0, 1], "classes has 2 labels, and output 's' has 3 columns", "for each column"),
+    "a label that classes lack": (
+        {"s": S3}, WORDS[Y3], ["cat", "dog", "bee"], "the data has labels that evaluation.classes lacks: 'owl'",
+        "classes has 'cat', 'dog', 'bee'; list every label, as the texts that they are in the data",
+    ),
+    "texts for numbers": (
+        {"s": S3}, Y3 + 1, ["1", "2", "3"], "the data has labels that evaluation.classes lacks: 1, 2, 3", "numbers"),
+    "a word that classes lack": (
+        {"label": WORDS[Y3]}, WORDS[Y2], ["cat", "dog"],
+        "output 'label' has labels that evaluation.classes lacks: 'owl'", "classes has 'cat', 'dog'",
+    ),
+    "labels for column numbers": (
+        {"label": Y10 + 1}, Y10 + 1, list(range(1, 11)),
+        "output 'label' gives 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, and the columns of 10 classes are numbered 0 to 9",
+        "leave classes out if these are the labels themselves",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNMATCHED)
+def test_labels_that_are_not_the_models_classes_are_refused(kind: str) -> None:
+    outputs, labels, classes, words, hint = UNMATCHED[kind]
+    with pytest.raises(SpecError) as refused:
+        built_in("accuracy", outputs, labels, classes)
+    problem = refused.value.problems[0]
+    assert words in problem.message
+    assert hint in problem.hint
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "auc", "top-2"])
+def test_labels_from_1_are_refused_by_every_metric_of_classes(metric: str) -> None:
+    assert built_in(metric, {"s": S3}, Y3) == built_in(metric, {"s": S3}, Y3 + 1, [1, 2, 3])
+    with pytest.raises(SpecError, match="the labels are 1, 2, 3"):
+        built_in(metric, {"s": S3}, Y3 + 1)
+
+
+def test_a_model_that_predicts_its_labels_and_misses_one_is_scored() -> None:
+    predicted = np.where(Y10 == 9, 1, Y10 + 1)
+    assert built_in("accuracy", {"label": predicted, "s": S10}, Y10 + 1) == 0.9
+
+
 REFUSED: list[tuple[str, Arrays, Any, str]] = [
     ("accuracy", {"s": S3}, Y3[:59], "no output has predictions or scores for labels of int64[59]"),
     ("accuracy", {"label": WORDS[Y3]}, Y3, "no output has predictions or scores"),
-    ("accuracy", {"s": S3}, WORDS[Y2], "3 scores for 2 different labels"),
-    ("accuracy", {"s": S3}, Y3 - 1.5, "accuracy has no value: continuous is not supported"),
     ("auc", {"label": Y2}, Y2, "no output has scores"),
     ("auc", {"s": P3}, Y2, "auc is nan"),
     ("auc", {"s": S2}, np.zeros(60, int), "auc is nan"),
@@ -187,6 +284,13 @@ def test_the_source_and_a_model_are_scored_on_the_same_data(make: Make, tmp_path
     found = score_model(file.to_json(), str(tmp_path / "worse.onnx"))
     assert found["score"] == pytest.approx(metrics.accuracy_score(Y3, S3.argmin(1)))
     assert degradation("accuracy", source["score"], found["score"]) > 0.5
+
+
+def test_a_score_of_words_takes_the_classes_of_the_spec(make: Make, tmp_path: Path) -> None:
+    file = make(metric="accuracy", labels="text", classes=list(WORDS))
+    assert score_model(file.to_json(), str(tmp_path / "m.onnx"))["score"] == pytest.approx(RIGHT3)
+    with pytest.raises(SpecError, match="the labels are 'cat', 'dog', 'owl'"):
+        score_model(make(metric="accuracy", labels="text").to_json(), str(tmp_path / "m.onnx"))
 
 
 def test_the_users_metric_gets_all_outputs_and_labels(make: Make, tmp_path: Path) -> None:

@@ -1,11 +1,22 @@
 """What is fetched is whole and known, or one typed error says why not."""
 
 import hashlib
+import os
+import signal
+import ssl
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from web import Web, serving, web  # noqa: F401 - a fixture
 
+from onnxpack import transfer
 from onnxpack.errors import EngineError, OnnxpackError, SourceError, SpecError
 from onnxpack.fetch import fetch
 
@@ -18,16 +29,21 @@ def _content(web: Web) -> None:  # noqa: F811
     web.content = CONTENT
 
 
-def fetched(url: str, folder: Path, sha256: str = SHA) -> bytes:
-    size = fetch(url, sha256, str(folder / "partial"), str(folder / "total"))
+LIMIT = 10 * len(CONTENT)
+
+
+def fetched(url: str, folder: Path, sha256: str = SHA, limit: int = LIMIT) -> bytes:
+    size = fetch(url, sha256, str(folder / "partial"), str(folder / "total"), [str(folder)], limit)
     content = (folder / "partial").read_bytes()
     assert size == len(content)
     return content
 
 
-def refusal(url: str, folder: Path, sha256: str = SHA, kind: type[OnnxpackError] = EngineError) -> str:
+def refusal(
+    url: str, folder: Path, sha256: str = SHA, kind: type[OnnxpackError] = EngineError, limit: int = LIMIT
+) -> str:
     with pytest.raises(kind) as refused:
-        fetched(url, folder, sha256)
+        fetched(url, folder, sha256, limit)
     assert type(refused.value) is kind
     (problem,) = refused.value.problems
     assert problem.hint
@@ -121,19 +137,143 @@ def test_no_message_shows_a_query(tmp_path: Path, web: Web) -> None:  # noqa: F8
     assert "private" not in refusal(f"{web.url}?a=private", tmp_path, "0" * 64)
 
 
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's certificate for 127.0.0.1, which the client trusts."""
+    x509 = pytest.importorskip("cryptography.x509", reason="cryptography is not installed: no certificate to test with")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "server.pem").write_bytes(private + pem)
+    (tmp_path / "trusted.pem").write_bytes(pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    return context
+
+
+NAMED = "machine 127.0.0.1 login me password secret\n"
+DEFAULT = "machine example.com login me password secret\ndefault login me password secret\n"
+
+
+def logins(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (folder / "netrc").write_text(text)
+    monkeypatch.setenv("NETRC", str(folder / "netrc"))
+
+
 def test_a_login_comes_from_netrc_and_stays_at_its_host(
     tmp_path: Path,
     web: Web,  # noqa: F811
+    tls: ssl.SSLContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    with serving() as other:
-        other.content = CONTENT
-        web.script = [f"to {other.url}"]
-        assert fetched(web.url, tmp_path) == CONTENT
-        assert web.logins == ["Basic bWU6c2VjcmV0"]
+    logins(tmp_path, monkeypatch, NAMED)
+    web.content = CONTENT
+    with serving(tls) as safe, serving(tls) as other:
+        safe.content = other.content = CONTENT
+        safe.script = [f"to {other.url}"]
+        assert fetched(safe.url, tmp_path) == CONTENT
+        assert safe.logins == ["Basic bWU6c2VjcmV0"]
         assert other.logins == [None]
+
+
+def test_no_login_goes_over_http(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    logins(tmp_path, monkeypatch, NAMED)
+    assert fetched(web.url, tmp_path) == CONTENT
+    assert web.logins == [None]
+    (tmp_path / "partial").unlink()
+    web.script = ["401"]
+    with pytest.raises(EngineError, match="logins are sent over https only"):
+        fetched(web.url, tmp_path)
+
+
+def test_the_default_of_netrc_goes_to_no_host(
+    tmp_path: Path, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins(tmp_path, monkeypatch, DEFAULT)
+    with serving(tls) as safe:
+        safe.content = CONTENT
+        assert fetched(safe.url, tmp_path) == CONTENT
+        assert safe.logins == [None]
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1/m.onnx?a=private", "file:///etc/passwd", "gopher://127.0.0.1/1"])
+def test_a_redirect_leads_to_http_alone(tmp_path: Path, web: Web, target: str) -> None:  # noqa: F811
+    web.script = [f"to {target}"]
+    words = refusal(web.url, tmp_path)
+    assert words.endswith(f"leads to {target.partition(':')[0]}:, which is not followed")
+
+
+@pytest.mark.parametrize("step", ["drip", "drip head"])
+def test_a_source_that_only_drips_is_given_up(
+    tmp_path: Path,
+    web: Web,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    monkeypatch.setattr(transfer, "WINDOW", 0.2)
+    web.script = [step] * 50
+    assert "less than 1024 bytes a second came for 0.2 s" in refusal(web.url, tmp_path)
+    assert len(web.ranges) == 5
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_pause_is_made_good(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(transfer, "WINDOW", 0.2)
+    web.content = b"x" * 5000
+    web.script = ["drip"]
+    sha256 = hashlib.sha256(web.content).hexdigest()
+    assert fetched(web.url, tmp_path, sha256) == web.content  # what dripped is kept, and its digest is right
+    assert web.ranges[1] != "bytes=0-"
+
+
+def test_an_answer_that_is_announced_as_too_large_is_not_read(tmp_path: Path, web: Web) -> None:  # noqa: F811
+    words = refusal(web.url, tmp_path, limit=len(CONTENT) - 1)
+    assert "is larger than the limit of 5.1 MB" in words
+    assert not (tmp_path / "partial").exists()
+
+
+def test_an_answer_without_end_stops_at_the_limit(tmp_path: Path, web: Web) -> None:  # noqa: F811
+    web.script = ["endless"]
+    assert "is larger than the limit of 5.1 MB" in refusal(web.url, tmp_path, limit=len(CONTENT))
+    assert not (tmp_path / "partial").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system cannot be mounted here: a full disk needs one")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_what_the_disk_has_no_room_for_is_not_begun(small_disk: Path, web: Web) -> None:  # noqa: F811
+    (small_disk / "partial").write_bytes(CONTENT[:3000])
+    assert refusal(web.url, small_disk).endswith("it needs 5.1 MB more, and 1.0 MB are free")
+    assert not (small_disk / "partial").exists()
+
+
+def test_a_disk_that_fills_keeps_nothing_of_it(small_disk: Path, web: Web) -> None:  # noqa: F811
+    web.script = ["endless"]
+    assert refusal(web.url, small_disk, limit=100 * len(CONTENT)).endswith("No space left on device")
+    assert not (small_disk / "partial").exists()
 
 
 def test_a_file_url_needs_nothing_installed(tmp_path: Path) -> None:
@@ -141,9 +281,39 @@ def test_a_file_url_needs_nothing_installed(tmp_path: Path) -> None:
     place.write_bytes(CONTENT)
     url = f"file://{str(place).replace(' ', '%20')}"
     assert fetched(url, tmp_path) == CONTENT
+    (tmp_path / "partial").write_bytes(CONTENT[:3000])
+    assert fetched(url, tmp_path) == CONTENT
+    assert "is larger than the limit" in refusal(url, tmp_path, limit=3000)
     place.unlink()
-    (tmp_path / "partial").unlink()
     assert "is not there" in refusal(url, tmp_path)
+
+
+def test_a_file_outside_the_roots_is_not_looked_at(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside, outside):
+        folder.mkdir()
+    (outside / "shadow").write_bytes(CONTENT)
+    (inside / "link").symlink_to(outside / "shadow")
+    (inside / "folder").symlink_to(outside)
+    places = [outside / "shadow", outside / "nothing", inside / "link", inside / "folder/shadow",
+              inside / "../outside/shadow", inside / "%2e%2e/outside/shadow"]  # fmt: skip
+    told = {refusal(f"file://{place}", inside, kind=SpecError).partition("' is ")[2] for place in places}
+    assert told == {f"outside the folders that a file: URL may name: {inside}"}
+    told = {refusal(f"FILE://{place}", inside, kind=SpecError).partition("' is ")[2] for place in places}
+    assert told == {f"outside the folders that a file: URL may name: {inside}"}
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        assert "is not a regular file" in refusal(f"file://{tmp_path}/{name}", tmp_path, kind=SpecError)
+    with pytest.raises(SpecError, match="is not a regular file"):
+        fetch("file:///dev/zero", SHA, str(tmp_path / "partial"), str(tmp_path / "total"), ["/dev"], LIMIT)
+
+
+def test_a_zero_byte_in_a_path_is_told(tmp_path: Path) -> None:
+    assert "is no path" in refusal(f"file://{tmp_path}/a%00b", tmp_path, kind=SpecError)
 
 
 def test_a_storage_is_read_through_fsspec(tmp_path: Path) -> None:
@@ -154,6 +324,23 @@ def test_a_storage_is_read_through_fsspec(tmp_path: Path) -> None:
     assert fetched("memory://bucket/m.onnx", tmp_path) == CONTENT
     assert "is not there" in refusal("memory://bucket/other.onnx", tmp_path)
     assert "nothing reads 'nosuch://a/m.onnx'" in refusal("nosuch://a/m.onnx", tmp_path, kind=SpecError)
+    (tmp_path / "m.onnx").write_bytes(CONTENT)
+    assert "is a file of this machine" in refusal(f"local://{tmp_path}/m.onnx", tmp_path, kind=SpecError)
+
+
+def test_a_storage_that_hangs_is_given_up(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (onnxpack[remote])")
+
+    class Hanging(fsspec.AbstractFileSystem):  # type: ignore[misc, name-defined] # it has no types
+        def open(self, *_: Any, **__: Any) -> Any:
+            return SimpleNamespace(seek=lambda at: None, read=lambda size: Event().wait(10), close=lambda: None)
+
+        def size(self, _: str) -> int:
+            return len(CONTENT)
+
+    fsspec.register_implementation("hanging", Hanging, clobber=True)
+    monkeypatch.setattr(transfer, "WINDOW", 0.1)
+    assert "less than 1024 bytes a second came" in refusal("hanging://bucket/m.onnx", tmp_path)
 
 
 def test_a_storage_without_fsspec_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,32 @@
-"""Gates on an image: each is judged by itself, all that are broken are told, and where in the spec they stand."""
+"""Gates: each is judged by itself, all that are broken are told with their place, none is passed over in silence."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onnxpack.errors import GateError, Location
-from onnxpack.gates import require_measures, require_size
+from onnxpack.gates import (
+    BuildFacts,
+    NotJudged,
+    degraded,
+    gather_facts,
+    not_judged,
+    require_measures,
+    require_size,
+    too_low,
+    unhelpful,
+)
+from onnxpack.plan import Plan
+from onnxpack.precision.candidates import Candidate
+from onnxpack.report import Built, Evaluated
 from onnxpack.smoke import Smoke
 from onnxpack.spec.delivery import Gates
+from onnxpack.spec.limits import EffectiveGates
 from onnxpack.spec.load import SpecFile, load
+from onnxpack.values import OnnxModel
 
 SPEC = """\
 onnxpack: 1
@@ -18,11 +34,13 @@ name: gated
 model: {framework: torch, factory: 'model.py:Net'}
 inputs:
   x: {dtype: float32, shape: [4]}
-targets: {cpu: {device: cpu}}
+targets:
+  cpu: {device: cpu}
 """
 SMOKE = Smoke(
     comparisons=1, ready_seconds=2.0, first_answer_seconds=0.1, latency_p50_seconds=0.005, peak_rss_bytes=100_000_000
 )
+SCORED = Evaluated("accuracy", source=0.93, model=0.91, degradation=0.02)
 
 
 @pytest.fixture
@@ -32,50 +50,165 @@ def file(tmp_path: Path) -> SpecFile:
     return load(tmp_path / "spec.yaml")
 
 
-def gated(file: SpecFile, **limits: Any) -> SpecFile:
-    return replace(file, spec=replace(file.spec, gates=Gates(**limits)))
+def gated(**limits: Any) -> EffectiveGates:
+    """Limits that stand one below the other from line 10 on, of a target on line 3."""
+    places = {name: Location("spec.yaml", 10 + number, 3) for number, name in enumerate(limits)}
+    return EffectiveGates(Gates(**limits), places, Location("spec.yaml", 3, 5))
 
 
-def test_without_gates_everything_passes(file: SpecFile) -> None:
-    require_size(file, 10**12)
-    require_measures(file, replace(SMOKE, ready_seconds=1e6))
+def test_without_gates_everything_passes() -> None:
+    require_size(gated(), 10**12)
+    require_measures(gated(), replace(SMOKE, ready_seconds=1e6))
+    assert degraded(gated(), "float32", replace(SCORED, degradation=1.0)) is None
+    assert too_low(gated(), "float32", replace(SCORED, model=-1.0)) is None
 
 
-def test_limits_are_included(file: SpecFile) -> None:
-    limits = gated(file, image_size=1000, cold_start=2.0, latency_p50=0.005, peak_memory=100_000_000)
-    require_size(limits, 1000)
-    require_measures(limits, SMOKE)
+def test_limits_are_included() -> None:
+    require_size(gated(image_size=1000), 1000)
+    require_measures(gated(cold_start=2.0, latency_p50=0.005, peak_memory=100_000_000), SMOKE)
+    assert degraded(gated(max_degradation=0.02), "float32", SCORED) is None
+    assert too_low(gated(min_score=0.91), "float32", SCORED) is None
 
 
-def test_an_image_that_is_too_large_is_refused(file: SpecFile) -> None:
-    with pytest.raises(GateError, match=r"the image has 150\.5 MB, the gate allows 150\.0 MB"):
-        require_size(gated(file, image_size=150_000_000), 150_500_000)
+def test_an_image_that_is_too_large_is_refused() -> None:
+    with pytest.raises(GateError, match=r"^spec.yaml:10:3: the image has 150\.5 MB, the gate allows 150\.0 MB"):
+        require_size(gated(image_size=150_000_000), 150_500_000)
 
 
-def test_every_broken_gate_is_told(file: SpecFile) -> None:
-    limits = gated(file, cold_start=1.5, latency_p50=0.004, peak_memory=99_000_000)
+def test_every_broken_gate_is_told() -> None:
     with pytest.raises(GateError) as caught:
-        require_measures(limits, SMOKE)
-    assert [problem.message for problem in caught.value.problems] == [
-        "the container was ready after 2.00 s, gates.cold_start allows 1.50 s",
-        "the median request took 5.00 ms, gates.latency_p50 allows 4.00 ms",
-        "the serving process needed 100.0 MB, gates.peak_memory allows 99.0 MB",
+        require_measures(gated(cold_start=1.5, latency_p50=0.004, peak_memory=99_000_000), SMOKE)
+    assert [(problem.where.line, problem.message) for problem in caught.value.problems if problem.where] == [
+        (10, "the container was ready after 2.00 s, gates.cold_start allows 1.50 s"),
+        (11, "the median request took 5.00 ms, gates.latency_p50 allows 4.00 ms"),
+        (12, "the serving process needed 100.0 MB, gates.peak_memory allows 99.0 MB"),
     ]
 
 
-def test_one_broken_gate_is_told_alone(file: SpecFile) -> None:
+def test_one_broken_gate_is_told_alone() -> None:
     with pytest.raises(GateError) as caught:
-        require_measures(gated(file, cold_start=60.0, latency_p50=0.004), SMOKE)
+        require_measures(gated(cold_start=60.0, latency_p50=0.004), SMOKE)
     assert len(caught.value.problems) == 1
 
 
-def test_a_gate_that_could_not_be_measured_is_told(file: SpecFile) -> None:
-    nothing = Smoke(0, None, None, None, None, on_gpu=False)
-    assert require_measures(gated(file, latency_p50=1.0, peak_memory=1), nothing) == ("latency_p50", "peak_memory")
-    assert require_measures(gated(file, latency_p50=1.0), SMOKE) == ()
+def test_a_score_that_is_too_low_is_told_with_the_sources() -> None:
+    problem = too_low(gated(min_score=0.92), "int8-static", SCORED)
+    assert str(problem) == (
+        "spec.yaml:10:3: int8-static: accuracy 0.91, gates.min_score asks for 0.92 "
+        "(the source model has 0.93: use a wider precision, or leave the worst nodes out)"
+    )
+
+
+def test_a_score_that_the_source_lacks_too_is_not_blamed_on_the_precision() -> None:
+    problem = too_low(gated(min_score=0.95), "float32", SCORED)
+    assert problem
+    assert problem.hint == "the source model itself has only 0.93: ship a better one, or lower the gate"
+
+
+def test_a_loss_of_score_is_told_with_its_place() -> None:
+    problem = degraded(gated(max_degradation=0.01), "float16", SCORED)
+    assert problem
+    assert problem.where == Location("spec.yaml", 10, 3)
+
+
+def test_a_precision_that_does_not_help_is_told_with_the_gate_or_else_the_target() -> None:
+    base, slow = Candidate("float32", size_bytes=100), Candidate("float16", size_bytes=100, speedup=0.9)
+    problem = unhelpful(gated(min_speedup=1.0), slow, base)
+    assert problem
+    assert problem.where == Location("spec.yaml", 10, 3)
+    problem = unhelpful(gated(), slow, base)
+    assert problem
+    assert problem.where == Location("spec.yaml", 3, 5)
 
 
 def test_what_is_found_later_still_has_its_place_in_the_spec(file: SpecFile) -> None:
     assert file.where("inputs", "x") == Location(str(file.path), 5, 3)
     assert file.where("gates", "image_size") == Location(str(file.path), 1, 1)
     assert SpecFile.from_json(file.to_json()).where("inputs", "x") == Location(str(file.path))
+
+
+# Gates that a build did not judge
+
+EVERY: dict[str, Any] = {gate.name: 1 for gate in fields(Gates)}
+WHOLE = BuildFacts(
+    precision="int8-static",
+    has_evaluation=True,
+    scored=True,
+    speed_measured=True,
+    image_built=True,
+    container_ran=True,
+    gpu_missing=False,
+)
+MEASURED = ("cold_start", "latency_p50", "peak_memory")
+MISSED: dict[str, tuple[BuildFacts, dict[str, str]]] = {
+    "everything was judged": (WHOLE, {}),
+    "no engine": (
+        replace(WHOLE, image_built=False, container_ran=False),
+        dict.fromkeys(("image_size", *MEASURED), "no image was built"),
+    ),
+    "until the image": (replace(WHOLE, container_ran=False), dict.fromkeys(MEASURED, "the image was not run")),
+    "no GPU": (
+        replace(WHOLE, speed_measured=False, container_ran=False, gpu_missing=True),
+        dict.fromkeys(("min_speedup", *MEASURED), "no GPU is here"),
+    ),
+    "no engine and no GPU": (
+        replace(WHOLE, speed_measured=False, image_built=False, container_ran=False, gpu_missing=True),
+        {"min_speedup": "no GPU is here"} | dict.fromkeys(("image_size", *MEASURED), "no image was built"),
+    ),
+    "float32": (
+        replace(WHOLE, precision="float32", speed_measured=False),
+        {"min_speedup": "the precision is float32"},
+    ),
+    "a speed of another device": (replace(WHOLE, speed_measured=False), {"min_speedup": "no speed was measured"}),
+    "no evaluation data": (
+        replace(WHOLE, has_evaluation=False, scored=False),
+        dict.fromkeys(("max_degradation", "min_score"), "the spec has no evaluation data"),
+    ),
+    "until verify": (
+        replace(WHOLE, scored=False),
+        dict.fromkeys(("max_degradation", "min_score"), "the build ended before the model was scored"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MISSED)
+def test_a_gate_that_was_not_judged_is_named_with_the_reason(kind: str) -> None:
+    facts, missed = MISSED[kind]
+    assert {found.gate: found.why for found in not_judged(Gates(**EVERY), facts)} == missed
+
+
+def test_only_gates_that_are_set_can_be_missed() -> None:
+    nothing = BuildFacts("float32", False, False, False, False, False, False)
+    assert {found.gate for found in not_judged(Gates(**EVERY), nothing)} == set(EVERY)
+    assert not_judged(Gates(), nothing) == ()
+    assert not_judged(Gates(image_size=1), nothing) == (NotJudged("image_size", "no image was built"),)
+
+
+def test_a_new_gate_that_nothing_judges_is_never_passed_over() -> None:
+    @dataclass(frozen=True)
+    class More(Gates):
+        planted: int | None = field(default=None)
+
+    assert not_judged(More(planted=1), WHOLE) == (NotJudged("planted", "no stage judges it"),)
+
+
+def built(file: SpecFile, **results: Any) -> Built:
+    model = OnnxModel(Path("m.onnx"), 17, "float32", (), (), {}, "0" * 64, 1)
+    return Built(Plan(file, "cpu", Path("dist")), (), model, **results)
+
+
+FACTS: list[tuple[Callable[[SpecFile], Built], dict[str, Any]]] = [
+    (built, {"precision": "float32", "has_evaluation": False, "scored": False, "image_built": False}),
+    (lambda file: built(file, evaluation=SCORED), {"scored": True}),
+    (lambda file: built(file, candidates=(Candidate("a", speedup=2.0),)), {"speed_measured": False}),
+    (lambda file: built(file, candidates=(Candidate("a", speedup=2.0, chosen=True),)), {"speed_measured": True}),
+    (lambda file: built(file, smoke=SMOKE), {"container_ran": True, "gpu_missing": False}),
+    (lambda file: built(file, smoke=replace(SMOKE, on_gpu=False)), {"container_ran": False, "gpu_missing": True}),
+    (lambda file: built(file, smoke=replace(SMOKE, on_gpu=True)), {"container_ran": True, "gpu_missing": False}),
+]
+
+
+@pytest.mark.parametrize(("result", "expected"), FACTS)
+def test_facts_are_those_of_the_result(file: SpecFile, result: Any, expected: dict[str, Any]) -> None:
+    facts = vars(gather_facts(result(file)))
+    assert {name: facts[name] for name in expected} == expected

@@ -11,7 +11,7 @@ from onnx_examples import RELU, make_model
 from told import Told
 from web import Web, web  # noqa: F401 - a fixture
 
-from onnxpack.errors import EngineError
+from onnxpack.errors import EngineError, SpecError
 from onnxpack.remote import brought_here
 from onnxpack.spec.load import SpecFile
 from onnxpack.store import Store
@@ -73,6 +73,65 @@ def test_another_file_than_the_spec_trusts_leaves_nothing(tmp_path: Path, web: W
         brought_here(spec(tmp_path, web.url, "0" * 64), store, Told())
     left = [path for path in store.root.rglob("*") if path.is_file()]
     assert [path.suffix for path in left] == [".lock"]
+
+
+def test_a_file_url_outside_the_project_is_refused_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(MODEL)
+    url = f"file://{tmp_path}/m.onnx"
+    with pytest.raises(SpecError) as refused:
+        brought_here(spec(tmp_path, url), store, Told())
+    (problem,) = refused.value.problems
+    assert problem.where
+    assert problem.where.line == 1
+    assert "ONNXPACK_FILE_ROOTS" in problem.hint
+    assert SHA not in str(refused.value)
+    monkeypatch.setenv("ONNXPACK_FILE_ROOTS", f"/nonexistent:{tmp_path}")
+    assert brought_here(spec(tmp_path, url), store, Told()).resolve(url).read_bytes() == MODEL
+    monkeypatch.delenv("ONNXPACK_FILE_ROOTS")
+    with pytest.raises(SpecError, match="outside the folders"):  # also what the store has by now
+        brought_here(spec(tmp_path, url), store, Told())
+
+
+def test_a_file_url_inside_the_project_is_read(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "spec").mkdir()
+    (tmp_path / "spec/m.onnx").write_bytes(MODEL)
+    url = f"file://{tmp_path}/spec/m.onnx"
+    assert brought_here(spec(tmp_path, url), store, Told()).resolve(url).read_bytes() == MODEL
+
+
+def test_the_limit_of_the_environment_counts(
+    tmp_path: Path,
+    web: Web,  # noqa: F811
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ONNXPACK_MAX_DOWNLOAD", "10B")
+    with pytest.raises(EngineError, match="is larger than the limit of 10 B"):
+        brought_here(spec(tmp_path, web.url), store, Told())
+    assert [path.suffix for path in store.root.rglob("*") if path.is_file()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("ONNXPACK_MAX_DOWNLOAD", "much", "ONNXPACK_MAX_DOWNLOAD must be a size, not 'much'"),
+        ("ONNXPACK_FILE_ROOTS", "models", "ONNXPACK_FILE_ROOTS names the relative path 'models'"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_told(
+    tmp_path: Path,
+    web: Web,  # noqa: F811
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    words: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SpecError, match=words):
+        brought_here(spec(tmp_path, web.url), store, Told())
 
 
 def test_local_files_stay_where_they_are(tmp_path: Path, store: Store) -> None:

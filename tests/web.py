@@ -1,5 +1,7 @@
 """A small HTTP server whose answers a test scripts, one behaviour for each request."""
 
+import contextlib
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+
+_DRIPS, _DRIP_SECONDS = 100, 0.02
+_ENDLESS_CHUNKS = 1000
+_sleep = __import__("time").sleep  # the client's is replaced by a test
 
 
 class Web:
@@ -39,6 +45,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(int(step), **{"Retry-After": "0"})
         elif step == "reset":
             self.close_connection = True
+        elif step in ("drip", "drip head"):
+            self._drip(step)
+        elif step == "endless":
+            self._endless()
         else:
             self._send(cut=step == "cut")
 
@@ -51,9 +61,32 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._head(416, **{"Content-Range": f"bytes */{len(content)}"})
         body = content[start:]
         self._head(206 if asked else 200, length=len(body))
-        self.wfile.write(body[: len(body) // 2] if cut else body)
+        with contextlib.suppress(ConnectionError):  # a client that wants no more
+            self.wfile.write(body[: len(body) // 2] if cut else body)
         self.close_connection = cut
         return None
+
+    def _drip(self, step: str) -> None:
+        """A byte at a time of the content or of a header, until the client goes, or for so long that it hangs."""
+        self.close_connection = True
+        if step == "drip":
+            self._head(200, length=len(self.web.content))
+        else:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        with contextlib.suppress(OSError):
+            for _ in range(_DRIPS):
+                self.wfile.write(b"x")
+                _sleep(_DRIP_SECONDS)
+
+    def _endless(self) -> None:
+        """Chunks without end, and without a size that was told before; bounded, so that no test fills a disk."""
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(_ENDLESS_CHUNKS):
+                self.wfile.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
 
     def _head(self, status: int, length: int = 0, **headers: str) -> None:
         self.send_response(status)
@@ -63,12 +96,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Web]:
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Web]:
     """A server on a free port."""
     web = Web()
     handler = type("Handler", (_Handler,), {"web": web})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        web.url = f"http://127.0.0.1:{server.server_port}/models/m.onnx"
+        server.daemon_threads = True
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        web.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}/models/m.onnx"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -13,6 +13,7 @@ import jinja2
 
 from onnxpack.bundle import quoting
 from onnxpack.bundle.views import ModuleView
+from onnxpack.spec.rules import OWN_VARIABLES
 
 __all__ = ["APP_FOLDER", "LIB_FOLDER", "DockerView", "ModuleView", "render_dockerfile", "render_module"]
 
@@ -32,7 +33,7 @@ class DockerView:
 
     def __post_init__(self) -> None:
         quoting.check_image_reference(self.base)
-        quoting.check_variables(self.env, reserved=("PYTHONPATH", "ORT_DISABLE_TELEMETRY"))
+        quoting.check_variables(self.env, reserved=OWN_VARIABLES)
         quoting.check_label_keys(self.labels)
 
     @property

@@ -43,6 +43,7 @@ _WHOLE = ("bundle", "image", "smoke")
     help="How long `precision: auto` may try one precision after another.",
 )  # fmt: skip
 @click.option("--no-cache", is_flag=True, help="Take nothing that an earlier build made.")
+@click.option("--require-gates", is_flag=True, help="Fail, with 4, where a gate cannot be judged.")
 @click.option("--keep-last", is_flag=True, help="Put the last good output aside, in the store, if this build fails.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as one JSON list, also of what failed.")
 @click.pass_context
@@ -56,6 +57,7 @@ def command(
     engine: str,
     budget: float,
     no_cache: bool,
+    require_gates: bool,
     keep_last: bool,
     as_json: bool,
 ) -> None:
@@ -69,7 +71,7 @@ def command(
 
     if engine == "none":
         until = min(until, "bundle", key=_STAGES.index)
-    asked = _Asked(settings, targets, output.absolute(), Wanted(until, keep_last), budget)
+    asked = _Asked(settings, targets, output.absolute(), Wanted(until, keep_last), budget, require_gates)
     builds = _Builds(asked, Store(default_root(), fresh=no_cache), show=not as_json)
     for path in spec_files(specs):
         builds.add(path)
@@ -87,6 +89,7 @@ class _Asked:
     output: Path
     wanted: "Wanted"
     budget: float
+    require_gates: bool
 
 
 class _Builds:
@@ -136,7 +139,8 @@ class _Builds:
             text = f"'{first.name}' in {first.parent} builds '{file.spec.name}', target '{target}' too"
             raise SpecError(Problem(text, "give each spec a `name` of its own", file.where("name")))
         click.echo(click.style(f"{file.spec.name}, target {target}", bold=True), err=True)
-        attempt = build(Build(plan, self._store, DockerEngine(), progress(), asked.budget), asked.wanted)
+        run = Build(plan, self._store, DockerEngine(), progress(), asked.budget, asked.require_gates)
+        attempt = build(run, asked.wanted)
         self.documents.append(document(attempt))
         if attempt.error:
             self._tell(attempt.error)

@@ -1,7 +1,6 @@
 """Errors as words for a person."""
 
 import os
-import re
 import sys
 import tempfile
 import traceback
@@ -11,9 +10,7 @@ import click
 
 from onnxpack import __version__
 from onnxpack.errors import Location, Problem, typed
-
-_SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=[?&])[^\s=&]+=[^\s&'\"}\],]+")
-"""What may let somebody in, in a line of a spec: a URL's login, and its parameters."""
+from onnxpack.redact import redact
 
 
 def tell(error: Exception) -> int:
@@ -39,7 +36,7 @@ def describe(problem: Problem) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text without what a terminal would obey: names, paths and logs may hold anything."""
+    """Return the text without what a terminal would obey: names, paths and logs may hold anything."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
@@ -50,7 +47,7 @@ def _quoted(where: Location) -> list[str]:
             text = next((line for number, line in enumerate(stream, 1) if number == where.line), "")
     except (OSError, ValueError):
         return []
-    text = _SECRETS.sub(lambda match: "*" * len(match[0]), text.rstrip().replace("\t", " "))
+    text = redact(text.rstrip().replace("\t", " "), keep_width=True)
     if not text or not text.isprintable() or len(text) > 160:
         return []
     number = f"{where.line:>5}"
@@ -62,9 +59,9 @@ def _bug(error: Exception) -> int:
         "w", prefix="onnxpack-bug-", suffix=".txt", delete=False, encoding="utf-8"
     ) as stream:
         stream.write(f"onnxpack {__version__}, Python {sys.version}, {os.uname().sysname} {os.uname().machine}\n")
-        traceback.print_exception(error, file=stream)
+        stream.write(redact("".join(traceback.format_exception(error))))
     click.echo(
-        f"error: unexpected {type(error).__name__}: {error}\n"
+        f"error: unexpected {type(error).__name__}: {_printable(redact(str(error)))}\n"
         f"  This is a bug in onnxpack. Please report it with the file {stream.name}",
         err=True,
     )

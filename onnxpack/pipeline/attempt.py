@@ -18,6 +18,7 @@ from onnxpack.output import replacing
 from onnxpack.pipeline.chain import Stage, chain
 from onnxpack.pipeline.report import FAILED, PASSED, REPORT, Attempt, failed_document, to_json
 from onnxpack.pipeline.run import Build, Product
+from onnxpack.pipeline.unjudged import require_judged
 from onnxpack.spec.load import load
 from onnxpack.store import digest
 from onnxpack.values import MODEL
@@ -100,6 +101,9 @@ def _walk(run: Build, stages: Sequence[Stage], attempt: Attempt, folder: Path) -
         for stage in stages:
             now = "/".join(stage.names)
             product = stage.apply(run, product)
+        if product.image is None:  # else that was done before the image got its name
+            now = "gates"
+            require_judged(run, product)
         now = "output"
         attempt = replace(attempt, product=product, records=tuple(run.runner.records))
         _write(attempt, folder)

@@ -10,6 +10,7 @@ from onnxpack.engines.docker import Image
 from onnxpack.engines.interrupts import afterwards
 from onnxpack.gates import require_measures, require_size
 from onnxpack.pipeline.run import Build, Product
+from onnxpack.pipeline.unjudged import require_judged
 from onnxpack.smoke import Smoke, SmokeRequest, has_gpu, smoke_test
 from onnxpack.store import digest
 
@@ -33,13 +34,15 @@ class DeliverImage:
         temporary = f"onnxpack-build:{secrets.token_hex(8)}"
         with afterwards(lambda: run.engine.untag(temporary)):
             image = _make_image(run, context, references[-1], temporary)
-            require_size(run.plan.file, image.size_bytes)
+            require_size(run.plan.gates, image.size_bytes)
             smoke = _test_image(run, product, context, image) if self.smoke else None
             if smoke:
-                require_measures(run.plan.file, smoke)
+                require_measures(run.plan.gates, smoke)
+            done = replace(product, image=image, references=references, smoke=smoke)
+            require_judged(run, done)
             for name in references:
                 run.engine.tag(image.id, name)
-        return replace(product, image=image, references=references, smoke=smoke)
+        return done
 
 
 def _make_image(run: Build, context: Context, content_tag: str, temporary: str) -> Image:

@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxpack.errors import typed
 from onnxpack.pipeline.run import Product
+from onnxpack.pipeline.unjudged import list_unjudged
 from onnxpack.plan import Plan
 from onnxpack.report import StageRecord
 from onnxpack.values import OnnxModel, TensorInfo
@@ -58,6 +59,8 @@ def document(attempt: Attempt) -> dict[str, Any]:
         "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in product.candidates],
         "image": _image(product),
         "smoke": asdict(product.smoke) if product.smoke else None,
+        "not_judged": [asdict(gate) for gate in list_unjudged(plan, product)],
+        "ran_on_gpu": bool(product.smoke and product.smoke.on_gpu) if plan.device.name == "cuda" else None,
     }
 
 

@@ -29,6 +29,8 @@ class Build:
     progress: Progress
     budget: float = 600.0
     """Seconds that trying precisions may take."""
+    require_gates: bool = False
+    """A gate that cannot be judged fails the build."""
 
     @cached_property
     def runner(self) -> Runner:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 from onnxpack.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
-from onnxpack.gates import degraded, unhelpful
+from onnxpack.gates import degraded, too_low, unhelpful
 from onnxpack.measure import Measured
 from onnxpack.pipeline.evaluate import evaluate
 from onnxpack.pipeline.measure import measure
@@ -165,7 +165,8 @@ def _judge(run: Build, variant: Variant) -> Variant:
     scored = evaluate(run, model, variant.exported)
     candidate = replace(candidate, score=scored.model, degradation=scored.degradation)
     variant = replace(variant, candidate=candidate, evaluated=scored)
-    lost = degraded(run.plan.file, candidate.precision, scored)
+    gates = run.plan.gates
+    lost = degraded(gates, candidate.precision, scored) or too_low(gates, candidate.precision, scored)
     return _refused(variant, GateError(lost)) if lost else variant
 
 
@@ -179,9 +180,7 @@ def _measure_all(run: Build, variants: list[Variant]) -> list[Variant]:
     able = {str(index): variant.model for index, variant in enumerate(variants) if variant.candidate.passed}
     found: dict[str, Measured] = {}
     if run.plan.device.name != "cpu":
-        gates = run.plan.file.spec.gates
-        unjudged = ", and gates.min_speedup is not judged" if gates and gates.min_speedup is not None else ""
-        run.progress.note(f"no speed is measured: it would be the CPU's{unjudged}")
+        run.progress.note("no speed is measured: it would be the CPU's")
     elif len(able) > 1:
         found = measure(run, able, variants[0].exported.served)
     base, *reduced = (
@@ -197,7 +196,7 @@ def _with_figures(variant: Variant, found: Measured) -> Variant:
 
 
 def _require_help(run: Build, variant: Variant, base: Candidate) -> Variant:
-    useless = unhelpful(run.plan.file, variant.candidate, base) if variant.candidate.passed else None
+    useless = unhelpful(run.plan.gates, variant.candidate, base) if variant.candidate.passed else None
     return _refused(variant, GateError(useless)) if useless else variant
 
 

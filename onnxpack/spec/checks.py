@@ -52,7 +52,8 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: _files(spec, folder, root, where), "model verify calibration evaluation postprocess"),
         (lambda: rules.tags(spec, where), "version targets"),
         (lambda: rules.precision(spec, where), "model opset targets calibration"),
-        (lambda: rules.data(spec, where), "targets calibration evaluation gates"),
+        (lambda: rules.evaluation(spec, where), "evaluation"),
+        (lambda: rules.gates(spec, where), "targets evaluation gates"),
         (lambda: steps(spec, where), "inputs outputs preprocess postprocess"),
         (lambda: rules.serving(spec, where), "inputs dynamic_axes runtime image"),
     )

@@ -107,13 +107,12 @@ class Decoder:
         if "${" in value:
             hint = "write the value, or give it with --set on the command line"
             return self._wrong(node, f"{dotted(path)}: ${{…}} is not replaced, a spec means the same everywhere", hint)
-        return self._wrong(node, f"{dotted(path)}: '{short(value)}' is not {article(marker.words)}")
+        return self._wrong(node, f"{dotted(path)}: '{short(value)}' is not {article(marker.words)}", marker.hint)
 
     def _size(self, marker: Size, node: Node, path: Path) -> Any:
-        match = _SIZE.fullmatch(node.text) if isinstance(node, Scalar) else None
-        if not match:
+        value = read_size(node.text) if isinstance(node, Scalar) else None
+        if value is None:
             return self._wrong(node, f"{dotted(path)} must be a size", "write a number with a unit, as 64MiB or 150MB")
-        value = int(float(match[1]) * _UNITS[(match[2] or "").upper()])
         if not marker.low <= value <= marker.high:
             return self._wrong(node, f"{dotted(path)}: {value} bytes is outside {marker.low} to {marker.high}")
         return value
@@ -247,6 +246,12 @@ class Decoder:
             hint = "remove the quotes" if fits else "write it in decimal digits"
             return self._wrong(node, f"{dotted(path)}: '{short(text)}' is not {words}", hint)
         return kind(text)
+
+
+def read_size(text: str) -> int | None:
+    """Read a number of bytes, as ``150MB`` or ``64MiB``; None if it is not written like that."""
+    match = _SIZE.fullmatch(text)
+    return int(float(match[1]) * _UNITS[(match[2] or "").upper()]) if match else None
 
 
 @cache

@@ -9,6 +9,7 @@ from onnxpack.spec.words import (
     ImageName,
     ImageReference,
     LabelKey,
+    Line,
     Positive,
     Ratio,
     TensorName,
@@ -18,6 +19,37 @@ from onnxpack.spec.words import (
 )
 
 Isa = Literal["avx2", "avx512", "avx-vnni", "avx512-vnni", "amx", "neon", "neon-dotprod", "neon-i8mm"]
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Limits; a build that breaks one fails. A target's own ones replace the common ones, field by field."""
+
+    max_degradation: Ratio | None = described(
+        "Of the evaluation metric, against the source model.", None, example="0.01", need="score"
+    )
+    min_score: Annotated[float, Between(-1e9, 1e9)] | None = described(
+        "The least value of the evaluation metric for the model that ships, in every precision; not for mse and mae, "
+        "where less is better.",
+        None,
+        example="0.95",
+        need="score",
+    )
+    min_speedup: Annotated[float, Between(0, 1000)] | None = described(
+        "Of a reduced precision against float32, measured.", None, example="1.0", need="speed"
+    )
+    image_size: Annotated[int, Size(1, 2**50)] | None = described(
+        "Of the uncompressed image.", None, example="150MB", need="image"
+    )
+    cold_start: Annotated[float, Duration(0, 3600)] | None = described(
+        "From the container's start until it is ready.", None, example="2s", need="container"
+    )
+    latency_p50: Annotated[float, Duration(0, 3600)] | None = described(
+        "Of one request at the axes' opt sizes.", None, example="5ms", need="container"
+    )
+    peak_memory: Annotated[int, Size(1, 2**50)] | None = described(
+        "Of the serving process.", None, example="400MB", need="container"
+    )
 
 
 @dataclass(frozen=True)
@@ -50,26 +82,9 @@ class Target:
     per_channel: bool | None = described(
         "A scale for each channel of the weights; left out: where the runtime can.", None, example="true"
     )
-
-
-@dataclass(frozen=True)
-class Gates:
-    """Limits; a build that breaks one fails."""
-
-    max_degradation: Ratio | None = described(
-        "Of the evaluation metric, against the source model.", None, example="0.01"
+    gates: Gates | None = described(
+        "Limits of this image alone; each replaces the common one of its name.", None, example="{latency_p50: 5ms}"
     )
-    min_speedup: Annotated[float, Between(0, 1000)] | None = described(
-        "Of a reduced precision against float32, measured.", None, example="1.0"
-    )
-    image_size: Annotated[int, Size(1, 2**50)] | None = described("Of the uncompressed image.", None, example="150MB")
-    cold_start: Annotated[float, Duration(0, 3600)] | None = described(
-        "From the container's start until it is ready.", None, example="2s"
-    )
-    latency_p50: Annotated[float, Duration(0, 3600)] | None = described(
-        "Of one request at the axes' opt sizes.", None, example="5ms"
-    )
-    peak_memory: Annotated[int, Size(1, 2**50)] | None = described("Of the serving process.", None, example="400MB")
 
 
 @dataclass(frozen=True)
@@ -113,6 +128,8 @@ class Image:
     )
     python: Literal["3.11", "3.12", "3.13", "3.14"] = described("The base image's Python.", "3.11", example='"3.13"')
     labels: Mapping[LabelKey, Text] = described("Labels added to the image.", factory=dict, example="{team: risk}")
-    env: Mapping[VariableName, Text] = described(
-        "Environment variables of the image.", factory=dict, example='{LOG_LEVEL: "debug"}'
+    env: Mapping[VariableName, Line] = described(
+        "Environment variables of the image; none that decides which code runs.",
+        factory=dict,
+        example='{LOG_LEVEL: "debug"}',
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.redact import redact
 from onnxpack.spec.nodes import Node, Pairs, Scalar, parse, parse_value, read_text, real
 
 COMMAND_LINE = "--set"
@@ -78,7 +79,7 @@ def assigned(document: Pairs, setting: str) -> Pairs:
     Raises:
         SpecError: it is not written like that, or a part of the path is not a mapping.
     """
-    where = Location(f"{COMMAND_LINE} {setting}")
+    where = Location(f"{COMMAND_LINE} {redact(setting)}")
     path, equals, text = setting.partition("=")
     keys = path.split(".")
     if not equals or not all(keys):

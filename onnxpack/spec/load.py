@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.redact import redact
 from onnxpack.spec.checks import check
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems
 from onnxpack.spec.layers import layered
@@ -24,7 +25,7 @@ class SpecFile:
     path: Path
     root: Path
     settings: tuple[str, ...] = ()
-    """What the command line set, as it was written."""
+    """What the command line set, as it was written but for secrets, which are hidden."""
     fetched: Mapping[str, str] = field(default_factory=dict)
     """Where the files are that the spec names by URL, once they are here."""
     places: Callable[..., Location] | None = field(default=None, compare=False, repr=False)
@@ -85,7 +86,8 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
             more = Problem(f"it has more than {MAX_PROBLEMS} problems", "mend these first", Location(label))
             problems = [*problems[:MAX_PROBLEMS], more]
         raise SpecError(problems)
-    return SpecFile(spec, absolute, root, settings, places=places(decoder, label))
+    told = tuple(redact(setting) for setting in settings)
+    return SpecFile(spec, absolute, root, told, places=places(decoder, label))
 
 
 def places(decoder: Decoder, label: str) -> Any:

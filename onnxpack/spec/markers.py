@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pattern:
-    """The whole string must match; ``words`` says the same to a person."""
+    """The whole string must match; ``words`` says the same to a person, and ``hint`` what to write instead."""
 
     regex: str
     words: str
+    hint: str = ""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,9 @@ from onnxpack.values import Axis, TensorInfo
 FORMAT = 1
 DEFAULT_OPSET = 18
 """Used where a model is converted; torch's own operator library is written for it."""
+METRICS_OF_NUMBERS = {"mse": "mean_squared_error", "mae": "mean_absolute_error", "r2": "r2_score"}
+"""The metrics that compare numbers and not classes, each with the name of scikit-learn's function."""
+LOWER_IS_BETTER = ("mse", "mae")
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,12 @@ class Evaluation:
         example="validation.npz",
     )
     labels: TensorName | None = described("The array of right answers in it.", None, example="y")
+    classes: tuple[int | Text, ...] | None = described(
+        "The labels in the order of the model's columns of scores; left out: the labels are the columns' numbers, from "
+        "0, or the model gives predictions.",
+        None,
+        example="[setosa, versicolor]",
+    )
     metric: Literal["accuracy", "f1", "auc", "mse", "mae", "r2", "top-k"] | TopMetric | CodeReference = described(
         "A built-in metric (top-k is top-5; top-3 and the like are known too), or FILE.py:NAME, called with outputs "
         "and labels: it gives a number, the higher the better.",

@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import get_args
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from onnxpack.errors import Location, Problem
+from onnxpack.redact import find_secret
 from onnxpack.spec.model import Spec
 from onnxpack.spec.wording import short
 from onnxpack.spec.words import CodeReference
@@ -14,11 +15,6 @@ from onnxpack.spec.words import CodeReference
 Where = Callable[..., Location]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_SIGNATURES = {
-    "access_token", "api_key", "key", "sig", "signature", "token",
-    "x-amz-credential", "x-amz-security-token", "x-amz-signature", "x-goog-signature",
-}  # fmt: skip
-"""Parameters of URLs, in lower case, that let whoever reads them in."""
 
 
 def is_url(text: str) -> bool:
@@ -77,10 +73,9 @@ def remote(spec: Spec, where: Where) -> Iterator[Problem]:
 
 def _url(url: str, place: Location) -> Iterator[Problem]:
     parts = urlsplit(url)
-    words = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
-    if "@" in parts.netloc or words & _SIGNATURES:
+    if secret := find_secret(url):
         hint = "give credentials in the environment, in ~/.netrc, or in the storage's own configuration"
-        yield Problem(f"'{shown(url)}' holds a secret, and a spec is read by many", hint, place)
+        yield Problem(f"'{shown(url)}' holds a secret in {secret}, and a spec is read by many", hint, place)
     if "::" in url:
         yield Problem("a URL names one file, not a chain", "give the file's own URL", place)
     if file_name(url) in ("", "..") or (parts.scheme in ("http", "https") and not parts.hostname):

@@ -4,16 +4,28 @@ from collections.abc import Callable, Iterator
 
 from onnxpack.errors import Location, Problem
 from onnxpack.spec.delivery import Target
-from onnxpack.spec.model import Spec
+from onnxpack.spec.limits import EffectiveGates, effective_gates
+from onnxpack.spec.model import LOWER_IS_BETTER, METRICS_OF_NUMBERS, Spec
+from onnxpack.spec.origin import is_code
 
 Where = Callable[..., Location]
 
 OWN_VARIABLES = ("ORT_DISABLE_TELEMETRY", "PYTHONPATH")
 """Environment variables that the image itself relies on."""
+_PORT_VARIABLE = "ONNXPACK_PORT"
+"""What moves the server of a running container; the image's own port is ``runtime.port``, which is exposed too."""
+_LOADER = "LD_"
+"""How the variables of the dynamic loader begin (ld.so(8)): they put other libraries in front of the verified ones."""
+_CODE_VARIABLES = (
+    "PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONEXECUTABLE", "GCONV_PATH",
+    "OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES",
+)  # fmt: skip
+"""Other variables by which Python, the C library (iconv) and OpenSSL load code from elsewhere."""
 OWN_LABELS = "dev.onnxpack."
 _INT8 = ("int8-dynamic", "int8-static")
 _QUANTIZED = (*_INT8, "int4-weights", "int8-weights")
 _MAX_TAG = 128
+_FEWEST_CLASSES = 2
 _QDQ_OPSET = 13
 """From here on DequantizeLinear has an axis, and bfloat16 is an ordinary dtype."""
 _WITHOUT_PRECISION = ("sklearn", "lightgbm", "xgboost", "catboost")
@@ -66,22 +78,68 @@ def _options(name: str, target: Target, where: Where) -> Iterator[Problem]:
         yield Problem("exclude_nodes means nothing for float32", "remove it, or reduce the precision", place)
 
 
-def data(spec: Spec, where: Where) -> Iterator[Problem]:
-    """What calibration, evaluation and gates need from each other."""
-    precisions = {target.precision for target in spec.targets.values()}
-    if spec.evaluation and spec.evaluation.labels is None and ":" not in spec.evaluation.metric:
-        hint = "name the array of right answers in the data, as `labels: y`"
-        yield Problem(f"the metric {spec.evaluation.metric} needs labels", hint, where("evaluation"))
-    if spec.calibration and not precisions & {"int8-static", "auto"}:
-        yield Problem("calibration is used by no target", "it is for precision: int8-static", where("calibration"))
-    if spec.gates is None:
+def evaluation(spec: Spec, where: Where) -> Iterator[Problem]:
+    """What the evaluation's metric needs from its labels and classes."""
+    wanted = spec.evaluation
+    if wanted is None:
         return
-    if spec.gates.max_degradation is not None and spec.evaluation is None:
-        hint = "add `evaluation: {data: validation.npz, labels: y}`"
-        yield Problem("max_degradation needs evaluation data", hint, where("gates", "max_degradation"))
-    if spec.gates.min_speedup is not None and precisions == {"float32"}:
-        hint = "it compares a reduced precision with float32"
-        yield Problem("min_speedup means nothing for float32 alone", hint, where("gates", "min_speedup"))
+    if wanted.labels is None and not is_code(wanted.metric):
+        hint = "name the array of right answers in the data, as `labels: y`"
+        yield Problem(f"the metric {wanted.metric} needs labels", hint, where("evaluation"))
+    if wanted.classes is None:
+        return
+    place = where("evaluation", "classes")
+    if is_code(wanted.metric) or wanted.metric in METRICS_OF_NUMBERS:
+        reason = "your own metric gets the labels as they are" if is_code(wanted.metric) else "it compares numbers"
+        yield Problem(f"classes means nothing for the metric {wanted.metric}", f"remove it: {reason}", place)
+    if len(wanted.classes) < _FEWEST_CLASSES:
+        hint = (
+            "list all labels in the order of the model's columns; of one score for two classes, the positive one last"
+        )
+        yield Problem(f"classes has {len(wanted.classes)} labels, and a classifier has 2 or more", hint, place)
+    if len({type(label) for label in wanted.classes}) > 1:
+        hint = "write all of them as the data has them: numbers plain, texts in quotes where they look like numbers"
+        yield Problem("classes mixes numbers and texts", hint, place)
+    for index, label in enumerate(wanted.classes):
+        if label in wanted.classes[:index]:
+            place = where("evaluation", "classes", index)
+            yield Problem(f"the label '{label}' stands twice in classes", "name each column's label once", place)
+
+
+def gates(spec: Spec, where: Where) -> Iterator[Problem]:
+    """What the gates of each target need from the evaluation and from the precisions."""
+    precisions = {target.precision for target in spec.targets.values()}
+    told = set()
+    for name, target in spec.targets.items():
+        found = effective_gates(spec, name, where)
+        problems = list(_score_gates(spec, found))
+        own = target.gates is not None and target.gates.min_speedup is not None
+        compared = target.precision != "float32" if own else precisions != {"float32"}
+        if found.limits.min_speedup is not None and not compared:
+            hint = "it compares a reduced precision with float32"
+            text = f"min_speedup means nothing for float32{'' if own else ' alone'}"
+            problems.append(Problem(text, hint, found.where("min_speedup")))
+        for problem in problems:
+            if problem not in told:  # a common gate is the same problem for every target
+                told.add(problem)
+                yield problem
+
+
+def _score_gates(spec: Spec, found: EffectiveGates) -> Iterator[Problem]:
+    limits = found.limits
+    for name in ("max_degradation", "min_score"):
+        if getattr(limits, name) is not None and spec.evaluation is None:
+            hint = "add `evaluation: {data: validation.npz, labels: y}`"
+            yield Problem(f"{name} needs evaluation data", hint, found.where(name))
+    if limits.min_score is None or spec.evaluation is None or is_code(spec.evaluation.metric):
+        return
+    metric, place = spec.evaluation.metric, found.where("min_score")
+    if metric in LOWER_IS_BETTER:
+        hint = "use max_degradation: it limits how much worse than its source a model may be"
+        yield Problem(f"min_score means nothing for {metric}: of it, less is better", hint, place)
+    elif limits.min_score > 1:
+        hint = "write it as a fraction: 0.95, not 95"
+        yield Problem(f"min_score {limits.min_score:g} can not be reached: {metric} is 1 at most", hint, place)
 
 
 def tags(spec: Spec, where: Where) -> Iterator[Problem]:
@@ -96,8 +154,14 @@ def tags(spec: Spec, where: Where) -> Iterator[Problem]:
 def serving(spec: Spec, where: Where) -> Iterator[Problem]:
     """What the image and its server rely on."""
     for name in spec.image.env:
+        place = where("image", "env", name)
         if name in OWN_VARIABLES:
-            yield Problem(f"{name} is set by the image itself", "remove it", where("image", "env", name))
+            yield Problem(f"{name} is set by the image itself", "remove it", place)
+        elif name == _PORT_VARIABLE:
+            yield Problem(f"{name} would move the server from the image's own port", "write runtime.port", place)
+        elif name.startswith(_LOADER) or name in _CODE_VARIABLES:
+            hint = "remove it; what every image needs belongs in a base image of your own"
+            yield Problem(f"{name} makes the image load code that was not verified", hint, place)
     for key in spec.image.labels:
         if key.startswith(OWN_LABELS):
             yield Problem(f"labels {OWN_LABELS}* are the build's own", "rename it", where("image", "labels", key))

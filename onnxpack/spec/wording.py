@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from onnxpack.redact import redact
 from onnxpack.spec.nodes import Items, Node, Scalar
 
 Path = tuple[str | int, ...]
 """Where a field is: keys, and numbers of items."""
 
 _MAX_QUOTED = 40
+_MAX_READ = 10_000
 _MAX_SHOWN = 30
 _MAX_KNOWN = 200
 """Of this many known words is the closest one searched, so that a hostile spec costs little time."""
@@ -49,8 +51,10 @@ def inside(path: Path) -> str:
 
 
 def short(text: str) -> str:
-    """At most 60 printable characters of it, for a message."""
-    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:61])
+    """Return at most 60 printable characters of a text for a message, secrets hidden."""
+    # Hidden before it is cut: half a URL is no longer known as one.
+    start = redact(text[:_MAX_READ])
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in start[:61])
     return printable if len(printable) <= 60 else printable[:57] + "..."
 
 

@@ -5,15 +5,25 @@ from typing import Annotated, Any, Literal
 
 from onnxpack.spec.markers import Between, Pattern
 
+Need = Literal["score", "speed", "image", "container"]
+"""What a build must have found out before a gate can be judged."""
+
 
 def described(
-    doc: str, default: Any = MISSING, *, factory: Any = MISSING, example: str = "", later: bool = False
+    doc: str,
+    default: Any = MISSING,
+    *,
+    factory: Any = MISSING,
+    example: str = "",
+    later: bool = False,
+    need: Need | None = None,
 ) -> Any:
     """A field of the spec.
 
-    ``example`` is a value as one would write it in YAML; ``later`` marks a field whose stage is still to come.
+    ``example`` is a value as one would write it in YAML; ``later`` marks a field whose stage is still to come;
+    ``need`` says of a gate what it judges.
     """
-    metadata = {"doc": doc, "example": example, "later": later}
+    metadata = {"doc": doc, "example": example, "later": later, "need": need}
     if factory is not MISSING:
         return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -27,8 +37,18 @@ Tag = Annotated[str, Pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", "an image tag:
 TensorName = Annotated[str, Pattern(r"[^\x00-\x1f\x7f-\x9f]{1,200}", "a name of at most 200 printable characters")]
 AxisName = Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]{0,62}", "letters, digits and '_', not first a digit")]
 Text = Annotated[
-    str, Pattern(r"[^\x00-\x08\x0b-\x1f\x7f]{0,2000}", "a text of at most 2000 characters without control characters")
+    str,
+    Pattern(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]{0,2000}", "a text of at most 2000 characters without control characters"),
 ]
+Line = Annotated[
+    str,
+    Pattern(
+        r"[^\x00-\x08\x0a-\x1f\x7f-\x9f]{0,2000}",
+        "a text of one line and of at most 2000 characters",
+        "remove line breaks and control characters: an image cannot carry them",
+    ),
+]
+"""What a Dockerfile can express as a variable's value."""
 FilePath = Annotated[str, Pattern(r"[^\x00-\x1f\x7f$]{1,1000}", "a file's path")]
 CodeReference = Annotated[
     str, Pattern(r"[^:\s$]+:[A-Za-z_][\w.]*", "a reference to code: FILE.py:NAME or package.module:NAME")
@@ -41,12 +61,16 @@ Pin = Annotated[
         "an exact pin, as scikit-learn==1.5.2",
     ),
 ]
+_HOST_PART = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_IMAGE_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 ImageName = Annotated[
     str,
     # The distribution project's grammar of a repository: an optional host with a port, then path components.
     Pattern(
-        r"([A-Za-z0-9.-]{1,100}(:[0-9]{1,5})?/)?[a-z0-9]+([._-]{1,2}[a-z0-9]+)*(/[a-z0-9]+([._-]{1,2}[a-z0-9]+)*)*",
+        rf"({_HOST_PART}(\.{_HOST_PART})*(:{_PORT})?/)?{_IMAGE_PART}(/{_IMAGE_PART})*",
         "an image name without a tag, in lower case",
+        "write it as registry.example.com/risk/transactions",
     ),
 ]
 ImageReference = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}", "an image reference")]

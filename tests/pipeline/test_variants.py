@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from exporting import Here, write_spec
 from onnx import TensorProto, helper, numpy_helper
@@ -262,6 +263,33 @@ def test_static_quantization_leaves_its_worst_layers_out_fewest_first(built: Any
     assert [line for line in told.lines if line.startswith("precision")] == [
         "precision int8-static", "precision int8-static without 1 layer",
     ]  # fmt: skip
+
+
+def labelled(folder: Path, wrong: int) -> dict[str, Any]:
+    """An evaluation whose labels are what the model of this test answers to 32 rows, but for the first ``wrong``."""
+    rows = np.random.default_rng(1).standard_normal((32, WIDTH)).astype(np.float32)
+    mlp(folder)
+    answers = onnxruntime.InferenceSession(folder / "m.onnx").run(None, {"x": rows})[0].argmax(axis=1)
+    answers[:wrong] = (answers[:wrong] + 1) % WIDTH
+    np.savez(folder / "evaluation.npz", x=rows, y=answers)
+    return {"evaluation": {"data": "evaluation.npz", "labels": "y"}}
+
+
+def test_a_plain_float32_model_is_held_to_its_own_score(built: Any, tmp_path: Path) -> None:
+    evaluation = labelled(tmp_path, wrong=8)
+    with pytest.raises(GateError, match=r"float32: accuracy 0\.75, gates\.min_score asks for 0\.8") as caught:
+        built("float32", gates={"min_score": 0.8}, **evaluation)
+    assert caught.value.problems[0].where.line
+    result, _ = built("float32", gates={"min_score": 0.75}, **evaluation)
+    assert result.evaluation.model == 0.75
+
+
+def test_a_targets_own_gate_replaces_the_common_one(built: Any, tmp_path: Path) -> None:
+    evaluation = labelled(tmp_path, wrong=8)
+    result, _ = built("float32", gates={"min_score": 0.9}, target={"gates": {"min_score": 0.7}}, **evaluation)
+    assert result.evaluation.model == 0.75
+    with pytest.raises(GateError, match="asks for 0\\.9"):
+        built("float32", gates={"min_score": 0.7}, target={"gates": {"min_score": 0.9}}, **evaluation)
 
 
 def test_where_no_layers_are_enough_the_gate_is_named(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ def problems(tmp_path: Path, **fields: Any) -> list[str]:
     return []
 
 
+SCORED = {"data": "package.data:load", "labels": "y"}
 ONNX = {"framework": "onnx", "path": "m.onnx"}
 NORMALIZE = {"op": "normalize", "input": "image", "mean": [0, 0, 0], "std": [1, 1, 1]}
 CAST = {"op": "cast", "input": "image", "dtype": "uint8"}
@@ -57,9 +58,24 @@ BROKEN = [
     ),
     ({"targets": {"t": {"per_channel": True}}}, "per_channel means nothing for float32"),
     ({"targets": {"t": {"exclude_nodes": ["n"]}}}, "exclude_nodes means nothing for float32"),
-    ({"calibration": {"data": "c.npz"}}, "calibration is used by no target"),
     ({"gates": {"max_degradation": 0.1}}, "max_degradation needs evaluation data"),
+    ({"gates": {"min_score": 0.1}}, "min_score needs evaluation data"),
+    ({"targets": {"t": {"gates": {"min_score": 0.1}}, "u": {}}}, "min_score needs evaluation data"),
+    ({"gates": {"min_score": 0.1}, "targets": {"t": {}, "u": {}}}, "min_score needs evaluation data"),
+    ({"gates": {"min_score": 0.1}, "evaluation": SCORED | {"metric": "mse"}}, "min_score means nothing for mse"),
+    ({"targets": {"t": {"gates": {"min_score": 0.1}}}, "evaluation": SCORED | {"metric": "mae"}}, "nothing for mae"),
+    ({"gates": {"min_score": 95}, "evaluation": SCORED}, "min_score 95 can not be reached: accuracy is 1 at most"),
     ({"gates": {"min_speedup": 1.5}}, "min_speedup means nothing for float32 alone"),
+    (
+        {"targets": {"t": {"gates": {"min_speedup": 1.5}}, "u": {"precision": "int8-dynamic"}}},
+        "min_speedup means nothing for float32 (",
+    ),
+    ({"evaluation": SCORED | {"classes": []}}, "classes has 0 labels"),
+    ({"evaluation": SCORED | {"classes": ["a"]}}, "classes has 1 labels"),
+    ({"evaluation": SCORED | {"classes": ["a", "b", "a"]}}, "the label 'a' stands twice in classes"),
+    ({"evaluation": SCORED | {"classes": [1, "b"]}}, "classes mixes numbers and texts"),
+    ({"evaluation": SCORED | {"classes": [1, 2], "metric": "mse"}}, "classes means nothing for the metric mse"),
+    ({"evaluation": SCORED | {"classes": [1, 2], "metric": "a.b:f"}}, "classes means nothing for the metric a.b:f"),
     ({"evaluation": {"data": "v.npz"}}, "the metric accuracy needs labels"),
     ({"preprocess": [{"op": "normalize", "input": "image", "mean": [0.5]}]}, "normalize needs std"),
     ({"preprocess": [{"op": "cast", "input": "image", "dtype": "uint8", "size": [2]}]}, "size means nothing for cast"),
@@ -96,6 +112,24 @@ BROKEN = [
     ({"postprocess": [{"op": "sigmoid", "input": "score"}]}, "no tensor 'score' is here (known: logits)"),
     ({"version": "1" * 90, "targets": {"t" * 60: {}}}, "would have 151 characters"),
     ({"image": {"env": {"PYTHONPATH": "/x"}}}, "PYTHONPATH is set by the image itself"),
+    ({"image": {"env": {"LD_PRELOAD": "/x.so"}}}, "LD_PRELOAD makes the image load code that was not verified"),
+    ({"image": {"env": {"LD_LIBRARY_PATH": "/x"}}}, "LD_LIBRARY_PATH makes the image load code"),
+    ({"image": {"env": {"PYTHONHOME": "/x"}}}, "PYTHONHOME makes the image load code"),
+    ({"image": {"env": {"ONNXPACK_PORT": "99999999"}}}, "ONNXPACK_PORT would move the server"),
+    (
+        {"image": {"env": {"GREETING": "one\ntwo"}}},
+        "image.env.GREETING: 'one\N{REPLACEMENT CHARACTER}two' is not a text of",
+    ),
+    ({"image": {"env": {"GREETING": "one\x85two"}}}, "is not a text of one line"),
+    ({"image": {"labels": {"greeting": "one\x80two"}}}, "is not a text of at most 2000 characters"),
+    ({"image": {"repository": "../x"}}, "image.repository: '../x' is not an image name"),
+    ({"image": {"repository": "./x"}}, "is not an image name"),
+    ({"image": {"repository": "-registry.example.com/x"}}, "is not an image name"),
+    ({"image": {"repository": "registry..example.com/x"}}, "is not an image name"),
+    ({"image": {"repository": "risk/a..b"}}, "is not an image name"),
+    ({"image": {"repository": "registry.example.com:99999999/x"}}, "is not an image name"),
+    ({"image": {"repository": "registry.example.com:65536/x"}}, "is not an image name"),
+    ({"image": {"repository": "registry.example.com:0/x"}}, "is not an image name"),
     ({"image": {"labels": {"dev.onnxpack.opset": "1"}}}, "the build's own"),
     ({"inputs": {"image": {"dtype": "bfloat16", "shape": ["batch"]}}}, "clients cannot send bfloat16"),
     ({"runtime": {"batching": {"max_batch_size": 17}}}, "max_batch_size 17 is above the axis' max 16"),
@@ -141,6 +175,7 @@ def test_rules_that_hold_say_nothing(tmp_path: Path) -> None:
         evaluation={"data": "v.npz", "metric": "m.py:cost"},
         gates={"max_degradation": 0.01, "min_speedup": 1.0, "image_size": "150MB", "cold_start": "2s"},
         targets={
+            "plain": {"gates": {"min_score": -200}},
             "cpu": {"precision": "int8-static", "per_channel": True, "exclude_nodes": ["n"], "optimize": "extended"},
             "cuda": {"device": "cuda", "precision": "bfloat16"},
         },
@@ -155,4 +190,13 @@ def test_rules_that_hold_say_nothing(tmp_path: Path) -> None:
             {"op": "sigmoid", "input": "logits"},
         ],
         runtime={"batching": {"max_batch_size": 16, "max_queue_delay": "2ms"}},
+        image={"env": {"PYTHONUNBUFFERED": "1", "GREETING": "a\tb", "LDAP": "x"}},
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a", "risk/transactions", "Registry.Example.com:5000/risk/a__b-c.d", "localhost/x", "10.0.0.1:65535/a---b"],
+)
+def test_an_image_name_of_the_distribution_grammar_is_taken(tmp_path: Path, name: str) -> None:
+    assert not problems(tmp_path, image={"repository": name})

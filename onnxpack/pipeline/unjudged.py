@@ -1,0 +1,46 @@
+"""Which gates a build could not judge: said in the log and in the report, and an error where that is asked for."""
+
+from onnxpack.errors import GateError, Problem
+from onnxpack.gates import BuildFacts, NotJudged, not_judged
+from onnxpack.pipeline.run import Build, Product
+from onnxpack.plan import Plan
+
+
+def gather_facts(plan: Plan, product: Product) -> BuildFacts:
+    """Gather what ``not_judged`` asks from what a build made, as far as it went."""
+    asked, smoke = plan.precision, product.smoke
+    chosen = product.model.precision if product.model and asked == "auto" and product.candidates else asked
+    return BuildFacts(
+        precision=chosen,
+        has_evaluation=plan.file.spec.evaluation is not None,
+        scored=product.evaluation is not None,
+        speed_measured=any(row.chosen and row.speedup is not None for row in product.candidates),
+        image_built=product.image is not None,
+        container_ran=smoke is not None and smoke.on_gpu is not False,
+        gpu_missing=smoke is not None and smoke.on_gpu is False,
+    )
+
+
+def list_unjudged(plan: Plan, product: Product) -> tuple[NotJudged, ...]:
+    """List the gates that the spec sets for this target and that nothing judged."""
+    return not_judged(plan.gates.limits, gather_facts(plan, product))
+
+
+def require_judged(run: Build, product: Product) -> None:
+    """Say which gates were not judged, and that a CUDA image did not run on a GPU.
+
+    Raises:
+        GateError: the build requires all gates, and one was not judged.
+    """
+    plan = run.plan
+    missed = list_unjudged(plan, product)
+    for gate in missed:
+        run.progress.note(f"gates.{gate.gate} is not judged: {gate.why}")
+    if plan.device.name == "cuda" and not (product.smoke and product.smoke.on_gpu):
+        run.progress.note("this CUDA build never ran on a GPU: its numbers were checked on the CPU")
+    if run.require_gates and missed:
+        hint = "build where it can be judged, take it out of the spec, or build without --require-gates"
+        raise GateError([
+            Problem(f"gates.{gate.gate} was not judged: {gate.why}", hint, plan.gates.where(gate.gate))
+            for gate in missed
+        ])  # fmt: skip
