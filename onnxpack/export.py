@@ -19,7 +19,8 @@ from onnxpack.dataset import CHUNK_ROWS, open_dataset
 from onnxpack.errors import OnnxpackError, SourceError
 from onnxpack.evaluation import EVALUATION, record
 from onnxpack.graph.check import facts
-from onnxpack.samples import Arrays, cases, draw, tracing_sizes, write_arrays
+from onnxpack.prepared import compare_forms, compare_values, require_same_values, without_prepare
+from onnxpack.samples import Arrays, cases, draw, read_arrays, tracing_sizes, write_arrays
 from onnxpack.sources import Source
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
@@ -48,21 +49,23 @@ def export_model(spec: str, destination: str) -> dict[str, Any]:
     Returns the model's facts, the Reference's cases and sizes, and what was read meanwhile, for the key: ``files``
     (relative to the spec's root) and ``distributions``. ``served`` has the cases and sizes of the Reference that a
     client sees, if the spec has steps; ``evaluation`` the number of rows, if it has data to evaluate with.
+    ``exporter`` names what wrote the model, where a framework has more than one; ``notes`` then says why.
     """
     file = SpecFile.from_json(spec)
     folder = Path(destination)
     read = _record_reads(file.root)
     source = _source(file)
-    model = source.load(file)
-    answers = _reference(source, model, file, folder)
+    if file.spec.model.factory and file.spec.model.weights is None:
+        source.require_weights(file)
+    model, answers = _load_and_record(source, file, folder)
     raw = folder / "raw"
     raw.mkdir()
     seen = client_spec(file.spec)
     example = preprocessed(file.spec, draw(seen, tracing_sizes(seen.axes), 0))
-    framework_names = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
-    output_names = _finish(file, raw / MODEL, folder, framework_names, answers)
+    made = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
+    output_names = _finish(file, raw / MODEL, folder, made.names, answers)
     shutil.rmtree(raw)
-    about: dict[str, Any] = {"cases": answers.cases, "sizes": answers.sizes, "notes": answers.notes}
+    about: dict[str, Any] = {"cases": answers.cases, "sizes": answers.sizes, "notes": [*answers.notes, *made.notes]}
     found = {**about, "sizes": _of_model(file, answers.sizes)}
     if seen is not file.spec:
         found["served"] = about
@@ -83,6 +86,7 @@ def export_model(spec: str, destination: str) -> dict[str, Any]:
         "files": sorted(read | named),
         "distributions": _distributions(),
         "model": asdict(facts(folder / MODEL)) | {"path": MODEL},
+        "exporter": made.exporter,
         **found,
     }
 
@@ -91,7 +95,7 @@ def named_files(file: SpecFile) -> list[Path]:
     """The files beside the spec that it names; native loaders read some of them unseen. URLs count by their digest."""
     spec = file.spec
     data = [part.data for part in (spec.calibration, spec.evaluation) if part]
-    named = [spec.model.path, spec.model.weights, spec.verify.samples, *map(data_file, data)]
+    named = [spec.model.path, spec.model.weights_file, spec.verify.samples, *map(data_file, data)]
     named += [step.labels for step in spec.postprocess]
     return [file.resolve(relative) for relative in named if relative and not is_url(relative)]
 
@@ -104,6 +108,48 @@ def _source(file: SpecFile) -> Source:
         raise SourceError(
             f"'{error.name}' is not installed, and {framework} models need it", f"pip install 'onnxpack[{framework}]'"
         ) from None
+
+
+def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any, _Answers]:
+    """Load the model to export, and record the answers that it is judged by: those of the model before `prepare`.
+
+    Where that one gives other outputs, in number, dtype or shape, or none at all, the answers are those of the model
+    after `prepare`, and a note says so. The model is loaded twice, as `prepare` may change it in place, one at a time.
+    """
+    if file.spec.model.prepare is None:
+        model = source.load(file)
+        return model, _reference(source, model, file, folder)
+    try:
+        answers = _reference(source, source.load(without_prepare(file)), file, folder)
+    except OnnxpackError as error:  # it may take other inputs; what is wrong with the source itself comes again below
+        answers, reason = None, f"the model before it does not answer: {error.problems[0].message}"
+    model = source.load(file)
+    if answers:
+        reason = _compare_prepared(source, model, file, folder, answers)
+        if not reason:
+            return model, answers
+    for name in (REFERENCE, SERVED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    answers = _reference(source, model, file, folder)
+    answers.notes.append(f"the export is judged against the model after `prepare`: {reason}")
+    return model, answers
+
+
+def _compare_prepared(source: Source, model: Any, file: SpecFile, folder: Path, answers: _Answers) -> str:
+    """Return why the recorded answers cannot judge the prepared model; empty where they can.
+
+    Raises:
+        GateError: they can, and it answers otherwise: then `prepare` is wrong, whatever the exporter does.
+    """
+    rows = []
+    for case, before in zip(answers.cases, answers.outputs, strict=True):
+        after = _run(source, model, read_arrays(folder / REFERENCE / f"{case}.inputs.npz"))
+        reason = compare_forms(before, after)
+        if reason:
+            return reason
+        rows += compare_values(file.spec, case, before, after)
+    require_same_values(file.spec, rows)
+    return ""
 
 
 def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Answers:

@@ -25,7 +25,7 @@ def brought_here(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
         EngineError: one cannot be fetched, or is not the file that the spec trusts.
     """
     model = file.spec.model
-    urls = [url for url in (model.path, model.weights) if url and is_url(url)]
+    urls = [url for url in (model.path, model.weights_file) if url and is_url(url)]
     if not urls:
         return file
     assert model.sha256

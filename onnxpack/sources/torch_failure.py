@@ -3,7 +3,7 @@
 import linecache
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -23,8 +23,8 @@ _LINE = 300
 Place = tuple[str, int]
 
 
-def explained(error: Exception, file: SpecFile, hint: str) -> SourceError:
-    """The exporter's error in words: its cause, the operator, the line of the user's code that led to it."""
+def explain(error: Exception, file: SpecFile, exporter: str) -> SourceError:
+    """Return the exporter's error in words: its cause, the operator, the line of the user's code that led to it."""
     chain = list(_chain(error))
     text = "\n".join(_plain(one) for one in chain)
     operator, lines = _node(chain)
@@ -36,12 +36,14 @@ def explained(error: Exception, file: SpecFile, hint: str) -> SourceError:
         parts.append(f"operator {operator}")
     if place:
         parts.append(_shown(file, place))
-    exporter = file.spec.model.exporter
     return SourceError(
-        f"the {exporter} exporter failed: {'; '.join(parts)}",
-        hint or "the cause is below",
-        _plain(error)[-_DETAIL:],
+        f"the {exporter} exporter failed: {'; '.join(parts)}", "the cause is below", _plain(error)[-_DETAIL:]
     )
+
+
+def show_line(file: SpecFile, places: Sequence[Place]) -> str:
+    """Return the line of the user's code among those that led somewhere, outermost first, with its file and text."""
+    return _shown(file, _place(file, list(places)) or places[-1])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
