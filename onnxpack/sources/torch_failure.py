@@ -10,6 +10,7 @@ from types import TracebackType
 import torch
 
 from onnxpack.errors import SourceError
+from onnxpack.sources import torch_branches
 from onnxpack.spec.load import SpecFile
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -113,6 +114,7 @@ def _stack(error: BaseException) -> Iterator[TracebackType]:
 
 def _place(file: SpecFile, places: list[Place]) -> Place | None:
     """The innermost line of the user's own code, else of the package that the model comes from."""
+    places = [place for place in places if place[0] != torch_branches.__file__]  # it stands around every operator
     ours = [index for index, place in enumerate(places) if _package(place[0]) == "onnxpack"]
     places = places[ours[-1] + 1 :] if ours else places  # what called the model is not its code
     known = [place for place in places if Path(place[0]).is_absolute() and _package(place[0]) not in _TOOLS]
