@@ -100,6 +100,11 @@ def torch_code(draft: dict[str, Any], destination: str) -> dict[str, Any]:
         grown.fields["inputs"] = {}
     file = grown.file(Path(destination))
     module = source.load(file)
+    if "weights" not in model:
+        try:
+            source.require_weights(file)
+        except SourceError as error:  # the build would refuse it, and only the user knows what is meant
+            grown.note("model", "factory", text=f"check: {error.problems[0]}")
     if not known:
         names = [name for name, one in inspect.signature(module.forward).parameters.items() if one.default is one.empty]
         example = " ".join(f"--input {name}:float32:batch,4" for name in names)

@@ -70,7 +70,7 @@ def _attempt(name: Name, task: Task) -> _Attempt:
     task = dataclasses.replace(task, destination=folder / task.destination.name)
     try:
         run_exporter(name, task)
-    except SourceError as error:
+    except OnnxpackError as error:
         return _Attempt(name, task, error)
     return _Attempt(name, task, difference=find_difference(task))
 
