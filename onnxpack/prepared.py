@@ -1,6 +1,6 @@
 """What `model.prepare` may change: the model before it judges the one after it, wherever both can be compared."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,20 +33,23 @@ def compare_forms(before: Outputs, after: Outputs) -> str:
     return ""
 
 
-def compare_values(spec: Spec, case: str, before: Outputs, after: Outputs) -> list[Comparison]:
-    """Compare the outputs of one case by the tolerances that the export is judged by."""
-    named = len(spec.outputs) == len(before)
-    names = spec.outputs if named else [f"output {index}" for index in range(1, len(before) + 1)]
-    one, other = (dict(zip(names, outputs, strict=True)) for outputs in (before, after))
-    return compare_case(case, one, other, spec.verify.rtol, spec.verify.atol)
+def compare_prepared(spec: Spec, cases: Iterable[tuple[str, Outputs, Outputs]]) -> str:
+    """Compare the outputs before and after `prepare`, case by case, by the tolerances that the export is judged by.
 
-
-def require_same_values(spec: Spec, rows: Sequence[Comparison]) -> None:
-    """Refuse a `prepare` that moves the outputs by more than the tolerances.
+    Returns in words why they cannot be compared; empty where they agree.
 
     Raises:
-        GateError: some rows differ; with a table of them.
+        GateError: some values differ; with a table of them.
     """
+    rows: list[Comparison] = []
+    for case, before, after in cases:
+        reason = compare_forms(before, after)
+        if reason:
+            return reason
+        named = len(spec.outputs) == len(before)
+        names = spec.outputs if named else [f"output {index}" for index in range(1, len(before) + 1)]
+        one, other = (dict(zip(names, outputs, strict=True)) for outputs in (before, after))
+        rows += compare_case(case, one, other, spec.verify.rtol, spec.verify.atol)
     failed = [row for row in rows if row.reason]
     if failed:
         raise GateError(
@@ -58,3 +61,4 @@ def require_same_values(spec: Spec, rows: Sequence[Comparison]) -> None:
                 detail=table(failed),
             )
         )
+    return ""
