@@ -59,7 +59,7 @@ def specs() -> Iterator[tuple[str, SpecFile]]:
     for title, (factory, shape) in nets.items():
         spec = replace(
             digits.spec,
-            model=Model(framework="torch", factory=f"models.py:{factory}"),
+            model=Model(framework="torch", factory=f"models.py:{factory}", weights="none"),
             inputs={"image": Input(dtype="float32", shape=shape)},
             dynamic_axes={"batch": AxisRange(max=4, opt=1)},
             opset=18,

@@ -14,7 +14,8 @@ from onnxpack.budget import Budget
 from onnxpack.errors import OnnxpackError, SourceError
 from onnxpack.evaluation import EVALUATION, record
 from onnxpack.graph.check import facts
-from onnxpack.samples import Arrays, cases, draw, tracing_sizes, write_arrays
+from onnxpack.prepared import compare_prepared, without_prepare
+from onnxpack.samples import Arrays, cases, draw, read_arrays, tracing_sizes, write_arrays
 from onnxpack.sources import Source
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
@@ -42,15 +43,17 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
         GateError: it is not deterministic, or its export lost an axis or an output.
     """
     source = _source(file)
-    model = source.load(file)
-    answers = _reference(source, model, file, folder)
+    if file.spec.model.factory and file.spec.model.weights is None:
+        source.require_weights(file)
+    model, answers = _load_and_record(source, file, folder)
     raw = folder / "raw"
     raw.mkdir()
     seen = client_spec(file.spec)
     example = preprocessed(file.spec, draw(seen, tracing_sizes(seen.axes), 0))
-    framework_names = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
-    output_names = _finish(file, raw / MODEL, folder, framework_names, answers)
+    made = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
+    output_names = _finish(file, raw / MODEL, folder, made.names, answers)
     shutil.rmtree(raw)
+    answers.notes += made.notes
     reference = _as_reference(folder / REFERENCE, answers, _of_model(file, answers.sizes))
     served = reference if seen is file.spec else _as_reference(folder / SERVED, answers, answers.sizes)
     evaluation = None
@@ -61,7 +64,7 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
             lambda sent: dict(zip(output_names, _run(source, model, preprocessed(file.spec, sent)), strict=True)),
         )
         evaluation = Artifact.of(folder / EVALUATION)
-    return Exported(facts(folder / MODEL), reference, served, evaluation)
+    return Exported(facts(folder / MODEL), reference, served, evaluation, made.exporter)
 
 
 def _as_reference(folder: Path, answers: _Answers, sizes: list[dict[str, int]]) -> Reference:
@@ -76,6 +79,36 @@ def _source(file: SpecFile) -> Source:
         raise SourceError(
             f"'{error.name}' is not installed, and {framework} models need it", f"pip install 'onnxpack[{framework}]'"
         ) from None
+
+
+def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any, _Answers]:
+    """Load the model to export, and record the answers that it is judged by: those of the model before `prepare`.
+
+    Where that one gives other outputs, in number, dtype or shape, or none at all, the answers are those of the model
+    after `prepare`, and a note says so. The model is loaded twice, as `prepare` may change it in place, one at a time.
+
+    Raises:
+        GateError: `prepare` changes the answers, whatever the exporter does later.
+    """
+    if file.spec.model.prepare is None:
+        model = source.load(file)
+        return model, _reference(source, model, file, folder)
+    try:
+        answers = _reference(source, source.load(without_prepare(file)), file, folder)
+    except OnnxpackError as error:  # it may take other inputs; what is wrong with the source itself comes again below
+        answers, reason = None, f"the model before it does not answer: {error.problems[0].message}"
+    model = source.load(file)
+    if answers:
+        recorded = zip(answers.cases, answers.outputs, strict=True)
+        inputs = ((case, read_arrays(folder / REFERENCE / f"{case}.inputs.npz"), before) for case, before in recorded)
+        reason = compare_prepared(file.spec, ((case, before, _run(source, model, at)) for case, at, before in inputs))
+        if not reason:
+            return model, answers
+    for name in (REFERENCE, SERVED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    answers = _reference(source, model, file, folder)
+    answers.notes.append(f"the export is judged against the model after `prepare`: {reason}")
+    return model, answers
 
 
 def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Answers:

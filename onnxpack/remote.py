@@ -36,7 +36,7 @@ def brought_here(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
         EngineError: one cannot be fetched, is too large, or is not the file that the spec trusts.
     """
     model = file.spec.model
-    fields = (("path", model.path), ("weights", model.weights))
+    fields = (("path", model.path), ("weights", model.weights_file))
     urls = {name: url for name, url in fields if url and is_url(url)}
     if not urls:
         return file

@@ -103,6 +103,8 @@ class Exported:
     """What a client is to get, pre- and postprocessing included: what everything after it is judged by."""
     evaluation: Artifact | None = None
     """The source model's outputs for the evaluation data."""
+    exporter: str | None = None
+    """What wrote the model, where its framework has more than one exporter."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def _spec(name: str, axes: str, opset: int, folder: Path) -> dict[str, Any]:
     (folder / "models.py").write_bytes((HERE / "keras_models.py").read_bytes())
     batch = 4 if axes == "static" else "batch"
     spec: dict[str, Any] = {
-        "model": {"framework": "keras", "factory": f"models.py:{name}"},
+        "model": {"framework": "keras", "factory": f"models.py:{name}", "weights": "none"},
         "inputs": {"x": {"dtype": "float32", "shape": [batch, *SHAPES[name]]}},
         "opset": opset,
     }

@@ -91,10 +91,7 @@ def declare_outputs(
 def _one_opset(model: onnx.ModelProto, spec: Spec) -> None:
     actual = opset_of(model)
     if spec.opset is not None and actual != spec.opset:
-        cure = f"write opset: {actual}"
-        if spec.model.framework == "torch" and spec.model.exporter == "dynamo":
-            cure += ", or try `exporter: torchscript`"
-        raise SourceError(f"opset {spec.opset} cannot be had: the export has {actual}", cure)
+        raise SourceError(f"opset {spec.opset} cannot be had: the export has {actual}", f"write `opset: {actual}`")
     others = {entry.domain: entry.version for entry in model.opset_import if entry.domain not in _DEFAULT_DOMAINS}
     del model.opset_import[:]
     for domain, version in sorted({"": actual, **others}.items()):

@@ -97,6 +97,11 @@ def torch_code(grown: Draft, destination: Path) -> Draft:
         grown.fields["inputs"] = {}
     file = grown.file(destination)
     module = source.load(file)
+    if "weights" not in model:
+        try:
+            source.require_weights(file)
+        except SourceError as error:  # the build would refuse it, and only the user knows what is meant
+            grown.note("model", "factory", text=f"check: {error.problems[0]}")
     if not known:
         names = [name for name, one in inspect.signature(module.forward).parameters.items() if one.default is one.empty]
         example = " ".join(f"--input {name}:float32:batch,4" for name in names)

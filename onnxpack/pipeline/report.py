@@ -52,6 +52,7 @@ def document(attempt: Attempt) -> dict[str, Any]:
         **({} if attempt.error is None else _failure(attempt.failed_stage, attempt.error)),
         "last_good": str(attempt.last_good) if attempt.last_good else None,
         "set": list(plan.file.settings),
+        "exporter": product.exported.exporter if product.exported else None,
         "stages": [asdict(stage) for stage in attempt.records],
         "model": _model(product.model) if product.model else None,
         "parity": asdict(product.parity) if product.parity else None,

@@ -1,6 +1,6 @@
 """Source frameworks: one module each, that meets ``Source``. They run in the export process only."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,24 +12,45 @@ from onnxpack.spec.load import SpecFile
 FRAMEWORKS = ("torch", "sklearn", "onnx", "xgboost", "lightgbm", "catboost", "keras")
 
 
+@dataclass(frozen=True)
+class Export:
+    """What an export tells besides the file that it wrote.
+
+    ``names`` are the outputs' names that the framework itself would use. ``exporter`` says which one wrote the file,
+    where the framework has several, and ``notes`` why, in sentences for the user.
+    """
+
+    names: tuple[str, ...]
+    exporter: str = ""
+    notes: tuple[str, ...] = ()
+
+
 class Source(Protocol):
-    """What a framework's module offers: three functions."""
+    """What a framework's module offers: three functions, and a fourth where it takes factories."""
 
     def load(self, file: SpecFile) -> Any:
-        """The model, ready to run, in inference mode.
+        """Return the model, ready to run, in inference mode.
 
         Raises:
             SourceError: it cannot be made; the problem names the file, class, key or shape.
         """
 
-    def run(self, model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
-        """The model's outputs for one set of inputs, flattened, in a fixed order."""
+    def require_weights(self, file: SpecFile) -> None:
+        """Make sure that the spec's factory, which has no weights file, gives the same model each time.
 
-    def export(self, model: Any, file: SpecFile, example: Arrays, count: int, destination: Path) -> Sequence[str]:
-        """Writes the model as ONNX, with external data beside it if it is large.
+        Only frameworks that take `model.factory` have it.
+
+        Raises:
+            SourceError: parameters are random, so somebody forgot the weights; the problem names the first of them.
+        """
+
+    def run(self, model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
+        """Return the model's outputs for one set of inputs, flattened, in a fixed order."""
+
+    def export(self, model: Any, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
+        """Write the model as ONNX, with external data beside it if it is large.
 
         ``example`` holds inputs at sizes that all differ, ``count`` is the number of outputs that ``run`` gives.
-        Returns the names of the outputs that the framework itself would use.
 
         Raises:
             SourceError: the framework cannot express the model in the asked opset.

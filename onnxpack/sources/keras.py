@@ -6,7 +6,6 @@ Runs in an environment of its own, whose packages ``onnxpack.isolated`` names.
 import logging
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,13 @@ import tensorflow as tf
 from onnxpack.errors import SourceError
 from onnxpack.graph.check import graphs
 from onnxpack.samples import Arrays
-from onnxpack.sources.keras_model import Ready, ready
+from onnxpack.sources import Export
+from onnxpack.sources.keras_model import Ready, ready, require_weights
 from onnxpack.sources.nested import leaves, names_of
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET
+
+__all__ = ["export", "load", "require_weights", "run"]
 
 _INPUT = "onnxpack_input_{}"
 _MISSING = "is not supported"
@@ -52,7 +54,7 @@ def _array(tensor: tf.Tensor) -> np.ndarray[Any, Any]:
     return values.astype(np.float32) if tensor.dtype == tf.bfloat16 else values
 
 
-def export(model: Ready, file: SpecFile, example: Arrays, count: int, destination: Path) -> Sequence[str]:
+def export(model: Ready, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
     """Exports by tf2onnx; only what the spec names is dynamic."""
     answer = model.call(*(tf.constant(array) for array in example.values()))
     paths = [path for path, _ in leaves(answer, tf.Tensor)]
@@ -67,7 +69,7 @@ def export(model: Ready, file: SpecFile, example: Arrays, count: int, destinatio
         raise SourceError(
             f"the export cannot be written: {_line(error)}", "tf2onnx makes models of up to 2 GB"
         ) from None
-    return names
+    return Export(tuple(names))
 
 
 def _converted(model: Ready, file: SpecFile) -> onnx.ModelProto:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from onnxpack.errors import SourceError
+from onnxpack.sources.seeds import SEEDS, digest_values, require_same
 from onnxpack.spec.formats import SAVED_MODEL
 from onnxpack.spec.load import SpecFile
 from onnxpack.user_code import built
@@ -40,6 +42,7 @@ def ready(file: SpecFile) -> Ready:
         SourceError: it cannot be loaded or made, its weights do not fit, or its inputs are not the spec's.
     """
     spec, names = file.spec.model, list(file.spec.inputs)
+    keras.backend.clear_session()  # a model that was loaded before must not change the names of layers, and of outputs
     if spec.path and spec.path.endswith(SAVED_MODEL):
         return _saved_model(file, names)
     if spec.path:
@@ -47,15 +50,41 @@ def ready(file: SpecFile) -> Ready:
     else:
         assert spec.factory
         model = _made(file, spec.factory, **spec.kwargs)
-        if spec.weights:
+        if spec.weights_file:
             _fill(model, file)
     if spec.prepare:
         model = _made(file, spec.prepare, model)
     return Ready(_function(model, names), _output_names(model), model)
 
 
+def require_weights(file: SpecFile) -> None:
+    """Call the factory under two seeds and compare all weights; one model at a time is in memory.
+
+    Raises:
+        SourceError: some differ, so they are random, and the spec has no weights for them.
+    """
+    model = file.spec.model
+    assert model.factory
+    one, other = (_digests(seed, file) for seed in SEEDS)
+    require_same(model.factory, one, other)
+
+
+def _digests(seed: int, file: SpecFile) -> dict[str, str | None]:
+    spec = file.spec.model
+    assert spec.factory
+    keras.backend.clear_session()  # layers without a name are counted, and the counts would differ
+    model = _made_under(seed, file, spec.factory, **spec.kwargs)
+    if not model.built:
+        _build(model, file)
+    return {getattr(weight, "path", weight.name): digest_values(np.asarray(weight)) for weight in model.weights}
+
+
 def _made(file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> Any:
-    keras.utils.set_random_seed(0)  # weights that nobody loads are the same each time
+    return _made_under(0, file, reference, *args, **kwargs)  # weights that nobody loads are the same each time
+
+
+def _made_under(seed: int, file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> Any:
+    keras.utils.set_random_seed(seed)
     model = built(file, reference, *args, **kwargs)
     if not isinstance(model, keras.Model):
         raise SourceError(f"{reference} gave a {type(model).__name__}", "it must give a keras.Model")
@@ -103,13 +132,11 @@ def _trusted(file: SpecFile, path: str) -> Iterator[Path]:
 
 
 def _fill(model: Any, file: SpecFile) -> None:
-    weights = file.spec.model.weights
+    weights = file.spec.model.weights_file
     assert weights
     try:
         if not model.built:
-            tensors = [tf.zeros([1 if isinstance(size, str) else size for size in one.shape], one.dtype)
-                       for one in file.spec.inputs.values()]  # fmt: skip
-            _function(model, list(file.spec.inputs))(*tensors)
+            _build(model, file)
         with _trusted(file, weights) as path:
             model.load_weights(path)
     except SourceError:
@@ -119,6 +146,13 @@ def _fill(model: Any, file: SpecFile) -> None:
             f"'{weights}' does not fit the model: {_line(error)}",
             "the factory's layers must be those whose weights were saved, in their order",
         ) from None
+
+
+def _build(model: Any, file: SpecFile) -> None:
+    """Let a class of one's own make its weights, which it does when it is called for the first time."""
+    tensors = [tf.zeros([1 if isinstance(size, str) else size for size in one.shape], one.dtype)
+               for one in file.spec.inputs.values()]  # fmt: skip
+    _function(model, list(file.spec.inputs))(*tensors)
 
 
 def _saved_model(file: SpecFile, names: list[str]) -> Ready:

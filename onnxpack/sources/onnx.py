@@ -1,7 +1,6 @@
 """An existing ONNX file: checked, and converted up to the asked opset."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from onnxpack.graph.external import keep_places, link_data
 from onnxpack.graph.finish import mismatches
 from onnxpack.graph.loosen import loosen
 from onnxpack.samples import Arrays, draw
+from onnxpack.sources import Export
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Spec
 from onnxpack.spec.wording import closest
@@ -123,7 +123,7 @@ def _held_by(model: Loaded, inputs: Arrays, words: str) -> str:
     return f"{node} holds on to a fixed size ({axes} in the file) and fails on {shapes}: {reason}"
 
 
-def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destination: Path) -> Sequence[str]:
+def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
     """The same graph at the asked opset."""
     graph = model.model
     have, asked = opset_of(graph), file.spec.opset
@@ -145,4 +145,4 @@ def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destinati
         graph.graph.input.extend(values)
     link_data(graph, model.folder, destination.parent)
     onnx.save(graph, destination)
-    return [value.name for value in graph.graph.output]
+    return Export(tuple(value.name for value in graph.graph.output))

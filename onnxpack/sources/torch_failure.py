@@ -3,13 +3,14 @@
 import linecache
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import torch
 
 from onnxpack.errors import SourceError
+from onnxpack.sources import torch_branches
 from onnxpack.spec.load import SpecFile
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -23,8 +24,8 @@ _LINE = 300
 Place = tuple[str, int]
 
 
-def explained(error: Exception, file: SpecFile, hint: str) -> SourceError:
-    """The exporter's error in words: its cause, the operator, the line of the user's code that led to it."""
+def explain(error: Exception, file: SpecFile, exporter: str) -> SourceError:
+    """Return the exporter's error in words: its cause, the operator, the line of the user's code that led to it."""
     chain = list(_chain(error))
     text = "\n".join(_plain(one) for one in chain)
     operator, lines = _node(chain)
@@ -36,12 +37,14 @@ def explained(error: Exception, file: SpecFile, hint: str) -> SourceError:
         parts.append(f"operator {operator}")
     if place:
         parts.append(_shown(file, place))
-    exporter = file.spec.model.exporter
     return SourceError(
-        f"the {exporter} exporter failed: {'; '.join(parts)}",
-        hint or "the cause is below",
-        _plain(error)[-_DETAIL:],
+        f"the {exporter} exporter failed: {'; '.join(parts)}", "the cause is below", _plain(error)[-_DETAIL:]
     )
+
+
+def show_line(file: SpecFile, places: Sequence[Place]) -> str:
+    """Return the line of the user's code among those that led somewhere, outermost first, with its file and text."""
+    return _shown(file, _place(file, list(places)) or places[-1])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -111,6 +114,7 @@ def _stack(error: BaseException) -> Iterator[TracebackType]:
 
 def _place(file: SpecFile, places: list[Place]) -> Place | None:
     """The innermost line of the user's own code, else of the package that the model comes from."""
+    places = [place for place in places if place[0] != torch_branches.__file__]  # it stands around every operator
     ours = [index for index, place in enumerate(places) if _package(place[0]) == "onnxpack"]
     places = places[ours[-1] + 1 :] if ours else places  # what called the model is not its code
     known = [place for place in places if Path(place[0]).is_absolute() and _package(place[0]) not in _TOOLS]

@@ -38,7 +38,7 @@ def fill(module: torch.nn.Module, file: SpecFile) -> None:
     Raises:
         SourceError: the file is broken, holds something else, or does not fit; all that does not fit is listed.
     """
-    label, key = str(file.spec.model.weights), file.spec.model.weights_key
+    label, key = str(file.spec.model.weights_file), file.spec.model.weights_key
     content = _content(file.resolve(label), file.root)
     state, taken = _state_dict(content, key, Path(label).name)
     problems = list(_misfits(module.state_dict(), state, label, taken))

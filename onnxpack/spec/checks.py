@@ -161,7 +161,8 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
 def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
     limits = {"torchscript": TORCHSCRIPT_MAX_OPSET, "keras": TF2ONNX_MAX_OPSET}
     limits |= dict.fromkeys(("sklearn", *formats.NATIVE), SKL2ONNX_MAX_OPSET)
-    maker = spec.model.exporter if spec.model.framework == "torch" else spec.model.framework
+    framework = spec.model.framework
+    maker = (framework == "torch" and spec.model.exporter) or framework
     highest = limits.get(maker, RUNTIME_MAX_OPSET)
     if spec.opset is not None and spec.opset > highest:
         yield Problem(f"{maker} makes opset {highest} at most", f"write opset: {highest} or lower", where("opset"))
@@ -170,7 +171,7 @@ def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
 def _files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator[Problem]:
     model = spec.model
     named: list[tuple[str | None, tuple[str | int, ...]]]
-    named = [(model.path, ("model", "path")), (model.weights, ("model", "weights"))]
+    named = [(model.path, ("model", "path")), (model.weights_file, ("model", "weights"))]
     named += [(spec.verify.samples, ("verify", "samples"))]
     codes = (("factory", model.factory), ("prepare", model.prepare))
     named += [(origin.code_file(code), ("model", field)) for field, code in codes]

@@ -42,13 +42,14 @@ def boosted(model: Model, where: Where) -> Iterator[Problem]:
 def torch(model: Model, where: Where) -> Iterator[Problem]:
     """Code and weights, or one file with both."""
     yield from _code_or_file(model, where, _WHOLE_TORCH_MODELS)
-    if model.weights is None:
+    weights = model.weights_file
+    if weights is None:
         if model.weights_key is not None:
             yield Problem("weights_key needs weights", "remove it", where("model", "weights_key"))
         return
     place = where("model", "weights")
-    yield from _ending(model.weights, STATE_DICTS, place)
-    if is_url(model.weights) and file_name(model.weights).endswith(_SHARDS):
+    yield from _ending(weights, STATE_DICTS, place)
+    if is_url(weights) and file_name(weights).endswith(_SHARDS):
         yield Problem("one file is fetched, not the shards of an index", "put it and its shards beside the spec", place)
 
 
@@ -58,8 +59,8 @@ def keras(model: Model, where: Where) -> Iterator[Problem]:
     if model.path is not None and is_url(model.path) and model.path.endswith(SAVED_MODEL):
         hint = "put the whole folder beside the spec"
         yield Problem("one file is fetched, not the folder of a SavedModel", hint, where("model", "path"))
-    if model.weights is not None:
-        yield from _ending(model.weights, _H5, where("model", "weights"))
+    if model.weights_file is not None:
+        yield from _ending(model.weights_file, _H5, where("model", "weights"))
 
 
 def _code_or_file(model: Model, where: Where, endings: tuple[str, ...]) -> Iterator[Problem]:

@@ -31,6 +31,8 @@ from onnxpack.spec.words import (
 from onnxpack.values import Axis, TensorInfo
 
 FORMAT = 1
+NO_WEIGHTS = "none"
+"""The word in `model.weights` for a factory whose own parameters are meant, random or not."""
 DEFAULT_OPSET = 18
 """Used where a model is converted; torch's own operator library is written for it."""
 METRICS_OF_NUMBERS = {"mse": "mean_squared_error", "mae": "mean_absolute_error", "r2": "r2_score"}
@@ -53,9 +55,10 @@ class Model:
     kwargs: Mapping[str, Any] = described(
         "torch, keras: keyword arguments of the factory.", factory=dict, example="{vocab_size: 40000}"
     )
-    weights: FilePath | None = described(
+    weights: Literal["none"] | FilePath | None = described(
         "torch: a .safetensors file, a state dict (.pt .pth .ckpt .bin) loaded with weights_only, or the index of a "
-        "sharded one (.index.json); keras: .weights.h5; or its URL.",
+        "sharded one (.index.json); keras: .weights.h5; or its URL; or none: the factory's own parameters are meant. "
+        "Left out: they are too, but random ones are an error.",
         None,
         example="weights/transactions.safetensors",
     )
@@ -65,12 +68,16 @@ class Model:
         example="checkpoint.model",
     )
     prepare: CodeReference | None = described(
-        "torch, keras: from a model to the model that is exported (fuse layers, drop heads).",
+        "torch, keras: from a model to the model that is exported (fuse layers, drop heads). The export is judged "
+        "against the model before it, where the outputs of both agree in number, dtype and shape.",
         None,
         example="model.py:fuse",
     )
-    exporter: Literal["dynamo", "torchscript"] = described(
-        "torch: which of its two exporters.", "dynamo", example="torchscript"
+    exporter: Literal["dynamo", "torchscript"] | None = described(
+        "torch: which of its two exporters. Left out: dynamo; where it fails, cannot make the opset or answers "
+        "otherwise, torchscript, unless that would freeze what depends on data.",
+        None,
+        example="torchscript",
     )
     path: FilePath | None = described(
         "sklearn, xgboost, lightgbm, catboost, onnx: the model's file; torch: a whole model (TorchScript, "
@@ -91,6 +98,11 @@ class Model:
         (),
         example="[scikit-learn==1.5.2]",
     )
+
+    @property
+    def weights_file(self) -> str | None:
+        """The path or URL of the weights; None where the spec names none, or says `none`."""
+        return None if self.weights == NO_WEIGHTS else self.weights
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,10 @@ def shown(text: str) -> str:
 
 def remote(spec: Spec, where: Where) -> Iterator[Problem]:
     """What is fetched is known by its digest, and its URL holds no secret."""
-    if spec.model.sha256 is not None and spec.model.path is None and spec.model.weights is None:
+    if spec.model.sha256 is not None and spec.model.path is None and spec.model.weights_file is None:
         hint = "it is the digest of the file in path or weights: remove it"
         yield Problem("model.sha256 means nothing without a file", hint, where("model", "sha256"))
-    for field in ("path", "weights"):
-        url = getattr(spec.model, field)
+    for field, url in (("path", spec.model.path), ("weights", spec.model.weights_file)):
         if url is None or not is_url(url):
             continue
         place = where("model", field)

@@ -90,7 +90,7 @@ def test_a_spec_with_what_was_built_of_it(bench: Any, spec: Path, tmp_path: Path
 
 def test_a_source_framework_takes_part(bench: Any, tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text(NET)
-    file = write_spec(tmp_path, {"framework": "torch", "factory": "nets.py:Net"})
+    file = write_spec(tmp_path, {"framework": "torch", "factory": "nets.py:Net", "weights": "none"})
     ended = bench(file.path, "--seconds", "0", "--batch", "2")
     assert ended.returncode == 0, ended.stderr
     lines = ended.stdout.splitlines()
@@ -106,7 +106,7 @@ def test_the_steps_are_part_of_what_is_timed(bench: Any, tmp_path: Path) -> None
         "preprocess": [{"op": "scale", "input": "x", "scale": 2.0}],
         "postprocess": [{"op": "softmax", "input": "y", "axis": 1}],
     }
-    model = {"framework": "torch", "factory": "nets.py:Net"}
+    model = {"framework": "torch", "factory": "nets.py:Net", "weights": "none"}
     file = write_spec(tmp_path, model, outputs=["y"], **steps)
     ended = bench(file.path, "--seconds", "0", "--batch", "1", "--json")
     assert ended.returncode == 0, ended.stderr

@@ -284,6 +284,15 @@ def test_what_a_build_would_refuse_is_refused(tmp_path: Path, onnxpack: Run) -> 
     assert not (tmp_path / "spec.yaml").exists()
 
 
+def test_a_factory_of_random_parameters_is_noted_as_the_build_will_refuse_it(tmp_path: Path, onnxpack: Run) -> None:
+    (tmp_path / "d.py").write_text("import torch\n\ndef net():\n    return torch.nn.Linear(4, 2)\n")
+    spec = tmp_path / "spec.yaml"
+    ended = onnxpack("init", "--from", f"{tmp_path}/d.py:net", "--input", "x:float32:batch,4", "--output", spec)
+    assert ended.code == 0
+    text = " ".join(spec.read_text().replace("#", "").split())
+    assert "check: d.py:net gives random parameters: weight, bias differ between two random seeds" in text
+
+
 @pytest.mark.usefixtures("here")
 def test_given_inputs_take_the_place_of_a_guess(tmp_path: Path, onnxpack: Run) -> None:
     torch.save({"fc.weight": torch.zeros(2, 3)}, tmp_path / "m.pth")

@@ -56,7 +56,7 @@ class Baked(torch.nn.Module):
 class Cut(torch.nn.Module):
     def forward(self, x, y):
         x = torch.relu(x)
-        return x[: len(x.tolist())] + y[:1].sum()  # line 47
+        return x[: int(x.shape[0])] + y[:1].sum()  # line 47
 
 class Tail(torch.nn.Module):
     def __init__(self):
@@ -77,6 +77,7 @@ class Late(torch.nn.Module):
 class Chance(torch.nn.Module):
     def __init__(self):
         super().__init__()
+        torch.seed()  # another each time, whatever was set before
         self.inner = torch.nn.Linear(4, 4)
 
     def forward(self, x):
@@ -92,6 +93,7 @@ def exported(folder: Path, name: str, exporter: str, **fields: Any) -> tuple[Spe
     (folder / "nets.py").write_text(NETS)
     kwargs = fields.pop("kwargs", {})
     model = {"framework": "torch", "factory": f"nets.py:{name}", "exporter": exporter, "kwargs": kwargs}
+    model["weights"] = "none"
     file = write_spec(folder, model, **fields)
     return file, export_here(file, folder / "out")
 

@@ -18,6 +18,7 @@ from onnx_examples import MATMUL, constant, make_model
 from onnxpack.export import _source
 from onnxpack.samples import draw, sizes
 from onnxpack.sources import FRAMEWORKS, Source
+from onnxpack.spec.checks import FIELDS_OF
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.store import tree_digests
 from onnxpack.values import MODEL
@@ -118,13 +119,20 @@ def test_a_framework_has_the_functions_of_the_protocol(framework: str, name: str
     assert list(inspect.signature(getattr(module, name)).parameters) == wanted
 
 
+@pytest.mark.parametrize("framework", sorted(name for name, fields in FIELDS_OF.items() if "factory" in fields))
+def test_a_framework_that_takes_factories_looks_for_forgotten_weights(framework: str) -> None:
+    need(framework)
+    module = importlib.import_module(f"onnxpack.sources.{framework}")
+    assert list(inspect.signature(module.require_weights).parameters) == ["file"]
+
+
 def test_a_source_is_deterministic_and_exports_what_it_runs(file: SpecFile, tmp_path: Path) -> None:
     source = _source(file)
     model = source.load(file)
     inputs = draw(file.spec, sizes(file.spec.axes)[1], 0)
     once, again = source.run(model, inputs), source.run(model, inputs)
     assert [array.tobytes() for array in once] == [array.tobytes() for array in again]
-    names = source.export(model, file, inputs, len(once), tmp_path / MODEL)
+    names = source.export(model, file, inputs, len(once), tmp_path / MODEL).names
     assert len(names) == len(once)
     assert len(onnx.load(tmp_path / MODEL).graph.output) == len(once)
 

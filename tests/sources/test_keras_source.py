@@ -133,7 +133,7 @@ def test_nets_export_alike_twice_with_the_spec_s_axes_and_flat_outputs(tmp_path:
         ("attention", words, ["multi_head_attention"], {"dynamic_axes": {"n": [1, 4], "t": [1, 9]}}),
     ]
     for name, inputs, outputs, fields in nets:
-        file = spec(tmp_path, {"factory": f"m.py:{name}"}, inputs=inputs, opset=17, **fields)
+        file = spec(tmp_path, {"factory": f"m.py:{name}", "weights": "none"}, inputs=inputs, opset=17, **fields)
         first, again = (exported(file, tmp_path / f"{name}{number}", python) for number in (1, 2))
         assert first["model"]["sha256"] == again["model"]["sha256"]
         assert first["model"]["opset"] == 17
@@ -175,4 +175,6 @@ def test_what_cannot_be_exported_is_a_typed_error(
 ) -> None:
     (tmp_path / "m.py").write_text(NETS)
     with pytest.raises(OnnxpackError, match=words):
-        exported(spec(tmp_path, {"factory": f"m.py:{factory}"}, inputs=inputs), tmp_path / "made", python)
+        exported(
+            spec(tmp_path, {"factory": f"m.py:{factory}", "weights": "none"}, inputs=inputs), tmp_path / "made", python
+        )

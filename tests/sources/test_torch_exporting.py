@@ -128,9 +128,21 @@ def test_the_other_exporter_is_really_tried(tmp_path: Path) -> None:
     )
 
 
+def test_another_exporter_that_would_freeze_a_branch_is_not_advised(tmp_path: Path) -> None:
+    (problem,) = failure(tmp_path, "y if x.sum() > -1e9 else x", "dynamo").problems  # both sizes take the same side
+    assert problem.hint == (
+        "`exporter: torchscript` was tried, and fails too: the torchscript exporter would freeze a branch or value "
+        "that depends on the inputs; model.py, line 10: return y if x.sum() > -1e9 else x"
+    )
+
+
 def test_another_exporter_that_answers_otherwise_is_not_advised(tmp_path: Path) -> None:
-    (problem,) = failure(tmp_path, "y if x.sum() > 0 else x", "dynamo").problems
-    assert problem.hint == ("`exporter: torchscript` was tried, and fails too: its export answers otherwise at n 3")
+    code = "x.repeat(int(x.shape[0]), 1) if torch.onnx.is_in_onnx_export() else torch.linalg.eigh(x.T @ x)[0]"
+    with pytest.raises(SourceError) as refused:
+        export_here(net(tmp_path, forward(code), exporter="dynamo"), tmp_path / "out")
+    assert refused.value.problems[0].hint.startswith(
+        "`exporter: torchscript` was tried, and fails too: its export answers otherwise at n "
+    )
 
 
 def test_a_trial_has_a_limit(tmp_path: Path) -> None:
@@ -140,7 +152,7 @@ def test_a_trial_has_a_limit(tmp_path: Path) -> None:
 
 
 def test_an_opset_that_the_other_exporter_lacks_is_not_tried(tmp_path: Path) -> None:
-    file = net(tmp_path, forward("torch.linalg.eigh(x.T @ x)[0]"), {"opset": 22})
+    file = net(tmp_path, forward("torch.linalg.eigh(x.T @ x)[0]"), {"opset": 22}, exporter="dynamo")
     with pytest.raises(SourceError) as refused:
         export_here(file, tmp_path / "out")
     assert refused.value.problems[0].hint == "`exporter: torchscript` makes opset 20 at most"

@@ -171,7 +171,13 @@ def test_a_class_that_cannot_be_imported_is_named(module: torch.nn.Module, tmp_p
     assert "cannot load 'm.pt': ModuleNotFoundError: No module named 'whole_net'" in refusal(file)
 
 
-def test_torchscript_needs_its_own_exporter(module: torch.nn.Module, tmp_path: Path) -> None:
+def test_torchscript_is_refused_for_dynamo_and_taken_where_the_exporter_is_left_out(
+    module: torch.nn.Module, tmp_path: Path
+) -> None:
     traced(module, tmp_path / "m.pt")
-    message = refusal(spec(tmp_path, "m.pt"))
-    assert message == "the dynamo exporter cannot read TorchScript (write exporter: torchscript)"
+    message = refusal(spec(tmp_path, "m.pt", exporter="dynamo"))
+    assert message == "the dynamo exporter cannot read TorchScript (write torchscript, or leave it out)"
+    made = export_here(spec(tmp_path, "m.pt"), tmp_path / "out")
+    assert made.facts["exporter"] == "torchscript"
+    assert made.facts["notes"] == ["exported by torchscript: the model holds TorchScript, which dynamo cannot read"]
+    require("whole", made.rows())

@@ -35,8 +35,10 @@ STATE = {"linear.weight": torch.arange(8.0).reshape(2, 4), "linear.bias": torch.
 
 
 def net(folder: Path, code: str = LINEAR, fields: dict[str, Any] | None = None, **model: Any) -> SpecFile:
+    """Write a spec of the code's ``Net``, whose own weights are meant where ``model`` names none; None is left out."""
     (folder / "model.py").write_text(code)
-    return write_spec(folder, {"framework": "torch", "factory": "model.py:Net"} | model, **(fields or {}))
+    given = {"framework": "torch", "factory": "model.py:Net", "weights": "none"} | model
+    return write_spec(folder, {key: value for key, value in given.items() if value is not None}, **(fields or {}))
 
 
 def forward(expression: str, parameters: str = "x") -> str:

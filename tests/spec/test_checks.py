@@ -183,11 +183,31 @@ def test_weights_and_their_key(problems: Problems, project: Path) -> None:
     assert with_model(*remote) == ["one file is fetched, not the shards of an index"]
 
 
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_weights_of_none_are_no_file(framework: str, problems: Problems) -> None:
+    text = TORCH.replace("framework: torch", f"framework: {framework}\n  weights: none")
+    assert problems(text) == []
+    digest = f"sha256: {'0' * 64!r}"
+    assert told(problems(text.replace("weights:", f"{digest}\n  weights:"))) == (
+        "model.sha256 means nothing without a file"
+    )
+
+
+def test_weights_of_none_have_no_key_and_no_whole_model(problems: Problems, project: Path) -> None:
+    text = TORCH.replace("framework: torch", "framework: torch\n  weights: none")
+    assert told(problems(text.replace("weights:", "weights_key: a\n  weights:"))) == "weights_key needs weights"
+    (project / "m.pt").write_bytes(b"m")
+    digest = hashlib.sha256(b"m").hexdigest()
+    whole = text.replace("factory: package.module:Net", f"path: m.pt\n  sha256: {digest!r}")
+    assert told(problems(whole)) == "model.weights and model.path exclude each other"
+
+
 @pytest.mark.parametrize(
     ("model", "highest"),
     [
         ("exporter: torchscript", checks.TORCHSCRIPT_MAX_OPSET),
         ("exporter: dynamo", checks.RUNTIME_MAX_OPSET),
+        ("weights: none", checks.RUNTIME_MAX_OPSET),  # an exporter that is left out may be dynamo
     ],
 )
 def test_an_exporter_has_its_highest_opset(model: str, highest: int, problems: Problems) -> None:

@@ -1,7 +1,7 @@
 """Estimator → ONNX by skl2onnx, one input for each of the spec's, probabilities as a tensor."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 from onnxpack.errors import Problem, SourceError
 from onnxpack.graph.check import graphs
 from onnxpack.samples import Arrays
+from onnxpack.sources import Export
 from onnxpack.sources.estimators.answers import classifies
 from onnxpack.sources.estimators.boosting import register_converters
 from onnxpack.sources.estimators.steps import TRANSPARENT, named, steps, takes_columns
@@ -41,7 +42,7 @@ _LOCALE = "C"
 """The one that every image has."""
 
 
-def export(model: Any, file: SpecFile, example: Arrays, count: int, destination: Path) -> Sequence[str]:
+def export(model: Any, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
     """Writes the estimator as ONNX with ``count`` outputs; gives their names.
 
     Raises:
@@ -69,7 +70,7 @@ def export(model: Any, file: SpecFile, example: Arrays, count: int, destination:
     _set_locale(converted.graph)
     onnx.save(converted, destination)
     words = {"output_label": "label", "output_probability": "probabilities"}
-    return [words.get(name, name) for name in names]
+    return Export(tuple(words.get(name, name) for name in names))
 
 
 def _options(model: Any) -> dict[int, dict[str, Any]]:
