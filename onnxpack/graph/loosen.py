@@ -106,18 +106,35 @@ class FreeReshapes(GraphPass):
         constants = _constants(model.graph)
         changed = False
         for node in [node for node in model.graph.node if node.op_type == "Reshape" and not node.domain]:
-            target = constants.get(node.input[1]) if len(node.input) > 1 else None
+            target = _target(node, constants)
             if target is None or (0 in target and any(attribute.name == "allowzero" for attribute in node.attribute)):
                 continue
             shape = _shapes(model).get(node.input[0])
-            freed = free_target(shape, target.tolist(), self.fixed) if shape else None
-            if freed and freed != target.tolist():
-                name = f"{node.output[0]}__shape"  # the constant may serve other nodes too
-                model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(freed, dtype=np.int64), name))
-                node.input[1] = name
-                del node.attribute[:]  # allowzero, which would make a copied size an empty one
+            freed = free_target(shape, target, self.fixed) if shape else None
+            if freed and freed != target:
+                _aim(model.graph, node, freed)
                 changed = True
         return model, changed
+
+
+def _target(node: onnx.NodeProto, constants: Mapping[str, np.ndarray[Any, Any]]) -> list[int] | None:
+    """Return a Reshape's target, if it is a constant; before opset 5 it is an attribute."""
+    if len(node.input) < 2:
+        return next((list(attribute.ints) for attribute in node.attribute if attribute.name == "shape"), None)
+    found = constants.get(node.input[1])
+    return None if found is None else found.tolist()
+
+
+def _aim(graph: onnx.GraphProto, node: onnx.NodeProto, target: list[int]) -> None:
+    """Give a Reshape another target, of its own: the constant may serve other nodes too."""
+    if len(node.input) < 2:
+        shape = next(attribute for attribute in node.attribute if attribute.name == "shape")
+        shape.ints[:] = target
+        return
+    name = f"{node.output[0]}__shape"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(target, dtype=np.int64), name))
+    node.input[1] = name
+    del node.attribute[:]  # allowzero, which would make a copied size an empty one
 
 
 def free_target(shape: Shape, target: list[int], fixed: Mapping[str, int]) -> list[int] | None:
