@@ -12,7 +12,8 @@ from onnxpack.graph.external import keep_places
 from onnxpack.graph.passes import Edit, GraphPass
 from onnxpack.graph.tidy import DEFAULT_DOMAINS
 
-_NO_RULE = re.compile(r"No Adapter (?:(?P<way>To|From) Version \S*?(?P<version>\d+) )?[Ff]or (?P<op>\w+)")
+_NO_RULE = re.compile(r"No Adapter (?:(?:To|From) Version \S+ )?[Ff]or (?P<op>\w+)")
+_ASSERTION = re.compile(r"^\S+:\d+: .*? failed: ")
 _LAST_AXIS_OPSET = 13
 """From here on Hardmax is along one axis, the last; before, along that and all behind it."""
 
@@ -36,9 +37,10 @@ class ConvertOpset(GraphPass):
         try:
             return _convert(model, self.to), True
         except Exception as error:  # the converter raises RuntimeError and more
+            reached = nearest_opset(model, self.to)
             raise SourceError(
-                f"the model's opset {have} cannot be converted to {self.to}: {_reason(error)}",
-                f"write opset: {nearest_opset(model, self.to)}",
+                f"the model's opset {have} cannot be converted to {self.to}: {_reason(error, model, reached)}",
+                f"write opset: {reached}",
             ) from None
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
@@ -67,14 +69,16 @@ def _convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     return converted
 
 
-def _reason(error: Exception) -> str:
-    """The converter's words, or what they mean: it has a rule for each operator and version."""
-    words = " ".join(str(error).split())
+def _reason(error: Exception, model: onnx.ModelProto, reached: int) -> str:
+    """The converter's words, without the places in its own code, and the operators that it stumbled over."""
+    words = _ASSERTION.sub("", " ".join(str(error).split()))[:300]
     found = _NO_RULE.search(words)
-    if not found:
-        return words[:300]
-    version = f" {found['way'].lower()} opset {found['version']}" if found["version"] else ""
-    return f"onnx's converter has no rule for the operator {found['op']}{version}"
+    if found:
+        return f"onnx's converter has no rule for the operator {found['op']} at opset {reached + 1}"
+    nodes = (node for graph in graphs(model.graph) for node in graph.node if node.domain in DEFAULT_DOMAINS)
+    ops = {node.op_type for node in nodes if onnx.defs.has(node.op_type, reached + 1, "")}
+    changed = sorted(op for op in ops if onnx.defs.get_schema(op, reached + 1).since_version == reached + 1)
+    return f"{words}, at the step to opset {reached + 1}, which changes {', '.join(changed) or 'no operator of it'}"
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ class Evaluator:
         for node in (node for graph in graphs(copy.graph) for node in graph.node):
             write_defaults(node, opset_of(model))
             take(node, "consumed_inputs", None)
-        # What differs between opset 1 and 6 is said otherwise now, or is one of the operators below; the evaluator's own
-        # begin with opset 6, some of them.
+        # What differs between opset 1 and 6 is said otherwise now, or is one of the operators below; of the evaluator's
+        # own, some begin with opset 6.
         others = {entry.domain: entry.version for entry in copy.opset_import if entry.domain not in DEFAULT_DOMAINS}
         import_opsets(copy, others | {"": RUNTIME_MIN_OPSET - 1})
         self._inputs = [value.name for value in true_inputs(model.graph)]
@@ -186,7 +186,7 @@ class Pad(_Operator):
     """The widths are called ``paddings`` in opset 1."""
 
     def _run(self, x: Array, **given: Any) -> tuple[Array]:
-        widths = np.reshape(given.get("paddings", given.get("pads")), (2, x.ndim)).T
+        widths = np.reshape(given["paddings"] if "paddings" in given else given["pads"], (2, x.ndim)).T
         mode = given.get("mode", "constant")
         filled = {"constant_values": given.get("value", 0.0)} if mode == "constant" else {}
         return (np.pad(x, widths, mode, **filled),)

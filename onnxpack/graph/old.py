@@ -4,6 +4,8 @@ from typing import Any
 
 import onnx
 
+from onnxpack.graph.tidy import DEFAULT_DOMAINS
+
 RUNTIME_MIN_OPSET = 7
 """The lowest opset whose operators onnxruntime has all."""
 
@@ -21,6 +23,8 @@ def take(node: onnx.NodeProto, name: str, default: Any) -> Any:
 
 def write_defaults(node: onnx.NodeProto, opset: int) -> None:
     """Write the value of an attribute that was left out where opset 7 would read another one (Selu's digits)."""
+    if node.domain not in DEFAULT_DOMAINS:
+        return
     old = onnx.defs.get_schema(node.op_type, opset).attributes
     new = onnx.defs.get_schema(node.op_type, RUNTIME_MIN_OPSET).attributes
     given = {item.name for item in node.attribute}

@@ -63,7 +63,7 @@ class _Graph:
         return name
 
     def add_constant(self, value: np.ndarray[Any, Any]) -> str:
-        """Add an initializer of the outer graph, which inner ones see too: before opset 9 a Constant holds floats alone."""
+        """Add an initializer of the outer graph, which inner ones see: before opset 9 a Constant holds floats alone."""
         self.count += 1
         self.initializers.append(onnx.numpy_helper.from_array(value, f"onnxpack_opset7_{self.count}"))
         return self.initializers[-1].name
