@@ -1,6 +1,7 @@
 """Reading ONNX files that nobody vouches for, and reading facts back from those we made."""
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,10 @@ from onnxpack.spec.checks import RUNTIME_MAX_OPSET
 from onnxpack.store import file_digest
 from onnxpack.values import OnnxModel, TensorInfo
 
+_LACKING = re.compile(
+    r"Could not find an implementation for (?P<op>\w+)\((?P<version>\d+)\) node with name '(?P<node>[^']*)'"
+)
+_UNKNOWN = re.compile(r"(?P<op>\S+)\(-?\d+\) is not a registered function/op")
 MAX_IR = 13
 """The highest IR version that onnxruntime 1.31 reads; onnx itself writes newer ones."""
 
@@ -140,7 +145,22 @@ def session(model: Path | bytes, folder: Path | None = None, *, plain: bool = Fa
         source = model if isinstance(model, bytes) else str(model)
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base
-        raise SourceError(f"onnxruntime cannot load the model: {_line(error)}", "the operator is named above") from None
+        raise _refused(_line(error)) from None
+
+
+def _refused(words: str) -> SourceError:
+    """What the runtime says about a model that it does not load, and what to do, by the operator where it names one."""
+    lacking = _LACKING.search(words)
+    if lacking:
+        node = f" for the node '{lacking['node']}'" if lacking["node"] else ""
+        text = f"it has no implementation of the operator {lacking['op']} of opset {lacking['version']}{node}"
+        return SourceError(
+            f"onnxruntime cannot load the model: {text}, for the dtypes that the model gives it",
+            f"export the model again without {lacking['op']}, with another dtype there, or with a higher opset",
+        )
+    unknown = _UNKNOWN.search(words)
+    hint = f"export the model again without the operator {unknown['op']}" if unknown else "export the model again"
+    return SourceError(f"onnxruntime cannot load the model: {words}", hint)
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -1,101 +1,102 @@
 """Makes an exported graph ours: the spec's names and shapes, one opset entry, nothing of the machine that made it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 
 from onnxpack.errors import GateError, Problem, SourceError
-from onnxpack.graph.check import MAX_IR, info_of, opset_of, rename_tensors, true_inputs
+from onnxpack.graph.check import info_of, opset_of, rename_tensors, true_inputs
+from onnxpack.graph.passes import Edit, GraphPass, run_passes
+from onnxpack.graph.tidy import DEFAULT_DOMAINS, LowerIrVersion, Strip, import_opsets
 from onnxpack.spec.model import Spec
 from onnxpack.values import Shape
 
-_DEFAULT_DOMAINS = ("", "ai.onnx")
-_TALK = ("doc_string", "metadata_props", "value_info")
-
 
 def finish(model: onnx.ModelProto, spec: Spec, output_names: Sequence[str]) -> None:
-    """Edits ``model`` in place.
+    """Edit ``model`` in place until it is the one that the spec describes.
 
     Raises:
         SourceError: the inputs, the outputs or the opset are not what the spec asks for.
         GateError: an axis that the spec calls dynamic has become fixed, or an output got lost.
     """
-    _one_opset(model, spec)
-    model.ir_version = min(model.ir_version, MAX_IR)
-    strip(model)
-    names = _chosen_outputs(model, spec, output_names)
-    _copy_inputs(model.graph, names)
-    _rename(model.graph, {old: new for old, new in names.items() if old != new})
-    _declare_inputs(model.graph, spec)
+    run_passes(
+        model,
+        (KeepOneOpset(spec), LowerIrVersion(), Strip(), NameOutputs(spec, tuple(output_names)), DeclareInputs(spec)),
+    )
 
 
-def strip(model: onnx.ModelProto) -> None:
-    """Removes stack traces, source paths, tool names and inferred shapes: what differs between machines."""
-    model.producer_name = "onnxpack"
-    model.ClearField("producer_version")
-    model.ClearField("domain")
-    model.ClearField("model_version")
-    model.graph.name = "model"
-    _forget(model)
+@dataclass(frozen=True)
+class KeepOneOpset(GraphPass):
+    """Leave one entry for each operator set, the default one first; the opset must be the spec's."""
 
+    spec: Spec
 
-def _forget(message: Any) -> None:
-    if isinstance(message, onnx.TensorProto):  # its other fields are data, and large
-        message.ClearField("doc_string")
-        del message.metadata_props[:]
-        return
-    for field, value in message.ListFields():
-        if field.name in _TALK:
-            message.ClearField(field.name)
-        elif field.type == field.TYPE_MESSAGE:
-            for item in [value] if hasattr(value, "ListFields") else value:
-                _forget(item)
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Raise a ``SourceError`` where the spec asks for an opset that the model does not have."""
+        actual = opset_of(model)
+        if self.spec.opset is not None and actual != self.spec.opset:
+            hint = f"set `opset: {actual}`"
+            raise SourceError(f"opset {self.spec.opset} cannot be had: the export has {actual}", hint)
+        others = {entry.domain: entry.version for entry in model.opset_import if entry.domain not in DEFAULT_DOMAINS}
+        return model, import_opsets(model, {"": actual, **others})
+
+    def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Look for a domain that is imported twice."""
+        domains = [entry.domain for entry in model.opset_import]
+        return [Problem(f"domain '{name}' is imported twice") for name in sorted({*domains}) if domains.count(name) > 1]
 
 
 def declare_outputs(
     model: onnx.ModelProto, sizes: Sequence[dict[str, int]], outputs: Sequence[dict[str, np.ndarray[Any, Any]]]
 ) -> None:
-    """Writes the outputs' shapes as the source model showed them over all cases.
-
-    A dimension that had one size throughout is fixed, one that followed an axis gets its name, any other is left open.
+    """Write the outputs' shapes into ``model``, as ``DeclareOutputs`` does.
 
     Raises:
         SourceError: an output has more dimensions in one case than in another.
     """
-    for value in model.graph.output:
-        shapes = [case[value.name].shape for case in outputs]
-        ranks = {len(shape): shape for shape in shapes}
-        if len(ranks) != 1:
-            raise SourceError(
-                f"output '{value.name}' has another number of dimensions at other sizes: "
-                + " and ".join(map(str, ranks.values())),
-                "a squeeze of all dimensions of size 1 does that; name the dimension",
-            )
-        value.type.tensor_type.shape.SetInParent()
-        dims = value.type.tensor_type.shape.dim
-        del dims[:]
-        for index, observed in enumerate(zip(*shapes, strict=True)):
-            dim = dims.add()
-            axis = next((name for name in sizes[0] if all(
-                case[name] == size for case, size in zip(sizes, observed, strict=True))), None)  # fmt: skip
-            if axis is not None:
-                dim.dim_param = axis
-            elif len(set(observed)) == 1:
-                dim.dim_value = observed[0]
-            else:
-                dim.dim_param = f"{value.name}_{index}"
+    shapes = {value.name: tuple(case[value.name].shape for case in outputs) for value in model.graph.output}
+    run_passes(model, (DeclareOutputs(tuple(sizes), shapes),))
 
 
-def _one_opset(model: onnx.ModelProto, spec: Spec) -> None:
-    actual = opset_of(model)
-    if spec.opset is not None and actual != spec.opset:
-        raise SourceError(f"opset {spec.opset} cannot be had: the export has {actual}", f"write `opset: {actual}`")
-    others = {entry.domain: entry.version for entry in model.opset_import if entry.domain not in _DEFAULT_DOMAINS}
-    del model.opset_import[:]
-    for domain, version in sorted({"": actual, **others}.items()):
-        model.opset_import.append(onnx.helper.make_opsetid(domain, version))
+@dataclass(frozen=True)
+class DeclareOutputs(GraphPass):
+    """Write the outputs' shapes as the source model showed them over all cases.
+
+    A dimension that had one size throughout is fixed, one that followed an axis gets its name, any other is left open.
+    ``sizes`` has the size of every axis, case by case, ``shapes`` each output's shape, case by case.
+    """
+
+    sizes: tuple[dict[str, int], ...]
+    shapes: Mapping[str, tuple[tuple[int, ...], ...]]
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Raise a ``SourceError`` where an output has more dimensions in one case than in another."""
+        before = [info_of(value) for value in model.graph.output]
+        for value in model.graph.output:
+            shapes = self.shapes[value.name]
+            ranks = {len(shape): shape for shape in shapes}
+            if len(ranks) != 1:
+                raise SourceError(
+                    f"output '{value.name}' has another number of dimensions at other sizes: "
+                    + " and ".join(map(str, ranks.values())),
+                    "a squeeze of all dimensions of size 1 does that; name the dimension",
+                )
+            value.type.tensor_type.shape.SetInParent()
+            observed = zip(*shapes, strict=True)
+            sizes = [self._size(seen) for seen in observed]
+            write_shape(value, tuple(f"{value.name}_{i}" if size is None else size for i, size in enumerate(sizes)))
+        return model, before != [info_of(value) for value in model.graph.output]
+
+    def _size(self, observed: tuple[int, ...]) -> int | str | None:
+        """Return the axis that the sizes followed, else the one size that they have, else None."""
+        followed = (
+            name for name in self.sizes[0]
+            if all(case[name] == size for case, size in zip(self.sizes, observed, strict=True))
+        )  # fmt: skip
+        return next(followed, observed[0] if len(set(observed)) == 1 else None)
 
 
 def other_count(source: int, export: int) -> GateError:
@@ -104,6 +105,26 @@ def other_count(source: int, export: int) -> GateError:
         f"the source gives {source} outputs, the export has {export}",
         "make the outputs the same whether the model is traced or not",
     )
+
+
+@dataclass(frozen=True)
+class NameOutputs(GraphPass):
+    """Give the outputs the spec's names, or the framework's where the spec has none.
+
+    ``framework_names`` has one name for each output, in the graph's order.
+    """
+
+    spec: Spec
+    framework_names: tuple[str, ...]
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Raise a ``GateError`` where the graph lost outputs, a ``SourceError`` where the spec's names do not fit."""
+        names = _chosen_outputs(model, self.spec, self.framework_names)
+        nodes = len(model.graph.node)
+        _copy_inputs(model.graph, names)
+        changing = {old: new for old, new in names.items() if old != new}
+        _rename(model.graph, changing)
+        return model, bool(changing) or len(model.graph.node) != nodes
 
 
 def _chosen_outputs(model: onnx.ModelProto, spec: Spec, framework_names: Sequence[str]) -> dict[str, str]:
@@ -149,21 +170,38 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     rename_tensors(graph, renamed)
 
 
-def _declare_inputs(graph: onnx.GraphProto, spec: Spec) -> None:
-    """Writes the spec's names of dynamic axes, after making sure that the graph agrees with the spec."""
-    values = {value.name: value for value in true_inputs(graph)}
-    if tuple(values) != tuple(spec.inputs):
-        raise SourceError(
-            f"the export's inputs are {', '.join(values)}; the spec's {', '.join(spec.inputs)}",
-            "an input that the model does not use is lost: remove it from the spec",
-        )
-    wrong, baked = mismatches(graph, spec)
-    if wrong:
-        raise SourceError(wrong + baked)
-    if baked:
-        raise GateError(baked)
-    for name, asked in spec.inputs.items():
-        _declare(values[name], asked.shape)
+@dataclass(frozen=True)
+class DeclareInputs(GraphPass):
+    """Write the spec's names of dynamic axes, after making sure that the graph agrees with the spec."""
+
+    spec: Spec
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Raise a ``SourceError`` where the graph's inputs differ, a ``GateError`` where an axis became fixed."""
+        values = {value.name: value for value in true_inputs(model.graph)}
+        if tuple(values) != tuple(self.spec.inputs):
+            raise SourceError(
+                f"the export's inputs are {', '.join(values)}; the spec's {', '.join(self.spec.inputs)}",
+                "an input that the model does not use is lost: remove it from the spec",
+            )
+        wrong, baked = mismatches(model.graph, self.spec)
+        if wrong:
+            raise SourceError(wrong + baked)
+        if baked:
+            raise GateError(baked)
+        before = [info_of(value) for value in values.values()]
+        for name, asked in self.spec.inputs.items():
+            write_shape(values[name], asked.shape)
+        return model, before != [info_of(value) for value in values.values()]
+
+    def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Read the declarations back."""
+        infos = {value.name: info_of(value).shape for value in true_inputs(model.graph)}
+        return [
+            Problem(f"input '{name}' is declared as {list(infos[name])} instead of {list(asked.shape)}")
+            for name, asked in self.spec.inputs.items()
+            if infos[name] != asked.shape
+        ]
 
 
 def mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[Problem]]:
@@ -188,7 +226,8 @@ def mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[
     return wrong, baked
 
 
-def _declare(value: onnx.ValueInfoProto, shape: Shape) -> None:
+def write_shape(value: onnx.ValueInfoProto, shape: Shape) -> None:
+    """Declare a tensor's shape: sizes, and names of dynamic axes."""
     dims = value.type.tensor_type.shape.dim
     del dims[:]
     for size in shape:

@@ -4,26 +4,43 @@ The input's declaration and all inferred shapes go; a constant target of a Resha
 that the axis passes through it unchanged. What else holds the size fails when the model runs at another one.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 import onnx
 
-from onnxpack.errors import SourceError
+from onnxpack.errors import Problem, SourceError
 from onnxpack.graph.check import graphs, info_of, true_inputs
+from onnxpack.graph.passes import Edit, GraphPass, run_passes
+from onnxpack.graph.tidy import FREE_CONSTANTS_IR, DropConstantInputs, NameNodes
 from onnxpack.spec.model import Spec
 from onnxpack.values import Shape
 
 
 def loosen(model: onnx.ModelProto, spec: Spec) -> dict[str, int]:
-    """Edits ``model`` in place; gives the axes that it had at a fixed size, each with that size.
+    """Edit ``model`` in place; return the axes that it had at a fixed size, each with that size.
+
+    Raises:
+        SourceError: one axis has two sizes.
+    """
+    fixed = fixed_axes(model.graph, spec)
+    if fixed:
+        # Nodes are named so that one that fails can be found again.
+        run_passes(model, (DropConstantInputs(), NameAxes(spec), NameNodes(), ForgetShapes(), FreeReshapes(fixed)))
+    return fixed
+
+
+def fixed_axes(graph: onnx.GraphProto, spec: Spec) -> dict[str, int]:
+    """Return the sizes at which the graph fixes axes that the spec calls dynamic.
 
     Raises:
         SourceError: one axis has two sizes.
     """
     found: dict[str, int] = {}
-    for value in true_inputs(model.graph):
+    for value in true_inputs(graph):
         dims = value.type.tensor_type.shape.dim
         for dim, asked in zip(dims, spec.inputs[value.name].shape, strict=True):
             if (
@@ -35,42 +52,92 @@ def loosen(model: onnx.ModelProto, spec: Spec) -> dict[str, int]:
                     f"axis '{asked}' is {found[asked]} in one place of the model and {dim.dim_value} in another",
                     "give the two another name",
                 )
-    if found:
-        _name_axes(model.graph, spec)
-        for index, node in enumerate(model.graph.node):
-            node.name = node.name or f"{node.op_type}_{index}"  # one that fails must be found again
-        for graph in graphs(model.graph):
-            del graph.value_info[:]
-        for output in model.graph.output:
-            output.type.tensor_type.ClearField("shape")
-        _free_reshapes(model, found)
     return found
 
 
-def _name_axes(graph: onnx.GraphProto, spec: Spec) -> None:
-    for value in true_inputs(graph):
-        for dim, asked in zip(value.type.tensor_type.shape.dim, spec.inputs[value.name].shape, strict=True):
-            if isinstance(asked, str):
-                dim.dim_param = asked
+@dataclass(frozen=True)
+class NameAxes(GraphPass):
+    """Declare the axes that the spec calls dynamic by their names."""
+
+    spec: Spec
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Change the inputs' declarations alone."""
+        changed = False
+        for value in true_inputs(model.graph):
+            for dim, asked in zip(value.type.tensor_type.shape.dim, self.spec.inputs[value.name].shape, strict=True):
+                if isinstance(asked, str):
+                    changed = changed or dim.dim_param != asked
+                    dim.dim_param = asked
+        return model, changed
 
 
-def _free_reshapes(model: onnx.ModelProto, fixed: dict[str, int]) -> None:
-    """One after another in the graph's order, since the shape behind one is only known when it is free."""
-    constants = _constants(model.graph)
-    for node in [node for node in model.graph.node if node.op_type == "Reshape" and not node.domain]:
-        target = constants.get(node.input[1])
-        if target is None or (0 in target and any(attribute.name == "allowzero" for attribute in node.attribute)):
-            continue
-        shape = _shapes(model).get(node.input[0])
-        freed = free_target(shape, target.tolist(), fixed) if shape else None
-        if freed and freed != target.tolist():
-            name = f"{node.output[0]}__shape"  # the constant may serve other nodes too
-            model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(freed, dtype=np.int64), name))
-            node.input[1] = name
-            del node.attribute[:]  # allowzero, which would make a copied size an empty one
+@dataclass(frozen=True)
+class ForgetShapes(GraphPass):
+    """Drop every shape that an exporter inferred or declared behind the inputs: they hold the fixed sizes."""
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Keep the outputs' element types."""
+        changed = any(graph.value_info for graph in graphs(model.graph))
+        for graph in graphs(model.graph):
+            del graph.value_info[:]
+        for output in model.graph.output:
+            changed = changed or output.type.tensor_type.HasField("shape")
+            output.type.tensor_type.ClearField("shape")
+        return model, changed
 
 
-def free_target(shape: Shape, target: list[int], fixed: dict[str, int]) -> list[int] | None:
+@dataclass(frozen=True)
+class FreeReshapes(GraphPass):
+    """Write the constant target of each Reshape for every size of the axes, where ``free_target`` proves one.
+
+    ``fixed`` has the sizes that the targets were written for. It adds initializers that are no inputs.
+    """
+
+    fixed: Mapping[str, int]
+
+    def requires(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Refuse a file whose IR version wants every initializer among the inputs."""
+        old = model.ir_version < FREE_CONSTANTS_IR
+        return [Problem(f"IR version {model.ir_version} wants every constant among the inputs")] if old else []
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Go through the graph in its order, since the shape behind a Reshape is only known when that is free."""
+        constants = _constants(model.graph)
+        changed = False
+        for node in [node for node in model.graph.node if node.op_type == "Reshape" and not node.domain]:
+            target = _target(node, constants)
+            if target is None or (0 in target and any(attribute.name == "allowzero" for attribute in node.attribute)):
+                continue
+            shape = _shapes(model).get(node.input[0])
+            freed = free_target(shape, target, self.fixed) if shape else None
+            if freed and freed != target:
+                _aim(model.graph, node, freed)
+                changed = True
+        return model, changed
+
+
+def _target(node: onnx.NodeProto, constants: Mapping[str, np.ndarray[Any, Any]]) -> list[int] | None:
+    """Return a Reshape's target, if it is a constant; before opset 5 it is an attribute."""
+    if len(node.input) < 2:
+        return next((list(attribute.ints) for attribute in node.attribute if attribute.name == "shape"), None)
+    found = constants.get(node.input[1])
+    return None if found is None else found.tolist()
+
+
+def _aim(graph: onnx.GraphProto, node: onnx.NodeProto, target: list[int]) -> None:
+    """Give a Reshape another target, of its own: the constant may serve other nodes too."""
+    if len(node.input) < 2:
+        shape = next(attribute for attribute in node.attribute if attribute.name == "shape")
+        shape.ints[:] = target
+        return
+    name = f"{node.output[0]}__shape"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(target, dtype=np.int64), name))
+    node.input[1] = name
+    del node.attribute[:]  # allowzero, which would make a copied size an empty one
+
+
+def free_target(shape: Shape, target: list[int], fixed: Mapping[str, int]) -> list[int] | None:
     """The target of a Reshape of a tensor of ``shape`` for every size of its axes, or None where none is proved.
 
     ``fixed`` has the sizes that the target was written for. A leading run of equal sizes is the same axes, and stays

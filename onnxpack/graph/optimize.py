@@ -6,15 +6,18 @@ width of one kind of CPU. Other tools gain nothing over it: benchmarks/optimize.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import onnxruntime as ort
 
-from onnxpack.errors import GateError, SourceError
+from onnxpack.errors import GateError, Problem, SourceError
 from onnxpack.graph import external
 from onnxpack.graph.check import facts, graphs, info_of, opset_of, true_inputs
-from onnxpack.graph.finish import strip
+from onnxpack.graph.passes import Edit, GraphPass, run_passes
+from onnxpack.graph.tidy import Strip, import_opsets
 from onnxpack.precision.isa import lays_out_for, this_machine
 from onnxpack.values import MODEL, Changed, OnnxModel
 
@@ -53,8 +56,6 @@ def optimize_model(source: Path, folder: Path, level: str, isa: str | None) -> C
         notes.append("left as it is: the CPU computes parts of it in float32, and those casts would be built in")
         made = _copied(source, folder)
     after = facts(made, before.precision)
-    if (after.inputs, after.outputs, after.opset) != (before.inputs, before.outputs, before.opset):
-        raise GateError("optimisation changed the model's inputs, outputs or opset", "use optimize: none")
     counts = [_ops(path).total() for path in (source, made)]
     notes.append(f"{counts[0]} → {counts[1]} nodes, {before.size_bytes} → {after.size_bytes} bytes")
     return Changed(after, tuple(notes))
@@ -64,41 +65,74 @@ def _optimized(source: Path, folder: Path, level: str, without: list[str]) -> Pa
     """What onnxruntime writes, with the source's opset, IR version and declared shapes."""
     made = folder / MODEL
     _clear(folder)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = _LEVELS[level]
-    options.optimized_model_filepath = str(made)
     original = onnx.load(source, load_external_data=False)
-    large = _weighs(source) > external.EXTERNAL_DATA_OVER
-    if large:
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _DATA)
-        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-    try:
-        ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"], disabled_optimizers=without)
-    except Exception as error:  # onnxruntime's exceptions share no base
-        raise SourceError(f"onnxruntime cannot optimise the model: {error}", "use optimize: none") from None
-    model = onnx.load(made, load_external_data=False)
-    strip(model)
-    _declare_again(model, original)
+    optimizing = LoadOptimized(source, made, level, tuple(without))
+    model = run_passes(original, (optimizing, Strip(), DeclareAgain(original))).model
     onnx.save(model, made)
     onnx.checker.check_model(str(made))
     return made
 
 
-def _declare_again(model: onnx.ModelProto, original: onnx.ModelProto) -> None:
-    """What the runtime forgets, the axes' names and the IR version, and not what it adds: domains that nothing uses."""
-    model.ir_version = original.ir_version
-    used = {node.domain for graph in graphs(model.graph) for node in graph.node}
-    versions = {entry.domain: entry.version for entry in model.opset_import if entry.domain in used}
-    versions[""] = opset_of(original)
-    del model.opset_import[:]
-    for domain, version in sorted(versions.items()):
-        model.opset_import.append(onnx.helper.make_opsetid(domain, version))
-    declared = {value.name: value for value in (*true_inputs(original.graph), *original.graph.output)}
-    for value in (*model.graph.input, *model.graph.output):
-        if value.name in declared and info_of(value) != info_of(declared[value.name]):
-            value.CopyFrom(declared[value.name])
-    del model.graph.value_info[:]
+@dataclass(frozen=True)
+class LoadOptimized(GraphPass):
+    """Let onnxruntime write the file ``source`` optimised to ``made``, and go on with that graph.
+
+    ``without`` names optimisers of onnxruntime that are left out. Weights stay in the files.
+    """
+
+    source: Path
+    made: Path
+    level: str
+    without: tuple[str, ...] = ()
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Raise a ``SourceError`` where the runtime refuses the model."""
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = _LEVELS[self.level]
+        options.optimized_model_filepath = str(self.made)
+        if _weighs(self.source) > external.EXTERNAL_DATA_OVER:
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _DATA)
+            options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+        try:
+            ort.InferenceSession(
+                str(self.source), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self.without)
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base
+            raise SourceError(f"onnxruntime cannot optimise the model: {error}", "use optimize: none") from None
+        return onnx.load(self.made, load_external_data=False), True
+
+
+@dataclass(frozen=True)
+class DeclareAgain(GraphPass):
+    """Write what the runtime forgets, the axes' names and the IR version, and drop the domains that nothing uses."""
+
+    original: onnx.ModelProto
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Take the declarations of ``original``, by name."""
+        before = (model.ir_version, [info_of(value) for value in (*model.graph.input, *model.graph.output)])
+        model.ir_version = self.original.ir_version
+        used = {node.domain for graph in graphs(model.graph) for node in graph.node}
+        versions = {entry.domain: entry.version for entry in model.opset_import if entry.domain in used}
+        imported = import_opsets(model, versions | {"": opset_of(self.original)})
+        declared = {value.name: value for value in (*true_inputs(self.original.graph), *self.original.graph.output)}
+        for value in (*model.graph.input, *model.graph.output):
+            if value.name in declared and info_of(value) != info_of(declared[value.name]):
+                value.CopyFrom(declared[value.name])
+        inferred = bool(model.graph.value_info)
+        del model.graph.value_info[:]
+        after = (model.ir_version, [info_of(value) for value in (*model.graph.input, *model.graph.output)])
+        return model, imported or inferred or before != after
+
+    def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Compare inputs, outputs and opset with those of ``original``."""
+        outside = [
+            ([info_of(value) for value in (*true_inputs(one.graph), *one.graph.output)], opset_of(one))
+            for one in (self.original, model)
+        ]
+        problem = Problem("the model has other inputs, outputs or another opset than before", "use optimize: none")
+        return [problem] if outside[0] != outside[1] else []
 
 
 def _grew(before: OnnxModel, after: OnnxModel) -> bool:

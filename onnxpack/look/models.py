@@ -17,6 +17,7 @@ from onnxpack.look.text import clean
 from onnxpack.look.weights import Weights, first_layer, read_weights
 from onnxpack.samples import draw, odd_sizes, tracing_sizes
 from onnxpack.spec.load import SpecFile, work_tree
+from onnxpack.spec.model import DEFAULT_OPSET
 from onnxpack.values import Shape, TensorInfo
 
 _SHOWN_NAMES = 40
@@ -30,6 +31,8 @@ _RANGES = (
 def onnx_file(grown: Draft, destination: Path) -> Draft:
     """An ONNX file: it tells its inputs, outputs and opset itself."""
     from onnxpack.graph.check import info_of, opset_of, read_model, true_inputs
+    from onnxpack.graph.convert import nearest_opset
+    from onnxpack.graph.old import RUNTIME_MIN_OPSET
     from onnxpack.sources import onnx as source
 
     path = destination.parent / grown.fields["model"]["path"]
@@ -48,9 +51,14 @@ def onnx_file(grown: Draft, destination: Path) -> Draft:
     for text in axes.notes:
         grown.note("inputs", text=text)
     _finish(grown, [axes.known(info_of(value)) for value in model.graph.output])
-    grown.fields["opset"] = opset_of(model)
-    grown.note("opset", text="the file's own; a higher one converts it")
-    source.load(grown.file(destination))
+    loaded = source.load(grown.file(destination))
+    have = opset_of(model)
+    if have < RUNTIME_MIN_OPSET:
+        grown.fields["opset"] = nearest_opset(loaded.model, DEFAULT_OPSET)
+        grown.note("opset", text=f"the file has opset {have}, which the runtime lacks parts of: a build converts it")
+    else:
+        grown.fields["opset"] = have
+        grown.note("opset", text="the file's own; a higher one converts it")
     return grown
 
 

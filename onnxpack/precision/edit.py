@@ -1,14 +1,17 @@
 """What the conversions share: types of tensors, constants, and small rewrites of a graph."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 
+from onnxpack.errors import Problem
 from onnxpack.graph.check import graphs
 from onnxpack.graph.external import bytes_of
+from onnxpack.graph.passes import Edit, GraphPass
 
 _SMALL = 1024
 """Bytes of a constant that may hold a shape, and that inference therefore needs."""
@@ -20,18 +23,24 @@ def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     return {tensor.name: tensor for tensor in model.graph.initializer}
 
 
-def lift_constants(model: onnx.ModelProto) -> None:
-    """Makes the tensors of Constant nodes initializers, where every converter looks for weights."""
-    kept = []
-    for node in model.graph.node:
-        value = next((item.t for item in node.attribute if item.name == "value"), None)
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and value is not None:
-            tensor = model.graph.initializer.add()
-            tensor.CopyFrom(value)
-            tensor.name = node.output[0]
-        else:
-            kept.append(node)
-    replace_nodes(model, kept)
+@dataclass(frozen=True)
+class LiftConstants(GraphPass):
+    """Make the tensors of Constant nodes initializers, where every converter looks for weights."""
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Leave Constant nodes inside other nodes' graphs, and those of another form than ``value``, as they are."""
+        kept = []
+        for node in model.graph.node:
+            value = next((item.t for item in node.attribute if item.name == "value"), None)
+            if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and value is not None:
+                tensor = model.graph.initializer.add()
+                tensor.CopyFrom(value)
+                tensor.name = node.output[0]
+            else:
+                kept.append(node)
+        changed = len(kept) < len(model.graph.node)
+        replace_nodes(model, kept)
+        return model, changed
 
 
 def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
@@ -41,40 +50,63 @@ def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> No
     model.graph.node.extend(nodes)
 
 
-def pool_before_relu(model: onnx.ModelProto) -> None:
-    """Exchanges each Relu and the MaxPool behind it, which is the same: the greatest of the positive parts.
+@dataclass(frozen=True)
+class PoolBeforeRelu(GraphPass):
+    """Exchange each Relu and the MaxPool behind it, which is the same: the greatest of the positive parts.
 
     onnxruntime moves a quantization from behind a MaxPool to before it, and pools bytes slowly; a Relu between
-    them keeps the pooling in float32, after which it is dropped.
+    them keeps the pooling in float32, after which it is dropped. ``SortNodes`` belongs behind it.
     """
-    readers = Counter(name for graph in graphs(model.graph) for node in graph.node for name in node.input)
-    outside = {value.name for value in model.graph.output}
-    relus = {node.output[0]: node for node in model.graph.node if node.op_type == "Relu"}
-    for pool in model.graph.node:
-        relu = relus.get(pool.input[0]) if pool.op_type == "MaxPool" and len(pool.output) == 1 else None
-        if relu is None or readers[relu.output[0]] > 1 or relu.output[0] in outside:
-            continue
-        between, end = relu.output[0], pool.output[0]
-        pool.input[0], pool.output[0] = relu.input[0], between
-        relu.input[0], relu.output[0] = between, end
-    in_order(model)
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Leave pairs whose inner tensor something else reads."""
+        readers = Counter(name for graph in graphs(model.graph) for node in graph.node for name in node.input)
+        outside = {value.name for value in model.graph.output}
+        relus = {node.output[0]: node for node in model.graph.node if node.op_type == "Relu"}
+        changed = False
+        for pool in model.graph.node:
+            relu = relus.get(pool.input[0]) if pool.op_type == "MaxPool" and len(pool.output) == 1 else None
+            if relu is None or readers[relu.output[0]] > 1 or relu.output[0] in outside:
+                continue
+            between, end = relu.output[0], pool.output[0]
+            pool.input[0], pool.output[0] = relu.input[0], between
+            relu.input[0], relu.output[0] = between, end
+            changed = True
+        return model, changed
 
 
-def in_order(model: onnx.ModelProto) -> None:
-    """Puts the nodes in an order in which each comes behind what it reads; those that stand well keep their places."""
-    makers = {name: index for index, node in enumerate(model.graph.node) for name in node.output if name}
-    placed: dict[int, None] = {}
-    for start in range(len(model.graph.node)):
-        waiting = [start]
-        while waiting:
-            index = waiting[-1]
-            missing = {makers[name] for name in reads(model.graph.node[index]) if name in makers} - placed.keys()
-            if index in placed or not missing - {index}:
-                placed[waiting.pop()] = None
-            else:
-                waiting += sorted(missing - {index})
-    nodes = list(model.graph.node)
-    replace_nodes(model, [nodes[index] for index in placed])
+@dataclass(frozen=True)
+class SortNodes(GraphPass):
+    """Put the nodes in an order in which each comes behind what it reads; those that stand well keep their places."""
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Walk depth first from each node to the makers of what it reads."""
+        makers = {name: index for index, node in enumerate(model.graph.node) for name in node.output if name}
+        placed: dict[int, None] = {}
+        entered: set[int] = set()
+        for start in range(len(model.graph.node)):
+            waiting = [start]
+            while waiting:
+                index = waiting[-1]
+                entered.add(index)
+                missing = {makers[name] for name in reads(model.graph.node[index]) if name in makers} - placed.keys()
+                missing -= entered  # a cycle, which no order helps: the walk must end all the same
+                if index in placed or not missing:
+                    placed[waiting.pop()] = None
+                else:
+                    waiting += sorted(missing)
+        nodes = list(model.graph.node)
+        replace_nodes(model, [nodes[index] for index in placed])
+        return model, list(placed) != sorted(placed)
+
+    def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Look for a node that reads what is made behind it."""
+        late = {name for node in model.graph.node for name in node.output if name}
+        for node in model.graph.node:
+            late -= set(node.output)
+            if ahead := sorted(late.intersection(reads(node))):
+                return [Problem(f"node '{node.name}' ({node.op_type}) reads '{ahead[0]}', which is made behind it")]
+        return []
 
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:
@@ -88,14 +120,20 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
                     yield from other.input
 
 
-def remove_unused(model: onnx.ModelProto) -> None:
-    """Drops initializers that no node and no output names any more; inner graphs may name outer ones."""
-    used = {name for graph in graphs(model.graph) for node in graph.node for name in node.input}
-    used |= {value.name for graph in graphs(model.graph) for value in graph.output}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    if len(kept) < len(model.graph.initializer):
-        del model.graph.initializer[:]
-        model.graph.initializer.extend(kept)
+@dataclass(frozen=True)
+class DropUnused(GraphPass):
+    """Drop initializers that no node and no output names any more; inner graphs may name outer ones."""
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Edit the outer graph alone, where all weights are."""
+        used = {name for graph in graphs(model.graph) for node in graph.node for name in node.input}
+        used |= {value.name for graph in graphs(model.graph) for value in graph.output}
+        kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+        changed = len(kept) < len(model.graph.initializer)
+        if changed:
+            del model.graph.initializer[:]
+            model.graph.initializer.extend(kept)
+        return model, changed
 
 
 def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -139,30 +177,45 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return next((onnx.helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
 
 
-def split_gemms(model: onnx.ModelProto, excluded: frozenset[str]) -> None:
-    """Writes every Gemm of a constant, two-dimensional B as MatMul and Add, which quantizers know.
+@dataclass(frozen=True)
+class SplitGemms(GraphPass):
+    """Write every Gemm of a constant, two-dimensional B as MatMul and Add, which quantizers know.
 
     ``alpha · A · B' + beta · C``: B takes alpha and the transposition, C takes beta. A Gemm whose A is transposed, or
-    whose C is scaled and no constant, stays.
+    whose C is scaled and no constant, stays, and so do those in ``excluded``. ``DropUnused`` belongs behind it.
     """
-    known = initializers(model)
-    nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
-        parts = None if node.op_type != "Gemm" or node.name in excluded else _parts(node, known)
-        if parts is None:
-            nodes.append(node)
-            continue
-        weight, bias, constants = parts
-        added = onnx.helper.make_node("MatMul", [node.input[0], weight], [node.output[0]], name=node.name)
-        model.graph.initializer.extend(constants)
-        known |= {tensor.name: tensor for tensor in constants}
-        if bias:
-            added.output[0] = f"{node.output[0]}__product"
-            nodes.append(added)
-            added = onnx.helper.make_node("Add", [added.output[0], bias], [node.output[0]], name=f"{node.name}__bias")
-        nodes.append(added)
-    replace_nodes(model, nodes)
-    remove_unused(model)
+
+    excluded: frozenset[str]
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Add the new constants; the old ones stay, since other nodes may read them."""
+        known = initializers(model)
+        nodes: list[onnx.NodeProto] = []
+        changed = False
+        for node in model.graph.node:
+            parts = None if node.op_type != "Gemm" or node.name in self.excluded else _parts(node, known)
+            if parts is None:
+                nodes.append(node)
+                continue
+            weight, bias, constants = parts
+            model.graph.initializer.extend(constants)
+            known |= {tensor.name: tensor for tensor in constants}
+            nodes += _product(node, weight, bias)
+            changed = True
+        replace_nodes(model, nodes)
+        return model, changed
+
+
+def _product(gemm: onnx.NodeProto, weight: str, bias: str) -> list[onnx.NodeProto]:
+    """Return the nodes that take a Gemm's place."""
+    (end,) = gemm.output
+    if not bias:
+        return [onnx.helper.make_node("MatMul", [gemm.input[0], weight], [end], name=gemm.name)]
+    between = f"{end}__product"
+    return [
+        onnx.helper.make_node("MatMul", [gemm.input[0], weight], [between], name=gemm.name),
+        onnx.helper.make_node("Add", [between, bias], [end], name=f"{gemm.name}__bias"),
+    ]
 
 
 def _parts(node: onnx.NodeProto, known: Initializers) -> tuple[str, str, list[onnx.TensorProto]] | None:

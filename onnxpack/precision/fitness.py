@@ -6,8 +6,9 @@ from itertools import chain
 import numpy as np
 import onnx
 
+from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Job
-from onnxpack.precision.edit import initializers, lift_constants
+from onnxpack.precision.edit import LiftConstants, initializers
 from onnxpack.precision.schemas import Ports
 from onnxpack.precision.tensors import element_types, made_tensors, runnable, runs
 
@@ -45,7 +46,7 @@ def everything() -> Fitness:
 
 def of_float16(job: Job) -> Fitness:
     """Runs the model over the Reference's cases and the calibration data, and looks at every tensor and constant."""
-    lift_constants(job.model)
+    run_passes(job.model, (LiftConstants(),))
     types = element_types(job.model, job.scratch)
     floats = [name for name in made_tensors(job.model) if types.get(name) == onnx.TensorProto.FLOAT]
     inputs = [value.name for value in job.model.graph.input if types.get(value.name) == onnx.TensorProto.FLOAT]

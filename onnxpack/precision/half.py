@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Converted, Job, Left
-from onnxpack.precision.edit import initializers, lift_constants, reads, remove_unused, replace_nodes
+from onnxpack.precision.edit import DropUnused, LiftConstants, initializers, reads, replace_nodes
 from onnxpack.precision.fitness import Fitness
 from onnxpack.precision.schemas import Ports, ports
 from onnxpack.precision.tensors import element_types
@@ -22,7 +23,7 @@ WORDS: dict[int, str] = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.B
 
 def convert(job: Job, half: int, fitness: Fitness) -> Converted:
     """The model in ``half``, an element type; float32 inputs and outputs stay float32."""
-    lift_constants(job.model)
+    run_passes(job.model, (LiftConstants(),))
     work = _Work(job.model, half, element_types(job.model, job.scratch))
     left = []
     for node in list(job.model.graph.node):
@@ -102,7 +103,7 @@ class _Work:
         for value in self.model.graph.output:
             self._real(value.name)
         replace_nodes(self.model, self.nodes)
-        remove_unused(self.model)
+        run_passes(self.model, (DropUnused(),))
 
     def _half_of(self, name: str) -> str:
         if name not in self.halves:

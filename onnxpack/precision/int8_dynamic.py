@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 
 from onnxpack.graph.check import opset_of
+from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Converted, Job, Left, Wish, weights
-from onnxpack.precision.edit import constant_products, lift_constants, remove_unused, replace_nodes, split_gemms
+from onnxpack.precision.edit import DropUnused, LiftConstants, SplitGemms, constant_products, replace_nodes
 from onnxpack.precision.isa import reduced_range
 
 NAME = "int8-dynamic"
@@ -29,8 +30,7 @@ def refusal(wish: Wish, model: onnx.ModelProto) -> str:
 def convert(job: Job) -> Converted:
     """Every MatMul and Gemm with constant weights; one scale per column unless the wish says otherwise."""
     model = job.model
-    lift_constants(model)
-    split_gemms(model, job.excluded)
+    run_passes(model, (LiftConstants(), SplitGemms(job.excluded), DropUnused()))
     products = constant_products(model)
     per_channel = job.wish.per_channel is not False
     reduced = reduced_range(job.wish.device, job.wish.isa)
@@ -53,7 +53,7 @@ def convert(job: Job) -> Converted:
             done[weight.name] = _stored(model, weight, per_channel, reduced)
         nodes += _product(node, inputs[source], done[weight.name])
     replace_nodes(model, nodes)
-    remove_unused(model)
+    run_passes(model, (DropUnused(),))
     return Converted(model, tuple(left))
 
 

@@ -15,9 +15,10 @@ import onnx
 
 from onnxpack.errors import SpecError
 from onnxpack.graph.check import opset_of
+from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Converted, Job, Wish, calibration
 from onnxpack.precision.calibration import Ranges
-from onnxpack.precision.edit import in_order, pool_before_relu, remove_unused, replace_nodes
+from onnxpack.precision.edit import DropUnused, PoolBeforeRelu, SortNodes, replace_nodes
 from onnxpack.precision.isa import ARM, reduced_range
 from onnxpack.precision.prepare import carried, prepared
 from onnxpack.precision.selection import OPS, WEIGHTED, Selection, float_ends, select, tensors_of
@@ -110,7 +111,7 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, selection: Selection, wish:
     done: onnx.ModelProto = quantizer.model.model
     _open_ends(done, ends)
     if wish.device == "cpu":
-        pool_before_relu(done)
+        run_passes(done, (PoolBeforeRelu(), SortNodes()))
     return Converted(done, selection.left)
 
 
@@ -160,5 +161,4 @@ def _open_ends(model: onnx.ModelProto, products: frozenset[str]) -> None:
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
     replace_nodes(model, [node for node in model.graph.node if node.name not in gone])
-    in_order(model)
-    remove_unused(model)
+    run_passes(model, (SortNodes(), DropUnused()))

@@ -6,7 +6,8 @@ import onnx
 import onnxruntime as ort
 
 from onnxpack.graph.external import EXTERNAL_DATA_OVER, bytes_of
-from onnxpack.precision.edit import lift_constants
+from onnxpack.graph.passes import run_passes
+from onnxpack.precision.edit import LiftConstants
 
 
 def prepared(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
@@ -15,7 +16,7 @@ def prepared(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
     Nodes and tensors that are fused away are gone by name: ``carried`` finds what became of a node.
     """
     if sum(map(bytes_of, model.graph.initializer)) > EXTERNAL_DATA_OVER:
-        lift_constants(model)
+        run_passes(model, (LiftConstants(),))
         return model
     before, after = scratch / "before.onnx", scratch / "prepared.onnx"
     onnx.save(model, before)
@@ -26,7 +27,7 @@ def prepared(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
     ort.InferenceSession(str(before), options, providers=["CPUExecutionProvider"])
     done = onnx.load(after)
     done.ir_version = model.ir_version
-    lift_constants(done)
+    run_passes(done, (LiftConstants(),))
     before.unlink()
     after.unlink()
     return done

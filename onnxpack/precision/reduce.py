@@ -10,7 +10,8 @@ import onnx
 from onnxpack.errors import GateError, SpecError
 from onnxpack.graph import external
 from onnxpack.graph.check import facts, graphs, info_of, opset_of, session, true_inputs
-from onnxpack.graph.finish import strip
+from onnxpack.graph.passes import run_passes
+from onnxpack.graph.tidy import DropConstantInputs, ImportUsed, NameNodes, Strip
 from onnxpack.precision import (
     Contents,
     Converted,
@@ -109,7 +110,7 @@ def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
             f"{module.NAME} changed nothing in the model: no operator and no weight is in fewer bits than before",
             left or "leave the precision out, or exclude fewer nodes",
         )
-    _tidy(converted.model)
+    run_passes(converted.model, (Strip(), ImportUsed()))
     return converted
 
 
@@ -120,8 +121,7 @@ def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
         SpecError: an excluded node is not in the model, or the calibration data does not fit.
     """
     model = onnx.load(path)
-    only_true_inputs(model)
-    name_nodes(model)
+    run_passes(model, (DropConstantInputs(), NameNodes()))
     reference = samples.reference
     return Job(
         path=path,
@@ -135,15 +135,6 @@ def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
     )
 
 
-def only_true_inputs(model: onnx.ModelProto) -> None:
-    """Old files list their constants among the inputs; IR 4 and later need not: one that goes would be an input."""
-    kept = true_inputs(model.graph)
-    if len(kept) < len(model.graph.input):
-        del model.graph.input[:]
-        model.graph.input.extend(kept)
-        model.ir_version = max(model.ir_version, 4)
-
-
 def of_trees(model: onnx.ModelProto) -> str:
     """Why a model of trees and the like has nothing to reduce, in words; empty for others."""
     ops = {node.op_type for graph in graphs(model.graph) for node in graph.node}
@@ -151,18 +142,6 @@ def of_trees(model: onnx.ModelProto) -> str:
     if not classic or ops & _ARITHMETIC:
         return ""
     return f"the model is made of {', '.join(classic[:3])}, which compute in float32 whatever they are given"
-
-
-def name_nodes(model: onnx.ModelProto) -> None:
-    """Gives every node without a name of its own one, by its operator and its place."""
-    for graph in graphs(model.graph):
-        taken: set[str] = {""}
-        for index, node in enumerate(graph.node):
-            if node.name in taken:
-                node.name = f"{node.op_type}_{index}"
-                while node.name in taken:
-                    node.name += "_"
-            taken.add(node.name)
 
 
 def excluded_nodes(model: onnx.ModelProto, wanted: tuple[str, ...]) -> frozenset[str]:
@@ -219,15 +198,3 @@ def _loaded(path: Path, job: Job) -> list[str]:
         return ["not loaded here: the CPU has no bfloat16 arithmetic"]
     session(path, plain=job.wish.device != "cpu")
     return []
-
-
-def _tidy(model: onnx.ModelProto) -> None:
-    """Nothing of the tools that made it: one import per domain that is used, no talk, no inferred shapes."""
-    strip(model)
-    used = {node.domain if node.domain != "ai.onnx" else "" for graph in graphs(model.graph) for node in graph.node}
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    versions[""] = opset_of(model)
-    del model.opset_import[:]
-    for domain, version in sorted(versions.items()):
-        if domain in used | {""} or model.functions:
-            model.opset_import.append(onnx.helper.make_opsetid(domain, version))

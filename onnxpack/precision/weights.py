@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Converted, Job, Left
 from onnxpack.precision.edit import (
+    DropUnused,
+    LiftConstants,
+    SplitGemms,
     constant_products,
     initializers,
     is_matrix,
-    lift_constants,
-    remove_unused,
     replace_nodes,
-    split_gemms,
 )
 
 _MIN_BLOCK = 16
@@ -42,8 +43,7 @@ def refusal(model: onnx.ModelProto) -> str:
 def convert(job: Job, bits: int) -> Converted:
     """Every MatMul and Gemm with constant weights, those of shape K < 16 and excluded ones left out."""
     model = job.model
-    lift_constants(model)
-    split_gemms(model, job.excluded)
+    run_passes(model, (LiftConstants(), SplitGemms(job.excluded), DropUnused()))
     products = constant_products(model)
     done: dict[str, list[onnx.TensorProto]] = {}
     left, nodes = [], []
@@ -60,7 +60,7 @@ def convert(job: Job, bits: int) -> Converted:
             model.graph.initializer.extend(done[weight.name])
         nodes.append(_product(node, weight, done[weight.name], bits, block, job.wish.device))
     replace_nodes(model, nodes)
-    remove_unused(model)
+    run_passes(model, (DropUnused(),))
     if done and all(entry.domain != _DOMAIN for entry in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
     return Converted(model, tuple(left))

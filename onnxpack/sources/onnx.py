@@ -1,22 +1,29 @@
 """An existing ONNX file: checked, and converted up to the asked opset."""
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from onnxpack.errors import GateError, Problem, SourceError
 from onnxpack.graph.check import info_of, opset_of, read_model, session, true_inputs
-from onnxpack.graph.external import keep_places, link_data
+from onnxpack.graph.convert import ConvertOpset, FlattenHardmax
+from onnxpack.graph.evaluate import Evaluator
+from onnxpack.graph.external import link_data
 from onnxpack.graph.finish import mismatches
 from onnxpack.graph.loosen import loosen
+from onnxpack.graph.old import RUNTIME_MIN_OPSET
+from onnxpack.graph.passes import run_passes
+from onnxpack.graph.tidy import DropConstantInputs
+from onnxpack.graph.upgrade import UpgradeToOpset7
 from onnxpack.samples import Arrays, draw
 from onnxpack.sources import Export
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.model import Spec
+from onnxpack.spec.model import DEFAULT_OPSET, Spec
 from onnxpack.spec.wording import closest
 from onnxpack.verify import TOLERANCES, compare
 
@@ -25,20 +32,23 @@ _FAILED = re.compile(
     r"while running (?P<op>\S+) node\. Name:'(?P<name>[^']*)'\s*(Status Message: )?(?P<why>.*)", re.DOTALL
 )
 _OTHER_OUTPUT = "export it again without ZipMap, sequences and narrow floats"
+Answers = Callable[[Arrays], list[np.ndarray[Any, Any]]]
+"""Inputs by name to outputs in order."""
 
 
+@dataclass(frozen=True)
 class Loaded:
-    """The file's graph and a session on it."""
+    """The file's graph, brought to an opset that the runtime has, and what runs the graph that the file holds."""
 
-    def __init__(
-        self, model: onnx.ModelProto, running: ort.InferenceSession, folder: Path, freed: dict[str, int]
-    ) -> None:
-        self.model = model
-        self.folder = folder
-        """Where data is that the model does not hold itself."""
-        self.session = running
-        self.freed = freed
-        """The axes that were fixed in the file, each with its size."""
+    model: onnx.ModelProto
+    """Of opset 7 or higher: what is exported."""
+    folder: Path
+    """Where data is that the model does not hold itself."""
+    answers: Answers
+    opset: int
+    """The file's own."""
+    freed: Mapping[str, int]
+    """The axes that were fixed in the file, each with its size."""
 
 
 def load(file: SpecFile) -> Loaded:
@@ -67,16 +77,40 @@ def load(file: SpecFile) -> Loaded:
     wrong, _ = mismatches(model.graph, file.spec)
     if wrong:
         raise SourceError(wrong)
-    running = session(path)
+    run_passes(model, (DropConstantInputs(),))
+    answers = _runner(model, path)
     freed = loosen(model, file.spec)
-    if not freed:
-        return Loaded(model, running, path.parent, freed)
-    loaded = Loaded(model, session(model.SerializeToString(), path.parent), path.parent, freed)
-    _prove(running, loaded, file.spec)
-    return loaded
+    if freed:
+        proved = _runner(model, path, freed=True)
+        _prove(answers, Loaded(model, path.parent, proved, opset_of(model), freed), file.spec)
+        answers = proved
+    return Loaded(_upgraded(model), path.parent, answers, opset_of(model), freed)
 
 
-def _prove(original: ort.InferenceSession, loaded: Loaded, spec: Spec) -> None:
+def _runner(model: onnx.ModelProto, path: Path, *, freed: bool = False) -> Answers:
+    """Return what runs the file at ``path``, or, where it was freed, the ``model`` that was made of it.
+
+    That is onnxruntime, and for a file of opset 1 to 6 with operators that it lacks, onnx's reference evaluator.
+    """
+    try:
+        running = session(model.SerializeToString(), path.parent) if freed else session(path)
+    except SourceError:
+        if opset_of(model) >= RUNTIME_MIN_OPSET:
+            raise
+        return Evaluator(model).run
+    return lambda inputs: running.run(None, inputs)
+
+
+def _upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model at opset 7 if it has a lower one; the runners keep the one that is given."""
+    if opset_of(model) >= RUNTIME_MIN_OPSET:
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return run_passes(copy, (UpgradeToOpset7(),)).model
+
+
+def _prove(original: Answers, loaded: Loaded, spec: Spec) -> None:
     """At its own size the freed model gives what the file gives, and a batch of two of them gives both.
 
     Raises:
@@ -84,7 +118,7 @@ def _prove(original: ort.InferenceSession, loaded: Loaded, spec: Spec) -> None:
     """
     at = {name: loaded.freed.get(name, axis.opt or axis.min) for name, axis in spec.dynamic_axes.items()}
     one, two = (draw(spec, at, case) for case in (0, 1))
-    wanted = [original.run(None, inputs) for inputs in (one, two)]
+    wanted = [original(inputs) for inputs in (one, two)]
     batch = {shape[:1] for shape in (tensor.shape for tensor in spec.inputs.values())}
     is_batch = len(batch) == 1 and len(loaded.freed) == 1 and batch == {tuple(loaded.freed)}
     both = {name: np.concatenate([one[name], two[name]]) for name in one}
@@ -92,7 +126,7 @@ def _prove(original: ort.InferenceSession, loaded: Loaded, spec: Spec) -> None:
     if is_batch:
         pairs.append(([np.concatenate(outputs) for outputs in zip(*wanted, strict=True)], run(loaded, both)))
     for expected, actual in pairs:
-        for value, right, got in zip(original.get_outputs(), expected, actual, strict=True):
+        for value, right, got in zip(loaded.model.graph.output, expected, actual, strict=True):
             difference = compare("", value.name, right.astype(got.dtype), got, *TOLERANCES["float32"]).reason
             if difference:
                 axes = ", ".join(f"'{name}' of {size}" for name, size in loaded.freed.items())
@@ -102,9 +136,9 @@ def _prove(original: ort.InferenceSession, loaded: Loaded, spec: Spec) -> None:
 
 
 def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
-    """What onnxruntime makes of the file as it is."""
+    """Return what the file gives as it is, its fixed axes freed."""
     try:
-        answers = model.session.run(None, inputs)
+        answers = model.answers(inputs)
     except Exception as error:  # onnxruntime's exceptions share no base
         if not model.freed:
             raise
@@ -125,19 +159,11 @@ def _held_by(model: Loaded, inputs: Arrays, words: str) -> str:
 
 def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
     """The same graph at the asked opset."""
-    graph = model.model
-    have, asked = opset_of(graph), file.spec.opset
-    if asked is not None and asked < have:
+    have = opset_of(model.model)
+    asked = file.spec.opset or (have if model.opset == have else DEFAULT_OPSET)
+    if asked < have:
         raise SourceError(f"the model has opset {have}, and cannot go down to {asked}", f"write opset: {have}")
-    if asked is not None and asked > have:
-        try:
-            graph = onnx.version_converter.convert_version(graph, asked)
-            keep_places(graph, model.model)
-        except Exception as error:  # the converter raises RuntimeError and more
-            raise SourceError(
-                f"the model's opset {have} cannot be converted to {asked}: {str(error).strip()[:500]}",
-                f"write opset: {have}, or leave it out",
-            ) from None
+    graph = run_passes(model.model, (FlattenHardmax(asked), ConvertOpset(asked))).model
     if tuple(value.name for value in graph.graph.input) != tuple(file.spec.inputs):
         order = {name: index for index, name in enumerate(file.spec.inputs)}
         values = sorted(graph.graph.input, key=lambda value: order.get(value.name, len(order)))

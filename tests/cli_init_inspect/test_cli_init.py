@@ -9,7 +9,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from onnx_examples import FLOAT, MATMUL, RELU, constant, make_model
 from safetensors.numpy import save_file
 from sklearn.datasets import load_iris
@@ -59,7 +59,7 @@ targets:
 
 
 def save_onnx(path: Path, **changes: Any) -> Path:
-    path.write_bytes(make_model(RELU, **changes).SerializeToString())
+    path.write_bytes(make_model(**({"nodes": RELU} | changes)).SerializeToString())
     return path
 
 
@@ -88,6 +88,20 @@ def test_the_spec_of_an_onnx_file_builds(tmp_path: Path, onnxpack: Run, monkeypa
     assert ended.code == 0, ended.err
     report = json.loads((tmp_path / "dist/m/cpu/report.json").read_text())
     assert report["parity"]["passed"]
+
+
+def test_the_spec_of_an_old_onnx_file_builds(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    node = helper.make_node("PRelu", ["x", "w"], ["y"])
+    values = [("x", FLOAT, ["b", 4, 4, 4]), ("w", FLOAT, [4])]
+    weights = [constant("w", np.arange(4, dtype=np.float32))]
+    save_onnx(tmp_path / "m.onnx", nodes=[node], inputs=values, outputs=[("y", FLOAT, ["b", 4, 4, 4])],
+              constants=weights, opset=6, ir=3)  # fmt: skip
+    assert onnxpack("init", tmp_path / "m.onnx").code == 0
+    assert "# the file has opset 6, which" in (tmp_path / "spec.yaml").read_text()
+    assert load(tmp_path / "spec.yaml").spec.opset == 18
+    ended = onnxpack("build", tmp_path / "spec.yaml", "--until", "verify", "--output", tmp_path / "dist")
+    assert ended.code == 0, ended.err
 
 
 def test_the_spec_of_a_pickle_builds(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:

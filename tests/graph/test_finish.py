@@ -12,7 +12,9 @@ from onnx import helper
 from onnx_examples import FLOAT, RELU, WEIGHTS, constant, make_model
 
 from onnxpack.errors import GateError, SourceError
-from onnxpack.graph.finish import declare_outputs, finish, strip
+from onnxpack.graph.finish import declare_outputs, finish
+from onnxpack.graph.passes import run_passes
+from onnxpack.graph.tidy import Strip
 from onnxpack.spec.model import Spec
 
 
@@ -125,7 +127,7 @@ def test_strip_leaves_no_words_anywhere() -> None:
             holder.metadata_props.add(key="pkg.torch.onnx.stack_trace", value=said.decode())
     for part in (graph, inner):
         part.value_info.append(helper.make_tensor_value_info("t", FLOAT, ["said by /somewhere"]))
-    strip(model)
+    run_passes(model, (Strip(),))
     assert b"said" not in model.SerializeToString()
     assert b"somewhere" not in model.SerializeToString()
 

@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxpack.graph.check import session
-from onnxpack.precision.edit import pool_before_relu
+from onnxpack.graph.passes import run_passes
+from onnxpack.precision.edit import PoolBeforeRelu, SortNodes
 
 RELU = helper.make_node("Relu", ["c"], ["r"])
 POOL = helper.make_node("MaxPool", ["r"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
@@ -32,7 +33,7 @@ def test_the_numbers_are_the_same(tmp_path: Path) -> None:
     model = stem()
     x = {"x": np.random.default_rng(1).standard_normal((2, 3, 12, 12)).astype(np.float32)}
     (expected,) = session(model.SerializeToString()).run(None, x)
-    pool_before_relu(model)
+    run_passes(model, (PoolBeforeRelu(), SortNodes()))
     onnx.checker.check_model(model)
     assert ops(model) == ["Conv", "MaxPool", "Relu"]
     (actual,) = session(model.SerializeToString()).run(None, x)
@@ -51,5 +52,5 @@ def test_the_numbers_are_the_same(tmp_path: Path) -> None:
 )
 def test_what_others_see_stays(model: Any) -> None:
     before = ops(model)
-    pool_before_relu(model)
+    run_passes(model, (PoolBeforeRelu(), SortNodes()))
     assert ops(model) == before

@@ -11,8 +11,9 @@ from onnx import helper
 from precision_examples import graph_model, inputs_of, mlp, normal, place
 
 from onnxpack.graph.check import session
+from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Converted, Wish, precision, reduce
-from onnxpack.precision.edit import in_order, split_gemms
+from onnxpack.precision.edit import DropUnused, SortNodes, SplitGemms
 from onnxpack.precision.int8_dynamic import quantized
 from onnxpack.precision.weights import block_size
 
@@ -54,7 +55,7 @@ def test_every_form_of_a_gemm_keeps_its_value(attributes: dict[str, Any], inputs
     weight = normal(1, 64, 8)
     model = graph_model(nodes, {"w": weight, "wt": weight.T.copy(), "c": normal(2, 8)}, x=(64,), y=(8,))
     right = ran(model)
-    split_gemms(model, frozenset())
+    run_passes(model, (SplitGemms(frozenset()), DropUnused()))
     onnx.checker.check_model(model)
     ops = [node.op_type for node in model.graph.node]
     assert ("Gemm" not in ops) == splits
@@ -154,5 +155,5 @@ def test_nodes_are_put_in_order() -> None:
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend(reversed(nodes))
-    in_order(model)
+    run_passes(model, (SortNodes(),))
     assert [node.name for node in model.graph.node] == ["first", "bias", "relu", "last"]

@@ -12,7 +12,8 @@ from exporting import Made, export_here, write_spec
 from onnx import TensorProto, helper
 from onnx_examples import FLOAT, MATMUL, RELU, WEIGHTS, constant, external_model, make_model
 
-from onnxpack.errors import SourceError
+from onnxpack.errors import GateError, SourceError
+from onnxpack.graph.check import session
 from onnxpack.sources import onnx as source
 from onnxpack.verify import require
 
@@ -108,6 +109,81 @@ def test_external_data_beside_the_file_is_taken_and_becomes_a_part_of_it(
     made = export(external_model(location="w.data", offset=64, length=64))
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(made.proto.graph.initializer[0]), WEIGHTS)
     require("external", made.rows())
+
+
+# What is old
+
+
+def recorded(name: str) -> tuple[onnx.ModelProto, list[Any], list[Any]]:
+    """A model of the onnx package's test data, with the inputs and outputs that came with it."""
+    folder = Path(onnx.__file__).parent / "backend/test/data" / name
+    data = []
+    for part in ("input", "output"):
+        tensors = [onnx.TensorProto.FromString(path.read_bytes())
+                   for path in sorted(folder.glob(f"test_data_set_0/{part}_*.pb"))]  # fmt: skip
+        data.append([onnx.numpy_helper.to_array(tensor) for tensor in tensors])
+    return onnx.load(folder / "model.onnx"), data[0], data[1]
+
+
+OLD = ["pytorch-operator/test_operator_params", "pytorch-converted/test_PReLU_2d_multiparam",
+       "pytorch-converted/test_BatchNorm2d_eval"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OLD)
+@pytest.mark.parametrize("free", [False, True])
+def test_a_file_of_opset_6_gives_what_was_recorded_with_it(
+    export: Callable[..., Made], name: str, *, free: bool
+) -> None:
+    model, given, expected = recorded(name)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    names = [value.name for value in model.graph.input if value.name not in constants]
+    asked = {key: {"dtype": "float32", "shape": ["n", *array.shape[1:]] if free else list(array.shape)}
+             for key, array in zip(names, given, strict=False)}  # fmt: skip
+    axes = {"dynamic_axes": {"n": {"min": 1, "max": 5}}} if free else {"dynamic_axes": {}}
+    if name.endswith("params") and free:  # its constant has the batch's size
+        with pytest.raises(GateError, match="holds on to"):
+            export(model, inputs=asked, opset=17, **axes)
+        return
+    made = export(model, inputs=asked, opset=17, **axes)
+    assert made.model.opset == 17
+    require("old", made.rows())
+    answers = session(made.model.path).run(None, dict(zip(names, given, strict=False)))
+    for right, answer in zip(expected, answers, strict=True):
+        np.testing.assert_allclose(answer, right, rtol=1e-4, atol=1e-5)
+
+
+def test_an_old_file_without_an_opset_in_the_spec_takes_the_default(export: Callable[..., Made]) -> None:
+    model = make_model([helper.make_node("Add", ["x", "w"], ["y"], broadcast=1, axis=0)],
+                       [("w", FLOAT, [4]), ("x", FLOAT, [4, 4])], [("y", FLOAT, [4, 4])],
+                       [constant("w", WEIGHTS[0])], opset=6, ir=3)  # fmt: skip
+    made = export(model, inputs={"x": {"dtype": "float32", "shape": [4, 4]}}, dynamic_axes={})
+    assert made.model.opset == 18
+    require("old", made.rows())
+    x = np.ones((4, 4), np.float32)
+    np.testing.assert_array_equal(session(made.model.path).run(None, {"x": x})[0], x + WEIGHTS[0][:, None])
+
+
+@pytest.mark.parametrize("opset", [4, 6, 8])
+def test_a_batch_of_ir_3_is_freed_through_a_reshape(export: Callable[..., Made], opset: int) -> None:
+    values = [("x", FLOAT, [1, 4]), ("w", FLOAT, [4, 4])]
+    nodes = [helper.make_node("Reshape", ["x"], ["t"], shape=[1, 2, 2]), helper.make_node("Flatten", ["t"], ["f"]),
+             helper.make_node("MatMul", ["f", "w"], ["y"])]  # fmt: skip
+    constants = [constant("w")]
+    if opset > 4:
+        nodes[0] = helper.make_node("Reshape", ["x", "target"], ["t"])
+        values.append(("target", TensorProto.INT64, [3]))
+        constants.append(constant("target", np.array([1, 2, 2])))
+    made = export(make_model(nodes, values, [("y", FLOAT, [1, 4])], constants, opset=opset, ir=3), opset=17)
+    assert (made.model.opset, made.model.inputs[0].shape, made.model.outputs[0].shape) == (17, ("n", 4), ("n", 4))
+    assert made.proto.ir_version >= 4
+    require("freed", made.rows())
+
+
+def test_an_old_file_in_training_mode_is_refused_with_its_node(refusal: Callable[..., str]) -> None:
+    model = make_model([helper.make_node("Dropout", ["x"], ["y"], name="drop")], opset=6, ir=3)
+    assert "the node 'drop' (Dropout) cannot be brought to opset 7: it is in training mode" in refusal(
+        model, session=True, opset=17
+    )
 
 
 # What is refused
@@ -234,7 +310,26 @@ def test_what_the_runtime_cannot_serve_meets_no_session(
 
 def test_an_operator_of_nobody_is_named(refusal: Callable[..., str]) -> None:
     model = make_model([helper.make_node("Foo", ["x"], ["y"], domain="acme")], domains={"acme": 1})
-    assert "acme:Foo" in refusal(model, session=True)
+    message = refusal(model, session=True)
+    assert "acme:Foo(-1) is not a registered function/op" in message
+    assert message.endswith("(export the model again without the operator acme:Foo)")
+
+
+def test_an_operator_that_the_runtime_lacks_is_named_with_its_node(refusal: Callable[..., str]) -> None:
+    node = helper.make_node("Det", ["x"], ["y"], name="area")
+    value = (TensorProto.DOUBLE, ["b", 4])
+    message = refusal(make_model([node], [("x", *value)], [("y", *value)]), session=True, **inputs(dtype="float64"))
+    assert "it has no implementation of the operator Det of opset 11 for the node 'area'" in message
+    assert "without Det" in message
+
+
+def test_an_opset_that_cannot_be_reached_names_the_operator_and_one_that_can(refusal: Callable[..., str]) -> None:
+    node = helper.make_node("BatchNormalization", ["x", *"sbmv"], ["y"], spatial=0)
+    constants = [constant(name, np.ones(4, np.float32)) for name in "sbmv"]
+    message = refusal(make_model([node], constants=constants, opset=7), session=True, opset=17)
+    assert "the model's opset 7 cannot be converted to 17: Attribute spatial must have value 1, at the step" in message
+    assert "to opset 9, which changes BatchNormalization" in message
+    assert message.endswith("(write opset: 8)")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,119 @@
+"""Converts a graph to a higher opset with onnx's own converter, and says what stands in the way where that fails."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from onnxpack.errors import Problem, SourceError
+from onnxpack.graph.check import graphs, opset_of
+from onnxpack.graph.external import keep_places
+from onnxpack.graph.passes import Edit, GraphPass
+from onnxpack.graph.tidy import DEFAULT_DOMAINS
+
+_NO_RULE = re.compile(r"No Adapter (?:(?:To|From) Version \S+ )?[Ff]or (?P<op>\w+)")
+_ASSERTION = re.compile(r"^\S+:\d+: .*? failed: ")
+_LAST_AXIS_OPSET = 13
+"""From here on Hardmax is along one axis, the last; before, along that and all behind it."""
+
+
+@dataclass(frozen=True)
+class ConvertOpset(GraphPass):
+    """Convert the default operator set to the opset ``to``, which is the model's or a higher one."""
+
+    to: int
+
+    def requires(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Refuse to go down, which loses what the newer operators say."""
+        have = opset_of(model)
+        return [Problem(f"opset {have} is above {self.to}", f"write opset: {have}")] if have > self.to else []
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Raise a ``SourceError`` that names the operator, and the nearest opset that can be had."""
+        have = opset_of(model)
+        if have == self.to:
+            return model, False
+        try:
+            return _convert(model, self.to), True
+        except Exception as error:  # the converter raises RuntimeError and more
+            reached = nearest_opset(model, self.to)
+            raise SourceError(
+                f"the model's opset {have} cannot be converted to {self.to}: {_reason(error, model, reached)}",
+                f"write opset: {reached}",
+            ) from None
+
+    def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Read the opset back."""
+        have = opset_of(model)
+        return [Problem(f"the opset is {have} instead of {self.to}")] if have != self.to else []
+
+
+def nearest_opset(model: onnx.ModelProto, wanted: int) -> int:
+    """Return the highest opset up to ``wanted`` that the model can be converted to: at least its own."""
+    have = opset_of(model)
+    return next((opset for opset in range(wanted, have, -1) if _converts(model, opset)), have)
+
+
+def _converts(model: onnx.ModelProto, opset: int) -> bool:
+    try:
+        _convert(model, opset)
+    except Exception:  # as above; the reason was told for the opset that was asked for
+        return False
+    return True
+
+
+def _convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    converted = onnx.version_converter.convert_version(model, opset)
+    keep_places(converted, model)
+    return converted
+
+
+def _reason(error: Exception, model: onnx.ModelProto, reached: int) -> str:
+    """The converter's words, without the places in its own code, and the operators that it stumbled over."""
+    words = _ASSERTION.sub("", " ".join(str(error).split()))[:300]
+    found = _NO_RULE.search(words)
+    if found:
+        return f"onnx's converter has no rule for the operator {found['op']} at opset {reached + 1}"
+    nodes = (node for graph in graphs(model.graph) for node in graph.node if node.domain in DEFAULT_DOMAINS)
+    ops = {node.op_type for node in nodes if onnx.defs.has(node.op_type, reached + 1, "")}
+    changed = sorted(op for op in ops if onnx.defs.get_schema(op, reached + 1).since_version == reached + 1)
+    return f"{words}, at the step to opset {reached + 1}, which changes {', '.join(changed) or 'no operator of it'}"
+
+
+@dataclass(frozen=True)
+class FlattenHardmax(GraphPass):
+    """Write each Hardmax of opset 1 to 12 so that it means the same from opset 13 on, which onnx's converter misses.
+
+    ``to`` is the opset that the model is converted to afterwards.
+    """
+
+    to: int
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Make its input a matrix and restore its shape behind; a matrix of its own needs nothing but its axis."""
+        if not opset_of(model) < _LAST_AXIS_OPSET <= self.to:
+            return model, False
+        changed = False
+        for graph in graphs(model.graph):
+            nodes = list(graph.node)
+            del graph.node[:]
+            for node in nodes:
+                flattened = node.op_type == "Hardmax" and node.domain in DEFAULT_DOMAINS
+                graph.node.extend(_flattened(node) if flattened else [node])
+                changed = changed or flattened
+        return model, changed
+
+
+def _flattened(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Return the nodes that take a Hardmax' place; Flatten and the old Hardmax read ``axis`` in the same way."""
+    axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
+    (source,), (end,) = node.input, node.output
+    shape, matrix, chosen = (f"{end}__{part}" for part in ("shape", "matrix", "hardmax"))
+    make = onnx.helper.make_node
+    return [
+        make("Shape", [source], [shape], f"{shape}_of"),
+        make("Flatten", [source], [matrix], f"{matrix}_of", axis=axis),
+        make("Hardmax", [matrix], [chosen], node.name, axis=1),
+        make("Reshape", [chosen, shape], [end], f"{end}__as_before"),
+    ]

@@ -1,0 +1,267 @@
+"""Runs files of opset 1 to 6, which onnxruntime does not: onnx's reference evaluator, with the operators of that time.
+
+The evaluator's own operators broadcast by numpy's rules, which came with opset 7, lack attributes that are gone since,
+and read the slopes of a PRelu along the last axis. Those below are written in numpy after the operators' definitions,
+apart from ``graph.upgrade``, which is judged by them: https://github.com/onnx/onnx/blob/main/docs/Changelog.md
+"""
+
+import operator
+import re
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, cast
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+from onnxpack.errors import SourceError
+from onnxpack.graph.check import graphs, opset_of, session, true_inputs
+from onnxpack.graph.old import RUNTIME_MIN_OPSET, cast_type, take, write_defaults
+from onnxpack.graph.tidy import DEFAULT_DOMAINS, FREE_CONSTANTS_IR, import_opsets
+from onnxpack.samples import Arrays
+
+Array = np.ndarray[Any, Any]
+_AGAIN = "export the model again with an opset of 7 or higher, which onnxruntime runs"
+
+
+class Evaluator:
+    """A model of opset 1 to 6 that can be run; slower than onnxruntime by far."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        """Prepare ``model``, which stays as it is.
+
+        Raises:
+            SourceError: an operator that the evaluator does not know.
+        """
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        for node in (node for graph in graphs(copy.graph) for node in graph.node):
+            write_defaults(node, opset_of(model))
+            take(node, "consumed_inputs", None)
+        # What differs between opset 1 and 6 is said otherwise now, or is one of the operators below; of the evaluator's
+        # own, some begin with opset 6.
+        others = {entry.domain: entry.version for entry in copy.opset_import if entry.domain not in DEFAULT_DOMAINS}
+        import_opsets(copy, others | {"": RUNTIME_MIN_OPSET - 1})
+        self._inputs = [value.name for value in true_inputs(model.graph)]
+        self._types = {value.name: value.type.tensor_type.elem_type for value in model.graph.output}
+        try:
+            self._evaluator = ReferenceEvaluator(copy, new_ops=list(OPERATORS))
+        except Exception as error:  # the evaluator raises several kinds, some without a common base
+            raise SourceError(f"onnx's reference evaluator cannot load the model: {_line(error)}", _AGAIN) from None
+
+    def run(self, inputs: Arrays) -> list[Array]:
+        """Return the outputs in order, each of the dtype that the file declares.
+
+        Raises:
+            SourceError: the evaluator fails; it names the node.
+        """
+        values = self.run_all(inputs)
+        dtypes = {name: onnx.helper.tensor_dtype_to_np_dtype(number) for name, number in self._types.items()}
+        return [np.asarray(values[name], dtype) for name, dtype in dtypes.items()]
+
+    def run_all(self, inputs: Arrays) -> dict[str, Any]:
+        """Return every value of the outer graph by its name.
+
+        Raises:
+            SourceError: as ``run``.
+        """
+        try:
+            values = self._evaluator.run(None, {name: inputs[name] for name in self._inputs}, intermediate=True)
+        except Exception as error:  # as above
+            place = _node_of(error.__traceback__)
+            raise SourceError(f"onnx's reference evaluator fails{place}: {_line(error)}", _AGAIN) from None
+        return cast(dict[str, Any], values)
+
+
+def _node_of(trace: TracebackType | None) -> str:
+    """Return in words the innermost node that was running."""
+    place = ""
+    while trace is not None:
+        running = trace.tb_frame.f_locals.get("self")
+        if isinstance(running, OpRun):
+            node = running.onnx_node
+            place = f" at the node {node.op_type} that gives '{node.output[0]}'"
+        trace = trace.tb_next
+    return place
+
+
+def _line(error: Exception) -> str:
+    # It goes on with lists of all that it knows.
+    words = re.split(r", schema\.|, found | You may | Available ", " ".join(str(error).split()))[0]
+    return words[:300] or type(error).__name__
+
+
+class _Operator(OpRun):
+    """An operator whose attributes are those that the node has: the schema that is looked up is of the newest opset."""
+
+    op_schema = None
+
+
+def _divide(a: Array, b: Array) -> Array:
+    """Divide whole numbers as C does: towards zero."""
+    quotient: Array = a / b
+    return quotient if a.dtype.kind == "f" else np.trunc(quotient).astype(a.dtype)
+
+
+_FUNCTIONS: dict[str, Callable[[Array, Array], Array]] = {
+    "Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": _divide, "Pow": np.power,
+    "And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor,
+    "Equal": np.equal, "Greater": np.greater, "Less": np.less,
+}  # fmt: skip
+
+
+class _Binary(_Operator):
+    """B is broadcast along the axes of A that begin at ``axis``, else along the last ones."""
+
+    def _run(self, a: Array, b: Array, axis: int | None = None, broadcast: int = 0) -> tuple[Array]:
+        if broadcast and axis is not None:
+            b = b.reshape(b.shape + (1,) * (a.ndim - axis % a.ndim - b.ndim))
+        return (np.asarray(_FUNCTIONS[self.onnx_node.op_type](a, b)),)
+
+
+class PRelu(_Operator):
+    """One slope for all values, or one for each channel, which is the second axis."""
+
+    def _run(self, x: Array, slope: Array) -> tuple[Array]:
+        if slope.ndim == 1 and x.ndim > 1:
+            slope = slope.reshape(-1, *(1,) * (x.ndim - 2))
+        return (np.where(x > 0, x, x * slope).astype(x.dtype),)
+
+
+class Gemm(_Operator):
+    """``alpha · A' · B' + beta · C``, C broadcast."""
+
+    def _run(self, a: Array, b: Array, c: Array, **given: Any) -> tuple[Array]:
+        left, right = (a.T if given.get("transA") else a), (b.T if given.get("transB") else b)
+        return ((given.get("alpha", 1.0) * (left @ right) + given.get("beta", 1.0) * c).astype(a.dtype),)
+
+
+class BatchNormalization(_Operator):
+    """With the statistics that were trained; each of a scale per channel, or, where ``spatial`` is 0, per value."""
+
+    def _run(self, x: Array, scale: Array, bias: Array, mean: Array, var: Array, **given: Any) -> tuple[Array]:
+        if not given.get("is_test", 0):
+            raise ValueError("it is in training mode")
+        each = [part if not given.get("spatial", 1) else part.reshape(-1, *(1,) * (x.ndim - 2))
+                for part in (scale, bias, mean, var)]  # fmt: skip
+        deviation = np.sqrt(each[3] + given.get("epsilon", 1e-5))
+        return ((each[0] * (x - each[2]) / deviation + each[1]).astype(x.dtype),)
+
+
+class Dropout(_Operator):
+    """Nothing is dropped outside of training."""
+
+    def _run(self, x: Array, **given: Any) -> tuple[Array, ...]:
+        if not given.get("is_test", 0):
+            raise ValueError("it is in training mode")
+        return (x, np.ones_like(x))[: len(self.onnx_node.output)]
+
+
+class Cast(_Operator):
+    """``to`` is a number, or a word in opset 1 to 5."""
+
+    def _run(self, x: Array, to: int | str) -> tuple[Array]:
+        number = cast_type(to.encode() if isinstance(to, str) else to)
+        return (x.astype(onnx.helper.tensor_dtype_to_np_dtype(number)),)
+
+
+class Concat(_Operator):
+    """Along the second axis where none is named."""
+
+    def _run(self, *parts: Array, axis: int = 1) -> tuple[Array]:
+        return (np.concatenate(parts, axis),)
+
+
+class GlobalLpPool(_Operator):
+    """The p-norm over all axes behind the channels'."""
+
+    def _run(self, x: Array, p: float = 2) -> tuple[Array]:
+        axes = tuple(range(2, x.ndim))
+        return (((np.abs(x) ** p).sum(axes, keepdims=True) ** (1 / p)).astype(x.dtype),)
+
+
+class Pad(_Operator):
+    """The widths are called ``paddings`` in opset 1."""
+
+    def _run(self, x: Array, **given: Any) -> tuple[Array]:
+        widths = np.reshape(given["paddings"] if "paddings" in given else given["pads"], (2, x.ndim)).T
+        mode = given.get("mode", "constant")
+        filled = {"constant_values": given.get("value", 0.0)} if mode == "constant" else {}
+        return (np.pad(x, widths, mode, **filled),)
+
+
+class Reshape(_Operator):
+    """The target is an attribute in opset 1 to 4; 0 copies a size."""
+
+    def _run(self, x: Array, target: Array | None = None, shape: list[int] | None = None) -> tuple[Array]:
+        sizes = shape if target is None else target.tolist()
+        return (x.reshape([x.shape[index] if size == 0 else size for index, size in enumerate(sizes or ())]),)
+
+
+class Split(_Operator):
+    """The sizes are an attribute, a second input in opset 1, or all the same."""
+
+    def _run(self, x: Array, sizes: Array | None = None, **given: Any) -> tuple[Array, ...]:
+        axis, count = given.get("axis", 0), len(self.onnx_node.output)
+        parts = given.get("split") if sizes is None else sizes.astype(int).tolist()
+        ends = np.cumsum(parts)[:-1].tolist() if parts is not None and len(parts) else count
+        return tuple(np.split(x, ends, axis))
+
+
+class Tile(_Operator):
+    """Along one axis in opset 1 to 5, which two inputs of one number each say."""
+
+    def _run(self, x: Array, repeats: Array, axis: Array | None = None) -> tuple[Array]:
+        if axis is None:
+            return (np.tile(x, repeats),)
+        return (np.concatenate([x] * int(repeats.reshape(-1)[0]), int(axis.reshape(-1)[0])),)
+
+
+class Upsample(_Operator):
+    """Images [N, C, H, W] alone; bilinear goes by onnxruntime, whose rule at the borders the definition leaves open."""
+
+    def _run(self, x: Array, height_scale: float, width_scale: float, mode: str = "nearest") -> tuple[Array]:
+        if mode == "nearest":
+            rows, columns = (np.floor(np.arange(int(size * scale)) / scale).astype(int)
+                             for size, scale in zip(x.shape[2:], (height_scale, width_scale), strict=True))  # fmt: skip
+            return (x[:, :, rows][:, :, :, columns],)
+        node = onnx.helper.make_node("Upsample", ["x"], ["y"], mode="linear", scales=[1, 1, height_scale, width_scale])
+        return cast("tuple[Array]", _run_node(node, {"x": x}))
+
+
+class _Recurrent(_Operator):
+    """By onnxruntime, in the form of opset 7, which differs in nothing that counts: the evaluator lacks attributes."""
+
+    def _run(self, *inputs: Array | None, **given: Any) -> tuple[Array, ...]:
+        node = onnx.NodeProto()
+        node.CopyFrom(self.onnx_node)
+        node.ClearField("domain")
+        take(node, "output_sequence", None)
+        return _run_node(node, {name: x for name, x in zip(node.input, inputs, strict=True) if x is not None})
+
+
+def _run_node(node: onnx.NodeProto, inputs: Arrays) -> tuple[Array, ...]:
+    """Return what onnxruntime makes of one node of opset 7."""
+    types = {name: onnx.helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in inputs.items()}
+    first = next(iter(types.values()))
+    graph = onnx.helper.make_graph(
+        [node],
+        "node",
+        [onnx.helper.make_tensor_value_info(name, kind, None) for name, kind in types.items()],
+        [onnx.helper.make_tensor_value_info(name, first, None) for name in node.output if name],
+    )
+    imports = [onnx.helper.make_opsetid("", RUNTIME_MIN_OPSET)]
+    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=FREE_CONSTANTS_IR)
+    made = iter(session(model.SerializeToString()).run(None, inputs))
+    # An output that nobody asked for is None to the evaluator.
+    return tuple(next(made) if name else np.zeros(0) for name in node.output)
+
+
+OPERATORS: tuple[type[OpRun], ...] = (
+    *(cast(type[OpRun], type(name, (_Binary,), {})) for name in _FUNCTIONS),
+    *(cast(type[OpRun], type(name, (_Recurrent,), {})) for name in ("GRU", "LSTM", "RNN")),
+    BatchNormalization, Cast, Concat, Dropout, Gemm, GlobalLpPool, PRelu, Pad, Reshape, Split, Tile, Upsample,
+)  # fmt: skip
+"""The evaluator finds an operator by its class' name."""

@@ -1,0 +1,136 @@
+"""Passes that change nothing of what a graph computes: its head, its names, and what it lists among its inputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from onnxpack.errors import Problem
+from onnxpack.graph.check import MAX_IR, graphs, opset_of, true_inputs
+from onnxpack.graph.passes import Edit, GraphPass
+
+DEFAULT_DOMAINS = ("", "ai.onnx")
+"""Both words mean ONNX's own operators."""
+_TALK = ("doc_string", "metadata_props", "value_info")
+FREE_CONSTANTS_IR = 4
+"""From this IR version on, an initializer need not be a graph input."""
+
+
+@dataclass(frozen=True)
+class Strip(GraphPass):
+    """Remove stack traces, source paths, tool names and inferred shapes: what differs between machines."""
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Also name the producer and the graph, which an exporter would name after itself."""
+        heads = (model.producer_name, model.graph.name)
+        model.producer_name = "onnxpack"
+        model.graph.name = "model"
+        changed = heads != ("onnxpack", "model")
+        for field in ("producer_version", "domain", "model_version"):
+            changed = changed or bool(getattr(model, field))
+            model.ClearField(field)
+        return model, _forget(model) or changed
+
+
+def _forget(message: Any) -> bool:
+    """Clear every description in a message and in those inside it; tell whether there was one."""
+    if isinstance(message, onnx.TensorProto):  # its other fields are data, and large
+        changed = bool(message.doc_string or message.metadata_props)
+        message.ClearField("doc_string")
+        del message.metadata_props[:]
+        return changed
+    changed = False
+    for field, value in message.ListFields():
+        if field.name in _TALK:
+            message.ClearField(field.name)
+            changed = True
+        elif field.type == field.TYPE_MESSAGE:
+            for item in [value] if hasattr(value, "ListFields") else value:
+                changed = _forget(item) or changed
+    return changed
+
+
+@dataclass(frozen=True)
+class LowerIrVersion(GraphPass):
+    """Lower the IR version to the highest that the runtime reads; what is in the file stays the same."""
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Change the version alone."""
+        changed = model.ir_version > MAX_IR
+        model.ir_version = min(model.ir_version, MAX_IR)
+        return model, changed
+
+
+@dataclass(frozen=True)
+class DropConstantInputs(GraphPass):
+    """Take the constants out of the graph's inputs, where old files list them, and raise the IR version for it.
+
+    Before IR 4 every initializer had to be an input, so that a pass that adds or removes one would break the file; and
+    the runtime folds no constant that a caller might replace.
+    """
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Leave files alone that list none and are of IR 4 or later."""
+        kept = true_inputs(model.graph)
+        listed = len(kept) < len(model.graph.input)
+        if not listed and model.ir_version >= FREE_CONSTANTS_IR:
+            return model, False
+        if listed:
+            del model.graph.input[:]
+            model.graph.input.extend(kept)
+        model.ir_version = max(model.ir_version, FREE_CONSTANTS_IR)
+        return model, True
+
+    def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Look for an initializer among the inputs."""
+        extra = len(model.graph.input) - len(true_inputs(model.graph))
+        return [Problem(f"{extra} constants are still inputs")] if extra else []
+
+
+@dataclass(frozen=True)
+class NameNodes(GraphPass):
+    """Give every node without a name of its own one, by its operator and its place."""
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Keep names apart within each graph; nodes of inner graphs may have an outer node's name."""
+        changed = False
+        for graph in graphs(model.graph):
+            taken: set[str] = {""}
+            for index, node in enumerate(graph.node):
+                if node.name in taken:
+                    node.name = f"{node.op_type}_{index}"
+                    changed = True
+                    while node.name in taken:
+                        node.name += "_"
+                taken.add(node.name)
+        return model, changed
+
+    def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Look for a name that is missing, or that two nodes of one graph have."""
+        found = ([node.name for node in graph.node] for graph in graphs(model.graph))
+        twice = any("" in names or len({*names}) < len(names) for names in found)
+        return [Problem("two nodes have one name, or one has none")] if twice else []
+
+
+@dataclass(frozen=True)
+class ImportUsed(GraphPass):
+    """Import each operator set once, and only those that a node uses; functions keep what they may use."""
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Take the default domain's highest version, as ``opset_of`` reads it."""
+        used = {node.domain if node.domain != "ai.onnx" else "" for graph in graphs(model.graph) for node in graph.node}
+        versions = {entry.domain: entry.version for entry in model.opset_import} | {"": opset_of(model)}
+        kept = {name: version for name, version in versions.items() if name in used | {""} or model.functions}
+        return model, import_opsets(model, kept)
+
+
+def import_opsets(model: onnx.ModelProto, versions: Mapping[str, int]) -> bool:
+    """Import these operator sets alone, in the order of their domains; tell whether the imports changed."""
+    before = [(entry.domain, entry.version) for entry in model.opset_import]
+    after = sorted(versions.items())
+    # Written even if they stay: an entry may say its domain or leave it out, which are different bytes.
+    del model.opset_import[:]
+    for domain, version in after:
+        model.opset_import.append(onnx.helper.make_opsetid(domain, version))
+    return before != after

@@ -1,0 +1,267 @@
+"""Brings a graph of opset 1 to 6 to opset 7, the lowest that onnxruntime runs in full.
+
+onnx's own converter lacks rules for many of these operators, and some of those that it has are wrong: what is broadcast
+along an ``axis`` gets too many dimensions, a PRelu's slopes move to the last axis, an Upsample keeps a mode that the
+next version does not know. So each change between the versions is written here, after the operators' definitions:
+https://github.com/onnx/onnx/blob/main/docs/Changelog.md
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnxpack.errors import Problem, SourceError
+from onnxpack.graph.check import graphs, opset_of
+from onnxpack.graph.old import RUNTIME_MIN_OPSET, cast_type, take, write_defaults
+from onnxpack.graph.passes import Edit, GraphPass
+from onnxpack.graph.tidy import DEFAULT_DOMAINS, FREE_CONSTANTS_IR, import_opsets
+
+BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
+"""What had ``broadcast`` and ``axis`` before opset 7, where numpy's rules came."""
+_TRAINING = "export it again for inference, or set its attribute is_test to 1 if it is meant for inference"
+_AGAIN = "export the model again with an opset of 7 or higher"
+
+
+@dataclass
+class _Graph:
+    """What the rules know of the graph that they rewrite; new nodes stand before the one that a rule looks at."""
+
+    ranks: Mapping[str, int]
+    constants: Mapping[str, onnx.TensorProto]
+    added: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: list[onnx.TensorProto] = field(default_factory=list)
+    count: int = 0
+
+    def rank(self, node: onnx.NodeProto, index: int) -> int:
+        """Return an input's number of dimensions, or raise a ``SourceError`` where nothing tells it."""
+        name = node.input[index]
+        if name not in self.ranks:
+            raise _refusal(node, f"the number of dimensions of '{name}' is not known", _AGAIN)
+        return self.ranks[name]
+
+    def dtype(self, node: onnx.NodeProto, index: int) -> np.dtype[Any]:
+        """Return an input's dtype: float32 where it is no constant that tells another."""
+        tensor = self.constants.get(node.input[index])
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type) if tensor else np.float32)
+
+    def constant(self, node: onnx.NodeProto, index: int) -> np.ndarray[Any, Any]:
+        """Return an input's value, or raise a ``SourceError`` where it is only known when the model runs."""
+        name = node.input[index]
+        if name not in self.constants:
+            raise _refusal(node, f"its input '{name}' is no constant", _AGAIN)
+        value: np.ndarray[Any, Any] = onnx.numpy_helper.to_array(self.constants[name])
+        return value
+
+    def add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add a node before the one that is rewritten; return its output's name."""
+        self.count += 1
+        name = f"onnxpack_opset7_{self.count}"
+        self.added.append(onnx.helper.make_node(op, inputs, [name], name, **attributes))
+        return name
+
+    def add_constant(self, value: np.ndarray[Any, Any]) -> str:
+        """Add an initializer of the outer graph, which inner ones see: before opset 9 a Constant holds floats alone."""
+        self.count += 1
+        self.initializers.append(onnx.numpy_helper.from_array(value, f"onnxpack_opset7_{self.count}"))
+        return self.initializers[-1].name
+
+
+Rule = Callable[[onnx.NodeProto, _Graph], None]
+
+
+@dataclass(frozen=True)
+class UpgradeToOpset7(GraphPass):
+    """Rewrite every node of an older opset so that it means the same in opset 7."""
+
+    def requires(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Refuse a graph whose constants must be inputs, since some are added."""
+        old = model.ir_version < FREE_CONSTANTS_IR
+        return [Problem(f"IR version {model.ir_version} wants every constant among the inputs")] if old else []
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Raise a ``SourceError`` that names the node where opset 7 cannot say what it does, or it trains."""
+        opset = opset_of(model)
+        if opset >= RUNTIME_MIN_OPSET:
+            return model, False
+        known = _Graph(_ranks(model), _constants(model))
+        for graph in graphs(model.graph):
+            nodes = list(graph.node)
+            del graph.node[:]
+            for node in nodes:
+                if node.domain in DEFAULT_DOMAINS:
+                    _upgrade(node, known, opset)
+                graph.node.extend(known.added)
+                known.added.clear()
+                graph.node.append(node)
+        model.graph.initializer.extend(known.initializers)
+        others = {entry.domain: entry.version for entry in model.opset_import if entry.domain not in DEFAULT_DOMAINS}
+        import_opsets(model, others | {"": RUNTIME_MIN_OPSET})
+        return model, True
+
+    def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Look for attributes that opset 7 does not know."""
+        opset = opset_of(model)
+        problems = []
+        for node in (node for graph in graphs(model.graph) for node in graph.node if node.domain in DEFAULT_DOMAINS):
+            known = onnx.defs.get_schema(node.op_type, max(opset, RUNTIME_MIN_OPSET)).attributes
+            strange = [item.name for item in node.attribute if item.name not in known]
+            if strange:
+                problems.append(Problem(f"{_called(node)} has the attribute {strange[0]}, which opset {opset} lacks"))
+        return problems
+
+
+def _upgrade(node: onnx.NodeProto, graph: _Graph, opset: int) -> None:
+    write_defaults(node, opset)
+    take(node, "consumed_inputs", None)
+    rule = _broadcast if node.op_type in BROADCASTING else _RULES.get(node.op_type)
+    if rule:
+        rule(node, graph)
+
+
+def _broadcast(node: onnx.NodeProto, graph: _Graph) -> None:
+    """B stands along the axes of A that begin at ``axis``: dimensions of size 1 behind B say so to opset 7."""
+    axis = take(node, "axis", None)
+    if not take(node, "broadcast", 0) or axis is None:
+        return
+    first, second = graph.rank(node, 0), graph.rank(node, 1)
+    behind = first - (axis if axis >= 0 else axis + first) - second
+    if behind > 0:
+        axes = list(range(second, second + behind))
+        node.input[1] = graph.add("Unsqueeze", [node.input[1]], axes=axes)
+
+
+def _prelu(node: onnx.NodeProto, graph: _Graph) -> None:
+    """One slope per channel, which is the second axis; opset 7 looks from the last one."""
+    behind = graph.rank(node, 0) - 2
+    if graph.rank(node, 1) == 1 and behind > 0:
+        node.input[1] = graph.add("Unsqueeze", [node.input[1]], axes=list(range(1, behind + 1)))
+
+
+def _gemm(node: onnx.NodeProto, graph: _Graph) -> None:
+    take(node, "broadcast", 0)
+
+
+def _batch_normalization(node: onnx.NodeProto, graph: _Graph) -> None:
+    _require_inference(node)
+    if len(node.output) > 1:
+        raise _refusal(node, "it gives the statistics that training needs", _TRAINING)
+    # Before opset 9, 0 means a scale for each value of a row. From there on it is always one for each channel.
+    if take(node, "spatial", 1):
+        return
+    epsilon = take(node, "epsilon", 1e-5)
+    take(node, "momentum", None)
+    data, scale, bias, mean, variance = node.input
+    small = graph.add_constant(np.array([epsilon], graph.dtype(node, 4)))
+    deviation = graph.add("Sqrt", [graph.add("Add", [variance, small])])
+    factor = graph.add("Div", [scale, deviation])
+    scaled = graph.add("Mul", [graph.add("Sub", [data, mean]), factor])
+    del node.input[:]
+    node.input.extend([scaled, bias])
+    node.op_type = "Add"
+
+
+def _dropout(node: onnx.NodeProto, graph: _Graph) -> None:
+    _require_inference(node)
+
+
+def _require_inference(node: onnx.NodeProto) -> None:
+    if not take(node, "is_test", 0):
+        raise _refusal(
+            node, "it is in training mode, where it computes from the batch or from random numbers", _TRAINING
+        )
+
+
+def _cast(node: onnx.NodeProto, graph: _Graph) -> None:
+    to = take(node, "to", None)
+    node.attribute.append(onnx.helper.make_attribute("to", cast_type(to)))
+
+
+def _concat(node: onnx.NodeProto, graph: _Graph) -> None:
+    """Join along the second axis where no other is named, as opset 1 to 3 do."""
+    node.attribute.append(onnx.helper.make_attribute("axis", take(node, "axis", 1)))
+
+
+def _recurrent(node: onnx.NodeProto, graph: _Graph) -> None:
+    take(node, "output_sequence", 0)
+
+
+def _lp_pool(node: onnx.NodeProto, graph: _Graph) -> None:
+    power = take(node, "p", 2)
+    if power != int(power):
+        raise _refusal(node, f"its p is {power}, and opset 7 knows whole ones alone", _AGAIN)
+    node.attribute.append(onnx.helper.make_attribute("p", int(power)))
+
+
+def _pad(node: onnx.NodeProto, graph: _Graph) -> None:
+    if (pads := take(node, "paddings", None)) is not None:
+        node.attribute.append(onnx.helper.make_attribute("pads", pads))
+
+
+def _reshape(node: onnx.NodeProto, graph: _Graph) -> None:
+    if (shape := take(node, "shape", None)) is not None:
+        node.input.append(graph.add_constant(np.array(shape, np.int64)))
+
+
+def _split(node: onnx.NodeProto, graph: _Graph) -> None:
+    if len(node.input) > 1:
+        sizes = graph.constant(node, 1).astype(np.int64).tolist()
+        take(node, "split", None)
+        del node.input[1:]
+        node.attribute.append(onnx.helper.make_attribute("split", sizes))
+
+
+def _tile(node: onnx.NodeProto, graph: _Graph) -> None:
+    """Opset 1 to 5 repeat along one axis; they take three inputs, two of which are one number each."""
+    if len(node.input) < 3:
+        return
+    repeats = np.ones(graph.rank(node, 0), np.int64)
+    tiles, axis = (int(graph.constant(node, index).reshape(-1)[0]) for index in (1, 2))
+    repeats[axis] = tiles
+    del node.input[1:]
+    node.input.append(graph.add_constant(repeats))
+
+
+def _upsample(node: onnx.NodeProto, graph: _Graph) -> None:
+    """Images [N, C, H, W] alone, before opset 7."""
+    height, width = take(node, "height_scale", None), take(node, "width_scale", None)
+    mode = take(node, "mode", b"nearest")
+    node.attribute.append(onnx.helper.make_attribute("mode", b"linear" if mode == b"bilinear" else mode))
+    node.attribute.append(onnx.helper.make_attribute("scales", [1.0, 1.0, height, width]))
+
+
+_RULES: dict[str, Rule] = {
+    "BatchNormalization": _batch_normalization, "Cast": _cast, "Concat": _concat, "Dropout": _dropout, "Gemm": _gemm,
+    "GRU": _recurrent, "GlobalLpPool": _lp_pool, "LSTM": _recurrent, "LpPool": _lp_pool, "PRelu": _prelu, "Pad": _pad,
+    "RNN": _recurrent, "Reshape": _reshape, "Split": _split, "Tile": _tile, "Upsample": _upsample,
+}  # fmt: skip
+
+
+def _called(node: onnx.NodeProto) -> str:
+    named = f"'{node.name}' ({node.op_type})" if node.name else f"{node.op_type} that gives '{node.output[0]}'"
+    return f"the node {named}"
+
+
+def _refusal(node: onnx.NodeProto, why: str, hint: str) -> SourceError:
+    return SourceError(f"{_called(node)} cannot be brought to opset {RUNTIME_MIN_OPSET}: {why}", hint)
+
+
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    """Return the number of dimensions of each tensor where it is known, those of inner graphs included."""
+    found = {}
+    for graph in graphs(onnx.shape_inference.infer_shapes(model).graph):
+        for value in (*graph.value_info, *graph.input, *graph.output):
+            if value.type.tensor_type.HasField("shape"):
+                found[value.name] = len(value.type.tensor_type.shape.dim)
+        found |= {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+    return found
+
+
+def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    found: dict[str, onnx.TensorProto] = {}
+    for graph in graphs(model.graph):
+        found |= {tensor.name: tensor for tensor in graph.initializer}
+        found |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+    return found
