@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from onnxpack.drawing import draw_array
 from onnxpack.errors import Problem, SpecError
 from onnxpack.spec.model import Input, Spec
 from onnxpack.values import Axis
@@ -17,9 +18,6 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 _PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
 _MAX_CORNERS = 8
-_WORDS = ("alpha", "beta", "gamma")
-_HIGHEST_INT = 9
-"""Of integers without a range: small, since most of them index something."""
 
 
 def sizes(axes: tuple[Axis, ...]) -> tuple[dict[str, int], ...]:
@@ -78,30 +76,7 @@ def shape_at(tensor: Input, at: dict[str, int]) -> tuple[int, ...]:
 def draw(spec: Spec, at: dict[str, int], case: int) -> Arrays:
     """One array per input at the given axis sizes; the same for the same spec, sizes and case number."""
     generator = np.random.default_rng([spec.verify.seed, case])
-    return {name: _array(tensor, shape_at(tensor, at), generator) for name, tensor in spec.inputs.items()}
-
-
-def _array(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray[Any, Any]:
-    drawn: np.ndarray[Any, Any] = _drawn(tensor, shape, generator)
-    return drawn
-
-
-def _drawn(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
-    if tensor.dtype == "string":
-        return generator.choice(np.array(tensor.choices or _WORDS, dtype=str), shape)
-    # numpy has no bfloat16: such samples travel as float32 and are rounded where they are used.
-    dtype = np.dtype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
-    if tensor.choices is not None:
-        return generator.choice(np.array(tensor.choices, dtype=dtype), shape)
-    if dtype.kind == "b":
-        return generator.random(shape) < 0.5
-    if dtype.kind == "f":
-        if tensor.range is None:
-            return generator.standard_normal(shape).astype(dtype)
-        low, high = tensor.range
-        return np.clip((low + (high - low) * generator.random(shape)).astype(dtype), low, high).astype(dtype)
-    low, high = map(int, tensor.range or (0, _HIGHEST_INT))
-    return generator.integers(low, high, shape, dtype=dtype, endpoint=True)
+    return {name: draw_array(tensor, shape_at(tensor, at), generator) for name, tensor in spec.inputs.items()}
 
 
 def cases(

@@ -139,6 +139,41 @@ def test_choices_alone_are_drawn(file: Any, dtype: str, choices: list[Any]) -> N
     assert sorted(set(draw(spec, {"n": 100}, 0)["x"].tolist())) == sorted(choices)
 
 
+def test_columns_are_drawn_each_from_its_own_values(file: Any) -> None:
+    columns = [{"range": [0, 1]}, {"choices": [5, 7]}, {"range": [-3, 3], "integers": True}]
+    spec = file({"x": {"dtype": "float32", "shape": ["n", 3], "columns": columns}}, dynamic_axes={"n": [1, 200]}).spec
+    array = draw(spec, {"n": 200}, 0)["x"]
+    assert array.dtype == np.float32
+    assert 0 <= array[:, 0].min() < array[:, 0].max() <= 1
+    assert set(array[:, 1].tolist()) == {5, 7}
+    assert set(array[:, 2].tolist()) == set(range(-3, 4))
+
+
+@pytest.mark.parametrize("given", [{}, {"range": [0.0, 9.0]}, {"range": [-0.5, 9.9]}])
+def test_integers_are_floats_that_are_whole(file: Any, given: dict[str, Any]) -> None:
+    tensor = {"dtype": "float32", "shape": ["n"], "integers": True} | given
+    spec = file({"x": tensor}, dynamic_axes={"n": [1, 500]}).spec
+    assert set(draw(spec, {"n": 500}, 0)["x"].tolist()) == set(range(10))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"dtype": "bool"},
+        {"dtype": "int64", "range": [0, 1]},
+        {"dtype": "float32", "choices": [0, -2]},
+        {"dtype": "float32", "range": [-1, 0], "integers": True},
+    ],
+)
+def test_a_mask_with_at_least_one_has_no_row_of_zeros(file: Any, given: dict[str, Any]) -> None:
+    tensor = {"shape": ["n", 2], **given}
+    many = {"dynamic_axes": {"n": [1, 500]}}
+    assert not draw(file({"x": tensor}, **many).spec, {"n": 500}, 0)["x"].any(axis=1).all(), "else this proves nothing"
+    array = draw(file({"x": tensor | {"at_least_one": True}}, **many).spec, {"n": 500}, 0)["x"]
+    assert array.any(axis=1).all()
+    assert len(np.unique(array)) == 2
+
+
 def test_samples_are_the_same_for_the_same_seed_and_case(file: Any) -> None:
     spec, other = file().spec, file(verify={"seed": 1}).spec
     once = draw(spec, {"n": 3}, 0)["x"]
