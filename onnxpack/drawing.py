@@ -69,7 +69,7 @@ def draw_array(tensor: Input, shape: tuple[int, ...], generator: np.random.Gener
         array = np.stack(parts, axis=-1)
     else:
         array = _draw(tensor, shape, generator)
-    return _fill_rows(array, domains(tensor), generator) if tensor.at_least_one else array
+    return fill_rows(array, domains(tensor), generator) if tensor.at_least_one else array
 
 
 def _draw_column(tensor: Input, column: Column, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
@@ -104,8 +104,8 @@ def _draw_floats(tensor: Input, dtype: np.dtype[Any], shape: tuple[int, ...], ge
     return np.clip((low + (high - low) * generator.random(shape)).astype(dtype), low, high)
 
 
-def _fill_rows(array: Array, found: Sequence[Domain], generator: np.random.Generator) -> Array:
-    """Write one value other than zero into each row along the last axis that has none."""
+def fill_rows(array: Array, found: Sequence[Domain], generator: np.random.Generator) -> Array:
+    """Write one value other than zero into each row along the last axis that has none; ``found`` are its domains."""
     size = array.shape[-1]
     values = [_nonzero(domain) for domain in (found if len(found) > 1 else list(found) * size)]
     places = [place for place, value in enumerate(values) if value]
