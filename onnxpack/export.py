@@ -19,7 +19,9 @@ from onnxpack.dataset import CHUNK_ROWS, open_dataset
 from onnxpack.errors import OnnxpackError, SourceError
 from onnxpack.evaluation import EVALUATION, record
 from onnxpack.graph.check import facts
-from onnxpack.samples import Arrays, cases, draw, tracing_sizes, write_arrays
+from onnxpack.hunt import hunt
+from onnxpack.hunt.trial import Answer
+from onnxpack.samples import Arrays, cases, draw, sizes_of, tracing_sizes, write_arrays
 from onnxpack.sources import Source
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
@@ -45,7 +47,8 @@ class _Answers:
 def export_model(spec: str, destination: str) -> dict[str, Any]:
     """Loads the source model, records its answers, and exports it into the folder ``destination``.
 
-    Returns the model's facts, the Reference's cases and sizes, and what was read meanwhile, for the key: ``files``
+    Returns the model's facts, the Reference's cases and sizes, ``hunted`` (the sizes by the name of each case that was
+    searched for), and what was read meanwhile, for the key: ``files``
     (relative to the spec's root) and ``distributions``. ``served`` has the cases and sizes of the Reference that a
     client sees, if the spec has steps; ``evaluation`` the number of rows, if it has data to evaluate with.
     """
@@ -62,8 +65,11 @@ def export_model(spec: str, destination: str) -> dict[str, Any]:
     framework_names = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
     output_names = _finish(file, raw / MODEL, folder, framework_names, answers)
     shutil.rmtree(raw)
+    model_facts = asdict(facts(folder / MODEL)) | {"path": MODEL}
     about: dict[str, Any] = {"cases": answers.cases, "sizes": answers.sizes, "notes": answers.notes}
     found = {**about, "sizes": _of_model(file, answers.sizes)}
+    hunted, notes = _hunt(file, folder, model_facts["size_bytes"], lambda inputs: _run(source, model, inputs))
+    found |= {"hunted": hunted, "notes": [*answers.notes, *notes]}
     if seen is not file.spec:
         found["served"] = about
     if file.spec.evaluation:
@@ -82,7 +88,7 @@ def export_model(spec: str, destination: str) -> dict[str, Any]:
     return {
         "files": sorted(read | named),
         "distributions": _distributions(),
-        "model": asdict(facts(folder / MODEL)) | {"path": MODEL},
+        "model": model_facts,
         **found,
     }
 
@@ -137,6 +143,15 @@ def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Ans
     require_values(file.spec, answers.outputs)
     answers.notes = budget.notes
     return answers
+
+
+def _hunt(file: SpecFile, folder: Path, size: int, answer: Answer) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Add the cases that a hunt finds to the Reference of the model itself; return their sizes, and notes."""
+    found = hunt(file.spec, folder / MODEL, size, answer)
+    for case in found.cases:
+        write_arrays(folder / REFERENCE / f"{case.name}.inputs.npz", case.inputs)
+        write_arrays(folder / REFERENCE / f"{case.name}.outputs.npz", case.outputs)
+    return {case.name: sizes_of(file.spec, case.inputs) for case in found.cases}, found.notes
 
 
 def _of_model(file: SpecFile, sizes: list[dict[str, int]]) -> list[dict[str, int]]:

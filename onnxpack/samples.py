@@ -87,10 +87,10 @@ def cases(
             yield f"{number:02}_{label}", at, draw(spec, at, number)
     if given is not None:
         arrays = read_samples(spec, given)
-        yield "samples", _sizes_of(spec, arrays), arrays
+        yield "samples", sizes_of(spec, arrays), arrays
         first = None if spec.verify.random else _first_rows(spec, arrays)
         if first:
-            yield "samples_first", _sizes_of(spec, first), first
+            yield "samples_first", sizes_of(spec, first), first
 
 
 def row_axis(spec: Spec) -> str | None:
@@ -195,7 +195,8 @@ def has_values(array: np.ndarray[Any, Any]) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def _sizes_of(spec: Spec, arrays: Arrays) -> dict[str, int]:
+def sizes_of(spec: Spec, arrays: Arrays) -> dict[str, int]:
+    """Return the size of every dynamic axis in one set of inputs."""
     return {
         axis: size
         for name, tensor in spec.inputs.items()

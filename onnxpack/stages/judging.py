@@ -30,7 +30,7 @@ def comparisons(
     request = {
         "model": str(model.path),
         "reference": str(reference.folder),
-        "cases": list(reference.cases),
+        "cases": list(reference.judging(tolerance.precision)),
         **vars(tolerance),
     }
 

@@ -78,7 +78,7 @@ def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparis
             "spec": file.to_json(),
             "model": str(model.path),
             "reference": str(reference.folder),
-            "sizes": dict(zip(reference.cases, reference.sizes, strict=True)),
+            "sizes": reference.all_sizes,
             "reasons": {row.case: row.reason for row in reversed(rows) if row.reason},
             **vars(run.plan.tolerance("float32")),
         }
@@ -98,4 +98,6 @@ def _read_export(run: Build, key: str, folder: Path) -> tuple[Built, Exported]:
 
 
 def _reference(folder: Path, facts: dict[str, Any]) -> Reference:
-    return Reference(folder, tuple(facts["cases"]), tuple(facts["sizes"]), tuple(facts["notes"]))
+    return Reference(
+        folder, tuple(facts["cases"]), tuple(facts["sizes"]), tuple(facts["notes"]), facts.get("hunted", {})
+    )
