@@ -4,7 +4,7 @@ A small evolution: of all inputs so far the worst are changed at random, their c
 needs no gradient, so it is the same for every framework. Its length depends on the model's cost, not on the clock.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ def _bytes(case: Case) -> int:
 
 
 @dataclass
-class _Population:
+class Population:
+    """Inputs, and how far apart both models are on each, as multiples of the tolerance."""
+
     inputs: list[Arrays]
     scores: list[float]
 
@@ -65,32 +67,48 @@ def search_network(trials: Trials, model: Path) -> Findings:
     tiny = tiny_case(spec)
     if tiny is not None:
         _add(findings, trials, [("tiny", tiny)])
-    generator = np.random.default_rng([spec.verify.seed, 0])
-    rows = row_axis(spec)
-    at_once = min(_ROWS, spec.dynamic_axes[rows].max) if rows and spec.dynamic_axes[rows].min <= 1 else 1
-    found = _Population([], [])
-    first = list(mixed_rows(spec, generator))
-    pack = min(at_once, len(first))
-    cost = run_cost(model, _stack(first[:pack])) + 1
-    count = at_once if at_once > 1 else _SINGLES
-    rounds = min(_MOST_ROUNDS, max(1, COST // (cost * (count // at_once))))
-    _try(trials, found, first[: count * rounds], at_once)
-    for _ in range(rounds - 1):
-        if not found.inputs:
-            break
-        found.keep(_KEPT)
-        children = [_change(spec, found.inputs, generator) for _ in range(count)]
-        _try(trials, found, children, at_once)
-    found.keep(_KEPT)
-    _add_found(findings, trials, found, at_once)
+    found = climb(trials, np.random.default_rng([spec.verify.seed, 0]), lambda first: _rounds(model, first))
+    _add_found(findings, trials, found)
     return findings
 
 
-def _try(trials: Trials, found: _Population, candidates: list[Arrays], at_once: int) -> None:
+def climb(trials: Trials, generator: np.random.Generator, rounds: Callable[[Arrays], int]) -> Population:
+    """Return the inputs on which both models are furthest apart, after as many rounds as ``rounds`` gives.
+
+    ``rounds`` is given the inputs of one run.
+    """
+    spec = trials.spec
+    at_once = rows_tried(spec)
+    count = at_once if at_once > 1 else _SINGLES
+    found = Population([], [])
+    first = list(mixed_rows(spec, generator))
+    most = rounds(stack(first[:at_once]))
+    _try(trials, found, first[: count * most], at_once)
+    for _ in range(most - 1):
+        if not found.inputs:
+            break
+        found.keep(_KEPT)
+        _try(trials, found, [_change(spec, found.inputs, generator) for _ in range(count)], at_once)
+    found.keep(_KEPT)
+    return found
+
+
+def rows_tried(spec: Spec) -> int:
+    """Return how many inputs one run takes as rows of a batch; 1 where each needs a run of its own."""
+    rows = row_axis(spec)
+    return min(_ROWS, spec.dynamic_axes[rows].max) if rows and spec.dynamic_axes[rows].min <= 1 else 1
+
+
+def _rounds(model: Path, first: Arrays) -> int:
+    runs = 1 if len(next(iter(first.values()), ())) > 1 else _SINGLES
+    return min(_MOST_ROUNDS, max(1, COST // (run_cost(model, first) * runs)))
+
+
+def _try(trials: Trials, found: Population, candidates: list[Arrays], at_once: int) -> None:
     """Run candidates, as many together as the model takes, and remember how far apart both models are on each."""
     for start in range(0, len(candidates), at_once):
         part = candidates[start : start + at_once]
-        trial = trials.run(_stack(part))
+        trial = trials.run(stack(part))
         if trial is None:
             continue
         scores = score_rows(trials.spec, trial, len(part))
@@ -98,7 +116,8 @@ def _try(trials: Trials, found: _Population, candidates: list[Arrays], at_once: 
         found.scores += scores.tolist()
 
 
-def _stack(parts: list[Arrays]) -> Arrays:
+def stack(parts: list[Arrays]) -> Arrays:
+    """Return single rows as one batch."""
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -149,9 +168,9 @@ def _add(findings: Findings, trials: Trials, cases: Iterable[tuple[str, Arrays]]
         findings.cases.append(trials.case(f"hunt_{word}", trial))
 
 
-def _add_found(findings: Findings, trials: Trials, found: _Population, at_once: int) -> None:
+def _add_found(findings: Findings, trials: Trials, found: Population) -> None:
     """Add the inputs that are furthest apart, in one batch where the model takes one."""
-    kept = []
+    at_once, kept = rows_tried(trials.spec), []
     for inputs, score in zip(found.inputs, found.scores, strict=True):
         if score > 1:
             alone = trials.run(inputs)
@@ -161,4 +180,4 @@ def _add_found(findings: Findings, trials: Trials, found: _Population, at_once: 
     if at_once == 1:
         _add(findings, trials, ((f"search_{index}", inputs) for index, inputs in enumerate(kept[:2])))
     elif kept:
-        _add(findings, trials, [("search", _stack(kept[:at_once]))])
+        _add(findings, trials, [("search", stack(kept[:at_once]))])
