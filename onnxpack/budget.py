@@ -1,6 +1,7 @@
 """How many bytes the verification may cost, and what is left out when that is not enough."""
 
 from collections.abc import Iterable, Iterator
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from onnxpack.spec.model import Input, Spec
 
 MAX_BYTES = 2**30
 """Of the inputs and outputs of all cases together."""
+
+MIN_CASES = 3
+"""How many random cases there are at least, where the axes leave fewer sizes: one draw proves little."""
 
 _STRING_BYTES = 4  # of a character, as numpy keeps it
 
@@ -59,7 +63,10 @@ class Budget:
         return int(sum(input_bytes(spec, at) for spec in self._levels) * (1 + self._outputs_per_input))
 
     def sizes(self) -> Iterator[dict[str, int]]:
-        """The sizes to verify next, each once: a main one that does not fit is made smaller, a corner is left out."""
+        """Yield the sizes to verify next: a main one that does not fit is made smaller, a corner is left out.
+
+        Each comes once, and again where that leaves fewer than ``MIN_CASES``.
+        """
         seen: list[dict[str, int]] = []
         for at in map(self._smaller, main_sizes(self._spec.axes)):
             if at not in seen:
@@ -74,6 +81,9 @@ class Budget:
                 yield at
             else:
                 left_out += 1
+        for at in islice(cycle(tuple(seen)), max(0, MIN_CASES - len(seen))):
+            if self._fits(at):
+                yield at
         if left_out:
             self.notes.append(f"{left_out} mixed corners of the axes' sizes are not verified: {self._why()}")
 

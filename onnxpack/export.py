@@ -14,8 +14,10 @@ from onnxpack.budget import Budget
 from onnxpack.errors import OnnxpackError, SourceError
 from onnxpack.evaluation import EVALUATION, record
 from onnxpack.graph.check import facts
+from onnxpack.hunt import hunt
+from onnxpack.hunt.trial import Answer
 from onnxpack.prepared import compare_prepared, without_prepare
-from onnxpack.samples import Arrays, cases, draw, read_arrays, tracing_sizes, write_arrays
+from onnxpack.samples import Arrays, cases, draw, read_arrays, sizes_of, tracing_sizes, write_arrays
 from onnxpack.sources import Source
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
@@ -53,9 +55,11 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
     made = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
     output_names = _finish(file, raw / MODEL, folder, made.names, answers)
     shutil.rmtree(raw)
-    answers.notes += made.notes
-    reference = _as_reference(folder / REFERENCE, answers, _of_model(file, answers.sizes))
-    served = reference if seen is file.spec else _as_reference(folder / SERVED, answers, answers.sizes)
+    made_model = facts(folder / MODEL)
+    hunted, notes = _hunt(file, folder, made_model.size_bytes, lambda inputs: _run(source, model, inputs))
+    answers.notes += [*made.notes, *notes]
+    reference = _as_reference(folder / REFERENCE, answers, _of_model(file, answers.sizes), hunted)
+    served = reference if seen is file.spec else _as_reference(folder / SERVED, answers, answers.sizes, {})
     evaluation = None
     if file.spec.evaluation:
         record(
@@ -64,11 +68,13 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
             lambda sent: dict(zip(output_names, _run(source, model, preprocessed(file.spec, sent)), strict=True)),
         )
         evaluation = Artifact.of(folder / EVALUATION)
-    return Exported(facts(folder / MODEL), reference, served, evaluation, made.exporter)
+    return Exported(made_model, reference, served, evaluation, made.exporter)
 
 
-def _as_reference(folder: Path, answers: _Answers, sizes: list[dict[str, int]]) -> Reference:
-    return Reference(Artifact.of(folder), tuple(answers.cases), tuple(sizes), tuple(answers.notes))
+def _as_reference(
+    folder: Path, answers: _Answers, sizes: list[dict[str, int]], hunted: dict[str, dict[str, int]]
+) -> Reference:
+    return Reference(Artifact.of(folder), tuple(answers.cases), tuple(sizes), tuple(answers.notes), hunted)
 
 
 def _source(file: SpecFile) -> Source:
@@ -142,6 +148,15 @@ def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Ans
     require_values(file.spec, answers.outputs)
     answers.notes = budget.notes
     return answers
+
+
+def _hunt(file: SpecFile, folder: Path, size: int, answer: Answer) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Add the cases that a hunt finds to the Reference of the model itself; return their sizes, and notes."""
+    found = hunt(file.spec, folder / MODEL, size, answer)
+    for case in found.cases:
+        write_arrays(folder / REFERENCE / f"{case.name}.inputs.npz", case.inputs)
+        write_arrays(folder / REFERENCE / f"{case.name}.outputs.npz", case.outputs)
+    return {case.name: sizes_of(file.spec, case.inputs) for case in found.cases}, found.notes
 
 
 def _of_model(file: SpecFile, sizes: list[dict[str, int]]) -> list[dict[str, int]]:

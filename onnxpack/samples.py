@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from onnxpack.drawing import draw_array
 from onnxpack.errors import Problem, SpecError
 from onnxpack.spec.model import Input, Spec
 from onnxpack.values import Axis
@@ -17,30 +18,20 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 _PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
 _MAX_CORNERS = 8
-_WORDS = ("alpha", "beta", "gamma")
-_HIGHEST_INT = 9
-"""Of integers without a range: small, since most of them index something."""
-
-
-def sizes(axes: tuple[Axis, ...]) -> tuple[dict[str, int], ...]:
-    """The sizes to verify: all at min, odd ones that differ, all at opt, all at max, then mixed corners.
-
-    The corners hold one axis at its maximum and the others at their minimum, and the reverse, so that two axes that
-    an exporter made one are told apart. At most 8 of them.
-    """
-    found = [*main_sizes(axes), *corners(axes)]
-    return tuple({tuple(case.items()): case for case in found}.values())
 
 
 def main_sizes(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
-    """All at min, odd ones that differ, all at opt, all at max."""
+    """Return the sizes that are verified first: all at min, odd ones that differ, all at opt, all at max."""
     low = {axis.name: axis.min for axis in axes}
     high = {axis.name: axis.max for axis in axes}
     return [low, odd_sizes(axes), {axis.name: axis.opt for axis in axes}, high]
 
 
 def corners(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
-    """One axis at its maximum and the others at their minimum, and the reverse."""
+    """Return at most 8 mixed sizes: one axis at its maximum and the others at their minimum, and the reverse.
+
+    Two axes that an exporter made one are told apart by them.
+    """
     if len(axes) < 2:
         return []
     low = {axis.name: axis.min for axis in axes}
@@ -78,45 +69,43 @@ def shape_at(tensor: Input, at: dict[str, int]) -> tuple[int, ...]:
 def draw(spec: Spec, at: dict[str, int], case: int) -> Arrays:
     """One array per input at the given axis sizes; the same for the same spec, sizes and case number."""
     generator = np.random.default_rng([spec.verify.seed, case])
-    return {name: _array(tensor, shape_at(tensor, at), generator) for name, tensor in spec.inputs.items()}
-
-
-def _array(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray[Any, Any]:
-    drawn: np.ndarray[Any, Any] = _drawn(tensor, shape, generator)
-    return drawn
-
-
-def _drawn(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> Any:
-    if tensor.dtype == "string":
-        return generator.choice(np.array(tensor.choices or _WORDS, dtype=str), shape)
-    # numpy has no bfloat16: such samples travel as float32 and are rounded where they are used.
-    dtype = np.dtype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
-    if tensor.choices is not None:
-        return generator.choice(np.array(tensor.choices, dtype=dtype), shape)
-    if dtype.kind == "b":
-        return generator.random(shape) < 0.5
-    if dtype.kind == "f":
-        if tensor.range is None:
-            return generator.standard_normal(shape).astype(dtype)
-        low, high = tensor.range
-        return np.clip((low + (high - low) * generator.random(shape)).astype(dtype), low, high).astype(dtype)
-    low, high = map(int, tensor.range or (0, _HIGHEST_INT))
-    return generator.integers(low, high, shape, dtype=dtype, endpoint=True)
+    return {name: draw_array(tensor, shape_at(tensor, at), generator) for name, tensor in spec.inputs.items()}
 
 
 def cases(
-    spec: Spec, given: Path | None, chosen: Iterable[dict[str, int]] | None = None
+    spec: Spec, given: Path | None, chosen: Iterable[dict[str, int]]
 ) -> Iterator[tuple[str, dict[str, int], Arrays]]:
-    """Every case's name, axis sizes and inputs; the user's own samples, if any, last.
+    """Yield every case's name, axis sizes and inputs; the user's own samples, if any, last.
 
-    ``chosen`` are the sizes, all of ``sizes`` by default; each is asked for when the case before has been used.
+    ``chosen`` are the sizes of the random ones; each is asked for when the case before has been used. Where the spec
+    wants no random ones, the first rows of the samples are a case of their own: at one size alone an axis that an
+    export made fixed would not show.
     """
-    for number, at in enumerate(sizes(spec.axes) if chosen is None else chosen):
-        label = "_".join(f"{name}{size}" for name, size in at.items()) or "fixed"
-        yield f"{number:02}_{label}", at, draw(spec, at, number)
+    if spec.verify.random:
+        for number, at in enumerate(chosen):
+            label = "_".join(f"{name}{size}" for name, size in at.items()) or "fixed"
+            yield f"{number:02}_{label}", at, draw(spec, at, number)
     if given is not None:
         arrays = read_samples(spec, given)
-        yield "samples", _sizes_of(spec, arrays), arrays
+        yield "samples", sizes_of(spec, arrays), arrays
+        first = None if spec.verify.random else _first_rows(spec, arrays)
+        if first:
+            yield "samples_first", sizes_of(spec, first), first
+
+
+def row_axis(spec: Spec) -> str | None:
+    """Return the dynamic axis that is the first of every input and nowhere else, so that inputs can be cut by rows."""
+    firsts = {tensor.shape[0] if tensor.shape else None for tensor in spec.inputs.values()}
+    others = {size for tensor in spec.inputs.values() for size in tensor.shape[1:]}
+    name = firsts.pop() if len(firsts) == 1 else None
+    return name if isinstance(name, str) and name not in others else None
+
+
+def _first_rows(spec: Spec, arrays: Arrays) -> Arrays | None:
+    name = row_axis(spec)
+    rows = len(next(iter(arrays.values()))) // 2 if name else 0
+    fits = name and max(spec.dynamic_axes[name].min, 1) <= rows
+    return {key: array[:rows] for key, array in arrays.items()} if fits else None
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
@@ -206,7 +195,8 @@ def has_values(array: np.ndarray[Any, Any]) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def _sizes_of(spec: Spec, arrays: Arrays) -> dict[str, int]:
+def sizes_of(spec: Spec, arrays: Arrays) -> dict[str, int]:
+    """Return the size of every dynamic axis in one set of inputs."""
     return {
         axis: size
         for name, tensor in spec.inputs.items()

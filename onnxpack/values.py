@@ -78,7 +78,22 @@ class Reference:
     sizes: tuple[dict[str, int], ...] = field(default=())
     """The size of every dynamic axis, case by case."""
     notes: tuple[str, ...] = ()
-    """Which sizes of the spec are not among the cases, and why."""
+    """What of the spec is not among the cases, and why; what both models make of values that it does not declare."""
+    hunted: dict[str, dict[str, int]] = field(default_factory=dict)
+    """More cases, that were searched for, with the sizes of their axes.
+
+    They are where an export would be wrong, not what the model is used on: they judge single values, and neither the
+    noise of a reduced model nor its speed, and nothing is calibrated on them.
+    """
+
+    def judging(self, precision: str) -> tuple[str, ...]:
+        """Return the cases that judge a model of this precision: the hunted ones only one that rounds nothing."""
+        return (*self.cases, *self.hunted) if precision == "float32" else self.cases
+
+    @property
+    def all_sizes(self) -> dict[str, dict[str, int]]:
+        """The axes' sizes of every case by its name."""
+        return dict(zip(self.cases, self.sizes, strict=True)) | self.hunted
 
     @property
     def folder(self) -> Path:

@@ -14,14 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx_examples import RELU, make_model
 
+from onnxpack.budget import Budget
 from onnxpack.errors import SpecError
 from onnxpack.samples import (
     cases,
+    corners,
     draw,
+    main_sizes,
     odd_sizes,
     read_arrays,
     read_samples,
-    sizes,
     tracing_sizes,
     write_arrays,
 )
@@ -32,25 +34,18 @@ BATCH, SEQ = Axis("batch", 1, 8, 64), Axis("seq", 1, 16, 512)
 
 
 def test_sizes_are_min_odd_opt_max_and_the_corners() -> None:
-    assert sizes((BATCH, SEQ)) == (
+    assert main_sizes((BATCH, SEQ)) == [
         {"batch": 1, "seq": 1},
         {"batch": 3, "seq": 5},
         {"batch": 8, "seq": 16},
         {"batch": 64, "seq": 512},
-        {"batch": 64, "seq": 1},
-        {"batch": 1, "seq": 512},
-    )
-
-
-def test_sizes_come_once() -> None:
-    assert sizes((Axis("n", 1, 1, 1),)) == ({"n": 1},)
-    assert sizes((Axis("n", 1, 2, 2),)) == ({"n": 1}, {"n": 2})
-    assert sizes(()) == ({},)
+    ]
+    assert {"batch": 64, "seq": 1} in corners((BATCH, SEQ))
+    assert {"batch": 1, "seq": 512} in corners((BATCH, SEQ))
 
 
 def test_the_corners_of_many_axes_are_limited() -> None:
-    axes = tuple(Axis(f"a{index}", 1, 8, 64) for index in range(20))
-    assert len(sizes(axes)) == 4 + 8
+    assert len(corners(tuple(Axis(f"a{index}", 1, 8, 64) for index in range(20)))) == 8
 
 
 axis_lists = st.lists(
@@ -65,7 +60,7 @@ axis_lists = st.lists(
 
 @given(axis_lists)
 def test_every_size_is_within_its_axis(axes: tuple[Axis, ...]) -> None:
-    for at in sizes(axes):
+    for at in (*main_sizes(axes), *corners(axes)):
         assert list(at) == [axis.name for axis in axes]
         assert all(axis.min <= at[axis.name] <= axis.max for axis in axes)
 
@@ -139,6 +134,41 @@ def test_choices_alone_are_drawn(file: Any, dtype: str, choices: list[Any]) -> N
     assert sorted(set(draw(spec, {"n": 100}, 0)["x"].tolist())) == sorted(choices)
 
 
+def test_columns_are_drawn_each_from_its_own_values(file: Any) -> None:
+    columns = [{"range": [0, 1]}, {"choices": [5, 7]}, {"range": [-3, 3], "integers": True}]
+    spec = file({"x": {"dtype": "float32", "shape": ["n", 3], "columns": columns}}, dynamic_axes={"n": [1, 200]}).spec
+    array = draw(spec, {"n": 200}, 0)["x"]
+    assert array.dtype == np.float32
+    assert 0 <= array[:, 0].min() < array[:, 0].max() <= 1
+    assert set(array[:, 1].tolist()) == {5, 7}
+    assert set(array[:, 2].tolist()) == set(range(-3, 4))
+
+
+@pytest.mark.parametrize("given", [{}, {"range": [0.0, 9.0]}, {"range": [-0.5, 9.9]}])
+def test_integers_are_floats_that_are_whole(file: Any, given: dict[str, Any]) -> None:
+    tensor = {"dtype": "float32", "shape": ["n"], "integers": True} | given
+    spec = file({"x": tensor}, dynamic_axes={"n": [1, 500]}).spec
+    assert set(draw(spec, {"n": 500}, 0)["x"].tolist()) == set(range(10))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"dtype": "bool"},
+        {"dtype": "int64", "range": [0, 1]},
+        {"dtype": "float32", "choices": [0, -2]},
+        {"dtype": "float32", "range": [-1, 0], "integers": True},
+    ],
+)
+def test_a_mask_with_at_least_one_has_no_row_of_zeros(file: Any, given: dict[str, Any]) -> None:
+    tensor = {"shape": ["n", 2], **given}
+    many = {"dynamic_axes": {"n": [1, 500]}}
+    assert not draw(file({"x": tensor}, **many).spec, {"n": 500}, 0)["x"].any(axis=1).all(), "else this proves nothing"
+    array = draw(file({"x": tensor | {"at_least_one": True}}, **many).spec, {"n": 500}, 0)["x"]
+    assert array.any(axis=1).all()
+    assert len(np.unique(array)) == 2
+
+
 def test_samples_are_the_same_for_the_same_seed_and_case(file: Any) -> None:
     spec, other = file().spec, file(verify={"seed": 1}).spec
     once = draw(spec, {"n": 3}, 0)["x"]
@@ -150,7 +180,7 @@ def test_samples_are_the_same_for_the_same_seed_and_case(file: Any) -> None:
 def test_cases_are_named_by_their_sizes_and_the_users_come_last(file: Any, tmp_path: Path) -> None:
     spec = file().spec
     np.savez(tmp_path / "s.npz", x=np.zeros((5, 4), np.float32))
-    assert [(name, at) for name, at, _ in cases(spec, tmp_path / "s.npz")] == [
+    assert [(name, at) for name, at, _ in cases(spec, tmp_path / "s.npz", Budget(spec).sizes())] == [
         ("00_n1", {"n": 1}),
         ("01_n3", {"n": 3}),
         ("02_n8", {"n": 8}),
@@ -159,9 +189,26 @@ def test_cases_are_named_by_their_sizes_and_the_users_come_last(file: Any, tmp_p
     ]
 
 
-def test_a_model_without_axes_has_one_case(file: Any) -> None:
-    spec = file({"x": {"dtype": "float32", "shape": [2]}}, dynamic_axes={}).spec
-    assert [name for name, _, _ in cases(spec, None)] == ["00_fixed"]
+@pytest.mark.parametrize(
+    ("axes", "expected"),
+    [
+        ({}, ["00_fixed", "01_fixed", "02_fixed"]),
+        ({"n": [1, 1]}, ["00_n1", "01_n1", "02_n1"]),
+        ({"n": [1, 2]}, ["00_n1", "01_n2", "02_n1"]),
+    ],
+)
+def test_a_model_of_few_sizes_has_several_random_cases(file: Any, axes: Any, expected: list[str]) -> None:
+    spec = file({"x": {"dtype": "float32", "shape": [next(iter(axes), 2), 2]}}, dynamic_axes=axes).spec
+    found = list(cases(spec, None, Budget(spec).sizes()))
+    assert [name for name, _, _ in found] == expected
+    assert not np.array_equal(found[0][2]["x"], found[2][2]["x"])
+
+
+def test_real_samples_alone_come_at_two_sizes(file: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", x=np.arange(20, dtype=np.float32).reshape(5, 4))
+    spec = file(verify={"samples": "s.npz", "random": False}).spec
+    found = [(name, at) for name, at, _ in cases(spec, tmp_path / "s.npz", Budget(spec).sizes())]
+    assert found == [("samples", {"n": 5}), ("samples_first", {"n": 2})]
 
 
 # Files

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from onnxpack.errors import Location, Problem
 from onnxpack.spec import formats, origin, rules
-from onnxpack.spec.client import client_axes, client_inputs
+from onnxpack.spec.client import client_axes
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
-from onnxpack.spec.model import Input, Spec
+from onnxpack.spec.model import Spec
 from onnxpack.spec.nodes import real
+from onnxpack.spec.sample_rules import samples, verification
 from onnxpack.spec.step_rules import steps
 from onnxpack.spec.wording import meant, short
 
@@ -22,8 +23,6 @@ RUNTIME_MAX_OPSET = 26
 TORCHSCRIPT_MAX_OPSET = 20
 SKL2ONNX_MAX_OPSET = 22
 TF2ONNX_MAX_OPSET = 18
-_FLOAT_MAX = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "float64": 8.9e307}
-"""Of float64 half, since the difference of two must be one too."""
 FIELDS_OF = {
     "torch": {"factory", "kwargs", "weights", "weights_key", "prepare", "exporter", "path", "sha256"},
     "sklearn": {"path", "sha256"},
@@ -42,7 +41,8 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
     """
     checks: tuple[tuple[Callable[[], Iterator[Problem]], str], ...] = (
         (lambda: _axes(spec, where), "inputs dynamic_axes preprocess"),
-        (lambda: _samples(spec, where), "inputs preprocess"),
+        (lambda: samples(spec, where), "inputs preprocess"),
+        (lambda: verification(spec, where), "verify"),
         (lambda: _names(spec, where), "inputs outputs"),
         (lambda: _targets(spec, where), "targets"),
         (lambda: _model(spec, where), "model"),
@@ -86,40 +86,6 @@ def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
             yield Problem(
                 f"axis '{name}': opt {axis.opt} is outside {axis.min} to {axis.max}", "choose one between", place
             )
-
-
-def _samples(spec: Spec, where: Where) -> Iterator[Problem]:
-    for name, tensor in client_inputs(spec).items():
-        yield from _samples_of(tensor, lambda *path, name=name: where("inputs", name, *path))
-
-
-def _samples_of(tensor: Input, where: Where) -> Iterator[Problem]:
-    if tensor.range is not None and tensor.choices is not None:
-        yield Problem("range and choices exclude each other", "keep one", where("choices"))
-    if tensor.range is not None:
-        if len(tensor.range) != 2 or tensor.range[0] > tensor.range[1]:
-            yield Problem("a range is two numbers, the lower one first", "write [low, high]", where("range"))
-        elif tensor.dtype in ("bool", "string"):
-            yield Problem(f"a range means nothing for {tensor.dtype}", "use choices", where("range"))
-        elif not _fits(tensor.dtype, tensor.range):
-            yield Problem(f"the range does not fit {tensor.dtype}", "narrow it, or widen the dtype", where("range"))
-    if tensor.choices is not None:
-        if not tensor.choices:
-            yield Problem("choices is empty", "list at least one", where("choices"))
-        for index, choice in enumerate(tensor.choices):
-            kind = {"bool": bool, "string": str}.get(tensor.dtype)
-            fits = isinstance(choice, kind) if kind else not isinstance(choice, bool | str)
-            if not fits or (not kind and not _fits(tensor.dtype, (choice,))):  # type: ignore[arg-type] # it is a number
-                shown = f"'{short(choice)}'" if isinstance(choice, str) else str(choice).lower()
-                yield Problem(f"{shown} is no value of dtype {tensor.dtype}", "correct it", where("choices", index))
-
-
-def _fits(dtype: str, values: tuple[int | float, ...]) -> bool:
-    if "int" not in dtype:
-        return all(abs(value) <= _FLOAT_MAX[dtype] for value in values)
-    bits = int(dtype.lstrip("uint"))
-    low, high = (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return all(low <= value <= high and value == int(value) for value in values)
 
 
 def _names(spec: Spec, where: Where) -> Iterator[Problem]:

@@ -106,6 +106,17 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Column:
+    """What the samples of one column look like."""
+
+    range: tuple[int | float, ...] | None = described("[low, high], both included.", None, example="[0, 120]")
+    choices: tuple[bool | int | float | Text, ...] | None = described(
+        "What samples are drawn from, instead of a range.", None, example="[0, 1, 2]"
+    )
+    integers: bool = described("Floats that are whole numbers.", False, example="true")
+
+
+@dataclass(frozen=True)
 class Input:
     """One input: its dtype, its shape, and what its samples look like."""
 
@@ -120,6 +131,15 @@ class Input:
     )
     choices: tuple[bool | int | float | Text, ...] | None = described(
         "What samples are drawn from, instead of a range.", None, example="[0, 1, 2]"
+    )
+    columns: tuple[Column, ...] = described(
+        "A range or choices for each column: one entry for each place along the last axis, in order.",
+        (),
+        example="[{range: [0, 120]}, {choices: [0, 1]}]",
+    )
+    integers: bool = described("Floats that are whole numbers; without a range, from 0 to 9.", False, example="true")
+    at_least_one: bool = described(
+        "No sample has a row along the last axis that is zero (false) throughout, as a mask.", False, example="true"
     )
 
 
@@ -149,6 +169,11 @@ class Verify:
         "An .npz of real inputs, arrays by input name; compared besides the random ones.", None, example="samples.npz"
     )
     seed: Annotated[int, Between(0, 2**32 - 1)] = described("Of the random samples.", 0, example="7")
+    random: bool = described(
+        "Compare random and searched inputs too; false: verify.samples alone. The export is traced with random ones.",
+        True,
+        example="false",
+    )
 
 
 @dataclass(frozen=True)

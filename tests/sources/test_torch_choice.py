@@ -17,14 +17,14 @@ NORM = (
 
 def test_dynamo_is_the_first_choice_and_needs_no_note(tmp_path: Path) -> None:
     made = export_here(net(tmp_path, NORM), tmp_path / "out")
-    assert (made.facts["exporter"], made.facts["notes"]) == ("dynamo", [])
+    assert (made.exported.exporter, list(made.reference.notes)) == ("dynamo", [])
     assert sorted(path.name for path in made.folder.iterdir()) == ["model.onnx", "reference"]
 
 
 def test_an_opset_that_dynamo_cannot_reach_is_made_by_torchscript(tmp_path: Path) -> None:
     made = export_here(net(tmp_path, NORM, {"opset": 13}), tmp_path / "out")
-    assert (made.facts["exporter"], made.model.opset) == ("torchscript", 13)
-    assert made.facts["notes"] == ["exported by torchscript: opset 13 cannot be had: the export has 18"]
+    assert (made.exported.exporter, made.model.opset) == ("torchscript", 13)
+    assert list(made.reference.notes) == ["exported by torchscript: opset 13 cannot be had: the export has 18"]
     require("opset 13", made.rows())
 
 
@@ -35,8 +35,8 @@ def test_code_that_dynamo_cannot_trace_is_exported_by_torchscript(tmp_path: Path
         "        self.weight = torch.nn.Parameter(torch.ones(4))\n    def forward",
     )
     made = export_here(net(tmp_path, code), tmp_path / "out")
-    assert made.facts["exporter"] == "torchscript"
-    (note,) = made.facts["notes"]
+    assert made.exported.exporter == "torchscript"
+    (note,) = made.reference.notes
     assert note.startswith("exported by torchscript: the dynamo exporter failed: Could not guard on data-dependent")
     require("parameters", made.rows())
 
@@ -53,16 +53,16 @@ def test_a_branch_on_data_fails_by_both_and_each_says_why(tmp_path: Path) -> Non
 def test_a_dynamo_export_that_answers_otherwise_gives_way(tmp_path: Path) -> None:
     code = forward("x * 2 if torch.compiler.is_exporting() else x * 3")
     made = export_here(net(tmp_path, code), tmp_path / "out")
-    assert made.facts["exporter"] == "torchscript"
-    assert made.facts["notes"][0].startswith("exported by torchscript: the export by dynamo answers otherwise at n 2: ")
+    assert made.exported.exporter == "torchscript"
+    assert list(made.reference.notes)[0].startswith("exported by torchscript: the export by dynamo answers otherwise at n 2: ")
     require("answers", made.rows())
 
 
 def test_an_export_that_answers_otherwise_by_both_is_left_to_verification(tmp_path: Path) -> None:
     code = forward("x * 2 if torch.compiler.is_exporting() or torch.jit.is_tracing() else x * 3")
     made = export_here(net(tmp_path, code), tmp_path / "out")
-    assert made.facts["exporter"] == "dynamo"
-    assert made.facts["notes"][0].startswith("exported by dynamo, although the export by dynamo answers otherwise")
+    assert made.exported.exporter == "dynamo"
+    assert list(made.reference.notes)[0].startswith("exported by dynamo, although the export by dynamo answers otherwise")
     assert any(row.reason for row in made.rows())
 
 

@@ -65,9 +65,9 @@ def export(folder: Path, fields: dict[str, Any] | None = None, **model: Any) -> 
 def test_a_prepare_that_fuses_in_place_is_judged_by_the_model_before_it(tmp_path: Path) -> None:
     made = export(tmp_path, prepare="model.py:fuse")
     assert "BatchNormalization" not in made.model.ops
-    assert made.facts["notes"] == []
+    assert list(made.reference.notes) == []
     inputs, expected = (
-        read_arrays(made.folder / REFERENCE / f"{made.facts['cases'][1]}.{part}.npz") for part in ("inputs", "outputs")
+        read_arrays(made.folder / REFERENCE / f"{made.reference.cases[1]}.{part}.npz") for part in ("inputs", "outputs")
     )
     namespace: dict[str, Any] = {}
     exec(CODE, namespace)
@@ -90,7 +90,7 @@ def test_a_prepare_that_drops_a_batch_norm_fails_with_exit_4(tmp_path: Path) -> 
 
 def test_tolerances_of_the_spec_decide_how_much_prepare_may_move(tmp_path: Path) -> None:
     made = export(tmp_path, {"verify": {"rtol": 1.0, "atol": 100.0}}, prepare="model.py:drop")
-    assert made.facts["notes"] == []
+    assert list(made.reference.notes) == []
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_prepare_that_changes_the_signature_is_judged_after_it_and_says_so(
 ) -> None:
     fields = {"inputs": {name: {"dtype": "float32", "shape": ["n", 4 if name == "x" else 1]} for name in inputs}}
     made = export(tmp_path, fields, factory=f"model.py:{factory}", prepare=f"model.py:{prepare}")
-    (note,) = made.facts["notes"]
+    (note,) = made.reference.notes
     assert note.startswith(f"the export is judged against the model after `prepare`: {reason}")
     require("after", made.rows())
 

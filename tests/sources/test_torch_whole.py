@@ -178,6 +178,6 @@ def test_torchscript_is_refused_for_dynamo_and_taken_where_the_exporter_is_left_
     message = refusal(spec(tmp_path, "m.pt", exporter="dynamo"))
     assert message == "the dynamo exporter cannot read TorchScript (write torchscript, or leave it out)"
     made = export_here(spec(tmp_path, "m.pt"), tmp_path / "out")
-    assert made.facts["exporter"] == "torchscript"
-    assert made.facts["notes"] == ["exported by torchscript: the model holds TorchScript, which dynamo cannot read"]
+    assert made.exported.exporter == "torchscript"
+    assert list(made.reference.notes) == ["exported by torchscript: the model holds TorchScript, which dynamo cannot read"]
     require("whole", made.rows())

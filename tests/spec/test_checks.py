@@ -96,6 +96,28 @@ def test_a_slip_in_an_axis_is_one_problem(problems: Problems) -> None:
         ("int8", "choices: [128]", "128 is no value of dtype int8"),
         ("int8", "choices: [true]", "true is no value of dtype int8"),
         ("bool", "choices: [1]", "1 is no value of dtype bool"),
+        ("int64", "integers: true", "integers means nothing for int64"),
+        ("float32", "integers: true, choices: [1]", "integers means nothing beside choices"),
+        ("float32", "integers: true, range: [0.2, 0.8]", "there is no whole number from 0.2 to 0.8"),
+        ("string", "at_least_one: true", "at_least_one means nothing for string"),
+        ("int64", "at_least_one: true, choices: [0]", "at_least_one asks for a value other than 0, and there is none"),
+        ("int64", "at_least_one: true, range: [0, 0]", "at_least_one asks for a value other than 0, and there is none"),
+        ("float32", "columns: [{range: [0, 1]}]", "1 columns are listed, and the last axis has 4"),
+        (
+            "float32",
+            "range: [0, 1], columns: [{range: [0, 1]}, {range: [0, 1]}, {range: [0, 1]}, {range: [0, 1]}]",
+            "range and columns exclude each other",
+        ),
+        (
+            "float32",
+            "columns: [{range: [0, 1]}, {}, {range: [0, 1]}, {range: [0, 1]}]",
+            "a column needs a range or choices",
+        ),
+        (
+            "int8",
+            "columns: [{range: [0, 1]}, {choices: [900]}, {range: [0, 1]}, {range: [0, 1]}]",
+            "900 is no value of dtype int8",
+        ),
     ],
 )
 def test_samples_fit_their_dtype(dtype: str, rest: str, message: str, problems: Problems) -> None:
@@ -317,3 +339,16 @@ def test_a_file_that_may_not_be_read_is_a_problem_of_the_spec(
 
     monkeypatch.setattr(checks.hashlib, "file_digest", refused)
     assert told(problems(PICKLE)) == "cannot read 'model.onnx': Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"), [("[4, batch]", "the last axis is 'batch'"), ("[]", "the input has no axis")]
+)
+def test_columns_need_a_last_axis_of_fixed_size(shape: str, words: str, problems: Problems) -> None:
+    text = SMALL.replace("[batch, 4]}", f"{shape}, columns: [{{range: [0, 1]}}]}}")
+    assert f"columns need a last axis of fixed size, and {words}" in messages(problems(text))
+
+
+def test_random_false_needs_samples(problems: Problems) -> None:
+    text = SMALL + "verify: {random: false}\n"
+    assert told(problems(text)) == "verify.random is false, and there are no samples to compare"

@@ -69,19 +69,26 @@ def example(definition: Any) -> Any:
     return parse_plain(definition.metadata["example"])
 
 
+def required(kind: Any) -> dict[str, Any]:
+    """The fields without a default, each with its example."""
+    return {
+        name: example(definition)
+        for name, (definition, _) in described_fields(kind).items()
+        if definition.default is MISSING and definition.default_factory is MISSING
+    }
+
+
 def documents() -> Iterator[Any]:
-    """For every field of every record: a document with its example, and the examples of what must stand beside it."""
+    """For every field of every record: a document with its example, and what must stand beside it and around it."""
+    around = {path: required(kind) for kind, path in records()}
     for kind, path in records():
-        known = described_fields(kind)
-        beside = {
-            name: example(definition)
-            for name, (definition, _) in known.items()
-            if definition.default is MISSING and definition.default_factory is MISSING
-        }
-        for name, (definition, _) in known.items():
-            document: Any = {**beside, name: example(definition)}
-            for part in reversed(path):
+        for name, (definition, _) in described_fields(kind).items():
+            document: Any = {**around[path], name: example(definition)}
+            for depth in reversed(range(len(path))):
+                part = path[depth]
                 document = [document] if part == "[]" else {"x" if part == "NAME" else part: document}
+                if depth:
+                    document = around.get(path[:depth], {}) | document if part != "[]" else document
             yield pytest.param(definition, SMALLEST | document, id=".".join((*path, name)))
 
 

@@ -1,0 +1,176 @@
+"""Plants faults in the export of one example, and judges each as a build would; prints a row of JSON for each.
+
+python benchmarks/mutations/example.py NAME COUNT
+"""
+
+import importlib
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from classic_faults import CLASSIC
+from faults import NETWORK, set_ranges
+
+from onnxpack.drawing import domains
+from onnxpack.export import export_model
+from onnxpack.graph.check import session
+from onnxpack.hunt import hunt
+from onnxpack.hunt.search import climb, search_network
+from onnxpack.hunt.trees import hunt_trees
+from onnxpack.hunt.trial import Case, Trials
+from onnxpack.samples import Arrays, draw, row_axis
+from onnxpack.spec.load import load
+from onnxpack.values import MODEL, REFERENCE
+from onnxpack.verify import compare_case, read_case, verify_model
+
+SPECS = Path(__file__).parents[2] / "specs"
+SEED = 9
+_TRIES = 4000
+_CLIMBS = 6
+_ROUNDS = 60
+_DRAWS = 30
+Row = dict[str, Any]
+
+
+class Example:
+    """An exported example with its source at hand."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self.file = load(SPECS / name / "spec.yaml")
+        (folder / "out").mkdir()
+        self.facts = export_model(self.file.to_json(), str(folder / "out"))
+        self.model = folder / "out" / MODEL
+        self.source = importlib.import_module(f"onnxpack.sources.{self.file.spec.model.framework}")
+        self.loaded = self.source.load(self.file)
+        self.proto = onnx.load(self.model)
+        inputs, expected = read_case(folder / "out" / REFERENCE, self.facts["cases"][0])
+        answers = dict(zip(expected, self.answer(inputs), strict=True))
+        assert not any(row.reason for row in compare_case("", expected, answers)), "the source answers as it did"
+
+    def answer(self, inputs: Arrays) -> list[Any]:
+        """The source's answers."""
+        found: list[Any] = self.source.run(self.loaded, inputs)
+        return found
+
+    @property
+    def spec(self) -> Any:
+        """The model's own spec, without steps."""
+        return self.file.spec
+
+
+def main() -> None:
+    """Judge ``COUNT`` faults."""
+    name, count = sys.argv[1], int(sys.argv[2])
+    with tempfile.TemporaryDirectory() as folder:
+        example = Example(name, Path(folder))
+        spec = example.spec
+        set_ranges({key: float(domains(tensor)[0].ends[1]) for key, tensor in spec.inputs.items()
+                    if tensor.dtype != "string"})  # fmt: skip
+        for fault, what, model in planted(example, count):
+            row = judge(example, model)
+            sys.stdout.write(json.dumps({"example": name, "fault": fault, "what": what, **row}) + "\n")
+            sys.stdout.flush()
+
+
+def planted(example: Example, count: int) -> Any:
+    """Yield different faulty models that onnxruntime loads and runs at one size: one that it refuses never ships."""
+    generator = np.random.default_rng([SEED, sum(map(ord, example.name))])
+    faults = [*NETWORK, *CLASSIC]
+    seen = {example.proto.SerializeToString(deterministic=True)}
+    found = 0
+    for number in range(_TRIES):
+        model = onnx.ModelProto()
+        model.CopyFrom(example.proto)
+        fault = faults[number % len(faults)]
+        what = fault(model, generator)
+        data = model.SerializeToString(deterministic=True)
+        if what is None or data in seen or not _runs(example, model):
+            continue
+        seen.add(data)
+        found += 1
+        yield fault.__name__, what, model
+        if found == count:
+            return
+    sys.stderr.write(f"{example.name}: only {found} different faults\n")
+
+
+def _runs(example: Example, model: onnx.ModelProto) -> bool:
+    """Whether the model gives outputs of the right dtypes at the sizes that an export is tried with first."""
+    inputs, expected = read_case(example.folder / "out" / REFERENCE, example.facts["cases"][0])
+    try:
+        answers = session(model.SerializeToString()).run(None, inputs)
+    except Exception:  # onnxruntime's exceptions share no base
+        return False
+    return all(("U" if right.dtype.kind == "U" else right.dtype) == ("U" if got.dtype.kind in "OU" else got.dtype)
+               for right, got in zip(expected.values(), answers, strict=True))  # fmt: skip
+
+
+def judge(example: Example, model: onnx.ModelProto) -> Row:
+    """What the random cases of the real export say, what a hunt on the faulty file adds, and how far it is off."""
+    path = example.folder / "faulty.onnx"
+    onnx.save(model, path)
+    rows = verify_model(str(path), str(example.folder / "out" / REFERENCE), example.facts["cases"])
+    if any(row["reason"] for row in rows):
+        return {"caught": "random"}
+    began = time.monotonic()
+    found = hunt(example.spec, path, path.stat().st_size, example.answer)
+    took = time.monotonic() - began
+    for case in found.cases:
+        row = first_reason(example, path, case)
+        if row:
+            return {"caught": "hunt", "by": case.name, "seconds": round(took, 3)}
+    far, differs = exhaust(example, path)
+    return {"caught": "", "equivalent": not differs, "tolerances": far, "seconds": round(took, 3)}
+
+
+def first_reason(example: Example, path: Path, case: Case) -> str:
+    """What the build's comparison says of a case."""
+    trials = Trials(example.spec, path, lambda _: list(case.outputs.values()))
+    trial = trials.run(case.inputs)
+    return "differs" if trial is not None and trials.differs(trial) else ""
+
+
+def exhaust(example: Example, path: Path) -> tuple[float, bool]:
+    """How far the faulty file is from the right one on very many inputs, in tolerances, and whether one tells.
+
+    The right file answers in the place of the source, which it agrees with, since it is faster.
+    """
+    running = session(example.model)
+    names = [output.name for output in running.get_outputs()]
+
+    def answer(inputs: Arrays) -> list[Any]:
+        answers = running.run(names, inputs)
+        return [found.astype(str) if found.dtype.kind == "O" else found for found in answers]
+
+    trials = Trials(example.spec, path, answer)
+    far, differs = 0.0, False
+    for seed in range(_CLIMBS):
+        top = climb(trials, np.random.default_rng([SEED, seed]), lambda _: _ROUNDS)
+        far = max(far, *(score for score in top.scores if np.isfinite(score)), 0.0)
+        differs = differs or any(tells(trials, inputs) for inputs in top.inputs)
+    rows = row_axis(example.spec)
+    for number in range(_DRAWS):
+        at = {axis.name: axis.opt for axis in example.spec.axes}
+        if rows:
+            at[rows] = min(example.spec.dynamic_axes[rows].max, 256)
+        differs = differs or tells(trials, draw(example.spec, at, 1000 + number))
+    for case in (*hunt_trees(trials, path).cases, *hunt_trees(trials, example.model).cases,
+                 *search_network(trials, path).cases):  # fmt: skip
+        differs = differs or tells(trials, case.inputs)
+    return float(f"{far:.3g}"), bool(differs)
+
+
+def tells(trials: Trials, inputs: Arrays) -> bool:
+    """Whether both differ on the inputs, other than where the right one itself jumps."""
+    trial = trials.run(inputs)
+    return trial is not None and trials.differs(trial) and not trials.is_cliff(trial)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What the elements of an input may be, and random arrays of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from onnxpack.spec.model import Column, Input
+
+Array = np.ndarray[Any, Any]
+
+_WORDS = ("alpha", "beta", "gamma")
+_HIGHEST_INT = 9
+"""The largest of integers without a range: small, since most of them index something."""
+_NORMAL_END = 4.0
+"""Where samples of floats without a range end: one in 16,000 of a standard normal distribution lies beyond."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What one element may be: one of ``choices``, or anything from ``low`` to ``high``, whole numbers if ``whole``."""
+
+    low: float = 0
+    high: float = 0
+    whole: bool = False
+    choices: tuple[Any, ...] = ()
+
+    @property
+    def ends(self) -> tuple[Any, Any]:
+        """The least and the greatest value; of words the first and the last."""
+        if not self.choices:
+            return self.low, self.high
+        ordered = self.choices if isinstance(self.choices[0], str) else sorted(self.choices)
+        return ordered[0], ordered[-1]
+
+
+def numpy_dtype(tensor: Input) -> np.dtype[Any]:
+    """Return the dtype that samples travel in: numpy has no bfloat16, so those are float32, rounded where used."""
+    if tensor.dtype == "string":
+        return np.dtype(str)
+    return np.dtype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
+
+
+def domains(tensor: Input) -> list[Domain]:
+    """Return the domain of each place along the last axis; one alone if it is the same for all."""
+    return [_domain(tensor.dtype, values) for values in tensor.columns or (tensor,)]
+
+
+def _domain(dtype: str, values: Input | Column) -> Domain:
+    if dtype == "string":
+        return Domain(choices=tuple(values.choices or _WORDS))
+    if values.choices is not None:
+        return Domain(choices=tuple(values.choices))
+    if dtype == "bool":
+        return Domain(choices=(False, True))
+    whole = values.integers or "int" in dtype
+    if values.range is not None:
+        low, high = values.range
+        return Domain(math.ceil(low), math.floor(high), True) if whole else Domain(low, high)
+    return Domain(0, _HIGHEST_INT, True) if whole else Domain(-_NORMAL_END, _NORMAL_END)
+
+
+def draw_array(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    """Return a random array of an input's samples, of dtype ``numpy_dtype(tensor)``."""
+    if tensor.columns:
+        parts = [_draw_column(tensor, column, shape[:-1], generator) for column in tensor.columns]
+        array = np.stack(parts, axis=-1)
+    else:
+        array = _draw(tensor, shape, generator)
+    return fill_rows(array, domains(tensor), generator) if tensor.at_least_one else array
+
+
+def _draw_column(tensor: Input, column: Column, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    own = replace(tensor, columns=(), range=column.range, choices=column.choices, integers=column.integers)
+    return _draw(own, shape, generator)
+
+
+def _draw(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    drawn: Any
+    if tensor.dtype == "string":
+        return np.asarray(generator.choice(np.array(tensor.choices or _WORDS, dtype=str), shape))
+    dtype = numpy_dtype(tensor)
+    if tensor.choices is not None:
+        drawn = generator.choice(np.array(tensor.choices, dtype=dtype), shape)
+    elif dtype.kind == "b":
+        drawn = generator.random(shape) < 0.5
+    elif dtype.kind == "f":
+        drawn = _draw_floats(tensor, dtype, shape, generator)
+    else:
+        low, high = map(int, tensor.range or (0, _HIGHEST_INT))
+        drawn = generator.integers(low, high, shape, dtype=dtype, endpoint=True)
+    return np.asarray(drawn, dtype)
+
+
+def _draw_floats(tensor: Input, dtype: np.dtype[Any], shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+    if tensor.range is None and not tensor.integers:
+        return generator.standard_normal(shape).astype(dtype)
+    (domain,) = domains(tensor)
+    low, high = domain.low, domain.high
+    if tensor.integers:
+        return np.clip(np.floor(low + (high - low + 1) * generator.random(shape)), low, high).astype(dtype)
+    return np.clip((low + (high - low) * generator.random(shape)).astype(dtype), low, high)
+
+
+def fill_rows(array: Array, found: Sequence[Domain], generator: np.random.Generator) -> Array:
+    """Write one value other than zero into each row along the last axis that has none; ``found`` are its domains."""
+    size = array.shape[-1]
+    values = [_nonzero(domain) for domain in (found if len(found) > 1 else list(found) * size)]
+    places = [place for place, value in enumerate(values) if value]
+    rows = array.reshape(-1, size) if size else array[:0]
+    for row in np.flatnonzero(~rows.astype(bool).any(axis=-1)) if places else ():
+        place = generator.choice(places)
+        rows[row, place] = values[place]
+    return rows.reshape(array.shape) if size else array
+
+
+def _nonzero(domain: Domain) -> Any:
+    """Return a value of a domain that is not zero; 0 if it has none."""
+    ordered = domain.choices or (min(domain.high, 1) if domain.high > 0 else domain.high, domain.low)
+    return next((value for value in ordered if value), 0)

@@ -1,0 +1,57 @@
+"""Hunt for inputs that random ones miss: what an export may get wrong shows at thresholds, ends and odd values.
+
+It runs where the source model can be asked and the exported file can be run. What it finds become cases of the
+Reference, judged as any other; what no spec declares (NaN, infinities) is only told. The same spec and the same file
+give the same cases: everything is seeded, and a search's length follows from the model's size.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from onnxpack.hunt.search import search_network
+from onnxpack.hunt.special import special_notes
+from onnxpack.hunt.trees import hunt_trees
+from onnxpack.hunt.trial import Answer, Case, Findings, Trials
+from onnxpack.spec.model import Spec
+
+__all__ = ["Case", "Findings", "hunt"]
+
+MAX_MODEL_BYTES = 2**29
+"""Beyond this a second copy of the model in memory, and its runs, cost more than a hunt may."""
+
+
+def hunt(spec: Spec, model: Path, size_bytes: int, answer: Answer) -> Findings:
+    """Return cases and notes for the finished file ``model``; ``answer`` is the source, and may raise anything.
+
+    A part of the hunt that fails says so in a note, and never fails the build.
+    """
+    findings = Findings()
+    if not spec.verify.random:
+        return findings
+    if size_bytes > MAX_MODEL_BYTES:
+        limit = MAX_MODEL_BYTES // 2**20
+        findings.notes.append(f"only random inputs are compared: the model is larger than {limit} MiB")
+        return findings
+    try:
+        trials = Trials(spec, model, answer)
+    except Exception as error:  # the comparison that follows tells why it does not load
+        findings.notes.append(f"only random inputs are compared: {_words(error)}")
+        return findings
+    parts: dict[str, Callable[[], Findings]] = {
+        "the trees' splits": lambda: hunt_trees(trials, model),
+        "searched inputs": lambda: search_network(trials, model),
+        "NaN and infinities": lambda: Findings(notes=list(special_notes(trials))),
+    }
+    for what, part in parts.items():
+        try:
+            found = part()
+        except Exception as error:  # a hunt's own mistake must not take a right model down
+            findings.notes.append(f"{what} are not compared: {_words(error)}")
+            continue
+        findings.cases += found.cases
+        findings.notes += found.notes
+    return findings
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

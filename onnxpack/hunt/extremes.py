@@ -1,0 +1,111 @@
+"""Inputs at the ends of what the spec declares: all low, all high, in between, one element apart, tiny values."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from onnxpack.drawing import Domain, domains, draw_array, fill_rows, numpy_dtype
+from onnxpack.samples import Arrays, odd_sizes, row_axis, shape_at
+from onnxpack.spec.model import Input, Spec
+from onnxpack.values import Axis
+
+Array = np.ndarray[Any, Any]
+
+_TINY_SHARE = 0.25
+"""How many elements of a row are tiny: some, for a row of nothing else has no direction and no variance."""
+_CORNERS = 8
+"""How many rows have every element at one end or the other."""
+_APART = 24
+"""How many rows have one element apart; more would be found by the search."""
+
+
+def smallest_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
+    """Return the least size of each axis that holds something."""
+    return {axis.name: min(max(axis.min, 1), axis.max) for axis in axes}
+
+
+def search_sizes(spec: Spec) -> dict[str, int]:
+    """Return sizes for one row: odd ones that differ, so that no two axes are mistaken, and one row where they go."""
+    rows = row_axis(spec)
+    at = {name: max(size, 1) for name, size in odd_sizes(spec.axes).items()}
+    return at | {rows: max(spec.dynamic_axes[rows].min, 1)} if rows else at
+
+
+def fill(tensor: Input, shape: tuple[int, ...], share: float) -> Array:
+    """Return an array with each element at the same place of its domain: 0 is the lowest value, 1 the highest."""
+    found = [_at(domain, share) for domain in domains(tensor)]
+    array = np.broadcast_to(np.array(found if len(found) > 1 or tensor.columns else found[0]), shape)
+    array = array.astype(numpy_dtype(tensor) if tensor.dtype != "string" else array.dtype)
+    return fill_rows(array, domains(tensor), np.random.default_rng(0)) if tensor.at_least_one else array
+
+
+def _at(domain: Domain, share: float) -> Any:
+    if domain.choices:
+        ordered = domain.choices if isinstance(domain.choices[0], str) else sorted(domain.choices)
+        return ordered[round(share * (len(ordered) - 1))]
+    if share in (0.0, 1.0):  # exactly: as a float the end of a 64-bit integer would be another
+        return domain.high if share else domain.low
+    middle = share * (domain.high - domain.low)
+    return domain.low + (round(middle) if domain.whole else middle)
+
+
+def corner_cases(spec: Spec) -> Iterator[tuple[str, Arrays]]:
+    """Yield inputs at the least sizes: all low, all high, all in the middle, and one element high among low ones.
+
+    They stand alone because a branch of the source may look at all rows together.
+    """
+    at = smallest_sizes(spec.axes)
+    shapes = {name: shape_at(tensor, at) for name, tensor in spec.inputs.items()}
+    for word, share in (("low", 0.0), ("high", 1.0), ("middle", 0.5)):
+        yield word, {name: fill(tensor, shapes[name], share) for name, tensor in spec.inputs.items()}
+    outlier = {name: fill(tensor, shapes[name], 0.5) for name, tensor in spec.inputs.items()}
+    for name, tensor in spec.inputs.items():
+        if outlier[name].size:
+            outlier[name].flat[0] = fill(tensor, shapes[name], 1.0).flat[0]
+    yield "outlier", outlier
+
+
+def mixed_rows(spec: Spec, generator: np.random.Generator) -> Iterator[Arrays]:
+    """Yield single rows (inputs at ``search_sizes``): ends drawn by chance, and one element apart from all others."""
+    at = search_sizes(spec)
+    shapes = {name: shape_at(tensor, at) for name, tensor in spec.inputs.items()}
+    ends = {
+        name: [fill(tensor, shapes[name], share) for share in (0.0, 1.0, 0.5)] for name, tensor in spec.inputs.items()
+    }
+    for _ in range(_CORNERS):
+        yield {name: np.where(generator.random(shapes[name]) < 0.5, low, high) for name, (low, high, _) in ends.items()}
+    sizes = [(name, int(np.prod(shape))) for name, shape in shapes.items()]
+    places = [(name, index) for name, size in sizes for index in range(size)]
+    for number in generator.permutation(len(places))[:_APART]:
+        name, index = places[number]
+        base, end = generator.integers(0, 2, 2)
+        row = {key: [low, middle][base].copy() for key, (low, _, middle) in ends.items()}
+        row[name].flat[index] = ends[name][end].flat[index]
+        yield row
+
+
+def tiny_case(spec: Spec) -> Arrays | None:
+    """Return ordinary inputs with -0.0, the least floats and denormals among them; None where no input may hold 0."""
+    generator = np.random.default_rng([spec.verify.seed, 1])
+    at = search_sizes(spec)
+    rows = row_axis(spec)
+    if rows:
+        at[rows] = min(spec.dynamic_axes[rows].max, max(at[rows], 8))
+    inputs, changed = {}, False
+    for name, tensor in spec.inputs.items():
+        shape = shape_at(tensor, at)
+        array = draw_array(tensor, shape, generator)
+        if tensor.dtype in ("float32", "float64") and _holds_zero(tensor):
+            about = np.finfo(array.dtype)
+            low, high = fill(tensor, shape, 0.0), fill(tensor, shape, 1.0)
+            least = [-0.0, about.smallest_subnormal, about.tiny, about.tiny / 8, -about.tiny, -about.tiny / 8]
+            tiny = np.clip(generator.choice(np.array(least, array.dtype), shape), low, high)
+            array = np.where(generator.random(shape) < _TINY_SHARE, tiny, array).astype(array.dtype)
+            changed = True
+        inputs[name] = array
+    return inputs if changed else None
+
+
+def _holds_zero(tensor: Input) -> bool:
+    return all(not found.choices and not found.whole and found.low <= 0 <= found.high for found in domains(tensor))

@@ -1,0 +1,183 @@
+"""Search inputs of a network on which the exported model is as far from its source as can be.
+
+A small evolution: of all inputs so far the worst are changed at random, their changes compared, and the worst kept. It
+needs no gradient, so it is the same for every framework. Its length depends on the model's cost, not on the clock.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxpack.budget import input_bytes
+from onnxpack.drawing import domains, draw_array, fill_rows, numpy_dtype
+from onnxpack.hunt.cost import run_cost
+from onnxpack.hunt.extremes import corner_cases, fill, mixed_rows, smallest_sizes, tiny_case
+from onnxpack.hunt.trial import Case, Findings, Trials, score_rows
+from onnxpack.samples import Arrays, row_axis
+from onnxpack.spec.model import Spec
+
+COST = 400_000_000
+"""Of all runs of the search together, as ``run_cost`` counts: 0.2 to 0.5 s on one core of 2026."""
+MOST_BYTES = 2**28
+"""Of all inputs and answers that are held at once."""
+_MOST_ROUNDS = 16
+_ROWS = 16
+"""Inputs that are tried at once where the model takes them as rows of one batch."""
+_SINGLES = 4
+"""Inputs that are tried in one round where each needs a run of its own."""
+_KEPT = 8
+_SHARES = (0.02, 0.2, 1.0)
+"""How many of an input's elements a change concerns."""
+
+
+def _bytes(case: Case) -> int:
+    return sum(array.nbytes for array in (*case.inputs.values(), *case.outputs.values()))
+
+
+@dataclass
+class Population:
+    """Inputs, and how far apart both models are on each, as multiples of the tolerance."""
+
+    inputs: list[Arrays]
+    scores: list[float]
+
+    def keep(self, count: int) -> None:
+        """Keep the inputs that are furthest apart; of equals the first."""
+        order = np.argsort([-score for score in self.scores], kind="stable")[:count]
+        self.inputs = [self.inputs[index] for index in order]
+        self.scores = [self.scores[index] for index in order]
+
+
+def search_network(trials: Trials, model: Path) -> Findings:
+    """Return the corners of the declared values, and the inputs that a search finds."""
+    spec = trials.spec
+    findings = Findings()
+    size = input_bytes(spec, smallest_sizes(spec.axes))
+    if size > MOST_BYTES // 8:
+        findings.notes.append(f"only random inputs are compared: one takes {size / 2**20:.0f} MiB")
+        return findings
+    _add(findings, trials, corner_cases(spec))
+    largest = max((_bytes(case) for case in findings.cases), default=size)
+    if largest > MOST_BYTES // 64:
+        findings.notes.append(f"no inputs are searched: one and its answer take {largest / 2**20:.0f} MiB")
+        return findings
+    tiny = tiny_case(spec)
+    if tiny is not None:
+        _add(findings, trials, [("tiny", tiny)])
+    found = climb(trials, np.random.default_rng([spec.verify.seed, 0]), lambda first: _rounds(model, first))
+    _add_found(findings, trials, found)
+    return findings
+
+
+def climb(trials: Trials, generator: np.random.Generator, rounds: Callable[[Arrays], int]) -> Population:
+    """Return the inputs on which both models are furthest apart, after as many rounds as ``rounds`` gives.
+
+    ``rounds`` is given the inputs of one run.
+    """
+    spec = trials.spec
+    at_once = rows_tried(spec)
+    count = at_once if at_once > 1 else _SINGLES
+    found = Population([], [])
+    first = list(mixed_rows(spec, generator))
+    most = rounds(stack(first[:at_once]))
+    _try(trials, found, first[: count * most], at_once)
+    for _ in range(most - 1):
+        if not found.inputs:
+            break
+        found.keep(_KEPT)
+        _try(trials, found, [_change(spec, found.inputs, generator) for _ in range(count)], at_once)
+    found.keep(_KEPT)
+    return found
+
+
+def rows_tried(spec: Spec) -> int:
+    """Return how many inputs one run takes as rows of a batch; 1 where each needs a run of its own."""
+    rows = row_axis(spec)
+    return min(_ROWS, spec.dynamic_axes[rows].max) if rows and spec.dynamic_axes[rows].min <= 1 else 1
+
+
+def _rounds(model: Path, first: Arrays) -> int:
+    runs = 1 if len(next(iter(first.values()), ())) > 1 else _SINGLES
+    return min(_MOST_ROUNDS, max(1, COST // (run_cost(model, first) * runs)))
+
+
+def _try(trials: Trials, found: Population, candidates: list[Arrays], at_once: int) -> None:
+    """Run candidates, as many together as the model takes, and remember how far apart both models are on each."""
+    for start in range(0, len(candidates), at_once):
+        part = candidates[start : start + at_once]
+        trial = trials.run(stack(part))
+        if trial is None:
+            continue
+        scores = score_rows(trials.spec, trial, len(part))
+        found.inputs += part
+        found.scores += scores.tolist()
+
+
+def stack(parts: list[Arrays]) -> Arrays:
+    """Return single rows as one batch."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _change(spec: Spec, parents: list[Arrays], generator: np.random.Generator) -> Arrays:
+    """Return one parent with some elements changed in one of five ways."""
+    one, other = (parents[index] for index in generator.integers(0, len(parents), 2))
+    way = int(generator.integers(0, 5))
+    share = generator.choice(_SHARES)
+    child = {}
+    for name, tensor in spec.inputs.items():
+        array = one[name]
+        chosen = generator.random(array.shape) < share
+        if way == 0:
+            new: Any = draw_array(tensor, array.shape, generator)
+        elif way == 1:
+            new = fill(tensor, array.shape, float(generator.integers(0, 2)))
+        elif way == 2:
+            new = other[name]
+        elif way == 3:
+            new = _scale(spec, name, array, float(generator.choice([0.5, 0.9, 1.2, 2.0])))
+        else:
+            new = fill(tensor, array.shape, 0.5)
+        changed = np.where(chosen, new, array).astype(array.dtype if array.dtype.kind != "U" else new.dtype)
+        child[name] = fill_rows(changed, domains(tensor), generator) if tensor.at_least_one else changed
+    return child
+
+
+def _scale(spec: Spec, name: str, array: Any, factor: float) -> Any:
+    """Return floats moved away from the middle of their domain, or towards it, within its ends."""
+    tensor = spec.inputs[name]
+    if numpy_dtype(tensor).kind != "f" or any(found.choices or found.whole for found in domains(tensor)):
+        return array
+    low, middle, high = (fill(tensor, array.shape, share) for share in (0.0, 0.5, 1.0))
+    return np.clip(middle + (array - middle) * factor, low, high)
+
+
+def _add(findings: Findings, trials: Trials, cases: Iterable[tuple[str, Arrays]]) -> None:
+    """Add inputs as cases, but those that the source refuses, and differences that are the source's own."""
+    for word, inputs in cases:
+        trial = trials.run(inputs)
+        if trial is None:
+            continue
+        if trials.differs(trial) and trials.is_cliff(trial):
+            findings.notes.append(f"{word} inputs are not compared: the source's own answer jumps there")
+            continue
+        findings.cases.append(trials.case(f"hunt_{word}", trial))
+
+
+def _add_found(findings: Findings, trials: Trials, found: Population) -> None:
+    """Add the inputs that are furthest apart, in one batch where the model takes one."""
+    at_once, kept = rows_tried(trials.spec), []
+    for inputs, score in zip(found.inputs, found.scores, strict=True):
+        if score > 1:
+            alone = trials.run(inputs)
+            if alone is None or (trials.differs(alone) and trials.is_cliff(alone)):
+                continue
+        kept.append(inputs)
+    if at_once == 1:
+        _add(findings, trials, ((f"search_{index}", inputs) for index, inputs in enumerate(kept[:2])))
+    elif kept:
+        _add(findings, trials, [("search", stack(kept[:at_once]))])

@@ -1,0 +1,120 @@
+"""Rules on what samples look like: ranges, choices, columns, whole numbers and masks."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from onnxpack.errors import Location, Problem
+from onnxpack.spec.client import FLOATS, client_inputs
+from onnxpack.spec.model import Column, Input, Spec
+from onnxpack.spec.wording import short
+
+Where = Callable[..., Location]
+
+_FLOAT_MAX = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "float64": 8.9e307}
+"""The largest value of a range. For float64 half of what it holds, since the difference of two must fit too."""
+
+
+def verification(spec: Spec, where: Where) -> Iterator[Problem]:
+    """Check that something is left to compare where random inputs are turned off."""
+    if not spec.verify.random and spec.verify.samples is None:
+        hint = "name real inputs with `samples: samples.npz`, or remove `random`"
+        yield Problem("verify.random is false, and there are no samples to compare", hint, where("verify", "random"))
+
+
+def samples(spec: Spec, where: Where) -> Iterator[Problem]:
+    """Check what each input that a client sends says about its samples."""
+    for name, tensor in client_inputs(spec).items():
+        yield from _input(tensor, lambda *path, name=name: where("inputs", name, *path))
+
+
+def _input(tensor: Input, where: Where) -> Iterator[Problem]:
+    yield from _values(tensor.dtype, tensor, where)
+    if tensor.columns:
+        yield from _columns(tensor, where)
+    if tensor.at_least_one:
+        yield from _mask(tensor, where("at_least_one"))
+
+
+def _values(dtype: str, values: Input | Column, where: Where) -> Iterator[Problem]:
+    """Check a range, choices and whole numbers against each other and the dtype."""
+    if values.range is not None and values.choices is not None:
+        yield Problem("range and choices exclude each other", "keep one", where("choices"))
+    fits = True
+    if values.range is not None:
+        fits = False
+        if len(values.range) != 2 or values.range[0] > values.range[1]:
+            yield Problem("a range is two numbers, the lower one first", "write [low, high]", where("range"))
+        elif dtype in ("bool", "string"):
+            yield Problem(f"a range means nothing for {dtype}", "use choices", where("range"))
+        elif not _fits(dtype, values.range):
+            yield Problem(f"the range does not fit {dtype}", "narrow it, or widen the dtype", where("range"))
+        else:
+            fits = True
+    if values.choices is not None:
+        yield from _choices(dtype, values.choices, where)
+    if values.integers and dtype not in (*FLOATS, "bfloat16"):
+        hint = "remove it: it is for floats that are whole numbers"
+        yield Problem(f"integers means nothing for {dtype}", hint, where("integers"))
+    elif values.integers and values.choices is not None:
+        yield Problem("integers means nothing beside choices", "remove one", where("integers"))
+    elif values.integers and values.range is not None and fits:
+        low, high = values.range
+        if math.ceil(low) > math.floor(high):
+            yield Problem(f"there is no whole number from {low:g} to {high:g}", "widen the range", where("range"))
+
+
+def _choices(dtype: str, choices: tuple[bool | int | float | str, ...], where: Where) -> Iterator[Problem]:
+    if not choices:
+        yield Problem("choices is empty", "list at least one", where("choices"))
+    for index, choice in enumerate(choices):
+        kind = {"bool": bool, "string": str}.get(dtype)
+        fits = isinstance(choice, kind) if kind else not isinstance(choice, bool | str)
+        if not fits or (not kind and not _fits(dtype, (choice,))):  # type: ignore[arg-type] # it is a number
+            shown = f"'{short(choice)}'" if isinstance(choice, str) else str(choice).lower()
+            yield Problem(f"{shown} is no value of dtype {dtype}", "correct it", where("choices", index))
+
+
+def _columns(tensor: Input, where: Where) -> Iterator[Problem]:
+    for name in ("range", "choices", "integers"):
+        if getattr(tensor, name) not in (None, False):
+            yield Problem(f"{name} and columns exclude each other", "keep one", where(name))
+    last = tensor.shape[-1] if tensor.shape else None
+    if not isinstance(last, int):
+        what = "the input has no axis" if last is None else f"the last axis is '{last}'"
+        yield Problem(f"columns need a last axis of fixed size, and {what}", "write a range instead", where("columns"))
+    elif len(tensor.columns) != last:
+        hint = f"list {last}, in their order"
+        yield Problem(f"{len(tensor.columns)} columns are listed, and the last axis has {last}", hint, where("columns"))
+    for index, column in enumerate(tensor.columns):
+        if column.range is None and column.choices is None:
+            hint = "write {range: [low, high]}"
+            yield Problem("a column needs a range or choices", hint, where("columns", index))
+        yield from _values(tensor.dtype, column, partial(where, "columns", index))
+
+
+def _mask(tensor: Input, place: Location) -> Iterator[Problem]:
+    """Check that a row can hold something other than zero."""
+    if tensor.dtype == "string":
+        yield Problem("at_least_one means nothing for string", "remove it", place)
+    elif not tensor.shape:
+        yield Problem("at_least_one is about rows, and the input has no axis", "remove it", place)
+    elif not any(_has_nonzero(values) for values in tensor.columns or (tensor,)):
+        yield Problem("at_least_one asks for a value other than 0, and there is none", "add one to them", place)
+
+
+def _has_nonzero(values: Input | Column) -> bool:
+    if values.choices is not None:
+        return any(values.choices)
+    if values.range is None or len(values.range) != 2:
+        return True
+    low, high = values.range
+    return math.floor(high) >= 1 or math.ceil(low) <= -1 if values.integers else bool(low or high)
+
+
+def _fits(dtype: str, values: tuple[int | float, ...]) -> bool:
+    if "int" not in dtype:
+        return all(abs(value) <= _FLOAT_MAX[dtype] for value in values)
+    bits = int(dtype.lstrip("uint"))
+    low, high = (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return all(low <= value <= high and value == int(value) for value in values)
