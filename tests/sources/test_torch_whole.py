@@ -179,5 +179,7 @@ def test_torchscript_is_refused_for_dynamo_and_taken_where_the_exporter_is_left_
     assert message == "the dynamo exporter cannot read TorchScript (write torchscript, or leave it out)"
     made = export_here(spec(tmp_path, "m.pt"), tmp_path / "out")
     assert made.exported.exporter == "torchscript"
-    assert list(made.reference.notes) == ["exported by torchscript: the model holds TorchScript, which dynamo cannot read"]
+    assert list(made.reference.notes) == [
+        "exported by torchscript: the model holds TorchScript, which dynamo cannot read"
+    ]
     require("whole", made.rows())
