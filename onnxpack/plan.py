@@ -7,7 +7,7 @@ from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.render import DockerView, ModuleView
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.delivery import Target
-from onnxpack.spec.limits import EffectiveGates, effective_gates
+from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
 from onnxpack.spec.load import SpecFile
 from onnxpack.targets import Device, device
 from onnxpack.values import MODEL, Axis, OnnxModel
@@ -50,6 +50,11 @@ class Plan:
     def gates(self) -> EffectiveGates:
         """The common limits with the target's own over them, and where each stands."""
         return effective_gates(self.file.spec, self.target, self.file.where)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the spec gives and this target does not use."""
+        return list_unused(self.file.spec, self.target, self.file.where)
 
     @property
     def axes(self) -> tuple[Axis, ...]:

@@ -153,6 +153,9 @@ class _Builds:
         product = attempt.product
         if product.candidates:
             click.echo(table(product.candidates), err=True)
+        elif scored := product.evaluation:
+            words = f"{scored.metric} {scored.model:.6g}; the source model has {scored.source:.6g}"
+            click.echo(words, err=True)
         if self._show:
             click.echo(product.references[0] if product.references else attempt.plan.result(attempt.until))
 

@@ -97,6 +97,8 @@ def mark_failed(output: Path, spec: Path, error: OnnxpackError) -> None:
 def _walk(run: Build, stages: Sequence[Stage], attempt: Attempt, folder: Path) -> Attempt:
     """Apply the stages, then fill the output's folder."""
     product, now = replace(attempt.product, folder=folder), ""
+    for note in attempt.plan.notes:
+        run.progress.note(note)
     try:
         for stage in stages:
             now = "/".join(stage.names)

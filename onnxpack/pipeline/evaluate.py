@@ -1,5 +1,8 @@
 """The evaluation metric of the source model and of a model, on the same data."""
 
+from dataclasses import replace
+
+from onnxpack.errors import OnnxpackError
 from onnxpack.evaluation import degradation
 from onnxpack.pipeline.run import Build
 from onnxpack.report import Evaluated
@@ -19,7 +22,11 @@ def evaluate(run: Build, model: OnnxModel, exported: Exported) -> Evaluated:
     assert exported.evaluation
     metric = SpecPart.of(run.plan.file, "evaluation")
     data = SpecPart.of(run.plan.file, "evaluation", "dynamic_axes", "opset", "preprocess", "postprocess", "outputs")
-    source = run.runner.run(ScoreSource(metric, exported.evaluation), of="source").value
-    own = run.runner.run(ScoreModel(data, model), of=model.precision).value
+    try:
+        source = run.runner.run(ScoreSource(metric, exported.evaluation), of="source").value
+        own = run.runner.run(ScoreModel(data, model), of=model.precision).value
+    except OnnxpackError as error:
+        place = run.plan.file.where("evaluation")
+        raise type(error)([replace(problem, where=problem.where or place) for problem in error.problems]) from None
     lost = degradation(evaluation.metric, source, own)
     return Evaluated(evaluation.metric, source, own, lost, model.file.digest)

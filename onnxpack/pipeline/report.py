@@ -60,6 +60,7 @@ def document(attempt: Attempt) -> dict[str, Any]:
         "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in product.candidates],
         "image": _image(product),
         "smoke": asdict(product.smoke) if product.smoke else None,
+        "notes": [*plan.notes, *(product.exported.reference.notes if product.exported else ())],
         "not_judged": [asdict(gate) for gate in list_unjudged(plan, product)],
         "ran_on_gpu": bool(product.smoke and product.smoke.on_gpu) if plan.device.name == "cuda" else None,
     }
