@@ -73,7 +73,7 @@ def build(spec: Path, output: Path) -> None:
     report = json.loads((folder / "report.json").read_text())
     print(f"\n{report['name']}: image {report['image']['size_bytes'] / 1e6:.0f} MB, smoke {report['smoke']}")
     for stage in report["stages"]:
-        print(f"  {stage['name']:<8} {stage['seconds']:7.1f} s")
+        print(f"  {stage['name']} {stage['of']}".ljust(18), f"{stage['seconds']:7.1f} s")
     for size, name in sorted(sizes(folder / LIB), reverse=True):
         if size > 1e6:
             print(f"  {size / 1e6:8.1f} MB  {name}")

@@ -60,11 +60,10 @@ def section(net: str, folder: Path, python: str, provider: str) -> str:
     from onnxpack.cli.progress import PlainProgress
     from onnxpack.engines.docker import DockerEngine
     from onnxpack.errors import OnnxpackError
+    from onnxpack.pipeline.chain import chain, walk
+    from onnxpack.pipeline.run import Build, Product
     from onnxpack.plan import Plan
     from onnxpack.spec.load import load
-    from onnxpack.stages.choice import reduce
-    from onnxpack.stages.run import Build
-    from onnxpack.stages.source import export
     from onnxpack.store import Store, default_root
 
     folder.mkdir()
@@ -80,11 +79,14 @@ def section(net: str, folder: Path, python: str, provider: str) -> str:
             file = load(spec)
         finally:
             spec.unlink()
-        run = Build(Plan(file, "cuda", folder), Store(default_root()), DockerEngine(), PlainProgress(), "precision")
-        built, exported = export(run)
-        reference = exported.served
+        run = Build(Plan(file, "cuda", folder), Store(default_root()), DockerEngine(), PlainProgress())
+        product = walk(run, chain(run.plan, "export"), Product())
+        assert product.exported
+        reference = product.exported.served
         try:
-            files[precision] = str(reduce(run, built, exported).model.path)
+            made = walk(run, chain(run.plan, "precision"), Product()).model
+            assert made
+            files[precision] = str(made.path)
         except OnnxpackError as error:
             refused.append(f"{precision} is refused: {error.problems[0].message}.")
         opt = reference.opt_case(run.plan.axes)

@@ -84,7 +84,7 @@ def stages(fresh: dict[str, list[dict[str, Any]]], again: dict[str, list[float]]
     for name, reports in fresh.items():
         medians = [
             statistics.median(
-                stage["seconds"] for report in reports for stage in report["stages"] if stage["name"] == wanted
+                sum(stage["seconds"] for stage in report["stages"] if stage["name"] == wanted) for report in reports
             )
             for wanted in STAGES
         ]

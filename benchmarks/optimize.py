@@ -15,15 +15,19 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxpack.child import call
+from onnxpack.artifacts import Artifact
 from onnxpack.errors import OnnxpackError
-from onnxpack.graph.check import graphs, session
-from onnxpack.measure import Measured, measured_from
+from onnxpack.graph.check import facts, graphs, session
+from onnxpack.measure import Measured
+from onnxpack.pipeline.export import export_task
 from onnxpack.precision.isa import this_machine
 from onnxpack.samples import draw, read_arrays, write_arrays
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.spec.model import AxisRange, Input, Model
+from onnxpack.tasks.measure import MeasureModels
+from onnxpack.tasks.optimize import OptimizeModel
 from onnxpack.values import MODEL
+from onnxpack.worker.call import Setting, call
 
 ROOT = Path(__file__).resolve().parents[1]
 NETS = ROOT / "benchmarks/precision"
@@ -71,7 +75,7 @@ def rows(file: SpecFile, folder: Path) -> list[str]:
     """A table of one model: every tool's result against the export."""
     source = folder / "export"
     source.mkdir()
-    call("onnxpack.export:export_model", {"spec": file.to_json(), "destination": str(source)}, folder)
+    call(export_task(file), Setting(folder, source, root=file.root))
     arrays = draw(file.spec, {axis.name: axis.opt for axis in file.spec.axes}, 0)
     write_arrays(folder / "x.npz", arrays)
     models, failures = {"as exported": source / MODEL}, {}
@@ -134,22 +138,17 @@ def ours(level: str) -> Callable[[Path, Path], None]:
 
     def tool(source: Path, folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            request = {"model": str(source), "destination": str(folder), "level": level, "isa": isa}
-            call("onnxpack.graph.optimize:optimize_model", request, Path(scratch))
+            call(OptimizeModel(facts(source), level, isa, ()), Setting(Path(scratch), folder))
 
     return tool
 
 
 def timed(models: dict[str, Path], folder: Path) -> dict[str, Measured]:
     """All models in turn, on one thread."""
-    request: dict[str, Any] = {
-        "models": {name: str(path) for name, path in models.items()},
-        "inputs": str(folder / "x.npz"),
-        "throughput": None,
-        "seconds": SECONDS,
-        "threads": 1,
-    }
-    return {name: measured_from(row) for name, row in call("onnxpack.measure.models:measure", request, folder).items()}
+    inputs = Artifact.of(folder / "x.npz")
+    files = {name: facts(path) for name, path in models.items()}
+    task = MeasureModels(files, tuple(files), inputs, inputs, SECONDS, 1, ())
+    return call(task, Setting(folder)).result.models
 
 
 def answers(path: Path, folder: Path) -> list[Any]:

@@ -78,7 +78,7 @@ def export_in_child(file: SpecFile, folder: Path) -> Made:
 
 
 class Here:
-    """Tasks in this process, where a fault can be planted in what they import; requests and results cross as messages."""
+    """Run tasks in this process, where a fault can be planted; requests and results cross as messages."""
 
     def __call__(self, task: Task[Any], setting: Setting) -> Outcome[Any]:
         folder = setting.folder or setting.scratch

@@ -14,11 +14,15 @@ from onnx import helper
 from onnx_examples import make_model
 from sklearn import metrics
 
+from onnxpack.artifacts import Artifact
 from onnxpack.errors import GateError, OnnxpackError, SourceError, SpecError
-from onnxpack.evaluation import degradation, metric_file, score_model, score_source
+from onnxpack.evaluation import EVALUATION, Score, degradation, score_model, score_source
 from onnxpack.samples import Arrays
 from onnxpack.score import built_in
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.part import SpecPart
+from onnxpack.tasks.evaluate import ScoreSource
+from onnxpack.worker.codec import digest_of
 
 RANDOM = np.random.default_rng(0)
 Y3 = RANDOM.integers(0, 3, 60)
@@ -276,14 +280,14 @@ def test_the_source_and_a_model_are_scored_on_the_same_data(make: Make, tmp_path
     file = make(metric="accuracy")
     made = export_here(file, tmp_path / "made")
     expected = metrics.accuracy_score(Y3, S3.argmax(1))
-    source = score_source(file.to_json(), str(made.folder))
-    assert source == {"score": pytest.approx(expected), "rows": 60}
-    assert score_model(file.to_json(), str(made.model.path)) == source
+    source = score_source(file, made.folder / EVALUATION)
+    assert source == Score(pytest.approx(expected), 60)
+    assert score_model(file, made.model.path) == source
     worse = make_model([helper.make_node("Neg", ["x"], ["scores"])], [("x", 1, ["n", 3])], [("scores", 1, ["n", 3])])
     onnx.save(worse, tmp_path / "worse.onnx")
-    found = score_model(file.to_json(), str(tmp_path / "worse.onnx"))
-    assert found["score"] == pytest.approx(metrics.accuracy_score(Y3, S3.argmin(1)))
-    assert degradation("accuracy", source["score"], found["score"]) > 0.5
+    found = score_model(file, tmp_path / "worse.onnx")
+    assert found.value == pytest.approx(metrics.accuracy_score(Y3, S3.argmin(1)))
+    assert degradation("accuracy", source.value, found.value) > 0.5
 
 
 def test_a_score_of_words_takes_the_classes_of_the_spec(make: Make, tmp_path: Path) -> None:
@@ -297,22 +301,26 @@ def test_the_users_metric_gets_all_outputs_and_labels(make: Make, tmp_path: Path
     body = "return (outputs['scores'].shape == (60, 3)) + labels.sum()"
     file = make(metric=user_metric(tmp_path, body))
     made = export_here(file, tmp_path / "made")
-    assert score_source(file.to_json(), str(made.folder))["score"] == 1 + Y3.sum()
-    assert score_model(file.to_json(), str(made.model.path))["score"] == 1 + Y3.sum()
+    assert score_source(file, made.folder / EVALUATION).value == 1 + Y3.sum()
+    assert score_model(file, made.model.path).value == 1 + Y3.sum()
 
 
 def test_a_score_depends_on_the_users_file(make: Make, tmp_path: Path) -> None:
+    def key(metric: str) -> str:
+        return digest_of(ScoreSource(SpecPart.of(make(metric=metric), "evaluation"), Artifact(tmp_path, "outputs")))
+
     code = user_metric(tmp_path, "return 0")
-    assert metric_file(make(metric=code)) == tmp_path / code.partition(":")[0]
-    assert metric_file(make(metric="package.module:score")) is None
-    assert metric_file(make(metric="f1")) is None
+    keys = [key(code), key("f1"), key("package.module:score")]
+    user_metric(tmp_path, "return 1")
+    assert len({*keys, key(code)}) == 4
+    assert [key("f1"), key("package.module:score")] == keys[1:]
 
 
 def test_the_users_metric_may_do_without_labels(make: Make, tmp_path: Path) -> None:
     file = make(metric=user_metric(tmp_path, "return -1.0 if labels is None else 1.0"), labels=None)
     made = export_here(file, tmp_path / "made")
-    assert score_source(file.to_json(), str(made.folder))["score"] == -1
-    assert score_model(file.to_json(), str(made.model.path))["score"] == -1
+    assert score_source(file, made.folder / EVALUATION).value == -1
+    assert score_model(file, made.model.path).value == -1
 
 
 @pytest.mark.parametrize(
@@ -331,7 +339,7 @@ def test_a_users_metric_that_gives_no_number_is_told(
 ) -> None:
     file = make(metric=user_metric(tmp_path, body))
     with pytest.raises(kind) as refused:
-        score_model(file.to_json(), str(tmp_path / "m.onnx"))
+        score_model(file, tmp_path / "m.onnx")
     assert words.split(",")[0] in str(refused.value)
 
 
@@ -345,7 +353,7 @@ def test_a_model_that_fails_on_the_data_is_told(make: Make, tmp_path: Path) -> N
     fixed = make_model([helper.make_node("Identity", ["x"], ["s"])], [("x", 1, [7, 3])], [("s", 1, [7, 3])])
     onnx.save(fixed, tmp_path / "fixed.onnx")
     with pytest.raises(GateError, match="the model does not run on the evaluation data"):
-        score_model(file.to_json(), str(tmp_path / "fixed.onnx"))
+        score_model(file, tmp_path / "fixed.onnx")
 
 
 def test_outputs_without_rows_cannot_be_scored(make: Make, tmp_path: Path) -> None:
@@ -353,4 +361,4 @@ def test_outputs_without_rows_cannot_be_scored(make: Make, tmp_path: Path) -> No
     total = make_model([helper.make_node("ReduceSum", ["x"], ["t"], keepdims=0)], [("x", 1, ["n", 3])], [("t", 1, [])])
     onnx.save(total, tmp_path / "total.onnx")
     with pytest.raises(SpecError, match="no output has one row for each row"):
-        score_model(file.to_json(), str(tmp_path / "total.onnx"))
+        score_model(file, tmp_path / "total.onnx")

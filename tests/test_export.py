@@ -13,10 +13,11 @@ import pytest
 from exporting import export_here, write_spec
 from onnx_examples import MATMUL, RELU, constant, make_model
 
-import onnxpack.export
 from onnxpack.errors import SourceError
 from onnxpack.graph import external
+from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import load
+from onnxpack.spec.part import named_files
 from onnxpack.verify import require
 
 SPECS = Path(__file__).parents[1] / "specs"
@@ -34,18 +35,18 @@ class Quiet:
     def skipped(self, name, why):
         pass
 
-from onnxpack.pipeline import build
-from onnxpack.stages.run import Build
+from onnxpack.pipeline.attempt import Wanted, build
+from onnxpack.pipeline.run import Build
 from onnxpack.plan import Plan
 from onnxpack.spec.load import load
 from onnxpack.store import Store
 
 spec, cache, output = map(Path, sys.argv[1:])
-run = Build(Plan(load(spec), "cpu", output), Store(cache), None, Quiet(), "verify")
-built = build(run)
+attempt = build(Build(Plan(load(spec), "cpu", output), Store(cache), None, Quiet()), Wanted("verify"))
+assert attempt.passed, attempt.error
 print(json.dumps({
-    "stages": [[stage.name, stage.cached] for stage in built.stages],
-    "parity": asdict(built.parity),
+    "stages": [[stage.name, stage.cached] for stage in attempt.records],
+    "parity": asdict(attempt.product.parity),
     "modules": sorted(sys.modules),
 }))
 """
@@ -107,9 +108,9 @@ def test_a_framework_that_is_not_installed_names_its_extra(tmp_path: Path, monke
     assert str(refused.value) == "'torch' is not installed, and torch models need it (pip install 'onnxpack[torch]')"
 
 
-def test_the_files_that_a_spec_names_are_its_reads(tmp_path: Path) -> None:
+def test_the_files_that_a_spec_names_are_in_the_exports_request(tmp_path: Path) -> None:
     onnx.save(make_model(RELU), tmp_path / "m.onnx")
     (tmp_path / "s.npz").touch()
     model = {"framework": "onnx", "path": "m.onnx"}
     file = write_spec(tmp_path, model, verify={"samples": "s.npz"})
-    assert onnxpack.export.named_files(load(file.path)) == [tmp_path / "m.onnx", tmp_path / "s.npz"]
+    assert named_files(export_task(load(file.path)).spec.file.spec) == ("m.onnx", "s.npz")

@@ -1,8 +1,10 @@
 """A source model's own environment: exactly its pins, whole or not at all, and apart from this one."""
 
 import hashlib
+import importlib
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +13,33 @@ from exporting import write_spec
 from told import Told
 from wheels import make_wheel, wheels  # noqa: F401 - a fixture
 
-from onnxpack.child import call
+import onnxpack.isolated
 from onnxpack.errors import EngineError, OnnxpackError, SpecError
-from onnxpack.isolated import environment, wanted_by
-from onnxpack.pipeline import build
+from onnxpack.isolated import environment, environment_key, wanted_by
+from onnxpack.pipeline.attempt import Wanted, build
+from onnxpack.pipeline.export import export_task
+from onnxpack.pipeline.run import Build
+from onnxpack.pipeline.runner import base_key
 from onnxpack.plan import Plan
-from onnxpack.reads import remember, remembered
 from onnxpack.spec.model import Model
-from onnxpack.stages.run import Build
 from onnxpack.store import Store
+from onnxpack.worker.call import Setting, call
 
 PROBE = """
 import importlib.util, sys
+from dataclasses import dataclass
 from importlib.metadata import distributions
 
-def look():
-    found = {item.metadata["Name"]: item.version for item in distributions()}
-    can = {name: importlib.util.find_spec(name) is not None for name in ("onnxpack", "click", "jinja2", "leak")}
-    return {"installed": found, "can": can, "flags": sys.flags.no_user_site}
+from onnxpack.worker import Task
+
+@dataclass(frozen=True)
+class Look(Task[dict]):
+    NAME = "look"
+
+    def run(self, folder, say) -> dict:
+        found = {item.metadata["Name"]: item.version for item in distributions()}
+        can = {name: importlib.util.find_spec(name) is not None for name in ("onnxpack", "click", "jinja2", "leak")}
+        return {"installed": found, "can": can, "flags": sys.flags.no_user_site}
 """
 LIMITED = ("numpy<2",)
 
@@ -74,13 +85,19 @@ def test_the_child_has_the_pins_what_it_needs_and_nothing_of_this_environment(
     (tmp_path / "leaking" / "leak.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "leaking"))
     python = made(Store(tmp_path / "store"), "scikit-learn==0.9", "probe==1.0")
-    seen = call("probe:look", {}, tmp_path, python)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/probe.py").write_text(PROBE)  # the parent knows the task too
+    monkeypatch.syspath_prepend(str(tmp_path / "here"))
+    outcome = call(importlib.import_module("probe").Look(), Setting(tmp_path, python=python))
+    seen = outcome.result
     assert seen["installed"] == {
         "scikit-learn": "0.9", "probe": "1.0", "numpy": "1.0", "onnx": "1.0", "onnxruntime": "1.0",
-        "pyyaml": "1.0", "joblib": "1.0", "skl2onnx": "1.0", "skops": "1.0",
+        "PyYAML": version("PyYAML"), "joblib": "1.0", "skl2onnx": "1.0", "skops": "1.0", "msgspec": version("msgspec"),
     }  # fmt: skip
     assert seen["can"] == {"onnxpack": True, "click": False, "jinja2": False, "leak": False}
     assert seen["flags"] == 1
+    assert outcome.trace.isolated
+    assert {"probe", "msgspec"} <= outcome.trace.distributions.keys()
 
 
 def test_the_same_pins_are_installed_once_and_others_apart(
@@ -110,9 +127,9 @@ def test_what_uv_does_is_told(tmp_path: Path, wheels: Path) -> None:  # noqa: F8
     told = Told()
     environment(model("scikit-learn==1.0"), Store(tmp_path / "store"), told)
     assert told.lines[:2] == [
-        "isolate", "resolving scikit-learn==1.0, joblib, numpy, onnx, onnxruntime, pyyaml, skl2onnx, skops",
+        "isolate", "resolving scikit-learn==1.0, joblib, msgspec, numpy, onnx, onnxruntime, pyyaml, skl2onnx, skops",
     ]  # fmt: skip
-    assert any(line.startswith("Installed 8 packages") for line in told.lines)
+    assert any(line.startswith("Installed 9 packages") for line in told.lines)
 
 
 def test_a_pin_that_nothing_answers_is_the_spec_s_fault(tmp_path: Path, wheels: Path) -> None:  # noqa: F811
@@ -154,21 +171,25 @@ def test_torch_is_pinned_to_its_build_for_the_cpu() -> None:
     assert {"numpy", "onnx", "onnxruntime", "pyyaml", "onnxscript", "safetensors"} <= set(wanted)
 
 
-def test_the_export_s_key_holds_the_pins_and_the_versions_that_were_there(
+def test_the_export_s_key_holds_the_pins_and_not_what_is_installed_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = {}
+    """That the versions in the trace of an isolated export are not compared is told by test_trace.py."""
     (tmp_path / "m.onnx").write_bytes(b"a model")
+    keys = {}
     for pin in ("scikit-learn==1.0", "scikit-learn==2.0", None):
         named = {"requirements": [pin]} if pin else {}
         file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"} | named)
-        store = Store(tmp_path / "store")
-        keys[pin] = remember(store, file, ["m.onnx"], {"onnx": "1.0"}, 2**63)
-        monkeypatch.setattr("onnxpack.reads.version", lambda name: "99")
-        same = remembered(store, file) == keys[pin]
-        assert same == (pin is not None), "what is installed here does not change what is isolated"
-        monkeypatch.undo()
+        keys[pin] = base_key(export_task(file), environment_key(file.spec.model))
+        assert (environment_key(file.spec.model) == "") == (pin is None)
     assert len(set(keys.values())) == 3
+
+
+def test_an_environment_s_key_changes_with_what_onnxpack_needs_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = environment_key(model("scikit-learn==1.0"))
+    assert environment_key(model("scikit-learn==1.0")) == key
+    monkeypatch.setattr(onnxpack.isolated, "_CHILD", ("numpy",))
+    assert environment_key(model("scikit-learn==1.0")) != key
 
 
 MAKE = """
@@ -188,11 +209,11 @@ def test_a_pickle_of_an_old_scikit_learn_builds(tmp_path: Path) -> None:
     source = {"framework": "sklearn", "path": "m.joblib", "sha256": digest}
     for pins, passes in (([], False), ([pin], True)):
         file = write_spec(tmp_path, source | {"requirements": pins})
-        run = Build(Plan(file, "cpu", tmp_path / "dist"), store, None, Told(), "verify")  # type: ignore[arg-type] # no engine
+        run = Build(Plan(file, "cpu", tmp_path / "dist"), store, None, Told())  # type: ignore[arg-type] # no engine
+        attempt = build(run, Wanted("verify"))
         if passes:
-            built = build(run)
-            assert built.parity is not None
-            assert built.parity.passed
+            assert attempt.product.parity is not None
+            assert attempt.product.parity.passed
         else:
-            with pytest.raises(OnnxpackError, match=r"1\.5\.2"):
-                build(run)
+            assert isinstance(attempt.error, OnnxpackError)
+            assert "1.5.2" in str(attempt.error)

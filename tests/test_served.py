@@ -1,6 +1,5 @@
 """A source model with steps: exported, its steps put around it, and verified as a client sees it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,18 @@ import pytest
 from exporting import Made, export_here, export_in_child, write_spec
 from onnx_examples import MATMUL, constant, make_model
 
-from onnxpack.child import call
-from onnxpack.evaluation import EVALUATION
 from onnxpack.graph import external
 from onnxpack.graph.check import session
 from onnxpack.graph.steps import add_steps
-from onnxpack.reads import remember, remembered
+from onnxpack.pipeline.export import export_task
 from onnxpack.samples import read_arrays
-from onnxpack.spec.load import SpecFile, load
-from onnxpack.store import Store
-from onnxpack.values import MODEL, SERVED, model_from
-from onnxpack.verify import Comparison, require, verify_model
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.part import SpecPart
+from onnxpack.tasks.steps import AddSteps
+from onnxpack.values import MODEL, SERVED
+from onnxpack.verify import Comparison, Tolerance, require, verify_model
+from onnxpack.worker.call import Setting, call
+from onnxpack.worker.codec import digest_of
 
 NET = """
 import torch
@@ -64,8 +64,8 @@ def torch_spec(folder: Path, **fields: Any) -> SpecFile:
     )
 
 
-def rows(model: Path, made: Made, what: dict[str, Any]) -> list[Comparison]:
-    return [Comparison(**row) for row in verify_model(str(model), str(made.folder / SERVED), what["cases"])]
+def rows(model: Path, made: Made) -> list[Comparison]:
+    return verify_model(model, made.served, Tolerance())
 
 
 @pytest.mark.parametrize("opset", [17, 18])
@@ -73,14 +73,14 @@ def test_a_model_with_steps_is_verified_as_a_client_sees_it(tmp_path: Path, opse
     file = torch_spec(tmp_path, opset=opset)
     made = export_in_child(file, tmp_path / "made")
     require("the bare model", made.rows())
-    served = made.facts["served"]
-    assert [sorted(at) for at in served["sizes"]] == [["image_height", "image_width", "n"]] * len(served["cases"])
-    assert {"n": 3, "image_height": 24, "image_width": 32} in served["sizes"]
+    served = made.served
+    assert [sorted(at) for at in served.sizes] == [["image_height", "image_width", "n"]] * len(served.cases)
+    assert {"n": 3, "image_height": 24, "image_width": 32} in served.sizes
     assert all(list(at) == ["n"] for at in made.reference.sizes)
     (tmp_path / "with").mkdir()
-    request = {"model": str(made.model.path), "destination": str(tmp_path / "with"), "spec": file.to_json()}
-    facts = call("onnxpack.graph.steps:add_steps", request, tmp_path)
-    model = model_from(facts["model"], tmp_path / "with" / MODEL)
+    task = AddSteps(made.model, SpecPart.of(file, "outputs", "dynamic_axes", "opset", "preprocess", "postprocess"))
+    model = call(task, Setting(tmp_path, tmp_path / "with")).result.model
+    assert model.path == tmp_path / "with" / MODEL
     assert [(info.name, info.dtype, info.shape) for info in (*model.inputs, *model.outputs)] == [
         ("image", "uint8", ("n", "image_height", "image_width", 3)),
         ("logits", "float32", ("n", 3)),
@@ -88,10 +88,9 @@ def test_a_model_with_steps_is_verified_as_a_client_sees_it(tmp_path: Path, opse
         ("label", "string", ("n",)),
     ]
     assert model.opset == opset
-    found = rows(model.path, made, served)
+    found = rows(model.path, made)
     require("with its steps", found)
-    assert len(found) == 3 * len(served["cases"]) > 12
-    assert json.loads(json.dumps(facts)) == facts
+    assert len(found) == 3 * len(served.cases) > 12
 
 
 def test_wrong_steps_do_not_pass(tmp_path: Path) -> None:
@@ -99,8 +98,8 @@ def test_wrong_steps_do_not_pass(tmp_path: Path) -> None:
     made = export_here(file, tmp_path / "made")
     (tmp_path / "with").mkdir()
     swapped = [PREPROCESS[0], PREPROCESS[3] | {"mean": [0.6, 0.5, 0.4]}]
-    add_steps(str(made.model.path), str(tmp_path / "with"), torch_spec(tmp_path, preprocess=swapped).to_json())
-    assert any(row.reason for row in rows(tmp_path / "with" / MODEL, made, made.facts["served"]))
+    add_steps(made.model.path, tmp_path / "with", torch_spec(tmp_path, preprocess=swapped))
+    assert any(row.reason for row in rows(tmp_path / "with" / MODEL, made))
 
 
 def test_real_samples_are_what_a_client_sends(tmp_path: Path) -> None:
@@ -115,7 +114,8 @@ def test_real_samples_are_what_a_client_sends(tmp_path: Path) -> None:
 
 def test_a_spec_without_steps_has_one_reference(tmp_path: Path) -> None:
     made = export_here(torch_spec(tmp_path, preprocess=[], postprocess=[]), tmp_path / "made")
-    assert "served" not in made.facts
+    assert made.served == made.reference
+    assert made.served.folder == made.reference.folder
     assert sorted(path.name for path in made.folder.iterdir()) == [MODEL, "reference"]
 
 
@@ -129,9 +129,9 @@ def test_a_large_model_keeps_its_data_beside_it(tmp_path: Path, monkeypatch: pyt
     inputs = {"x": {"dtype": "float32", "shape": ["n", 64]}}
     file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, inputs=inputs, **steps)
     (tmp_path / "with").mkdir()
-    facts = add_steps(str(tmp_path / "m.onnx"), str(tmp_path / "with"), file.to_json())["model"]
+    model = add_steps(tmp_path / "m.onnx", tmp_path / "with", file).model
     assert sorted(path.name for path in (tmp_path / "with").iterdir()) == [MODEL, f"{MODEL}.data"]
-    assert facts["size_bytes"] > 64 * 64 * 4
+    assert model.size_bytes > 64 * 64 * 4
     assert (tmp_path / "m.data").exists()
     x = np.ones((1, 64), np.float32)
     (actual,) = session(tmp_path / "with" / MODEL).run(None, {"x": x})
@@ -139,31 +139,34 @@ def test_a_large_model_keeps_its_data_beside_it(tmp_path: Path, monkeypatch: pyt
 
 
 def test_an_export_counts_what_its_steps_and_its_evaluation_read(tmp_path: Path) -> None:
+    (tmp_path / "spec").mkdir()
     images = np.random.default_rng(0).integers(0, 256, (5, 6, 8, 3), dtype=np.uint8)
-    np.savez(tmp_path / "v.npz", image=images, y=np.array(["cat", "dog", "bird", "cat", "cat"]))
+    np.savez(tmp_path / "spec/v.npz", image=images, y=np.array(["cat", "dog", "bird", "cat", "cat"]))
     evaluation = {"data": "v.npz", "labels": "y", "metric": "accuracy"}
-    file = torch_spec(tmp_path, evaluation=evaluation)
-    made = export_here(file, tmp_path / "made")
-    assert made.facts["evaluation"] == {"rows": 5}
-    assert {"labels.txt", "v.npz"} <= set(list(made.trace.files))
-    kept = read_arrays(made.folder / EVALUATION)
+    file = torch_spec(tmp_path / "spec", evaluation=evaluation)
+    made = export_in_child(file, tmp_path / "made")
+    assert made.exported.evaluation
+    assert {"labels.txt", "v.npz"} <= set(made.trace.files)
+    kept = read_arrays(made.exported.evaluation.path)
     assert {name: array.shape for name, array in kept.items()} == {
         "outputs/logits": (5, 3),
         "outputs/probabilities": (5, 3),
         "outputs/label": (5,),
         "labels": (5,),
     }
-    store = Store(tmp_path / "cache")
-    key = remember(store, file, list(made.trace.files), made.trace.distributions, 2**63)
-    assert remembered(store, file) == key
+    key = digest_of(export_task(file))
     changes: dict[str, dict[str, Any]] = {
         "metric": {"evaluation": evaluation | {"metric": "f1"}},
         "labels": {"evaluation": {"data": "v.npz", "metric": "a.b:c"}},
         "steps": {"evaluation": evaluation, "postprocess": POSTPROCESS[:1]},
     }
-    unchanged = {name: remembered(store, torch_spec(tmp_path, **fields)) == key for name, fields in changes.items()}
+    unchanged = {
+        name: digest_of(export_task(torch_spec(tmp_path / "spec", **fields))) == key for name, fields in changes.items()
+    }
     assert unchanged == {"metric": True, "labels": False, "steps": False}
-    (tmp_path / "labels.txt").write_text("cat\ndog\nbee\n")
-    assert remembered(store, load(torch_spec(tmp_path, evaluation=evaluation).path)) == key
-    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
-    assert remembered(store, file) != key
+    assert digest_of(export_task(torch_spec(tmp_path / "spec", evaluation=evaluation))) == key
+    (file.folder / "labels.txt").write_text("a\nb\nc\n")
+    assert digest_of(export_task(file)) != key
+    (file.folder / "labels.txt").write_text("cat\ndog\nbird\n")
+    np.savez(file.folder / "v.npz", image=images[:4], y=np.array(["cat"] * 4))
+    assert digest_of(export_task(file)) != key

@@ -51,7 +51,7 @@ def compared(file: SpecFile, sent: Arrays) -> tuple[Arrays, list[str]]:
     """Run the model with its steps and compare it with numpy; gives the outputs and the operators."""
     folder = file.folder / "out"
     folder.mkdir(exist_ok=True)
-    answer = add_steps(str(file.folder / "m.onnx"), str(folder), file.to_json())["model"]
+    answer = add_steps(file.folder / "m.onnx", folder, file).model
     running = session(folder / "model.onnx")
     names = [output.name for output in running.get_outputs()]
     actual = dict(zip(names, running.run(None, sent), strict=True))
@@ -74,7 +74,7 @@ def compared(file: SpecFile, sent: Arrays) -> tuple[Arrays, list[str]]:
         assert info.dtype == ("string" if dtype.kind in "OU" else dtype.name)
         known = [(size, real) for size, real in zip(info.shape, actual[info.name].shape, strict=True)]
         assert all(size == real for size, real in known if isinstance(size, int))
-    assert answer["sha256"] == model.sha256
+    assert answer == model
     return actual, list(model.ops)
 
 
@@ -203,7 +203,7 @@ def test_resizing_depends_on_the_opset_that_the_numpy_form_went_by(make: Make) -
     other = make_model([helper.make_node("Relu", ["x"], ["y"])], opset=18)
     onnx.save(other, file.folder / "m.onnx")
     with pytest.raises(SourceError, match=r"the model has 18 \(write opset: 18\)"):
-        add_steps(str(file.folder / "m.onnx"), str(file.folder), file.to_json())
+        add_steps(file.folder / "m.onnx", file.folder, file)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.booleans())
@@ -306,7 +306,7 @@ def test_the_nodes_are_named_for_what_they_are(make: Make) -> None:
     file = make("float32", ["n", 4], **steps)
     for folder in ("one", "two"):
         (file.folder / folder).mkdir()
-        add_steps(str(file.folder / "m.onnx"), str(file.folder / folder), file.to_json())
+        add_steps(file.folder / "m.onnx", file.folder / folder, file)
     assert (file.folder / "one/model.onnx").read_bytes() == (file.folder / "two/model.onnx").read_bytes()
     graph = onnx.load(file.folder / "one/model.onnx").graph
     assert [node.name for node in graph.node] == ["preprocess/0_cast/Cast", "same", "postprocess/0_softmax/Softmax"]
@@ -335,7 +335,7 @@ def test_a_step_that_does_not_fit_the_outputs_is_refused(
     (tmp_path / "latin.txt").write_bytes(b"\xe9\n")
     file = make("float32", ["n", 5], outputs=[], postprocess=[dict(step) for step in steps])
     with pytest.raises(SpecError) as by_nodes:
-        add_steps(str(tmp_path / "m.onnx"), str(tmp_path), file.to_json())
+        add_steps(tmp_path / "m.onnx", tmp_path, file)
     assert words in str(by_nodes.value)
     if "input's name" not in words:
         with pytest.raises(SpecError) as by_numpy:

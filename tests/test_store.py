@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxpack.store import Store, default_root, digest, tool_digest, tree_digests
+from onnxpack.store import Store, default_root, digest, tree_digests
 
 KEY = digest("a key")
 
@@ -138,4 +138,3 @@ def test_the_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_a_digest_depends_on_values_and_not_on_the_order_of_keys() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
     assert len({digest(), digest(None), digest([]), digest("1"), digest(1), digest(1, 2), digest(12)}) == 7
-    assert len(tool_digest()) == 64

@@ -13,12 +13,18 @@ from hypothesis.extra import numpy as arrays
 from onnx import helper
 from onnx_examples import FLOAT, make_model
 
+from onnxpack.artifacts import Artifact
 from onnxpack.errors import GateError, SourceError
 from onnxpack.samples import write_arrays
-from onnxpack.verify import Comparison, compare, compare_case, require, table, tolerance_of, verify_model
+from onnxpack.values import Reference
+from onnxpack.verify import Comparison, Tolerance, compare, compare_case, require, table, tolerance_of, verify_model
 
 RTOL, ATOL = 1e-3, 1e-4
 X = np.array([[1.0, 2.0], [3.0, -4.0], [0.5, 0.0]], np.float32)
+
+
+def reference(folder: Path, *cases: str) -> Reference:
+    return Reference(Artifact.of(folder), cases)
 
 
 def verified(folder: Path, nodes: list[onnx.NodeProto], outputs: Any, expected: dict[str, Any]) -> list[Comparison]:
@@ -26,8 +32,7 @@ def verified(folder: Path, nodes: list[onnx.NodeProto], outputs: Any, expected: 
     onnx.save(make_model(nodes, [("x", FLOAT, ["n", 2])], outputs), folder / "m.onnx")
     write_arrays(folder / "case.inputs.npz", {"x": X})
     write_arrays(folder / "case.outputs.npz", expected)
-    rows = verify_model(str(folder / "m.onnx"), str(folder), ["case"], RTOL, ATOL)
-    return [Comparison(**row) for row in rows]
+    return verify_model(folder / "m.onnx", reference(folder, "case"), Tolerance(RTOL, ATOL))
 
 
 TWICE = [helper.make_node("Add", ["x", "x"], ["y"]), helper.make_node("Neg", ["x"], ["z"])]
@@ -89,7 +94,7 @@ def test_a_baked_in_axis_is_a_difference_and_the_other_cases_are_still_judged(tm
     verified(tmp_path, nodes, [Y], {"y": X})
     write_arrays(tmp_path / "big.inputs.npz", {"x": np.ones((5, 2), np.float32)})
     write_arrays(tmp_path / "big.outputs.npz", {"y": np.ones((5, 2), np.float32)})
-    rows = [Comparison(**row) for row in verify_model(str(tmp_path / "m.onnx"), str(tmp_path), ["big", "case"], 0, 0)]
+    rows = verify_model(tmp_path / "m.onnx", reference(tmp_path, "big", "case"), Tolerance(0, 0))
     assert [row.case for row in rows] == ["big", "case"]
     assert rows[0].reason.startswith("it does not run: ")
     assert rows[1].reason == ""
@@ -98,7 +103,7 @@ def test_a_baked_in_axis_is_a_difference_and_the_other_cases_are_still_judged(tm
 def test_a_model_that_does_not_load_is_a_typed_error(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"")
     with pytest.raises(SourceError):
-        verify_model(str(tmp_path / "m.onnx"), str(tmp_path), ["case"], 0, 0)
+        verify_model(tmp_path / "m.onnx", reference(tmp_path, "case"), Tolerance(0, 0))
 
 
 def test_nothing_compared_is_a_failure() -> None:

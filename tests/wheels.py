@@ -1,6 +1,7 @@
 """Tiny wheels made on the spot, and a folder of them as the only package index."""
 
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,25 @@ def make_wheel(folder: Path, name: str, version: str = "1.0", requires: tuple[st
             archive.writestr(path, text)
 
 
+def pack_installed(folder: Path, name: str) -> None:
+    """Make a wheel of a distribution that is installed here, for what a child cannot do without."""
+    found = distribution(name)
+    files = [path for path in found.files or () if ".." not in path.parts and "__pycache__" not in path.parts]
+    # Its own tag would do too; one that fits everywhere keeps the name simple.
+    with zipfile.ZipFile(folder / f"{name}-{found.version}-py3-none-any.whl", "w") as archive:
+        for path in files:
+            archive.write(found.locate_file(path), path.as_posix())
+
+
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with stand-ins for all that an export needs; uv sees nothing else, and keeps nothing."""
+    """A folder with all that an export needs, most of it stand-ins; uv sees nothing else, and keeps nothing."""
     folder = tmp_path / "wheels"
     folder.mkdir()
-    for name in ("onnx", "onnxruntime", "pyyaml", "numpy", "joblib", "scikit-learn", "skl2onnx", "skops"):
+    for name in ("onnx", "onnxruntime", "numpy", "joblib", "scikit-learn", "skl2onnx", "skops"):
         make_wheel(folder, name)
+    for name in ("msgspec", "PyYAML"):  # with which a child reads its request
+        pack_installed(folder, name)
     (tmp_path / "uv.toml").write_text(f'no-index = true\nfind-links = ["{folder}"]\n')
     monkeypatch.setenv("UV_CONFIG_FILE", str(tmp_path / "uv.toml"))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))

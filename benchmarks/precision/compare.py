@@ -25,19 +25,19 @@ from onnxpack.cli.progress import PlainProgress
 from onnxpack.engines.docker import DockerEngine
 from onnxpack.errors import OnnxpackError
 from onnxpack.evaluation import score_model
-from onnxpack.measure import measured_from
 from onnxpack.measure.models import measure
+from onnxpack.pipeline.chain import chain, walk
+from onnxpack.pipeline.measure import timed_cases
+from onnxpack.pipeline.optimize import optimize
+from onnxpack.pipeline.precision import calibrate, conversion, reduce_precision
+from onnxpack.pipeline.run import Build, Product
 from onnxpack.plan import Plan
-from onnxpack.precision.candidates import Candidate
+from onnxpack.precision.candidates import worth_trying
 from onnxpack.precision.isa import this_machine
 from onnxpack.spec.load import load
-from onnxpack.stages.choice import attempts, judge, reduce
-from onnxpack.stages.judging import timed_cases
-from onnxpack.stages.run import Build
-from onnxpack.stages.source import export, verify
 from onnxpack.store import Store, default_root
 from onnxpack.values import Reference
-from onnxpack.verify import verify_model
+from onnxpack.verify import Tolerance, verify_model
 
 Files = dict[tuple[str, str], Path | None]
 
@@ -91,15 +91,20 @@ def section(name: str, folder: Path, options: argparse.Namespace) -> str:
     """One model's table."""
     folder.mkdir()
     file = load(HERE / f"{name}.yaml")
-    run = Build(Plan(file, "cpu", folder), Store(default_root()), DockerEngine(), PlainProgress(), "precision")
-    made, exported = export(run)
-    verify(run, made.model, exported)
-    chosen = next(candidate for candidate in reduce(run, made, exported).candidates if candidate.chosen)
-    trials = [judge(run, Candidate("float32"), made.model, exported), *attempts(run, made.model, exported)]
-    files = {("onnxpack", trial.candidate.precision): trial.model.path if trial.model else None for trial in trials}
-    others = (("by hand", by_hand(made.model.path, name, folder)), *peers(made.model.path, name, folder, options))
+    run = Build(Plan(file, "cpu", folder), Store(default_root()), DockerEngine(), PlainProgress())
+    plain = walk(run, chain(run.plan, "verify"), Product())
+    best_one = walk(run, chain(run.plan, "optimize"), Product())
+    assert plain.model
+    assert plain.exported
+    assert best_one.model
+    chosen = next(candidate for candidate in best_one.candidates if candidate.chosen)
+    kinds = ("float32", *worth_trying("cpu", file.spec.calibration is not None))
+    files: Files = {("onnxpack", kind): finished(run, kind, plain) for kind in kinds}
+    files["onnxpack", chosen.precision] = best_one.model.path
+    base = plain.model.path
+    others = (("by hand", by_hand(base, name, folder)), *peers(base, name, folder, options))
     files |= {(maker, kind): path for maker, found in others for kind, path in found.items()}
-    rows = measured(run, exported.served, files, options.seconds)
+    rows = measured(run, plain.exported.served, files, options.seconds)
     lines = [f"## {name}: {MODELS[name]}", "", f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
     for (maker, kind), path in files.items():
         bold = "**" if (maker, kind) == ("onnxpack", chosen.precision) else ""
@@ -109,6 +114,23 @@ def section(name: str, folder: Path, options: argparse.Namespace) -> str:
     best = max(ours, key=lambda kind: float(ours[kind].rstrip("x")))
     words = f"`auto` chose **{chosen.precision}**: {ours[chosen.precision]}; the fastest was {best}: {ours[best]}."
     return "\n".join([*lines, "", words, ""])
+
+
+def finished(run: Build, precision: str, plain: Product) -> Path | None:
+    """What a build makes of the verified model at a precision, whether it would ship or not."""
+    model = plain.model
+    assert model
+    assert plain.exported
+    try:
+        if precision != "float32":
+            model = reduce_precision(
+                run, model, calibrate(run, model, conversion(run, precision, plain.exported))
+            ).model
+        asked = run.plan.spec_target.optimize != "none"
+        return (optimize(run, model) if asked else model).path
+    except OnnxpackError as error:
+        print(f"{precision}: {error}", file=sys.stderr)
+        return None
 
 
 def by_hand(base: Path, name: str, folder: Path) -> dict[str, Path | None]:
@@ -153,26 +175,26 @@ def peers(base: Path, name: str, folder: Path, options: argparse.Namespace) -> l
 
 def measured(run: Build, reference: Reference, files: Files, seconds: float) -> dict[tuple[str, str], list[str]]:
     """The cells of each file that runs."""
-    spec = run.plan.file.to_json()
-    cells, able = {}, {}
+    cells: dict[tuple[str, str], list[str]] = {}
+    able: dict[str, Path] = {}
     for key, path in files.items():
         if path is None:
             continue
         try:
-            rows = verify_model(str(path), str(reference.folder), list(reference.cases), precision="int4-weights")
-            score = score_model(spec, str(path))["score"]
+            rows = verify_model(path, reference, Tolerance(precision="int4-weights"))
+            score = score_model(run.plan.file, path).value
         except OnnxpackError as error:
             print(f"{key}: {error}", file=sys.stderr)
             continue
-        noise = [row["sqnr_db"] for row in rows if row["sqnr_db"] is not None]
-        argmax = min((row["argmax_agreement"] for row in rows if row["argmax_agreement"] is not None), default=1.0)
+        noise = [row.sqnr_db for row in rows if row.sqnr_db is not None]
+        argmax = min((row.argmax_agreement for row in rows if row.argmax_agreement is not None), default=1.0)
         cells[key] = [f"{min(noise):.1f} dB" if noise else "-", f"{argmax:.1%}", f"{score:.4f}"]
-        able["/".join(key)] = str(path)
-    opt, largest = (str(reference.folder / f"{case}.inputs.npz") for case in timed_cases(run, reference))
+        able["/".join(key)] = path
+    opt, largest = (reference.folder / f"{case}.inputs.npz" for case in timed_cases(run, reference))
     speeds = measure(able, opt, largest, seconds * len(able), None)
     found = {}
     for key, words in cells.items():
-        speed = measured_from(speeds["/".join(key)])
+        speed = speeds["/".join(key)]
         found[key] = [
             f"{speed.latency_p50_seconds * 1000:.3f} ms",
             f"{speed.speedup:.2f}x",

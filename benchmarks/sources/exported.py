@@ -12,8 +12,7 @@ from onnxpack.errors import OnnxpackError
 from onnxpack.export import export_model
 from onnxpack.samples import read_arrays
 from onnxpack.spec.load import load
-from onnxpack.values import MODEL, REFERENCE
-from onnxpack.verify import Comparison, require, verify_model
+from onnxpack.verify import Tolerance, require, verify_model
 
 RTOL, ATOL = 1e-3, 1e-4
 Row = dict[str, Any]
@@ -36,16 +35,16 @@ def row(about: Row, make: Callable[[Path], dict[str, Any]]) -> Row:
 def _compared(folder: Path) -> Row:
     out = folder / "out"
     out.mkdir()
-    facts = export_model(load(folder / "spec.yaml").to_json(), str(out))
-    reference = out / REFERENCE
-    rows = [Comparison(**item) for item in verify_model(str(out / MODEL), str(reference), facts["cases"], RTOL, ATOL)]
+    exported = export_model(load(folder / "spec.yaml"), out)
+    model, reference = exported.model, exported.reference
+    rows = verify_model(model.path, reference, Tolerance(RTOL, ATOL))
     require("the exported model differs from its source", rows)
     answers = [
         array
-        for case in facts["cases"]
-        for array in read_arrays(reference / f"{case}.outputs.npz").values()
+        for case in reference.cases
+        for array in read_arrays(reference.folder / f"{case}.outputs.npz").values()
         if array.dtype.kind == "f"
     ]
     # Any export would agree with a source that answers nothing but zeros.
     assert not answers or max(float(np.abs(array).max()) for array in answers) > 100 * ATOL, "nothing but zeros"
-    return {"opset_read": facts["model"]["opset"], "max_abs_diff": max(item.max_abs_diff for item in rows)}
+    return {"opset_read": model.opset, "max_abs_diff": max(item.max_abs_diff for item in rows)}

@@ -37,7 +37,14 @@ _ARITHMETIC = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU
 """What makes a graph more than its trees: steps before and after them are not worth a conversion."""
 
 
-def reduce_model(path: Path, folder: Path, wish: Wish, samples: Samples, calibration: Path | None = None) -> Reduced:
+def reduce_model(
+    path: Path,
+    folder: Path,
+    wish: Wish,
+    samples: Samples,
+    calibration: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Reduced:
     """Write ``<folder>/model.onnx``, the float32 file ``path`` in the precision of ``wish``.
 
     ``calibration`` is the folder of an earlier ``calibrate_model``.
@@ -48,7 +55,7 @@ def reduce_model(path: Path, folder: Path, wish: Wish, samples: Samples, calibra
     """
     scratch = folder / "scratch"
     scratch.mkdir()
-    job = replace(job_of(path, wish, samples, scratch), calibration=calibration)
+    job = replace(job_of(path, wish, samples, scratch), calibration=calibration, say=say)
     before = makeup(job.model)
     outside = [info_of(value) for value in (*true_inputs(job.model.graph), *job.model.graph.output)]
     opset = opset_of(job.model)

@@ -81,4 +81,4 @@ class ReducePrecision(Task[Reduced]):
         from onnxpack.precision.reduce import reduce_model
 
         calibration = self.calibration.path if self.calibration else None
-        return reduce_model(self.model.path, folder, self.wish, self.samples, calibration)
+        return reduce_model(self.model.path, folder, self.wish, self.samples, calibration, say)

@@ -11,12 +11,15 @@ from onnx_examples import FLOAT, RELU, make_model
 from told import Told
 
 import onnxpack.convert.conversion
-from onnxpack.child import call
 from onnxpack.convert.conversion import convert
 from onnxpack.convert.reference import compare_layouts
+from onnxpack.convert.tensorflow import ConvertModel, RunConverted
 from onnxpack.errors import GateError, SourceError, SpecError
 from onnxpack.samples import read_arrays, write_arrays
 from onnxpack.store import Store
+from onnxpack.worker import Task
+from onnxpack.worker.call import Outcome, Setting, call
+from onnxpack.worker.trace import Trace
 
 
 @pytest.fixture
@@ -29,26 +32,26 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Converts with a converter that answers what ``factor`` makes of the right answers."""
-    asked: list[dict[str, Any]] = []
+    asked: list[Task[Any]] = []
     monkeypatch.setattr(onnxpack.convert.conversion, "converter", lambda store, progress: Path("python"))
 
     def converting(model: Path, factor: float = 1.0, kind: str = "tflite", **sizes: int) -> Any:
-        def planted(function: str, request: dict[str, Any], scratch: Path, python: Path | None = None) -> Any:
-            if python is None:
-                return call(function, request, scratch)
-            asked.append(request)
-            if function.endswith(":convert"):
-                made = Path(request["folder"])
-                (made / "variables").mkdir(parents=True)
-                (made / "variables" / "v").write_text("v")
+        def planted(task: Task[Any], setting: Setting) -> Outcome[Any]:
+            if setting.python is None:
+                return call(task, setting)
+            asked.append(task)
+            if isinstance(task, ConvertModel):
+                (task.place / "variables").mkdir(parents=True)
+                (task.place / "variables" / "v").write_text("v")
                 for name in ("model.tflite", "saved_model.pb"):
-                    (made / name).write_text(name)
-                return None
-            for number in range(request["cases"]):
-                right = read_arrays(scratch / f"{number}.outputs.npz")
-                wrong = {name: array * np.float32(factor) for name, array in right.items()}
-                write_arrays(scratch / f"{number}.actual.npz", wrong)
-            return None
+                    (task.place / name).write_text(name)
+            else:
+                assert isinstance(task, RunConverted)
+                for number in range(task.cases):
+                    right = read_arrays(task.place / f"{number}.outputs.npz")
+                    wrong = {name: array * np.float32(factor) for name, array in right.items()}
+                    write_arrays(task.place / f"{number}.actual.npz", wrong)
+            return Outcome(None, b"", Trace())
 
         monkeypatch.setattr(onnxpack.convert.conversion, "call", planted)
         return convert(model, kind, tmp_path / "out", sizes, Store(tmp_path / "cache"), Told()), asked
@@ -58,7 +61,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 def test_the_batch_stays_free_and_is_compared_at_two_sizes(run: Any, model: Path, tmp_path: Path) -> None:
     found, asked = run(model)
-    assert asked[0]["shapes"] == {"x": ["n", 4]}
+    assert asked[0].shapes == {"x": ("n", 4)}
+    assert asked[1].outputs == ("y",)
     assert (len(found.rows), found.fixed) == (2, {})
     assert (tmp_path / "out").read_text() == "model.tflite"
     assert not list(tmp_path.glob(".out*"))
@@ -67,7 +71,7 @@ def test_the_batch_stays_free_and_is_compared_at_two_sizes(run: Any, model: Path
 
 def test_a_size_that_is_asked_for_is_fixed(run: Any, model: Path) -> None:
     found, asked = run(model, n=5)
-    assert asked[0]["shapes"] == {"x": [5, 4]}
+    assert asked[0].shapes == {"x": (5, 4)}
     assert (len(found.rows), found.fixed) == (1, {"n": 5})
 
 
@@ -100,5 +104,5 @@ def test_channels_that_went_last_are_told() -> None:
     right = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
     assert compare_layouts("y", right, right, "0")[1] is False
     row, moved = compare_layouts("y", right, np.moveaxis(right, 1, -1), "0")
-    assert (row["reason"], moved) == ("", True)
-    assert compare_layouts("y", right, right[::-1] + 1, "0")[0]["reason"]
+    assert (row.reason, moved) == ("", True)
+    assert compare_layouts("y", right, right[::-1] + 1, "0")[0].reason

@@ -20,7 +20,8 @@ from onnxpack.locate import locate
 from onnxpack.locate.axes import baked, stopped_at
 from onnxpack.locate.graphs import first_difference, run_all
 from onnxpack.spec.load import SpecFile
-from onnxpack.values import MODEL, REFERENCE, Axis
+from onnxpack.values import Axis
+from onnxpack.verify import Tolerance
 
 CHAIN = [
     helper.make_node("MatMul", ["x", "w"], ["a"], name="first"),
@@ -111,8 +112,7 @@ def located(file: SpecFile, made: Made) -> str:
     reasons = {row.case: row.reason for row in reversed(made.rows()) if row.reason}
     assert reasons
     sizes = dict(zip(made.reference.cases, made.reference.sizes, strict=True))
-    reference = str(made.folder / REFERENCE)
-    return locate(file.to_json(), str(made.folder / MODEL), reference, sizes, reasons, None, None, "float32")
+    return locate(file, made.model.path, made.reference.folder, sizes, reasons, Tolerance())
 
 
 def test_an_onnx_file_that_was_converted_wrongly_is_bisected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from exporting import Made, export_here, write_spec
 
 from onnxpack.locate import locate
 from onnxpack.spec.load import SpecFile
-from onnxpack.values import MODEL, REFERENCE
+from onnxpack.values import MODEL
+from onnxpack.verify import Tolerance
 
 NETS = """
 import torch
@@ -103,8 +104,7 @@ def located(file: SpecFile, made: Made) -> list[str]:
     reasons = {row.case: row.reason for row in reversed(made.rows()) if row.reason}
     assert reasons
     sizes = dict(zip(made.reference.cases, made.reference.sizes, strict=True))
-    reference = str(made.folder / REFERENCE)
-    words = locate(file.to_json(), str(made.folder / MODEL), reference, sizes, reasons, None, None, "float32")
+    words = locate(file, made.model.path, made.reference.folder, sizes, reasons, Tolerance())
     return words.splitlines()
 
 
@@ -171,11 +171,8 @@ def test_a_stage_that_changes_the_export_is_told_from_the_exporter(tmp_path: Pat
 
 def test_a_source_that_is_another_each_time_is_no_fault_of_the_export(tmp_path: Path) -> None:
     file, made = exported(tmp_path, "Chance", "dynamo")
-    reference = str(made.folder / REFERENCE)
     sizes = dict(zip(made.reference.cases, made.reference.sizes, strict=True))
-    words = locate(
-        file.to_json(), str(made.folder / MODEL), reference, sizes, {"00_n1": "planted"}, None, None, "float32"
-    )
+    words = locate(file, made.model.path, made.reference.folder, sizes, {"00_n1": "planted"}, Tolerance())
     assert words == (
         "the first operator that differs was not found: the source answers differently each time it is loaded: "
         "give it weights, or a seed"

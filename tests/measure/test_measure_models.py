@@ -1,9 +1,9 @@
 """Timing several models: what is run how often and in which order, never how long it took."""
 
-import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +11,34 @@ import onnx
 import pytest
 from onnx_examples import MATMUL, RELU, constant, make_model
 
-from onnxpack.child import call
+from onnxpack.artifacts import Artifact
 from onnxpack.errors import SourceError
-from onnxpack.measure import Measured, measured_from, paired_gain
-from onnxpack.measure.models import loaded, session, side_by_side
+from onnxpack.graph.check import facts
+from onnxpack.measure import Measured, paired_gain
+from onnxpack.measure.models import loaded, measure, session, side_by_side
 from onnxpack.samples import write_arrays
+from onnxpack.tasks.measure import MeasureModels
+from onnxpack.values import OnnxModel
+from onnxpack.worker.call import Setting, call
 
 
 @pytest.fixture
-def models(tmp_path: Path) -> dict[str, str]:
+def models(tmp_path: Path) -> dict[str, OnnxModel]:
     onnx.save(make_model(RELU), tmp_path / "relu.onnx")
     onnx.save(make_model(MATMUL, constants=[constant("w")]), tmp_path / "matmul.onnx")
     for rows in (2, 7):
         write_arrays(tmp_path / f"{rows}.npz", {"x": np.ones((rows, 4), np.float32)})
-    return {name: str(tmp_path / f"{name}.onnx") for name in ("relu", "matmul")}
+    return {name: facts(tmp_path / f"{name}.onnx") for name in ("relu", "matmul")}
 
 
-def test_every_model_is_measured_beside_the_first(models: dict[str, str], tmp_path: Path) -> None:
-    request = {"models": models, "inputs": str(tmp_path / "2.npz"), "throughput": str(tmp_path / "7.npz")}
-    told = call("onnxpack.measure.models:measure", {**request, "seconds": 0.0, "threads": 1}, tmp_path)
-    assert list(told) == ["relu", "matmul"]
-    found = {name: measured_from(row) for name, row in json.loads(json.dumps(told)).items()}
+def measured(models: dict[str, OnnxModel], order: tuple[str, ...], folder: Path) -> dict[str, Measured]:
+    inputs, many = (Artifact.of(folder / f"{rows}.npz") for rows in (2, 7))
+    return call(MeasureModels(models, order, inputs, many, 0.0, 1, ()), Setting(folder)).result.models
+
+
+def test_every_model_is_measured_beside_the_first(models: dict[str, OnnxModel], tmp_path: Path) -> None:
+    found = measured(models, ("relu", "matmul"), tmp_path)
+    assert list(found) == ["relu", "matmul"]
     assert (found["relu"].speedup, found["relu"].throughput_gain) == (1.0, 1.0)
     for row in found.values():
         assert row.runs == 5
@@ -42,17 +49,23 @@ def test_every_model_is_measured_beside_the_first(models: dict[str, str], tmp_pa
         assert 10_000_000 < row.peak_rss_bytes < 1_000_000_000
 
 
-def test_without_a_large_batch_there_is_no_throughput(models: dict[str, str], tmp_path: Path) -> None:
-    request = {"models": models, "inputs": str(tmp_path / "2.npz"), "throughput": None, "seconds": 0.0, "threads": None}
-    told = call("onnxpack.measure.models:measure", request, tmp_path)
-    assert {(row["rows_per_second"], row["throughput_gain"]) for row in told.values()} == {(None, None)}
+def test_the_order_of_the_request_says_which_is_the_first(models: dict[str, OnnxModel], tmp_path: Path) -> None:
+    found = measured(models, ("matmul", "relu"), tmp_path)
+    assert list(found) == ["matmul", "relu"]
+    assert (found["matmul"].speedup, found["matmul"].throughput_gain) == (1.0, 1.0)
 
 
-def test_a_broken_model_is_told(tmp_path: Path, models: dict[str, str]) -> None:
+def test_without_a_large_batch_there_is_no_throughput(models: dict[str, OnnxModel], tmp_path: Path) -> None:
+    paths = {name: model.path for name, model in models.items()}
+    found = measure(paths, tmp_path / "2.npz", None, 0.0, None)
+    assert {(row.rows_per_second, row.throughput_gain) for row in found.values()} == {(None, None)}
+
+
+def test_a_broken_model_is_told(tmp_path: Path, models: dict[str, OnnxModel]) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    request = {"models": {**models, "broken": str(tmp_path / "broken.onnx")}, "inputs": str(tmp_path / "2.npz")}
+    broken = replace(models["relu"], file=Artifact.of(tmp_path / "broken.onnx"))
     with pytest.raises(SourceError):
-        call("onnxpack.measure.models:measure", {**request, "throughput": None, "seconds": 0.0, "threads": 1}, tmp_path)
+        measured({**models, "broken": broken}, ("relu", "matmul", "broken"), tmp_path)
 
 
 def test_rounds_hold_every_model_once_and_in_changing_order() -> None:

@@ -1,6 +1,5 @@
-"""Small models with seeded weights, and the request that the pipeline would make for them."""
+"""Small models with seeded weights, and the samples that the pipeline would give for them."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxpack.precision import Samples, Wish
+from onnxpack.artifacts import Artifact
+from onnxpack.precision import Samples
 from onnxpack.samples import Arrays, write_arrays
+from onnxpack.values import Reference
 
 FLOAT = TensorProto.FLOAT
 INPUTS: dict[str, tuple[int, ...]] = {"mlp": (64,), "cnn": (4, 12, 12), "attention": (6, 32)}
@@ -104,14 +105,5 @@ def place(folder: Path, model: onnx.ModelProto, kind: str) -> tuple[Path, Sample
     onnx.save(model, folder / "float32.onnx")
     for rows in (1, 5):
         write_arrays(folder / f"rows{rows}.inputs.npz", inputs_of(kind, rows, rows))
-    return folder / "float32.onnx", Samples(str(folder), ("rows1", "rows5"))
-
-
-def request(path: Path, samples: Samples, precision: str, destination: Path, **wish: Any) -> dict[str, Any]:
-    destination.mkdir(parents=True, exist_ok=True)
-    return {
-        "model": str(path),
-        "destination": str(destination),
-        "wish": asdict(Wish(precision, **wish)),
-        "samples": asdict(samples),
-    }
+    reference = Reference(Artifact(folder, "reference"), ("rows1", "rows5"))
+    return folder / "float32.onnx", Samples(reference)

@@ -1,6 +1,6 @@
 """16 bits: what overflows or is not defined for them stays in float32, and every graph stays one graph."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def halved(folder: Path, model: onnx.ModelProto, cases: list[Arrays] | None = No
     path, samples = place(folder / "source", model, "mlp")
     (folder / "scratch").mkdir()
     device = "cuda" if name == "bfloat16" else "cpu"
-    job = reduce.job_of(path, asdict(Wish(name, device)), asdict(samples), folder / "scratch")
+    job = reduce.job_of(path, Wish(name, device), samples, folder / "scratch")
     if cases is not None:
         job = replace(job, cases=lambda: iter(cases))
     converted = precision(name).convert(job)
@@ -67,9 +67,9 @@ def test_what_overflows_stays_and_the_numbers_stay_right(tmp_path: Path) -> None
 def test_values_that_only_calibration_data_show_count_too(tmp_path: Path) -> None:
     path, samples = place(tmp_path / "source", mlp(), "mlp")
     (tmp_path / "scratch").mkdir()
-    job = reduce.job_of(path, asdict(Wish("float16")), asdict(samples), tmp_path / "scratch")
+    job = reduce.job_of(path, Wish("float16"), samples, tmp_path / "scratch")
     assert not precision("float16").convert(job).left
-    job = reduce.job_of(path, asdict(Wish("float16")), asdict(samples), tmp_path / "scratch")
+    job = reduce.job_of(path, Wish("float16"), samples, tmp_path / "scratch")
     job = replace(job, batches=lambda: iter([{"x": inputs_of("mlp", 2, 1)["x"] * np.float32(1e5)}]))
     assert set(whys(precision("float16").convert(job))) == {"first", "bias", "relu", "last"}
 
@@ -115,8 +115,8 @@ def test_one_cast_serves_all_that_read_a_tensor(tmp_path: Path) -> None:
     model = graph_model(nodes, constants, x=(64,), y=(4,))
     path, samples = place(tmp_path / "source", model, "mlp")
     (tmp_path / "scratch").mkdir()
-    wish = asdict(Wish("float16", exclude_nodes=("CumSum",)))
-    converted = precision("float16").convert(reduce.job_of(path, wish, asdict(samples), tmp_path / "scratch"))
+    wish = Wish("float16", exclude_nodes=("CumSum",))
+    converted = precision("float16").convert(reduce.job_of(path, wish, samples, tmp_path / "scratch"))
     casts = [node for node in converted.model.graph.node if node.op_type == "Cast"]
     assert len(casts) == 5  # x down, h up, a and b down, y up
     inputs = inputs_of("mlp", 3, 1)

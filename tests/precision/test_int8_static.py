@@ -1,6 +1,6 @@
 """8 bits with scales from data: numbers by where it runs, nodes by what they do, and layers by what they cost."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from exporting import write_spec
 from onnx import helper
 from precision_examples import MODELS, cnn, graph_model, inputs_of, mlp, normal, place
 
@@ -16,6 +17,7 @@ from onnxpack.graph.check import DTYPES, session
 from onnxpack.precision import Converted, Job, Wish, int8_static, reduce, sensitivity
 from onnxpack.precision.prepare import carried, prepared
 from onnxpack.precision.selection import select
+from onnxpack.spec.part import SpecPart
 
 MAKE = helper.make_node
 X86, VNNI, ARM, GPU = {"isa": None}, {"isa": "avx512-vnni"}, {"isa": "neon"}, {"device": "cuda"}
@@ -25,7 +27,7 @@ def job(folder: Path, kind: str, model: onnx.ModelProto | None = None, method: s
     path, samples = place(folder / "source", model or MODELS[kind](), kind)
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
-    made = reduce.job_of(path, asdict(Wish("int8-static", **wish)), asdict(samples), scratch)
+    made = reduce.job_of(path, Wish("int8-static", **wish), samples, scratch)
     return replace(made, method=method, batches=lambda: iter([inputs_of(kind, rows, rows) for rows in (8, 8, 5)]))
 
 
@@ -190,8 +192,9 @@ def test_the_worst_layer_is_first_and_leaving_it_out_helps(tmp_path: Path) -> No
     data = [inputs_of("cnn", 8, 1), inputs_of("cnn", 8, 2)]
     selection = select(graph, frozenset(), ranges)
     ranked = sensitivity.rank(graph, ranges, selection, asked.wish, data, asked.scratch, 60.0)
-    assert {layer for layer, _ in ranked} == {"conv1", "conv2", "last"}
-    assert [noise for _, noise in ranked] == sorted(noise for _, noise in ranked)
+    assert ranked.complete
+    assert {layer for layer, _ in ranked.layers} == {"conv1", "conv2", "last"}
+    assert [noise for _, noise in ranked.layers] == sorted(noise for _, noise in ranked.layers)
     right = [session(model.SerializeToString()).run(None, batch) for batch in data]
 
     def noise(without: list[str]) -> float:
@@ -199,10 +202,10 @@ def test_the_worst_layer_is_first_and_leaving_it_out_helps(tmp_path: Path) -> No
         running = session(made.SerializeToString())
         return sensitivity.signal_to_noise(right, [running.run(None, batch) for batch in data])
 
-    (worst, _), *_ = ranked
+    (worst, _), *rest = ranked.layers
     assert worst == "last"
     assert noise([worst]) > noise([]) + 20
-    assert noise([worst]) > max(noise([layer]) for layer, _ in ranked[1:]) + 20
+    assert noise([worst]) > max(noise([layer]) for layer, _ in rest) + 20
 
 
 def test_time_bounds_the_ranking(tmp_path: Path) -> None:
@@ -214,7 +217,8 @@ def test_time_bounds_the_ranking(tmp_path: Path) -> None:
     data = [inputs_of("cnn", 2, 1)]
     selection = select(graph, frozenset(), ranges)
     ranked = sensitivity.rank(graph, ranges, selection, asked.wish, data, asked.scratch, 0.0)
-    assert [layer for layer, _ in ranked] == ["conv2"]  # the one with most weights
+    assert [layer for layer, _ in ranked.layers] == ["conv2"]  # the one with most weights
+    assert not ranked.complete
 
 
 def test_signal_to_noise_is_that_of_the_worst_output_over_all_batches() -> None:
@@ -225,23 +229,28 @@ def test_signal_to_noise_is_that_of_the_worst_output_over_all_batches() -> None:
     assert sensitivity.signal_to_noise([[one]], [[one * np.float32(np.nan)]]) == float("-inf")
 
 
-def test_children_calibrate_rank_and_reduce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the pipeline calls them: with folders and JSON alone; the data set is played."""
+def test_children_calibrate_rank_and_reduce(tmp_path: Path) -> None:
+    """As the pipeline calls them, with what the spec's calibration data says."""
     path, samples = place(tmp_path / "source", cnn(), "cnn")
-    monkeypatch.setattr(reduce, "_calibration_data", lambda given: lambda: iter([inputs_of("cnn", 8, 1)]))
-    wish, asked = asdict(Wish("int8-static")), asdict(replace(samples, data="c.npz", method="percentile"))
+    np.savez(tmp_path / "c.npz", **inputs_of("cnn", 8, 1))
+    (tmp_path / "m.onnx").write_bytes(path.read_bytes())
+    fields = {
+        "inputs": {"x": {"dtype": "float32", "shape": ["n", 4, 12, 12]}},
+        "calibration": {"data": "c.npz"},
+    }
+    part = SpecPart.of(write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, **fields), "calibration")
+    wish, asked = Wish("int8-static"), replace(samples, spec=part, data="c.npz", method="percentile")
     for name in ("calibration", "out", "scratch"):
         (tmp_path / name).mkdir()
-    kept = str(tmp_path / "calibration")
-    assert reduce.calibrate_model(str(path), kept, wish, asked) == {"tensors": 8}
-    assert sorted(file.name for file in (tmp_path / "calibration").iterdir()) == [
-        "prepared.onnx", "prepared.onnx.data", "ranges.json",
-    ]  # fmt: skip
-    ranked = sensitivity.rank_layers(str(path), str(tmp_path / "scratch"), kept, wish, asked)
+    kept, said = tmp_path / "calibration", list[str]()
+    assert reduce.calibrate_model(path, kept, wish, asked, said.append) == 8
+    assert said
+    assert sorted(file.name for file in kept.iterdir()) == ["prepared.onnx", "prepared.onnx.data", "ranges.json"]
+    ranked = sensitivity.rank_layers(path, tmp_path / "scratch", kept, wish, asked)
     assert not list((tmp_path / "scratch").iterdir())
-    worst = ranked[0][0]
-    found = reduce.reduce_model(str(path), str(tmp_path / "out"), wish | {"without": [worst]}, asked, kept)
-    assert [left["node"] for left in found["left"]] == [worst]
+    worst = ranked.layers[0][0]
+    found = reduce.reduce_model(path, tmp_path / "out", replace(wish, without=(worst,)), asked, kept)
+    assert [left.node for left in found.left] == [worst]
     weights = {
         tensor.name: DTYPES[tensor.data_type] for tensor in onnx.load(tmp_path / "out/model.onnx").graph.initializer
     }

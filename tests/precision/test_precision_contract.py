@@ -1,6 +1,6 @@
 """Every precision, on every kind of model, through one driver: the contract of ``Precision``."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def job(folder: Path, kind: str, name: str, model: onnx.ModelProto | None = None
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     device = "cuda" if name == "bfloat16" else "cpu"
-    made = reduce.job_of(path, asdict(Wish(name, **({"device": device} | wish))), asdict(samples), scratch)
+    made = reduce.job_of(path, Wish(name, **({"device": device} | wish)), samples, scratch)
     return replace(made, batches=lambda: iter([inputs_of(kind, rows, rows) for rows in (8, 8, 3)]))
 
 

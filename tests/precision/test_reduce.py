@@ -1,6 +1,5 @@
 """The driver: a quantizer that does nothing, or something else than it says, is found out."""
 
-import json
 import sys
 import types
 from pathlib import Path
@@ -10,13 +9,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from precision_examples import FLOAT, MODELS, graph_model, normal, place, request
+from precision_examples import FLOAT, MODELS, graph_model, normal, place
 
-from onnxpack.child import call
 from onnxpack.errors import GateError, SpecError
 from onnxpack.graph import external
-from onnxpack.precision import Converted, Job, Wish
+from onnxpack.graph.check import facts
+from onnxpack.precision import Converted, Job, Left, Reduced, Wish
 from onnxpack.precision.reduce import reduce_model
+from onnxpack.tasks.precision import ReducePrecision
+from onnxpack.worker.call import Setting, call
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, convert: Any) -> None:
@@ -28,32 +29,33 @@ def planted(monkeypatch: pytest.MonkeyPatch, convert: Any) -> None:
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-def reduced(folder: Path, kind: str, name: str, model: onnx.ModelProto | None = None, **wish: Any) -> dict[str, Any]:
+def reduced(folder: Path, kind: str, name: str, model: onnx.ModelProto | None = None, **wish: Any) -> Reduced:
     path, samples = place(folder / "source", model or MODELS[kind](), kind)
-    found: dict[str, Any] = reduce_model(**request(path, samples, name, folder / "out", **wish))
-    return found
+    (folder / "out").mkdir()
+    return reduce_model(path, folder / "out", Wish(name, **wish), samples)
 
 
 def test_what_changed_is_told_and_lies_in_the_folder(tmp_path: Path) -> None:
     found = reduced(tmp_path, "mlp", "int8-weights", exclude_nodes=("last",))
-    found = json.loads(json.dumps(found))
-    assert found["model"]["precision"] == "int8-weights"
-    assert found["model"]["path"] == "model.onnx"
-    assert found["before"]["ops"] == {"Add": 1, "Gemm": 1, "MatMul": 1, "Relu": 1}
-    assert found["after"]["ops"] == {"Add": 1, "Gemm": 1, "MatMulNBits": 1, "Relu": 1}
-    assert found["after"]["weights"]["float32"] < found["before"]["weights"]["float32"]
-    assert found["after"]["size_bytes"] == (tmp_path / "out" / "model.onnx").stat().st_size
-    assert found["left"] == [{"node": "last", "op": "Gemm", "why": "excluded"}]
-    assert found["notes"] == ["1 Gemm left in float32 (excluded): last"]
+    assert found.model.precision == "int8-weights"
+    assert found.model.path == tmp_path / "out/model.onnx"
+    assert found.before.ops == {"Add": 1, "Gemm": 1, "MatMul": 1, "Relu": 1}
+    assert found.after.ops == {"Add": 1, "Gemm": 1, "MatMulNBits": 1, "Relu": 1}
+    assert found.after.weights["float32"] < found.before.weights["float32"]
+    assert found.after.size_bytes == (tmp_path / "out" / "model.onnx").stat().st_size
+    assert found.left == (Left("last", "Gemm", "excluded"),)
+    assert found.notes == ("1 Gemm left in float32 (excluded): last",)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.onnx"]
 
 
 def test_it_runs_in_a_child(tmp_path: Path) -> None:
     path, samples = place(tmp_path / "source", MODELS["mlp"](), "mlp")
-    asked = request(path, samples, "float16", tmp_path / "out")
-    (tmp_path / "messages").mkdir()
-    facts = call("onnxpack.precision.reduce:reduce_model", asked, tmp_path / "messages")
-    assert facts["after"]["weights"].keys() == {"float16"}
+    for name in ("messages", "out"):
+        (tmp_path / name).mkdir()
+    task = ReducePrecision(facts(path), Wish("float16"), samples)
+    found = call(task, Setting(tmp_path / "messages", tmp_path / "out")).result
+    assert found.after.weights.keys() == {"float16"}
+    assert found.model == facts(tmp_path / "out/model.onnx", "float16")
 
 
 def test_a_quantizer_that_does_nothing_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +103,7 @@ def test_a_quantizer_that_writes_no_valid_model_is_found_out(tmp_path: Path, mon
 def test_a_file_that_grew_is_told(tmp_path: Path) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="only")]
     found = reduced(tmp_path, "mlp", "int8-dynamic", graph_model(nodes, {"w": normal(1, 64, 1)}, x=(64,), y=(1,)))
-    assert any("the file grew from" in note for note in found["notes"])
+    assert any("the file grew from" in note for note in found.notes)
 
 
 def tree() -> onnx.ModelProto:
@@ -161,7 +163,7 @@ def test_constants_that_an_old_file_lists_as_inputs_stay_constants(tmp_path: Pat
     for tensor in model.graph.initializer:
         model.graph.input.append(helper.make_tensor_value_info(tensor.name, FLOAT, tensor.dims))
     found = reduced(tmp_path, "mlp", "int4-weights", model)
-    assert [value["name"] for value in found["model"]["inputs"]] == ["x"]
+    assert [value.name for value in found.model.inputs] == ["x"]
 
 
 def test_nodes_without_names_can_be_reduced(tmp_path: Path) -> None:
@@ -169,7 +171,7 @@ def test_nodes_without_names_can_be_reduced(tmp_path: Path) -> None:
     for node in model.graph.node:
         node.name = ""
     found = reduced(tmp_path, "cnn", "float16", model, exclude_nodes=("Conv_2",))
-    assert found["left"] == [{"node": "Conv_2", "op": "Conv", "why": "excluded"}]
+    assert found.left == (Left("Conv_2", "Conv", "excluded"),)
 
 
 @pytest.mark.parametrize("name", ["float16", "int4-weights"])
@@ -179,22 +181,15 @@ def test_large_weights_come_from_and_go_to_a_file_beside(
     path, samples = place(tmp_path / "source", MODELS["mlp"](), "mlp")
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.data", size_threshold=0)
     monkeypatch.setattr(external, "EXTERNAL_DATA_OVER", 1000)
-    found = reduce_model(**request(path, samples, name, tmp_path / "out"))
+    (tmp_path / "out").mkdir()
+    found = reduce_model(path, tmp_path / "out", Wish(name), samples)
     beside = tmp_path / "out" / "model.onnx.data"
-    assert found["model"]["size_bytes"] == beside.stat().st_size + (tmp_path / "out" / "model.onnx").stat().st_size
+    assert found.model.size_bytes == beside.stat().st_size + (tmp_path / "out" / "model.onnx").stat().st_size
 
 
-def test_how_far_it_is_stands_in_a_file(tmp_path: Path) -> None:
+def test_how_far_it_is_is_said(tmp_path: Path) -> None:
     path, samples = place(tmp_path / "source", MODELS["mlp"](), "mlp")
-    asked = request(path, samples, "float16", tmp_path / "out")
-    reduce_model(**asked, progress=str(tmp_path / "progress.txt"))
-    assert (tmp_path / "progress.txt").read_text() == "looking for values that overflow: 6 rows"
-
-
-def test_a_wish_is_json() -> None:
-    from dataclasses import asdict
-
-    from onnxpack.precision import wish_from
-
-    wish = Wish("int8-static", "cpu", "amx", True, ("a", "b"), ("c",), 7)
-    assert wish_from(json.loads(json.dumps(asdict(wish)))) == wish
+    (tmp_path / "out").mkdir()
+    said: list[str] = []
+    ReducePrecision(facts(path), Wish("float16"), samples).run(tmp_path / "out", said.append)
+    assert said[-1] == "looking for values that overflow: 6 rows"

@@ -1,6 +1,5 @@
 """Packed weights and products as they run: every form of a Gemm, and the numbers of the operators."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ MAKE = helper.make_node
 def converted(folder: Path, model: onnx.ModelProto, name: str, **wish: Any) -> Converted:
     path, samples = place(folder / "source", model, "mlp")
     (folder / "scratch").mkdir()
-    job = reduce.job_of(path, asdict(Wish(name, **wish)), asdict(samples), folder / "scratch")
+    job = reduce.job_of(path, Wish(name, **wish), samples, folder / "scratch")
     found = precision(name).convert(job)
     onnx.checker.check_model(found.model)
     return found
@@ -89,8 +88,8 @@ def test_packed_weights_are_the_weights(tmp_path: Path, rows: int, bits: int) ->
     model = graph_model([MAKE("MatMul", ["x", "w"], ["y"], name="only")], {"w": weight}, x=(rows,), y=(8,))
     path, samples = place(tmp_path, model, "mlp")
     (tmp_path / "scratch").mkdir()
-    wish = asdict(Wish(f"int{bits}-weights", "cuda"))
-    done = precision(f"int{bits}-weights").convert(reduce.job_of(path, wish, asdict(samples), tmp_path / "scratch"))
+    wish = Wish(f"int{bits}-weights", "cuda")
+    done = precision(f"int{bits}-weights").convert(reduce.job_of(path, wish, samples, tmp_path / "scratch"))
     (got,) = session(done.model.SerializeToString()).run(None, {"x": np.eye(rows, dtype=np.float32)})
     step = (weight.max() - weight.min()) / (2**bits - 1)
     assert np.abs(got - weight).max() <= step

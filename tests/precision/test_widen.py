@@ -1,6 +1,5 @@
 """bfloat16 computed on the CPU: rounded after every operator, and no other values than ONNX's own evaluator gives."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from onnxpack.precision.widen import cpu_session
 def made(folder: Path, kind: str, precision: str = "bfloat16") -> Path:
     path, samples = place(folder / "source", MODELS[kind](22), kind)
     (folder / "out").mkdir()
-    reduce.reduce_model(str(path), str(folder / "out"), asdict(Wish(precision, "cuda")), asdict(samples))
+    reduce.reduce_model(path, folder / "out", Wish(precision, "cuda"), samples)
     return folder / "out" / "model.onnx"
 
 

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exporting import write_spec
+from exporting import Made, write_spec
 
-from onnxpack.child import call
 from onnxpack.errors import OnnxpackError, SourceError, SpecError
 from onnxpack.isolated import environment, pins_of, wanted_by
+from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Model
 from onnxpack.store import Store
-from onnxpack.values import MODEL, REFERENCE
-from onnxpack.verify import Comparison, require, verify_model
+from onnxpack.verify import Tolerance, require, verify_model
+from onnxpack.worker.call import Setting, call
 
 NETS = """
 import keras
@@ -107,16 +107,14 @@ class Quiet:
         return nullcontext()
 
 
-def exported(file: SpecFile, folder: Path, python: Path) -> dict[str, Any]:
-    """The facts of an export that agrees with its source."""
+def exported(file: SpecFile, folder: Path, python: Path) -> Made:
+    """An export that agrees with its source."""
     out = folder / "out"
     out.mkdir(parents=True)
-    facts: dict[str, Any] = call(
-        "onnxpack.export:export_model", {"spec": file.to_json(), "destination": str(out)}, folder, python
-    )
-    rows = verify_model(str(out / MODEL), str(out / REFERENCE), facts["cases"])
-    require("the export", [Comparison(**row) for row in rows])
-    return facts
+    outcome = call(export_task(file), Setting(folder, out, python, root=file.root))
+    made = Made(out, outcome.result, outcome.trace)
+    require("the export", verify_model(made.model.path, made.reference, Tolerance()))
+    return made
 
 
 def shape(*sizes: Any, **more: Any) -> dict[str, Any]:
@@ -135,10 +133,10 @@ def test_nets_export_alike_twice_with_the_spec_s_axes_and_flat_outputs(tmp_path:
     for name, inputs, outputs, fields in nets:
         file = spec(tmp_path, {"factory": f"m.py:{name}", "weights": "none"}, inputs=inputs, opset=17, **fields)
         first, again = (exported(file, tmp_path / f"{name}{number}", python) for number in (1, 2))
-        assert first["model"]["sha256"] == again["model"]["sha256"]
-        assert first["model"]["opset"] == 17
-        assert [info["name"] for info in first["model"]["outputs"]] == outputs
-        assert [list(info["shape"]) for info in first["model"]["inputs"]] == [one["shape"] for one in inputs.values()]
+        assert first.model.sha256 == again.model.sha256
+        assert first.model.opset == 17
+        assert [info.name for info in first.model.outputs] == outputs
+        assert [list(info.shape) for info in first.model.inputs] == [one["shape"] for one in inputs.values()]
 
 
 @pytest.mark.e2e
@@ -157,8 +155,8 @@ def test_files_and_saved_models_export_and_code_in_them_needs_the_digest(tmp_pat
     digest = hashlib.sha256((tmp_path / "plain.h5").read_bytes()).hexdigest()
     exported(spec(tmp_path, {"path": "plain.h5", "sha256": digest}), tmp_path / "old", python)
     digest = hashlib.sha256((tmp_path / "saved/saved_model.pb").read_bytes()).hexdigest()
-    facts = exported(spec(tmp_path, {"path": "saved/saved_model.pb", "sha256": digest}), tmp_path / "signature", python)
-    assert any("variables" in name for name in facts["files"])
+    made = exported(spec(tmp_path, {"path": "saved/saved_model.pb", "sha256": digest}), tmp_path / "signature", python)
+    assert any("variables" in name for name in made.trace.files)
 
 
 @pytest.mark.e2e

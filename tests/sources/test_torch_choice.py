@@ -54,7 +54,7 @@ def test_a_dynamo_export_that_answers_otherwise_gives_way(tmp_path: Path) -> Non
     code = forward("x * 2 if torch.compiler.is_exporting() else x * 3")
     made = export_here(net(tmp_path, code), tmp_path / "out")
     assert made.exported.exporter == "torchscript"
-    assert list(made.reference.notes)[0].startswith(
+    assert made.reference.notes[0].startswith(
         "exported by torchscript: the export by dynamo answers otherwise at n 2: "
     )
     require("answers", made.rows())
@@ -64,9 +64,7 @@ def test_an_export_that_answers_otherwise_by_both_is_left_to_verification(tmp_pa
     code = forward("x * 2 if torch.compiler.is_exporting() or torch.jit.is_tracing() else x * 3")
     made = export_here(net(tmp_path, code), tmp_path / "out")
     assert made.exported.exporter == "dynamo"
-    assert list(made.reference.notes)[0].startswith(
-        "exported by dynamo, although the export by dynamo answers otherwise"
-    )
+    assert made.reference.notes[0].startswith("exported by dynamo, although the export by dynamo answers otherwise")
     assert any(row.reason for row in made.rows())
 
 

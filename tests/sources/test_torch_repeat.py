@@ -38,7 +38,7 @@ from onnxpack.export import export_model
 from onnxpack.spec.load import load
 folder = Path(sys.argv[1])
 (folder / "out").mkdir()
-export_model(load(folder / "spec.yaml").to_json(), str(folder / "out"))
+export_model(load(folder / "spec.yaml"), folder / "out")
 """
 
 

@@ -1,0 +1,127 @@
+"""The report is JSON with the contract's fields, whatever the attempt reached."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from exporting import write_spec
+from onnx_examples import RELU, make_model
+
+from onnxpack.bundle.context import Context
+from onnxpack.engines.docker import Image, Layer
+from onnxpack.errors import GateError, Location, Problem
+from onnxpack.graph.check import facts
+from onnxpack.pipeline.report import Attempt, document, failed_document, to_json
+from onnxpack.pipeline.run import Product
+from onnxpack.plan import Plan
+from onnxpack.precision.candidates import Candidate
+from onnxpack.report import Evaluated, StageRecord, parity_of
+from onnxpack.smoke import Smoke
+from onnxpack.verify import Comparison
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    onnx.save(make_model(RELU), tmp_path / "m.onnx")
+    return Plan(write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}), "cpu", tmp_path / "dist")
+
+
+def report(attempt: Attempt) -> Any:
+    text = to_json(attempt)
+    assert text.endswith("}\n")
+    return json.loads(text)
+
+
+def test_an_attempt_that_stopped_early_has_nothing_of_the_later_stages(plan: Plan, tmp_path: Path) -> None:
+    product = Product(model=facts(tmp_path / "m.onnx"))
+    found = report(Attempt(plan, "export", ("export",), product, (StageRecord("export", 1.5, False, "k"),)))
+    assert (found["name"], found["target"], found["status"]) == ("example", "cpu", "passed")
+    assert (found["until"], found["chain"]) == ("export", ["export"])
+    assert found["stages"] == [{"name": "export", "seconds": 1.5, "cached": False, "key": "k", "of": ""}]
+    assert found["model"]["opset"] == 17
+    assert found["model"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["b", 4]}]
+    assert found["model"]["digest"] == product.model.file.digest  # type: ignore[union-attr]
+    assert [found[name] for name in ("version", "parity", "evaluation", "image", "smoke", "last_good")] == [None] * 6
+    assert found["candidates"] == []
+
+
+def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) -> None:
+    image = Image("sha256:1", 5, (Layer("sha256:2", 3, "COPY"), Layer("sha256:3", 2, "COPY")), {})
+    product = Product(
+        model=facts(tmp_path / "m.onnx"),
+        parity=parity_of([Comparison("a", "y", 0.1, 0.2, rtol=1e-3, atol=1e-4)], ("less",)),
+        candidates=(Candidate("float32", chosen=True), Candidate("int8-dynamic", "too slow", ops={"MatMul": (1, 0)})),
+        evaluation=Evaluated("accuracy", 1.0, 0.75, 0.25, "d"),
+        context=Context(tmp_path / "context", "c" * 64, "1.0"),
+        image=image,
+        references=("example:1.0-cpu", "example:abc-cpu"),
+        smoke=Smoke(4, 0.5, 0.25, 0.01, 1000),
+    )
+    found = report(Attempt(plan, "smoke", ("export", "verify", "bundle", "image", "smoke"), product))
+    assert found["version"] == "1.0"
+    measured = {
+        "passed": True, "comparisons": 1, "max_abs_diff": 0.1, "max_rel_diff": 0.2, "rtol": 1e-3, "atol": 1e-4,
+        "min_cosine": None, "min_sqnr_db": None, "argmax_agreement": None, "ties": 0,
+    }  # fmt: skip
+    assert found["parity"] == measured | {"outputs": [{"name": "y"} | measured], "notes": ["less"]}
+    assert found["evaluation"] == {
+        "metric": "accuracy", "source": 1.0, "model": 0.75, "degradation": 0.25, "model_digest": "d",
+    }  # fmt: skip
+    assert [(row["precision"], row["passed"], row["chosen"], row["reason"]) for row in found["candidates"]] == [
+        ("float32", True, True, ""),
+        ("int8-dynamic", False, False, "too slow"),
+    ]
+    assert found["candidates"][1]["ops"] == {"MatMul": [1, 0]}
+    assert {"reference", "id", "digest", "size_bytes", "layers"} <= set(found["image"])
+    assert found["image"]["reference"] == "example:1.0-cpu"
+    assert found["image"]["references"] == ["example:1.0-cpu", "example:abc-cpu"]
+    assert [layer["size_bytes"] for layer in found["image"]["layers"]] == [3, 2]
+    assert {"ready_seconds", "first_answer_seconds", "latency_p50_seconds", "peak_rss_bytes"} <= set(found["smoke"])
+
+
+def test_a_failed_attempt_tells_where_and_why(plan: Plan, tmp_path: Path) -> None:
+    error = GateError([Problem("too large", "prune it", Location("spec.yaml", 3, 4), "a\nb"), Problem("and wrong")])
+    attempt = Attempt(
+        plan, "smoke", ("export", "verify"), Product(), failed_stage="verify", error=error, last_good=tmp_path / "last"
+    )
+    found = report(attempt)
+    assert (found["status"], found["stage"], found["exit_code"]) == ("failed", "verify", 4)
+    assert found["problems"] == [
+        {
+            "message": "too large",
+            "hint": "prune it",
+            "where": {"file": "spec.yaml", "line": 3, "column": 4},
+            "detail": "a\nb",
+        },
+        {"message": "and wrong", "hint": "", "where": None, "detail": ""},
+    ]
+    assert found["last_good"] == str(tmp_path / "last")
+    assert found["model"] is None
+
+
+def test_a_full_disk_is_told_as_what_a_person_can_mend(plan: Plan) -> None:
+    found = report(
+        Attempt(plan, "smoke", (), Product(), failed_stage="output", error=OSError(28, "No space left", "/x"))
+    )
+    assert (found["status"], found["exit_code"]) == ("failed", 5)
+    assert found["problems"][0]["message"] == "No space left '/x'"
+
+
+def test_an_attempt_that_passed_tells_of_no_failure(plan: Plan) -> None:
+    assert not {"stage", "exit_code", "problems"} & set(document(Attempt(plan, "verify", (), Product())))
+
+
+def test_the_spec_is_named_from_the_reports_own_place(plan: Plan) -> None:
+    """So that a folder that was moved as a whole still shows where its spec is."""
+    found = report(Attempt(plan, "verify", (), Product()))
+    assert (plan.output / found["spec"]).resolve() == plan.file.path
+
+
+def test_a_spec_that_cannot_be_read_has_a_report_of_the_same_fields(plan: Plan) -> None:
+    error = GateError("no")
+    found = failed_document("../spec.yaml", "spec", error)
+    whole = document(Attempt(plan, "verify", (), Product(), failed_stage="spec", error=error))
+    assert set(found) <= set(whole)
+    assert (found["status"], found["stage"], found["problems"]) == ("failed", "spec", whole["problems"])
