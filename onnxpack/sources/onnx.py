@@ -11,7 +11,7 @@ import onnx
 
 from onnxpack.errors import GateError, Problem, SourceError
 from onnxpack.graph.check import info_of, opset_of, read_model, session, true_inputs
-from onnxpack.graph.convert import ConvertOpset, FlattenHardmax
+from onnxpack.graph.convert import conversion_passes
 from onnxpack.graph.evaluate import Evaluator
 from onnxpack.graph.external import link_data
 from onnxpack.graph.finish import mismatches
@@ -162,7 +162,7 @@ def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destinati
     asked = file.spec.opset or (have if model.opset == have else DEFAULT_OPSET)
     if asked < have:
         raise SourceError(f"the model has opset {have}, and cannot go down to {asked}", f"write opset: {have}")
-    graph = run_passes(model.model, (FlattenHardmax(asked), ConvertOpset(asked))).model
+    graph = run_passes(model.model, conversion_passes(have, asked)).model
     if tuple(value.name for value in graph.graph.input) != tuple(file.spec.inputs):
         order = {name: index for index, name in enumerate(file.spec.inputs)}
         values = sorted(graph.graph.input, key=lambda value: order.get(value.name, len(order)))
