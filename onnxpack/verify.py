@@ -214,7 +214,7 @@ def verify_model(
     return [asdict(row) for row in sorted((*rows, *failed), key=lambda row: cases.index(row.case))]
 
 
-def runtime_words(error: Exception) -> str:
+def runtime_words(error: Exception | str) -> str:
     """What onnxruntime says about a failure, without the names of its own functions and files."""
     words = " ".join(str(error).split())
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\S+/onnxruntime/core/\S+:\d+ .*?\) ", "", words)[:300]

@@ -24,7 +24,7 @@ from onnxpack.samples import Arrays, draw
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
 from onnxpack.spec.wording import closest
-from onnxpack.verify import TOLERANCES, compare
+from onnxpack.verify import TOLERANCES, compare, runtime_words
 
 _CURE = "export it again with this axis dynamic, or write its size instead of its name in the spec"
 _FAILED = re.compile(
@@ -152,7 +152,7 @@ def _held_by(model: Loaded, inputs: Arrays, words: str) -> str:
     shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
     axes = ", ".join(f"'{name}' was {size}" for name, size in model.freed.items())
     node = f"node '{found['name']}' ({found['op']})" if found else "a node"
-    reason = " ".join((found["why"] if found else words).split())[:300]
+    reason = runtime_words(found["why"] if found else words)
     return f"{node} holds on to a fixed size ({axes} in the file) and fails on {shapes}: {reason}"
 
 
