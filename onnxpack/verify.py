@@ -209,7 +209,7 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
     return sorted((*rows, *failed), key=lambda row: cases.index(row.case))
 
 
-def runtime_words(error: Exception) -> str:
+def runtime_words(error: Exception | str) -> str:
     """What onnxruntime says about a failure, without the names of its own functions and files."""
     words = " ".join(str(error).split())
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\S+/onnxruntime/core/\S+:\d+ .*?\) ", "", words)[:300]

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from exporting import Made, export_here, write_spec
 from onnx import helper
-from onnx_examples import constant, make_model
+from onnx_examples import FLOAT, constant, make_model
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -170,3 +170,20 @@ def test_an_estimator_alone_is_its_own_place(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(onnxpack.sources.sklearn, "export", wrongly)
     words = located(file, export_here(file, tmp_path / "out"))
     assert words == "at case 00_n1: the whole LinearRegression is one step: its converter is what differs"
+
+
+def test_first_difference_from_a_file_of_opset_6_is_named(tmp_path: Path) -> None:
+    """onnxruntime does not run the source, so its values come from the evaluator."""
+    values = (("x", FLOAT, [3, 4]), ("w", FLOAT, [3]))
+    weights = np.array([1, 2, 3], np.float32)
+    nodes = [
+        helper.make_node("Add", ["x", "w"], ["a"], name="first", broadcast=1, axis=0),
+        helper.make_node("Relu", ["a"], ["y"], name="second"),
+    ]
+    old = make_model(nodes, values, [("y", FLOAT, [3, 4])], [constant("w", weights)], opset=6, ir=3)
+    onnx.save(old, tmp_path / "right.onnx")
+    new = [helper.make_node("Add", ["x", "w"], ["a"], name="first"), nodes[1]]
+    flat = constant("w", np.tile(weights[:, None] + 1, (1, 4)))
+    onnx.save(make_model(new, values[:1], [("y", FLOAT, [3, 4])], [flat]), tmp_path / "wrong.onnx")
+    words = first_difference(tmp_path / "right.onnx", tmp_path / "wrong.onnx", {"x": X}, equal)
+    assert words == "the Add node 'first' (value 'a') is the first that differs from the source's"
