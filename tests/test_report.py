@@ -53,8 +53,8 @@ def test_a_whole_build_has_the_contracts_fields(plan: Plan, tmp_path: Path) -> N
     found = report(built)
     assert found["version"] == "1.0"
     measured = {
-        "passed": True, "comparisons": 1, "max_abs_diff": 0.1, "max_rel_diff": 0.2, "rtol": 1e-3, "atol": 1e-4,
-        "min_cosine": None, "min_sqnr_db": None, "argmax_agreement": None, "ties": 0,
+        "passed": True, "differs": "", "comparisons": 1, "max_abs_diff": 0.1, "max_rel_diff": 0.2,
+        "rtol": 1e-3, "atol": 1e-4, "min_cosine": None, "min_sqnr_db": None, "argmax_agreement": None, "ties": 0,
     }  # fmt: skip
     assert found["parity"] == measured | {"outputs": [{"name": "y"} | measured], "notes": ["less"]}
     assert {"reference", "id", "digest", "size_bytes", "layers"} <= set(found["image"])
@@ -85,6 +85,6 @@ def test_parity_is_the_greatest_difference_and_the_least_similarity() -> None:
 def test_the_table_has_a_line_for_each_output() -> None:
     assert parity_table(parity_of(ROWS)).splitlines() == [
         "output  compared  max abs  max rel  cosine     SQNR     argmax  ties  rtol   atol   passed",
-        "y       2         0.3      0.5      0.5000000  40.0 dB  75.0%   0     0.001  0.01   NO",
+        "y       2         0.3      0.5      0.5000000  40.0 dB  75.0%   0     0.001  0.01   NO: values",
         "label   2         0        0        -          -        -       3     equal  equal  yes",
     ]

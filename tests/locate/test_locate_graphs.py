@@ -15,6 +15,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
+import onnxpack.sources.onnx
 import onnxpack.sources.sklearn
 from onnxpack.locate import locate
 from onnxpack.locate.axes import baked, stopped_at
@@ -112,7 +113,10 @@ def located(file: SpecFile, made: Made) -> str:
     assert reasons
     sizes = dict(zip(made.facts["cases"], made.facts["sizes"], strict=True))
     reference = str(made.folder / REFERENCE)
-    return locate(file.to_json(), str(made.folder / MODEL), reference, sizes, reasons, None, None, "float32")
+    words = locate(file.to_json(), str(made.folder / MODEL), reference, sizes, reasons, None, None, "float32")
+    *lines, vote = words.splitlines()
+    assert vote == "the source stands alone: onnx's reference evaluator gives what onnxruntime gives"
+    return "\n".join(lines)
 
 
 def test_an_onnx_file_that_was_converted_wrongly_is_bisected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,3 +174,21 @@ def test_an_estimator_alone_is_its_own_place(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(onnxpack.sources.sklearn, "export", wrongly)
     words = located(file, export_here(file, tmp_path / "out"))
     assert words == "at case 00_n1: the whole LinearRegression is one step: its converter is what differs"
+
+
+@pytest.mark.parametrize("raised", [ValueError("no"), KeyError("x"), SystemExit(3), MemoryError()])
+def test_whatever_happens_while_looking_is_told_and_no_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    onnx.save(chain(), tmp_path / "m.onnx")
+    file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"})
+    made = export_here(file, tmp_path / "out")
+
+    def fail(file: SpecFile) -> Any:
+        raise raised
+
+    monkeypatch.setattr(onnxpack.sources.onnx, "load", fail)
+    reference = str(made.folder / REFERENCE)
+    found = locate(file.to_json(), str(made.folder / MODEL), reference, {"00_n1": {"n": 1}}, {"00_n1": "it differs"},
+                   None, None, "float32")  # fmt: skip
+    assert found.splitlines()[0].startswith(f"where it differs was not found: {type(raised).__name__}")

@@ -103,7 +103,7 @@ def located(file: SpecFile, made: Made) -> list[str]:
     sizes = dict(zip(made.facts["cases"], made.facts["sizes"], strict=True))
     reference = str(made.folder / REFERENCE)
     words = locate(file.to_json(), str(made.folder / MODEL), reference, sizes, reasons, None, None, "float32")
-    return words.splitlines()
+    return [line for line in words.splitlines() if "onnx's reference evaluator" not in line]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_source_that_is_another_each_time_is_no_fault_of_the_export(tmp_path: 
     words = locate(
         file.to_json(), str(made.folder / MODEL), reference, sizes, {"00_n1": "planted"}, None, None, "float32"
     )
-    assert words == (
+    assert words.splitlines()[0] == (
         "the first operator that differs was not found: the source answers differently each time it is loaded: "
         "give it weights, or a seed"
     )
