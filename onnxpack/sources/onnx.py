@@ -123,7 +123,8 @@ def _prove(original: Answers, loaded: Loaded, spec: Spec) -> None:
     is_batch = len(batch) == 1 and len(loaded.freed) == 1 and batch == {tuple(loaded.freed)}
     both = {name: np.concatenate([one[name], two[name]]) for name in one}
     pairs = [(wanted[0], run(loaded, one))]
-    if is_batch:
+    # An output that is one number for the whole batch says nothing of its rows.
+    if is_batch and all(output.ndim for output in wanted[0]):
         pairs.append(([np.concatenate(outputs) for outputs in zip(*wanted, strict=True)], run(loaded, both)))
     for expected, actual in pairs:
         for value, right, got in zip(loaded.model.graph.output, expected, actual, strict=True):
@@ -142,7 +143,8 @@ def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
     except Exception as error:  # onnxruntime's exceptions share no base
         if not model.freed:
             raise
-        raise GateError(_held_by(model, inputs, str(error)), _CURE) from None
+        words = error.problems[0].message if isinstance(error, SourceError) else str(error)
+        raise GateError(_held_by(model, inputs, words), _CURE) from None
     # onnxruntime gives strings as objects, which an npz would have to pickle.
     return [answer.astype(str) if answer.dtype.kind == "O" else answer for answer in answers]
 
