@@ -19,7 +19,7 @@ def _content(web: Web) -> None:  # noqa: F811
 
 
 def fetched(url: str, folder: Path, sha256: str = SHA) -> bytes:
-    size = fetch(url, sha256, str(folder / "partial"), str(folder / "total"))
+    size = fetch(url, sha256, folder / "partial", folder / "total")
     content = (folder / "partial").read_bytes()
     assert size == len(content)
     return content
