@@ -10,6 +10,7 @@ import click
 from onnxpack.cli.arguments import SETTINGS, SPECS, chosen_targets, spec_files
 from onnxpack.cli.progress import progress
 from onnxpack.errors import OnnxpackError, Problem, SpecError
+from onnxpack.pipeline import UNTIL, WHOLE
 from onnxpack.spec.load import SpecFile, load
 
 if TYPE_CHECKING:
@@ -17,17 +18,13 @@ if TYPE_CHECKING:
     from onnxpack.pipeline.report import Attempt
     from onnxpack.store import Store
 
-_STAGES = ("export", "verify", "precision", "optimize", "bundle", "image", "smoke")
-_WHOLE = ("bundle", "image", "smoke")
-"""Stages behind which ``dist/<name>/<target>/`` is a bundle."""
-
 
 @click.command("build")
 @SPECS
 @SETTINGS
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Build this target alone; repeatable.")
 @click.option(
-    "--until", type=click.Choice(_STAGES), default=_STAGES[-1],
+    "--until", type=click.Choice(UNTIL), default=UNTIL[-1],
     help="Stop after this stage; before `bundle` the model goes to <name>/<target>.<stage>/.",
 )  # fmt: skip
 @click.option(
@@ -70,7 +67,7 @@ def command(
     from onnxpack.store import Store, default_root
 
     if engine == "none":
-        until = min(until, "bundle", key=_STAGES.index)
+        until = min(until, "bundle", key=UNTIL.index)
     asked = _Asked(settings, targets, output.absolute(), Wanted(until, keep_last), budget, require_gates)
     builds = _Builds(asked, Store(default_root(), fresh=no_cache), show=not as_json)
     for path in spec_files(specs):
@@ -169,4 +166,4 @@ class _Builds:
 def _output_of(asked: _Asked, name: str, target: str) -> Path:
     """Return where the outputs go: a model that was made on the way never takes the place of a finished bundle."""
     until = asked.wanted.until
-    return asked.output / name / (target if until in _WHOLE else f"{target}.{until}")
+    return asked.output / name / (target if until in WHOLE else f"{target}.{until}")
