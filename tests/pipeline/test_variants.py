@@ -187,7 +187,7 @@ def test_what_is_slower_than_the_gate_is_refused_although_it_is_smaller(built: A
 def test_without_a_gpu_cudas_precision_must_be_smaller(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     result, told = built("bfloat16", target={"device": "cuda"}, gates={"min_speedup": 2.0})
     assert result.candidates[1].speedup is None
-    assert "no speed is measured: it would be the CPU's, and gates.min_speedup is not judged" in told.lines
+    assert "no speed is measured: it would be the CPU's" in told.lines
 
 
 def with_ballast(job: Job) -> Converted:
