@@ -15,15 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onnxpack.errors import EngineError
+
 _MANIFEST = "manifest.json"
 
 
 def default_root() -> Path:
-    """``$ONNXPACK_CACHE``, else ``onnxpack`` below the user's cache folder."""
+    """Return ``$ONNXPACK_CACHE``, else ``onnxpack`` below the user's cache folder; a relative one is below this folder.
+
+    It is absolute, because tools that are given it, as uv, run in other folders.
+    """
     override = os.environ.get("ONNXPACK_CACHE")
-    if override:
-        return Path(override)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onnxpack"
+    place = Path(override) if override else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "onnxpack")
+    return place.absolute()
 
 
 def digest(*parts: Any) -> str:
@@ -59,6 +63,9 @@ class Store:
     _made: set[Path] = field(default_factory=set, compare=False, repr=False)
     """The entries that this process made, which are taken all the same."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", self.root.absolute())
+
     def get(self, stage: str, key: str) -> Path | None:
         """The entry's folder if it is there and whole; an entry that is not is removed."""
         entry = self.root / stage / key
@@ -85,7 +92,11 @@ class Store:
 
     @contextmanager
     def making(self, stage: str, key: str) -> Iterator[Path]:
-        """An empty folder to fill; when the block ends well it becomes the entry, otherwise it goes."""
+        """Give an empty folder to fill; when the block ends well it becomes the entry, otherwise it goes.
+
+        Raises:
+            EngineError: nothing was put into the folder.
+        """
         (self.root / stage).mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root / stage))
         try:
@@ -93,6 +104,8 @@ class Store:
             data.mkdir()
             yield data
             made = tree_digests(data)
+            if not made:  # an entry without files is always whole, and would be taken for ever
+                raise EngineError(f"stage '{stage}' made no files", "report it: this is a bug in onnxpack")
             (work / _MANIFEST).write_text(json.dumps(made, sort_keys=True))
             entry = self.root / stage / key
             # One that holds the same stays: another process may be reading it.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from onnxpack.errors import EngineError
 from onnxpack.store import Store, default_root, digest, tree_digests
 
 KEY = digest("a key")
@@ -133,6 +134,24 @@ def test_the_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert default_root() == Path("/xdg/onnxpack")
     monkeypatch.setenv("ONNXPACK_CACHE", "/own")
     assert default_root() == Path("/own")
+
+
+@pytest.mark.parametrize("name", ["ONNXPACK_CACHE", "XDG_CACHE_HOME"])
+def test_place_of_the_cache_relative_is_made_absolute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """Uv runs in a folder of its own, and would have filled another one than the store's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ONNXPACK_CACHE", raising=False)
+    monkeypatch.setenv(name, "cache")
+    assert default_root() in (tmp_path / "cache", tmp_path / "cache/onnxpack")
+    assert Store(Path("cache")).root == tmp_path / "cache"
+
+
+def test_making_of_no_files_is_refused(store: Store) -> None:
+    with pytest.raises(EngineError, match="stage 'bundle' made no files"), store.making("bundle", KEY) as folder:
+        (folder / "empty").mkdir()
+    assert store.get("bundle", KEY) is None
 
 
 def test_a_digest_depends_on_values_and_not_on_the_order_of_keys() -> None:
