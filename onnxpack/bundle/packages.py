@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
@@ -14,6 +13,7 @@ from elftools.elf.elffile import ELFFile
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.uv import for_image, uv, write_requirements
 from onnxpack.errors import EngineError
+from onnxpack.scratch import temporary_folder
 
 _UNUSED_FOLDERS = (
     "bin",
@@ -48,14 +48,14 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
         EngineError: a wheel cannot be had, has another hash than the lock, or was not unpacked into the folder.
     """
     destination = destination.absolute()  # uv runs in a folder of its own
-    with tempfile.TemporaryDirectory(prefix="onnxpack-wheels-") as folder:
+    with temporary_folder() as folder:
         uv(
             "pip",
             "install",
             "--target",
             str(destination),
             "--requirement",
-            str(write_requirements([package.requirement() for package in packages], Path(folder))),
+            str(write_requirements([package.requirement() for package in packages], folder)),
             "--require-hashes",
             "--no-deps",
             "--link-mode",
