@@ -28,6 +28,8 @@ class OutputParity:
 
     name: str
     passed: bool
+    differs: str
+    """What differs, in words (values, labels, NaN, shape); empty where all cases pass."""
     comparisons: int
     max_abs_diff: float
     max_rel_diff: float
@@ -47,6 +49,8 @@ class Parity:
     """
 
     passed: bool
+    differs: str
+    """What differs, in words (values, labels, NaN, shape); empty where all cases pass."""
     comparisons: int
     max_abs_diff: float
     max_rel_diff: float
@@ -85,6 +89,7 @@ def _extremes(rows: list[Comparison]) -> dict[str, Any]:
 
     return {
         "passed": not any(row.reason for row in rows),
+        "differs": ", ".join(dict.fromkeys(row.differs for row in rows if row.differs)),
         "comparisons": len(rows),
         "max_abs_diff": max(row.max_abs_diff for row in rows),
         "max_rel_diff": max(row.max_rel_diff for row in rows),
@@ -114,6 +119,6 @@ def parity_table(parity: Parity) -> str:
             str(row.ties),
             "equal" if exact else f"{row.rtol:g}",
             "equal" if exact else f"{row.atol:g}",
-            "yes" if row.passed else "NO",
+            "yes" if row.passed else f"NO: {row.differs}",
         ))  # fmt: skip
     return "\n".join(aligned(cells))

@@ -50,6 +50,15 @@ class Comparison:
     atol: float | None = None
     noise: float | None = None
     """Of quantized models, see ``onnxpack.noise``; ``atol`` is then the limit of the RMS of the difference."""
+    what: str = ""
+    """What differs, in a word: dtype, shape, labels, values, NaN, infinity, outputs, error."""
+    first: str = ""
+    """The first element that differs, with its place; empty where no single one can be named."""
+
+    @property
+    def differs(self) -> str:
+        """What differs, in a word; empty where the comparison passes."""
+        return (self.what or "values") if self.reason else ""
 
 
 @dataclass(frozen=True)
@@ -99,29 +108,52 @@ def compare(case: str, name: str, expected: Any, actual: Any, rtol: float | None
     A tolerance of None is that of the dtype.
     """
     if _dtype(expected) != _dtype(actual):
-        return Comparison(case, name, 0.0, 0.0, f"dtype {_dtype(actual)} instead of {_dtype(expected)}")
+        return Comparison(case, name, 0.0, 0.0, f"dtype {_dtype(actual)} instead of {_dtype(expected)}", what="dtype")
     if expected.shape != actual.shape:
-        return Comparison(case, name, 0.0, 0.0, f"shape {actual.shape} instead of {expected.shape}")
+        return Comparison(case, name, 0.0, 0.0, f"shape {actual.shape} instead of {expected.shape}", what="shape")
     if expected.dtype.kind != "f":
-        wrong = int((expected != actual).sum())
-        return Comparison(case, name, 0.0, 0.0, f"{wrong} of {expected.size} values differ" if wrong else "")
-    if not np.array_equal(np.isnan(expected), np.isnan(actual)):
-        count = int((np.isnan(expected) != np.isnan(actual)).sum())
-        return Comparison(case, name, 0.0, 0.0, f"NaN in {count} other places")
-    finite = np.isfinite(expected)
-    if not np.array_equal(finite, np.isfinite(actual)) or not np.array_equal(
-        expected[~finite], actual[~finite], equal_nan=True
-    ):
-        return Comparison(case, name, 0.0, 0.0, "infinite in other places")
-    return _measured(case, name, expected, actual, tolerance_of(expected.dtype.name, rtol=rtol, atol=atol))
+        apart = np.asarray(expected != actual)
+        wrong = int(apart.sum())
+        reason = f"{wrong} of {expected.size} values differ" if wrong else ""
+        return Comparison(case, name, 0.0, 0.0, reason, what="labels", first=_first(expected, actual, apart))
+    row = _measured(case, name, expected, actual, tolerance_of(expected.dtype.name, rtol=rtol, atol=atol))
+    nans = np.asarray(np.isnan(expected) != np.isnan(actual))
+    if nans.any():
+        reason, what, apart = f"NaN in {int(nans.sum())} other places", "NaN", nans
+    else:
+        apart = np.asarray((np.isinf(expected) | np.isinf(actual)) & (expected != actual))
+        reason, what = "infinite in other places", "infinity"
+    if not apart.any():
+        return row
+    # No tolerance holds for these, and no noise: equality was asked for.
+    return replace(row, reason=reason, what=what, first=_first(expected, actual, apart), rtol=None, atol=None)
+
+
+def _first(expected: Any, actual: Any, apart: Any) -> str:
+    """Return the first element that differs in words, as ``3 instead of 2 at [0, 5]``."""
+    if not apart.any():
+        return ""
+    place = tuple(int(index) for index in np.argwhere(apart)[0])
+    right, got = (_shown(array[place]) for array in (expected, actual))
+    return f"{got} instead of {right}" + (f" at [{', '.join(map(str, place))}]" if place else "")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(value[:40])
+    return f"{float(value):.6g}" if isinstance(value, float | np.floating) else str(value)
 
 
 def _measured(case: str, name: str, expected: Any, actual: Any, tolerance: tuple[float, float]) -> Comparison:
+    """Measure the elements that are finite in both."""
     rtol, atol = tolerance
-    finite = np.isfinite(expected)
+    finite = np.isfinite(expected) & np.isfinite(actual)
     right, got = expected[finite].astype(np.float64), actual[finite].astype(np.float64)
     wrong = metrics.outside(right, got, rtol, atol)
     absolute, relative = metrics.differences(right, got, atol)
+    apart = np.zeros(expected.shape, bool)
+    if wrong:
+        apart[finite] = ~np.isclose(got, right, rtol, atol)
     return Comparison(
         case,
         name,
@@ -133,6 +165,8 @@ def _measured(case: str, name: str, expected: Any, actual: Any, tolerance: tuple
         metrics.argmax_agreement(expected, actual) if finite.all() else None,
         rtol=rtol,
         atol=atol,
+        what="values",
+        first=_first(expected, actual, apart),
     )
 
 
@@ -153,7 +187,11 @@ def compare_case(
     A tolerance of None is that of each output's dtype and of the precision.
     """
     if list(expected) != list(actual):
-        return [Comparison(case, ", ".join(actual), 0.0, 0.0, f"the outputs should be {', '.join(expected)}")]
+        return [
+            Comparison(
+                case, ", ".join(actual), 0.0, 0.0, f"the outputs should be {', '.join(expected)}", what="outputs"
+            )
+        ]
     rows = []
     for name, right in expected.items():
         row = compare(case, name, right, actual[name], *tolerance_of(right.dtype.name, precision, rtol, atol))
@@ -201,7 +239,7 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
                 answers = running.run(None, inputs)
             except Exception as error:  # onnxruntime's exceptions share no base
                 words = f"it does not run: {runtime_words(error)}"
-                failed.append(Comparison(case, ", ".join(names), 0.0, 0.0, words))
+                failed.append(Comparison(case, ", ".join(names), 0.0, 0.0, words, what="error"))
                 continue
             yield case, expected, dict(zip(names, answers, strict=True))
 
@@ -209,7 +247,7 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
     return sorted((*rows, *failed), key=lambda row: cases.index(row.case))
 
 
-def runtime_words(error: Exception) -> str:
+def runtime_words(error: Exception | str) -> str:
     """What onnxruntime says about a failure, without the names of its own functions and files."""
     words = " ".join(str(error).split())
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\S+/onnxruntime/core/\S+:\d+ .*?\) ", "", words)[:300]
@@ -239,12 +277,12 @@ def require(what: str, rows: list[Comparison], place: str = "") -> None:
 
 
 def table(rows: list[Comparison]) -> str:
-    """The rows for a person, the first twenty."""
+    """Return the first twenty rows for a person; a dash stands where there is no number to give."""
     cells: list[tuple[str, ...]] = [("case", "output", "max abs", "max rel", "what differs")]
-    cells += [
-        (row.case, row.output, f"{row.max_abs_diff:.3g}", f"{row.max_rel_diff:.3g}", row.reason)
-        for row in rows[:_SHOWN_ROWS]
-    ]
+    for row in rows[:_SHOWN_ROWS]:
+        measured = row.rtol is not None or row.max_abs_diff > 0
+        sizes = (f"{row.max_abs_diff:.3g}", f"{row.max_rel_diff:.3g}") if measured else ("-", "-")
+        cells.append((row.case, row.output, *sizes, f"{row.reason}: {row.first}" if row.first else row.reason))
     lines = aligned(cells)
     if len(rows) > _SHOWN_ROWS:
         lines.append(f"… and {len(rows) - _SHOWN_ROWS} more")

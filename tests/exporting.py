@@ -69,11 +69,11 @@ def export_here(file: SpecFile, folder: Path) -> Made:
     return Made(folder, export_model(file, folder))
 
 
-def export_in_child(file: SpecFile, folder: Path) -> Made:
-    """Export as a build does."""
+def export_in_child(file: SpecFile, folder: Path, store: Path | None = None) -> Made:
+    """Export as a build does, with the files of ``store`` as its own."""
     out = folder / "out"
     out.mkdir(parents=True)
-    outcome = call(export_task(file), Setting(folder, out, root=file.root))
+    outcome = call(export_task(file), Setting(folder, out, root=file.root, ignored=(store,) if store else ()))
     return Made(out, outcome.result, outcome.trace)
 
 

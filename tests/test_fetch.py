@@ -19,6 +19,7 @@ from web import Web, serving, web  # noqa: F401 - a fixture
 from onnxpack import transfer
 from onnxpack.errors import EngineError, OnnxpackError, SourceError, SpecError
 from onnxpack.fetch import fetch
+from onnxpack.remote_local import Bounds
 
 CONTENT = bytes(range(256)) * 20_000
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -33,7 +34,7 @@ LIMIT = 10 * len(CONTENT)
 
 
 def fetched(url: str, folder: Path, sha256: str = SHA, limit: int = LIMIT) -> bytes:
-    size = fetch(url, sha256, str(folder / "partial"), str(folder / "total"), [str(folder)], limit)
+    size = fetch(url, sha256, folder / "partial", folder / "total", Bounds((str(folder),), limit))
     content = (folder / "partial").read_bytes()
     assert size == len(content)
     return content
@@ -309,7 +310,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     for name in ("pipe", "folder"):
         assert "is not a regular file" in refusal(f"file://{tmp_path}/{name}", tmp_path, kind=SpecError)
     with pytest.raises(SpecError, match="is not a regular file"):
-        fetch("file:///dev/zero", SHA, str(tmp_path / "partial"), str(tmp_path / "total"), ["/dev"], LIMIT)
+        fetch("file:///dev/zero", SHA, tmp_path / "partial", tmp_path / "total", Bounds(("/dev",), LIMIT))
 
 
 def test_a_zero_byte_in_a_path_is_told(tmp_path: Path) -> None:

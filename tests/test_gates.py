@@ -1,6 +1,5 @@
 """Gates: each is judged by itself, all that are broken are told with their place, none is passed over in silence."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,18 @@ from onnxpack.gates import (
     BuildFacts,
     NotJudged,
     degraded,
-    gather_facts,
     not_judged,
     require_measures,
     require_size,
     too_low,
     unhelpful,
 )
-from onnxpack.plan import Plan
 from onnxpack.precision.candidates import Candidate
-from onnxpack.report import Built, Evaluated
+from onnxpack.report import Evaluated
 from onnxpack.smoke import Smoke
 from onnxpack.spec.delivery import Gates
 from onnxpack.spec.limits import EffectiveGates
 from onnxpack.spec.load import SpecFile, load
-from onnxpack.values import OnnxModel
 
 SPEC = """\
 onnxpack: 1
@@ -190,25 +186,3 @@ def test_a_new_gate_that_nothing_judges_is_never_passed_over() -> None:
         planted: int | None = field(default=None)
 
     assert not_judged(More(planted=1), WHOLE) == (NotJudged("planted", "no stage judges it"),)
-
-
-def built(file: SpecFile, **results: Any) -> Built:
-    model = OnnxModel(Path("m.onnx"), 17, "float32", (), (), {}, "0" * 64, 1)
-    return Built(Plan(file, "cpu", Path("dist")), (), model, **results)
-
-
-FACTS: list[tuple[Callable[[SpecFile], Built], dict[str, Any]]] = [
-    (built, {"precision": "float32", "has_evaluation": False, "scored": False, "image_built": False}),
-    (lambda file: built(file, evaluation=SCORED), {"scored": True}),
-    (lambda file: built(file, candidates=(Candidate("a", speedup=2.0),)), {"speed_measured": False}),
-    (lambda file: built(file, candidates=(Candidate("a", speedup=2.0, chosen=True),)), {"speed_measured": True}),
-    (lambda file: built(file, smoke=SMOKE), {"container_ran": True, "gpu_missing": False}),
-    (lambda file: built(file, smoke=replace(SMOKE, on_gpu=False)), {"container_ran": False, "gpu_missing": True}),
-    (lambda file: built(file, smoke=replace(SMOKE, on_gpu=True)), {"container_ran": True, "gpu_missing": False}),
-]
-
-
-@pytest.mark.parametrize(("result", "expected"), FACTS)
-def test_facts_are_those_of_the_result(file: SpecFile, result: Any, expected: dict[str, Any]) -> None:
-    facts = vars(gather_facts(result(file)))
-    assert {name: facts[name] for name in expected} == expected

@@ -45,7 +45,7 @@ def test_the_model_is_fetched_once_and_then_stands_in_the_store(tmp_path: Path, 
 
 
 def test_a_fetched_model_is_exported(tmp_path: Path, web: Web, store: Store) -> None:  # noqa: F811
-    made = export_in_child(brought_here(spec(tmp_path, web.url), store, Told()), tmp_path / "made")
+    made = export_in_child(brought_here(spec(tmp_path, web.url), store, Told()), tmp_path / "made", store.root)
     require("fetched", made.rows())
     assert list(made.trace.files) == []
 

@@ -25,6 +25,6 @@ def test_parity_is_the_greatest_difference_and_the_least_similarity() -> None:
 def test_the_table_has_a_line_for_each_output() -> None:
     assert parity_table(parity_of(ROWS)).splitlines() == [
         "output  compared  max abs  max rel  cosine     SQNR     argmax  ties  rtol   atol   passed",
-        "y       2         0.3      0.5      0.5000000  40.0 dB  75.0%   0     0.001  0.01   NO",
+        "y       2         0.3      0.5      0.5000000  40.0 dB  75.0%   0     0.001  0.01   NO: values",
         "label   2         0        0        -          -        -       3     equal  equal  yes",
     ]

@@ -18,7 +18,7 @@ from onnxpack.errors import SourceError, SpecError
 from onnxpack.graph.check import DTYPES, facts, session
 from onnxpack.graph.steps import add_steps
 from onnxpack.resize import resized, weights
-from onnxpack.samples import Arrays, draw, sizes
+from onnxpack.samples import Arrays, draw, main_sizes
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
 from onnxpack.steps import folded, postprocessed, preprocessed
@@ -195,7 +195,7 @@ def test_a_client_has_axes_of_its_own_for_height_and_width(make: Make) -> None:
     file = make("float32", ["n", 3, 6, 4], preprocess=[RESIZE], dynamic_axes=own)
     axes = {axis.name: (axis.min, axis.opt, axis.max) for axis in client_spec(file.spec).axes}
     assert axes == {"n": (1, 3, 3), "x_height": (6, 8, 50), "x_width": (1, 4, 16)}
-    assert {"n": 3, "x_height": 50, "x_width": 16} in sizes(client_spec(file.spec).axes)
+    assert {"n": 3, "x_height": 50, "x_width": 16} in main_sizes(client_spec(file.spec).axes)
 
 
 def test_resizing_depends_on_the_opset_that_the_numpy_form_went_by(make: Make) -> None:

@@ -167,18 +167,38 @@ def test_order_and_names_of_outputs_are_compared_first() -> None:
 
 TABLE = """\
 case         output  max abs   max rel   what differs
-00_n1        y       0.000123  1.23e+05  1 of 4 values differ
-02_n8_seq16  label   0         0         dtype int32 instead of int64"""
+00_n1        y       0.000123  1.23e+05  1 of 4 values differ: 3 instead of 2 at [1]
+02_n8_seq16  label   -         -         dtype int32 instead of int64"""
 
 
 def test_the_table_is_for_people() -> None:
     rows = [
-        Comparison("00_n1", "y", 0.0001234, 123456.0, "1 of 4 values differ"),
+        Comparison("00_n1", "y", 0.0001234, 123456.0, "1 of 4 values differ", first="3 instead of 2 at [1]"),
         Comparison("02_n8_seq16", "label", 0.0, 0.0, "dtype int32 instead of int64"),
     ]
     assert table(rows) == TABLE
     assert table(rows * 15).splitlines()[-1] == "… and 10 more"
     assert len(table(rows * 15).splitlines()) == 22
+
+
+@pytest.mark.parametrize(
+    ("right", "got", "what", "first"),
+    [
+        ([1.0, 2.0, 3.0], [1.0, 2.5, np.nan], "NaN", "nan instead of 3 at [2]"),
+        ([1.0, 2.0, 3.0], [1.0, np.inf, 3.5], "infinity", "inf instead of 2 at [1]"),
+        ([1.0, 2.0, 3.0], [1.0, 2.5, 3.0], "values", "2.5 instead of 2 at [1]"),
+    ],
+)
+def test_what_differs_is_named_with_its_first_element(right: Any, got: Any, what: str, first: str) -> None:
+    row = compare("case", "y", np.array(right), np.array(got), RTOL, ATOL)
+    assert (row.differs, row.first) == (what, first)
+    assert row.max_abs_diff == 0.5, "what is finite in both is measured all the same"
+
+
+def test_labels_that_differ_are_named() -> None:
+    row = compare("case", "y", np.array([["a", "b"]]), np.array([["a", "c"]], dtype=object), RTOL, ATOL)
+    assert (row.differs, row.first) == ("labels", "'c' instead of 'b' at [0, 1]")
+    assert table([row]).splitlines()[1].split()[2:4] == ["-", "-"]
 
 
 def test_the_gate_counts_and_shows_what_failed_alone() -> None:

@@ -322,8 +322,8 @@ def constant_off(model: onnx.ModelProto, generator: Generator) -> str | None:
     found = [tensor for node in nodes(model, "Mul", "Div", "Add", "Sub") for name in node.input
              if (tensor := constant_of(model, name)) is not None
              and tensor.data_type == onnx.TensorProto.FLOAT and read(tensor).any()]  # fmt: skip
-    scalers = [found for node in nodes(model, "Scaler") for name in ("scale", "offset")
-               if (found := attribute(node, name)) is not None]  # fmt: skip
+    scalers = [own for node in nodes(model, "Scaler") for name in ("scale", "offset")
+               if (own := attribute(node, name)) is not None]  # fmt: skip
     place = pick([*found, *scalers], generator)
     if place is None:
         return None

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ EPOCH = 315532800
 
 VERSION_LABEL = "org.opencontainers.image.version"
 CONTENT_LABEL = "dev.onnxpack.content"
+_DOCKERFILE = "Dockerfile"
 
 
 @dataclass(frozen=True)
@@ -30,33 +32,68 @@ class Context:
     version: str
 
 
-def assemble(
-    folder: Path, model: OnnxModel, packages: Artifact, view: ModuleView, dockerfile: DockerView, version: str | None
-) -> Context:
-    """Fill the empty ``folder``. Without a ``version`` the content key's first twelve digits are it."""
-    key = _content_key(model, packages, view, dockerfile)
-    chosen = version or key[:12]
-    labels = {**dockerfile.labels, VERSION_LABEL: chosen, CONTENT_LABEL: key}
+@dataclass(frozen=True)
+class Parts:
+    """What a context is made of. Without a ``version`` the content key's first twelve digits are it."""
+
+    model: OnnxModel
+    packages: Artifact
+    module: ModuleView
+    docker: DockerView
+    version: str | None = None
+
+
+def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context:
+    """Fill the empty ``folder``; of an ``earlier`` context with the same content the files are linked, not copied."""
+    key = _content_key(parts)
+    version = parts.version or key[:12]
+    labels = {**parts.docker.labels, VERSION_LABEL: version, CONTENT_LABEL: key}
+    instructions = render_dockerfile(replace(parts.docker, labels=labels))
     runtime, app = folder / f"rootfs/runtime{LIB_FOLDER}", folder / f"rootfs/model{APP_FOLDER}"
-    _copy_tree(packages.path, runtime)
+    known = earlier if earlier and _read(earlier / _DOCKERFILE) == instructions else None
+    _copy_tree(parts.packages.path, runtime, known and known / runtime.relative_to(folder))
     app.mkdir(parents=True)
-    for source in model_files(model.path):
+    for source in model_files(parts.model.path):
         shutil.copyfile(source, app / source.name)
-    for name, text in render_module(replace(view, version=chosen)).items():
+    for name, text in render_module(replace(parts.module, version=version)).items():
         (app / name).write_text(text, encoding="utf-8")
-    instructions = render_dockerfile(replace(dockerfile, labels=labels))
-    (folder / "Dockerfile").write_text(instructions, encoding="utf-8")
+    (folder / _DOCKERFILE).write_text(instructions, encoding="utf-8")
     normalise(folder)
-    return Context(folder, key, chosen)
+    return Context(folder, key, version)
 
 
-def _copy_tree(source: Path, destination: Path) -> None:
-    """Like ``shutil.copytree``, but the first file that finds no room ends it, and is the only one told."""
+def _copy_tree(source: Path, destination: Path, earlier: Path | None) -> None:
+    """Like ``shutil.copytree``, but the first file that finds no room ends it, and is the only one told.
+
+    A file of ``earlier``, a copy that was made of the same tree, is linked where its size and time say that nobody
+    touched it since.
+    """
     for parent, _, names in os.walk(source):
-        target = destination / Path(parent).relative_to(source)
-        target.mkdir(parents=True)
+        relative = Path(parent).relative_to(source)
+        (destination / relative).mkdir(parents=True)
         for name in names:
-            shutil.copyfile(Path(parent, name), target / name, follow_symlinks=False)
+            file, target = Path(parent, name), destination / relative / name
+            copy = earlier / relative / name if earlier else None
+            if copy and _is_untouched(copy, file.lstat().st_size):
+                os.link(copy, target)
+            else:
+                shutil.copyfile(file, target, follow_symlinks=False)
+
+
+def _is_untouched(copy: Path, size: int) -> bool:
+    """Return whether a file is as ``normalise`` left it: whatever writes to a file changes its time."""
+    try:
+        status = copy.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == (size, EPOCH * 10**9)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def model_files(model: Path) -> list[Path]:
@@ -78,6 +115,6 @@ def normalise(folder: Path) -> None:
     os.utime(folder, (EPOCH, EPOCH))
 
 
-def _content_key(model: OnnxModel, packages: Artifact, view: ModuleView, dockerfile: DockerView) -> str:
-    texts: Mapping[str, str] = render_module(replace(view, version=""))
-    return digest(model.file.digest, packages.digest, texts, render_dockerfile(dockerfile))
+def _content_key(parts: Parts) -> str:
+    texts: Mapping[str, str] = render_module(replace(parts.module, version=""))
+    return digest(parts.model.file.digest, parts.packages.digest, texts, render_dockerfile(parts.docker))

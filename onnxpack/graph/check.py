@@ -22,6 +22,7 @@ from onnxpack.values import OnnxModel, TensorInfo
 _LACKING = re.compile(
     r"Could not find an implementation for (?P<op>\w+)\((?P<version>\d+)\) node with name '(?P<node>[^']*)'"
 )
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?\s*(Fatal error: )?")
 _UNKNOWN = re.compile(r"(?P<op>\S+)\(-?\d+\) is not a registered function/op")
 MAX_IR = 13
 """The highest IR version that onnxruntime 1.31 reads; onnx itself writes newer ones."""
@@ -150,6 +151,7 @@ def session(model: Path | bytes, folder: Path | None = None, *, plain: bool = Fa
 
 def _refused(words: str) -> SourceError:
     """What the runtime says about a model that it does not load, and what to do, by the operator where it names one."""
+    words = _PREFIX.sub("", words)
     lacking = _LACKING.search(words)
     if lacking:
         node = f" for the node '{lacking['node']}'" if lacking["node"] else ""

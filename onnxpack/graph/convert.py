@@ -14,8 +14,15 @@ from onnxpack.graph.tidy import DEFAULT_DOMAINS
 
 _NO_RULE = re.compile(r"No Adapter (?:(?:To|From) Version \S+ )?[Ff]or (?P<op>\w+)")
 _ASSERTION = re.compile(r"^\S+:\d+: .*? failed: ")
+_GRID_OPSET = 11
+"""From here on Resize says how it maps places, with another default; before, and in Upsample, there is one way."""
 _LAST_AXIS_OPSET = 13
 """From here on Hardmax is along one axis, the last; before, along that and all behind it."""
+
+
+def conversion_passes(have: int, to: int) -> tuple[GraphPass, ...]:
+    """Return the passes that bring a model from opset ``have`` to ``to``, with what onnx's converter does not keep."""
+    return FlattenHardmax(to), ConvertOpset(to), KeepResizeGrid(have)
 
 
 @dataclass(frozen=True)
@@ -117,3 +124,26 @@ def _flattened(node: onnx.NodeProto) -> list[onnx.NodeProto]:
         make("Hardmax", [matrix], [chosen], node.name, axis=1),
         make("Reshape", [chosen, shape], [end], f"{end}__as_before"),
     ]
+
+
+@dataclass(frozen=True)
+class KeepResizeGrid(GraphPass):
+    """Say of each Resize that was converted from opset 7 to 10 how it maps places, which onnx's converter misses.
+
+    ``since`` is the opset that the model had before its conversion. The way is that of onnxruntime's Upsample.
+    """
+
+    since: int
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Leave alone what says it already."""
+        if not self.since < _GRID_OPSET <= opset_of(model):
+            return model, False
+        changed = False
+        for node in (node for graph in graphs(model.graph) for node in graph.node if node.op_type == "Resize"):
+            given = {item.name for item in node.attribute}
+            for name, value in (("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")):
+                if name not in given:
+                    node.attribute.append(onnx.helper.make_attribute(name, value))
+                    changed = True
+        return model, changed

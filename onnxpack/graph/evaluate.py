@@ -1,8 +1,9 @@
-"""Runs files of opset 1 to 6, which onnxruntime does not: onnx's reference evaluator, with the operators of that time.
+"""Runs files of opset 1 to 6, which onnxruntime does not: onnx's reference evaluator, with operators given to it.
 
-The evaluator's own operators broadcast by numpy's rules, which came with opset 7, lack attributes that are gone since,
-and read the slopes of a PRelu along the last axis. Those below are written in numpy after the operators' definitions,
-apart from ``graph.upgrade``, which is judged by them: https://github.com/onnx/onnx/blob/main/docs/Changelog.md
+Operators that changed before opset 7 are written in numpy after their definitions, apart from ``graph.upgrade``, which
+they judge: https://github.com/onnx/onnx/blob/main/docs/Changelog.md. Any other is one node that onnxruntime runs. The
+evaluator's own are left out: with onnx 1.23 those broadcast by the rules of opset 7, read a PRelu's slopes along the
+last axis and a Softmax' axis as opset 13 does, and pad a pool wrongly where its two sides differ.
 """
 
 import operator
@@ -13,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
@@ -27,7 +29,7 @@ _AGAIN = "export the model again with an opset of 7 or higher, which onnxruntime
 
 
 class Evaluator:
-    """A model of opset 1 to 6 that can be run; slower than onnxruntime by far."""
+    """A model of opset 1 to 6 that can be run."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         """Prepare ``model``, which stays as it is.
@@ -40,6 +42,7 @@ class Evaluator:
         for node in (node for graph in graphs(copy.graph) for node in graph.node):
             write_defaults(node, opset_of(model))
             take(node, "consumed_inputs", None)
+            take(node, "output_sequence", None)
         # What differs between opset 1 and 6 is said otherwise now, or is one of the operators below; of the evaluator's
         # own, some begin with opset 6.
         others = {entry.domain: entry.version for entry in copy.opset_import if entry.domain not in DEFAULT_DOMAINS}
@@ -47,7 +50,7 @@ class Evaluator:
         self._inputs = [value.name for value in true_inputs(model.graph)]
         self._types = {value.name: value.type.tensor_type.elem_type for value in model.graph.output}
         try:
-            self._evaluator = ReferenceEvaluator(copy, new_ops=list(OPERATORS))
+            self._evaluator = ReferenceEvaluator(copy, new_ops=_operators(copy))
         except Exception as error:  # the evaluator raises several kinds, some without a common base
             raise SourceError(f"onnx's reference evaluator cannot load the model: {_line(error)}", _AGAIN) from None
 
@@ -231,37 +234,49 @@ class Upsample(_Operator):
         return cast("tuple[Array]", _run_node(node, {"x": x}))
 
 
-class _Recurrent(_Operator):
-    """By onnxruntime, in the form of opset 7, which differs in nothing that counts: the evaluator lacks attributes."""
+class _ByRuntime(_Operator):
+    """An operator that means the same in opset 7: onnxruntime, a node at a time."""
+
+    def __init__(self, onnx_node: onnx.NodeProto, run_params: dict[str, Any]) -> None:
+        super().__init__(onnx_node, run_params)
+        self._sessions: dict[tuple[Any, ...], ort.InferenceSession] = {}
 
     def _run(self, *inputs: Array | None, **given: Any) -> tuple[Array, ...]:
-        node = onnx.NodeProto()
-        node.CopyFrom(self.onnx_node)
-        node.ClearField("domain")
-        take(node, "output_sequence", None)
-        return _run_node(node, {name: x for name, x in zip(node.input, inputs, strict=True) if x is not None})
+        named = {name: x for name, x in zip(self.onnx_node.input, inputs, strict=False) if x is not None}
+        return _run_node(self.onnx_node, named, self._sessions)
 
 
-def _run_node(node: onnx.NodeProto, inputs: Arrays) -> tuple[Array, ...]:
-    """Return what onnxruntime makes of one node of opset 7."""
-    types = {name: onnx.helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in inputs.items()}
-    first = next(iter(types.values()))
-    graph = onnx.helper.make_graph(
-        [node],
-        "node",
-        [onnx.helper.make_tensor_value_info(name, kind, None) for name, kind in types.items()],
-        [onnx.helper.make_tensor_value_info(name, first, None) for name in node.output if name],
-    )
-    imports = [onnx.helper.make_opsetid("", RUNTIME_MIN_OPSET)]
-    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=FREE_CONSTANTS_IR)
-    made = iter(session(model.SerializeToString()).run(None, inputs))
-    # An output that nobody asked for is None to the evaluator.
+def _run_node(
+    node: onnx.NodeProto, inputs: Arrays, sessions: dict[tuple[Any, ...], ort.InferenceSession] | None = None
+) -> tuple[Array, ...]:
+    """Return what onnxruntime makes of one node of opset 7; ``sessions`` keeps one for each choice of dtypes."""
+    kinds = tuple((name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype)) for name, array in inputs.items())
+    known = {} if sessions is None else sessions
+    if kinds not in known:
+        graph = onnx.helper.make_graph(
+            [node],
+            "node",
+            [onnx.helper.make_tensor_value_info(name, kind, None) for name, kind in kinds],
+            [onnx.ValueInfoProto(name=name) for name in node.output if name],
+        )
+        imports = [onnx.helper.make_opsetid("", RUNTIME_MIN_OPSET)]
+        model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=FREE_CONSTANTS_IR)
+        known[kinds] = session(model.SerializeToString())
+    made = iter(known[kinds].run(None, inputs))
+    # An output that nobody asked for must be there all the same.
     return tuple(next(made) if name else np.zeros(0) for name in node.output)
+
+
+def _operators(model: onnx.ModelProto) -> list[type[OpRun]]:
+    """Return the classes for a model's operators; those that run graphs, and Constant, are the evaluator's own."""
+    nodes = [node for graph in graphs(model.graph) for node in graph.node if node.domain in DEFAULT_DOMAINS]
+    inner = {node.op_type for node in nodes for item in node.attribute if item.type == onnx.AttributeProto.GRAPH}
+    others = {node.op_type for node in nodes} - inner - {"Constant"} - {one.__name__ for one in OPERATORS}
+    return [*OPERATORS, *(type(name, (_ByRuntime,), {}) for name in sorted(others))]
 
 
 OPERATORS: tuple[type[OpRun], ...] = (
     *(cast(type[OpRun], type(name, (_Binary,), {})) for name in _FUNCTIONS),
-    *(cast(type[OpRun], type(name, (_Recurrent,), {})) for name in ("GRU", "LSTM", "RNN")),
     BatchNormalization, Cast, Concat, Dropout, Gemm, GlobalLpPool, PRelu, Pad, Reshape, Split, Tile, Upsample,
 )  # fmt: skip
-"""The evaluator finds an operator by its class' name."""
+"""What changed before opset 7. The evaluator finds an operator by its class' name."""

@@ -6,7 +6,8 @@ next version does not know. So each change between the versions is written here,
 https://github.com/onnx/onnx/blob/main/docs/Changelog.md
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ from onnxpack.graph.tidy import DEFAULT_DOMAINS, FREE_CONSTANTS_IR, import_opset
 
 BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 """What had ``broadcast`` and ``axis`` before opset 7, where numpy's rules came."""
+_ALIKE = frozenset({"Sum", "Max", "Min", "Mean", "InstanceNormalization", "PRelu", "Upsample"})
+"""What gives a tensor of its first input's rank, and has no inference in opset 7."""
 _TRAINING = "export it again for inference, or set its attribute is_test to 1 if it is meant for inference"
 _AGAIN = "export the model again with an opset of 7 or higher"
 
@@ -29,8 +32,8 @@ _AGAIN = "export the model again with an opset of 7 or higher"
 class _Graph:
     """What the rules know of the graph that they rewrite; new nodes stand before the one that a rule looks at."""
 
-    ranks: Mapping[str, int]
-    constants: Mapping[str, onnx.TensorProto]
+    types: dict[str, onnx.TypeProto]
+    constants: dict[str, onnx.TensorProto]
     added: list[onnx.NodeProto] = field(default_factory=list)
     initializers: list[onnx.TensorProto] = field(default_factory=list)
     count: int = 0
@@ -38,9 +41,23 @@ class _Graph:
     def rank(self, node: onnx.NodeProto, index: int) -> int:
         """Return an input's number of dimensions, or raise a ``SourceError`` where nothing tells it."""
         name = node.input[index]
-        if name not in self.ranks:
+        if name not in self.types or not self.types[name].tensor_type.HasField("shape"):
             raise _refusal(node, f"the number of dimensions of '{name}' is not known", _AGAIN)
-        return self.ranks[name]
+        return len(self.types[name].tensor_type.shape.dim)
+
+    def infer(self, node: onnx.NodeProto) -> None:
+        """Learn the types of a node's outputs: onnx infers few of them in the form that they had before opset 7."""
+        inputs = [name for name in node.input if name]
+        if node.op_type in _ALIKE and self.types.get(inputs[0]):
+            self.types[node.output[0]] = self.types[inputs[0]]
+        elif all(name in self.types for name in inputs):
+            schema = onnx.defs.get_schema(node.op_type, RUNTIME_MIN_OPSET, node.domain)
+            constants = {name: self.constants[name] for name in inputs if name in self.constants}
+            imports = [onnx.helper.make_opsetid("", RUNTIME_MIN_OPSET)]
+            with contextlib.suppress(onnx.shape_inference.InferenceError):  # then nothing is known, as before
+                self.types |= onnx.shape_inference.infer_node_outputs(
+                    schema, node, {name: self.types[name] for name in inputs}, constants, opset_imports=imports
+                )
 
     def dtype(self, node: onnx.NodeProto, index: int) -> np.dtype[Any]:
         """Return an input's dtype: float32 where it is no constant that tells another."""
@@ -65,8 +82,11 @@ class _Graph:
     def add_constant(self, value: np.ndarray[Any, Any]) -> str:
         """Add an initializer of the outer graph, which inner ones see: before opset 9 a Constant holds floats alone."""
         self.count += 1
-        self.initializers.append(onnx.numpy_helper.from_array(value, f"onnxpack_opset7_{self.count}"))
-        return self.initializers[-1].name
+        tensor = onnx.numpy_helper.from_array(value, f"onnxpack_opset7_{self.count}")
+        self.initializers.append(tensor)
+        self.constants[tensor.name] = tensor
+        self.types[tensor.name] = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+        return str(tensor.name)
 
 
 Rule = Callable[[onnx.NodeProto, _Graph], None]
@@ -86,16 +106,17 @@ class UpgradeToOpset7(GraphPass):
         opset = opset_of(model)
         if opset >= RUNTIME_MIN_OPSET:
             return model, False
-        known = _Graph(_ranks(model), _constants(model))
+        known = _Graph(_types(model), _constants(model))
         for graph in graphs(model.graph):
             nodes = list(graph.node)
             del graph.node[:]
             for node in nodes:
                 if node.domain in DEFAULT_DOMAINS:
                     _upgrade(node, known, opset)
-                graph.node.extend(known.added)
+                for made in (*known.added, node):
+                    known.infer(made)
+                    graph.node.append(made)
                 known.added.clear()
-                graph.node.append(node)
         model.graph.initializer.extend(known.initializers)
         others = {entry.domain: entry.version for entry in model.opset_import if entry.domain not in DEFAULT_DOMAINS}
         import_opsets(model, others | {"": RUNTIME_MIN_OPSET})
@@ -248,14 +269,13 @@ def _refusal(node: onnx.NodeProto, why: str, hint: str) -> SourceError:
     return SourceError(f"{_called(node)} cannot be brought to opset {RUNTIME_MIN_OPSET}: {why}", hint)
 
 
-def _ranks(model: onnx.ModelProto) -> dict[str, int]:
-    """Return the number of dimensions of each tensor where it is known, those of inner graphs included."""
-    found = {}
+def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
+    """Return the type of each tensor where it is declared or inferred, those of inner graphs included."""
+    found: dict[str, onnx.TypeProto] = {}
     for graph in graphs(onnx.shape_inference.infer_shapes(model).graph):
-        for value in (*graph.value_info, *graph.input, *graph.output):
-            if value.type.tensor_type.HasField("shape"):
-                found[value.name] = len(value.type.tensor_type.shape.dim)
-        found |= {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+        found |= {tensor.name: onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+                  for tensor in graph.initializer}  # fmt: skip
+        found |= {value.name: value.type for value in (*graph.input, *graph.value_info)}
     return found
 
 

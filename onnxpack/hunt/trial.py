@@ -20,7 +20,7 @@ _NUDGE = 1e-5
 
 _NUDGES = 8
 """How often: of two equal elements the one that a source names goes on being the larger in half of them."""
-_LEAST_SHARE = 0.1
+_LEAST_SHARE = 1e-3
 """Of the largest value that is declared: how large a value near zero counts for."""
 
 

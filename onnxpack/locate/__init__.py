@@ -20,6 +20,7 @@ from typing import Any
 from onnxpack.errors import OnnxpackError
 from onnxpack.locate.axes import baked, stopped_at
 from onnxpack.locate.graphs import first_difference, run_all
+from onnxpack.locate.second_runtime import vote
 from onnxpack.samples import Arrays, draw, tracing_sizes
 from onnxpack.sources import Source
 from onnxpack.spec.load import SpecFile
@@ -63,7 +64,9 @@ def locate(
     reasons: dict[str, str],
     tolerance: Tolerance,
 ) -> str:
-    """Lines that say where it differs: the axis that is baked in, the operator, the module, the user's source line.
+    """Return lines that say where it differs: the axis that is baked in, the operator, the module, the user's line.
+
+    They end with what a second runtime says. Nothing that happens meanwhile is an error of its own.
 
     ``sizes`` are the axes' sizes of all cases, ``reasons`` the first difference of each case that failed.
     """
@@ -77,7 +80,20 @@ def locate(
             lines.append(f"at case {case}: {failed.place()}")
         except UnknownPlaceError as unknown:
             lines = [*stopped_at(reasons.values()), f"the first operator that differs was not found: {unknown}"]
-    return "\n".join(lines)
+        except (Exception, SystemExit) as error:  # the user's code runs, watched, and may do anything
+            words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            lines = [*stopped_at(reasons.values()), f"where it differs was not found: {words}"]
+    return "\n".join([*lines, *_vote(model, reference, case, judge)])
+
+
+def _vote(model: Path, reference: Path, case: str, judge: Judge) -> list[str]:
+    """Return a line on which of the two a second runtime agrees with; none where it cannot say."""
+    try:
+        inputs, expected = read_case(reference, case)
+        return vote(model, inputs, expected, judge.outputs_agree)
+    except Exception as error:  # what a second runtime cannot run says nothing about the first
+        words = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return [f"onnx's reference evaluator has no say: {words}"]
 
 
 def _weight(at: dict[str, int]) -> tuple[bool, int]:

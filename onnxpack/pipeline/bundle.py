@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from onnxpack.bundle import lock as locks
-from onnxpack.bundle.context import assemble
+from onnxpack.bundle.context import Parts, assemble
 from onnxpack.errors import Location, Problem, SpecError
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.tasks.packages import InstallPackages
@@ -25,8 +25,8 @@ def bundle(run: Build, product: Product) -> Product:
     installed = run.runner.run(InstallPackages(locked.python, locked.platform, packages)).files
     folder = product.folder / "context"
     folder.mkdir()
-    views = (plan.module_view(model), plan.docker_view(model))
-    return replace(product, context=assemble(folder, model, installed, *views, plan.file.spec.version))
+    parts = Parts(model, installed, plan.module_view(model), plan.docker_view(model), plan.file.spec.version)
+    return replace(product, context=assemble(folder, parts, earlier=plan.output / folder.name))
 
 
 def _locked(run: Build) -> locks.TargetLock:

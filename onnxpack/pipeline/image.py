@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass, replace
 
 from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context
-from onnxpack.bundle.packages import provider_libraries
 from onnxpack.engines.docker import Image
 from onnxpack.engines.interrupts import afterwards
 from onnxpack.gates import require_measures, require_size
@@ -73,9 +72,18 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         timed=exported.served.opt_case(plan.axes),
         port=plan.port,
         on_gpu=has_gpu(run.engine) if plan.device.name == "cuda" else None,
-        libraries=provider_libraries(context.folder, plan.device.name),
+        libraries=_linked_libraries(context, plan.device.name),
     )
     return run.runner.keep("smoke", asked, Smoke, "onnxpack.smoke", lambda: smoke_test(run.engine, asked))
+
+
+def _linked_libraries(context: Context, device: str) -> tuple[str, ...]:
+    """Return what the device's execution provider links; the CPU's is part of the runtime."""
+    if device == "cpu":
+        return ()
+    from onnxpack.bundle.packages import provider_libraries  # it reads ELF files, which takes a while to import
+
+    return provider_libraries(context.folder, device)
 
 
 def _is_of(image: Image, context: Context, base: list[str]) -> bool:

@@ -11,7 +11,7 @@ import onnx
 
 from onnxpack.errors import GateError, Problem, SourceError
 from onnxpack.graph.check import info_of, opset_of, read_model, session, true_inputs
-from onnxpack.graph.convert import ConvertOpset, FlattenHardmax
+from onnxpack.graph.convert import conversion_passes
 from onnxpack.graph.evaluate import Evaluator
 from onnxpack.graph.external import link_data
 from onnxpack.graph.finish import mismatches
@@ -25,7 +25,7 @@ from onnxpack.sources import Export
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
 from onnxpack.spec.wording import closest
-from onnxpack.verify import TOLERANCES, compare
+from onnxpack.verify import TOLERANCES, compare, runtime_words
 
 _CURE = "export it again with this axis dynamic, or write its size instead of its name in the spec"
 _FAILED = re.compile(
@@ -123,7 +123,8 @@ def _prove(original: Answers, loaded: Loaded, spec: Spec) -> None:
     is_batch = len(batch) == 1 and len(loaded.freed) == 1 and batch == {tuple(loaded.freed)}
     both = {name: np.concatenate([one[name], two[name]]) for name in one}
     pairs = [(wanted[0], run(loaded, one))]
-    if is_batch:
+    # An output that is one number for the whole batch says nothing of its rows.
+    if is_batch and all(output.ndim for output in wanted[0]):
         pairs.append(([np.concatenate(outputs) for outputs in zip(*wanted, strict=True)], run(loaded, both)))
     for expected, actual in pairs:
         for value, right, got in zip(loaded.model.graph.output, expected, actual, strict=True):
@@ -142,7 +143,8 @@ def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
     except Exception as error:  # onnxruntime's exceptions share no base
         if not model.freed:
             raise
-        raise GateError(_held_by(model, inputs, str(error)), _CURE) from None
+        words = error.problems[0].message if isinstance(error, SourceError) else str(error)
+        raise GateError(_held_by(model, inputs, words), _CURE) from None
     # onnxruntime gives strings as objects, which an npz would have to pickle.
     return [answer.astype(str) if answer.dtype.kind == "O" else answer for answer in answers]
 
@@ -153,7 +155,7 @@ def _held_by(model: Loaded, inputs: Arrays, words: str) -> str:
     shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
     axes = ", ".join(f"'{name}' was {size}" for name, size in model.freed.items())
     node = f"node '{found['name']}' ({found['op']})" if found else "a node"
-    reason = " ".join((found["why"] if found else words).split())[:300]
+    reason = runtime_words(found["why"] if found else words)
     return f"{node} holds on to a fixed size ({axes} in the file) and fails on {shapes}: {reason}"
 
 
@@ -163,7 +165,7 @@ def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destinati
     asked = file.spec.opset or (have if model.opset == have else DEFAULT_OPSET)
     if asked < have:
         raise SourceError(f"the model has opset {have}, and cannot go down to {asked}", f"write opset: {have}")
-    graph = run_passes(model.model, (FlattenHardmax(asked), ConvertOpset(asked))).model
+    graph = run_passes(model.model, conversion_passes(have, asked)).model
     if tuple(value.name for value in graph.graph.input) != tuple(file.spec.inputs):
         order = {name: index for index, name in enumerate(file.spec.inputs)}
         values = sorted(graph.graph.input, key=lambda value: order.get(value.name, len(order)))

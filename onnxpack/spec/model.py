@@ -240,7 +240,8 @@ class Spec:
         "Every axis name used in a shape, with its sizes.", factory=dict, example="{batch: {min: 1, opt: 8, max: 64}}"
     )
     opset: Annotated[int, Between(7, 26)] | None = described(
-        "What the shipped model really has; anything else fails the build. Left out: 18, or an ONNX file's own.",
+        "What the shipped model really has; anything else fails the build. Left out: 18, or an ONNX file's own if that "
+        "is 7 or more.",
         None,
         example="17",
     )

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import onnx
 import pytest
 from onnx_examples import MATMUL, constant, make_model
 
-from onnxpack.bundle.context import CONTENT_LABEL, EPOCH, VERSION_LABEL, assemble
+from onnxpack.artifacts import Artifact
+from onnxpack.bundle.context import CONTENT_LABEL, EPOCH, VERSION_LABEL, Context, Parts, assemble
 from onnxpack.bundle.render import DockerView, ModuleView
 from onnxpack.graph.check import facts
 from onnxpack.store import tree_digests
@@ -20,19 +21,9 @@ from onnxpack.values import Axis, OnnxModel
 DOCKER = DockerView("example.com/python:3.11", {"title": "example", VERSION_LABEL: ""}, {"A": "b"}, 8080, "http")
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a context is made of."""
-
-    model: OnnxModel
-    packages: Path
-    view: ModuleView
-    docker: DockerView = DOCKER
-    version: str | None = "1.0"
-
-    def assembled(self, folder: Path) -> Any:
-        folder.mkdir()
-        return assemble(folder, self.model, self.packages, self.view, self.docker, self.version)
+def assembled(parts: Parts, folder: Path, earlier: Path | None = None) -> Context:
+    folder.mkdir()
+    return assemble(folder, parts, earlier)
 
 
 def save(folder: Path, weights: Any = None, *, external: bool = False) -> OnnxModel:
@@ -68,7 +59,7 @@ def parts(tmp_path: Path) -> Parts:
         max_body=2**20,
         warmup=True,
     )
-    return Parts(model, packages, view)
+    return Parts(model, Artifact.of(packages), view, DOCKER, "1.0")
 
 
 def state(folder: Path) -> list[tuple[str, int, float]]:
@@ -80,7 +71,7 @@ def state(folder: Path) -> list[tuple[str, int, float]]:
 
 
 def test_a_context_has_two_layers_and_one_dockerfile(parts: Parts, tmp_path: Path) -> None:
-    context = parts.assembled(tmp_path / "context")
+    context = assembled(parts, tmp_path / "context")
     assert sorted(tree_digests(context.folder)) == [
         "Dockerfile",
         "rootfs/model/opt/onnxpack/app/healthcheck.py",
@@ -97,13 +88,13 @@ def test_a_context_has_two_layers_and_one_dockerfile(parts: Parts, tmp_path: Pat
 
 
 def test_nothing_depends_on_the_umask_or_the_time(parts: Parts, tmp_path: Path) -> None:
-    one = parts.assembled(tmp_path / "one")
-    for path in parts.packages.rglob("*"):
+    one = assembled(parts, tmp_path / "one")
+    for path in parts.packages.path.rglob("*"):
         path.chmod(0o700)
         os.utime(path, (10**9, 10**9))
     before = os.umask(0o077)
     try:
-        other = parts.assembled(tmp_path / "other")
+        other = assembled(parts, tmp_path / "other")
     finally:
         os.umask(before)
     assert tree_digests(one.folder) == tree_digests(other.folder)
@@ -115,15 +106,18 @@ def test_nothing_depends_on_the_umask_or_the_time(parts: Parts, tmp_path: Path) 
 ASSEMBLE = """
 import pickle, sys
 from pathlib import Path
-parts = pickle.loads(sys.stdin.buffer.read())
-parts.assembled(Path(sys.argv[1]))
+from onnxpack.artifacts import Artifact
+from onnxpack.bundle.context import assemble
+folder = Path(sys.argv[1])
+folder.mkdir()
+assemble(folder, pickle.loads(sys.stdin.buffer.read()))
 """
 
 
 def test_nothing_depends_on_the_locale(parts: Parts, tmp_path: Path) -> None:
     import pickle
 
-    one = parts.assembled(tmp_path / "one")
+    one = assembled(parts, tmp_path / "one")
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TZ": "Asia/Kathmandu"}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     command = [sys.executable, "-c", ASSEMBLE, str(tmp_path / "other")]
@@ -141,14 +135,14 @@ def test_the_key_follows_every_part_but_the_version(parts: Parts, tmp_path: Path
         "version": replace(parts, version="2.0"),
         "no version": replace(parts, version=None),
         "model": replace(parts, model=save(tmp_path / "m", constant_of(2))),
-        "packages": replace(parts, packages=packages),
-        "module": replace(parts, view=replace(parts.view, description="another")),
+        "packages": replace(parts, packages=Artifact.of(packages)),
+        "module": replace(parts, module=replace(parts.module, description="another")),
         "env": replace(parts, docker=replace(DOCKER, env={"A": "c"})),
         "label": replace(parts, docker=replace(DOCKER, labels=DOCKER.labels | {"team": "risk"})),
         "base": replace(parts, docker=replace(DOCKER, base="example.com/python:3.12")),
         "port": replace(parts, docker=replace(DOCKER, port=9000)),
     }
-    keys = {name: changed.assembled(tmp_path / f"context {name}").content_key for name, changed in changes.items()}
+    keys = {name: assembled(changed, tmp_path / f"context {name}").content_key for name, changed in changes.items()}
     assert keys["version"] == keys["no version"] == keys["nothing"]
     assert len(set(keys.values())) == len(keys) - 2
 
@@ -164,13 +158,41 @@ def test_external_data_is_a_part_of_the_content(parts: Parts, tmp_path: Path) ->
     models = [save(tmp_path / name, constant_of(value), external=True) for name, value in (("a", 1), ("b", 2))]
     assert models[0].sha256 == models[1].sha256
     contexts = [
-        replace(parts, model=model).assembled(tmp_path / f"context {index}") for index, model in enumerate(models)
+        assembled(replace(parts, model=model), tmp_path / f"context {index}") for index, model in enumerate(models)
     ]
     assert contexts[0].content_key != contexts[1].content_key
     assert (contexts[0].folder / "rootfs/model/opt/onnxpack/app/model.onnx.data").stat().st_size == 64
 
 
 def test_without_a_version_the_content_is_it(parts: Parts, tmp_path: Path) -> None:
-    context = replace(parts, version=None).assembled(tmp_path / "context")
+    context = assembled(replace(parts, version=None), tmp_path / "context")
     assert context.version == context.content_key[:12]
     assert f'{VERSION_LABEL}="{context.version}"' in (context.folder / "Dockerfile").read_text(encoding="utf-8")
+
+
+LIB = "rootfs/runtime/opt/onnxpack/lib/numpy"
+
+
+def test_files_of_an_earlier_context_are_linked_where_it_has_the_same_content(parts: Parts, tmp_path: Path) -> None:
+    one = assembled(parts, tmp_path / "one")
+    other = assembled(parts, tmp_path / "other", one.folder)
+    assert tree_digests(other.folder) == tree_digests(one.folder)
+    assert state(other.folder) == state(one.folder)
+    assert (other.folder / LIB / "core.so").samefile(one.folder / LIB / "core.so")
+
+
+def test_a_file_that_was_changed_in_an_earlier_context_is_made_anew(parts: Parts, tmp_path: Path) -> None:
+    one = assembled(parts, tmp_path / "one")
+    before = tree_digests(one.folder)
+    (one.folder / LIB / "core.so").write_bytes(b"\x7fBAD")  # of the same size
+    (one.folder / LIB / "__init__.py").unlink()
+    assert tree_digests(assembled(parts, tmp_path / "other", one.folder).folder) == before
+
+
+def test_an_earlier_context_of_other_packages_gives_no_file(parts: Parts, tmp_path: Path) -> None:
+    one = assembled(parts, tmp_path / "one")
+    packages = tmp_path / "other packages"
+    (packages / "numpy").mkdir(parents=True)
+    (packages / "numpy/core.so").write_bytes(b"\x7fNEW")
+    other = assembled(replace(parts, packages=Artifact.of(packages)), tmp_path / "other", one.folder)
+    assert (other.folder / LIB / "core.so").read_bytes() == b"\x7fNEW"

@@ -89,6 +89,6 @@ def test_a_wrong_export_shows_its_table_and_where_it_is_wrong(verify: Any, tmp_p
 def test_usage_and_sources_have_their_own_codes(verify: Any, spec: Path) -> None:
     ended = verify(spec, "--target", "gpu")
     assert ended.returncode == 2
-    assert "has no target 'gpu'" in ended.stderr
+    assert "there is no target 'gpu'" in ended.stderr
     (spec.parent / "m.onnx").write_bytes(b"no model")
     assert verify(spec).returncode == 3

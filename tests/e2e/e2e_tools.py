@@ -183,7 +183,10 @@ class Workshop:
         """A build that must succeed."""
         result = self.run("build", spec, "--output", output, *options, **variables)
         assert result.code == 0, result.err
-        return Built(spec, result, output / spec.parent.name / "cpu")
+        until = options[options.index("--until") + 1] if "--until" in options else STAGES[-1]
+        # A model that was made on the way has a folder of its own.
+        place = "cpu" if until in ("bundle", "image", "smoke") else f"cpu.{until}"
+        return Built(spec, result, output / spec.parent.name / place)
 
 
 def fails(result: Result, code: int, *words: str) -> None:
@@ -203,6 +206,15 @@ def contents(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def failed_stages(folder: Path) -> list[str]:
+    """Where the builds below a folder failed; fails itself if they left anything but the reports of that."""
+    reports = [folder / name for name in contents(folder)]
+    assert {path.name for path in reports} <= {"report.json"}
+    found = [json.loads(path.read_text()) for path in reports]
+    assert {report["status"] for report in found} <= {"failed"}
+    return [report["stage"] for report in found]
 
 
 def eventually(check: Callable[[], Any], what: str) -> Any:
@@ -368,7 +380,7 @@ DATATYPES = {"float32": "FP32", "int64": "INT64"}
 def first_case(cache: Path, built: Built) -> Case:
     """The smallest case of the Reference that the export stage left in the cache."""
     key = next(stage["key"] for stage in built.report["stages"] if stage["name"] == "export")
-    inputs = min((cache / "export" / key / "data" / "reference").glob("*.inputs.npz"))
+    inputs = min((cache / "export" / key / "data/files/reference").glob("*.inputs.npz"))
     outputs = inputs.with_name(inputs.name.replace(".inputs.", ".outputs."))
     with np.load(inputs) as one, np.load(outputs) as other:
         return Case(

@@ -39,7 +39,7 @@ def test_the_report_is_complete(example: Built, engine: Any) -> None:
     assert (report["target"], report["status"]) == ("cpu", "passed")
     assert [stage["name"] for stage in report["stages"]] == STAGES
     for stage in report["stages"]:
-        assert set(stage) == {"name", "seconds", "cached", "key"}
+        assert set(stage) == {"name", "seconds", "cached", "key", "of"}
         assert stage["seconds"] >= 0
         assert re.fullmatch("[0-9a-f]{64}", stage["key"])
 

@@ -21,7 +21,9 @@ def folder(workshop: Workshop) -> Path:
 @pytest.mark.parametrize("kind", ["savedmodel", "tflite"])
 def test_a_network_becomes_tensorflows(workshop: Workshop, folder: Path, kind: str) -> None:
     output = folder / f"digits-{kind}"
-    result = workshop.run("convert", folder / "digits/cpu/model.onnx", "--to", kind, "--output", output, "--json")
+    result = workshop.run(
+        "convert", folder / "digits/cpu.verify/model.onnx", "--to", kind, "--output", output, "--json"
+    )
     assert result.code == 0, result.err
     found: dict[str, Any] = json.loads(result.out)
     assert (found["comparisons"], found["fixed"]) == (2, {})

@@ -1,4 +1,4 @@
-"""What must not ship does not: a failed gate ends with 4, and leaves neither an output nor an image."""
+"""What must not ship does not: a failed gate ends with 4, and leaves its report alone, and no image."""
 
 import io
 import json
@@ -12,7 +12,18 @@ import numpy as np
 import onnx
 import pytest
 from e2e_proxy import proxy
-from e2e_tools import LABEL, PATIENCE, Built, Workshop, contents, eventually, fails, traces, without_leftovers
+from e2e_tools import (
+    LABEL,
+    PATIENCE,
+    Built,
+    Workshop,
+    contents,
+    eventually,
+    failed_stages,
+    fails,
+    traces,
+    without_leftovers,
+)
 from onnx import TensorProto, helper
 
 UNFAITHFUL = '''"""Behaves otherwise while it is exported."""
@@ -56,7 +67,7 @@ def test_an_export_that_differs_from_its_source_is_refused(workshop: Workshop, e
     rows = [line.split() for line in result.err.splitlines() if "values differ" in line]
     assert {row[1] for row in rows} == {"y"}
     assert {float(row[3]) for row in rows} == {0.5}  # relative, as planted
-    assert contents(folder / "dist") == {}
+    assert failed_stages(folder / "dist") == ["verify"]
     assert without_leftovers(engine, workshop.token) == before
 
 
@@ -90,7 +101,7 @@ def test_a_source_that_is_not_deterministic_is_refused(workshop: Workshop, engin
     )
     workshop.edit(spec)
     fails(workshop.run("build", spec, "--output", folder / "dist"), 4, "differ")
-    assert contents(folder / "dist") == {}
+    assert failed_stages(folder / "dist") == ["export"]
 
 
 @pytest.fixture
@@ -110,11 +121,11 @@ def without_python(workshop: Workshop, engine: Any) -> Iterator[str]:
 def test_an_image_that_cannot_start_is_refused(
     iris: Built, workshop: Workshop, engine: Any, without_python: str, tmp_path: Path
 ) -> None:
-    _refused(workshop, engine, iris, tmp_path, {"base": without_python}, "python3")
+    _refused(workshop, engine, tmp_path, {"base": without_python}, "python3")
 
 
 def test_an_image_whose_server_dies_is_refused(iris: Built, workshop: Workshop, engine: Any, tmp_path: Path) -> None:
-    _refused(workshop, engine, iris, tmp_path, {"env": {"PYTHONHOME": "/nonexistent"}}, "/nonexistent")
+    _refused(workshop, engine, tmp_path, {"env": {"PYTHONHOME": "/nonexistent"}}, "/nonexistent")
 
 
 def test_a_server_that_dies_before_it_is_asked_is_refused(
@@ -129,7 +140,7 @@ def test_a_server_that_dies_before_it_is_asked_is_refused(
         between.go.set()
         result = running.finish()
     fails(result, 4, "the container ended before it answered", "/nowhere")
-    assert contents(tmp_path) == {}
+    assert failed_stages(tmp_path) == ["image/smoke"]
 
 
 def test_an_image_that_answers_wrongly_is_refused(iris: Built, workshop: Workshop, engine: Any, tmp_path: Path) -> None:
@@ -138,32 +149,32 @@ def test_an_image_that_answers_wrongly_is_refused(iris: Built, workshop: Worksho
     shutil.copytree(workshop.cache, changed)
     key = next(stage["key"] for stage in iris.report["stages"] if stage["name"] == "export")
     entry = changed / "export" / key
-    for path in entry.glob("data/reference/*.outputs.npz"):
+    for path in entry.glob("data/files/reference/*.outputs.npz"):
         with np.load(path) as archive:
             arrays = {name: archive[name] for name in archive.files}
         np.savez(path, **(arrays | {"probabilities": arrays["probabilities"] * np.float32(1.5)}))
     (entry / "manifest.json").write_text(json.dumps(contents(entry / "data")))
     words = "the image's answers differ from the source model's"
-    _refused(workshop, engine, iris, tmp_path, {}, words, ONNXPACK_CACHE=str(changed))
+    _refused(workshop, engine, tmp_path, {}, words, ONNXPACK_CACHE=str(changed))
 
 
 def _refused(
     workshop: Workshop,
     engine: Any,
-    good: Built,
     folder: Path,
     image: dict[str, Any],
     *words: str,
     **variables: str,
 ) -> None:
-    """A build of iris with these image settings fails its smoke test, and the good output before it stays."""
-    spec = workshop.copy("iris", f"refused-{folder.name}", version=f"1.0.0-{folder.name[:100]}", image=image)
-    old = workshop.build(good.spec, folder / "dist")
-    before, names = contents(folder), without_leftovers(engine, workshop.token)
+    """An iris whose image gets these settings fails its smoke test; its good image stays, its good output does not."""
+    spec = workshop.copy("iris", f"refused-{folder.name}")
+    old = workshop.build(spec, folder / "dist")
+    good, names = old.report["image"]["id"], without_leftovers(engine, workshop.token)
+    workshop.edit(spec, version=f"1.0.0-{folder.name[:100]}", image=image)
 
     result = workshop.run("build", spec, "--output", folder / "dist", **variables)
 
     fails(result, 4, *words)
-    assert contents(folder) == before
+    assert failed_stages(folder / "dist") == ["image/smoke"]
     assert without_leftovers(engine, workshop.token) == names
-    assert engine.inspect_image(old.reference)["Id"] == good.report["image"]["id"]
+    assert engine.inspect_image(old.reference)["Id"] == good

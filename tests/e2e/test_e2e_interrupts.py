@@ -1,5 +1,6 @@
 """Ctrl-C and worse, at every stage; and several builds at once."""
 
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,9 @@ def scene(workshop: Workshop, engine: Any, iris: Built) -> "Scene":
     spec = workshop.copy("iris", "interrupted", version="1.0.0-interrupted")
     output = workshop.root / "interrupted-dist"
     shutil.copytree(workshop.root / "dist" / "iris", output / "iris")
+    report = output / "iris/cpu/report.json"
+    whose = os.path.relpath(spec, report.parent)  # what stands there is this spec's own
+    report.write_text(json.dumps(json.loads(report.read_text()) | {"spec": whose}))
     return Scene(workshop, engine, spec, output)
 
 

@@ -121,13 +121,13 @@ def test_a_cache_that_is_broken_is_noticed_and_mended(iris: Built, workshop: Wor
     cache = workshop.root / "broken-cache"
     shutil.copytree(workshop.cache, cache)
     keys = {stage["name"]: stage["key"] for stage in iris.report["stages"]}
-    model = cache / "export" / keys["export"] / "data" / "model.onnx"
+    model = cache / "export" / keys["export"] / "data/files/model.onnx"
     data = bytearray(model.read_bytes())
     data[len(data) // 2] ^= 1
     model.write_bytes(data)
-    rows = cache / "verify" / keys["verify"] / "data" / "rows.json"
+    rows = cache / "verify" / keys["verify"] / "data/result"
     rows.write_bytes(rows.read_bytes()[:-10])
-    (cache / "bundle" / keys["bundle"] / "data" / "numpy" / "__init__.py").unlink()
+    (cache / "bundle" / keys["bundle"] / "data/files/numpy/__init__.py").unlink()
 
     again = workshop.build(iris.spec, workshop.root / "mended-dist", ONNXPACK_CACHE=str(cache))
 

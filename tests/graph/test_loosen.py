@@ -111,6 +111,14 @@ def test_a_node_that_holds_the_size_is_named(export: Callable[..., Made]) -> Non
     assert problem.hint
 
 
+def test_a_batch_is_freed_beside_an_output_that_is_one_number(export: Callable[..., Made]) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Size", ["x"], ["z"])]
+    outputs = [("y", FLOAT, [8, 4]), ("z", onnx.TensorProto.INT64, [])]
+    made = export(make_model(nodes, [("x", FLOAT, [8, 4])], outputs))
+    assert [info.shape for info in made.model.outputs] == [("n", 4), ()]
+    require("freed", made.rows())
+
+
 def test_a_batch_whose_rows_depend_on_their_number_is_refused(export: Callable[..., Made]) -> None:
     axes = constant("a", np.array([0], dtype=np.int64))
     nodes = [

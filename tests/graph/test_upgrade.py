@@ -11,7 +11,7 @@ from onnx_examples import FLOAT, constant, make_model
 
 from onnxpack.errors import SourceError
 from onnxpack.graph.check import session
-from onnxpack.graph.convert import ConvertOpset, FlattenHardmax, nearest_opset
+from onnxpack.graph.convert import ConvertOpset, conversion_passes, nearest_opset
 from onnxpack.graph.evaluate import Evaluator
 from onnxpack.graph.passes import PassError, run_passes
 from onnxpack.graph.tidy import DropConstantInputs
@@ -207,8 +207,21 @@ def test_hardmax_keeps_its_meaning_over_opset_13(axis: int | None) -> None:
     node = MAKE("Hardmax", ["x"], ["y"], **({} if axis is None else {"axis": axis}))
     model = make_model([node], [("x", FLOAT, ["b", 3, 3, 3])], [("y", FLOAT, None)], opset=11)
     expected = session(model.SerializeToString()).run(None, {"x": X})[0]
-    made = run_passes(model, (FlattenHardmax(17), ConvertOpset(17))).model
+    made = run_passes(model, conversion_passes(11, 17)).model
     np.testing.assert_array_equal(session(made.SerializeToString()).run(None, {"x": X})[0], expected)
+
+
+@pytest.mark.parametrize(("op", "opset"), [("Upsample", 7), ("Upsample", 9), ("Resize", 10)])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("scale", [1.5, 2.0, 3.0])
+def test_resize_keeps_its_grid_over_opset_11(op: str, opset: int, mode: str, scale: float) -> None:
+    scales = np.array([1, 1, scale, 2], np.float32)
+    node = MAKE(op, ["x", "s"], ["y"], mode=mode) if opset > 8 else MAKE(op, ["x"], ["y"], mode=mode, scales=scales)
+    constants = [constant("s", scales)] if opset > 8 else []
+    model = make_model([node], [("x", FLOAT, ["b", 3, 3, 3])], [("y", FLOAT, None)], constants, opset=opset)
+    expected = session(model.SerializeToString()).run(None, {"x": X})[0]
+    made = run_passes(model, conversion_passes(opset, 17)).model
+    np.testing.assert_allclose(session(made.SerializeToString()).run(None, {"x": X})[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_nearest_opset_is_the_highest_that_the_converter_reaches() -> None:

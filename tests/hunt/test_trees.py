@@ -14,12 +14,13 @@ from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingClas
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from onnxpack.artifacts import Artifact
 from onnxpack.hunt import hunt
 from onnxpack.hunt.columns import columns_of
 from onnxpack.hunt.forest import lead_to, read_forest
 from onnxpack.spec.load import SpecFile
 from onnxpack.store import file_digest
-from onnxpack.values import MODEL
+from onnxpack.values import MODEL, Reference
 from onnxpack.verify import Comparison, Tolerance, verify_model
 
 X = np.random.default_rng(0).uniform(0, 8, (300, 4)).astype(np.float32)
@@ -63,8 +64,8 @@ def test_one_flipped_float32_is_found_that_random_rows_miss(tmp_path: Path, inde
     for case in found.cases:
         for kind, arrays in (("inputs", case.inputs), ("outputs", case.outputs)):
             np.savez(tmp_path / f"{case.name}.{kind}.npz", **arrays)
-    rows = verify_model(str(wrong), str(tmp_path), [case.name for case in found.cases])
-    assert any(row["reason"] for row in rows)
+    reference = Reference(Artifact.of(tmp_path), tuple(case.name for case in found.cases))
+    assert any(row.reason for row in verify_model(wrong, reference, Tolerance()))
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import onnx
 import pytest
 from exporting import Made, export_here, write_spec
 from onnx import helper
-from onnx_examples import constant, make_model
+from onnx_examples import FLOAT, constant, make_model
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
+import onnxpack.sources.onnx
 import onnxpack.sources.sklearn
 from onnxpack.locate import locate
 from onnxpack.locate.axes import baked, stopped_at
@@ -111,8 +112,11 @@ def test_nodes_are_found_in_the_runtimes_words() -> None:
 def located(file: SpecFile, made: Made) -> str:
     reasons = {row.case: row.reason for row in reversed(made.rows()) if row.reason}
     assert reasons
-    sizes = dict(zip(made.reference.cases, made.reference.sizes, strict=True))
-    return locate(file, made.model.path, made.reference.folder, sizes, reasons, Tolerance())
+    sizes = made.reference.all_sizes
+    words = locate(file, made.model.path, made.reference.folder, sizes, reasons, Tolerance())
+    *lines, vote = words.splitlines()
+    assert vote == "the source stands alone: onnx's reference evaluator gives what onnxruntime gives"
+    return "\n".join(lines)
 
 
 def test_an_onnx_file_that_was_converted_wrongly_is_bisected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,3 +174,37 @@ def test_an_estimator_alone_is_its_own_place(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(onnxpack.sources.sklearn, "export", wrongly)
     words = located(file, export_here(file, tmp_path / "out"))
     assert words == "at case 00_n1: the whole LinearRegression is one step: its converter is what differs"
+
+
+def test_first_difference_from_a_file_of_opset_6_is_named(tmp_path: Path) -> None:
+    """onnxruntime does not run the source, so its values come from the evaluator."""
+    values = (("x", FLOAT, [3, 4]), ("w", FLOAT, [3]))
+    weights = np.array([1, 2, 3], np.float32)
+    nodes = [
+        helper.make_node("Add", ["x", "w"], ["a"], name="first", broadcast=1, axis=0),
+        helper.make_node("Relu", ["a"], ["y"], name="second"),
+    ]
+    old = make_model(nodes, values, [("y", FLOAT, [3, 4])], [constant("w", weights)], opset=6, ir=3)
+    onnx.save(old, tmp_path / "right.onnx")
+    new = [helper.make_node("Add", ["x", "w"], ["a"], name="first"), nodes[1]]
+    flat = constant("w", np.tile(weights[:, None] + 1, (1, 4)))
+    onnx.save(make_model(new, values[:1], [("y", FLOAT, [3, 4])], [flat]), tmp_path / "wrong.onnx")
+    words = first_difference(tmp_path / "right.onnx", tmp_path / "wrong.onnx", {"x": X}, equal)
+    assert words == "the Add node 'first' (value 'a') is the first that differs from the source's"
+
+
+@pytest.mark.parametrize("raised", [ValueError("no"), KeyError("x"), SystemExit(3), MemoryError()])
+def test_whatever_happens_while_looking_is_told_and_no_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    onnx.save(chain(), tmp_path / "m.onnx")
+    file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"})
+    made = export_here(file, tmp_path / "out")
+
+    def fail(file: SpecFile) -> Any:
+        raise raised
+
+    monkeypatch.setattr(onnxpack.sources.onnx, "load", fail)
+    reasons = {"00_n1": "it differs"}
+    found = locate(file, made.model.path, made.reference.folder, {"00_n1": {"n": 1}}, reasons, Tolerance())
+    assert found.splitlines()[0].startswith(f"where it differs was not found: {type(raised).__name__}")

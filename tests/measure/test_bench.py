@@ -21,6 +21,7 @@ from onnxpack.measure.bench import (
     this_machine,
     time_text,
 )
+from onnxpack.measure.contest import Contender
 from onnxpack.measure.picture import panels_of, picture, write_picture
 
 __all__ = ["expected"]
@@ -35,11 +36,7 @@ ENTRIES = [
 ]
 BASE = [0.010, 0.011, 0.012, 0.013, 0.014]
 FOUND = {
-    entry.label: {
-        "load_seconds": load,
-        "peak_rss_bytes": peak,
-        "times": [[t / factor for t in BASE], [t * 6 / factor for t in BASE]],
-    }
+    entry.label: Contender(load, peak, (tuple(t / factor for t in BASE), tuple(t * 6 / factor for t in BASE)))
     for entry, load, peak, factor in zip(
         ENTRIES, (0.31, 0.052, 0.021, 0.0009), (412_000_000, 171_000_000, 120_000_000, 92_300_000), (1, 2, 4, 0.5),
         strict=True,
@@ -67,7 +64,7 @@ def test_figures_come_from_the_raw_times(bench: Bench) -> None:
 
 
 def test_a_source_that_was_timed_apart_is_compared_by_medians() -> None:
-    found = FOUND | {"torch (source)": {**FOUND["torch (source)"], "times": [[0.024] * 9, [0.05] * 3]}}
+    found = FOUND | {"torch (source)": replace(FOUND["torch (source)"], times=((0.024,) * 9, (0.05,) * 3))}
     (_, export, *_) = results_of(ENTRIES, SIZES, "batch", found)
     assert export.timings[0].speedup["source"] == pytest.approx(4)
 
@@ -78,7 +75,7 @@ def test_the_tables(bench: Bench, expected: Callable[[Path, str], None]) -> None
 
 def test_a_model_alone_is_compared_with_nothing() -> None:
     entry = Entry("model", "m.onnx", Path("m.onnx"), 10)
-    results = results_of([entry], [{}], None, {"m.onnx": {**FOUND["float32 export"], "times": [BASE]}})
+    results = results_of([entry], [{}], None, {"m.onnx": replace(FOUND["float32 export"], times=(tuple(BASE),))})
     text = tables(Bench("m.onnx", Machine("CPU", 1, 1), None, 0, results))
     assert text.splitlines()[0] == "m.onnx on CPU, 1 thread"
     assert text.splitlines()[2].split() == ["model", "p50", "p99", "runs/s"]
@@ -120,7 +117,7 @@ def test_texts_cannot_leave_their_place(bench: Bench) -> None:
 
 
 def test_bars_stay_in_their_panels(bench: Bench) -> None:
-    noisy = {**FOUND, "torch (source)": {**FOUND["torch (source)"], "times": [[*BASE, 9.0], BASE]}}
+    noisy = {**FOUND, "torch (source)": replace(FOUND["torch (source)"], times=((*BASE, 9.0), tuple(BASE)))}
     bench = replace(bench, results=results_of(ENTRIES, SIZES, "batch", noisy))
     root = ET.fromstring(picture(bench))
     bars = [bar for bar in root.iter(f"{SVG}rect") if bar.get("x")]

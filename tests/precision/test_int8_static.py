@@ -237,8 +237,10 @@ def test_children_calibrate_rank_and_reduce(tmp_path: Path) -> None:
     fields = {
         "inputs": {"x": {"dtype": "float32", "shape": ["n", 4, 12, 12]}},
         "calibration": {"data": "c.npz"},
+        "targets": {"cpu": {"precision": "int8-static"}},
     }
-    part = SpecPart.of(write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, **fields), "calibration")
+    file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, **fields)
+    part = SpecPart.of(file, "calibration", "dynamic_axes")
     wish, asked = Wish("int8-static"), replace(samples, spec=part, data="c.npz", method="percentile")
     for name in ("calibration", "out", "scratch"):
         (tmp_path / name).mkdir()
