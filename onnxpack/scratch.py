@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from onnxpack.errors import EngineError
+from onnxpack.errors import NO_ROOM, EngineError
 
 _PREFIX = ".onnxpack-"
 _NAME = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")
@@ -36,13 +36,17 @@ def working_folder(parent: Path) -> Iterator[Path]:
     What killed processes left in ``parent`` is removed first.
 
     Raises:
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be made. One of the block that there is no room names ``parent`` if it names no file.
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
     folder, descriptor = _claim(parent)
     try:
         yield folder
+    except OSError as error:
+        if error.errno in NO_ROOM and error.filename is None:  # of a write: only an open names its file
+            error.filename = str(parent)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # it may have got another name
         os.close(descriptor)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from onnxpack.output import replacing
+from onnxpack.store import Store
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -145,3 +146,13 @@ def test_output_where_something_else_stands_is_refused_and_it_stays(tmp_path: Pa
         pass
     assert place.lstat().st_ino == before.st_ino
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cpu", "real"]
+
+
+def test_output_that_finds_no_room_names_its_folder_unless_the_store_had_none(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    with pytest.raises(OSError, match="No space left") as failed, replacing(tmp_path / "dist/cpu"):
+        Path("/dev/full").write_text("report")
+    assert failed.value.filename == str(tmp_path / "dist")
+    with pytest.raises(OSError, match="No space left") as failed, replacing(tmp_path / "dist/cpu"), store.scratch():
+        Path("/dev/full").write_text("result")
+    assert failed.value.filename == str(tmp_path / "cache")
