@@ -4,6 +4,7 @@ Stages raise these; only ``onnxpack.cli`` turns them into words and an exit stat
 more problems, so that a user sees all of them at once.
 """
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,13 +81,19 @@ class EngineError(OnnxpackError):
     exit_code = 5
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""How a file system says that it takes no more."""
+
+
 def typed(error: Exception) -> OnnxpackError | None:
     """Return the error of this module that tells what happened; None for one that nobody expected: a bug.
 
     What is left of ``OSError`` at the boundary is the machine's: a full disk, a folder that may not be written.
     """
     if isinstance(error, OSError):
-        place = f" '{error.filename}'" if error.filename else ""
+        # A copy that finds no room names its source first; the room is missing at the other.
+        name = error.filename2 if error.errno in NO_ROOM and error.filename2 else error.filename
+        place = f" '{name}'" if name else ""
         return EngineError(f"{error.strerror or error}{place}", "make room, or name another --output or ONNXPACK_CACHE")
     return error if isinstance(error, OnnxpackError) else None
 

@@ -7,13 +7,13 @@ is not installed there: the child finds it by its path, since its own dependenci
 import platform
 import re
 import sys
-import tempfile
 from importlib.metadata import requires
 from pathlib import Path
 
 from onnxpack.bundle.uv import uv, write_requirements
 from onnxpack.errors import EngineError, OnnxpackError, SpecError
 from onnxpack.progress import Progress
+from onnxpack.scratch import temporary_folder
 from onnxpack.spec.model import Model
 from onnxpack.store import Store, digest
 
@@ -74,11 +74,12 @@ def standing(wanted: list[str], store: Store, progress: Progress, never: tuple[s
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
     key = _key(wanted, never)
-    found = store.get(_STAGE, key)
-    if found is None:
-        with progress.stage("isolate"), store.making(_STAGE, key) as folder:
-            _make(folder, wanted, never, progress)
-        found = store.path(_STAGE, key)
+    with store.alone(_STAGE, key, lambda: progress.note("another build makes this environment: waiting")):
+        found = store.get(_STAGE, key)
+        if found is None:
+            with progress.stage("isolate"), store.making(_STAGE, key) as folder:
+                _make(folder, wanted, never, progress)
+            found = store.path(_STAGE, key)
     return found / "bin" / "python"
 
 
@@ -103,9 +104,9 @@ def wanted_by(model: Model) -> list[str]:
 
 def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Progress) -> None:
     progress.note("resolving " + ", ".join(wanted))
-    with tempfile.TemporaryDirectory(prefix="onnxpack-isolated-") as scratch:
-        lines, backend = _resolved(wanted, never, Path(scratch))
-        exact = write_requirements(lines, Path(scratch))
+    with temporary_folder() as scratch:
+        lines, backend = _resolved(wanted, never, scratch)
+        exact = write_requirements(lines, scratch)
         # Relocatable, as the store gives it its place by a rename.
         uv("venv", "--relocatable", "--python", sys.executable, str(folder), "--allow-existing", "--quiet",
            what="make an environment for the source model")  # fmt: skip

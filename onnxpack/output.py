@@ -4,10 +4,10 @@ import contextlib
 import ctypes
 import errno
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from onnxpack.scratch import working_folder
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # renameat2(2)
@@ -15,10 +15,12 @@ _RENAME_EXCHANGE = 2  # renameat2(2)
 
 @contextlib.contextmanager
 def replacing(destination: Path) -> Iterator[Path]:
-    """A new empty folder that takes the place of ``destination`` when the block ends well, else goes."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    try:
+    """Give a new empty folder that takes the place of the folder ``destination`` when the block ends well, else goes.
+
+    Raises:
+        OSError: there is no room, or a file or link is in its place, which stays.
+    """
+    with working_folder(destination.parent) as work:
         fresh = work / "new"
         fresh.mkdir()
         yield fresh
@@ -26,15 +28,13 @@ def replacing(destination: Path) -> Iterator[Path]:
             fresh.rename(destination)
         except OSError as error:
             # Asked first, the answer could be old: another build may put its output there at this moment.
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             _exchange(fresh, destination)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Swaps two folders atomically; where the file system cannot, by two renames."""
+    """Swap two folders atomically; where the file system cannot, by two renames."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
         old = other.rename(one.with_name("old"))

@@ -1,6 +1,5 @@
 """Source models that live elsewhere: fetched once by a child process, and kept in the store under their digest."""
 
-import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -71,9 +70,8 @@ def download_limit() -> int:
 
 def _local(url: str, sha256: str, bounds: Bounds, store: Store, progress: Progress) -> Path:
     key = digest(_STAGE, sha256, file_name(url))
-    partial = store.root / "partial" / key
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(partial.with_suffix(".lock")):
+    partial = store.partial(key)
+    with store.alone(_STAGE, key, lambda: progress.note("another build fetches it: waiting")):
         found = store.get(_STAGE, key)
         if found is None:
             with progress.stage("fetch"):
@@ -91,14 +89,6 @@ def _fetch(url: str, sha256: str, bounds: Bounds, partial: Path, store: Store, p
         with _watched(partial, total, progress):
             size = call(FetchFile(url, sha256, partial, total, bounds), Setting(scratch)).result
     progress.note(f"{size / _MB:.1f} MB, digest verified")
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Two builds that need one file fetch it once; the second waits for the first."""
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

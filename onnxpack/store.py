@@ -7,23 +7,32 @@ is taken, so a truncated or flipped entry is a miss. Two processes that make the
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onnxpack.errors import EngineError
+from onnxpack.regular import open_regular, read_regular
+from onnxpack.scratch import locked, locked_if_free, working_folder
+
 _MANIFEST = "manifest.json"
+_MANIFEST_LIMIT = 256 * 2**20  # bytes; an environment with TensorFlow has 5 MB of them
+_PARTIAL = "partial"
+_PARTIAL_SECONDS = 7 * 24 * 3600
+"""How long a download that was cut short is kept to be gone on with."""
 
 
 def default_root() -> Path:
-    """``$ONNXPACK_CACHE``, else ``onnxpack`` below the user's cache folder."""
+    """Return ``$ONNXPACK_CACHE``, else ``onnxpack`` below the user's cache folder; a relative one is below this folder.
+
+    It is absolute, because tools that are given it, as uv, run in other folders.
+    """
     override = os.environ.get("ONNXPACK_CACHE")
-    if override:
-        return Path(override)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onnxpack"
+    place = Path(override) if override else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "onnxpack")
+    return place.absolute()
 
 
 def digest(*parts: Any) -> str:
@@ -33,13 +42,21 @@ def digest(*parts: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
+    """Return the SHA-256 of a file's bytes.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tree_digests(folder: Path) -> dict[str, str]:
-    """Relative path → SHA-256 of every file below a folder, a symlink as ``link:`` and its target."""
+    """Return relative path → SHA-256 of every file below a folder, a symlink as ``link:`` and its target.
+
+    Raises:
+        OSError: one cannot be read, or is a pipe, a socket or a device.
+    """
     found = {}
     for parent, folders, names in os.walk(folder):
         for name in (*names, *(name for name in folders if Path(parent, name).is_symlink())):
@@ -59,44 +76,64 @@ class Store:
     _made: set[Path] = field(default_factory=set, compare=False, repr=False)
     """The entries that this process made, which are taken all the same."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", self.root.absolute())
+
     def get(self, stage: str, key: str) -> Path | None:
-        """The entry's folder if it is there and whole; an entry that is not is removed."""
+        """Return the entry's folder if it is there and whole; an entry that is not is removed."""
         entry = self.root / stage / key
-        if (self.fresh and entry not in self._made) or not entry.is_dir():
+        if self.fresh and entry not in self._made:
             return None
         if _contents(entry) is not None:
             return self.path(stage, key)
-        self._discard(entry)
+        if os.path.lexists(entry):
+            self._discard(entry)
         return None
 
     def path(self, stage: str, key: str) -> Path:
         """Where the entry is that was just made."""
         return self.root / stage / key / "data"
 
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """An empty folder on the store's own file system, gone afterwards."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".scratch-", dir=self.root))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    def scratch(self) -> AbstractContextManager[Path]:
+        """Give an empty folder on the store's own file system, gone afterwards; what killed builds left goes first."""
+        self._sweep_partials()
+        return working_folder(self.root)
+
+    def alone(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+        """Let one process at a time make an entry; ``waiting`` is called if that is another one now.
+
+        Raises:
+            EngineError: the lock cannot be had.
+        """
+        return locked(self._lock(stage, key), waiting)
+
+    def partial(self, key: str) -> Path:
+        """Return where a download is kept that is not whole yet; its lock is that of the stage ``download``."""
+        place = self.root / _PARTIAL / key
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
 
     @contextmanager
     def making(self, stage: str, key: str) -> Iterator[Path]:
-        """An empty folder to fill; when the block ends well it becomes the entry, otherwise it goes."""
-        (self.root / stage).mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root / stage))
-        try:
+        """Give an empty folder to fill; when the block ends well it becomes the entry, otherwise it goes.
+
+        Raises:
+            EngineError: nothing was put into the folder.
+            OSError: there is no room, or what was put there is no regular file.
+        """
+        entry = self.root / stage / key
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with self.scratch() as work:
             data = work / "data"
             data.mkdir()
             yield data
             made = tree_digests(data)
+            if not made:  # an entry without files is always whole, and would be taken for ever
+                raise EngineError(f"stage '{stage}' made no files", "report it: this is a bug in onnxpack")
             (work / _MANIFEST).write_text(json.dumps(made, sort_keys=True))
-            entry = self.root / stage / key
+            known = _contents(entry)
             # One that holds the same stays: another process may be reading it.
-            if self.fresh and entry.exists() and _contents(entry) != made:
+            if os.path.lexists(entry) and (known is None or (self.fresh and known != made)):
                 self._discard(entry)
             try:
                 work.rename(entry)
@@ -105,23 +142,40 @@ class Store:
                 if not entry.is_dir():
                     raise
             self._made.add(entry)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+
+    def write(self, place: Path, data: bytes) -> None:
+        """Put a file of one's own format into the store, whole, whatever stands in its place."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with self.scratch() as work:
+            (work / "file").write_bytes(data)
+            if place.is_dir() and not place.is_symlink():
+                self._discard(place)
+            (work / "file").replace(place)
+
+    def _lock(self, stage: str, key: str) -> Path:
+        return self.root / "locks" / f"{stage}-{key}"
+
+    def _sweep_partials(self) -> None:
+        """Remove downloads that nobody has gone on with for a week."""
+        folder = self.root / _PARTIAL
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_file() and time.time() - path.stat().st_mtime > _PARTIAL_SECONDS:
+                with locked_if_free(self._lock("download", path.name)) as free:
+                    if free:
+                        path.unlink(missing_ok=True)
 
     def _discard(self, entry: Path) -> None:
-        grave = Path(tempfile.mkdtemp(prefix=".gone-", dir=entry.parent))
-        try:
+        with working_folder(self.root) as grave, suppress(FileNotFoundError):  # another process discarded it first
             entry.rename(grave / "entry")
-        except FileNotFoundError:
-            pass  # another process discarded it first
-        finally:
-            shutil.rmtree(grave, ignore_errors=True)
 
 
 def _contents(entry: Path) -> dict[str, str] | None:
-    """The digests of an entry's files, or None if it is not whole."""
+    """Return the digests of an entry's files, or None if it is not whole."""
+    data = entry / "data"
+    if any(path.is_symlink() or not path.is_dir() for path in (entry, data)):
+        return None
     try:
-        manifest: dict[str, str] = json.loads((entry / _MANIFEST).read_text())
-        return manifest if tree_digests(entry / "data") == manifest else None
-    except (OSError, ValueError):
+        manifest: dict[str, str] = json.loads(read_regular(entry / _MANIFEST, _MANIFEST_LIMIT))
+        return manifest if tree_digests(data) == manifest else None
+    except (OSError, ValueError, RecursionError):
         return None

@@ -1,12 +1,16 @@
 """Outputs appear whole or not at all."""
 
 import ctypes
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onnxpack.output import replacing
+from onnxpack.store import Store
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -99,3 +103,56 @@ def test_a_swap_that_fails_halfway_puts_the_old_one_back(old: Path, monkeypatch:
         pass
     assert contents(old) == before
     assert list(old.parent.iterdir()) == [old]
+
+
+FILL = """
+import sys, time
+from pathlib import Path
+from onnxpack.output import replacing
+with replacing(Path(sys.argv[1])) as folder:
+    (folder / "model.onnx").write_text("half")
+    print("filled", flush=True)
+    time.sleep(300)
+"""
+
+
+def test_output_of_a_killed_build_is_swept_by_the_next_and_a_users_folder_stays(old: Path) -> None:
+    (old.parent / ".cpu-mine").mkdir()
+    killed = subprocess.Popen([sys.executable, "-c", FILL, str(old)], stdout=subprocess.PIPE, text=True)
+    assert killed.stdout
+    assert killed.stdout.readline() == "filled\n"
+    killed.kill()
+    killed.communicate()
+    assert contents(old)["model.onnx"] == "old"
+    assert len(list(old.parent.iterdir())) == 3
+    with replacing(old) as folder:
+        (folder / "model.onnx").write_text("new")
+    assert contents(old) == {"model.onnx": "new"}
+    assert sorted(path.name for path in old.parent.iterdir()) == [".cpu-mine", "cpu"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "pipe"])
+def test_output_where_something_else_stands_is_refused_and_it_stays(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "cpu"
+    (tmp_path / "real").mkdir()
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "link":
+        place.symlink_to("real")
+    else:
+        place.touch()
+    before = place.lstat()
+    with pytest.raises(OSError, match="Not a directory"), replacing(place):
+        pass
+    assert place.lstat().st_ino == before.st_ino
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cpu", "real"]
+
+
+def test_output_that_finds_no_room_names_its_folder_unless_the_store_had_none(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    with pytest.raises(OSError, match="No space left") as failed, replacing(tmp_path / "dist/cpu"):
+        Path("/dev/full").write_text("report")
+    assert failed.value.filename == str(tmp_path / "dist")
+    with pytest.raises(OSError, match="No space left") as failed, replacing(tmp_path / "dist/cpu"), store.scratch():
+        Path("/dev/full").write_text("result")
+    assert failed.value.filename == str(tmp_path / "cache")

@@ -2,11 +2,16 @@
 
 import json
 import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from onnxpack.errors import EngineError
 from onnxpack.store import Store, default_root, digest, tree_digests
 
 KEY = digest("a key")
@@ -50,7 +55,27 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "broken manifest": lambda data: (data.parent / "manifest.json").write_text("{"),
     "binary manifest": lambda data: (data.parent / "manifest.json").write_bytes(b"\xff"),
     "other manifest": lambda data: (data.parent / "manifest.json").write_text(json.dumps([1])),
+    "deep manifest": lambda data: (data.parent / "manifest.json").write_text("[" * 100_000),
+    "pipe as manifest": lambda data: replace_by(data.parent / "manifest.json", os.mkfifo),
+    "dangling link as manifest": lambda data: replace_by(data.parent / "manifest.json", dangle),
+    "folder as manifest": lambda data: replace_by(data.parent / "manifest.json", os.mkdir),
+    "extra pipe": lambda data: os.mkfifo(data / "pipe"),
+    "pipe as file": lambda data: replace_by(data / "model.onnx", os.mkfifo),
+    "file as data": lambda data: replace_by(data, Path.touch),
+    "link as data": lambda data: data.rename(data.with_name("real")).parent.joinpath("data").symlink_to("real"),
+    "file as entry": lambda data: replace_by(data.parent, Path.touch),
+    "pipe as entry": lambda data: replace_by(data.parent, os.mkfifo),
+    "dangling link as entry": lambda data: replace_by(data.parent, dangle),
 }
+
+
+def dangle(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def replace_by(path: Path, make: Callable[[Path], object]) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    make(path)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -61,6 +86,36 @@ def test_a_damaged_entry_is_a_miss_and_is_made_again(store: Store, damage: str) 
     entry = make(store)
     assert store.get("export", KEY) == entry
     assert (entry / "model.onnx").read_text() == "weights"
+
+
+@pytest.mark.parametrize("make_other", [Path.touch, os.mkfifo, dangle])
+def test_making_where_something_else_stands_replaces_it(store: Store, make_other: Callable[[Path], object]) -> None:
+    (store.root / "export").mkdir(parents=True)
+    make_other(store.root / "export" / KEY)
+    entry = make(store)
+    assert store.get("export", KEY) == entry
+
+
+def test_making_of_a_pipe_is_refused(store: Store) -> None:
+    with pytest.raises(OSError, match="not a regular file"), store.making("export", KEY) as folder:
+        os.mkfifo(folder / "pipe")
+    assert left_beside(store) == []
+
+
+def test_writing_where_a_folder_stands_replaces_it(store: Store) -> None:
+    place = store.root / "traces/one"
+    place.mkdir(parents=True)
+    store.write(place, b"data")
+    assert place.read_bytes() == b"data"
+
+
+def test_partial_download_of_last_week_is_swept_unless_it_is_locked(store: Store) -> None:
+    for key in ("new", "old", "held"):
+        store.partial(key).touch()
+    for key in ("old", "held"):
+        os.utime(store.partial(key), (1, 1))
+    with store.alone("download", "held"), store.scratch():
+        assert sorted(path.name for path in store.partial("x").parent.iterdir()) == ["held", "new"]
 
 
 @pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
@@ -124,6 +179,39 @@ def test_a_scratch_folder_goes(store: Store) -> None:
     assert list(store.root.iterdir()) == []
 
 
+FILL = """
+import sys, time
+from pathlib import Path
+from onnxpack.store import Store
+store = Store(Path(sys.argv[1]))
+with store.scratch() as scratch, store.making("export", "key") as folder:
+    (scratch / "file").touch()
+    (folder / "file").touch()
+    print("filled", flush=True)
+    time.sleep(300)
+"""
+
+
+def test_scratch_of_a_killed_build_is_swept_by_the_next_and_that_in_use_stays(store: Store) -> None:
+    command = [sys.executable, "-c", FILL, str(store.root)]
+    killed, alive = (subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    try:
+        for process in (killed, alive):
+            assert process.stdout
+            assert process.stdout.readline() == "filled\n"
+        assert len(list(store.root.rglob("file"))) == 4
+        killed.kill()
+        killed.communicate()
+        with store.scratch():
+            assert len(list(store.root.rglob("file"))) == 2
+    finally:
+        alive.kill()
+        alive.communicate()
+    make(store)
+    assert list(store.root.rglob("file")) == []
+    assert [path.name for path in store.root.iterdir()] == ["export"]
+
+
 def test_the_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("ONNXPACK_CACHE", raising=False)
@@ -133,6 +221,24 @@ def test_the_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert default_root() == Path("/xdg/onnxpack")
     monkeypatch.setenv("ONNXPACK_CACHE", "/own")
     assert default_root() == Path("/own")
+
+
+@pytest.mark.parametrize("name", ["ONNXPACK_CACHE", "XDG_CACHE_HOME"])
+def test_place_of_the_cache_relative_is_made_absolute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """Uv runs in a folder of its own, and would have filled another one than the store's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ONNXPACK_CACHE", raising=False)
+    monkeypatch.setenv(name, "cache")
+    assert default_root() in (tmp_path / "cache", tmp_path / "cache/onnxpack")
+    assert Store(Path("cache")).root == tmp_path / "cache"
+
+
+def test_making_of_no_files_is_refused(store: Store) -> None:
+    with pytest.raises(EngineError, match="stage 'bundle' made no files"), store.making("bundle", KEY) as folder:
+        (folder / "empty").mkdir()
+    assert store.get("bundle", KEY) is None
 
 
 def test_a_digest_depends_on_values_and_not_on_the_order_of_keys() -> None:

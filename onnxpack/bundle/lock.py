@@ -3,13 +3,13 @@
 import json
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from onnxpack.bundle.uv import for_image, uv, write_requirements
 from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.scratch import temporary_folder
 from onnxpack.spec.model import Spec
 from onnxpack.targets import device
 
@@ -110,11 +110,11 @@ def resolve(spec: Spec, target: str) -> TargetLock:
     """
     question = wanted(spec, target)
     unused = device(spec.targets[target].device).unused
-    with tempfile.TemporaryDirectory(prefix="onnxpack-lock-") as folder:
+    with temporary_folder() as folder:
         listed = uv(
             "pip",
             "compile",
-            str(write_requirements(list(question.requirements), Path(folder))),
+            str(write_requirements(list(question.requirements), folder)),
             "--generate-hashes",
             "--no-header",
             "--no-annotate",

@@ -1,8 +1,9 @@
 """The runtime layer: locked wheels, unpacked for the image's Python, without what a session never loads."""
 
+import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from elftools.elf.elffile import ELFFile
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.uv import for_image, uv, write_requirements
 from onnxpack.errors import EngineError
+from onnxpack.scratch import temporary_folder
 
 _UNUSED_FOLDERS = (
     "bin",
@@ -43,16 +45,17 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
     """Fill the empty folder ``destination`` with the packages, pruned, for an image's Python and platform.
 
     Raises:
-        EngineError: a wheel cannot be had, or has another hash than the lock.
+        EngineError: a wheel cannot be had, has another hash than the lock, or was not unpacked into the folder.
     """
-    with tempfile.TemporaryDirectory(prefix="onnxpack-wheels-") as folder:
+    destination = destination.absolute()  # uv runs in a folder of its own
+    with temporary_folder() as folder:
         uv(
             "pip",
             "install",
             "--target",
             str(destination),
             "--requirement",
-            str(write_requirements([package.requirement() for package in packages], Path(folder))),
+            str(write_requirements([package.requirement() for package in packages], folder)),
             "--require-hashes",
             "--no-deps",
             "--link-mode",
@@ -60,7 +63,31 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
             *for_image(python, platform),
             what=f"install the image's Python packages ({_some(packages)})",
         )
+    _require_installed(packages, destination)
     prune(destination)
+
+
+def _require_installed(packages: Sequence[Package], folder: Path) -> None:
+    """Make sure that the metadata of every locked package is there, in its version: uv's success proves nothing."""
+    there = [one for one in distributions(path=[str(folder)]) if one.metadata["Name"]]
+    found = {(_normal_name(one.name), _normal_version(one.version)) for one in there}
+    missing = [
+        f"{one.name}=={one.version}"
+        for one in packages
+        if (_normal_name(one.name), _normal_version(one.version)) not in found
+    ]
+    if missing:
+        hint = "run the build again; `uv cache clean` removes what uv may have kept of a broken download"
+        raise EngineError(f"the image's Python packages were not installed: {', '.join(missing)}", hint)
+
+
+def _normal_name(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()  # PEP 503
+
+
+def _normal_version(version: str) -> str:
+    """Return a version without leading zeros, which uv drops and a wheel's own metadata may have: 2026.04 is 2026.4."""
+    return re.sub(r"(?<!\w)0+(?=\d)", "", version).lower()
 
 
 def prune(folder: Path) -> None:

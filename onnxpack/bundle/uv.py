@@ -1,11 +1,11 @@
 """Runs uv, which resolves and unpacks wheels for another Python and platform than this one."""
 
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from onnxpack.errors import EngineError, OnnxpackError
+from onnxpack.scratch import temporary_folder
 
 PLATFORMS = {"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
 """The image's platform → uv's word for it. onnxruntime's wheels want glibc 2.28."""
@@ -48,10 +48,10 @@ def uv(
 def _run(command: Sequence[str], note: Callable[[str], None]) -> tuple[int, str, str]:
     """Exit status, stdout and stderr of a command, which is ended if this is interrupted."""
     # Its own empty folder, so that no project file of the user's working folder changes the answer.
-    with tempfile.TemporaryDirectory(prefix="onnxpack-uv-") as folder, (Path(folder) / "stdout").open("w+") as output:
-        Path(folder, "work").mkdir()
+    with temporary_folder() as folder, (folder / "stdout").open("w+") as output:
+        (folder / "work").mkdir()
         with subprocess.Popen(
-            command, cwd=Path(folder, "work"), stdout=output, stderr=subprocess.PIPE, text=True
+            command, cwd=folder / "work", stdout=output, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stderr
             words = []

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -101,9 +100,10 @@ def _of_spec(path: Path, settings: tuple[str, ...], targets: tuple[str, ...], ou
 
 def _of_model(path: Path, wish: "Wish") -> "Bench":
     from onnxpack.pipeline.bench import bench_model
+    from onnxpack.scratch import temporary_folder
 
-    with TemporaryDirectory(prefix="onnxpack-bench-") as scratch, progress().stage("bench"):
-        return bench_model(path, wish, Path(scratch))
+    with temporary_folder() as scratch, progress().stage("bench"):
+        return bench_model(path, wish, scratch)
 
 
 def axis_sizes(words: tuple[str, ...]) -> dict[str, int]:

@@ -56,11 +56,13 @@ def convert(
     """Writes ``output``, a folder (savedmodel) or a file (tflite). ``sizes`` fix axes of the model.
 
     Raises:
-        SpecError: an axis is not the model's.
+        SpecError: an axis is not the model's, or a folder that is no SavedModel is in the place of the output.
         SourceError: not an ONNX model, or an operator that cannot be converted.
         GateError: what came out answers otherwise.
         EngineError: the converter cannot be installed.
     """
+    if kind == "savedmodel":
+        _require_replaceable(output)
     file = _described(model)
     unknown = [name for name in sizes if name not in file.spec.dynamic_axes]
     if unknown:
@@ -112,6 +114,14 @@ def _require(rows: tuple[Comparison, ...]) -> None:
                 detail=table(failed),
             )
         )
+
+
+def _require_replaceable(output: Path) -> None:
+    """Refuse all but an earlier SavedModel and an empty folder: the whole folder is replaced."""
+    if output.is_symlink() or (output.exists() and not output.is_dir()):
+        raise SpecError(f"'{output}' is no folder", "name another --output")
+    if output.exists() and any(output.iterdir()) and not (output / "saved_model.pb").is_file():
+        raise SpecError(f"'{output}' holds no SavedModel that could be replaced", "name another --output")
 
 
 def _place(made: Path, kind: str, output: Path) -> None:

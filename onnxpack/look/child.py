@@ -1,11 +1,11 @@
 """Tasks that open foreign files to look at them, each in a child process of its own."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from onnxpack.look.draft import Draft
+from onnxpack.scratch import temporary_folder
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import Setting, call
 
@@ -57,8 +57,8 @@ def in_child(task: Task[ResultT]) -> ResultT:
     Raises:
         OnnxpackError: the one that the task raised, or the child's death.
     """
-    with tempfile.TemporaryDirectory(prefix="onnxpack-look-") as scratch:
-        return call(task, Setting(Path(scratch))).result
+    with temporary_folder() as scratch:
+        return call(task, Setting(scratch)).result
 
 
 def onnx_facts(path: Path) -> dict[str, Any]:

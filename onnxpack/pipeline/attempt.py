@@ -6,6 +6,7 @@ A build that failed leaves its report there, and no context or model that could 
 import json
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +20,13 @@ from onnxpack.pipeline.chain import Stage, chain
 from onnxpack.pipeline.report import FAILED, PASSED, REPORT, Attempt, failed_document, to_json
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
+from onnxpack.plan import Plan
+from onnxpack.regular import read_regular
 from onnxpack.spec.load import load
 from onnxpack.store import digest
 from onnxpack.values import MODEL
 
+_REPORT_LIMIT = 64 * 2**20  # bytes
 _LAST = "last"
 """In the store: outputs that passed and were put aside for a failed attempt."""
 
@@ -41,7 +45,7 @@ def build(run: Build, wanted: Wanted) -> Attempt:
     Returns an attempt that failed, instead of raising, for every error that a user can cause or meet.
 
     Raises:
-        SpecError: the place holds the build of another spec; nothing is changed there.
+        SpecError: the place holds something else than a build of this spec; nothing is changed there.
     """
     require_free(run)
     stages = chain(run.plan, wanted.until)
@@ -53,18 +57,20 @@ def build(run: Build, wanted: Wanted) -> Attempt:
             attempt = _walk(run, stages, attempt, folder)
             if not attempt.passed:
                 attempt = _leave_report(run, attempt, folder, wanted)
+            require_free(run)  # what came there while the build ran is not lost either
     except OSError as error:  # a full disk: what stands in the place is untouched
         attempt = replace(attempt, failed_stage=attempt.failed_stage or "output", error=attempt.error or error)
     return attempt
 
 
 def require_free(run: Build) -> None:
-    """Make sure that the place of the outputs is not that of another spec.
+    """Make sure that what the outputs will replace is an earlier build of this spec, or nothing.
 
     Raises:
-        SpecError: it is, and that spec still has this name.
+        SpecError: it is a file, a folder that no build has made, or the build of another spec that still has this name.
     """
     plan = run.plan
+    _require_ours(plan)
     known = _report_in(plan.output).get("spec")
     other = (plan.output / known).resolve() if isinstance(known, str) else plan.file.path
     if other == plan.file.path.resolve() or not other.is_file():
@@ -73,6 +79,28 @@ def require_free(run: Build) -> None:
         text = f"'{_shown(plan.output)}' holds the build of '{_shown(other)}', which has the same name"
         hint = "give one of the specs another `name`, or build into another --output"
         raise SpecError(Problem(text, hint, plan.file.where("name")))
+
+
+def _require_ours(plan: Plan) -> None:
+    """Refuse everything but a build's folder and an empty one: the whole folder is replaced."""
+    place = plan.output
+    try:
+        mode = place.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise SpecError(f"a part of '{_shown(place)}' is a file", "build into another --output") from None
+    if not stat.S_ISDIR(mode):
+        text = f"the outputs go to '{_shown(place)}', which is no folder"
+        raise SpecError(Problem(text, "move it away, or build into another --output", plan.file.where("name")))
+    if not _is_ours(_report_in(place)) and any(place.iterdir()):
+        text = f"the outputs would replace '{_shown(place)}', which no build has made"
+        hint = f"it holds no {REPORT} of onnxpack: move it away, or build into another --output"
+        raise SpecError(Problem(text, hint, plan.file.where("name")))
+
+
+def _is_ours(report: dict[str, Any]) -> bool:
+    return isinstance(report.get("spec"), str) and report.get("status") in (PASSED, FAILED)
 
 
 def _name_of(path: Path) -> str | None:
@@ -86,8 +114,9 @@ def _name_of(path: Path) -> str | None:
 def mark_failed(output: Path, spec: Path, error: OnnxpackError) -> None:
     """Replace every output that stands of a spec which cannot be read any more by the report of that failure."""
     for path in output.glob(f"*/*/{REPORT}"):
-        known = _report_in(path.parent).get("spec")
-        if isinstance(known, str) and (path.parent / known).resolve() == spec.resolve():
+        report = _report_in(path.parent)
+        known = report.get("spec")
+        if _is_ours(report) and isinstance(known, str) and (path.parent / known).resolve() == spec.resolve():
             found = failed_document(known, "spec", error)
             place = {"name": path.parts[-3], "target": path.parts[-2]}
             with replacing(path.parent) as folder:
@@ -153,7 +182,7 @@ def _put_aside(run: Build) -> Path | None:
 def _report_in(folder: Path) -> dict[str, Any]:
     """Return the report in an output's folder, or nothing where there is none that can be read."""
     try:
-        found = json.loads((folder / REPORT).read_text())
+        found = json.loads(read_regular(folder / REPORT, _REPORT_LIMIT))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

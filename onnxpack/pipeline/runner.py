@@ -1,15 +1,14 @@
 """Runs tasks and keeps their results: the same request, and the same traced files and code, give the stored result."""
 
-import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from onnxpack.progress import Progress
+from onnxpack.regular import read_regular
 from onnxpack.report import StageRecord
 from onnxpack.store import Store
 from onnxpack.worker.call import Outcome, Setting, call
@@ -23,6 +22,7 @@ ResultT = TypeVar("ResultT")
 _RESULT, _FILES = "result", "files"
 """In an entry: the message of the result, and the folder of its files."""
 _TRACES = "traces"
+_TRACES_LIMIT = 64 * 2**20  # bytes; a trace of 10,000 files has 1 MB
 _MOST_TRACES = 8
 """How many traces of one request are remembered: a change that is taken back finds its result again."""
 
@@ -54,18 +54,26 @@ class Runner:
         Raises:
             OnnxpackError: the task failed; nothing is stored.
         """
-        started = time.monotonic()
         base = base_key(task, apart.key if apart else "")
+        asked = _Asked(task, apart, of, base, time.monotonic())
         stored = self._recall(task.NAME, base)
-        if stored:
-            if all(record.key != stored.key for record in self.records):  # several candidates ask for the same
-                self.progress.skipped(f"{task.NAME} {of}".strip(), "unchanged")
-                self.record(task.NAME, of, started, stored.key, cached=True)
-            data = (stored.folder / _RESULT).read_bytes()
-            known: ResultT = decode(data, result_type(type(task)), stored.folder / _FILES)
-            return known
-        ready, python = apart.prepare() if apart else (task, None)
-        with self.progress.stage(f"{task.NAME} {of}".strip()), self.store.scratch() as scratch:
+        if stored is None:
+            # Of several builds at once one does the work, and the others take what it made.
+            with self.store.alone(task.NAME, base, lambda: self._tell_waiting(asked)):
+                stored = self._recall(task.NAME, base)
+                if stored is None:
+                    return self._make(asked)
+        if all(record.key != stored.key for record in self.records):  # several candidates ask for the same
+            self.progress.skipped(asked.words, "unchanged")
+            self.record(task.NAME, of, asked.started, stored.key, cached=True)
+        data = (stored.folder / _RESULT).read_bytes()
+        return decode(data, result_type(type(task)), stored.folder / _FILES)
+
+    def _make(self, asked: "_Asked[ResultT]") -> ResultT:
+        """Run the task and store its result."""
+        task, name = asked.task, asked.task.NAME
+        ready, python = asked.apart.prepare() if asked.apart else (task, None)
+        with self.progress.stage(asked.words), self.store.scratch() as scratch:
             out = scratch / "out"
             (out / _FILES).mkdir(parents=True)
             setting = Setting(
@@ -74,16 +82,19 @@ class Runner:
             outcome: Outcome[ResultT] = call(ready, setting)
             if not task.keeps(outcome.result):
                 # Only its values outlive the scratch folder, so such a result must hold no files.
-                self.record(task.NAME, of, started, "", cached=False)
+                self.record(name, asked.of, asked.started, "", cached=False)
                 return outcome.result
             (out / _RESULT).write_bytes(outcome.data)
-            key = digest_of((base, outcome.trace))
-            with self.store.making(task.NAME, key) as folder:
+            key = digest_of((asked.base, outcome.trace))
+            with self.store.making(name, key) as folder:
                 for path in out.iterdir():
                     path.rename(folder / path.name)
-            self._remember(task.NAME, base, outcome.trace)
-        self.record(task.NAME, of, started, key, cached=False)
-        return decode(outcome.data, result_type(type(task)), self.store.path(task.NAME, key) / _FILES)
+            self._remember(name, asked.base, outcome.trace)
+        self.record(name, asked.of, asked.started, key, cached=False)
+        return decode(outcome.data, result_type(type(task)), self.store.path(name, key) / _FILES)
+
+    def _tell_waiting(self, asked: "_Asked[Any]") -> None:
+        self.progress.note(f"another build is at '{asked.words}': waiting for its result")
 
     def keep(self, name: str, request: Any, kind: type[ResultT], module: str, make: Callable[[], ResultT]) -> ResultT:
         """Return the result of work that this process does itself, the stored one if there is one.
@@ -115,18 +126,17 @@ class Runner:
 
     def _traces(self, name: str, base: str) -> tuple[Trace, ...]:
         try:
-            return decode((self.store.root / _TRACES / name / base).read_bytes(), tuple[Trace, ...])
-        except (OSError, ValueError):
+            return decode(read_regular(self._place(name, base), _TRACES_LIMIT), tuple[Trace, ...])
+        except (OSError, ValueError, RecursionError):
             return ()
 
     def _remember(self, name: str, base: str, trace: Trace) -> None:
         """Write the trace down as the newest; of two builds at once one may be lost, which costs a run and no truth."""
         known = [other for other in self._traces(name, base) if other != trace]
-        place = self.store.root / _TRACES / name / base
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as stream:
-            stream.write(encode((*known, trace)[-_MOST_TRACES:]))
-        os.replace(stream.name, place)  # noqa: PTH105 - the name is all that there is
+        self.store.write(self._place(name, base), encode((*known, trace)[-_MOST_TRACES:]))
+
+    def _place(self, name: str, base: str) -> Path:
+        return self.store.root / _TRACES / name / base
 
     def record(self, name: str, of: str, started: float, key: str, *, cached: bool) -> None:
         """Note that a task, or work of this process, was done or stood already."""
@@ -141,6 +151,22 @@ class Apart:
     """Of what is installed there; empty where it is this environment."""
     prepare: Callable[[], tuple[Task[Any], Path | None]]
     """Gives the task with all its files here, and the interpreter of the environment."""
+
+
+@dataclass(frozen=True)
+class _Asked(Generic[ResultT]):
+    """One request to the runner."""
+
+    task: Task[ResultT]
+    apart: Apart | None
+    of: str
+    base: str
+    started: float
+
+    @property
+    def words(self) -> str:
+        """Return the task as a person sees it."""
+        return f"{self.task.NAME} {self.of}".strip()
 
 
 def base_key(task: Task[Any], environment: str) -> str:

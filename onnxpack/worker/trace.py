@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.errors import SourceError
+from onnxpack.scratch import is_working_name
 from onnxpack.store import file_digest
 
 _WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -135,6 +136,8 @@ class Recorder:
         path = os.path.normpath(os.path.abspath(os.fsdecode(given)))  # noqa: PTH100 - a hook must be quick
         if path.endswith(".pyc") and "/__pycache__/" in path:
             path = importlib.util.source_from_cache(path)
+        if "/.onnxpack-" in path and any(map(is_working_name, path.split("/"))):
+            return None  # another build's, beside its outputs
         place = f"{path}/"  # a folder itself is like all that is in it
         if place.startswith(self._own) or (place.startswith(self._system) and not place.startswith(self._base)):
             return None
@@ -153,9 +156,9 @@ def content_digest(path: Path) -> str:
 
 
 def listing_digest(path: Path) -> str:
-    """Return the SHA-256 of the sorted names in a folder."""
+    """Return the SHA-256 of the sorted names in a folder, without what builds work in at this moment."""
     try:
-        names = sorted(os.listdir(path))  # noqa: PTH208 - names are all that counts
+        names = sorted(name for name in os.listdir(path) if not is_working_name(name))  # noqa: PTH208 - names count
     except OSError:
         return _ABSENT
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()

@@ -1,6 +1,7 @@
 """``dist`` shows the last attempt: what failed leaves its report and nothing that could be taken for a result."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -143,3 +144,63 @@ def test_an_interrupt_leaves_the_last_output(
         run(file)
     assert sorted((tmp_path / "dist/example/cpu").iterdir()) == before
     assert report(tmp_path / "dist/example/cpu")["status"] == "passed"
+
+
+def put_file(place: Path) -> None:
+    place.write_text("mine")
+
+
+def put_users_folder(place: Path) -> None:
+    place.mkdir()
+    (place / "report.json").write_text(json.dumps({"status": "passed", "title": "of another tool"}))
+
+
+def put_link(place: Path) -> None:
+    place.with_name("mine").mkdir()
+    place.symlink_to("mine")
+
+
+def put_pipe_as_report(place: Path) -> None:
+    place.mkdir()
+    os.mkfifo(place / "report.json")
+
+
+def put_deep_report(place: Path) -> None:
+    place.mkdir()
+    (place / "report.json").write_text("[" * 100_000)
+
+
+@pytest.mark.parametrize("put", [put_file, put_users_folder, put_link, put_pipe_as_report, put_deep_report, os.mkfifo])
+def test_output_in_whose_place_a_users_own_stands_is_refused_and_it_stays(
+    run: Run, file: SpecFile, tmp_path: Path, put: Callable[[Path], object]
+) -> None:
+    place = tmp_path / "dist/example/cpu"
+    place.parent.mkdir(parents=True)
+    put(place)
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    with pytest.raises(SpecError, match="dist/example/cpu"):
+        run(file)
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before, "nothing was built and nothing is gone"
+
+
+def test_output_in_whose_place_an_empty_folder_is_takes_it(run: Run, file: SpecFile, tmp_path: Path) -> None:
+    (tmp_path / "dist/example/cpu").mkdir(parents=True)
+    assert run(file).passed
+
+
+def test_output_whose_place_is_taken_while_it_is_built_is_refused(
+    run: Run, file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "dist/example/cpu"
+    written = attempts._write
+
+    def take(attempt: Attempt, folder: Path) -> None:
+        written(attempt, folder)
+        place.mkdir()
+        (place / "notes").touch()
+
+    monkeypatch.setattr(attempts, "_write", take)
+    with pytest.raises(SpecError, match="which no build has made"):
+        run(file)
+    assert [path.name for path in place.iterdir()] == ["notes"]
+    assert list(place.parent.iterdir()) == [place]

@@ -15,7 +15,7 @@ from runner_tasks import CutShort, Fail, RunScript, WriteFile
 from told import Told
 
 import onnxpack.pipeline.runner
-from onnxpack.errors import GateError, SourceError
+from onnxpack.errors import EngineError, GateError, SourceError
 from onnxpack.pipeline.runner import Apart, Runner
 from onnxpack.store import Store, file_digest
 from onnxpack.worker import Effort, Task
@@ -61,7 +61,8 @@ class Work:
         runner = Runner(self.store, told, self.root)
         result = runner.run(task, apart)
         (record,) = runner.records
-        assert told.lines == [f"{task.NAME} unchanged" if record.cached else task.NAME]
+        heard = [line for line in told.lines if "waiting" not in line]
+        assert heard == [f"{task.NAME} unchanged" if record.cached else task.NAME]
         return result, not record.cached
 
 
@@ -207,13 +208,46 @@ def test_only_the_last_traces_are_remembered(work: Work, monkeypatch: pytest.Mon
     assert with_data("1") == ("4 1 a", True)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff", b"\x93\x01", b"\x80", b"\x91\x81\xa5files\x03"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"\x93\x01", b"\x80", b"\x91\x81\xa5files\x03", b"\x91\x81\xa1x" + b"\x91" * 100_000]
+)
 def test_a_broken_list_of_traces_is_no_list(work: Work, data: bytes) -> None:
     work(TASK)
     (listed,) = (work.store.root / "traces/script").iterdir()
     listed.write_bytes(data)
     assert work(TASK) == ("4 data a", True)
     assert work(TASK) == ("4 data a", False)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_traces_that_are_no_file_are_replaced(work: Work, kind: str) -> None:
+    work(TASK)
+    (listed,) = (work.store.root / "traces/script").iterdir()
+    replace_by(listed, kind)
+    assert work(TASK) == ("4 data a", True)
+    assert work(TASK) == ("4 data a", False)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_lock_that_is_no_file_is_a_typed_error(work: Work, kind: str) -> None:
+    work(TASK)
+    (listed,) = (work.store.root / "traces/script").iterdir()
+    listed.unlink()
+    lock = work.store.root / "locks" / f"script-{listed.name}"
+    lock.touch()
+    replace_by(lock, kind)
+    with pytest.raises(EngineError, match="is in the place of a lock and is no file"):
+        work(TASK)
+
+
+def replace_by(path: Path, kind: str) -> None:
+    path.unlink()
+    if kind == "folder":
+        (path / "folder").mkdir(parents=True)
+    elif kind == "link":
+        path.symlink_to("nowhere")
+    else:
+        os.mkfifo(path)
 
 
 def test_a_damaged_result_is_made_again(work: Work) -> None:
@@ -266,8 +300,8 @@ def test_a_result_that_two_candidates_ask_for_is_told_once(work: Work) -> None:
 
 def test_concurrent_runs_of_one_task_are_all_right(work: Work) -> None:
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda _: Work(work.root, Store(work.store.root))(TASK)[0], range(3)))
-    assert found == ["4 data a"] * 3
+        found = list(pool.map(lambda _: Work(work.root, Store(work.store.root))(TASK), range(3)))
+    assert sorted(found) == [("4 data a", False)] * 2 + [("4 data a", True)]
     (entry,) = entries(work, "script")
     assert not entry.name.startswith(".")
     assert work(TASK) == ("4 data a", False)
@@ -304,6 +338,41 @@ def test_builds_of_two_checkouts_at_once_each_give_their_own(
         }
         assert {name: build.communicate()[0] for name, build in builds.items()} == {"one": "one\n", "two": "two\n"}
         assert len(entries(work, "script")) == 2
+
+
+WALK = """
+import os
+import time
+time.sleep(1)
+open("../runs", "a").write("x")
+result = str(sorted(name for _, _, names in os.walk(".") for name in names if name.startswith("data")))
+"""
+
+
+def test_builds_at_once_with_the_store_in_the_work_tree_make_one_result(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task lists all folders of the work tree, that of the store and those of other builds' outputs too."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    (work.root / "script.py").write_text(WALK)
+    (work.root / "dist/cpu").mkdir(parents=True)
+    (work.root / "dist/cpu/file").touch()  # an earlier output, which each build replaces
+    for path in (work.root / "script.py", work.root / "dist/cpu/file"):
+        os.utime(path, (1, 1))
+    store = work.root / ".cache/store"
+    command = [sys.executable, "-c", BUILD.replace("print(", OUTPUT), str(store)]
+    builds = [subprocess.Popen(command, cwd=work.root, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [build.communicate()[0] for build in builds] == ["['data.txt']\n"] * 4
+    assert (work.root.parent / "runs").read_text() == "x"
+    assert len(list((store / "script").iterdir())) == 1
+    assert Work(work.root, Store(store))(TASK) == ("['data.txt']", False)
+
+
+OUTPUT = """
+from onnxpack.output import replacing
+with replacing(Path("dist/cpu")) as folder:
+    (folder / "file").touch()
+    print("""
 
 
 def test_an_environment_is_made_only_when_a_task_runs_there(work: Work) -> None:

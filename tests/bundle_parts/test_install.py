@@ -1,0 +1,50 @@
+"""What uv unpacks is looked at before it counts: an image without its packages was a success once."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from wheels import make_wheel, wheels  # noqa: F401 - a fixture
+
+from onnxpack.bundle import packages
+from onnxpack.bundle.lock import Package
+from onnxpack.bundle.packages import install
+from onnxpack.errors import EngineError
+
+
+def locked(folder: Path, name: str, version: str) -> Package:
+    (wheel,) = folder.glob(f"{name.replace('-', '_')}-{version}-*.whl")
+    return Package(name, version, (hashlib.sha256(wheel.read_bytes()).hexdigest(),))
+
+
+def test_install_into_a_relative_folder_fills_it(
+    tmp_path: Path,
+    wheels: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_wheel(wheels, "small-package", "2026.1")
+    (tmp_path / "lib").mkdir()
+    monkeypatch.chdir(tmp_path)
+    install("3.11", "linux/amd64", [locked(wheels, "small-package", "2026.1")], Path("lib"))
+    assert (tmp_path / "lib/small_package.py").exists()
+
+
+@pytest.mark.parametrize("there", ["", "h11-0.15.dist-info", "h110-0.16.dist-info"])
+def test_install_that_leaves_a_package_out_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    if there:
+        name, _, version = there.removesuffix(".dist-info").partition("-")
+        (tmp_path / there).mkdir()
+        (tmp_path / there / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    monkeypatch.setattr(packages, "uv", lambda *arguments, what: "")
+    with pytest.raises(EngineError, match=r"were not installed: h11==0\.16"):
+        install("3.11", "linux/amd64", [Package("h11", "0.16", ("0" * 64,))], tmp_path)
+
+
+def test_install_of_a_version_that_is_spelt_otherwise_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "Some_Package-2026.04.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Some.Package\nVersion: 2026.04\n")
+    monkeypatch.setattr(packages, "uv", lambda *arguments, what: "")
+    install("3.11", "linux/amd64", [Package("some-package", "2026.4", ("0" * 64,))], tmp_path)

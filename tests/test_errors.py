@@ -1,0 +1,37 @@
+"""An error tells the place that a person can do something about."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from onnxpack.errors import EngineError, typed
+
+COPY = """
+import subprocess, sys
+from pathlib import Path
+from onnxpack.cli.failure import tell
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", sys.argv[2]], check=True)
+import shutil
+try:
+    shutil.copyfile(sys.argv[1], Path(sys.argv[2], "model.onnx"))
+except OSError as error:
+    sys.exit(tell(error))
+"""
+
+
+def test_full_disk_of_the_output_names_the_outputs_file(tmp_path: Path) -> None:
+    """On a real disk of 64 kB, in a mount namespace of its own."""
+    (tmp_path / "cache").write_bytes(b"x" * 200_000)
+    (tmp_path / "output").mkdir()
+    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", COPY]
+    ended = subprocess.run(
+        [*command, str(tmp_path / "cache"), str(tmp_path / "output")], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == EngineError.exit_code, ended.stderr
+    assert f"No space left on device '{tmp_path}/output/model.onnx'" in ended.stderr
+
+
+def test_error_of_the_machine_without_a_file_is_typed() -> None:
+    known = typed(OSError(28, "No space left on device"))
+    assert isinstance(known, EngineError)
+    assert str(known).startswith("No space left on device")
