@@ -9,8 +9,9 @@ from typing import Any
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from onnxpack.bundle.closure import require_metadata
 from onnxpack.bundle.lock import Package
-from onnxpack.bundle.uv import for_image, uv, write_requirements
+from onnxpack.bundle.uv import PLATFORMS, for_image, uv, write_requirements
 from onnxpack.errors import EngineError
 
 _UNUSED_FOLDERS = (
@@ -42,8 +43,12 @@ _DRIVER = "libcuda.so.1"
 def install(python: str, platform: str, packages: Sequence[Package], destination: Path) -> None:
     """Fill the empty folder ``destination`` with the packages, pruned, for an image's Python and platform.
 
+    Nothing is taken from uv's cache: it keeps wheels unpacked, and copies a file that was changed there as it is. So
+    each wheel is downloaded again and its hash checked; the store keeps what comes of it.
+
     Raises:
         EngineError: a wheel cannot be had, or has another hash than the lock.
+        SpecError: the lock says something else than a wheel about what it requires.
     """
     with tempfile.TemporaryDirectory(prefix="onnxpack-wheels-") as folder:
         uv(
@@ -55,11 +60,13 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
             str(write_requirements([package.requirement() for package in packages], Path(folder))),
             "--require-hashes",
             "--no-deps",
+            "--no-cache",
             "--link-mode",
             "copy",
             *for_image(python, platform),
             what=f"install the image's Python packages ({_some(packages)})",
         )
+    require_metadata(destination, packages, python, PLATFORMS[platform].partition("-")[0])
     prune(destination)
 
 
