@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpack.cli.arguments import SETTINGS, SPECS, chosen_targets, spec_files
+from onnxpack.cli.arguments import SETTINGS, SPECS, TRUST, chosen_targets, spec_files
 from onnxpack.cli.progress import progress
 from onnxpack.errors import OnnxpackError, Problem, SpecError
 from onnxpack.pipeline import UNTIL, WHOLE
 from onnxpack.spec.load import SpecFile, load
+from onnxpack.spec.trust import trust_code
 
 if TYPE_CHECKING:
     from onnxpack.pipeline.attempt import Wanted
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--no-cache", is_flag=True, help="Take nothing that an earlier build made.")
 @click.option("--require-gates", is_flag=True, help="Fail, with 4, where a gate cannot be judged.")
 @click.option("--keep-last", is_flag=True, help="Put the last good output aside, in the store, if this build fails.")
+@TRUST
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as one JSON list, also of what failed.")
 @click.pass_context
 def command(
@@ -56,6 +58,7 @@ def command(
     no_cache: bool,
     require_gates: bool,
     keep_last: bool,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Build each SPEC, a file or a folder of them, into a verified image per target.
@@ -68,7 +71,7 @@ def command(
 
     if engine == "none":
         until = min(until, "bundle", key=UNTIL.index)
-    asked = _Asked(settings, targets, output.absolute(), Wanted(until, keep_last), budget, require_gates)
+    asked = _Asked(settings, targets, output.absolute(), Wanted(until, keep_last), budget, require_gates, trust)
     builds = _Builds(asked, Store(default_root(), fresh=no_cache), show=not as_json)
     for path in spec_files(specs):
         builds.add(path)
@@ -87,6 +90,7 @@ class _Asked:
     wanted: "Wanted"
     budget: float
     require_gates: bool
+    trust: bool
 
 
 class _Builds:
@@ -107,7 +111,7 @@ class _Builds:
         from onnxpack.pipeline.report import failed_document
 
         try:
-            file = load(path, self._asked.settings)
+            file = trust_code(load(path, self._asked.settings), trusted=self._asked.trust)
             names = chosen_targets(file, self._asked.targets)
         except OnnxpackError as error:
             self._tell(error)

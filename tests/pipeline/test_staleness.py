@@ -263,7 +263,7 @@ MEASURED = Measured(0.001, 0.002, 1.5, 1000.0, 1.5, 1, 0.1, 10)
 
 def resolve(spec: Spec, target: str) -> TargetLock:
     asked = wanted(spec, target)
-    packages = tuple(Package(re.split(r"[>\[]", line)[0], "1.0", ("0" * 64,)) for line in asked.requirements)
+    packages = tuple(Package(re.split(r"[>\[]", line)[0], "2.5", ("0" * 64,)) for line in asked.requirements)
     return TargetLock(asked.python, asked.platform, asked.requirements, packages)
 
 
