@@ -13,7 +13,8 @@ from onnxpack.precision.candidates import Candidate
 Facts = dict[str, Any]
 _REPORTED = {
     "kind", "path", "name", "version", "target", "status", "stages", "model", "parity", "evaluation", "candidates",
-    "image", "smoke",
+    "image", "smoke", "stage", "exit_code", "problems", "spec", "until", "chain", "exporter", "notes", "not_judged",
+    "ran_on_gpu", "last_good",
 }  # fmt: skip
 
 
@@ -124,32 +125,47 @@ def _layers(layers: list[Facts]) -> list[str]:
 
 def _report(facts: Facts) -> list[str]:
     model, parity, image, smoke = (facts.get(part) or {} for part in ("model", "parity", "image", "smoke"))
+    known = model or facts["status"] != "failed"  # a build that passed has a model
     head = [
         ("status", facts["status"]),
         ("target", facts["target"]),
-        ("model", f"opset {model['opset']}, {model['precision']}, {size(model['size_bytes'])}"),
+        ("stage", facts.get("stage")),
+        ("model", f"opset {model['opset']}, {model['precision']}, {size(model['size_bytes'])}" if known else None),
         ("sha256", model.get("sha256")),
+        ("exporter", facts.get("exporter") or None),
+        ("ran on a GPU", facts.get("ran_on_gpu")),
+        ("last good", facts.get("last_good")),
     ]
     stages = [
         (stage["name"], f"{stage['seconds']:.3f} s", "unchanged" if stage["cached"] else "done", str(stage["key"])[:12])
-        for stage in facts["stages"]
+        for stage in facts.get("stages") or ()
     ]
     title = " ".join(str(part) for part in (facts["name"], facts.get("version")) if part)
     return [
         f"{clean(facts['path'])}: report of {clean(title)}",
-        *(f"  {line}" for line in _named(head)),
+        *(f"  {line}" for line in _named((key, value) for key, value in head if value is not None)),
+        *section("problems", _problems(facts.get("problems") or ())),
         *section("stages", table(stages, right=(1,))),
-        *section("inputs", table((info["name"], tensor(info)) for info in model["inputs"])),
-        *section("outputs", table((info["name"], tensor(info)) for info in model["outputs"])),
+        *section("inputs", table((info["name"], tensor(info)) for info in model.get("inputs", ()))),
+        *section("outputs", table((info["name"], tensor(info)) for info in model.get("outputs", ()))),
         *section("parity", _named((key, value) for key, value in parity.items() if not isinstance(value, list))),
         *section("parity by output", _named((row["name"], _measures(row)) for row in parity.get("outputs", ()))),
         *section("not verified", parity.get("notes", ())),
+        *section("gates not judged", _named((gate["gate"], gate["why"]) for gate in facts.get("not_judged") or ())),
         *section("evaluation", _named((facts.get("evaluation") or {}).items())),
         *section("precisions", _candidates(facts.get("candidates") or ())),
         *section("image", _report_image(image)),
         *section("smoke", _named(_measured(smoke))),
         *section("more", _named((key, json.dumps(value)) for key, value in facts.items() if key not in _REPORTED)),
     ]
+
+
+def _problems(problems: Iterable[Facts]) -> list[str]:
+    found = []
+    for problem in problems:
+        found.append(clean(problem["message"]))
+        found += [f"  {clean(line)}" for line in [problem["hint"], *problem["detail"].splitlines()] if line]
+    return found
 
 
 def _measures(row: Facts) -> str:

@@ -160,6 +160,19 @@ def test_a_report(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch
     assert facts == {"kind": "report", "path": "report.json", **REPORT}
 
 
+def test_a_report_of_a_failed_build(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    problem = {"message": "they differ", "hint": "look at the rows", "where": None, "detail": "row 1\nrow 2"}
+    failed = {"name": "iris", "target": "cpu", "status": "failed", "stage": "verify", "problems": [problem]}
+    Path("report.json").write_text(json.dumps(failed | {"model": None, "exit_code": 4}))
+    ended = onnxpack("inspect", "report.json")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == (
+        "report.json: report of iris\n  status  failed\n  target  cpu\n  stage   verify\n\n"
+        "problems\n  they differ\n    look at the rows\n    row 1\n    row 2\n"
+    )
+
+
 def test_a_reports_precisions_are_a_table(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [
