@@ -32,7 +32,7 @@ _SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/bin", "/sb
 """The machine's own files: they are read by libraries at every start and say nothing about a model."""
 _IMPORTERS = ("<frozen importlib", f"{Path(importlib.__file__).parent}/")
 """Where the code of the import system is, and of what reads the metadata of installed packages."""
-_TEMPORARY = f"{tempfile.gettempdir()}/"
+_TEMPORARY = (f"{tempfile.gettempdir()}/", "/tmp/")  # noqa: S108 - where libraries write that do not ask
 _ABSENT = "absent"
 _METADATA = ".dist-info"
 
