@@ -13,9 +13,6 @@ from onnxpack.targets import Device, device
 from onnxpack.values import MODEL, Axis, OnnxModel
 from onnxpack.verify import Tolerance
 
-STAGES = ("export", "verify", "precision", "optimize", "bundle", "image", "smoke")
-"""In their order; ``--until`` takes one of them."""
-
 
 @dataclass(frozen=True)
 class Plan:

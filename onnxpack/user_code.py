@@ -9,6 +9,7 @@ from typing import Any
 
 from onnxpack.errors import OnnxpackError, SourceError
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.trust import require_model_code
 
 
 def attribute(file: SpecFile, reference: str) -> Any:
@@ -16,6 +17,7 @@ def attribute(file: SpecFile, reference: str) -> Any:
 
     Raises:
         SourceError: it cannot be imported, or the name is not there.
+        SpecError: it is a part of Python's own library, and the spec's code is not trusted.
     """
     place, _, name = reference.partition(":")
     try:
@@ -37,6 +39,7 @@ def attribute(file: SpecFile, reference: str) -> Any:
             known = ", ".join(key for key in vars(module) if not key.startswith("_"))[:300]
             raise SourceError(f"{place} has no '{name}'", f"it has: {known}")
         target = getattr(target, part)
+    require_model_code(file, reference, target)
     return target
 
 

@@ -9,7 +9,8 @@ from exporting import write_spec
 from onnx_examples import FLOAT, RELU, make_model
 
 from onnxpack.graph.check import facts
-from onnxpack.plan import STAGES, Plan
+from onnxpack.pipeline import UNTIL
+from onnxpack.plan import Plan
 from onnxpack.targets import device
 from onnxpack.verify import Tolerance
 
@@ -46,7 +47,7 @@ def test_an_image_is_named_by_version_and_by_content(plan: Any) -> None:
 
 
 def test_what_a_shorter_build_leaves(plan: Any) -> None:
-    assert [plan().result(stage).name for stage in STAGES[:5]] == [*["model.onnx"] * 4, "context"]
+    assert [plan().result(stage).name for stage in UNTIL[:5]] == [*["model.onnx"] * 4, "context"]
 
 
 def test_threads_are_the_targets_then_the_runtimes(plan: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from onnxpack.scratch import temporary_folder
 from onnxpack.spec.model import Spec
 from onnxpack.targets import device
 
-FORMAT = 1
+FORMAT = 2
 _PARTS = {"name": r"[a-z0-9][a-z0-9._-]*", "version": r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", "sha256": r"[0-9a-f]{64}"}
 _SERVER_REQUIREMENTS = {"none": (), "http": ("httptools>=0.6", "uvicorn>=0.30")}
 
@@ -25,6 +26,8 @@ class Package:
     name: str
     version: str
     hashes: tuple[str, ...]
+    requires: tuple[str, ...] = ()
+    """The names of all distributions that it requires, also of those that no image needs."""
 
     def requirement(self) -> str:
         """A line of a requirements file."""
@@ -62,7 +65,7 @@ def read(path: Path) -> dict[str, TargetLock]:
     try:
         data = json.loads(path.read_text())
         if data["onnxpack-lock"] != FORMAT:
-            raise ValueError("another format")
+            raise ValueError(f"its format is {str(data['onnxpack-lock'])[:20]}, and {FORMAT} is read")
         return {name: _target(entry) for name, entry in data["targets"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SpecError(
@@ -82,7 +85,12 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
                 "platform": entry.platform,
                 "requirements": entry.requirements,
                 "packages": [
-                    {"name": package.name, "version": package.version, "sha256": package.hashes}
+                    {
+                        "name": package.name,
+                        "version": package.version,
+                        "requires": package.requires,
+                        "sha256": package.hashes,
+                    }
                     for package in entry.packages
                 ],
             }
@@ -95,11 +103,6 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def stale(spec: Spec, targets: dict[str, TargetLock]) -> list[str]:
-    """The spec's targets whose lock is missing or answers another question."""
-    return [name for name in spec.targets if name not in targets or not _answers(targets[name], wanted(spec, name))]
 
 
 def resolve(spec: Spec, target: str) -> TargetLock:
@@ -117,53 +120,57 @@ def resolve(spec: Spec, target: str) -> TargetLock:
             str(write_requirements(list(question.requirements), folder)),
             "--generate-hashes",
             "--no-header",
-            "--no-annotate",
-            *(word for name in sorted(unused) for word in ("--no-emit-package", name)),
+            "--annotation-style",
+            "line",
             *for_image(question.python, question.platform),
             what=f"resolve the Python packages of target '{target}'",
         )
-    return TargetLock(question.python, question.platform, question.requirements, tuple(_packages(listed)))
+    packages = tuple(package for package in _packages(listed) if package.name not in unused)
+    return TargetLock(question.python, question.platform, question.requirements, packages)
 
 
 def _packages(listed: str) -> list[Package]:
+    """Return what uv lists: ``name==version``, then its hashes, then ``# via`` the names of what requires it."""
     found: dict[str, tuple[str, list[str]]] = {}
+    requires: dict[str, list[str]] = defaultdict(list)
     name = ""
     for line in listed.splitlines():
         word = line.strip().removesuffix("\\").strip()
         if word.startswith("--hash=sha256:"):
             found[name][1].append(word.removeprefix("--hash=sha256:"))
+        elif word.startswith("# via "):
+            for parent in word.removeprefix("# via ").split(", "):
+                requires[parent].append(name)  # the requirements file, "-r …", is no package's name
         elif "==" in word:
             name, _, version = word.partition("==")
             found[name] = (version, [])
-    return [Package(name, version, tuple(sorted(hashes))) for name, (version, hashes) in sorted(found.items())]
+    return [
+        Package(name, version, tuple(sorted(hashes)), tuple(sorted(requires[name])))
+        for name, (version, hashes) in sorted(found.items())
+    ]
 
 
 def _target(entry: Any) -> TargetLock:
     packages = tuple(_package(item) for item in entry["packages"])
+    if len({package.name for package in packages}) < len(packages):
+        raise ValueError("a package stands twice in it")
     return TargetLock(entry["python"], entry["platform"], tuple(entry["requirements"]), packages)
 
 
 def _package(item: Any) -> Package:
     """A package whose parts are safe on a line of a requirements file."""
-    for part, regex in _PARTS.items():
-        values = item[part] if part == "sha256" else [item[part]]
-        if not values or not all(re.fullmatch(regex, value) for value in values):
-            raise ValueError(f"a package's {part} is {str(item[part])[:100]!r}")
-    return Package(item["name"], item["version"], tuple(item["sha256"]))
+    parts = [("name", item["name"]), ("version", item["version"])]
+    parts += [("sha256", value) for value in item["sha256"] or [""]] + [("name", value) for value in item["requires"]]
+    for part, value in parts:
+        if not re.fullmatch(_PARTS[part], value):
+            raise ValueError(f"a package's {part} is {str(value)[:100]!r}")
+    return Package(item["name"], item["version"], tuple(item["sha256"]), tuple(item["requires"]))
 
 
 def _words(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"{error} is missing"
     return str(error.strerror) if isinstance(error, OSError) else str(error)
-
-
-def _answers(lock: TargetLock, question: TargetLock) -> bool:
-    return (lock.python, lock.platform, lock.requirements) == (
-        question.python,
-        question.platform,
-        question.requirements,
-    )
 
 
 def _spec_of(path: Path) -> Path:

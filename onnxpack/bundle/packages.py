@@ -1,6 +1,5 @@
 """The runtime layer: locked wheels, unpacked for the image's Python, without what a session never loads."""
 
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import distributions
@@ -9,9 +8,11 @@ from typing import Any
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from packaging.utils import canonicalize_name, canonicalize_version
 
+from onnxpack.bundle.closure import require_metadata
 from onnxpack.bundle.lock import Package
-from onnxpack.bundle.uv import for_image, uv, write_requirements
+from onnxpack.bundle.uv import PLATFORMS, for_image, uv, write_requirements
 from onnxpack.errors import EngineError
 from onnxpack.scratch import temporary_folder
 
@@ -44,8 +45,12 @@ _DRIVER = "libcuda.so.1"
 def install(python: str, platform: str, packages: Sequence[Package], destination: Path) -> None:
     """Fill the empty folder ``destination`` with the packages, pruned, for an image's Python and platform.
 
+    Nothing is taken from uv's cache: it keeps wheels unpacked, and copies a file that was changed there as it is. So
+    each wheel is downloaded again and its hash checked; the store keeps what comes of it.
+
     Raises:
         EngineError: a wheel cannot be had, has another hash than the lock, or was not unpacked into the folder.
+        SpecError: the lock says something else than a wheel about what it requires.
     """
     destination = destination.absolute()  # uv runs in a folder of its own
     with temporary_folder() as folder:
@@ -58,36 +63,29 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
             str(write_requirements([package.requirement() for package in packages], folder)),
             "--require-hashes",
             "--no-deps",
+            "--no-cache",
             "--link-mode",
             "copy",
             *for_image(python, platform),
             what=f"install the image's Python packages ({_some(packages)})",
         )
     _require_installed(packages, destination)
+    require_metadata(destination, packages, python, PLATFORMS[platform].partition("-")[0])
     prune(destination)
 
 
 def _require_installed(packages: Sequence[Package], folder: Path) -> None:
     """Make sure that the metadata of every locked package is there, in its version: uv's success proves nothing."""
     there = [one for one in distributions(path=[str(folder)]) if one.metadata["Name"]]
-    found = {(_normal_name(one.name), _normal_version(one.version)) for one in there}
+    found = {(canonicalize_name(one.name), canonicalize_version(one.version)) for one in there}
     missing = [
         f"{one.name}=={one.version}"
         for one in packages
-        if (_normal_name(one.name), _normal_version(one.version)) not in found
+        if (canonicalize_name(one.name), canonicalize_version(one.version)) not in found
     ]
     if missing:
         hint = "run the build again; `uv cache clean` removes what uv may have kept of a broken download"
         raise EngineError(f"the image's Python packages were not installed: {', '.join(missing)}", hint)
-
-
-def _normal_name(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()  # PEP 503
-
-
-def _normal_version(version: str) -> str:
-    """Return a version without leading zeros, which uv drops and a wheel's own metadata may have: 2026.04 is 2026.4."""
-    return re.sub(r"(?<!\w)0+(?=\d)", "", version).lower()
 
 
 def prune(folder: Path) -> None:

@@ -15,6 +15,10 @@ SETTINGS = click.option(
     "--set", "settings", multiple=True, metavar="PATH.TO.FIELD=VALUE",
     help="Set a field of every spec; repeatable, and recorded in the report.",
 )  # fmt: skip
+TRUST = click.option(
+    "--trust", is_flag=True,
+    help="Run code that is neither the project's, the framework's, nor in model.requirements.",
+)  # fmt: skip
 _SKIPPED_FOLDERS = {"dist", "node_modules", "__pycache__", "venv"}
 
 

@@ -2,12 +2,13 @@
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from onnxpack.cli.arguments import SETTINGS, each, spec_files
+from onnxpack.cli.arguments import SETTINGS, TRUST, each, spec_files
 from onnxpack.cli.progress import progress
 from onnxpack.errors import Location, Problem, SpecError
 
@@ -28,6 +29,7 @@ _SIZE = re.compile(r"(.+)=([1-9][0-9]{0,8})")
 @click.option("--threads", type=click.IntRange(1, 1024), help="For one run; else the spec's, or one for each CPU.")
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(0, 3600), help="Of timing in all.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw the figures into this file.")
+@TRUST
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON document.")
 @click.pass_context
 def command(
@@ -41,6 +43,7 @@ def command(
     threads: int | None,
     seconds: float,
     svg: Path | None,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Time SPEC's source model, its float32 export and what was built of it; or MODEL, an ONNX file, alone.
@@ -57,7 +60,8 @@ def command(
     def one(path: Path) -> None:
         if svg and not svg.absolute().parent.is_dir():
             raise SpecError(f"--svg: there is no folder '{svg.parent}'", "make it first")
-        found = _of_spec(path, settings, targets, output, wish) if _is_spec(path) else _of_model(path, wish)
+        asked = _Asked(settings, targets, output, trust)
+        found = _of_spec(path, asked, wish) if _is_spec(path) else _of_model(path, wish)
         if svg:
             write_picture(found, svg)
         click.echo(json.dumps(found.document(), indent=2) if as_json else tables(found))
@@ -81,21 +85,32 @@ def _is_spec(path: Path) -> bool:
     return False
 
 
-def _of_spec(path: Path, settings: tuple[str, ...], targets: tuple[str, ...], output: Path, wish: "Wish") -> "Bench":
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line says about a spec."""
+
+    settings: tuple[str, ...]
+    targets: tuple[str, ...]
+    output: Path
+    trust: bool
+
+
+def _of_spec(path: Path, asked: _Asked, wish: "Wish") -> "Bench":
     from onnxpack.engines.docker import DockerEngine
     from onnxpack.pipeline.bench import bench_spec
     from onnxpack.pipeline.run import Build
     from onnxpack.plan import Plan
     from onnxpack.spec.load import load
+    from onnxpack.spec.trust import trust_code
     from onnxpack.store import Store, default_root
 
     found = spec_files([path])
     if len(found) > 1:
         names = ", ".join(str(each_one) for each_one in found[:5])
         raise SpecError(Problem(f"{len(found)} specs are below this folder", f"name one: {names}", Location(str(path))))
-    file = load(found[0], settings)
+    file = trust_code(load(found[0], asked.settings), trusted=asked.trust)
     plan = Plan(file, next(iter(file.spec.targets)), Path())
-    return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress()), targets, output, wish)
+    return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress()), asked.targets, asked.output, wish)
 
 
 def _of_model(path: Path, wish: "Wish") -> "Bench":

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpack.cli.arguments import SETTINGS, SPECS, chosen_targets, spec_files
+from onnxpack.cli.arguments import SETTINGS, SPECS, TRUST, chosen_targets, spec_files
 from onnxpack.cli.progress import progress
 from onnxpack.errors import OnnxpackError, Problem, SpecError
+from onnxpack.pipeline import UNTIL, WHOLE
 from onnxpack.spec.load import SpecFile, load
+from onnxpack.spec.trust import trust_code
 
 if TYPE_CHECKING:
     from onnxpack.pipeline.attempt import Wanted
     from onnxpack.pipeline.report import Attempt
     from onnxpack.store import Store
-
-_STAGES = ("export", "verify", "precision", "optimize", "bundle", "image", "smoke")
-_WHOLE = ("bundle", "image", "smoke")
-"""Stages behind which ``dist/<name>/<target>/`` is a bundle."""
 
 
 @click.command("build")
@@ -27,7 +25,7 @@ _WHOLE = ("bundle", "image", "smoke")
 @SETTINGS
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Build this target alone; repeatable.")
 @click.option(
-    "--until", type=click.Choice(_STAGES), default=_STAGES[-1],
+    "--until", type=click.Choice(UNTIL), default=UNTIL[-1],
     help="Stop after this stage; before `bundle` the model goes to <name>/<target>.<stage>/.",
 )  # fmt: skip
 @click.option(
@@ -45,6 +43,7 @@ _WHOLE = ("bundle", "image", "smoke")
 @click.option("--no-cache", is_flag=True, help="Take nothing that an earlier build made.")
 @click.option("--require-gates", is_flag=True, help="Fail, with 4, where a gate cannot be judged.")
 @click.option("--keep-last", is_flag=True, help="Put the last good output aside, in the store, if this build fails.")
+@TRUST
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as one JSON list, also of what failed.")
 @click.pass_context
 def command(
@@ -59,6 +58,7 @@ def command(
     no_cache: bool,
     require_gates: bool,
     keep_last: bool,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Build each SPEC, a file or a folder of them, into a verified image per target.
@@ -70,8 +70,8 @@ def command(
     from onnxpack.store import Store, default_root
 
     if engine == "none":
-        until = min(until, "bundle", key=_STAGES.index)
-    asked = _Asked(settings, targets, output.absolute(), Wanted(until, keep_last), budget, require_gates)
+        until = min(until, "bundle", key=UNTIL.index)
+    asked = _Asked(settings, targets, output.absolute(), Wanted(until, keep_last), budget, require_gates, trust)
     builds = _Builds(asked, Store(default_root(), fresh=no_cache), show=not as_json)
     for path in spec_files(specs):
         builds.add(path)
@@ -90,6 +90,7 @@ class _Asked:
     wanted: "Wanted"
     budget: float
     require_gates: bool
+    trust: bool
 
 
 class _Builds:
@@ -110,7 +111,7 @@ class _Builds:
         from onnxpack.pipeline.report import failed_document
 
         try:
-            file = load(path, self._asked.settings)
+            file = trust_code(load(path, self._asked.settings), trusted=self._asked.trust)
             names = chosen_targets(file, self._asked.targets)
         except OnnxpackError as error:
             self._tell(error)
@@ -169,4 +170,4 @@ class _Builds:
 def _output_of(asked: _Asked, name: str, target: str) -> Path:
     """Return where the outputs go: a model that was made on the way never takes the place of a finished bundle."""
     until = asked.wanted.until
-    return asked.output / name / (target if until in _WHOLE else f"{target}.{until}")
+    return asked.output / name / (target if until in WHOLE else f"{target}.{until}")

@@ -27,14 +27,19 @@ def _written(path: Path) -> None:
 
 
 def _checked(path: Path) -> None:
-    from onnxpack.bundle.lock import lock_path, read, stale
+    from onnxpack.bundle.closure import find_stale
+    from onnxpack.bundle.lock import lock_path, read
 
     spec = load(path).spec
     place = lock_path(path)
     if not place.exists():
         raise SpecError(Problem("there is no lock", f"onnxpack lock {path}", Location(str(place))))
-    names = stale(spec, read(place))
-    if names:
-        message = f"the lock does not answer what {', '.join(names)} asks"
-        raise SpecError(Problem(message, f"onnxpack lock {path}", Location(str(place))))
+    reasons = find_stale(spec, read(place))
+    if reasons:
+        message = "the lock does not answer what target '{}' asks: {}"
+        problems = [
+            Problem(message.format(name, reason), f"onnxpack lock {path}", Location(str(place)))
+            for name, reason in reasons.items()
+        ]
+        raise SpecError(problems)
     click.echo(f"{place}: fresh", err=True)

@@ -1,16 +1,17 @@
 """``onnxpack verify``: source and verification alone."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpack.cli.arguments import SETTINGS, SPECS, chosen_targets, spec_files
+from onnxpack.cli.arguments import SETTINGS, SPECS, TRUST, chosen_targets, spec_files
 from onnxpack.cli.progress import progress
 from onnxpack.errors import OnnxpackError
 from onnxpack.spec.load import SpecFile, load
+from onnxpack.spec.trust import trust_code
 
 if TYPE_CHECKING:
     from onnxpack.report import Parity
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @SETTINGS
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Verify this target alone; repeatable.")
 @click.option("--no-cache", is_flag=True, help="Take nothing that an earlier build made.")
+@TRUST
 @click.option("--json", "as_json", is_flag=True, help="Print what was compared as one JSON list.")
 @click.pass_context
 def command(
@@ -30,6 +32,7 @@ def command(
     settings: tuple[str, ...],
     targets: tuple[str, ...],
     no_cache: bool,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Export each SPEC's model and compare it with its source, steps included: no image, nothing in dist.
@@ -39,7 +42,7 @@ def command(
     """
     from onnxpack.store import Store, default_root
 
-    checks = _Checks(settings, targets, Store(default_root(), fresh=no_cache), show=not as_json)
+    checks = _Checks(_Asked(settings, targets, trust), Store(default_root(), fresh=no_cache), show=not as_json)
     for path in spec_files(specs):
         checks.add(path)
     if as_json:
@@ -47,14 +50,22 @@ def command(
     ctx.exit(checks.status)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line says about every spec."""
+
+    settings: tuple[str, ...]
+    targets: tuple[str, ...]
+    trust: bool
+
+
 class _Checks:
     """All comparisons of one command: each has a document, whether it passed or failed."""
 
-    def __init__(self, settings: tuple[str, ...], targets: tuple[str, ...], store: "Store", *, show: bool) -> None:
+    def __init__(self, asked: _Asked, store: "Store", *, show: bool) -> None:
         self.documents: list[dict[str, Any]] = []
         self.status = 0
-        self._settings = settings
-        self._targets = targets
+        self._asked = asked
         self._store = store
         self._show = show
 
@@ -63,8 +74,8 @@ class _Checks:
         from onnxpack.pipeline.report import failed_document
 
         try:
-            file = load(path, self._settings)
-            names = chosen_targets(file, self._targets)
+            file = trust_code(load(path, self._asked.settings), trusted=self._asked.trust)
+            names = chosen_targets(file, self._asked.targets)
         except OnnxpackError as error:
             self._fail(failed_document(str(path), "spec", error), error)
             return

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from onnxpack.bundle import lock as locks
+from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.context import Parts, assemble
 from onnxpack.errors import Location, Problem, SpecError
 from onnxpack.pipeline.run import Build, Product
@@ -37,10 +38,7 @@ def _locked(run: Build) -> locks.TargetLock:
         run.progress.note(f"no {path.name} yet: resolving the image's Python packages")
         locks.write(path, {name: locks.resolve(plan.file.spec, name) for name in plan.file.spec.targets})
     targets = locks.read(path)
-    if plan.target in locks.stale(plan.file.spec, targets):
-        problem = Problem(
-            f"the lock does not answer what target '{plan.target}' asks", f"onnxpack lock {plan.file.path}",
-            Location(str(path)),
-        )  # fmt: skip
-        raise SpecError(problem)
+    if reason := find_stale(plan.file.spec, targets).get(plan.target):
+        message = f"the lock does not answer what target '{plan.target}' asks: {reason}"
+        raise SpecError(Problem(message, f"onnxpack lock {plan.file.path}", Location(str(path))))
     return targets[plan.target]

@@ -28,6 +28,8 @@ class SpecFile:
     """What the command line set, as it was written but for secrets, which are hidden."""
     fetched: Mapping[str, str] = field(default_factory=dict)
     """Where the files are that the spec names by URL, once they are here."""
+    trusted: bool = False
+    """The user trusts code of any origin that it names."""
     places: Callable[..., Location] | None = field(default=None, compare=False, repr=False)
     """Where each field stands in the file; not known in a child process."""
 
@@ -48,7 +50,13 @@ class SpecFile:
 
     def to_json(self) -> str:
         """All that a child process needs to have this value again."""
-        whole = {"spec": to_plain(self.spec), "path": str(self.path), "root": str(self.root), "fetched": self.fetched}
+        whole = {
+            "spec": to_plain(self.spec),
+            "path": str(self.path),
+            "root": str(self.root),
+            "fetched": self.fetched,
+            "trusted": self.trusted,
+        }
         return json.dumps(whole)
 
     @classmethod
@@ -59,7 +67,7 @@ class SpecFile:
         spec = decoder.decode(Spec, from_plain(data["spec"], Location(data["path"])))
         if decoder.problems:
             raise SpecError(decoder.problems)
-        return cls(spec, Path(data["path"]), Path(data["root"]), fetched=data["fetched"])
+        return cls(spec, Path(data["path"]), Path(data["root"]), fetched=data["fetched"], trusted=data["trusted"])
 
 
 def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:

@@ -6,6 +6,7 @@ compiler leaves a dependency file. The same request gives the same result as lon
 
 import contextlib
 import hashlib
+import importlib
 import importlib.util
 import json
 import os
@@ -33,6 +34,8 @@ _SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/bin", "/sb
 _IMPORTERS = ("<frozen importlib", f"{Path(importlib.__file__).parent}/")
 """Where the code of the import system is, and of what reads the metadata of installed packages."""
 _TEMPORARY = (f"{tempfile.gettempdir()}/", "/tmp/")  # noqa: S108 - where libraries write that do not ask
+_FILE_CLOCK = 5
+"""CLOCK_REALTIME_COARSE of linux/time.h, which the times of files are taken from; it is a few milliseconds behind."""
 _ABSENT = "absent"
 _METADATA = ".dist-info"
 
@@ -44,6 +47,8 @@ class Trace:
     files: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
     """Folders that were listed, with the digest of the names in them."""
+    imports: dict[str, str] = field(default_factory=dict)
+    """Folders of the work tree that modules were looked for in, with the digest of the modules that are there."""
     modules: dict[str, str] = field(default_factory=dict)
     """This package's own modules that were imported, with the digests of their source."""
     distributions: dict[str, str] = field(default_factory=dict)
@@ -58,6 +63,7 @@ class Trace:
             and (self.isolated or all(_version(name) == known for name, known in self.distributions.items()))
             and all(content_digest(root / name) == known for name, known in self.files.items())
             and all(listing_digest(root / name) == known for name, known in self.folders.items())
+            and all(importable_digest(root / name) == known for name, known in self.imports.items())
         )
 
 
@@ -75,9 +81,11 @@ class Recorder:
         self._system = tuple(f"{place}/" for place in _SYSTEM)
         self._files: dict[str, None] = {}
         self._folders: dict[str, None] = {}
+        self._imports: dict[str, None] = {}
         self._written: set[str] = set()
-        self._began = time.time_ns()
+        self._began = time.clock_gettime_ns(_FILE_CLOCK)
         sys.addaudithook(self._hear)
+        importlib.invalidate_caches()  # folders that were listed before are listed again, and heard
 
     def trace(self, isolated: bool) -> Trace:
         """Return the digests of all that was read.
@@ -95,6 +103,7 @@ class Recorder:
         return Trace(
             files={self._relative(path): content_digest(Path(path)) for path in files},
             folders={self._relative(path): listing_digest(Path(path)) for path in sorted(self._folders)},
+            imports={self._relative(path): importable_digest(Path(path)) for path in sorted(self._imports)},
             modules={name: module_digest(name) for name in sorted(_own_modules())},
             distributions=_imported_distributions(),
             isolated=isolated,
@@ -103,10 +112,13 @@ class Recorder:
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             self._hear_open(arguments)
-        # The import system lists the folders of its path; which module it found, the open file says.
-        elif event in ("os.listdir", "os.scandir") and not sys._getframe(1).f_code.co_filename.startswith(_IMPORTERS):
+        elif event in ("os.listdir", "os.scandir"):
             path = self._outside("." if arguments[0] is None else arguments[0])
-            self._folders |= {path: None} if path else {}
+            if path and not sys._getframe(1).f_code.co_filename.startswith(_IMPORTERS):
+                self._folders[path] = None
+            # Which module an import found, the open file says; that there was none of a name, only the listing can.
+            elif path and f"{path}/".startswith(self._base):
+                self._imports[path] = None
 
     def _hear_open(self, arguments: tuple[Any, ...]) -> None:
         path = self._outside(arguments[0])
@@ -162,6 +174,20 @@ def module_digest(name: str) -> str:
     return _ABSENT
 
 
+def importable_digest(path: Path) -> str:
+    """Return the SHA-256 of the sorted names of the modules and packages in a folder."""
+    try:
+        with os.scandir(path) as entries:
+            names = sorted(entry.name for entry in entries if _is_importable(entry))
+    except OSError:
+        return _ABSENT
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+def _is_importable(entry: os.DirEntry[str]) -> bool:
+    return entry.name.endswith((".py", ".so")) or Path(entry.path, "__init__.py").is_file()
+
+
 def _own_modules() -> list[str]:
     """Return the names of this package's modules that are imported here; those of tests and plugins stand elsewhere."""
     return [name for name in sys.modules if name == "onnxpack" or name.startswith("onnxpack.")]
@@ -215,8 +241,10 @@ def _is_below(path: Path, folder: Path) -> bool:
 
 
 def _changed_since(path: Path, began: int) -> bool:
+    """Return whether a file was written or replaced since a time; one that claims to be of the future was not."""
     try:
         status = path.stat()
     except OSError:
         return False
-    return stat.S_ISREG(status.st_mode) and max(status.st_mtime_ns, status.st_ctime_ns) >= began
+    now = time.time_ns()
+    return stat.S_ISREG(status.st_mode) and any(began <= at <= now for at in (status.st_mtime_ns, status.st_ctime_ns))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from onnxpack.bundle import packages
-from onnxpack.bundle.lock import TargetLock
 from onnxpack.bundle.packages import install, needed_libraries, prune
 from onnxpack.errors import EngineError
 
@@ -100,4 +99,4 @@ def test_a_lock_without_packages_is_refused_before_anything_runs(
 ) -> None:
     monkeypatch.setattr(packages, "uv", lambda *arguments, what: pytest.fail("it ran"))
     with pytest.raises(EngineError, match="the lock holds no packages"):
-        install(TargetLock("3.11", "linux/amd64", (), ()), frozenset(), tmp_path)
+        install("3.11", "linux/amd64", (), tmp_path)

@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import onnx
 import pytest
 from exporting import write_spec
+from listening import listen
 from onnx import helper
 from onnx_examples import FLOAT, MATMUL, RELU, constant, make_model
 
@@ -200,6 +201,7 @@ def test_ctrl_c_ends_it_and_its_children(command: Any, spec: Path) -> None:
         [*words, str(spec), "--seconds", "600", "--batch", "1"],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        preexec_fn=listen,
         **options,
     )
     assert running.stderr

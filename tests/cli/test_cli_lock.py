@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,10 @@ def _alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def written(project: Path) -> dict[str, Any]:
     """A lock that answers the small spec, also as JSON."""
     spec = load(project / "spec.yaml").spec
-    lock.write(project / "spec.lock", {name: lock.wanted(spec, name) for name in spec.targets})
+    packages = tuple(lock.Package(name, "9.0", ("0" * 64,)) for name in ("httptools", "onnxruntime", "uvicorn"))
+    packages = (lock.Package("numpy", "2.4.6", ("0" * 64,)), *packages)
+    entries = {name: replace(lock.wanted(spec, name), packages=packages) for name in spec.targets}
+    lock.write(project / "spec.lock", entries)
     data: dict[str, Any] = json.loads((project / "spec.lock").read_text())
     return data
 
@@ -60,22 +64,41 @@ def test_a_fresh_lock(onnxpack: Run) -> None:
 @pytest.mark.usefixtures("written")
 def test_a_lock_that_answers_another_question(more: str, onnxpack: Run) -> None:
     Path("spec.yaml").write_text(SMALL + more)
-    refused(onnxpack, "the lock does not answer what cpu asks")
+    reason = "the Python, the platform or the requirements are others"
+    refused(onnxpack, f"the lock does not answer what target 'cpu' asks: {reason}")
 
 
 @pytest.mark.usefixtures("written")
 def test_a_lock_without_one_of_the_targets(onnxpack: Run) -> None:
     Path("spec.yaml").write_text(SMALL + "targets: {cpu: {}, edge: {}, cuda: {device: cuda}}\n")
-    refused(onnxpack, "the lock does not answer what edge, cuda asks")
+    ended = onnxpack("lock", "--check", "spec.yaml")
+    assert ended.code == 2
+    for name in ("edge", "cuda"):
+        assert f"the lock does not answer what target '{name}' asks: it does not name this target" in ended.err
+
+
+def test_a_lock_with_an_added_package_is_stale(onnxpack: Run, written: dict[str, Any]) -> None:
+    packages = written["targets"]["cpu"]["packages"]
+    packages.append({"name": "evil", "version": "1.0", "requires": [], "sha256": ["0" * 64]})
+    Path("spec.lock").write_text(json.dumps(written))
+    refused(onnxpack, "the lock does not answer what target 'cpu' asks: it holds 'evil', which nothing asks for")
+
+
+def test_a_lock_without_a_package_that_is_asked_for_is_stale(onnxpack: Run, written: dict[str, Any]) -> None:
+    packages = written["targets"]["cpu"]["packages"]
+    written["targets"]["cpu"]["packages"] = [package for package in packages if package["name"] != "uvicorn"]
+    Path("spec.lock").write_text(json.dumps(written))
+    refused(onnxpack, "the lock does not answer what target 'cpu' asks: 'uvicorn' is missing, which the spec needs")
 
 
 def test_requirements_edited_by_hand(onnxpack: Run, written: dict[str, Any]) -> None:
     written["targets"]["cpu"]["requirements"].append("anything")
     Path("spec.lock").write_text(json.dumps(written))
-    refused(onnxpack, "the lock does not answer what cpu asks")
+    reason = "the Python, the platform or the requirements are others"
+    refused(onnxpack, f"the lock does not answer what target 'cpu' asks: {reason}")
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000, b'{"onnxpack-lock": 2}'])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000, b'{"onnxpack-lock": 1}'])
 def test_what_is_no_lock(text: bytes, onnxpack: Run) -> None:
     Path("spec.lock").write_bytes(text)
     ended = onnxpack("lock", "--check", "spec.yaml")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_a_table_goes_to_stdout_and_nothing_is_written(verify: Any, spec: Path, 
     head, row = ended.stdout.splitlines()
     assert head.split()[:2] == ["output", "compared"]
     assert head.split()[6:] == ["cosine", "SQNR", "argmax", "ties", "rtol", "atol", "passed"]
-    assert row.split() == ["y", "4", "0", "0", "1.0000000", "-", "100.0%", "0", "0.001", "0.0001", "yes"]
+    assert row.split() == ["y", "10", "0", "0", "1.0000000", "-", "100.0%", "0", "0.001", "0.0001", "yes"]
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"spec", "cache"}
     assert sorted(path.name for path in (tmp_path / "spec").iterdir()) == [
@@ -67,7 +68,7 @@ def test_json_has_the_reports_parity_and_settings_reach_it(verify: Any, spec: Pa
     assert (document["name"], document["target"]) == ("example", "cpu")
     parity = document["parity"]
     assert parity["passed"]
-    assert (parity["comparisons"], parity["rtol"], parity["atol"]) == (4, 0.5, 1e-4)
+    assert (parity["comparisons"], parity["rtol"], parity["atol"]) == (10, 0.5, 1e-4)
     assert [row["name"] for row in parity["outputs"]] == ["y"]
     assert parity["notes"] == []
 
@@ -77,9 +78,9 @@ def test_a_wrong_export_shows_its_table_and_where_it_is_wrong(verify: Any, tmp_p
     file = write_spec(tmp_path, {"framework": "torch", "factory": "nets.py:Net", "exporter": "torchscript"})
     ended = verify(file.path)
     assert ended.returncode == 4
-    assert ended.stdout.splitlines()[1].endswith("NO")
-    assert "error: the exported model differs from its source: 4 of 4 comparisons differ" in ended.stderr
-    assert "at case 00_n1: the Add node '/source/Add' " in ended.stderr
+    assert ended.stdout.splitlines()[1].endswith("NO: values")
+    assert re.search(r"error: the exported model differs from its source: (\d+) of \1 comparisons differ", ended.stderr)
+    assert re.search(r"at case \w+: the Add node '/source/Add' ", ended.stderr)
     assert "in the Net module, nets.py:5\n" in ended.stderr
     assert "Traceback" not in ended.stderr
     (document,) = json.loads(verify(file.path, "--json").stdout)

@@ -1,20 +1,22 @@
-import importlib
-import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import onnxpack, project
 
+from onnxpack.worker import Task
+from onnxpack.worker.codec import decode, encode
+from onnxpack.worker.task import result_type
+
 __all__ = ["here", "onnxpack", "project"]
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What init runs in a child process runs in this one, which has imported the frameworks once."""
 
-    def call(function: str, **request: Any) -> Any:
-        module, _, name = function.partition(":")
-        answer = getattr(importlib.import_module(f"onnxpack.look.{module}"), name)(**json.loads(json.dumps(request)))
-        return json.loads(json.dumps(answer))
+    def run(task: Task[Any]) -> Any:
+        request = decode(encode(task), type(task))
+        return decode(encode(request.run(tmp_path, lambda text: None)), result_type(type(task)))
 
-    monkeypatch.setattr("onnxpack.look.begin.in_child", call)
+    monkeypatch.setattr("onnxpack.look.begin.in_child", run)

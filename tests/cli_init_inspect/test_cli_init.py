@@ -86,7 +86,7 @@ def test_the_spec_of_an_onnx_file_builds(tmp_path: Path, onnxpack: Run, monkeypa
     assert onnxpack("init", model).code == 0
     ended = onnxpack("build", tmp_path / "spec.yaml", "--until", "verify", "--output", tmp_path / "dist")
     assert ended.code == 0, ended.err
-    report = json.loads((tmp_path / "dist/m/cpu/report.json").read_text())
+    report = json.loads((tmp_path / "dist/m/cpu.verify/report.json").read_text())
     assert report["parity"]["passed"]
 
 

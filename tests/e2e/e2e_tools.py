@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from listening import listen
 
 SPECS = Path(__file__).parents[2] / "specs"
 ONNXPACK = Path(sysconfig.get_path("scripts")) / "onnxpack"
@@ -172,6 +173,7 @@ class Workshop:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                preexec_fn=listen,
             )
         return Running(process, logs)
 

@@ -62,7 +62,8 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
     found = report(Attempt(plan, "smoke", ("export", "verify", "bundle", "image", "smoke"), product))
     assert found["version"] == "1.0"
     measured = {
-        "passed": True, "comparisons": 1, "max_abs_diff": 0.1, "max_rel_diff": 0.2, "rtol": 1e-3, "atol": 1e-4,
+        "passed": True, "differs": "",
+        "comparisons": 1, "max_abs_diff": 0.1, "max_rel_diff": 0.2, "rtol": 1e-3, "atol": 1e-4,
         "min_cosine": None, "min_sqnr_db": None, "argmax_agreement": None, "ties": 0,
     }  # fmt: skip
     assert found["parity"] == measured | {"outputs": [{"name": "y"} | measured], "notes": ["less"]}

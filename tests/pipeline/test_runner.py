@@ -84,7 +84,7 @@ def test_a_result_is_found_again_while_nothing_that_counts_changes(work: Work) -
     assert work(TASK) == ("4 data a", False)
     for path in work.root.rglob("*"):
         os.utime(path)  # only the contents count
-    (work.root / "unread.py").touch()
+    (work.root / "unread.txt").touch()
     assert work(TASK) == ("4 data a", False)
 
 
@@ -119,6 +119,20 @@ def test_a_change_of_what_was_read_gives_a_new_result_and_taken_back_the_old_one
     shutil.copytree(tmp_path / "before", work.root)
     os.chdir(work.root)
     assert work(TASK) == ("4 data a", False)
+
+
+def test_a_module_that_appears_where_an_import_failed_is_a_change(work: Work) -> None:
+    code = "try:\n    import fast\n    result = fast.NAME\nexcept ImportError:\n    result = 'slow'\n"
+    (work.root / "script.py").write_text(code)
+    os.utime(work.root / "script.py", (1, 1))
+    assert [work(TASK), work(TASK)] == [("slow", True), ("slow", False)]
+    (work.root / "fast.py").write_text("NAME = 'fast'\n")
+    assert work(TASK) == ("fast", True)
+
+
+def test_a_file_with_a_time_of_the_future_is_read_like_any_other(work: Work) -> None:
+    os.utime(work.root / "data.txt", (2**32, 2**32))
+    assert work(TASK) == ("4 data a", True)
 
 
 def test_a_removed_file_is_a_change(work: Work) -> None:

@@ -58,6 +58,12 @@ TORCH = {
     "targets": {"cpu": {"precision": "float32"}},
 }  # fmt: skip
 
+
+def columns(first: dict[str, Any]) -> list[dict[str, Any]]:
+    """A description of each column of the input, the first one as given."""
+    return [first, *({"range": [-1, 1]} for _ in range(WIDTH - 1))]
+
+
 PLAIN: dict[str, Any] = {"calibration": None, "targets.cpu": {}}
 PICTURE = {
     "model.path": "picture.onnx", "inputs.x": {"dtype": "float32", "shape": ["batch", 1, 2, 4], "range": [0, 9]},
@@ -85,6 +91,17 @@ FLIPS: dict[str, dict[str, Any]] = {
     "inputs.shape": {"inputs.x.shape": [4, WIDTH], "dynamic_axes": None, "verify.samples": None},
     "inputs.range": {"inputs.x.range": [-2, 2]},
     "inputs.choices": {"inputs.x.range": None, "inputs.x.choices": [0.5, 1.5]},
+    "inputs.columns.range": PLAIN | {"inputs.x.range": None, "inputs.x.columns": columns({"range": [-2, 2]})},
+    "inputs.columns.choices": PLAIN | {"inputs.x.range": None, "inputs.x.columns": columns({"choices": [0.25, 0.5]})},
+    "inputs.columns.integers": PLAIN
+    | {"inputs.x.range": None, "inputs.x.columns": columns({"range": [0, 3], "integers": True})},
+    "inputs.integers": PLAIN | {"inputs.x.integers": True, "inputs.x.range": [-3, 3]},
+    "inputs.at_least_one": PLAIN | {"inputs.x.range": [0, 1], "inputs.x.integers": True, "inputs.x.at_least_one": True},
+    "verify.random": {"verify.random": False},
+    "evaluation.classes": PLAIN | {"evaluation.classes": [2, 1, 0], "postprocess": []},
+    "targets.gates.max_degradation": {"targets.cpu.gates.max_degradation": 0.6},
+    "targets.gates.min_score": {"targets.cpu.gates.min_score": 0.01},
+    "gates.min_score": {"gates.min_score": 0.01},
     "outputs": {"outputs": ["y"], "postprocess": []},
     "dynamic_axes.min": {"dynamic_axes.batch.min": 2},
     "dynamic_axes.opt": {"dynamic_axes.batch.opt": 5},
@@ -246,7 +263,7 @@ MEASURED = Measured(0.001, 0.002, 1.5, 1000.0, 1.5, 1, 0.1, 10)
 
 def resolve(spec: Spec, target: str) -> TargetLock:
     asked = wanted(spec, target)
-    packages = tuple(Package(re.split(r"[>\[]", line)[0], "1.0", ("0" * 64,)) for line in asked.requirements)
+    packages = tuple(Package(re.split(r"[>\[]", line)[0], "2.5", ("0" * 64,)) for line in asked.requirements)
     return TargetLock(asked.python, asked.platform, asked.requirements, packages)
 
 

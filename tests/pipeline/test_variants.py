@@ -3,6 +3,7 @@
 import importlib
 import sys
 import types
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,11 @@ def test_float32_is_the_identity(built: Any) -> None:
     assert not [line for line in told.lines if line.startswith("precision")]
 
 
+def count_operators(path: Path) -> Counter[str]:
+    """Return how many nodes of each kind a model has."""
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
 @pytest.mark.parametrize("precision", ["int8-dynamic", "int8-static", "int8-weights", "float16"])
 def test_each_precision_ships_with_its_figures(built: Any, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
     figures(monkeypatch, {"1": 1.5})
@@ -113,7 +119,8 @@ def test_each_precision_ships_with_its_figures(built: Any, monkeypatch: pytest.M
     assert (base.speedup, found.speedup) == (1.0, 1.5)
     assert found.cosine > 0.99
     assert found.ops
-    assert all(before != after for before, after in found.ops.values())
+    before, after = count_operators(result.exported.model.path), count_operators(result.model.path)
+    assert found.ops == {op: (before[op], after[op]) for op in before | after if before[op] != after[op]}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +194,7 @@ def test_what_is_slower_than_the_gate_is_refused_although_it_is_smaller(built: A
 def test_without_a_gpu_cudas_precision_must_be_smaller(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     result, told = built("bfloat16", target={"device": "cuda"}, gates={"min_speedup": 2.0})
     assert result.candidates[1].speedup is None
-    assert "no speed is measured: it would be the CPU's, and gates.min_speedup is not judged" in told.lines
+    assert "no speed is measured: it would be the CPU's" in told.lines
 
 
 def with_ballast(job: Job) -> Converted:

@@ -30,5 +30,8 @@ def test_what_differs_is_named(one: dict[str, str | None], other: dict[str, str 
     assert words in str(refused.value)
 
 
-def test_equal_parameters_pass() -> None:
-    require_same("m.py:Net", {"a": "1", "b": "2"}, {"b": "2", "a": "1"})
+def test_require_same_of_equal_parameters_does_not_raise() -> None:
+    same: dict[str, str | None] = {"a": "1", "b": "2"}
+    require_same("m.py:Net", same, {"b": "2", "a": "1"})
+    with pytest.raises(SourceError, match="b differ"):
+        require_same("m.py:Net", same, {"b": "3", "a": "1"})

@@ -172,7 +172,7 @@ def test_random_parameters_without_weights_fail_with_exit_3(tmp_path: Path, kind
     ids=["constant", "seeded", "meant"],
 )
 def test_parameters_that_are_the_same_or_meant_are_taken(tmp_path: Path, model: dict[str, Any]) -> None:
-    export_here(net(tmp_path, WEIGHTLESS, **model), tmp_path / "out")
+    require("the export", export_here(net(tmp_path, WEIGHTLESS, **model), tmp_path / "out").rows())
 
 
 def test_random_parameters_that_are_meant_are_the_same_in_each_load(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from call_faults import (
     WholeEnvironment,
     WriteFile,
 )
+from listening import listen
 from told import Told
 
 import onnxpack.worker.process
@@ -310,7 +311,9 @@ except KeyboardInterrupt:
 
 
 def hanging_parent(scratch: Path) -> tuple[subprocess.Popen[str], list[int]]:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(scratch)], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(scratch)], stdout=subprocess.PIPE, text=True, preexec_fn=listen
+    )
     wait_until(lambda: (scratch / "pids").exists())
     return parent, [int(word) for word in (scratch / "pids").read_text().split()]
 

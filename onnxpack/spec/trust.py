@@ -1,0 +1,107 @@
+"""Where the code comes from that a spec names: what any spec may run, and what a person must trust first.
+
+Building a spec runs the code that it names. It may be the project's own files, which its Git history shows, the
+packages that its framework is used with, and what `model.requirements` pins. Anything else, as ``os:system``, could be
+meant to do something else than to make a model.
+"""
+
+import functools
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from onnxpack.errors import Problem, SpecError
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.model import Spec
+from onnxpack.spec.origin import is_code
+
+_COMMON = ("numpy", "scipy", "sklearn")
+_PACKAGES = {
+    "torch": (
+        "torch", "torchvision", "torchaudio", "timm", "transformers", "sentence_transformers", "diffusers",
+        "pytorch_lightning", "lightning", "safetensors",
+    ),
+    "keras": ("keras", "tensorflow", "tf_keras", "keras_hub", "keras_cv", "keras_nlp"),
+}  # fmt: skip
+"""The packages that a spec of a framework may name code of, besides those for any framework."""
+_HINT = "look at what it does; if you trust it, say --trust. Without: FILE.py:NAME of the project, a package of {}"
+
+
+def trust_code(file: SpecFile, *, trusted: bool) -> SpecFile:
+    """Return the spec as one whose code may be run.
+
+    Raises:
+        SpecError: it names code of another origin, and the user did not say that this is ``trusted``.
+    """
+    if trusted:
+        return replace(file, trusted=True)
+    hint = _HINT.format(f"{file.spec.model.framework}'s own, or one that model.requirements pins")
+    problems = [
+        Problem(f"'{reference}' is {reason}, and a build would run it", hint, file.where(*path))
+        for path, reference in name_code(file.spec)
+        if (reason := _explain_distrust(file, reference))
+    ]
+    if problems:
+        raise SpecError(problems)
+    return file
+
+
+def name_code(spec: Spec) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every reference to code in a spec, with the path of its field."""
+    for path in (
+        ("model", "factory"), ("model", "prepare"), ("calibration", "data"), ("evaluation", "data"),
+        ("evaluation", "metric"),
+    ):  # fmt: skip
+        reference = getattr(getattr(spec, path[0]), path[1], None)
+        if reference is not None and is_code(reference):
+            yield path, reference
+
+
+def require_model_code(file: SpecFile, reference: str, target: Any) -> None:
+    """Make sure that what a reference names, once it is imported, is not a function of Python's own library.
+
+    A module holds what it imports, so ``model.py:run`` may be ``os.system``.
+
+    Raises:
+        SpecError: it is one, and the spec's code is not trusted.
+    """
+    if file.trusted or not callable(target):
+        return
+    while isinstance(target, functools.partial):
+        target = target.func
+    found = inspect.unwrap(target)
+    module = str(getattr(found, "__module__", None) or type(found).__module__)
+    place = getattr(sys.modules.get(module), "__file__", None)
+    own = place is not None and Path(place).resolve().is_relative_to(file.root)  # a project may have a code.py
+    if module.partition(".")[0] in sys.stdlib_module_names and not own:
+        text = f"'{reference}' is a part of Python's own module '{module}', and a build would run it"
+        raise SpecError(text, "name a function or class of the project's own; if you trust it, say --trust")
+
+
+def _explain_distrust(file: SpecFile, reference: str) -> str:
+    """Return what is wrong with the origin of a reference; empty if nothing is."""
+    place, _, name = reference.partition(":")
+    top, first = place.partition(".")[0], name.partition(".")[0]
+    if "." in name and first in sys.stdlib_module_names:
+        return f"a part of Python's own module '{first}'"
+    if place.endswith(".py"):
+        return ""  # its file is checked to be in the work tree
+    if top in sys.stdlib_module_names:
+        return f"a part of Python's own module '{top}'"
+    if top in (*_COMMON, *_PACKAGES.get(file.spec.model.framework, ())) or _is_pinned(top, file.spec):
+        return ""
+    # What is installed under the same name would be imported instead of what stands beside the spec.
+    beside = any((file.folder / name).exists() for name in (top, f"{top}.py"))
+    return "" if beside and importlib.util.find_spec(top) is None else f"code of '{top}', which the spec does not pin"
+
+
+def _is_pinned(package: str, spec: Spec) -> bool:
+    """Return whether a distribution is pinned whose name is the package's, or that and more: open-clip-torch."""
+    wanted = package.lower().replace("_", "-")
+    names = {re.sub(r"[-_.]+", "-", re.split(r"\[|==", pin)[0]).lower() for pin in spec.model.requirements}
+    return any(name == wanted or name.startswith(f"{wanted}-") for name in names)
