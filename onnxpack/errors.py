@@ -10,6 +10,18 @@ from dataclasses import dataclass
 
 from onnxpack.redact import redact
 
+_LONGEST, _LONGEST_DETAIL = 4_000, 40_000
+"""How many characters of a problem's texts are kept: an exception's own text may have a hundred million."""
+
+
+def bound_text(text: str, longest: int) -> str:
+    """Return the text, or of one with more than ``longest`` characters its first and last, and how many are missing."""
+    missing = len(text) - longest
+    if missing <= 0:
+        return text
+    half = longest // 2
+    return f"{text[:half]} … {missing} characters left out … {text[-half:]}"
+
 
 @dataclass(frozen=True, order=True)
 class Location:
@@ -38,7 +50,9 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name in ("message", "hint", "detail"):
-            object.__setattr__(self, name, redact(getattr(self, name)))
+            # Hiding costs time for each character, and a person reads some of them.
+            text = bound_text(getattr(self, name), _LONGEST_DETAIL if name == "detail" else _LONGEST)
+            object.__setattr__(self, name, redact(text))
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message

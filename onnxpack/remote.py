@@ -1,5 +1,6 @@
 """Source models that live elsewhere: fetched once by a child process, and kept in the store under their digest."""
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -87,7 +88,8 @@ def _fetch(url: str, sha256: str, bounds: Bounds, partial: Path, store: Store, p
     with store.scratch() as scratch:
         total = scratch / "total.json"
         with _watched(partial, total, progress):
-            size = call(FetchFile(url, sha256, partial, total, bounds), Setting(scratch)).result
+            # Without a limit: it ends where the source sends too little.
+            size = call(FetchFile(url, sha256, partial, total, bounds), Setting(scratch, within=math.inf)).result
     progress.note(f"{size / _MB:.1f} MB, digest verified")
 
 

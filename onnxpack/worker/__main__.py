@@ -1,29 +1,28 @@
 """The child's side: run the task that the scratch folder asks for, and leave the answer there."""
 
 import contextlib
-import ctypes
 import errno
 import importlib
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
 
-from onnxpack.errors import OnnxpackError
+from onnxpack.errors import OnnxpackError, bound_text
 from onnxpack.worker.call import ANSWER, NO_ROOM, REQUEST, SAID, Answer, Message
 from onnxpack.worker.codec import decode, encode
+from onnxpack.worker.supervise import supervise
 from onnxpack.worker.task import Say
 from onnxpack.worker.trace import Recorder
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _FRAMES = 6
+_LONGEST = 20_000  # characters of an exception, with its stack
 
 
 def main() -> None:
     """Answer, and end at once: frameworks' threads and destructors may hang or crash."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    supervise()
     scratch = Path(sys.argv[1])
     message = decode((scratch / REQUEST).read_bytes(), Message)
     try:
@@ -35,7 +34,8 @@ def main() -> None:
         if error.errno not in _DISK_FULL:
             raise
         os._exit(NO_ROOM)  # there is no room for an answer either
-    sys.stdout.flush()
+    finally:
+        sys.stdout.flush()  # what user code printed stands before what Python says of its end
     os._exit(0)
 
 
@@ -66,8 +66,9 @@ def _speaker(place: Path) -> Say:
 
 
 def _crash(error: Exception) -> Answer:
-    words = f"{type(error).__name__}: {error}".strip()
-    return Answer(crash=words.splitlines()[0], stack="".join(traceback.format_exception(error)[-_FRAMES:]))
+    words = f"{type(error).__name__}: {error}"[:_LONGEST].strip()  # before anything that costs time for each character
+    stack = [bound_text(part, _LONGEST) for part in traceback.format_exception(error)[-_FRAMES:]]
+    return Answer(crash=words.splitlines()[0], stack=bound_text("".join(stack), _LONGEST))
 
 
 if __name__ == "__main__":

@@ -3,32 +3,28 @@
 The two sides exchange messages of ``worker.codec`` through files only; a child's typed error becomes the parent's.
 """
 
-import contextlib
 import errno
 import os
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from onnxpack.errors import BY_EXIT_CODE, Problem, SourceError
-from onnxpack.progress import Progress
+from onnxpack.regular import read_regular
 from onnxpack.worker.codec import decode, encode
+from onnxpack.worker.process import SAID, Ended, Setting, run_process
 from onnxpack.worker.task import Task, result_type
 from onnxpack.worker.trace import Trace
 
 ResultT = TypeVar("ResultT")
 
-REQUEST, ANSWER, LOG, SAID = "request", "answer", "log.txt", "said"
+__all__ = ["ANSWER", "NO_ROOM", "REQUEST", "SAID", "Answer", "Message", "Outcome", "Setting", "call"]
+
+REQUEST, ANSWER = "request", "answer"
 """The files in the scratch folder that both sides know."""
 NO_ROOM = 74
 """The child's exit status where a disk is full: EX_IOERR of sysexits.h."""
-_LOG_LINES = 20
-_PERIOD = 1.0  # seconds between two looks at what a child says
+_ANSWER_LIMIT = 256 * 2**20  # bytes; arrays travel as files, so an answer has thousands
 
 
 @dataclass(frozen=True)
@@ -67,30 +63,13 @@ class Outcome(Generic[ResultT]):
     trace: Trace
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Where and how a task runs."""
-
-    scratch: Path
-    """An existing folder for the messages and for what the child prints."""
-    folder: Path | None = None
-    """Where files of the result go; left out: the scratch folder."""
-    python: Path | None = None
-    """The interpreter of an isolated environment; left out: this one."""
-    within: float | None = None
-    """Its time in seconds."""
-    root: Path = Path("/")
-    ignored: tuple[Path, ...] = ()
-    progress: Progress | None = None
-    """Who hears what the task says."""
-
-
 def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     """Run a task in a new process and return what came of it.
 
     Raises:
         OnnxpackError: the one that the task raised.
-        SourceError: the process died, by a signal or by an exception that is not typed, or its time is over.
+        SourceError: the process died, by a signal or by an exception that is not typed, its time is over, or what it
+            answered is no answer.
         OSError: there was no room on a disk.
     """
     kind, scratch = type(task), setting.scratch
@@ -101,101 +80,34 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     )  # fmt: skip
     (scratch / REQUEST).write_bytes(encode(message))
     (scratch / ANSWER).unlink(missing_ok=True)
-    status = _run(task.NAME, setting)
-    if status == NO_ROOM:
+    ended = run_process(task.NAME, setting, whole_environment=kind.SEES_ENVIRONMENT)
+    if ended.status == NO_ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
-    if not (scratch / ANSWER).exists():
-        raise SourceError(
-            f"the process of stage '{task.NAME}' died: {_death(status)}",
-            "the end of its output is below; too little memory is the usual cause of a kill",
-            _tail(scratch / LOG),
-        )
-    answer = decode((scratch / ANSWER).read_bytes(), Answer)
-    if answer.crash:
-        raise SourceError(f"stage '{task.NAME}' failed: {answer.crash}", "the cause is below", answer.stack)
-    if answer.result is None or answer.trace is None:
-        raise BY_EXIT_CODE[answer.exit_code](answer.problems)
-    return Outcome(decode(answer.result, result_type(kind), folder), answer.result, answer.trace)
+    return _outcome(task, ended, scratch, folder)
 
 
-def _run(name: str, setting: Setting) -> int:
-    """Start the child, wait for its end, and return its exit status; its whole process group ends with it."""
-    scratch, within = setting.scratch, setting.within
-    with (scratch / LOG).open("wb") as output, _following(scratch / SAID, setting.progress):
-        process = subprocess.Popen(
-            # -P: no file of the working folder takes the place of a module of the same name
-            [str(setting.python or sys.executable), "-P", "-m", "onnxpack.worker", str(scratch)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=_environment(_isolate(scratch) if setting.python else {}),
-            start_new_session=True,  # ctrl-C reaches the parent alone, which ends the whole group
-        )
-        try:
-            return process.wait(within)
-        except subprocess.TimeoutExpired:
-            raise SourceError(f"stage '{name}' took more than {within:g} s", "a smaller model may say more") from None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-@contextlib.contextmanager
-def _following(words: Path, progress: Progress | None) -> Iterator[None]:
-    """Note what the child keeps writing into a file, as long as it works."""
-    if progress is None:
-        yield
-        return
-    done = threading.Event()
-
-    def follow(progress: Progress = progress) -> None:
-        said = ""
-        while not done.wait(_PERIOD):
-            with contextlib.suppress(OSError):  # it says nothing yet, or is writing at this moment
-                if (text := words.read_text()) != said:
-                    said = text
-                    progress.note(text)
-
-    follower = threading.Thread(target=follow, daemon=True)
-    follower.start()
+def _outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> Outcome[ResultT]:
+    """Return what the answer in the scratch folder says, which code of a model may have written."""
     try:
-        yield
-    finally:
-        done.set()
-        follower.join()
-
-
-def _environment(changes: dict[str, str | None]) -> dict[str, str]:
-    merged = {
-        **os.environ,
-        "ORT_DISABLE_TELEMETRY": "1",
-        "PYTHONHASHSEED": "0",  # exporters iterate over sets
-        "PYTHONDONTWRITEBYTECODE": "1",  # nothing is written beside a user's code, nor in the store
-        **changes,
-    }
-    return {name: value for name, value in merged.items() if value is not None}
-
-
-def _isolate(scratch: Path) -> dict[str, str | None]:
-    """Show a child of another environment this package, and nothing else of this one's; None unsets a variable.
-
-    The folder that this package is in may hold all that is installed here, so the path names a link to it alone.
-    """
-    folder = scratch / "path"
-    folder.mkdir(exist_ok=True)
-    link = folder / "onnxpack"
-    if not link.is_symlink():
-        link.symlink_to(Path(__file__).resolve().parent.parent)
-    return {"PYTHONPATH": str(folder), "PYTHONHOME": None, "PYTHONNOUSERSITE": "1", "VIRTUAL_ENV": None}
-
-
-def _death(status: int) -> str:
-    if status < 0:
-        return f"killed by {signal.Signals(-status).name}"
-    return f"exit status {status}"
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
-    return "\n".join(lines[-_LOG_LINES:])
+        answer = decode(read_regular(scratch / ANSWER, _ANSWER_LIMIT), Answer)
+        if answer.crash:
+            raise SourceError(f"stage '{task.NAME}' failed: {answer.crash}", "the cause is below", answer.stack)
+        if answer.result is None or answer.trace is None:
+            if not answer.problems:
+                raise ValueError("it holds neither a result nor an error")
+            raise BY_EXIT_CODE[answer.exit_code](answer.problems)
+        result = decode(answer.result, result_type(type(task)), folder)
+    except FileNotFoundError:
+        raise SourceError(
+            f"the process of stage '{task.NAME}' died: {ended.words}",
+            "the end of its output is below; too little memory is the usual cause of a kill",
+            ended.printed,
+        ) from None
+    # What a message holds of another form, a decoder meets as any of these.
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise SourceError(
+            f"the answer of stage '{task.NAME}' cannot be used: {error}",
+            "code of the model may have written into the files of its process; the end of its output is below",
+            ended.printed,
+        ) from None
+    return Outcome(result, answer.result, answer.trace)

@@ -33,7 +33,7 @@ _SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/bin", "/sb
 """The machine's own files: they are read by libraries at every start and say nothing about a model."""
 _IMPORTERS = ("<frozen importlib", f"{Path(importlib.__file__).parent}/")
 """Where the code of the import system is, and of what reads the metadata of installed packages."""
-_TEMPORARY = f"{tempfile.gettempdir()}/"
+_TEMPORARY = (f"{tempfile.gettempdir()}/", "/tmp/")  # noqa: S108 - where libraries write that do not ask
 _FILE_CLOCK = 5
 """CLOCK_REALTIME_COARSE of linux/time.h, which the times of files are taken from; it is a few milliseconds behind."""
 _ABSENT = "absent"

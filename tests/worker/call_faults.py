@@ -12,6 +12,7 @@ from typing import Any
 
 from onnxpack.errors import GateError, Location, Problem
 from onnxpack.worker import Say, Task
+from onnxpack.worker.codec import encode
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Environment(Task[dict[str, str]]):
 
     def run(self, folder: Path, say: Say) -> dict[str, str]:
         return dict(os.environ)
+
+
+@dataclass(frozen=True)
+class WholeEnvironment(Environment):
+    SEES_ENVIRONMENT = True
 
 
 @dataclass(frozen=True)
@@ -106,16 +112,101 @@ class AnswerThenDie(Task[None]):
 
 
 @dataclass(frozen=True)
-class Chatter(Task[None]):
-    NAME = "chatter"
-    lines: int
+class Flood(Task[None]):
+    """Print so many MB, then die."""
+
+    NAME = "flood"
+    megabytes: int
 
     def run(self, folder: Path, say: Say) -> None:
-        for number in range(self.lines):
-            print("line", number)
-        sys.stdout.flush()
-        os.close(1)
-        os.open(os.devnull, os.O_WRONLY)
+        for _ in range(self.megabytes):
+            os.write(1, b"x" * 999_999 + b"\n")
+        os.write(1, b"the last words\n")
+        os._exit(1)
+
+
+@dataclass(frozen=True)
+class Shout(Task[None]):
+    """Raise an exception with so long a text."""
+
+    NAME = "shout"
+    length: int
+    typed: bool
+
+    def run(self, folder: Path, say: Say) -> None:
+        text = "password=" + "x " * (self.length // 2) + "the end"
+        raise GateError(text, detail=text) if self.typed else ValueError(text)
+
+
+@dataclass(frozen=True)
+class Forge(Task[int]):
+    """Leave something of one's own as the answer."""
+
+    NAME = "forge"
+    kind: str
+
+    def run(self, folder: Path, say: Say) -> int:
+        place = folder / "answer"
+        if self.kind == "pipe":
+            os.mkfifo(place)
+        elif self.kind == "folder":
+            place.mkdir()
+        elif self.kind == "endless link":
+            place.symlink_to("/dev/zero")
+        elif self.kind == "huge":
+            place.touch()
+            os.truncate(place, 2**40)
+        else:
+            place.write_bytes(FORGED[self.kind])
+        os._exit(0)
+
+
+FORGED = {
+    "empty": b"",
+    "no message": b"\xc1" * 100,
+    "deep": b"\x91" * 1_000_000,
+    "deep in an unknown field": b"\x81\xa1x" + b"\x91" * 1_000_000,
+    "nothing in it": encode({}),
+    "unknown exit code": encode({"exit_code": 99, "problems": [{"message": "forged"}]}),
+    "no problems": encode({"exit_code": 3}),
+    "result of another type": encode({"result": encode("text"), "trace": {}}),
+    "result that is no message": encode({"result": b"\xc1", "trace": {}}),
+    "length that lies": b"\xdd\xff\xff\xff\xff",
+}
+
+
+@dataclass(frozen=True)
+class LeaveDaemon(Task[int]):
+    """Start a process in a session of its own, whose parent ends, and return its process id or wait for ever."""
+
+    NAME = "daemon"
+    folder: Path
+    waits: bool
+
+    def run(self, folder: Path, say: Say) -> int:
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            place = self.folder / "daemon.part"
+            place.write_text(str(os.getpid()))
+            place.rename(self.folder / "daemon")
+            time.sleep(300)
+        os.wait()
+        while not (self.folder / "daemon").exists() or self.waits:
+            time.sleep(0.01)
+        return int((self.folder / "daemon").read_text())
+
+
+@dataclass(frozen=True)
+class SayStrangely(Task[None]):
+    """Put a pipe where the words are."""
+
+    NAME = "strange"
+
+    def run(self, folder: Path, say: Say) -> None:
+        os.mkfifo(folder / "said")
+        time.sleep(0.5)
 
 
 @dataclass(frozen=True)

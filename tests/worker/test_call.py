@@ -1,7 +1,9 @@
 """Whatever happens in a child, the parent gets an answer or one typed error, and no process stays."""
 
+import contextlib
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,27 +14,36 @@ from typing import Any
 
 import pytest
 from call_faults import (
+    FORGED,
     AnswerThenDie,
-    Chatter,
     Crash,
     Die,
     Echo,
     Environment,
     FillDisk,
+    Flood,
+    Forge,
     Hang,
     Kill,
     Leave,
+    LeaveDaemon,
     LeaveGrandchild,
+    SayStrangely,
+    Shout,
     Speak,
     Typed,
     Unwritable,
+    WholeEnvironment,
     WriteFile,
 )
 from listening import listen
 from told import Told
 
-import onnxpack.worker.call
-from onnxpack.errors import GateError, Location, OnnxpackError, Problem, SourceError
+import onnxpack.worker.process
+from onnxpack.errors import GateError, Location, OnnxpackError, Problem, SourceError, SpecError
+from onnxpack.tasks.export import ExportModel
+from onnxpack.tasks.fetch import FetchFile
+from onnxpack.tasks.packages import InstallPackages
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import Setting, call
 
@@ -105,7 +116,6 @@ def test_an_untyped_error_becomes_a_source_error_with_its_trace(tmp_path: Path) 
     assert problem.message == "stage 'crash' failed: ZeroDivisionError: nothing"
     assert "call_faults.py" in problem.detail
     assert problem.detail.rstrip().endswith("ZeroDivisionError: nothing\nto divide by")
-    assert (tmp_path / "log.txt").read_text() == "about to fail\n"
 
 
 def test_an_answer_that_cannot_be_told_is_an_error(tmp_path: Path) -> None:
@@ -120,6 +130,8 @@ def test_an_answer_that_cannot_be_told_is_an_error(tmp_path: Path) -> None:
         (Leave(), "exit status 1", "leaving\na word"),
         (Kill(signal.SIGKILL), "killed by SIGKILL", ""),
         (Kill(signal.SIGSEGV), "killed by SIGSEGV", ""),
+        (Kill(signal.SIGTERM), "killed by SIGTERM", ""),
+        (Kill(signal.SIGRTMIN + 1), f"killed by signal {signal.SIGRTMIN + 1}", ""),
         (Gone(), None, "AttributeError"),
     ],
     ids=lambda value: repr(value) if isinstance(value, Task) else "",
@@ -133,9 +145,36 @@ def test_a_death_is_told_with_the_end_of_its_output(
     assert words in problem.detail
 
 
-def test_only_the_end_of_a_long_output_is_shown(tmp_path: Path) -> None:
-    run(Chatter(3000), tmp_path)
-    assert len((tmp_path / "log.txt").read_text().splitlines()) == 3000
+def test_output_of_many_megabytes_costs_no_memory_and_its_end_is_shown(tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    problem = failure(Flood(300), tmp_path)
+    assert problem.detail.endswith("the last words")
+    assert len(problem.detail) < 50_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 1_000_000
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_exception_with_a_text_of_megabytes_is_cut(tmp_path: Path, typed: bool) -> None:
+    with pytest.raises(OnnxpackError) as failed:
+        run(Shout(30_000_000, typed), tmp_path)
+    assert type(failed.value) is (GateError if typed else SourceError)
+    (problem,) = failed.value.problems
+    assert len(problem.message) < 5_000
+    assert len(problem.detail) < 50_000
+    assert problem.detail.rstrip().endswith("the end")
+
+
+@pytest.mark.parametrize("kind", [*FORGED, "pipe", "folder", "endless link", "huge"])
+def test_answer_that_is_forged_is_a_source_error_with_the_cause(tmp_path: Path, kind: str) -> None:
+    assert failure(Forge(kind), tmp_path).message.startswith("the answer of stage 'forge' cannot be used: ")
+
+
+def test_words_of_a_task_that_are_a_pipe_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxpack.worker.process, "_PERIOD", 0.01)
+    progress = Told()
+    call(SayStrangely(), Setting(tmp_path, progress=progress))
+    assert progress.lines == []
 
 
 def test_an_older_answer_in_the_same_folder_is_not_taken(tmp_path: Path) -> None:
@@ -154,6 +193,29 @@ def test_the_child_is_silent_about_itself_and_deterministic(tmp_path: Path) -> N
     assert found["PYTHONDONTWRITEBYTECODE"] == "1"
 
 
+def test_child_sees_what_is_on_the_list_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = {
+        "AWS_SECRET_ACCESS_KEY": "canary", "HF_TOKEN": "canary", "OWN": "canary", "ONNXPACK_TOKEN": "canary",
+        "HTTPS_PROXY": "http://user:canary@proxy", "http_proxy": "user:canary@proxy:3128", "UV_INDEX_URL": "canary",
+        "PYTHON_SERVICE": "canary",
+    }  # fmt: skip
+    seen = {"HF_HOME": "/hf", "LC_ALL": "C", "OMP_NUM_THREADS": "1", "ALL_PROXY": "http://proxy:3128", "OTHER": "x"}
+    for name, value in {**hidden, **seen}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ONNXPACK_PASS_ENV", "OTHER, ABSENT")
+    found = run(Environment(), tmp_path)
+    assert "canary" not in str(found)
+    assert seen.items() <= found.items()
+    assert {"PATH", "HOME"} & os.environ.keys() <= found.keys()
+    assert Path(found["TMPDIR"]).parent == tmp_path
+
+
+def test_child_of_a_task_that_runs_no_foreign_code_sees_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    assert run(WholeEnvironment(), tmp_path)["AWS_SECRET_ACCESS_KEY"] == "canary"
+    assert [kind.SEES_ENVIRONMENT for kind in (FetchFile, InstallPackages, ExportModel)] == [True, True, False]
+
+
 def test_a_file_of_the_working_folder_takes_no_modules_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("json", "ctypes", "traceback", "onnxpack"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
@@ -164,6 +226,39 @@ def test_a_file_of_the_working_folder_takes_no_modules_place(tmp_path: Path, mon
 def test_what_the_child_started_goes_with_it(tmp_path: Path) -> None:
     pid = run(LeaveGrandchild(), tmp_path)
     wait_until(lambda: not is_running(pid))
+
+
+def test_daemon_of_a_task_goes_with_it(tmp_path: Path) -> None:
+    bystander = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    try:
+        assert not is_running(run(LeaveDaemon(tmp_path, waits=False), tmp_path))
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_daemon_of_a_task_that_takes_too_long_goes_with_it(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="took more than"):
+        call(LeaveDaemon(tmp_path, waits=True), Setting(tmp_path, within=5))
+    assert not is_running(int((tmp_path / "daemon").read_text()))
+
+
+def test_task_without_a_limit_of_its_own_gets_that_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONNXPACK_TASK_TIMEOUT", "2")
+    with pytest.raises(SourceError, match=r"took more than 2 s \(.* as ONNXPACK_TASK_TIMEOUT=86400\)"):
+        run(Hang(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan"])
+def test_limit_of_the_environment_that_is_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("ONNXPACK_TASK_TIMEOUT", text)
+    with pytest.raises(SpecError, match="ONNXPACK_TASK_TIMEOUT must be a number of seconds"):
+        run(Echo({}), tmp_path)
 
 
 def test_a_task_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
@@ -187,7 +282,7 @@ def test_what_a_child_says_is_told_while_it_works(tmp_path: Path, monkeypatch: p
             super().note(text)
             (tmp_path / "heard").write_text(text)
 
-    monkeypatch.setattr(onnxpack.worker.call, "_PERIOD", 0.01)
+    monkeypatch.setattr(onnxpack.worker.process, "_PERIOD", 0.01)
     progress = Hears()
     call(Speak(("8 rows", "16 rows"), tmp_path / "heard"), Setting(tmp_path, progress=progress))
     assert progress.lines == ["8 rows", "16 rows"]
@@ -238,5 +333,7 @@ def test_a_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     parent.communicate()
     try:
         wait_until(lambda: not is_running(child))
+        wait_until(lambda: not is_running(grandchild))
     finally:
-        os.kill(grandchild, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(grandchild, signal.SIGKILL)

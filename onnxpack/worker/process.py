@@ -1,0 +1,175 @@
+"""Starts a task's process, listens to it, and ends it with all that it started."""
+
+import contextlib
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxpack.errors import SourceError, SpecError
+from onnxpack.progress import Progress
+from onnxpack.regular import read_regular
+from onnxpack.spec.wording import short
+from onnxpack.worker.environment import child_environment
+from onnxpack.worker.log import Log
+
+SAID = "said"
+"""The file in the scratch folder that holds what a task says."""
+TIMEOUT_VARIABLE = "ONNXPACK_TASK_TIMEOUT"
+DEFAULT_TIMEOUT = 4 * 3600.0
+"""Seconds that a task may take: the export of a model of thousands of millions of weights takes minutes, and a graph
+with an endless loop would take for ever."""
+_PERIOD = 1.0  # seconds between two looks at what a child says
+_GRACE = 15.0  # seconds for a child to end what it started
+_LONGEST_WORDS = 400  # of what it says: bytes
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a task runs."""
+
+    scratch: Path
+    """An existing folder for the messages and for the task's temporary files."""
+    folder: Path | None = None
+    """Where files of the result go; left out: the scratch folder."""
+    python: Path | None = None
+    """The interpreter of an isolated environment; left out: this one."""
+    within: float | None = None
+    """Its time in seconds; left out: what ``ONNXPACK_TASK_TIMEOUT`` says, else four hours."""
+    root: Path = Path("/")
+    ignored: tuple[Path, ...] = ()
+    progress: Progress | None = None
+    """Who hears what the task says."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: its exit status, negative for a signal, and the end of what it printed."""
+
+    status: int
+    printed: str
+
+    @property
+    def words(self) -> str:
+        """Return the status in words."""
+        if self.status >= 0:
+            return f"exit status {self.status}"
+        try:
+            return f"killed by {signal.Signals(-self.status).name}"
+        except ValueError:  # a real-time signal has no name
+            return f"killed by signal {-self.status}"
+
+
+def run_process(name: str, setting: Setting, *, whole_environment: bool) -> Ended:
+    """Run the child for the request in the scratch folder, and wait for its end.
+
+    Raises:
+        SourceError: its time is over.
+        SpecError: the variable for its time cannot be read.
+    """
+    scratch = setting.scratch
+    within = task_timeout() if setting.within is None else setting.within
+    temporary = scratch / "tmp"
+    temporary.mkdir(exist_ok=True)
+    changes = _isolate(scratch) if setting.python else {}
+    with _following(scratch / SAID, setting.progress):
+        process = subprocess.Popen(
+            # -P: no file of the working folder takes the place of a module of the same name
+            [str(setting.python or sys.executable), "-P", "-m", "onnxpack.worker", str(scratch)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=child_environment(changes, temporary, whole=whole_environment),
+            start_new_session=True,  # ctrl-C reaches the parent alone, which ends the whole group
+        )
+        assert process.stdout
+        log = Log(os.dup(process.stdout.fileno()))
+        process.stdout.close()
+        try:
+            process.wait(None if math.isinf(within) else within)
+        except subprocess.TimeoutExpired:
+            raise SourceError(f"stage '{name}' took more than {within:g} s", _more_time(setting)) from None
+        finally:
+            _end(process)
+            log.close()
+    return Ended(process.returncode, log.last_lines())
+
+
+def task_timeout() -> float:
+    """Return how many seconds a task may take.
+
+    Raises:
+        SpecError: the variable holds something else than a positive number.
+    """
+    text = os.environ.get(TIMEOUT_VARIABLE)
+    if not text:
+        return DEFAULT_TIMEOUT
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise SpecError(f"{TIMEOUT_VARIABLE} must be a number of seconds, not '{short(text)}'", "write it as 7200")
+    return seconds
+
+
+def _more_time(setting: Setting) -> str:
+    if setting.within is not None:
+        return "a smaller model may say more"
+    return f"if it is not caught in an endless loop, give it more seconds, as {TIMEOUT_VARIABLE}=86400"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the child with all that it started; its own supervisor knows them, and its group is the last resort."""
+    try:
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextlib.contextmanager
+def _following(words: Path, progress: Progress | None) -> Iterator[None]:
+    """Note what the child keeps writing into a file, as long as it works."""
+    if progress is None:
+        yield
+        return
+    done = threading.Event()
+
+    def follow(progress: Progress = progress) -> None:
+        said = ""
+        while not done.wait(_PERIOD):
+            with contextlib.suppress(OSError):  # it says nothing yet, or what is there is no text of a task
+                if (text := read_regular(words, _LONGEST_WORDS).decode(errors="replace")) != said:
+                    said = text
+                    progress.note(text)
+
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        done.set()
+        follower.join()
+
+
+def _isolate(scratch: Path) -> dict[str, str | None]:
+    """Show a child of another environment this package, and nothing else of this one's; None unsets a variable.
+
+    The folder that this package is in may hold all that is installed here, so the path names a link to it alone.
+    """
+    folder = scratch / "path"
+    folder.mkdir(exist_ok=True)
+    link = folder / "onnxpack"
+    if not link.is_symlink():
+        link.symlink_to(Path(__file__).resolve().parent.parent)
+    return {"PYTHONPATH": str(folder), "PYTHONHOME": None, "PYTHONNOUSERSITE": "1", "VIRTUAL_ENV": None}

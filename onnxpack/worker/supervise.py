@@ -1,0 +1,83 @@
+"""Ends all that a task started, also what left its process group, and also if the build is killed.
+
+The child forks: one process does the work, and the other waits for it and adopts what the work leaves behind. Only
+descendants of the task are ended, never another process of this user.
+"""
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_PERIOD = 0.005  # seconds
+_LONGEST = 10.0  # seconds for killed processes to end
+STOPPED = 143
+"""The exit status after SIGTERM: 128 and the signal's number, as shells say it."""
+
+
+def supervise() -> None:
+    """Return in a new process that is to do the work; the old one never returns, and ends as that one does."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGTERM, _stop)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # a build that is killed takes all with it
+    worker = os.fork()
+    if worker == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        return
+    while True:
+        ended, status = os.waitpid(-1, 0)
+        if ended == worker:
+            break
+    _end_descendants()
+    _end_as(status)
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    _end_descendants()
+    os._exit(STOPPED)
+
+
+def _end_descendants() -> None:
+    """Kill all children until there are none: the children of a killed process become this one's."""
+    deadline = time.monotonic() + _LONGEST  # one of another user may refuse
+    while time.monotonic() < deadline:
+        for pid in _children():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(_PERIOD)
+
+
+def _children() -> list[int]:
+    own = str(os.getpid())
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):  # it has just ended
+                # After the name, in brackets that it may hold too: the state, then the parent. proc(5)
+                if (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1] == own:
+                    found.append(int(folder.name))
+    return found
+
+
+def _end_as(status: int) -> NoReturn:
+    """End in the way of a process with this wait status."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would be this process's memory, not the worker's
+        with contextlib.suppress(OSError, ValueError):  # SIGKILL has no handler
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status) % 256)
