@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 from onnxpack.errors import BY_EXIT_CODE, Problem, SourceError
 from onnxpack.progress import Progress
 from onnxpack.worker.codec import decode, encode
+from onnxpack.worker.sandbox import confine, find_paths, restore_status
 from onnxpack.worker.task import Task, result_type
 from onnxpack.worker.trace import Trace
 
@@ -83,6 +84,8 @@ class Setting:
     ignored: tuple[Path, ...] = ()
     progress: Progress | None = None
     """Who hears what the task says."""
+    sandbox: bool = False
+    """Whether it runs without network, secrets, and files to write; see ``worker.sandbox``."""
 
 
 def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
@@ -101,7 +104,7 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     )  # fmt: skip
     (scratch / REQUEST).write_bytes(encode(message))
     (scratch / ANSWER).unlink(missing_ok=True)
-    status = _run(task.NAME, setting)
+    status = _run(task, setting)
     if status == NO_ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
     if not (scratch / ANSWER).exists():
@@ -118,23 +121,32 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     return Outcome(decode(answer.result, result_type(kind), folder), answer.result, answer.trace)
 
 
-def _run(name: str, setting: Setting) -> int:
+def _run(task: Task[ResultT], setting: Setting) -> int:
     """Start the child, wait for its end, and return its exit status; its whole process group ends with it."""
     scratch, within = setting.scratch, setting.within
+    # -P: no file of the working folder takes the place of a module of the same name
+    command = [str(setting.python or sys.executable), "-P", "-m", "onnxpack.worker", str(scratch)]
+    environment = _environment(_isolate(scratch) if setting.python else {})
+    if setting.sandbox:
+        seen = (setting.root, *setting.ignored, *find_paths(task))
+        written = (setting.folder,) if setting.folder else ()
+        command, environment = confine(command, environment, scratch, seen, written)
     with (scratch / LOG).open("wb") as output, _following(scratch / SAID, setting.progress):
         process = subprocess.Popen(
-            # -P: no file of the working folder takes the place of a module of the same name
-            [str(setting.python or sys.executable), "-P", "-m", "onnxpack.worker", str(scratch)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=_environment(_isolate(scratch) if setting.python else {}),
+            env=environment,
             start_new_session=True,  # ctrl-C reaches the parent alone, which ends the whole group
         )
         try:
-            return process.wait(within)
+            status = process.wait(within)
+            return restore_status(status) if setting.sandbox else status
         except subprocess.TimeoutExpired:
-            raise SourceError(f"stage '{name}' took more than {within:g} s", "a smaller model may say more") from None
+            raise SourceError(
+                f"stage '{task.NAME}' took more than {within:g} s", "a smaller model may say more"
+            ) from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

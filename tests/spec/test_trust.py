@@ -91,7 +91,7 @@ def test_trust_code_of_every_field_is_looked_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reference", ["trust_other.py:run", "trust_other.py:subprocess.Popen"])
 def test_attribute_that_is_python_s_own_under_another_name_is_refused(tmp_path: Path, reference: str) -> None:
     file = write(tmp_path)
-    with pytest.raises(SpecError, match="a part of Python's own module '(posix|subprocess)'"):
+    with pytest.raises(SpecError, match=r"a part of Python's own module '(posix|subprocess)'"):
         attribute(file, reference)
     assert attribute(trust_code(file, trusted=True), reference)
 
