@@ -22,6 +22,8 @@ class Plan:
     target: str
     output: Path
     """``<output folder>/<name>/<target>``."""
+    sandbox: bool = False
+    """Whether what loads and runs the model is confined; see ``worker.sandbox``."""
 
     @property
     def spec_target(self) -> Target:

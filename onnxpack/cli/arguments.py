@@ -19,6 +19,20 @@ TRUST = click.option(
     "--trust", is_flag=True,
     help="Run code that is neither the project's, the framework's, nor in model.requirements.",
 )  # fmt: skip
+
+
+def _check_sandbox(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> bool:
+    if wanted:
+        from onnxpack.worker.sandbox import require_sandbox
+
+        require_sandbox()
+    return wanted
+
+
+SANDBOX = click.option(
+    "--sandbox", is_flag=True, callback=_check_sandbox,
+    help="Run model code without network, secrets and files to write, by bubblewrap.",
+)  # fmt: skip
 _SKIPPED_FOLDERS = {"dist", "node_modules", "__pycache__", "venv"}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpack.cli.arguments import SETTINGS, TRUST, each, spec_files
+from onnxpack.cli.arguments import SANDBOX, SETTINGS, TRUST, each, spec_files
 from onnxpack.cli.progress import progress
 from onnxpack.errors import Location, Problem, SpecError
 
@@ -30,6 +30,7 @@ _SIZE = re.compile(r"(.+)=([1-9][0-9]{0,8})")
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(0, 3600), help="Of timing in all.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw the figures into this file.")
 @TRUST
+@SANDBOX
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON document.")
 @click.pass_context
 def command(
@@ -44,6 +45,7 @@ def command(
     seconds: float,
     svg: Path | None,
     trust: bool,
+    sandbox: bool,
     as_json: bool,
 ) -> None:
     """Time SPEC's source model, its float32 export and what was built of it; or MODEL, an ONNX file, alone.
@@ -60,8 +62,8 @@ def command(
     def one(path: Path) -> None:
         if svg and not svg.absolute().parent.is_dir():
             raise SpecError(f"--svg: there is no folder '{svg.parent}'", "make it first")
-        asked = _Asked(settings, targets, output, trust)
-        found = _of_spec(path, asked, wish) if _is_spec(path) else _of_model(path, wish)
+        asked = _Asked(settings, targets, output, trust, sandbox)
+        found = _of_spec(path, asked, wish) if _is_spec(path) else _of_model(path, wish, sandbox=sandbox)
         if svg:
             write_picture(found, svg)
         click.echo(json.dumps(found.document(), indent=2) if as_json else tables(found))
@@ -93,6 +95,7 @@ class _Asked:
     targets: tuple[str, ...]
     output: Path
     trust: bool
+    sandbox: bool
 
 
 def _of_spec(path: Path, asked: _Asked, wish: "Wish") -> "Bench":
@@ -109,16 +112,16 @@ def _of_spec(path: Path, asked: _Asked, wish: "Wish") -> "Bench":
         names = ", ".join(str(each_one) for each_one in found[:5])
         raise SpecError(Problem(f"{len(found)} specs are below this folder", f"name one: {names}", Location(str(path))))
     file = trust_code(load(found[0], asked.settings), trusted=asked.trust)
-    plan = Plan(file, next(iter(file.spec.targets)), Path())
+    plan = Plan(file, next(iter(file.spec.targets)), Path(), asked.sandbox)
     return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress()), asked.targets, asked.output, wish)
 
 
-def _of_model(path: Path, wish: "Wish") -> "Bench":
+def _of_model(path: Path, wish: "Wish", *, sandbox: bool) -> "Bench":
     from onnxpack.pipeline.bench import bench_model
     from onnxpack.scratch import temporary_folder
 
     with temporary_folder() as scratch, progress().stage("bench"):
-        return bench_model(path, wish, scratch)
+        return bench_model(path, wish, scratch, sandbox=sandbox)
 
 
 def axis_sizes(words: tuple[str, ...]) -> dict[str, int]:

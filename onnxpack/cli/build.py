@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpack.cli.arguments import SETTINGS, SPECS, TRUST, chosen_targets, spec_files
+from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST, chosen_targets, spec_files
 from onnxpack.cli.progress import progress
 from onnxpack.errors import OnnxpackError, Problem, SpecError
 from onnxpack.pipeline import UNTIL, WHOLE
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--require-gates", is_flag=True, help="Fail, with 4, where a gate cannot be judged.")
 @click.option("--keep-last", is_flag=True, help="Put the last good output aside, in the store, if this build fails.")
 @TRUST
+@SANDBOX
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as one JSON list, also of what failed.")
 @click.pass_context
 def command(
@@ -59,6 +60,7 @@ def command(
     require_gates: bool,
     keep_last: bool,
     trust: bool,
+    sandbox: bool,
     as_json: bool,
 ) -> None:
     """Build each SPEC, a file or a folder of them, into a verified image per target.
@@ -71,7 +73,9 @@ def command(
 
     if engine == "none":
         until = min(until, "bundle", key=UNTIL.index)
-    asked = _Asked(settings, targets, output.absolute(), Wanted(until, keep_last), budget, require_gates, trust)
+    asked = _Asked(
+        settings, targets, output.absolute(), Wanted(until, keep_last), budget, require_gates, trust, sandbox
+    )
     builds = _Builds(asked, Store(default_root(), fresh=no_cache), show=not as_json)
     for path in spec_files(specs):
         builds.add(path)
@@ -91,6 +95,7 @@ class _Asked:
     budget: float
     require_gates: bool
     trust: bool
+    sandbox: bool
 
 
 class _Builds:
@@ -134,7 +139,7 @@ class _Builds:
         from onnxpack.plan import Plan
 
         asked = self._asked
-        plan = Plan(file, target, _output_of(asked, file.spec.name, target))
+        plan = Plan(file, target, _output_of(asked, file.spec.name, target), asked.sandbox)
         first = self._places.setdefault(plan.output, file.path)
         if first != file.path:
             text = f"'{first.name}' in {first.parent} builds '{file.spec.name}', target '{target}' too"

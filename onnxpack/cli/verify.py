@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpack.cli.arguments import SETTINGS, SPECS, TRUST, chosen_targets, spec_files
+from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST, chosen_targets, spec_files
 from onnxpack.cli.progress import progress
 from onnxpack.errors import OnnxpackError
 from onnxpack.spec.load import SpecFile, load
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--target", "targets", multiple=True, metavar="NAME", help="Verify this target alone; repeatable.")
 @click.option("--no-cache", is_flag=True, help="Take nothing that an earlier build made.")
 @TRUST
+@SANDBOX
 @click.option("--json", "as_json", is_flag=True, help="Print what was compared as one JSON list.")
 @click.pass_context
 def command(
@@ -33,6 +34,7 @@ def command(
     targets: tuple[str, ...],
     no_cache: bool,
     trust: bool,
+    sandbox: bool,
     as_json: bool,
 ) -> None:
     """Export each SPEC's model and compare it with its source, steps included: no image, nothing in dist.
@@ -42,7 +44,7 @@ def command(
     """
     from onnxpack.store import Store, default_root
 
-    checks = _Checks(_Asked(settings, targets, trust), Store(default_root(), fresh=no_cache), show=not as_json)
+    checks = _Checks(_Asked(settings, targets, trust, sandbox), Store(default_root(), fresh=no_cache), show=not as_json)
     for path in spec_files(specs):
         checks.add(path)
     if as_json:
@@ -57,6 +59,7 @@ class _Asked:
     settings: tuple[str, ...]
     targets: tuple[str, ...]
     trust: bool
+    sandbox: bool
 
 
 class _Checks:
@@ -93,7 +96,7 @@ class _Checks:
         from onnxpack.pipeline.run import Build, Product
         from onnxpack.plan import Plan
 
-        plan = Plan(file, target, Path())
+        plan = Plan(file, target, Path(), self._asked.sandbox)
         run = Build(plan, self._store, DockerEngine(), progress())
         parity = walk(run, chain(plan, "verify"), Product()).parity
         assert parity

@@ -51,16 +51,16 @@ class ReadOnnxFacts(Task[dict[str, Any]]):
         return onnx_facts(self.path)
 
 
-def in_child(task: Task[ResultT]) -> ResultT:
+def in_child(task: Task[ResultT], *, sandbox: bool = False) -> ResultT:
     """Return the result of a task that nothing is kept of.
 
     Raises:
         OnnxpackError: the one that the task raised, or the child's death.
     """
     with temporary_folder() as scratch:
-        return call(task, Setting(scratch)).result
+        return call(task, Setting(scratch, sandbox=sandbox)).result
 
 
-def onnx_facts(path: Path) -> dict[str, Any]:
+def onnx_facts(path: Path, *, sandbox: bool = False) -> dict[str, Any]:
     """Return the JSON values of ``onnxpack.look.graph.onnx_facts``."""
-    return in_child(ReadOnnxFacts(path))
+    return in_child(ReadOnnxFacts(path), sandbox=sandbox)

@@ -48,8 +48,10 @@ class Sizes:
     notes: tuple[str, ...] = ()
 
 
-def bench_model(path: Path, wish: Wish, run_in: Path) -> Bench:
+def bench_model(path: Path, wish: Wish, run_in: Path, *, sandbox: bool = False) -> Bench:
     """An ONNX file alone, on inputs of its own declared shapes. ``run_in`` is an empty folder.
+
+    In a ``sandbox`` the file is read and run as ``worker.sandbox`` says.
 
     Raises:
         SpecError: an asked size does not fit.
@@ -57,14 +59,14 @@ def bench_model(path: Path, wish: Wish, run_in: Path) -> Bench:
     """
     place = path.parent.resolve() / "spec.yaml"
     draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": path.name}})
-    grown = in_child(LookAtModel("onnx_file", draft, place))
-    file, facts = grown.file(place), onnx_facts(path)
+    grown = in_child(LookAtModel("onnx_file", draft, place), sandbox=sandbox)
+    file, facts = grown.file(place), onnx_facts(path, sandbox=sandbox)
     beside = sum(part["size_bytes"] or 0 for part in facts["external_data"])
     entry = Entry("model", path.name, path.resolve(), facts["size_bytes"] + beside)
     sizes, quiet = chosen_sizes(file, wish, free=True), busy()
     machine = this_machine(wish.threads)
     task = _task(file, [entry], sizes, wish.seconds, machine.threads)
-    found = call(task, Setting(run_in)).result.contenders
+    found = call(task, Setting(run_in, sandbox=sandbox)).result.contenders
     return Bench(
         path.name,
         machine,
@@ -106,10 +108,10 @@ def bench_spec(run: Build, targets: Sequence[str], output: Path, wish: Wish) -> 
         if source and python:
             notes.append("the source model was timed apart, in an environment of its own")
             task = _task(here, [source], sizes, share, machine.threads, names)
-            found |= call(task, Setting(scratch, python=python)).result.contenders
+            found |= call(task, Setting(scratch, python=python, sandbox=run.plan.sandbox)).result.contenders
         together = [source, *entries] if source and not python else entries
         task = _task(here, together, sizes, wish.seconds - share, machine.threads, names)
-        found |= call(task, Setting(scratch)).result.contenders
+        found |= call(task, Setting(scratch, sandbox=run.plan.sandbox)).result.contenders
     all_entries = [source, *entries] if source else entries
     results = results_of(all_entries, sizes.all, sizes.batch_axis, found)
     return Bench(file.spec.name, machine, sizes.batch_axis, sizes.usual, results, (*sizes.notes, *notes, *quiet))

@@ -12,6 +12,7 @@ from onnxpack.pipeline.unjudged import list_unjudged
 from onnxpack.plan import Plan
 from onnxpack.report import StageRecord
 from onnxpack.values import OnnxModel, TensorInfo
+from onnxpack.worker.sandbox import NAME as SANDBOX
 
 REPORT = "report.json"
 PASSED, FAILED = "passed", "failed"
@@ -52,6 +53,7 @@ def document(attempt: Attempt) -> dict[str, Any]:
         **({} if attempt.error is None else _failure(attempt.failed_stage, attempt.error)),
         "last_good": str(attempt.last_good) if attempt.last_good else None,
         "set": list(plan.file.settings),
+        "sandbox": SANDBOX if plan.sandbox else "none",
         "exporter": product.exported.exporter if product.exported else None,
         "stages": [asdict(stage) for stage in attempt.records],
         "model": _model(product.model) if product.model else None,

@@ -35,7 +35,7 @@ class Build:
     @cached_property
     def runner(self) -> Runner:
         """What runs the tasks of this build, and records them."""
-        return Runner(self.store, self.progress, self.plan.file.root)
+        return Runner(self.store, self.progress, self.plan.file.root, self.plan.sandbox)
 
 
 @dataclass(frozen=True)

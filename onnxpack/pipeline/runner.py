@@ -43,6 +43,8 @@ class Runner:
     progress: Progress
     root: Path
     """The spec's work tree, which files that a task reads are relative to."""
+    sandbox: bool = False
+    """Whether tasks are confined. Their results are the same, so stored ones are taken."""
     records: list[StageRecord] = field(default_factory=list)
 
     def run(self, task: Task[ResultT], apart: "Apart | None" = None, of: str = "") -> ResultT:
@@ -77,8 +79,9 @@ class Runner:
             out = scratch / "out"
             (out / _FILES).mkdir(parents=True)
             setting = Setting(
-                scratch, out / _FILES, python, root=self.root, ignored=(self.store.root,), progress=self.progress
-            )
+                scratch, out / _FILES, python, root=self.root, ignored=(self.store.root,), progress=self.progress,
+                sandbox=self.sandbox,
+            )  # fmt: skip
             outcome: Outcome[ResultT] = call(ready, setting)
             if not task.keeps(outcome.result):
                 # Only its values outlive the scratch folder, so such a result must hold no files.

@@ -60,6 +60,7 @@ def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparis
         part = SpecPart.of(file, *_SOURCE_FIELDS)
         task = LocateDifference(part, model, exported.reference, run.plan.tolerance("float32"), reasons)
         with run.store.scratch() as scratch:
-            return call(task, Setting(scratch, python=python, within=_LOCATE_SECONDS)).result.words
+            setting = Setting(scratch, python=python, within=_LOCATE_SECONDS, sandbox=run.plan.sandbox)
+            return call(task, setting).result.words
     except OnnxpackError as error:
         return f"where it differs was not found: {error.problems[0].message}"

@@ -12,13 +12,14 @@ from typing import Generic, TypeVar
 from onnxpack.errors import BY_EXIT_CODE, Problem, SourceError
 from onnxpack.regular import read_regular
 from onnxpack.worker.codec import decode, encode
-from onnxpack.worker.process import SAID, Ended, Setting, run_process
+from onnxpack.worker.process import Ended, Setting, run_process
+from onnxpack.worker.sandbox import find_paths
 from onnxpack.worker.task import Task, result_type
 from onnxpack.worker.trace import Trace
 
 ResultT = TypeVar("ResultT")
 
-__all__ = ["ANSWER", "NO_ROOM", "REQUEST", "SAID", "Answer", "Message", "Outcome", "Setting", "call"]
+__all__ = ["ANSWER", "NO_ROOM", "REQUEST", "Answer", "Message", "Outcome", "Setting", "call"]
 
 REQUEST, ANSWER = "request", "answer"
 """The files in the scratch folder that both sides know."""
@@ -80,7 +81,10 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     )  # fmt: skip
     (scratch / REQUEST).write_bytes(encode(message))
     (scratch / ANSWER).unlink(missing_ok=True)
-    ended = run_process(task.NAME, setting, whole_environment=kind.SEES_ENVIRONMENT)
+    seen = (
+        (setting.root, *setting.ignored, *find_paths(task)) if setting.sandbox and not kind.SEES_ENVIRONMENT else None
+    )
+    ended = run_process(task.NAME, setting, seen, whole_environment=kind.SEES_ENVIRONMENT)
     if ended.status == NO_ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
     return _outcome(task, ended, scratch, folder)

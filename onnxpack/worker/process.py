@@ -17,6 +17,7 @@ from onnxpack.regular import read_regular
 from onnxpack.spec.wording import short
 from onnxpack.worker.environment import child_environment
 from onnxpack.worker.log import Log
+from onnxpack.worker.sandbox import confine, restore_status
 
 SAID = "said"
 """The file in the scratch folder that holds what a task says."""
@@ -45,6 +46,8 @@ class Setting:
     ignored: tuple[Path, ...] = ()
     progress: Progress | None = None
     """Who hears what the task says."""
+    sandbox: bool = False
+    """Whether it runs without network, secrets, and files to write; see ``worker.sandbox``."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ class Ended:
             return f"killed by signal {-self.status}"
 
 
-def run_process(name: str, setting: Setting, *, whole_environment: bool) -> Ended:
+def run_process(name: str, setting: Setting, seen: tuple[Path, ...] | None, *, whole_environment: bool) -> Ended:
     """Run the child for the request in the scratch folder, and wait for its end.
+
+    ``seen`` is what it may see in a sandbox; None is no sandbox.
 
     Raises:
         SourceError: its time is over.
@@ -76,15 +81,18 @@ def run_process(name: str, setting: Setting, *, whole_environment: bool) -> Ende
     within = task_timeout() if setting.within is None else setting.within
     temporary = scratch / "tmp"
     temporary.mkdir(exist_ok=True)
-    changes = _isolate(scratch) if setting.python else {}
+    environment = child_environment(_isolate(scratch) if setting.python else {}, temporary, whole=whole_environment)
+    # -P: no file of the working folder takes the place of a module of the same name
+    command = [str(setting.python or sys.executable), "-P", "-m", "onnxpack.worker", str(scratch)]
+    if seen is not None:
+        command, environment = confine(command, environment, scratch, seen, (setting.folder or scratch,))
     with _following(scratch / SAID, setting.progress):
         process = subprocess.Popen(
-            # -P: no file of the working folder takes the place of a module of the same name
-            [str(setting.python or sys.executable), "-P", "-m", "onnxpack.worker", str(scratch)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=child_environment(changes, temporary, whole=whole_environment),
+            env=environment,
             start_new_session=True,  # ctrl-C reaches the parent alone, which ends the whole group
         )
         assert process.stdout
@@ -97,7 +105,8 @@ def run_process(name: str, setting: Setting, *, whole_environment: bool) -> Ende
         finally:
             _end(process)
             log.close()
-    return Ended(process.returncode, log.last_lines())
+    status = process.returncode if seen is None else restore_status(process.returncode)
+    return Ended(status, log.last_lines())
 
 
 def task_timeout() -> float:
