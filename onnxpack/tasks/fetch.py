@@ -12,6 +12,7 @@ class FetchFile(Task[int]):
     """Bring what a URL gives into the file ``partial``; the result is its size in bytes."""
 
     NAME = "fetch"
+    NETWORK = True
     url: str
     sha256: str
     partial: Path

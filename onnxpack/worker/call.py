@@ -127,7 +127,8 @@ def _run(task: Task[ResultT], setting: Setting) -> int:
     # -P: no file of the working folder takes the place of a module of the same name
     command = [str(setting.python or sys.executable), "-P", "-m", "onnxpack.worker", str(scratch)]
     environment = _environment(_isolate(scratch) if setting.python else {})
-    if setting.sandbox:
+    confined = setting.sandbox and not task.NETWORK
+    if confined:
         seen = (setting.root, *setting.ignored, *find_paths(task))
         written = (setting.folder,) if setting.folder else ()
         command, environment = confine(command, environment, scratch, seen, written)
@@ -142,7 +143,7 @@ def _run(task: Task[ResultT], setting: Setting) -> int:
         )
         try:
             status = process.wait(within)
-            return restore_status(status) if setting.sandbox else status
+            return restore_status(status) if confined else status
         except subprocess.TimeoutExpired:
             raise SourceError(
                 f"stage '{task.NAME}' took more than {within:g} s", "a smaller model may say more"

@@ -35,6 +35,8 @@ class Task(Generic[ResultT]):
 
     NAME: ClassVar[str]
     """What the work is called in the store, and to a person."""
+    NETWORK: ClassVar[bool] = False
+    """Whether the work fetches something, and so is never confined; it must then run no code of a model."""
 
     def run(self, folder: Path, say: Say) -> ResultT:
         """Do the work; files of the result go into the empty ``folder``.
