@@ -12,7 +12,7 @@ class FetchFile(Task[int]):
     """Bring what a URL gives into the file ``partial``; the result is its size in bytes."""
 
     NAME = "fetch"
-    SEES_ENVIRONMENT = True
+    TRUSTED = True
     url: str
     sha256: str
     partial: Path

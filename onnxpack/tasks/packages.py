@@ -20,7 +20,7 @@ class InstallPackages(Task[Installed]):
     """Unpack locked wheels for an image's Python and platform."""
 
     NAME = "bundle"
-    SEES_ENVIRONMENT = True
+    TRUSTED = True
     python: str
     platform: str
     packages: tuple[Package, ...]

@@ -81,10 +81,8 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     )  # fmt: skip
     (scratch / REQUEST).write_bytes(encode(message))
     (scratch / ANSWER).unlink(missing_ok=True)
-    seen = (
-        (setting.root, *setting.ignored, *find_paths(task)) if setting.sandbox and not kind.SEES_ENVIRONMENT else None
-    )
-    ended = run_process(task.NAME, setting, seen, whole_environment=kind.SEES_ENVIRONMENT)
+    seen = (setting.root, *setting.ignored, *find_paths(task)) if setting.sandbox and not kind.TRUSTED else None
+    ended = run_process(task.NAME, setting, seen, whole_environment=kind.TRUSTED)
     if ended.status == NO_ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
     return _outcome(task, ended, scratch, folder)

@@ -1,7 +1,7 @@
 """Which variables a task's process sees: what Python, its libraries and this package need, and no secret.
 
 What loads a model may run anybody's code, so it is told what is on a list and nothing else. Code of this package alone,
-as that of a fetch, sees everything (``Task.SEES_ENVIRONMENT``).
+as that of a fetch, sees everything (``Task.TRUSTED``).
 """
 
 import os

@@ -35,8 +35,8 @@ class Task(Generic[ResultT]):
 
     NAME: ClassVar[str]
     """What the work is called in the store, and to a person."""
-    SEES_ENVIRONMENT: ClassVar[bool] = False
-    """The process sees all variables: for work that runs no code but this package's, and needs logins or settings."""
+    TRUSTED: ClassVar[bool] = False
+    """The work runs no code but this package's: it sees all variables, logins among them, and is never confined."""
 
     def run(self, folder: Path, say: Say) -> ResultT:
         """Do the work; files of the result go into the empty ``folder``.

@@ -34,7 +34,7 @@ class Environment(Task[dict[str, str]]):
 
 @dataclass(frozen=True)
 class WholeEnvironment(Environment):
-    SEES_ENVIRONMENT = True
+    TRUSTED = True
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,13 @@ class TryConnecting(Task[str]):
 
 
 @dataclass(frozen=True)
+class TryFetching(TryConnecting):
+    """Connect as what fetches something."""
+
+    TRUSTED = True
+
+
+@dataclass(frozen=True)
 class TellEnvironment(Task[dict[str, str]]):
     NAME = "environment"
 

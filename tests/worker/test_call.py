@@ -213,7 +213,7 @@ def test_child_sees_what_is_on_the_list_and_no_secret(tmp_path: Path, monkeypatc
 def test_child_of_a_task_that_runs_no_foreign_code_sees_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
     assert run(WholeEnvironment(), tmp_path)["AWS_SECRET_ACCESS_KEY"] == "canary"
-    assert [kind.SEES_ENVIRONMENT for kind in (FetchFile, InstallPackages, ExportModel)] == [True, True, False]
+    assert [kind.TRUSTED for kind in (FetchFile, InstallPackages, ExportModel)] == [True, True, False]
 
 
 def test_a_file_of_the_working_folder_takes_no_modules_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

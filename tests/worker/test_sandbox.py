@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from command_line import Ended, onnxpack
 from exporting import write_spec
-from sandbox_tasks import Crash, LeaveDaemon, TellEnvironment, TryConnecting, TryPlaces
+from sandbox_tasks import Crash, LeaveDaemon, TellEnvironment, TryConnecting, TryFetching, TryPlaces
 
 from onnxpack.errors import EngineError, SourceError
 from onnxpack.worker.call import Setting, call
@@ -67,6 +67,7 @@ def test_call_in_a_sandbox_reaches_no_server(setting: Setting, tmp_path: Path) -
         port = server.getsockname()[1]
         assert call(TryConnecting(port), Setting(tmp_path / "scratch")).result == "connected"
         assert call(TryConnecting(port), setting).result == "ConnectionRefusedError"
+        assert call(TryFetching(port), setting).result == "connected", "what fetches runs no model's code"
         place = tmp_path / "other/daemon"  # as a container engine's
         daemon.bind(str(place))
         daemon.listen()
