@@ -1,11 +1,11 @@
 """What one field cannot say alone: rules across fields, and the files that a spec names."""
 
-import hashlib
 import stat
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
+from onnxpack.digests import large_file_digest
 from onnxpack.errors import Location, Problem
 from onnxpack.spec import formats, origin, rules
 from onnxpack.spec.client import client_axes
@@ -186,8 +186,7 @@ def _digest(spec: Spec, path: str, file: Path, where: Where, place: Location) ->
     if spec.model.sha256 is None and not runs_code:
         return
     try:
-        with file.open("rb") as stream:
-            actual = hashlib.file_digest(stream, "sha256").hexdigest()
+        actual = large_file_digest(file)
     except OSError as error:
         yield _unreadable(path, error, place)
         return

@@ -23,6 +23,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Any
 
+from onnxpack.digests import large_file_digest
 from onnxpack.errors import SourceError
 from onnxpack.scratch import is_working_name
 from onnxpack.store import file_digest
@@ -150,7 +151,7 @@ class Recorder:
 def content_digest(path: Path) -> str:
     """Return the SHA-256 of a regular file, or a word for what is no such file."""
     try:
-        return file_digest(path) if stat.S_ISREG(path.stat().st_mode) else "special"
+        return large_file_digest(path) if stat.S_ISREG(path.stat().st_mode) else "special"
     except OSError:
         return _ABSENT
 
