@@ -112,13 +112,14 @@ def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Pro
            what="make an environment for the source model")  # fmt: skip
         uv(
             "pip", "install", "--python", str(folder / "bin" / "python"), "--no-deps", "--only-binary", ":all:",
+            "--require-hashes",
             "--requirements", str(exact), *backend,
             what="install the packages of model.requirements", note=lambda line: _tell(line.strip(), progress),
         )  # fmt: skip
 
 
 def _resolved(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[list[str], tuple[str, ...]]:
-    """Exact versions of all packages, and the options that they were found with.
+    """Exact versions of all packages with their hashes, and the options that they were found with.
 
     Nothing is downloaded for pins that do not fit, or that bring CUDA's gigabytes. A configured index may have
     PyTorch's builds for the CPU; where it has not, uv knows where they are published.
@@ -132,6 +133,7 @@ def _resolved(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple
         try:
             found = uv(
                 "pip", "compile", str(asked), "--no-header", "--no-annotate", "--only-binary", ":all:",
+                "--generate-hashes",
                 "--python", sys.executable, "--override", str(overrides), *backend,
                 what="find packages for model.requirements", unsolvable=SpecError,
             )  # fmt: skip

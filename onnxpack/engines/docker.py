@@ -43,6 +43,8 @@ class Image:
     size_bytes: int
     layers: tuple[Layer, ...]
     labels: dict[str, str]
+    digest: str | None = None
+    """Of the manifest that a registry gave it by; None for one that came from nowhere."""
 
 
 class DockerEngine:
@@ -79,7 +81,10 @@ class DockerEngine:
             Layer(digest, entry["Size"], entry["CreatedBy"])
             for digest, entry in zip(digests, sized[-len(digests) :], strict=False)
         )
-        return Image(facts["Id"], facts["Size"], layers, facts["Config"].get("Labels") or {})
+        # One entry, as name@sha256:…, for each repository that it was pulled from or pushed to: the digest is the same.
+        known = sorted(entry.partition("@")[2] for entry in facts.get("RepoDigests") or ())
+        digest = known[0] if known else None
+        return Image(facts["Id"], facts["Size"], layers, facts["Config"].get("Labels") or {}, digest)
 
     def require_base(self, reference: str, progress: Progress) -> Image:
         """The base image, pulled if it is not there.

@@ -30,27 +30,32 @@ class DeliverImage:
         context = product.context
         assert context
         references = run.plan.tags(context.version, context.content_key)
+        base = run.engine.require_base(run.plan.base, run.progress)
         temporary = f"onnxpack-build:{secrets.token_hex(8)}"
         with afterwards(lambda: run.engine.untag(temporary)):
-            image = _make_image(run, context, references[-1], temporary)
+            image = _make_image(run, context, base, (references[-1], temporary))
             require_size(run.plan.gates, image.size_bytes)
             smoke = _test_image(run, product, context, image) if self.smoke else None
             if smoke:
                 require_measures(run.plan.gates, smoke)
-            done = replace(product, image=image, references=references, smoke=smoke)
+            done = replace(product, base=base, image=image, references=references, smoke=smoke)
             require_judged(run, done)
             for name in references:
                 run.engine.tag(image.id, name)
         return done
 
 
-def _make_image(run: Build, context: Context, content_tag: str, temporary: str) -> Image:
-    """Return the image that the engine has, if it is of this content on this base, else a new one."""
+def _make_image(run: Build, context: Context, base: Image, names: tuple[str, str]) -> Image:
+    """Return the image that the engine has, if it is of this content on this base, else a new one.
+
+    ``names`` are the one that it would have, which is made of its content, and the one that a new one gets first.
+    """
     started = time.monotonic()
-    base = [layer.digest for layer in run.engine.require_base(run.plan.base, run.progress).layers]
-    key = digest("image", context.content_key, context.version, base)
+    content_tag, temporary = names
+    layers = [layer.digest for layer in base.layers]
+    key = digest("image", context.content_key, context.version, layers)
     found = None if run.store.fresh else run.engine.find(content_tag)
-    if found and _is_of(found, context, base):
+    if found and _is_of(found, context, layers):
         run.progress.skipped("image", "unchanged")
         run.runner.record("image", "", started, key, cached=True)
         return found

@@ -60,7 +60,7 @@ def document(attempt: Attempt) -> dict[str, Any]:
         "parity": asdict(product.parity) if product.parity else None,
         "evaluation": asdict(product.evaluation) if product.evaluation else None,
         "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in product.candidates],
-        "image": _image(product),
+        "image": _image(product, plan.base),
         "smoke": asdict(product.smoke) if product.smoke else None,
         "notes": [*plan.notes, *(product.exported.reference.notes if product.exported else ())],
         "not_judged": [asdict(gate) for gate in list_unjudged(plan, product)],
@@ -100,7 +100,7 @@ def _tensor(tensor: TensorInfo) -> dict[str, Any]:
     return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
 
 
-def _image(product: Product) -> dict[str, Any] | None:
+def _image(product: Product, base: str) -> dict[str, Any] | None:
     if product.image is None:
         return None
     return {
@@ -110,5 +110,6 @@ def _image(product: Product) -> dict[str, Any] | None:
         # The digest of a registry's manifest exists only once the image has been pushed.
         "digest": None,
         "size_bytes": product.image.size_bytes,
+        "base": {"reference": base, "id": product.base.id, "digest": product.base.digest} if product.base else None,
         "layers": [asdict(layer) for layer in product.image.layers],
     }

@@ -50,6 +50,8 @@ class Product:
     """The precisions that were tried, float32 first; empty where the spec asks for float32."""
     evaluation: Evaluated | None = None
     context: "Context | None" = None
+    base: Image | None = None
+    """The image that it was built on."""
     image: Image | None = None
     references: tuple[str, ...] = ()
     smoke: Smoke | None = None

@@ -122,7 +122,8 @@ class Image:
         "Registry and name; left out: the spec's name.", None, example="registry.example.com/risk/transactions"
     )
     base: ImageReference | None = described(
-        "Any image with the right Python and the C++ runtime; left out: by device.",
+        "Any image with the right Python and the C++ runtime; name@sha256:… is always the same one; left out: by "
+        "device.",
         None,
         example="gcr.io/distroless/python3-debian12",
     )

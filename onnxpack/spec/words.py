@@ -73,7 +73,14 @@ ImageName = Annotated[
         "write it as registry.example.com/risk/transactions",
     ),
 ]
-ImageReference = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}", "an image reference")]
+ImageReference = Annotated[
+    str,
+    Pattern(
+        r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}(@sha256:[0-9a-f]{64})?",
+        "an image reference",
+        "write it as name:tag, or, for always the same image, as name@sha256:… with 64 hex digits",
+    ),
+]
 LabelKey = Annotated[
     str,
     Pattern(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?", "a label's key: letters, digits, '.', '-', '_', '/'"),

@@ -1,0 +1,43 @@
+"""What is installed in an isolated environment is what was found for it, byte for byte."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from told import Told
+from wheels import make_wheel, wheels
+
+import onnxpack.isolated
+from onnxpack.bundle.uv import uv
+from onnxpack.errors import EngineError
+from onnxpack.isolated import environment
+from onnxpack.spec.model import Model
+from onnxpack.store import Store
+
+__all__ = ["wheels"]
+PINNED = Model("sklearn", path="m.joblib", requirements=("joblib==1.0",))
+
+
+def test_environment_after_an_exchange_of_a_wheel_never_holds_the_other_one(
+    tmp_path: Path,
+    wheels: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_wheel(wheels, "msgspec")
+
+    def exchange(*words: str, **options: Any) -> str:
+        if words[:2] == ("pip", "install"):
+            make_wheel(wheels, "joblib", code="VALUE = 666\n")
+        return uv(*words, **options)
+
+    monkeypatch.setattr(onnxpack.isolated, "uv", exchange)
+    python = environment(PINNED, Store(tmp_path / "store"), Told())
+    assert python
+    (module,) = python.parent.parent.rglob("joblib.py")
+    assert module.read_text() == "", "uv had unpacked the one that was found, and took that"
+    # Where it has not, there is nothing to take.
+    make_wheel(wheels, "joblib")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    with pytest.raises(EngineError, match=r"cannot install the packages of model\.requirements"):
+        environment(PINNED, Store(tmp_path / "other"), Told())
+    assert not list((tmp_path / "other" / "environment").iterdir())
