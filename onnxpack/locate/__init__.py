@@ -24,7 +24,7 @@ from onnxpack.locate.second_runtime import vote
 from onnxpack.samples import Arrays, draw, tracing_sizes
 from onnxpack.sources import Source
 from onnxpack.spec.load import SpecFile
-from onnxpack.values import MODEL
+from onnxpack.values import MODEL, Reference
 from onnxpack.verify import Tolerance, compare, compare_case, read_case, tolerance_of
 
 
@@ -56,23 +56,18 @@ class Judge:
 Place = Callable[[Source, Any, SpecFile, Path, Arrays, Judge], str]
 
 
-def locate(
-    file: SpecFile,
-    model: Path,
-    reference: Path,
-    sizes: dict[str, dict[str, int]],
-    reasons: dict[str, str],
-    tolerance: Tolerance,
-) -> str:
+def locate(file: SpecFile, model: Path, reference: Reference, reasons: dict[str, str], tolerance: Tolerance) -> str:
     """Return lines that say where it differs: the axis that is baked in, the operator, the module, the user's line.
 
     They end with what a second runtime says. Nothing that happens meanwhile is an error of its own.
 
-    ``sizes`` are the axes' sizes of all cases, ``reasons`` the first difference of each case that failed.
+    ``reasons`` has the first difference of each case that failed. A case that was searched for is looked at only where
+    no other one fails: what a model makes of extreme values says less to a person.
     """
     judge = Judge(tolerance.rtol, tolerance.atol, tolerance.precision)
-    case = min(reasons, key=lambda name: _weight(sizes[name]))
-    inputs, expected = read_case(reference, case)
+    sizes = reference.all_sizes
+    case = min(reasons, key=lambda name: (name in reference.hunted, *_weight(sizes[name])))
+    inputs, expected = read_case(reference.folder, case)
     with tempfile.TemporaryDirectory() as work:
         try:
             failed = _Failed(file, model, Path(work), inputs, expected, judge)
@@ -83,7 +78,7 @@ def locate(
         except (Exception, SystemExit) as error:  # the user's code runs, watched, and may do anything
             words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             lines = [*stopped_at(reasons.values()), f"where it differs was not found: {words}"]
-    return "\n".join([*lines, *_vote(model, reference, case, judge)])
+    return "\n".join([*lines, *_vote(model, reference.folder, case, judge)])
 
 
 def _vote(model: Path, reference: Path, case: str, judge: Judge) -> list[str]:

@@ -55,6 +55,5 @@ class LocateDifference(Task[Place]):
         """Export once more, with all intermediate values shown."""
         from onnxpack.locate import locate
 
-        sizes = self.reference.all_sizes
-        words = locate(self.spec.file, self.model.path, self.reference.folder, sizes, self.reasons, self.tolerance)
+        words = locate(self.spec.file, self.model.path, self.reference, self.reasons, self.tolerance)
         return Place(words)

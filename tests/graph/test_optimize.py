@@ -14,6 +14,7 @@ from onnxpack.errors import GateError, SourceError
 from onnxpack.graph.check import graphs, info_of, session
 from onnxpack.graph.optimize import optimize_model
 from onnxpack.precision.isa import this_machine
+from onnxpack.values import Changed
 
 BOOL, STRING, INT64 = TensorProto.BOOL, TensorProto.STRING, TensorProto.INT64
 node = helper.make_node
@@ -125,13 +126,13 @@ def run(path: Path, kind: str) -> list[Any]:
     return answers
 
 
-def optimized(model: onnx.ModelProto, folder: Path, level: str, isa: str | None = None) -> tuple[Path, dict[str, Any]]:
+def optimized(model: onnx.ModelProto, folder: Path, level: str, isa: str | None = None) -> tuple[Path, Changed]:
     """The result's path and what is told about it; the source is ``<folder>/source.onnx``."""
     out = folder / level
     out.mkdir(parents=True)
     if not (folder / "source.onnx").exists():
         onnx.save(model, folder / "source.onnx")
-    return out / "model.onnx", optimize_model(str(folder / "source.onnx"), str(out), level, isa)
+    return out / "model.onnx", optimize_model(folder / "source.onnx", out, level, isa)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -148,8 +149,8 @@ def test_the_answers_and_the_outside_stay(kind: str, level: str, tmp_path: Path)
     assert next(entry.version for entry in made.opset_import if entry.domain == "") == 17
     used = {inner.domain for graph in graphs(made.graph) for inner in graph.node}
     assert {entry.domain for entry in made.opset_import} == used | {""}
-    assert told["model"]["path"] == "model.onnx"
-    assert told["model"]["size_bytes"] == path.stat().st_size
+    assert told.model.path == path
+    assert told.model.size_bytes == path.stat().st_size
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -174,7 +175,7 @@ def test_the_same_bytes_twice_and_nothing_of_the_tools(kind: str, tmp_path: Path
 def test_there_is_less_to_do(tmp_path: Path) -> None:
     path, told = optimized(mlp(), tmp_path, "basic")
     assert {inner.op_type for inner in onnx.load(path).graph.node} <= {"Gemm", "MatMul", "Add", "Relu"}
-    assert told["notes"][-1].startswith("5 → 3 nodes, ")
+    assert told.notes[-1].startswith("5 → 3 nodes, ")
     path, _ = optimized(conv(), tmp_path / "conv", "extended")
     assert [inner.op_type for inner in onnx.load(path).graph.node] == ["FusedConv"]
 
@@ -207,7 +208,7 @@ def growing() -> onnx.ModelProto:
 def test_folding_may_not_bloat_the_file(level: str, tmp_path: Path) -> None:
     path, told = optimized(growing(), tmp_path, level)
     assert path.stat().st_size < 100_000
-    assert told["notes"][0] == "constants stay unfolded: folded they would make the file larger"
+    assert told.notes[0] == "constants stay unfolded: folded they would make the file larger"
     assert len(onnx.load(path).graph.node) == 3  # the rest was done
 
 
@@ -216,7 +217,7 @@ def test_what_grows_in_spite_of_that_stays_as_it_is(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(optimizing, "_MAY_GROW_BYTES", 0)
     path, told = optimized(mlp(), tmp_path, "basic")
     assert path.read_bytes() == (tmp_path / "source.onnx").read_bytes()
-    assert told["notes"][1] == "left as it is: optimised it would be larger"
+    assert told.notes[1] == "left as it is: optimised it would be larger"
 
 
 def test_the_casts_of_a_cpu_without_16_bits_are_not_built_in(tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ def test_the_casts_of_a_cpu_without_16_bits_are_not_built_in(tmp_path: Path) -> 
     model = make_model(nodes, [("x", half, ["b", 4])], [("y", half, ["b", 4])], [weights])
     path, told = optimized(model, tmp_path, "basic")
     assert [inner.op_type for inner in onnx.load(path).graph.node] == ["Identity", "MatMul", "Softmax"]
-    assert told["notes"][0].startswith("left as it is: the CPU computes parts of it in float32")
+    assert told.notes[0].startswith("left as it is: the CPU computes parts of it in float32")
 
 
 def test_a_large_model_keeps_its_weights_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +241,7 @@ def test_a_large_model_keeps_its_weights_beside_it(tmp_path: Path, monkeypatch: 
     data = path.with_name("model.onnx.data")
     assert data.stat().st_size >= weights.nbytes
     assert path.stat().st_size < 2000
-    assert told["model"]["size_bytes"] == path.stat().st_size + data.stat().st_size
+    assert told.model.size_bytes == path.stat().st_size + data.stat().st_size
     np.testing.assert_allclose(run(path, "mlp")[0], normal(9, 3, 4) @ weights, rtol=1e-5, atol=1e-6)
     again, _ = optimized(model, tmp_path, "extended")
     assert sorted(file.name for file in again.parent.iterdir()) == ["model.onnx", "model.onnx.data"]

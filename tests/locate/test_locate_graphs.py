@@ -112,8 +112,7 @@ def test_nodes_are_found_in_the_runtimes_words() -> None:
 def located(file: SpecFile, made: Made) -> str:
     reasons = {row.case: row.reason for row in reversed(made.rows()) if row.reason}
     assert reasons
-    sizes = made.reference.all_sizes
-    words = locate(file, made.model.path, made.reference.folder, sizes, reasons, Tolerance())
+    words = locate(file, made.model.path, made.reference, reasons, Tolerance())
     *lines, vote = words.splitlines()
     assert vote == "the source stands alone: onnx's reference evaluator gives what onnxruntime gives"
     return "\n".join(lines)
@@ -206,5 +205,5 @@ def test_whatever_happens_while_looking_is_told_and_no_error_of_its_own(
 
     monkeypatch.setattr(onnxpack.sources.onnx, "load", fail)
     reasons = {"00_n1": "it differs"}
-    found = locate(file, made.model.path, made.reference.folder, {"00_n1": {"n": 1}}, reasons, Tolerance())
+    found = locate(file, made.model.path, made.reference, reasons, Tolerance())
     assert found.splitlines()[0].startswith(f"where it differs was not found: {type(raised).__name__}")

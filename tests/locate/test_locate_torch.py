@@ -103,8 +103,7 @@ def located(file: SpecFile, made: Made) -> list[str]:
     """What is said about the cases that fail; some must."""
     reasons = {row.case: row.reason for row in reversed(made.rows()) if row.reason}
     assert reasons
-    sizes = made.reference.all_sizes
-    words = locate(file, made.model.path, made.reference.folder, sizes, reasons, Tolerance())
+    words = locate(file, made.model.path, made.reference, reasons, Tolerance())
     return [line for line in words.splitlines() if "onnx's reference evaluator" not in line]
 
 
@@ -171,8 +170,7 @@ def test_a_stage_that_changes_the_export_is_told_from_the_exporter(tmp_path: Pat
 
 def test_a_source_that_is_another_each_time_is_no_fault_of_the_export(tmp_path: Path) -> None:
     file, made = exported(tmp_path, "Chance", "dynamo")
-    sizes = made.reference.all_sizes
-    words = locate(file, made.model.path, made.reference.folder, sizes, {"00_n1": "planted"}, Tolerance())
+    words = locate(file, made.model.path, made.reference, {"00_n1": "planted"}, Tolerance())
     assert words.splitlines()[0] == (
         "the first operator that differs was not found: the source answers differently each time it is loaded: "
         "give it weights, or a seed"
