@@ -69,13 +69,13 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
             *for_image(python, platform),
             what=f"install the image's Python packages ({_some(packages)})",
         )
-    _require_installed(packages, destination)
     require_metadata(destination, packages, python, PLATFORMS[platform].partition("-")[0])
+    _require_versions(packages, destination)
     prune(destination)
 
 
-def _require_installed(packages: Sequence[Package], folder: Path) -> None:
-    """Make sure that the metadata of every locked package is there, in its version: uv's success proves nothing."""
+def _require_versions(packages: Sequence[Package], folder: Path) -> None:
+    """Make sure that the metadata of every locked package tells its version: uv's success proves nothing."""
     there = [one for one in distributions(path=[str(folder)]) if one.metadata["Name"]]
     found = {(canonicalize_name(one.name), canonicalize_version(one.version)) for one in there}
     missing = [
@@ -84,8 +84,7 @@ def _require_installed(packages: Sequence[Package], folder: Path) -> None:
         if (canonicalize_name(one.name), canonicalize_version(one.version)) not in found
     ]
     if missing:
-        hint = "run the build again; `uv cache clean` removes what uv may have kept of a broken download"
-        raise EngineError(f"the image's Python packages were not installed: {', '.join(missing)}", hint)
+        raise EngineError(f"uv did not install the locked version of: {', '.join(missing)}", "build again")
 
 
 def prune(folder: Path) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import signal
 import time
 from pathlib import Path
@@ -27,6 +28,8 @@ def supervise() -> None:
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGTERM, _stop)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # a build that is killed takes all with it
+    if _is_abandoned():
+        os._exit(STOPPED)
     worker = os.fork()
     if worker == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -38,6 +41,13 @@ def supervise() -> None:
             break
     _end_descendants()
     _end_as(status)
+
+
+def _is_abandoned() -> bool:
+    """Tell whether the build died before it could be watched: nobody has the other end of the output's pipe."""
+    output = select.poll()
+    output.register(1, 0)
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

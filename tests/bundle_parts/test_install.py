@@ -38,7 +38,7 @@ def test_install_that_leaves_a_package_out_is_an_error(
         (tmp_path / there).mkdir()
         (tmp_path / there / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     monkeypatch.setattr(packages, "uv", lambda *arguments, what: "")
-    with pytest.raises(EngineError, match=r"were not installed: h11==0\.16"):
+    with pytest.raises(EngineError, match=r"uv did not install .*h11"):
         install("3.11", "linux/amd64", [Package("h11", "0.16", ("0" * 64,))], tmp_path)
 
 

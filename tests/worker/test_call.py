@@ -46,6 +46,7 @@ from onnxpack.tasks.fetch import FetchFile
 from onnxpack.tasks.packages import InstallPackages
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import Setting, call
+from onnxpack.worker.supervise import STOPPED
 
 HERE = Path(__file__).parent
 
@@ -337,3 +338,12 @@ def test_a_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(grandchild, signal.SIGKILL)
+
+
+def test_child_whose_parent_died_while_it_started_does_nothing(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-P", "-m", "onnxpack.worker", str(tmp_path)]
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.DEVNULL, check=False)
+    os.close(write)
+    assert ended.returncode == STOPPED
