@@ -1,5 +1,7 @@
 """The converters that skl2onnx lacks: those of onnxmltools, CatBoost's own exporter, and what repairs them."""
 
+import copy
+import itertools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +71,20 @@ class TreeContainer:
         return self._container.add_node(*args, **attributes)
 
 
+def _round_thresholds(model: Any) -> Any:
+    """Return a copy of histogram-based trees whose thresholds are float32 already.
+
+    skl2onnx itself rounds them to the nearest float32, which may lie above: then a value equal to it changes sides.
+    """
+    rounded = copy.copy(model)
+    rounded._predictors = copy.deepcopy(model._predictors)
+    for predictor in itertools.chain.from_iterable(rounded._predictors):
+        thresholds = predictor.nodes["num_threshold"]
+        finite = np.isfinite(thresholds)
+        thresholds[finite] = [_below(value) for value in thresholds[finite]]
+    return rounded
+
+
 def _below(threshold: float) -> float:
     """The largest float32 that is not above."""
     rounded = np.float32(threshold)
@@ -106,7 +122,12 @@ def _repair(kind: type) -> None:
     original = registry.get_converter(alias)
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
-        original(scope, operator, TreeContainer(container))
+        model = operator.raw_operator
+        operator.raw_operator = _round_thresholds(model)
+        try:
+            original(scope, operator, TreeContainer(container))
+        finally:
+            operator.raw_operator = model
 
     _register(kind, convert)
 
