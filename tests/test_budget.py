@@ -138,6 +138,7 @@ def test_strings_bools_and_an_empty_batch_are_verified(tmp_path: Path) -> None:
     made = export_here(file, tmp_path / "out")
     assert made.reference.sizes[0] == {"n": 0}
     rows = made.rows()
-    assert [row.reason for row in rows] == [""] * 12
+    assert {row.output for row in rows} == {f"{name}_out" for name in types}
+    assert not any(row.reason for row in rows)
     assert rows[0].cosine is None
     assert np.isfinite(rows[3].max_abs_diff)

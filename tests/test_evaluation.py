@@ -292,9 +292,9 @@ def test_the_source_and_a_model_are_scored_on_the_same_data(make: Make, tmp_path
 
 def test_a_score_of_words_takes_the_classes_of_the_spec(make: Make, tmp_path: Path) -> None:
     file = make(metric="accuracy", labels="text", classes=list(WORDS))
-    assert score_model(file.to_json(), str(tmp_path / "m.onnx"))["score"] == pytest.approx(RIGHT3)
+    assert score_model(file, tmp_path / "m.onnx").value == pytest.approx(RIGHT3)
     with pytest.raises(SpecError, match="the labels are 'cat', 'dog', 'owl'"):
-        score_model(make(metric="accuracy", labels="text").to_json(), str(tmp_path / "m.onnx"))
+        score_model(make(metric="accuracy", labels="text"), tmp_path / "m.onnx")
 
 
 def test_the_users_metric_gets_all_outputs_and_labels(make: Make, tmp_path: Path) -> None:

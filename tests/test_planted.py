@@ -10,6 +10,7 @@ from exporting import export_here, write_spec
 from onnx_examples import FLOAT, make_model
 
 import onnxpack.sources.onnx
+from onnxpack.artifacts import Artifact
 from onnxpack.errors import GateError
 from onnxpack.samples import read_arrays, write_arrays
 from onnxpack.smoke import _answered
@@ -132,7 +133,7 @@ def reference(tmp_path: Path) -> Reference:
     write_arrays(tmp_path / "case.inputs.npz", {"x": np.zeros(2)})
     write_arrays(tmp_path / "case.outputs.npz", {"label": LABELS, "scores": SCORES})
     assert list(read_arrays(tmp_path / "case.outputs.npz")) == ["label", "scores"]
-    return Reference(tmp_path, ("case",))
+    return Reference(Artifact.of(tmp_path), ("case",))
 
 
 def answer(**tensors: Any) -> dict[str, Any]:

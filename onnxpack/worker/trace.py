@@ -14,7 +14,6 @@ import re
 import stat
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -34,7 +33,6 @@ _SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/bin", "/sb
 """The machine's own files: they are read by libraries at every start and say nothing about a model."""
 _IMPORTERS = ("<frozen importlib", f"{Path(importlib.__file__).parent}/")
 """Where the code of the import system is, and of what reads the metadata of installed packages."""
-_TEMPORARY = (f"{tempfile.gettempdir()}/", "/tmp/")  # noqa: S108 - where libraries write that do not ask
 _FILE_CLOCK = 5
 """CLOCK_REALTIME_COARSE of linux/time.h, which the times of files are taken from; it is a few milliseconds behind."""
 _ABSENT = "absent"
@@ -98,9 +96,10 @@ class Recorder:
         inside = [path for path in changed if path.startswith(self._base)]
         if inside:
             raise SourceError(f"'{self._relative(inside[0])}' changed while it was read", "build again")
-        # Elsewhere it is what a framework wrote for itself, natively and so unseen: a cache, a temporary file.
-        gone = [path for path in self._files if path.startswith(_TEMPORARY) and not os.path.exists(path)]  # noqa: PTH110
-        files = sorted(self._files.keys() - {*changed, *(path for path in gone if not path.startswith(self._base))})
+        # What changed elsewhere, a framework wrote for itself, natively and so unseen: a cache, a temporary file. What
+        # is not there is one of these too, or a setting that nobody made, and would tie a key to this machine.
+        lasting = {path for path in self._files if path.startswith(self._base) or os.path.exists(path)}  # noqa: PTH110
+        files = sorted(lasting - set(changed))
         return Trace(
             files={self._relative(path): content_digest(Path(path)) for path in files},
             folders={self._relative(path): listing_digest(Path(path)) for path in sorted(self._folders)},
