@@ -55,8 +55,8 @@ def test_the_report_says_how_far_the_model_agrees(example: Built) -> None:
 
 def test_the_report_has_the_smoke_test_s_figures(example: Built) -> None:
     smoke = example.report["smoke"]
-    # every case by the command line, and one more by HTTP
-    assert smoke["comparisons"] > example.report["parity"]["comparisons"]
+    # every ordinary case by the command line, and one more by HTTP
+    assert smoke["comparisons"] > 4 * len(OUTPUTS[example.report["name"]])
     assert smoke["ready_seconds"] > 0
     assert smoke["first_answer_seconds"] > 0
     assert smoke["peak_rss_bytes"] > 10_000_000
