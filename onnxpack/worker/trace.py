@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import stat
 import sys
 import sysconfig
@@ -111,7 +112,9 @@ class Recorder:
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
-            self._hear_open(arguments)
+            # What removes or copies a tree opens names relative to a folder that the event does not tell.
+            if arguments[1] is not None or sys._getframe(1).f_code.co_filename != shutil.__file__:
+                self._hear_open(arguments)
         elif event in ("os.listdir", "os.scandir"):
             path = self._outside("." if arguments[0] is None else arguments[0])
             if path and not sys._getframe(1).f_code.co_filename.startswith(_IMPORTERS):

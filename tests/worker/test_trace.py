@@ -166,6 +166,12 @@ def test_listed_folders_are_noted(root: Path) -> None:
     assert record(root, code)[1] == [".", "data"]
 
 
+def test_a_tree_that_is_removed_leaves_no_names(root: Path) -> None:
+    """Its folders are opened by names relative to others, which would be taken for files of the work tree."""
+    code = "import shutil, tempfile\nplace = Path(tempfile.mkdtemp())\n(place / 'a/data').mkdir(parents=True)\n"
+    assert record(root, f"{code}shutil.rmtree(place)")[0] == []
+
+
 def test_a_file_elsewhere_is_noted_with_its_whole_path(root: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.txt").touch()
     os.utime(tmp_path / "elsewhere.txt", (1, 1))
