@@ -14,7 +14,7 @@ from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.process import SAID
 from onnxpack.worker.supervise import supervise
 from onnxpack.worker.task import Say
-from onnxpack.worker.trace import Recorder
+from onnxpack.worker.trace import Recorder, imported_packages
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FRAMES = 6
@@ -47,7 +47,7 @@ def _answer(message: Message, scratch: Path) -> Answer:
         kind = getattr(importlib.import_module(message.module), message.name)
         task = decode(message.request, kind)
         result = task.run(message.folder, _speaker(scratch / SAID))
-        return Answer(encode(result, message.folder), recorder.trace(message.isolated))
+        return Answer(encode(result, message.folder), recorder.trace(message.isolated), imported_packages())
     except OSError as error:
         if error.errno in _DISK_FULL:
             raise

@@ -5,7 +5,8 @@ The two sides exchange messages of ``worker.codec`` through files only; a child'
 
 import errno
 import os
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,7 +16,7 @@ from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.process import Ended, Setting, run_process
 from onnxpack.worker.sandbox import find_paths
 from onnxpack.worker.task import Task, result_type
-from onnxpack.worker.trace import Trace
+from onnxpack.worker.trace import Trace, imported_distributions, package_owners
 
 ResultT = TypeVar("ResultT")
 
@@ -49,6 +50,8 @@ class Answer:
 
     result: bytes | None = None
     trace: Trace | None = None
+    packages: tuple[str, ...] = ()
+    """The top packages that it imported."""
     exit_code: int = 0
     problems: tuple[Problem, ...] = ()
     crash: str = ""
@@ -81,6 +84,9 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     )  # fmt: skip
     (scratch / REQUEST).write_bytes(encode(message))
     (scratch / ANSWER).unlink(missing_ok=True)
+    if setting.python is None:
+        # It takes as long as a short task, and is known before any task ends.
+        threading.Thread(target=package_owners, daemon=True).start()
     seen = (setting.root, *setting.ignored, *find_paths(task)) if setting.sandbox and not kind.TRUSTED else None
     ended = run_process(task.NAME, setting, seen, whole_environment=kind.TRUSTED)
     if ended.status == NO_ROOM:
@@ -112,4 +118,7 @@ def _outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> 
             "code of the model may have written into the files of its process; the end of its output is below",
             ended.printed,
         ) from None
-    return Outcome(result, answer.result, answer.trace)
+    trace = answer.trace
+    if not trace.isolated:
+        trace = replace(trace, distributions=imported_distributions(answer.packages))
+    return Outcome(result, answer.result, trace)

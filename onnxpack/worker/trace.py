@@ -90,6 +90,8 @@ class Recorder:
     def trace(self, isolated: bool) -> Trace:
         """Return the digests of all that was read.
 
+        The distributions are those of an isolated environment alone: of this one the build itself knows them.
+
         Raises:
             SourceError: a file changed meanwhile, so that no digest would be true.
         """
@@ -106,7 +108,7 @@ class Recorder:
             folders={self._relative(path): listing_digest(Path(path)) for path in sorted(self._folders)},
             imports={self._relative(path): importable_digest(Path(path)) for path in sorted(self._imports)},
             modules={name: module_digest(name) for name in sorted(_own_modules())},
-            distributions=_imported_distributions(),
+            distributions=imported_distributions(imported_packages()) if isolated else {},
             isolated=isolated,
         )
 
@@ -196,10 +198,21 @@ def _own_modules() -> list[str]:
     return [name for name in sys.modules if name == "onnxpack" or name.startswith("onnxpack.")]
 
 
-def _imported_distributions() -> dict[str, str]:
-    owners = packages_distributions()
-    imported = {name.partition(".")[0] for name in sys.modules}
-    names = {owner for package in imported for owner in owners.get(package, ())} - {"onnxpack"}
+@cache
+def package_owners() -> dict[str, tuple[str, ...]]:
+    """Return the distributions that give each importable package; it takes a quarter of a second to find out."""
+    return {package: tuple(names) for package, names in packages_distributions().items()}
+
+
+def imported_packages() -> tuple[str, ...]:
+    """Return the names of all top packages that are imported here."""
+    return tuple(sorted({name.partition(".")[0] for name in sys.modules}))
+
+
+def imported_distributions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of the distributions that give these packages, by their names."""
+    owners = package_owners()
+    names = {owner for package in packages for owner in owners.get(package, ())} - {"onnxpack"}
     return {name: _version(name) for name in sorted(names)}
 
 

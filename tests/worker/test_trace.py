@@ -104,7 +104,7 @@ root = Path(sys.argv[1])
 sys.prefix = sys.base_prefix = sys.argv[2]
 recorder = Recorder(root, [root / "ignored"])
 exec(sys.stdin.read())
-trace = recorder.trace(isolated=False)
+trace = recorder.trace(isolated=True)
 print(json.dumps([list(trace.files), list(trace.folders), list(trace.modules), list(trace.distributions)]))
 """
 
