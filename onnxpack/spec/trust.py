@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,18 @@ def _explain_distrust(file: SpecFile, reference: str) -> str:
         return ""
     # What is installed under the same name would be imported instead of what stands beside the spec.
     beside = any((file.folder / name).exists() for name in (top, f"{top}.py"))
-    return "" if beside and importlib.util.find_spec(top) is None else f"code of '{top}', which the spec does not pin"
+    found = importlib.util.find_spec(top)
+    own = beside if found is None else _is_projects(file, found)
+    return "" if own else f"code of '{top}', which the spec does not pin"
+
+
+def _is_projects(file: SpecFile, found: ModuleSpec) -> bool:
+    """Return whether an importable package lies in the work tree, and not in an environment there."""
+    places = [found.origin] if found.origin else list(found.submodule_search_locations or ())
+    paths = [Path(place).resolve() for place in places]
+    return bool(paths) and all(
+        path.is_relative_to(file.root.resolve()) and "site-packages" not in path.parts for path in paths
+    )
 
 
 def _is_pinned(package: str, spec: Spec) -> bool:

@@ -48,3 +48,4 @@ def test_install_of_a_version_that_is_spelt_otherwise_is_found(tmp_path: Path, m
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Some.Package\nVersion: 2026.04\n")
     monkeypatch.setattr(packages, "uv", lambda *arguments, what: "")
     install("3.11", "linux/amd64", [Package("some-package", "2026.4", ("0" * 64,))], tmp_path)
+    assert (info / "METADATA").exists()

@@ -148,7 +148,7 @@ def test_another_exporter_that_answers_otherwise_is_not_advised(tmp_path: Path) 
 def test_a_trial_has_a_limit(tmp_path: Path) -> None:
     with patch.object(source, "_TRIAL_SECONDS", 0.01):
         (problem,) = failure(tmp_path, "torch.fft.rfft(y).abs()", "torchscript").problems
-    assert problem.hint == "`exporter: dynamo` was tried, and fails too: exporter trial took more than 0.01 s"
+    assert problem.hint == "`exporter: dynamo` was tried, and fails too: stage 'exporter trial' took more than 0.01 s"
 
 
 def test_an_opset_that_the_other_exporter_lacks_is_not_tried(tmp_path: Path) -> None:
