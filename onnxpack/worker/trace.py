@@ -32,8 +32,8 @@ _WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/bin", "/sbin", "/var")
 """The machine's own files: they are read by libraries at every start and say nothing about a model."""
-_IMPORTERS = ("<frozen importlib", f"{Path(importlib.__file__).parent}/")
-"""Where the code of the import system is, and of what reads the metadata of installed packages."""
+_IMPORTERS = ("<frozen importlib", f"{Path(importlib.__file__).parent}/", __file__)
+"""Where the code of the import system is, and of what reads the metadata of installed packages, as this module does."""
 _FILE_CLOCK = 5
 """CLOCK_REALTIME_COARSE of linux/time.h, which the times of files are taken from; it is a few milliseconds behind."""
 _ABSENT = "absent"
