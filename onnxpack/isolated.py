@@ -12,6 +12,7 @@ from pathlib import Path
 
 from onnxpack.bundle.uv import uv, write_requirements
 from onnxpack.errors import EngineError, OnnxpackError, SpecError
+from onnxpack.package_names import normalize_name
 from onnxpack.progress import Progress
 from onnxpack.scratch import temporary_folder
 from onnxpack.spec.model import Model
@@ -169,4 +170,4 @@ def _for_cpu(pin: str) -> str:
 def _normal(line: str) -> str:
     match = _NAME.match(line)
     assert match
-    return re.sub(r"[-_.]+", "-", match[0]).lower()
+    return normalize_name(match[0])

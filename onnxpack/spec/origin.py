@@ -7,6 +7,7 @@ from typing import get_args
 from urllib.parse import urlsplit
 
 from onnxpack.errors import Location, Problem
+from onnxpack.package_names import pinned_name
 from onnxpack.redact import find_secret
 from onnxpack.spec.model import Spec
 from onnxpack.spec.wording import short
@@ -87,7 +88,7 @@ def pins(spec: Spec, where: Where) -> Iterator[Problem]:
     """Each package is pinned once."""
     seen: dict[str, str] = {}
     for index, pin in enumerate(spec.model.requirements):
-        name = re.sub(r"[-_.]+", "-", re.split(r"\[|==", pin)[0]).lower()
+        name = pinned_name(pin)
         first = seen.setdefault(name, pin)
         if first is not pin:
             yield Problem(f"'{name}' is pinned twice", f"'{first}' stands above; keep one",

@@ -8,7 +8,6 @@ meant to do something else than to make a model.
 import functools
 import importlib.util
 import inspect
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.errors import Problem, SpecError
+from onnxpack.package_names import pinned_name
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Spec
 from onnxpack.spec.origin import is_code
@@ -115,5 +115,5 @@ def _is_projects(file: SpecFile, found: ModuleSpec) -> bool:
 def _is_pinned(package: str, spec: Spec) -> bool:
     """Return whether a distribution is pinned whose name is the package's, or that and more: open-clip-torch."""
     wanted = package.lower().replace("_", "-")
-    names = {re.sub(r"[-_.]+", "-", re.split(r"\[|==", pin)[0]).lower() for pin in spec.model.requirements}
+    names = map(pinned_name, spec.model.requirements)
     return any(name == wanted or name.startswith(f"{wanted}-") for name in names)

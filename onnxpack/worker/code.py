@@ -9,10 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from onnxpack.worker.codec import digest_of
-from onnxpack.worker.trace import module_digest
+from onnxpack.worker.trace import module_digest, module_source
 
-_PACKAGE = Path(__file__).resolve().parent.parent
-_ROOT = _PACKAGE.name
+_ROOT = __name__.partition(".")[0]
 
 
 @cache
@@ -27,7 +26,7 @@ def import_closure(module: str) -> set[str]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in found and (path := _source(name)):
+        if name not in found and (path := module_source(name)):
             found.add(name)
             waiting += [*_imports(path), *_parents(name)]
     return found
@@ -47,9 +46,3 @@ def _imports(path: Path) -> list[str]:
 def _parents(name: str) -> list[str]:
     parts = name.split(".")
     return [".".join(parts[:count]) for count in range(1, len(parts))]
-
-
-def _source(name: str) -> Path | None:
-    relative = Path(*name.split(".")[1:])
-    places = (_PACKAGE / relative / "__init__.py", (_PACKAGE / relative).with_suffix(".py"))
-    return next((path for path in places if path.is_file()), None)

@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import json
 import os
-import re
 import shutil
 import stat
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 
 from onnxpack.digests import large_file_digest
 from onnxpack.errors import SourceError
+from onnxpack.package_names import normalize_name
 from onnxpack.scratch import is_working_name
 from onnxpack.store import file_digest
 
@@ -172,11 +172,14 @@ def listing_digest(path: Path) -> str:
 @cache
 def module_digest(name: str) -> str:
     """Return the SHA-256 of the source of one of this package's modules, whether it is imported or not."""
-    relative = Path(*name.split(".")[1:])
-    for path in (_PACKAGE / relative / "__init__.py", (_PACKAGE / relative).with_suffix(".py")):
-        if path.is_file():
-            return file_digest(path)
-    return _ABSENT
+    path = module_source(name)
+    return file_digest(path) if path else _ABSENT
+
+
+def module_source(name: str) -> Path | None:
+    """Return the file of one of this package's modules; None if there is none of this name."""
+    place = _PACKAGE.joinpath(*name.split(".")[1:])
+    return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
 
 
 def importable_digest(path: Path) -> str:
@@ -222,7 +225,7 @@ def _version(name: str) -> str:
 
     Reading the metadata of each one would take longer than all else that a build without changes does.
     """
-    known = _installed().get(_normalize(name))
+    known = _installed().get(normalize_name(name))
     if known is not None:
         return known
     try:
@@ -243,13 +246,8 @@ def _installed() -> dict[str, str]:
             for entry in entries:
                 if entry.name.endswith(_METADATA):
                     name, _, known = entry.name.removesuffix(_METADATA).rpartition("-")
-                    found.setdefault(_normalize(name), known)
+                    found.setdefault(normalize_name(name), known)
     return found
-
-
-def _normalize(name: str) -> str:
-    """Write a distribution's name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _is_below(path: Path, folder: Path) -> bool:

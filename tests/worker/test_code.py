@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import onnxpack.worker.code
+import onnxpack.worker.trace
 from onnxpack.worker.code import code_digest, import_closure
 from onnxpack.worker.trace import module_digest
 
@@ -56,7 +57,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     for name, text in modules.items():
         (folder / name).write_text(text)
-    monkeypatch.setattr(onnxpack.worker.code, "_PACKAGE", folder)
+    monkeypatch.setattr(onnxpack.worker.trace, "_PACKAGE", folder)
     return folder
 
 

@@ -1,0 +1,13 @@
+"""Names of distributions, as package indexes compare them."""
+
+import re
+
+
+def normalize_name(name: str) -> str:
+    """Return a distribution's name in the one form that PEP 503 gives all its spellings."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pinned_name(pin: str) -> str:
+    """Return the normalized name of the distribution that a pin of a spec is of, as ``onnx`` of ``ONNX[x]==1.2``."""
+    return normalize_name(re.split(r"\[|==", pin)[0])
