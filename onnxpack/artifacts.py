@@ -30,9 +30,17 @@ class Artifact:
         """
         if path.is_dir():
             return cls(path, digest(tree_digests(path)))
+        return cls.of_model(path, file_digest(path))
+
+    @classmethod
+    def of_model(cls, path: Path, sha256: str) -> "Artifact":
+        """Read the external data, if any, beside the ONNX file at ``path``, whose own digest is known: ``sha256``.
+
+        Raises:
+            OSError: it cannot be read.
+        """
         data = data_beside(path)
-        own = file_digest(path)
-        return cls(path, digest(own, file_digest(data)) if data.exists() else own)
+        return cls(path, digest(sha256, file_digest(data)) if data.exists() else sha256)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Artifact) and self.digest == other.digest

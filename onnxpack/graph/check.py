@@ -192,6 +192,11 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield from graphs(inner)
 
 
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of all graphs inside them."""
+    return (node for inner in graphs(graph) for node in inner.node)
+
+
 def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None:
     """Gives every tensor of a graph, and of those inside its nodes, the name that ``rename`` gives for its own."""
     for inner in graphs(graph):
@@ -204,17 +209,17 @@ def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None
 
 def facts(path: Path, precision: str = "float32") -> OnnxModel:
     """What the file at ``path`` really is."""
-    model = onnx.load(path, load_external_data=False)
+    model, sha256 = onnx.load(path, load_external_data=False), file_digest(path)
     beside = [file for file in path.parent.iterdir() if file.name.startswith(path.name + ".")]
     return OnnxModel(
-        file=Artifact.of(path),
-        sha256=file_digest(path),
+        file=Artifact.of_model(path, sha256),
+        sha256=sha256,
         opset=opset_of(model),
         ir_version=model.ir_version,
         inputs=tuple(info_of(value) for value in true_inputs(model.graph)),
         outputs=tuple(info_of(value) for value in model.graph.output),
         size_bytes=path.stat().st_size + sum(file.stat().st_size for file in beside),
-        ops=tuple(sorted({node.op_type for graph in graphs(model.graph) for node in graph.node})),
+        ops=tuple(sorted({node.op_type for node in nodes_of(model.graph)})),
         precision=precision,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx
 
 from onnxpack.errors import Problem, SourceError
-from onnxpack.graph.check import graphs, opset_of
+from onnxpack.graph.check import graphs, nodes_of, opset_of
 from onnxpack.graph.external import keep_places
 from onnxpack.graph.passes import Edit, GraphPass
 from onnxpack.graph.tidy import DEFAULT_DOMAINS
@@ -82,7 +82,7 @@ def _reason(error: Exception, model: onnx.ModelProto, reached: int) -> str:
     found = _NO_RULE.search(words)
     if found:
         return f"onnx's converter has no rule for the operator {found['op']} at opset {reached + 1}"
-    nodes = (node for graph in graphs(model.graph) for node in graph.node if node.domain in DEFAULT_DOMAINS)
+    nodes = (node for node in nodes_of(model.graph) if node.domain in DEFAULT_DOMAINS)
     ops = {node.op_type for node in nodes if onnx.defs.has(node.op_type, reached + 1, "")}
     changed = sorted(op for op in ops if onnx.defs.get_schema(op, reached + 1).since_version == reached + 1)
     return f"{words}, at the step to opset {reached + 1}, which changes {', '.join(changed) or 'no operator of it'}"
@@ -140,7 +140,7 @@ class KeepResizeGrid(GraphPass):
         if not self.since < _GRID_OPSET <= opset_of(model):
             return model, False
         changed = False
-        for node in (node for graph in graphs(model.graph) for node in graph.node if node.op_type == "Resize"):
+        for node in (node for node in nodes_of(model.graph) if node.op_type == "Resize"):
             given = {item.name for item in node.attribute}
             for name, value in (("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")):
                 if name not in given:

@@ -19,9 +19,9 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from onnxpack.errors import SourceError
-from onnxpack.graph.check import graphs, opset_of, session, true_inputs
+from onnxpack.graph.check import nodes_of, opset_of, session, true_inputs
 from onnxpack.graph.old import RUNTIME_MIN_OPSET, cast_type, take, write_defaults
-from onnxpack.graph.tidy import DEFAULT_DOMAINS, FREE_CONSTANTS_IR, import_opsets
+from onnxpack.graph.tidy import DEFAULT_DOMAINS, FREE_CONSTANTS_IR, set_opset
 from onnxpack.samples import Arrays
 
 Array = np.ndarray[Any, Any]
@@ -39,14 +39,13 @@ class Evaluator:
         """
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
-        for node in (node for graph in graphs(copy.graph) for node in graph.node):
+        for node in nodes_of(copy.graph):
             write_defaults(node, opset_of(model))
             take(node, "consumed_inputs", None)
             take(node, "output_sequence", None)
         # What differs between opset 1 and 6 is said otherwise now, or is one of the operators below; of the evaluator's
         # own, some begin with opset 6.
-        others = {entry.domain: entry.version for entry in copy.opset_import if entry.domain not in DEFAULT_DOMAINS}
-        import_opsets(copy, others | {"": RUNTIME_MIN_OPSET - 1})
+        set_opset(copy, RUNTIME_MIN_OPSET - 1)
         self._inputs = [value.name for value in true_inputs(model.graph)]
         self._types = {value.name: value.type.tensor_type.elem_type for value in model.graph.output}
         try:
@@ -269,7 +268,7 @@ def _run_node(
 
 def _operators(model: onnx.ModelProto) -> list[type[OpRun]]:
     """Return the classes for a model's operators; those that run graphs, and Constant, are the evaluator's own."""
-    nodes = [node for graph in graphs(model.graph) for node in graph.node if node.domain in DEFAULT_DOMAINS]
+    nodes = [node for node in nodes_of(model.graph) if node.domain in DEFAULT_DOMAINS]
     inner = {node.op_type for node in nodes for item in node.attribute if item.type == onnx.AttributeProto.GRAPH}
     others = {node.op_type for node in nodes} - inner - {"Constant"} - {one.__name__ for one in OPERATORS}
     return [*OPERATORS, *(type(name, (_ByRuntime,), {}) for name in sorted(others))]

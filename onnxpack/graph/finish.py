@@ -10,7 +10,7 @@ import onnx
 from onnxpack.errors import GateError, Problem, SourceError
 from onnxpack.graph.check import info_of, opset_of, rename_tensors, true_inputs
 from onnxpack.graph.passes import Edit, GraphPass, run_passes
-from onnxpack.graph.tidy import DEFAULT_DOMAINS, LowerIrVersion, Strip, import_opsets
+from onnxpack.graph.tidy import LowerIrVersion, Strip, set_opset
 from onnxpack.spec.model import Spec
 from onnxpack.values import Shape
 
@@ -40,8 +40,7 @@ class KeepOneOpset(GraphPass):
         if self.spec.opset is not None and actual != self.spec.opset:
             hint = f"set `opset: {actual}`"
             raise SourceError(f"opset {self.spec.opset} cannot be had: the export has {actual}", hint)
-        others = {entry.domain: entry.version for entry in model.opset_import if entry.domain not in DEFAULT_DOMAINS}
-        return model, import_opsets(model, {"": actual, **others})
+        return model, set_opset(model, actual)
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
         """Look for a domain that is imported twice."""

@@ -15,11 +15,11 @@ import onnxruntime as ort
 
 from onnxpack.errors import GateError, Problem, SourceError
 from onnxpack.graph import external
-from onnxpack.graph.check import facts, graphs, info_of, opset_of, true_inputs
+from onnxpack.graph.check import facts, info_of, nodes_of, opset_of, true_inputs
 from onnxpack.graph.passes import Edit, GraphPass, run_passes
 from onnxpack.graph.tidy import Strip, import_opsets
 from onnxpack.precision.isa import lays_out_for, this_machine
-from onnxpack.values import MODEL, Changed, OnnxModel
+from onnxpack.values import MODEL, Changed
 
 _LEVELS = {
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -43,21 +43,21 @@ def optimize_model(source: Path, folder: Path, level: str, isa: str | None) -> C
             f"optimize: all lays weights out for the machine that builds, and this one is no {isa}",
             "build on a machine of that kind, or use extended",
         )
-    before = facts(source)
+    size = _weighs(source)
     notes: list[str] = []
     made = _optimized(source, folder, level, [])
-    if _grew(before, facts(made, before.precision)):
+    if _grew(size, made):
         notes.append("constants stay unfolded: folded they would make the file larger")
         made = _optimized(source, folder, level, ["ConstantFolding"])
-    if _grew(before, facts(made, before.precision)):
+    if _grew(size, made):
         notes.append("left as it is: optimised it would be larger")
         made = _copied(source, folder)
-    if _ops(made)["Cast"] > _ops(source)["Cast"]:
+    had = _ops(source)
+    if _ops(made)["Cast"] > had["Cast"]:
         notes.append("left as it is: the CPU computes parts of it in float32, and those casts would be built in")
         made = _copied(source, folder)
-    after = facts(made, before.precision)
-    counts = [_ops(path).total() for path in (source, made)]
-    notes.append(f"{counts[0]} → {counts[1]} nodes, {before.size_bytes} → {after.size_bytes} bytes")
+    after = facts(made)
+    notes.append(f"{had.total()} → {_ops(made).total()} nodes, {size} → {after.size_bytes} bytes")
     return Changed(after, tuple(notes))
 
 
@@ -113,7 +113,7 @@ class DeclareAgain(GraphPass):
         """Take the declarations of ``original``, by name."""
         before = (model.ir_version, [info_of(value) for value in (*model.graph.input, *model.graph.output)])
         model.ir_version = self.original.ir_version
-        used = {node.domain for graph in graphs(model.graph) for node in graph.node}
+        used = {node.domain for node in nodes_of(model.graph)}
         versions = {entry.domain: entry.version for entry in model.opset_import if entry.domain in used}
         imported = import_opsets(model, versions | {"": opset_of(self.original)})
         declared = {value.name: value for value in (*true_inputs(self.original.graph), *self.original.graph.output)}
@@ -135,8 +135,8 @@ class DeclareAgain(GraphPass):
         return [problem] if outside[0] != outside[1] else []
 
 
-def _grew(before: OnnxModel, after: OnnxModel) -> bool:
-    return after.size_bytes > before.size_bytes * _MAY_GROW + _MAY_GROW_BYTES
+def _grew(size: int, made: Path) -> bool:
+    return _weighs(made) > size * _MAY_GROW + _MAY_GROW_BYTES
 
 
 def _copied(source: Path, folder: Path) -> Path:
@@ -158,4 +158,4 @@ def _weighs(source: Path) -> int:
 def _ops(path: Path) -> Counter[str]:
     """How many nodes of each operator."""
     model = onnx.load(path, load_external_data=False)
-    return Counter(node.op_type for graph in graphs(model.graph) for node in graph.node)
+    return Counter(node.op_type for node in nodes_of(model.graph))

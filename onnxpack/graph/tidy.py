@@ -7,7 +7,7 @@ from typing import Any
 import onnx
 
 from onnxpack.errors import Problem
-from onnxpack.graph.check import MAX_IR, graphs, opset_of, true_inputs
+from onnxpack.graph.check import MAX_IR, graphs, nodes_of, opset_of, true_inputs
 from onnxpack.graph.passes import Edit, GraphPass
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -119,10 +119,16 @@ class ImportUsed(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Take the default domain's highest version, as ``opset_of`` reads it."""
-        used = {node.domain if node.domain != "ai.onnx" else "" for graph in graphs(model.graph) for node in graph.node}
+        used = {node.domain if node.domain != "ai.onnx" else "" for node in nodes_of(model.graph)}
         versions = {entry.domain: entry.version for entry in model.opset_import} | {"": opset_of(model)}
         kept = {name: version for name, version in versions.items() if name in used | {""} or model.functions}
         return model, import_opsets(model, kept)
+
+
+def set_opset(model: onnx.ModelProto, opset: int) -> bool:
+    """Import the default operator set at ``opset``, and the others as before; tell whether the imports changed."""
+    others = {entry.domain: entry.version for entry in model.opset_import if entry.domain not in DEFAULT_DOMAINS}
+    return import_opsets(model, others | {"": opset})
 
 
 def import_opsets(model: onnx.ModelProto, versions: Mapping[str, int]) -> bool:

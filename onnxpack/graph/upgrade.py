@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 
 from onnxpack.errors import Problem, SourceError
-from onnxpack.graph.check import graphs, opset_of
+from onnxpack.graph.check import graphs, nodes_of, opset_of
 from onnxpack.graph.old import RUNTIME_MIN_OPSET, cast_type, take, write_defaults
 from onnxpack.graph.passes import Edit, GraphPass
-from onnxpack.graph.tidy import DEFAULT_DOMAINS, FREE_CONSTANTS_IR, import_opsets
+from onnxpack.graph.tidy import DEFAULT_DOMAINS, FREE_CONSTANTS_IR, set_opset
 
 BROADCASTING = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 """What had ``broadcast`` and ``axis`` before opset 7, where numpy's rules came."""
@@ -118,15 +118,14 @@ class UpgradeToOpset7(GraphPass):
                     graph.node.append(made)
                 known.added.clear()
         model.graph.initializer.extend(known.initializers)
-        others = {entry.domain: entry.version for entry in model.opset_import if entry.domain not in DEFAULT_DOMAINS}
-        import_opsets(model, others | {"": RUNTIME_MIN_OPSET})
+        set_opset(model, RUNTIME_MIN_OPSET)
         return model, True
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
         """Look for attributes that opset 7 does not know."""
         opset = opset_of(model)
         problems = []
-        for node in (node for graph in graphs(model.graph) for node in graph.node if node.domain in DEFAULT_DOMAINS):
+        for node in (node for node in nodes_of(model.graph) if node.domain in DEFAULT_DOMAINS):
             known = onnx.defs.get_schema(node.op_type, max(opset, RUNTIME_MIN_OPSET)).attributes
             strange = [item.name for item in node.attribute if item.name not in known]
             if strange:

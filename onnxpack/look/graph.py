@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from onnxpack.errors import SourceError
-from onnxpack.graph.check import DTYPES, MAX_IR, graphs, info_of, opset_of, true_inputs
+from onnxpack.graph.check import DTYPES, MAX_IR, graphs, info_of, nodes_of, opset_of, true_inputs
 from onnxpack.spec.checks import RUNTIME_MAX_OPSET
 
 _BITS = {
@@ -33,7 +33,7 @@ def onnx_facts(path: Path) -> dict[str, Any]:
         raise SourceError(f"'{file.name}' is not an ONNX model: {str(error)[:300]}", "export it again") from None
     if not model.graph.node and not model.graph.output:
         raise SourceError(f"'{file.name}' holds no graph", "export it again")
-    nodes = [node for graph in graphs(model.graph) for node in graph.node]
+    nodes = list(nodes_of(model.graph))
     weights = list(_weights(model.graph))
     by_dtype: dict[str, int] = defaultdict(int)
     for tensor in weights:

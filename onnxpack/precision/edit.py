@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from onnxpack.errors import Problem
-from onnxpack.graph.check import graphs
+from onnxpack.graph.check import graphs, nodes_of
 from onnxpack.graph.external import bytes_of
 from onnxpack.graph.passes import Edit, GraphPass
 
@@ -60,7 +60,7 @@ class PoolBeforeRelu(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Leave pairs whose inner tensor something else reads."""
-        readers = Counter(name for graph in graphs(model.graph) for node in graph.node for name in node.input)
+        readers = Counter(name for node in nodes_of(model.graph) for name in node.input)
         outside = {value.name for value in model.graph.output}
         relus = {node.output[0]: node for node in model.graph.node if node.op_type == "Relu"}
         changed = False
@@ -126,7 +126,7 @@ class DropUnused(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Edit the outer graph alone, where all weights are."""
-        used = {name for graph in graphs(model.graph) for node in graph.node for name in node.input}
+        used = {name for node in nodes_of(model.graph) for name in node.input}
         used |= {value.name for graph in graphs(model.graph) for value in graph.output}
         kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
         changed = len(kept) < len(model.graph.initializer)

@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx
 
-from onnxpack.graph.check import DTYPES, graphs
+from onnxpack.graph.check import DTYPES, nodes_of
 from onnxpack.graph.external import bytes_of
 
 REDUCED_OPS = frozenset(
@@ -37,7 +37,7 @@ class Makeup:
 
 def makeup(model: onnx.ModelProto) -> Makeup:
     """What a model is made of, its inner graphs included."""
-    nodes = [node for graph in graphs(model.graph) for node in graph.node]
+    nodes = list(nodes_of(model.graph))
     weights: Counter[str] = Counter()
     for tensor in onnx.external_data_helper._get_all_tensors(model):
         weights[DTYPES.get(tensor.data_type, str(tensor.data_type))] += bytes_of(tensor)

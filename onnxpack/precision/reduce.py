@@ -9,7 +9,7 @@ import onnx
 
 from onnxpack.errors import GateError, SpecError
 from onnxpack.graph import external
-from onnxpack.graph.check import facts, graphs, info_of, opset_of, session, true_inputs
+from onnxpack.graph.check import facts, info_of, nodes_of, opset_of, session, true_inputs
 from onnxpack.graph.passes import run_passes
 from onnxpack.graph.tidy import DropConstantInputs, ImportUsed, NameNodes, Strip
 from onnxpack.precision import (
@@ -144,8 +144,8 @@ def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
 
 def of_trees(model: onnx.ModelProto) -> str:
     """Why a model of trees and the like has nothing to reduce, in words; empty for others."""
-    ops = {node.op_type for graph in graphs(model.graph) for node in graph.node}
-    classic = sorted({node.op_type for graph in graphs(model.graph) for node in graph.node if node.domain == _CLASSIC})
+    ops = {node.op_type for node in nodes_of(model.graph)}
+    classic = sorted({node.op_type for node in nodes_of(model.graph) if node.domain == _CLASSIC})
     if not classic or ops & _ARITHMETIC:
         return ""
     return f"the model is made of {', '.join(classic[:3])}, which compute in float32 whatever they are given"
