@@ -64,13 +64,12 @@ class Dataset:
         self._label = label
         self.names: tuple[str, ...] = (*self._spec.inputs, *columns)
         """The arrays of a batch: the inputs in the spec's order, then the columns."""
-        firsts = {tensor.shape[:1] for tensor in self._spec.inputs.values()}
-        if len(firsts) != 1 or firsts == {()}:
+        first = self._spec.first_size
+        if first is None:
             raise SpecError(
                 f"{label} is cut along the inputs' first axis, and they have none in common",
                 "give all inputs the same first axis",
             )
-        (first,) = firsts.pop()
         if isinstance(first, str):
             axis = self._spec.dynamic_axes[first]
             self._low, self._high = max(axis.min, 1), axis.max

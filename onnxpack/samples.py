@@ -95,9 +95,8 @@ def cases(
 
 def row_axis(spec: Spec) -> str | None:
     """Return the dynamic axis that is the first of every input and nowhere else, so that inputs can be cut by rows."""
-    firsts = {tensor.shape[0] if tensor.shape else None for tensor in spec.inputs.values()}
     others = {size for tensor in spec.inputs.values() for size in tensor.shape[1:]}
-    name = firsts.pop() if len(firsts) == 1 else None
+    name = spec.first_size
     return name if isinstance(name, str) and name not in others else None
 
 

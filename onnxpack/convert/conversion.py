@@ -11,11 +11,9 @@ from onnxpack.convert.reference import CompareConverted, RunModel
 from onnxpack.convert.tensorflow import ConvertModel, RunConverted
 from onnxpack.errors import GateError, Problem, SpecError
 from onnxpack.isolated import converter
-from onnxpack.look.child import LookAtModel, in_child
-from onnxpack.look.draft import Draft
+from onnxpack.look.child import describe_onnx
 from onnxpack.output import replacing
 from onnxpack.progress import Progress
-from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.spec.wording import closest
 from onnxpack.store import Store
@@ -63,11 +61,12 @@ def convert(
     """
     if kind == "savedmodel":
         _require_replaceable(output)
-    file = _described(model)
+    file = describe_onnx(model)
     unknown = [name for name in sizes if name not in file.spec.dynamic_axes]
     if unknown:
         raise SpecError(f"the model has no axis '{unknown[0]}'", closest(unknown[0], file.spec.dynamic_axes))
-    free = _batch(file) if not sizes.get(_batch(file)) else ""
+    first = file.spec.first_size
+    free = first if isinstance(first, str) and not sizes.get(first) else ""  # the batch axis, which may stay free
     fixed = {axis.name: sizes.get(axis.name, axis.opt) for axis in file.spec.axes if axis.name != free}
     python = converter(store, progress)
     with store.scratch() as scratch:
@@ -88,20 +87,6 @@ def convert(
         _require(found.rows)
         _place(scratch / "made", kind, output)
     return Converted(output, found.rows, fixed, found.channels_last)
-
-
-def _described(model: Path) -> SpecFile:
-    """The spec that stands for the file: its inputs and axes."""
-    place = model.parent.resolve() / "spec.yaml"
-    draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": model.name}})
-    return in_child(LookAtModel("onnx_file", draft, place)).file(place)
-
-
-def _batch(file: SpecFile) -> str:
-    """The dynamic first axis of all inputs, which may stay free; empty if there is none."""
-    firsts = {tensor.shape[0] if tensor.shape else "" for tensor in file.spec.inputs.values()}
-    first = firsts.pop() if len(firsts) == 1 else ""
-    return first if isinstance(first, str) else ""
 
 
 def _require(rows: tuple[Comparison, ...]) -> None:

@@ -65,8 +65,7 @@ def rows_at_once(spec: Spec) -> int | None:
     name = row_axis(spec)
     if name:
         return spec.dynamic_axes[name].max
-    sizes = {tensor.shape[0] if tensor.shape else None for tensor in spec.inputs.values()}
-    size = sizes.pop() if len(sizes) == 1 else None
+    size = spec.first_size
     return size if isinstance(size, int) and size else None
 
 
@@ -209,11 +208,10 @@ def _within(rows: Array, low: Array, high: Array, columns: Columns) -> Array:
 
 
 def _cut(rows: Arrays, at_once: int) -> Iterator[Arrays]:
-    """Yield the rows in as few runs as they take, the last one moved back to be whole where the size is fixed."""
+    """Yield the rows in as few runs as they take."""
     count = len(next(iter(rows.values())))
     for start in range(0, count, at_once):
-        part = {name: array[start : start + at_once] for name, array in rows.items()}
-        yield part
+        yield {name: array[start : start + at_once] for name, array in rows.items()}
 
 
 def _add(findings: Findings, trials: Trials, cases: list[Arrays]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from onnxpack.look.draft import Draft
 from onnxpack.scratch import temporary_folder
+from onnxpack.spec.load import SpecFile
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import Setting, call
 
@@ -59,6 +60,17 @@ def in_child(task: Task[ResultT], *, sandbox: bool = False) -> ResultT:
     """
     with temporary_folder() as scratch:
         return call(task, Setting(scratch, sandbox=sandbox)).result
+
+
+def describe_onnx(path: Path, *, sandbox: bool = False) -> SpecFile:
+    """Return the spec that stands for an ONNX file: its inputs as it declares them, with guessed limits of their axes.
+
+    Raises:
+        OnnxpackError: the file is no model, or a build would refuse it.
+    """
+    place = path.parent.resolve() / "spec.yaml"
+    draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": path.name}})
+    return in_child(LookAtModel("onnx_file", draft, place), sandbox=sandbox).file(place)
 
 
 def onnx_facts(path: Path, *, sandbox: bool = False) -> dict[str, Any]:

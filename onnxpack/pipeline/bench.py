@@ -8,8 +8,7 @@ from pathlib import Path
 from onnxpack.budget import input_bytes
 from onnxpack.bundle.context import model_files
 from onnxpack.errors import Location, Problem, SpecError
-from onnxpack.look.child import LookAtModel, in_child, onnx_facts
-from onnxpack.look.draft import Draft
+from onnxpack.look.child import describe_onnx, onnx_facts
 from onnxpack.measure.bench import Bench, Entry, busy, results_of, this_machine
 from onnxpack.measure.contest import Contender, HoldContest
 from onnxpack.pipeline.chain import chain, walk
@@ -57,10 +56,7 @@ def bench_model(path: Path, wish: Wish, run_in: Path, *, sandbox: bool = False) 
         SpecError: an asked size does not fit.
         SourceError: the file is no model, or does not run.
     """
-    place = path.parent.resolve() / "spec.yaml"
-    draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": path.name}})
-    grown = in_child(LookAtModel("onnx_file", draft, place), sandbox=sandbox)
-    file, facts = grown.file(place), onnx_facts(path, sandbox=sandbox)
+    file, facts = describe_onnx(path, sandbox=sandbox), onnx_facts(path, sandbox=sandbox)
     beside = sum(part["size_bytes"] or 0 for part in facts["external_data"])
     entry = Entry("model", path.name, path.resolve(), facts["size_bytes"] + beside)
     sizes, quiet = chosen_sizes(file, wish, free=True), busy()
@@ -127,8 +123,7 @@ def chosen_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
     """
     spec = client_spec(file.spec)
     axes = {axis.name: axis for axis in spec.axes}
-    firsts = {tensor.shape[:1] for tensor in spec.inputs.values()}
-    batch = next((name for name in axes if firsts == {(name,)}), None)
+    batch = spec.first_size if isinstance(spec.first_size, str) else None
     asked = dict(wish.sizes)
     problems = []
     if wish.batches and batch is None:

@@ -99,11 +99,12 @@ class ChooseVariant:
         """Make one precision; int8-static without its worst layers, fewest first, where all of them lose too much."""
         asked = conversion(run, precision, plain.exported)
         try:
-            asked = calibrate(run, self._before_precision(run, plain).model, asked)
+            before = self._before_precision(run, plain).model
+            asked = calibrate(run, before, asked)
             first = self._finish(run, _converted(plain, asked))
             if first.candidate.passed or precision != CALIBRATED:
                 return first
-            ranked = rank_layers(run, self._before_precision(run, plain).model, asked)
+            ranked = rank_layers(run, before, asked)
             count = 1
             while count < len(ranked):
                 mixed = replace(asked, wish=replace(asked.wish, without=ranked[:count]))

@@ -278,6 +278,12 @@ class Spec:
         )
 
     @property
+    def first_size(self) -> int | str | None:
+        """The size of every input's first axis, or its name if it is dynamic; None where they have none in common."""
+        firsts = {tensor.shape[0] if tensor.shape else None for tensor in self.inputs.values()}
+        return firsts.pop() if len(firsts) == 1 else None
+
+    @property
     def input_infos(self) -> tuple[TensorInfo, ...]:
         """What the shipped model's inputs must be."""
         return tuple(TensorInfo(name, tensor.dtype, tensor.shape) for name, tensor in self.inputs.items())

@@ -170,8 +170,7 @@ def serving(spec: Spec, where: Where) -> Iterator[Problem]:
             hint = "take float32 and convert inside the model"
             yield Problem("clients cannot send bfloat16: numpy has none", hint, where("inputs", name, "dtype"))
     batching = spec.runtime.batching
-    first = {tensor.shape[:1] for tensor in spec.inputs.values()}
-    axis = spec.dynamic_axes.get(str(next(iter(first))[0])) if len(first) == 1 and first != {()} else None
+    axis = spec.dynamic_axes.get(spec.first_size) if isinstance(spec.first_size, str) else None
     if batching and axis is None:
         hint = "give all inputs the same dynamic axis as their first"
         yield Problem("batching needs a batch axis", hint, where("runtime", "batching"))
