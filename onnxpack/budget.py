@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import cycle, islice
 from typing import Any
 
-import numpy as np
-
+from onnxpack.drawing import numpy_dtype
 from onnxpack.samples import corners, main_sizes, shape_at
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.model import Input, Spec
@@ -33,7 +32,7 @@ def input_bytes(spec: Spec, at: dict[str, int]) -> int:
 def _item_bytes(tensor: Input) -> int:
     if tensor.dtype == "string":
         return _STRING_BYTES * max((len(str(choice)) for choice in tensor.choices or ()), default=8)
-    return np.dtype("float32" if tensor.dtype == "bfloat16" else tensor.dtype).itemsize
+    return numpy_dtype(tensor).itemsize
 
 
 class Budget:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,17 +30,21 @@ class Domain:
     @property
     def ends(self) -> tuple[Any, Any]:
         """The least and the greatest value; of words the first and the last."""
-        if not self.choices:
-            return self.low, self.high
-        ordered = self.choices if isinstance(self.choices[0], str) else sorted(self.choices)
-        return ordered[0], ordered[-1]
+        return (self.ordered[0], self.ordered[-1]) if self.choices else (self.low, self.high)
+
+    @property
+    def ordered(self) -> tuple[Any, ...]:
+        """The choices, from the least on; words in the order in which they are given."""
+        return tuple(sorted(self.choices)) if self.choices and not isinstance(self.choices[0], str) else self.choices
 
 
 def numpy_dtype(tensor: Input) -> np.dtype[Any]:
     """Return the dtype that samples travel in: numpy has no bfloat16, so those are float32, rounded where used."""
-    if tensor.dtype == "string":
-        return np.dtype(str)
-    return np.dtype("float32" if tensor.dtype == "bfloat16" else tensor.dtype)
+    return _numpy_dtype(tensor.dtype)
+
+
+def _numpy_dtype(word: str) -> np.dtype[Any]:
+    return np.dtype({"string": "str", "bfloat16": "float32"}.get(word, word))
 
 
 def domains(tensor: Input) -> list[Domain]:
@@ -65,43 +69,34 @@ def _domain(dtype: str, values: Input | Column) -> Domain:
 def draw_array(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     """Return a random array of an input's samples, of dtype ``numpy_dtype(tensor)``."""
     if tensor.columns:
-        parts = [_draw_column(tensor, column, shape[:-1], generator) for column in tensor.columns]
+        parts = [_draw(tensor.dtype, column, shape[:-1], generator) for column in tensor.columns]
         array = np.stack(parts, axis=-1)
     else:
-        array = _draw(tensor, shape, generator)
+        array = _draw(tensor.dtype, tensor, shape, generator)
     return fill_rows(array, domains(tensor), generator) if tensor.at_least_one else array
 
 
-def _draw_column(tensor: Input, column: Column, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    own = replace(tensor, columns=(), range=column.range, choices=column.choices, integers=column.integers)
-    return _draw(own, shape, generator)
-
-
-def _draw(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+def _draw(word: str, values: Input | Column, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     drawn: Any
-    if tensor.dtype == "string":
-        return np.asarray(generator.choice(np.array(tensor.choices or _WORDS, dtype=str), shape))
-    dtype = numpy_dtype(tensor)
-    if tensor.choices is not None:
-        drawn = generator.choice(np.array(tensor.choices, dtype=dtype), shape)
+    dtype, domain = _numpy_dtype(word), _domain(word, values)
+    if dtype.kind == "U" or values.choices is not None:
+        drawn = generator.choice(np.array(domain.choices, dtype=dtype), shape)
     elif dtype.kind == "b":
         drawn = generator.random(shape) < 0.5
     elif dtype.kind == "f":
-        drawn = _draw_floats(tensor, dtype, shape, generator)
+        normal = values.range is None and not values.integers
+        drawn = generator.standard_normal(shape) if normal else _draw_between(domain, dtype, shape, generator)
     else:
-        low, high = map(int, tensor.range or (0, _HIGHEST_INT))
-        drawn = generator.integers(low, high, shape, dtype=dtype, endpoint=True)
+        drawn = generator.integers(int(domain.low), int(domain.high), shape, dtype=dtype, endpoint=True)
     return np.asarray(drawn, dtype)
 
 
-def _draw_floats(tensor: Input, dtype: np.dtype[Any], shape: tuple[int, ...], generator: np.random.Generator) -> Any:
-    if tensor.range is None and not tensor.integers:
-        return generator.standard_normal(shape).astype(dtype)
-    (domain,) = domains(tensor)
-    low, high = domain.low, domain.high
-    if tensor.integers:
-        return np.clip(np.floor(low + (high - low + 1) * generator.random(shape)), low, high).astype(dtype)
-    return np.clip((low + (high - low) * generator.random(shape)).astype(dtype), low, high)
+def _draw_between(domain: Domain, dtype: np.dtype[Any], shape: tuple[int, ...], generator: np.random.Generator) -> Any:
+    """Return floats, evenly spread over a domain."""
+    low, high, share = domain.low, domain.high, generator.random(shape)
+    if domain.whole:
+        return np.clip(np.floor(low + (high - low + 1) * share), low, high)
+    return np.clip((low + (high - low) * share).astype(dtype), low, high)
 
 
 def fill_rows(array: Array, found: Sequence[Domain], generator: np.random.Generator) -> Array:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from onnxpack.drawing import draw_array
+from onnxpack.drawing import draw_array, numpy_dtype
 from onnxpack.errors import Problem, SpecError
 from onnxpack.spec.model import Input, Spec
 from onnxpack.values import Axis
@@ -172,7 +172,7 @@ def misfits(
     Axes before ``first`` are left to the caller.
     """
     dtype, shape = array
-    if dtype_word(dtype) != ("float32" if tensor.dtype == "bfloat16" else tensor.dtype):
+    if dtype_word(dtype) != dtype_word(numpy_dtype(tensor)):
         yield f"has dtype {dtype_word(dtype)}, the input {tensor.dtype}"
     if len(shape) != len(tensor.shape):
         yield f"has {len(shape)} dimensions, the input {len(tensor.shape)}"

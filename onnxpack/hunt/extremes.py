@@ -42,8 +42,7 @@ def fill(tensor: Input, shape: tuple[int, ...], share: float) -> Array:
 
 def _at(domain: Domain, share: float) -> Any:
     if domain.choices:
-        ordered = domain.choices if isinstance(domain.choices[0], str) else sorted(domain.choices)
-        return ordered[round(share * (len(ordered) - 1))]
+        return domain.ordered[round(share * (len(domain.choices) - 1))]
     if share in (0.0, 1.0):  # exactly: as a float the end of a 64-bit integer would be another
         return domain.high if share else domain.low
     middle = share * (domain.high - domain.low)
