@@ -35,8 +35,9 @@ def search_sizes(spec: Spec) -> dict[str, int]:
 def fill(tensor: Input, shape: tuple[int, ...], share: float) -> Array:
     """Return an array with each element at the same place of its domain: 0 is the lowest value, 1 the highest."""
     found = [_at(domain, share) for domain in domains(tensor)]
-    array = np.broadcast_to(np.array(found if len(found) > 1 or tensor.columns else found[0]), shape)
-    array = array.astype(numpy_dtype(tensor) if tensor.dtype != "string" else array.dtype)
+    # At once in their dtype: 0 beside the greatest uint64 would become a float that is greater still.
+    row = np.array(found if len(found) > 1 or tensor.columns else found[0], numpy_dtype(tensor))
+    array = np.broadcast_to(row, shape).copy()
     return fill_rows(array, domains(tensor), np.random.default_rng(0)) if tensor.at_least_one else array
 
 

@@ -157,6 +157,12 @@ def test_the_ends_of_what_is_declared_are_filled_exactly(tmp_path: Path, tensor:
     assert (fill(found, (2, 4), 1.0) == high).all()
 
 
+def test_the_greatest_uint64_is_filled_exactly_beside_a_smaller_column(tmp_path: Path) -> None:
+    columns = [{"range": [0, 1]}, {"range": [0, 2**64 - 1]}]
+    found = spec(tmp_path, {"x": {"dtype": "uint64", "shape": ["n", 2], "columns": columns}}).spec.inputs["x"]
+    assert fill(found, (3, 2), 1.0).tolist() == [[1, 2**64 - 1]] * 3
+
+
 def test_masks_keep_one_element_in_every_corner(tmp_path: Path) -> None:
     inputs = {"x": {"dtype": "int64", "shape": ["n", 4], "range": [0, 1], "at_least_one": True}}
     for _, arrays in corner_cases(spec(tmp_path, inputs).spec):
