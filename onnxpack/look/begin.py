@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.errors import Location, Problem, SpecError
-from onnxpack.look.child import Look, LookAtModel, in_child
+from onnxpack.look.child import Look, LookAtModel
 from onnxpack.look.draft import Draft, require_free, write
 from onnxpack.spec.decode import Decoder
 from onnxpack.spec.formats import PICKLES, STATE_DICTS
 from onnxpack.spec.load import work_tree
 from onnxpack.spec.nodes import parse_value
 from onnxpack.store import file_digest
+from onnxpack.worker.call import call_alone
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def _drafted(wish: Wish, place: Path, function: Look, model: dict[str, Any]) -> 
         draft.note(
             "model", "sha256", text="loading it can run any code in it, so a build takes only the file with this digest"
         )
-    draft = in_child(LookAtModel(function, draft, place))
+    draft = call_alone(LookAtModel(function, draft, place))
     draft.note("verify", text="verify: {samples: real.npz}  # real inputs are compared, too: arrays by input name")
     draft.fields["targets"] = {"cpu": {"device": "cpu"}}
     return draft

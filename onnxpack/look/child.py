@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from onnxpack.look.draft import Draft
-from onnxpack.scratch import temporary_folder
 from onnxpack.spec.load import SpecFile
 from onnxpack.worker import Say, Task
-from onnxpack.worker.call import Setting, call
+from onnxpack.worker.call import call_alone
 
-ResultT = TypeVar("ResultT")
 Look = Literal["onnx_file", "sklearn_file", "torch_code", "weights_file"]
 """The functions of ``onnxpack.look.models``, one for each kind of model."""
 
@@ -52,16 +50,6 @@ class ReadOnnxFacts(Task[dict[str, Any]]):
         return onnx_facts(self.path)
 
 
-def in_child(task: Task[ResultT], *, sandbox: bool = False) -> ResultT:
-    """Return the result of a task that nothing is kept of.
-
-    Raises:
-        OnnxpackError: the one that the task raised, or the child's death.
-    """
-    with temporary_folder() as scratch:
-        return call(task, Setting(scratch, sandbox=sandbox)).result
-
-
 def describe_onnx(path: Path, *, sandbox: bool = False) -> SpecFile:
     """Return the spec that stands for an ONNX file: its inputs as it declares them, with guessed limits of their axes.
 
@@ -70,9 +58,9 @@ def describe_onnx(path: Path, *, sandbox: bool = False) -> SpecFile:
     """
     place = path.parent.resolve() / "spec.yaml"
     draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": path.name}})
-    return in_child(LookAtModel("onnx_file", draft, place), sandbox=sandbox).file(place)
+    return call_alone(LookAtModel("onnx_file", draft, place), sandbox=sandbox).file(place)
 
 
 def onnx_facts(path: Path, *, sandbox: bool = False) -> dict[str, Any]:
     """Return the JSON values of ``onnxpack.look.graph.onnx_facts``."""
-    return in_child(ReadOnnxFacts(path), sandbox=sandbox)
+    return call_alone(ReadOnnxFacts(path), sandbox=sandbox)

@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from onnxpack.errors import SourceError
 from onnxpack.probe import peak_rss
 from onnxpack.samples import Arrays, draw, read_arrays, write_arrays
+from onnxpack.scratch import temporary_folder
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.steps import postprocessed, preprocessed
 from onnxpack.verify import runtime_words
 from onnxpack.worker import Say, Task
-from onnxpack.worker.call import Setting, call
+from onnxpack.worker.call import call_alone
 
 Answer = Callable[[Arrays], Any]
 
@@ -104,20 +104,15 @@ def _contest(asked: HoldContest) -> Contest:
     share = asked.seconds / len(sizes)
     rounds = [_round(answers, draw(seen, at, number), share) for number, at in enumerate(sizes)]
     answers.clear()
-    inputs = draw(seen, sizes[-1], len(sizes) - 1)
     found = {}
-    for name, load in loads.items():
-        times = tuple(tuple(part[name]) for part in rounds)
-        found[name] = Contender(load, _peak(asked, name, inputs), times)
+    with temporary_folder() as folder:
+        inputs = folder / "inputs.npz"
+        write_arrays(inputs, draw(seen, sizes[-1], len(sizes) - 1))
+        for name, load in loads.items():
+            times = tuple(tuple(part[name]) for part in rounds)
+            task = MeasureMemory(asked.spec, asked.names, asked.models.get(name), inputs, asked.threads)
+            found[name] = Contender(load, call_alone(task).rss_bytes, times)
     return Contest(found)
-
-
-def _peak(asked: HoldContest, name: str, inputs: Arrays) -> int:
-    with TemporaryDirectory(prefix="onnxpack-") as scratch:
-        file = Path(scratch, "inputs.npz")
-        write_arrays(file, inputs)
-        task = MeasureMemory(asked.spec, asked.names, asked.models.get(name), file, asked.threads)
-        return call(task, Setting(Path(scratch))).result.rss_bytes
 
 
 def _round(answers: Mapping[str, Answer], inputs: Arrays, seconds: float) -> dict[str, list[float]]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from onnxpack.measure import Measured, paired_gain
 from onnxpack.probe import peak_rss
 from onnxpack.samples import Arrays, read_arrays
 from onnxpack.worker import Say, Task
-from onnxpack.worker.call import Setting, call
+from onnxpack.worker.call import call_alone
 
 _LOADS = 3
 _LEAST = 5
@@ -58,7 +57,7 @@ def measure(
             speedup=gain(latencies, name),
             rows_per_second=_rows(batch) / float(np.median(many)) if batch and many else None,
             throughput_gain=gain(batches, name) if batches else None,
-            peak_rss_bytes=_peak(path, throughput or inputs, threads),
+            peak_rss_bytes=call_alone(LoadAndRun(path, throughput or inputs, threads)),
             load_seconds=loads[name],
             runs=len(times),
         )
@@ -139,11 +138,6 @@ class LoadAndRun(Task[int]):
         running = session(self.path, self.threads)
         running.run(None, read_arrays(self.inputs))
         return peak_rss("self")
-
-
-def _peak(path: Path, inputs: Path, threads: int | None) -> int:
-    with TemporaryDirectory(prefix="onnxpack-") as scratch:
-        return call(LoadAndRun(path, inputs, threads), Setting(Path(scratch))).result
 
 
 def _works(sessions: Mapping[str, ort.InferenceSession], arrays: Arrays) -> dict[str, Work]:

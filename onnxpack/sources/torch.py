@@ -1,7 +1,6 @@
 """PyTorch: an ``nn.Module`` from a factory with its weights, or from one file, exported by dynamo or TorchScript."""
 
 import dataclasses
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from onnxpack.spec.checks import TORCHSCRIPT_MAX_OPSET
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.worker import Say, Task
-from onnxpack.worker.call import Setting, call
+from onnxpack.worker.call import call_alone
 
 __all__ = ["export", "exporter_trial", "load", "require_weights", "run"]
 
@@ -98,12 +97,10 @@ def _trial(file: SpecFile, asked: Name) -> str:
         return f"`exporter: torchscript` makes opset {TORCHSCRIPT_MAX_OPSET} at most"
     model = dataclasses.replace(file.spec.model, exporter=other)
     changed = dataclasses.replace(file, spec=dataclasses.replace(file.spec, model=model))
-    with tempfile.TemporaryDirectory(prefix="onnxpack-") as scratch:
-        setting = Setting(Path(scratch), within=_TRIAL_SECONDS)
-        try:
-            opset = call(TryExporter(SpecPart(changed)), setting).result
-        except OnnxpackError as error:
-            return f"`exporter: {other}` was tried, and fails too: {error.problems[0].message}"
+    try:
+        opset = call_alone(TryExporter(SpecPart(changed)), within=_TRIAL_SECONDS)
+    except OnnxpackError as error:
+        return f"`exporter: {other}` was tried, and fails too: {error.problems[0].message}"
     return f"write `exporter: {other}`: it was tried, takes this model, and gives the same answers, at opset {opset}"
 
 

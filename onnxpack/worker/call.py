@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from onnxpack.errors import BY_EXIT_CODE, Problem, SourceError
 from onnxpack.regular import read_regular
+from onnxpack.scratch import temporary_folder
 from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.process import Ended, Setting, run_process
 from onnxpack.worker.sandbox import find_paths
@@ -20,7 +21,7 @@ from onnxpack.worker.trace import Trace, imported_distributions, package_owners
 
 ResultT = TypeVar("ResultT")
 
-__all__ = ["ANSWER", "NO_ROOM", "REQUEST", "Answer", "Message", "Outcome", "Setting", "call"]
+__all__ = ["ANSWER", "NO_ROOM", "REQUEST", "Answer", "Message", "Outcome", "Setting", "call", "call_alone"]
 
 REQUEST, ANSWER = "request", "answer"
 """The files in the scratch folder that both sides know."""
@@ -92,6 +93,15 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     if ended.status == NO_ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
     return _outcome(task, ended, scratch, folder)
+
+
+def call_alone(task: Task[ResultT], *, within: float | None = None, sandbox: bool = False) -> ResultT:
+    """Run a task in a temporary folder and return its result, of which nothing is kept; raises as ``call`` does.
+
+    ``within`` and ``sandbox`` are those of a ``Setting``.
+    """
+    with temporary_folder() as scratch:
+        return call(task, Setting(scratch, within=within, sandbox=sandbox)).result
 
 
 def _outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> Outcome[ResultT]:
