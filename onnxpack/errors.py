@@ -6,7 +6,7 @@ more problems, so that a user sees all of them at once.
 
 import errno
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnxpack.redact import redact
 
@@ -69,6 +69,11 @@ class OnnxpackError(Exception):
             problems = Problem(problems, hint, detail=detail)
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def at(self, place: Location) -> "OnnxpackError":
+        """Return an error of this kind whose problems without a place are at ``place``."""
+        problems = [replace(problem, where=problem.where or place) for problem in self.problems]
+        return BY_EXIT_CODE[self.exit_code](problems)
 
 
 class SpecError(OnnxpackError):

@@ -2,13 +2,12 @@
 
 import math
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from onnxpack.errors import SpecError
+from onnxpack.periodic import repeating
 from onnxpack.progress import Progress
 from onnxpack.remote_local import Bounds, allowed_roots, require_allowed
 from onnxpack.spec.decode import read_size
@@ -49,8 +48,7 @@ def brought_here(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
                 require_allowed(url, bounds.roots)  # also where the store has it: a spec is right or wrong everywhere
             fetched[url] = str(_local(url, model.sha256, bounds, store, progress))
         except SpecError as error:
-            place = file.where("model", name)
-            raise SpecError([replace(problem, where=problem.where or place) for problem in error.problems]) from None
+            raise error.at(file.where("model", name)) from None
     return replace(file, fetched=fetched)
 
 
@@ -93,26 +91,17 @@ def _fetch(url: str, sha256: str, bounds: Bounds, partial: Path, store: Store, p
     progress.note(f"{size / _MB:.1f} MB, digest verified")
 
 
-@contextmanager
-def _watched(partial: Path, total: Path, progress: Progress) -> Iterator[None]:
-    """Tells how far the download is, from outside the process that does it."""
-    done = threading.Event()
+def _watched(partial: Path, total: Path, progress: Progress) -> AbstractContextManager[None]:
+    """Tell how far the download is, from outside the process that does it."""
+    before = 0
 
-    def tell() -> None:
-        before = 0
-        while not done.wait(_PERIOD):
-            with suppress(OSError):
-                size = partial.stat().st_size
-                whole = total.read_text()
-                if size != before:
-                    of = f" of {int(whole) / _MB:.1f}" if whole.isdigit() else ""
-                    progress.note(f"{size / _MB:.1f}{of} MB")
-                before = size
+    def look() -> None:
+        nonlocal before
+        size = partial.stat().st_size
+        whole = total.read_text()
+        if size != before:
+            of = f" of {int(whole) / _MB:.1f}" if whole.isdigit() else ""
+            progress.note(f"{size / _MB:.1f}{of} MB")
+        before = size
 
-    watcher = threading.Thread(target=tell, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
+    return repeating(look, _PERIOD)

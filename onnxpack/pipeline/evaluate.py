@@ -1,7 +1,5 @@
 """The evaluation metric of the source model and of a model, on the same data."""
 
-from dataclasses import replace
-
 from onnxpack.errors import OnnxpackError
 from onnxpack.evaluation import degradation
 from onnxpack.pipeline.run import Build
@@ -26,7 +24,6 @@ def evaluate(run: Build, model: OnnxModel, exported: Exported) -> Evaluated:
         source = run.runner.run(ScoreSource(metric, exported.evaluation), of="source").value
         own = run.runner.run(ScoreModel(data, model), of=model.precision).value
     except OnnxpackError as error:
-        place = run.plan.file.where("evaluation")
-        raise type(error)([replace(problem, where=problem.where or place) for problem in error.problems]) from None
+        raise error.at(run.plan.file.where("evaluation")) from None
     lost = degradation(evaluation.metric, source, own)
     return Evaluated(evaluation.metric, source, own, lost, model.file.digest)

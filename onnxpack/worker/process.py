@@ -6,12 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnxpack.errors import SourceError, SpecError
+from onnxpack.periodic import repeating
 from onnxpack.progress import Progress
 from onnxpack.regular import read_regular
 from onnxpack.spec.wording import short
@@ -146,29 +145,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-@contextlib.contextmanager
-def _following(words: Path, progress: Progress | None) -> Iterator[None]:
+def _following(words: Path, progress: Progress | None) -> contextlib.AbstractContextManager[None]:
     """Note what the child keeps writing into a file, as long as it works."""
     if progress is None:
-        yield
-        return
-    done = threading.Event()
+        return contextlib.nullcontext()
+    said = ""
 
-    def follow(progress: Progress = progress) -> None:
-        said = ""
-        while not done.wait(_PERIOD):
-            with contextlib.suppress(OSError):  # it says nothing yet, or what is there is no text of a task
-                if (text := read_regular(words, _LONGEST_WORDS).decode(errors="replace")) != said:
-                    said = text
-                    progress.note(text)
+    def look(progress: Progress = progress) -> None:
+        nonlocal said
+        # What stands there may be no text of a task.
+        if (text := read_regular(words, _LONGEST_WORDS).decode(errors="replace")) != said:
+            said = text
+            progress.note(text)
 
-    follower = threading.Thread(target=follow, daemon=True)
-    follower.start()
-    try:
-        yield
-    finally:
-        done.set()
-        follower.join()
+    return repeating(look, _PERIOD)
 
 
 def _isolate(scratch: Path) -> dict[str, str | None]:
