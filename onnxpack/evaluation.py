@@ -28,8 +28,8 @@ _BATCH = 32
 Array = np.ndarray[Any, Any]
 
 
-def record(file: SpecFile, path: Path, answer: Callable[[Arrays], Arrays]) -> dict[str, int]:
-    """Writes the source model's outputs for the evaluation data; ``answer`` is the model behind ``preprocess``.
+def record(file: SpecFile, path: Path, answer: Callable[[Arrays], Arrays]) -> None:
+    """Write the source model's outputs for the evaluation data; ``answer`` is the model behind ``preprocess``.
 
     Raises:
         SpecError: the data is not readable or does not fit, or no output has a row for each of its rows.
@@ -39,7 +39,6 @@ def record(file: SpecFile, path: Path, answer: Callable[[Arrays], Arrays]) -> di
     if labels is not None:
         kept[_LABELS] = labels
     write_arrays(path, kept)
-    return {"rows": len(next(iter(outputs.values())))}
 
 
 def score_source(file: SpecFile, path: Path) -> Score:

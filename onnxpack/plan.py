@@ -33,7 +33,7 @@ class Plan:
     @property
     def device(self) -> Device:
         """What the target's hardware needs."""
-        return device(self.file.spec.targets[self.target].device)
+        return device(self.spec_target.device)
 
     @property
     def base(self) -> str:
@@ -43,7 +43,7 @@ class Plan:
     @property
     def precision(self) -> str:
         """What the spec asks for; ``auto`` until it is chosen."""
-        return self.file.spec.targets[self.target].precision
+        return self.spec_target.precision
 
     @property
     def gates(self) -> EffectiveGates:
@@ -63,7 +63,7 @@ class Plan:
     @property
     def threads(self) -> int | None:
         """Of the runtime; None where it counts the CPUs that it has."""
-        threads = self.file.spec.targets[self.target].threads or self.file.spec.runtime.threads
+        threads = self.spec_target.threads or self.file.spec.runtime.threads
         return None if threads == "auto" else threads
 
     def tolerance(self, precision: str) -> Tolerance:

@@ -13,6 +13,8 @@ _STRONG = (
     "accountkey", "sharedkey", "signature", "credential", "credentials", "authorization", "jwt", "sas",
 )  # fmt: skip
 """How a name ends, word for word, whose value lets somebody in, whatever it stands in."""
+_LONG = tuple(word for word in _STRONG if len(word) > 4)
+"""Those that end a longer word of their own, as in ``dbpassword``; no other word ends like them."""
 _WEAK = ("key", "sig", "auth", "pass", "session", "hmac")
 """Words that mean a secret among the parameters of a URL, and often something else in a spec (``weights_key``)."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -42,10 +44,6 @@ def is_secret_name(name: str, *, parameter: bool = False) -> bool:
     if any(end in _STRONG for end in ends) or (words and words[-1].endswith(_LONG)):
         return True
     return parameter and any(word in (*_STRONG, *_WEAK) or word.endswith(_LONG) for word in words)
-
-
-_LONG = tuple(word for word in _STRONG if len(word) > 4)
-"""Those that end a longer word of their own, as in ``dbpassword``; no other word ends like them."""
 
 
 def find_secret(url: str) -> str | None:

@@ -5,6 +5,7 @@ URL reaches no more than the project and the folders that whoever builds has nam
 end.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from onnxpack.errors import EngineError, SpecError
+from onnxpack.regular import open_regular
 from onnxpack.spec.nodes import real
 from onnxpack.spec.origin import shown
 from onnxpack.transfer import CHUNK, Answer, Transient
@@ -70,17 +72,13 @@ def from_file(url: str, start: int, *, roots: Sequence[str]) -> Answer:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: opening a device can do something
             raise _irregular(url)
-        # Not through a link, and not blocked by a pipe, that took the file's place meanwhile.
-        stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        stream = open_regular(path, follow=False)  # a link, or a pipe, may have taken the file's place meanwhile
     except OSError as error:
-        raise _unreadable(url, error) from None
-    facts = os.fstat(stream.fileno())
-    if not stat.S_ISREG(facts.st_mode):
-        stream.close()
-        raise _irregular(url)
-    begin = start if start <= facts.st_size else 0
+        raise _irregular(url) if error.errno == errno.EINVAL else _unreadable(url, error) from None
+    size = os.fstat(stream.fileno()).st_size
+    begin = start if start <= size else 0
     stream.seek(begin)
-    return Answer(begin, facts.st_size, _chunks(stream), stream.close)
+    return Answer(begin, size, _chunks(stream), stream.close)
 
 
 def _chunks(stream: BinaryIO) -> Iterator[bytes]:

@@ -189,6 +189,11 @@ def misfits(
             yield f"has {size} along '{expected}', another input {seen[expected]}"
 
 
+def plain_strings(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return strings as numpy's own, all else as it is: runtimes give objects, which an npz would have to pickle."""
+    return array.astype(str) if array.dtype.kind == "O" else array
+
+
 def has_values(array: np.ndarray[Any, Any]) -> bool:
     """Whether every number in it is one: NaN and infinities compare with anything, or with nothing."""
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())

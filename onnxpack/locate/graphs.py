@@ -13,7 +13,7 @@ from onnxpack.errors import SourceError
 from onnxpack.graph.check import opset_of, true_inputs
 from onnxpack.graph.evaluate import Evaluator
 from onnxpack.graph.old import RUNTIME_MIN_OPSET
-from onnxpack.samples import Arrays
+from onnxpack.samples import Arrays, plain_strings
 from onnxpack.verify import runtime_words
 
 MAX_BYTES = 2**28
@@ -71,7 +71,7 @@ def _run(model: onnx.ModelProto, inputs: Arrays, names: list[str]) -> Arrays:
         given = inputs if set(own) == set(inputs) else dict(zip(own, inputs.values(), strict=True))
         answers = session.run(None, given)
     return {
-        name: answer.astype(str) if answer.dtype.kind == "O" else answer
+        name: plain_strings(answer)
         for name, answer in zip(names, answers, strict=True)
         if isinstance(answer, np.ndarray)
     }

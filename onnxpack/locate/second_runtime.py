@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from onnxpack.graph.check import session
 from onnxpack.hunt.cost import run_cost
-from onnxpack.samples import Arrays
+from onnxpack.samples import Arrays, plain_strings
 
 MAX_BYTES = 2**26
 """Of a file that is run: it is read into Python's objects."""
@@ -33,8 +33,8 @@ def vote(model: Path, inputs: Arrays, expected: Arrays, agree: Agree) -> list[st
     if not own or model.stat().st_size > MAX_BYTES or run_cost(model, inputs) > MAX_COST:
         return []
     with np.errstate(all="ignore"):
-        second = ReferenceEvaluator(str(model)).run(None, inputs)
-    second = [array.astype(str) if array.dtype.kind == "O" else array for array in map(np.asarray, second)]
+        answers = ReferenceEvaluator(str(model)).run(None, inputs)
+    second = [plain_strings(np.asarray(answer)) for answer in answers]
     source = agree(expected, second)
     runtime = agree(dict(zip(expected, second, strict=True)), _shipped(model, inputs))
     if source and not runtime:

@@ -123,11 +123,10 @@ def weights_file(grown: Draft, destination: Path) -> Draft:
     from onnxpack.look.code import matching_class
 
     model = grown.fields["model"]
-    place = destination
-    path = place.parent / model["weights"]
+    path = destination.parent / model["weights"]
     weights = read_weights(path)
     _find(weights, grown)
-    code = matching_class(list(weights.shapes), path, place.parent, work_tree(place.parent))
+    code = matching_class(list(weights.shapes), path, destination.parent, work_tree(destination.parent))
     fields = {"framework": "torch", "factory": code.reference if code else "package.module:Name"}
     grown.fields["model"] = fields | {key: value for key, value in model.items() if key != "framework"}
     for text in code.notes if code else [_NO_CODE]:

@@ -17,16 +17,14 @@ from onnxpack.bundle.context import model_files
 from onnxpack.errors import OnnxpackError, Problem, SpecError
 from onnxpack.output import replacing
 from onnxpack.pipeline.chain import Stage, chain
-from onnxpack.pipeline.report import FAILED, PASSED, REPORT, Attempt, failed_document, to_json
+from onnxpack.pipeline.report import FAILED, PASSED, REPORT, Attempt, failed_document, report_in, to_json
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
 from onnxpack.plan import Plan
-from onnxpack.regular import read_regular
 from onnxpack.spec.load import load
 from onnxpack.store import digest
 from onnxpack.values import MODEL
 
-_REPORT_LIMIT = 64 * 2**20  # bytes
 _LAST = "last"
 """In the store: outputs that passed and were put aside for a failed attempt."""
 
@@ -71,7 +69,7 @@ def require_free(run: Build) -> None:
     """
     plan = run.plan
     _require_ours(plan)
-    known = _report_in(plan.output).get("spec")
+    known = report_in(plan.output).get("spec")
     other = (plan.output / known).resolve() if isinstance(known, str) else plan.file.path
     if other == plan.file.path.resolve() or not other.is_file():
         return
@@ -93,7 +91,7 @@ def _require_ours(plan: Plan) -> None:
     if not stat.S_ISDIR(mode):
         text = f"the outputs go to '{_shown(place)}', which is no folder"
         raise SpecError(Problem(text, "move it away, or build into another --output", plan.file.where("name")))
-    if not _is_ours(_report_in(place)) and any(place.iterdir()):
+    if not _is_ours(report_in(place)) and any(place.iterdir()):
         text = f"the outputs would replace '{_shown(place)}', which no build has made"
         hint = f"it holds no {REPORT} of onnxpack: move it away, or build into another --output"
         raise SpecError(Problem(text, hint, plan.file.where("name")))
@@ -114,7 +112,7 @@ def _name_of(path: Path) -> str | None:
 def mark_failed(output: Path, spec: Path, error: OnnxpackError) -> None:
     """Replace every output that stands of a spec which cannot be read any more by the report of that failure."""
     for path in output.glob(f"*/*/{REPORT}"):
-        report = _report_in(path.parent)
+        report = report_in(path.parent)
         known = report.get("spec")
         if _is_ours(report) and isinstance(known, str) and (path.parent / known).resolve() == spec.resolve():
             found = failed_document(known, "spec", error)
@@ -171,21 +169,12 @@ def _put_aside(run: Build) -> Path | None:
     """Copy the last output that passed into the store; return where the last good one is, if there is one."""
     output = run.plan.output
     place = run.store.root / _LAST / digest(str(output))
-    status = _report_in(output).get("status")
+    status = report_in(output).get("status")
     if status == PASSED:
         place.parent.mkdir(parents=True, exist_ok=True)
         with replacing(place) as folder:
             shutil.copytree(output, folder, symlinks=True, dirs_exist_ok=True)
     return place if status == PASSED or (status == FAILED and place.exists()) else None
-
-
-def _report_in(folder: Path) -> dict[str, Any]:
-    """Return the report in an output's folder, or nothing where there is none that can be read."""
-    try:
-        found = json.loads(read_regular(folder / REPORT, _REPORT_LIMIT))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _shown(path: Path) -> str:

@@ -1,6 +1,5 @@
 """Who takes part in a benchmark, at which sizes, and the run itself."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from onnxpack.measure.bench import Bench, Entry, busy, results_of, this_machine
 from onnxpack.measure.contest import Contender, HoldContest
 from onnxpack.pipeline.chain import chain, walk
 from onnxpack.pipeline.export import prepare_source
+from onnxpack.pipeline.report import report_in
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
@@ -174,8 +174,8 @@ def _shipped(file: SpecFile, targets: Sequence[str], output: Path, plain: str) -
 def _precision(model: Path) -> str:
     """What the build's report says that it is."""
     try:
-        return str(json.loads(model.with_name("report.json").read_text())["model"]["precision"])
-    except (OSError, ValueError, LookupError, TypeError):
+        return str(report_in(model.parent)["model"]["precision"])
+    except (LookupError, TypeError):
         return "built"
 
 

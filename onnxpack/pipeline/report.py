@@ -10,11 +10,13 @@ from onnxpack.errors import typed
 from onnxpack.pipeline.run import Product
 from onnxpack.pipeline.unjudged import list_unjudged
 from onnxpack.plan import Plan
+from onnxpack.regular import read_regular
 from onnxpack.report import StageRecord
 from onnxpack.values import OnnxModel, TensorInfo
 from onnxpack.worker.sandbox import NAME as SANDBOX
 
 REPORT = "report.json"
+_LIMIT = 64 * 2**20  # bytes
 PASSED, FAILED = "passed", "failed"
 
 
@@ -76,6 +78,15 @@ def to_json(attempt: Attempt) -> str:
 def failed_document(spec: str, stage: str, error: Exception) -> dict[str, Any]:
     """Return the report of what failed before there was an attempt: a spec that cannot be read, say."""
     return {"name": None, "target": None, "status": FAILED, "spec": spec, **_failure(stage, error)}
+
+
+def report_in(folder: Path) -> dict[str, Any]:
+    """Return the report in an output's folder, or nothing where there is none that can be read."""
+    try:
+        found = json.loads(read_regular(folder / REPORT, _LIMIT))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _failure(stage: str, error: Exception) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from onnxpack.graph.old import RUNTIME_MIN_OPSET
 from onnxpack.graph.passes import run_passes
 from onnxpack.graph.tidy import DropConstantInputs
 from onnxpack.graph.upgrade import UpgradeToOpset7
-from onnxpack.samples import Arrays, draw
+from onnxpack.samples import Arrays, draw, plain_strings
 from onnxpack.sources import Export
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
@@ -144,8 +144,7 @@ def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
             raise
         words = error.problems[0].message if isinstance(error, SourceError) else str(error)
         raise GateError(_held_by(model, inputs, words), _CURE) from None
-    # onnxruntime gives strings as objects, which an npz would have to pickle.
-    return [answer.astype(str) if answer.dtype.kind == "O" else answer for answer in answers]
+    return list(map(plain_strings, answers))
 
 
 def _held_by(model: Loaded, inputs: Arrays, words: str) -> str:
