@@ -2,13 +2,13 @@
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from onnxpack.cli.arguments import SANDBOX, SETTINGS, TRUST, each, spec_files
+from onnxpack.cli.each_target import Choice
 from onnxpack.cli.progress import progress
 from onnxpack.errors import Location, Problem, SpecError
 
@@ -62,8 +62,8 @@ def command(
     def one(path: Path) -> None:
         if svg and not svg.absolute().parent.is_dir():
             raise SpecError(f"--svg: there is no folder '{svg.parent}'", "make it first")
-        asked = _Asked(settings, targets, output, trust, sandbox)
-        found = _of_spec(path, asked, wish) if _is_spec(path) else _of_model(path, wish, sandbox=sandbox)
+        choice = Choice(settings, targets, trust, sandbox)
+        found = _of_spec(path, choice, output, wish) if _is_spec(path) else _of_model(path, wish, sandbox=sandbox)
         if svg:
             write_picture(found, svg)
         click.echo(json.dumps(found.document(), indent=2) if as_json else tables(found))
@@ -87,33 +87,20 @@ def _is_spec(path: Path) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What the command line says about a spec."""
-
-    settings: tuple[str, ...]
-    targets: tuple[str, ...]
-    output: Path
-    trust: bool
-    sandbox: bool
-
-
-def _of_spec(path: Path, asked: _Asked, wish: "Wish") -> "Bench":
+def _of_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Bench":
     from onnxpack.engines.docker import DockerEngine
     from onnxpack.pipeline.bench import bench_spec
     from onnxpack.pipeline.run import Build
     from onnxpack.plan import Plan
-    from onnxpack.spec.load import load
-    from onnxpack.spec.trust import trust_code
     from onnxpack.store import Store, default_root
 
     found = spec_files([path])
     if len(found) > 1:
         names = ", ".join(str(each_one) for each_one in found[:5])
         raise SpecError(Problem(f"{len(found)} specs are below this folder", f"name one: {names}", Location(str(path))))
-    file = trust_code(load(found[0], asked.settings), trusted=asked.trust)
-    plan = Plan(file, next(iter(file.spec.targets)), Path(), asked.sandbox)
-    return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress()), asked.targets, asked.output, wish)
+    file = choice.load(found[0])
+    plan = Plan(file, next(iter(file.spec.targets)), Path(), choice.sandbox)
+    return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress()), choice.targets, output, wish)
 
 
 def _of_model(path: Path, wish: "Wish", *, sandbox: bool) -> "Bench":

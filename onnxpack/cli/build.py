@@ -1,18 +1,17 @@
 """``onnxpack build``."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST, chosen_targets, spec_files
+from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST
+from onnxpack.cli.each_target import Choice, EachTarget, announce
 from onnxpack.cli.progress import progress
 from onnxpack.errors import OnnxpackError, Problem, SpecError
 from onnxpack.pipeline import UNTIL, WHOLE
-from onnxpack.spec.load import SpecFile, load
-from onnxpack.spec.trust import trust_code
+from onnxpack.spec.load import SpecFile
 
 if TYPE_CHECKING:
     from onnxpack.pipeline.attempt import Wanted
@@ -73,84 +72,65 @@ def command(
 
     if engine == "none":
         until = min(until, "bundle", key=UNTIL.index)
-    asked = _Asked(
-        settings, targets, output.absolute(), Wanted(until, keep_last), budget, require_gates, trust, sandbox
-    )
-    builds = _Builds(asked, Store(default_root(), fresh=no_cache), show=not as_json)
-    for path in spec_files(specs):
-        builds.add(path)
-    if as_json:
-        click.echo(json.dumps(builds.documents, indent=2))
-    ctx.exit(builds.status)
+    how = _How(output.absolute(), Wanted(until, keep_last), budget, require_gates)
+    choice = Choice(settings, targets, trust, sandbox)
+    ctx.exit(_Builds(choice, how, Store(default_root(), fresh=no_cache), show=not as_json).run(specs))
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What the command line says about every spec."""
+class _How:
+    """What the command line says about every build."""
 
-    settings: tuple[str, ...]
-    targets: tuple[str, ...]
     output: Path
     wanted: "Wanted"
     budget: float
     require_gates: bool
-    trust: bool
-    sandbox: bool
+
+    def place(self, name: str, target: str) -> Path:
+        """Return where the outputs go: a model made on the way never takes the place of a finished bundle."""
+        until = self.wanted.until
+        return self.output / name / (target if until in WHOLE else f"{target}.{until}")
 
 
-class _Builds:
-    """All builds of one command: each has a document, whether it passed or failed."""
+class _Builds(EachTarget):
+    """All builds of one command."""
 
-    def __init__(self, asked: _Asked, store: "Store", *, show: bool) -> None:
-        self.documents: list[dict[str, Any]] = []
-        self.status = 0
-        self._asked = asked
+    stage = "output"  # a build tells its own failures: what is left is that the place of its outputs is taken
+
+    def __init__(self, choice: Choice, how: _How, store: "Store", *, show: bool) -> None:
+        super().__init__(choice, show=show)
+        self._how = how
         self._store = store
-        self._show = show
         self._places: dict[Path, Path] = {}
         """Which spec of this command builds into which folder."""
 
-    def add(self, path: Path) -> None:
-        """Build the targets of one spec; what fails is told, and the first failure's exit code is kept."""
+    def lose(self, path: Path, error: OnnxpackError) -> None:
+        """Leave no output that could be taken for one of the spec as it is now."""
         from onnxpack.pipeline.attempt import mark_failed
-        from onnxpack.pipeline.report import failed_document
 
-        try:
-            file = trust_code(load(path, self._asked.settings), trusted=self._asked.trust)
-            names = chosen_targets(file, self._asked.targets)
-        except OnnxpackError as error:
-            self._tell(error)
-            mark_failed(self._asked.output, path, error)
-            self.documents.append(failed_document(str(path), "spec", error))
-            return
-        for name in names:
-            try:
-                self._build(file, name)
-            except OnnxpackError as error:  # the place of its outputs is taken: nothing was changed there
-                self._tell(error)
-                failed = failed_document(str(path), "output", error)
-                self.documents.append(failed | {"name": file.spec.name, "target": name})
+        mark_failed(self._how.output, path, error)
 
-    def _build(self, file: SpecFile, target: str) -> None:
+    def work(self, file: SpecFile, target: str) -> None:
+        """Build one target."""
         from onnxpack.engines.docker import DockerEngine
         from onnxpack.pipeline.attempt import build
         from onnxpack.pipeline.report import document
         from onnxpack.pipeline.run import Build
         from onnxpack.plan import Plan
 
-        asked = self._asked
-        plan = Plan(file, target, _output_of(asked, file.spec.name, target), asked.sandbox)
+        how = self._how
+        plan = Plan(file, target, how.place(file.spec.name, target), self.choice.sandbox)
         first = self._places.setdefault(plan.output, file.path)
         if first != file.path:
             text = f"'{first.name}' in {first.parent} builds '{file.spec.name}', target '{target}' too"
             raise SpecError(Problem(text, "give each spec a `name` of its own", file.where("name")))
-        click.echo(click.style(f"{file.spec.name}, target {target}", bold=True), err=True)
-        run = Build(plan, self._store, DockerEngine(), progress(), asked.budget, asked.require_gates)
-        attempt = build(run, asked.wanted)
-        self.documents.append(document(attempt))
+        announce(file, target)
+        run = Build(plan, self._store, DockerEngine(), progress(), how.budget, how.require_gates)
+        attempt = build(run, how.wanted)
         if attempt.error:
-            self._tell(attempt.error)
+            self.fail(document(attempt), attempt.error)
         else:
+            self.documents.append(document(attempt))
             self._show_result(attempt)
 
     def _show_result(self, attempt: "Attempt") -> None:
@@ -162,17 +142,5 @@ class _Builds:
         elif scored := product.evaluation:
             words = f"{scored.metric} {scored.model:.6g}; the source model has {scored.source:.6g}"
             click.echo(words, err=True)
-        if self._show:
+        if self.show:
             click.echo(product.references[0] if product.references else attempt.plan.result(attempt.until))
-
-    def _tell(self, error: Exception) -> None:
-        from onnxpack.cli.failure import tell
-
-        code = tell(error)
-        self.status = self.status or code
-
-
-def _output_of(asked: _Asked, name: str, target: str) -> Path:
-    """Return where the outputs go: a model that was made on the way never takes the place of a finished bundle."""
-    until = asked.wanted.until
-    return asked.output / name / (target if until in WHOLE else f"{target}.{until}")

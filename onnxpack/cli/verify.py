@@ -1,17 +1,15 @@
 """``onnxpack verify``: source and verification alone."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST, chosen_targets, spec_files
+from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST
+from onnxpack.cli.each_target import Choice, EachTarget, announce
 from onnxpack.cli.progress import progress
-from onnxpack.errors import OnnxpackError
-from onnxpack.spec.load import SpecFile, load
-from onnxpack.spec.trust import trust_code
+from onnxpack.spec.load import SpecFile
 
 if TYPE_CHECKING:
     from onnxpack.report import Parity
@@ -44,79 +42,48 @@ def command(
     """
     from onnxpack.store import Store, default_root
 
-    checks = _Checks(_Asked(settings, targets, trust, sandbox), Store(default_root(), fresh=no_cache), show=not as_json)
-    for path in spec_files(specs):
-        checks.add(path)
-    if as_json:
-        click.echo(json.dumps(checks.documents, indent=2))
-    ctx.exit(checks.status)
+    choice = Choice(settings, targets, trust, sandbox)
+    ctx.exit(_Checks(choice, Store(default_root(), fresh=no_cache), show=not as_json).run(specs))
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What the command line says about every spec."""
+class _Checks(EachTarget):
+    """All comparisons of one command."""
 
-    settings: tuple[str, ...]
-    targets: tuple[str, ...]
-    trust: bool
-    sandbox: bool
+    stage = "verify"
 
-
-class _Checks:
-    """All comparisons of one command: each has a document, whether it passed or failed."""
-
-    def __init__(self, asked: _Asked, store: "Store", *, show: bool) -> None:
-        self.documents: list[dict[str, Any]] = []
-        self.status = 0
-        self._asked = asked
+    def __init__(self, choice: Choice, store: "Store", *, show: bool) -> None:
+        super().__init__(choice, show=show)
         self._store = store
-        self._show = show
 
-    def add(self, path: Path) -> None:
-        """Verify the targets of one spec; what fails is told, and the first failure's exit code is kept."""
-        from onnxpack.pipeline.report import failed_document
-
-        try:
-            file = trust_code(load(path, self._asked.settings), trusted=self._asked.trust)
-            names = chosen_targets(file, self._asked.targets)
-        except OnnxpackError as error:
-            self._fail(failed_document(str(path), "spec", error), error)
-            return
-        for name in names:
-            place = {"name": file.spec.name, "target": name}
-            click.echo(click.style(f"{file.spec.name}, target {name}", bold=True), err=True)
-            try:
-                self._show_parity(place | {"status": "passed"}, self._verify(file, name))
-            except (OnnxpackError, OSError) as error:
-                self._fail(failed_document(str(path), "verify", error) | place, error)
-
-    def _verify(self, file: SpecFile, target: str) -> "Parity":
+    def work(self, file: SpecFile, target: str) -> None:
+        """Compare one target's model with its source."""
         from onnxpack.engines.docker import DockerEngine
         from onnxpack.pipeline.chain import chain, walk
         from onnxpack.pipeline.run import Build, Product
         from onnxpack.plan import Plan
 
-        plan = Plan(file, target, Path(), self._asked.sandbox)
+        announce(file, target)
+        plan = Plan(file, target, Path(), self.choice.sandbox)
         run = Build(plan, self._store, DockerEngine(), progress())
         parity = walk(run, chain(plan, "verify"), Product()).parity
         assert parity
-        return parity
+        self._show_table(parity)
+        self.documents.append({
+            "name": file.spec.name, "target": target, "status": "passed", "parity": asdict(parity),
+        })  # fmt: skip
 
-    def _fail(self, document: dict[str, Any], error: Exception) -> None:
-        from onnxpack.cli.failure import tell
+    def fail(self, document: dict[str, Any], error: Exception) -> None:
+        """Show all that was compared, also where it differs."""
         from onnxpack.report import parity_of
         from onnxpack.verify import ParityError
 
-        if isinstance(error, ParityError):
-            self._show_parity(document, parity_of(error.rows))
-        else:
-            self.documents.append(document | {"parity": None})
-        code = tell(error)
-        self.status = self.status or code
+        parity = parity_of(error.rows) if isinstance(error, ParityError) else None
+        if parity:
+            self._show_table(parity)
+        super().fail(document | {"parity": asdict(parity) if parity else None}, error)
 
-    def _show_parity(self, document: dict[str, Any], parity: "Parity") -> None:
+    def _show_table(self, parity: "Parity") -> None:
         from onnxpack.report import parity_table
 
-        self.documents.append(document | {"parity": asdict(parity)})
-        if self._show:
+        if self.show:
             click.echo(parity_table(parity))
