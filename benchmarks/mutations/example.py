@@ -1,4 +1,4 @@
-"""Plants faults in the export of one example, and judges each as a build would; prints a row of JSON for each.
+"""Plant faults in the export of one example, judge each as a build would, and print a row of JSON for each.
 
 python benchmarks/mutations/example.py NAME COUNT
 """
@@ -8,6 +8,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 import onnx
 from classic_faults import CLASSIC
-from faults import NETWORK, set_ranges
+from faults import NETWORK
+from mutant import Mutant, NoPlaceError
 
 from onnxpack.drawing import domains
 from onnxpack.export import export_model
@@ -50,18 +52,20 @@ class Example:
         self.source = importlib.import_module(f"onnxpack.sources.{self.file.spec.model.framework}")
         self.loaded = self.source.load(self.file)
         self.proto = onnx.load(self.model)
+        self.highest = {key: float(domains(tensor)[0].ends[1]) for key, tensor in self.spec.inputs.items()
+                        if tensor.dtype != "string"}  # fmt: skip
         inputs, expected = read_case(folder / "out" / REFERENCE, self.exported.reference.cases[0])
         answers = dict(zip(expected, self.answer(inputs), strict=True))
         assert not any(row.reason for row in compare_case("", expected, answers)), "the source answers as it did"
 
     def answer(self, inputs: Arrays) -> list[Any]:
-        """The source's answers."""
+        """Return the source's answers."""
         found: list[Any] = self.source.run(self.loaded, inputs)
         return found
 
     @property
     def spec(self) -> Any:
-        """The model's own spec, without steps."""
+        """Return the model's own spec, without steps."""
         return self.file.spec
 
 
@@ -70,39 +74,39 @@ def main() -> None:
     name, count = sys.argv[1], int(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder:
         example = Example(name, Path(folder))
-        spec = example.spec
-        set_ranges({key: float(domains(tensor)[0].ends[1]) for key, tensor in spec.inputs.items()
-                    if tensor.dtype != "string"})  # fmt: skip
-        for fault, what, model in planted(example, count):
+        for fault, what, model in plant_faults(example, count):
             row = judge(example, model)
             sys.stdout.write(json.dumps({"example": name, "fault": fault, "what": what, **row}) + "\n")
             sys.stdout.flush()
 
 
-def planted(example: Example, count: int) -> Any:
+def plant_faults(example: Example, count: int) -> Iterator[tuple[str, str, onnx.ModelProto]]:
     """Yield different faulty models that onnxruntime loads and runs at one size: one that it refuses never ships."""
     generator = np.random.default_rng([SEED, sum(map(ord, example.name))])
-    faults = [*NETWORK, *CLASSIC]
+    faults = [*NETWORK.items(), *CLASSIC.items()]
     seen = {example.proto.SerializeToString(deterministic=True)}
     found = 0
     for number in range(_TRIES):
         model = onnx.ModelProto()
         model.CopyFrom(example.proto)
-        fault = faults[number % len(faults)]
-        what = fault(model, generator)
+        name, fault = faults[number % len(faults)]
+        try:
+            what = fault.plant(Mutant(model, generator, example.highest))
+        except NoPlaceError:
+            continue
         data = model.SerializeToString(deterministic=True)
-        if what is None or data in seen or not _runs(example, model):
+        if data in seen or not _runs(example, model):
             continue
         seen.add(data)
         found += 1
-        yield fault.__name__, what, model
+        yield name, what, model
         if found == count:
             return
     sys.stderr.write(f"{example.name}: only {found} different faults\n")
 
 
 def _runs(example: Example, model: onnx.ModelProto) -> bool:
-    """Whether the model gives outputs of the right dtypes at the sizes that an export is tried with first."""
+    """Return whether the model gives outputs of the right dtypes at the sizes that an export is tried with first."""
     inputs, expected = read_case(example.folder / "out" / REFERENCE, example.exported.reference.cases[0])
     try:
         answers = session(model.SerializeToString()).run(None, inputs)
@@ -113,7 +117,7 @@ def _runs(example: Example, model: onnx.ModelProto) -> bool:
 
 
 def judge(example: Example, model: onnx.ModelProto) -> Row:
-    """What the random cases of the real export say, what a hunt on the faulty file adds, and how far it is off."""
+    """Return what the random cases of the real export say, what a hunt adds, and how far the faulty file is off."""
     path = example.folder / "faulty.onnx"
     onnx.save(model, path)
     rows = verify_model(path, replace(example.exported.reference, hunted={}), Tolerance())
@@ -123,22 +127,21 @@ def judge(example: Example, model: onnx.ModelProto) -> Row:
     found = hunt(example.spec, path, path.stat().st_size, example.answer)
     took = time.monotonic() - began
     for case in found.cases:
-        row = first_reason(example, path, case)
-        if row:
+        if differs(example, path, case):
             return {"caught": "hunt", "by": case.name, "seconds": round(took, 3)}
-    far, differs = exhaust(example, path)
-    return {"caught": "", "equivalent": not differs and far <= 1, "tolerances": far, "seconds": round(took, 3)}
+    far, told = exhaust(example, path)
+    return {"caught": "", "equivalent": not told and far <= 1, "tolerances": far, "seconds": round(took, 3)}
 
 
-def first_reason(example: Example, path: Path, case: Case) -> str:
-    """What the build's comparison says of a case."""
+def differs(example: Example, path: Path, case: Case) -> bool:
+    """Return whether the build's comparison holds a hunted case against the faulty file."""
     trials = Trials(example.spec, path, lambda _: list(case.outputs.values()))
     trial = trials.run(case.inputs)
-    return "differs" if trial is not None and trials.differs(trial) else ""
+    return trial is not None and trials.differs(trial)
 
 
 def exhaust(example: Example, path: Path) -> tuple[float, bool]:
-    """How far the faulty file is from the right one on very many inputs, in tolerances, and whether one tells.
+    """Return how far the faulty file is from the right one on very many inputs, in tolerances, and whether one tells.
 
     The right file answers in the place of the source, which it agrees with, since it is faster.
     """
@@ -150,25 +153,25 @@ def exhaust(example: Example, path: Path) -> tuple[float, bool]:
         return [found.astype(str) if found.dtype.kind == "O" else found for found in answers]
 
     trials = Trials(example.spec, path, answer)
-    far, differs = 0.0, False
+    far, told = 0.0, False
     for seed in range(_CLIMBS):
         top = climb(trials, np.random.default_rng([SEED, seed]), lambda _: _ROUNDS)
         far = max(far, *(score for score in top.scores if np.isfinite(score)), 0.0)
-        differs = differs or any(tells(trials, inputs) for inputs in top.inputs)
+        told = told or any(tells(trials, inputs) for inputs in top.inputs)
     rows = row_axis(example.spec)
     for number in range(_DRAWS):
         at = {axis.name: axis.opt for axis in example.spec.axes}
         if rows:
             at[rows] = min(example.spec.dynamic_axes[rows].max, 256)
-        differs = differs or tells(trials, draw(example.spec, at, 1000 + number))
+        told = told or tells(trials, draw(example.spec, at, 1000 + number))
     for case in (*hunt_trees(trials, path).cases, *hunt_trees(trials, example.model).cases,
                  *search_network(trials, path).cases):  # fmt: skip
-        differs = differs or tells(trials, case.inputs)
-    return float(f"{far:.3g}"), bool(differs)
+        told = told or tells(trials, case.inputs)
+    return float(f"{far:.3g}"), told
 
 
 def tells(trials: Trials, inputs: Arrays) -> bool:
-    """Whether both differ on the inputs, other than where the right one itself jumps."""
+    """Return whether both differ on the inputs, other than where the right one itself jumps."""
     trial = trials.run(inputs)
     return trial is not None and trials.differs(trial) and not trials.is_cliff(trial)
 

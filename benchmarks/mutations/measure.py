@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Plants faults in the exports of all examples, and writes the tables in docs/verification.md.
+"""Plant faults in the exports of all examples, and write the tables in docs/verification.md.
 
     benchmarks/mutations/measure.py            runs all examples; rows go to rows.jsonl beside this file
     benchmarks/mutations/measure.py NAME …     runs these examples again, and keeps the other rows
@@ -8,7 +8,6 @@
 It needs the extras torch, sklearn, pandas, xgboost and examples, and about half an hour on one core.
 """
 
-import inspect
 import json
 import os
 import subprocess
@@ -16,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import classic_faults
-import faults
+from classic_faults import CLASSIC
+from faults import NETWORK
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
@@ -33,7 +32,7 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    """Runs and renders, or renders alone."""
+    """Run and render, or render alone."""
     wanted = sys.argv[1:]
     for name in EXAMPLES:
         if wanted != ["--render"] and (not wanted or name in wanted):
@@ -42,7 +41,7 @@ def main() -> None:
 
 
 def run(name: str) -> list[Row]:
-    """One example's rows, from a process of its own."""
+    """Return one example's rows, from a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(FOLDER / "example.py"), name, str(COUNT)]
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
@@ -50,7 +49,7 @@ def run(name: str) -> list[Row]:
 
 
 def read() -> list[Row]:
-    """The rows that are there."""
+    """Return the rows that are there."""
     return [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
 
 
@@ -62,54 +61,53 @@ def keep(name: str, rows: list[Row]) -> None:
 
 
 def render(rows: list[Row]) -> None:
-    """Puts the tables between the page's two marks."""
+    """Put the tables between the page's two marks."""
     page = PAGE.read_text()
     before, rest = page.split(BEGIN)
-    parts = [by(rows, "example"), by(rows, "fault"), misses(rows), equivalents(rows)]
+    parts = [tabulate(rows, "example"), tabulate(rows, "fault"), list_missed(rows), count_equivalent(rows)]
     PAGE.write_text(before + BEGIN + "\n" + "\n\n".join(parts) + "\n\n" + END + rest.split(END)[1])
 
 
-def by(rows: list[Row], field: str) -> str:
-    """A table of what was caught, a line for each value of a field."""
+def tabulate(rows: list[Row], field: str) -> str:
+    """Return a table of what was caught, a line for each value of a field."""
     head = f"| {field} | planted | equal within tolerance | caught by random inputs | with the hunt | missed |"
     lines = [head, "|---|---|---|---|---|---|"]
     names = dict.fromkeys(row[field] for row in rows)
-    groups = [(said(name) if field == "fault" else name, [row for row in rows if row[field] == name]) for name in names]
+    groups = [(tell(name) if field == "fault" else name, [row for row in rows if row[field] == name]) for name in names]
     for name, own in [*groups, ("**all**", rows)]:
         told = [row for row in own if not row.get("equivalent")]
         by_random = sum(row["caught"] == "random" for row in told)
         caught = sum(bool(row["caught"]) for row in told)
         lines.append(
-            f"| {name} | {len(own)} | {len(own) - len(told)} | {by_random}{share(by_random, told)} "
-            f"| {caught}{share(caught, told)} | {len(told) - caught} |"
+            f"| {name} | {len(own)} | {len(own) - len(told)} | {by_random}{show_share(by_random, told)} "
+            f"| {caught}{show_share(caught, told)} | {len(told) - caught} |"
         )
     return "\n".join(lines)
 
 
-def share(count: int, rows: list[Row]) -> str:
-    """A count as a share of rows."""
+def show_share(count: int, rows: list[Row]) -> str:
+    """Return a count as a share of rows."""
     return f" ({count / len(rows):.1%})" if rows else ""
 
 
-def said(name: str) -> str:
-    """A fault in words: the first line of its function's description."""
-    function = getattr(faults, name, None) or getattr(classic_faults, name)
-    return (inspect.getdoc(function) or name).partition("\n")[0].rstrip(".")
+def tell(name: str) -> str:
+    """Return a fault in words."""
+    return (NETWORK | CLASSIC)[name].words
 
 
-def misses(rows: list[Row]) -> str:
-    """Every fault that was missed though an input tells it."""
+def list_missed(rows: list[Row]) -> str:
+    """Return every fault that was missed though an input tells it."""
     found = [row for row in rows if not row["caught"] and not row["equivalent"]]
     lines = [
         "**Missed.** The figure is the largest difference that six searches of 60 rounds found, in tolerances.",
         "",
     ]
-    lines += [f"- {row['example']}: {said(row['fault'])}: {row['what']}; {row['tolerances']:g}" for row in found]
+    lines += [f"- {row['example']}: {tell(row['fault'])}: {row['what']}; {row['tolerances']:g}" for row in found]
     return "\n".join(lines if found else [*lines, "None."])
 
 
-def equivalents(rows: list[Row]) -> str:
-    """What was planted and cannot be told, in numbers."""
+def count_equivalent(rows: list[Row]) -> str:
+    """Return what was planted and cannot be told, in numbers."""
     found = [row for row in rows if not row["caught"] and row["equivalent"]]
     same = sum(row["tolerances"] == 0 for row in found)
     return (
