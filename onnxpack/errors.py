@@ -23,6 +23,16 @@ def bound_text(text: str, longest: int) -> str:
     return f"{text[:half]} … {missing} characters left out … {text[-half:]}"
 
 
+def flatten_words(error: object, longest: int) -> str:
+    """Return what an error says in one line of at most ``longest`` characters."""
+    return " ".join(str(error).split())[:longest]
+
+
+def describe_error(error: BaseException, longest: int) -> str:
+    """Return an error's type and what it says, in one line."""
+    return f"{type(error).__name__}: {flatten_words(error, longest)}"
+
+
 @dataclass(frozen=True, order=True)
 class Location:
     """A place in a file; ``line`` and ``column`` count from 1, and 0 means the file as a whole."""

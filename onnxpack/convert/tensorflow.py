@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.errors import SourceError
+from onnxpack.errors import SourceError, flatten_words
 from onnxpack.samples import Arrays, read_arrays, write_arrays
 from onnxpack.worker import Say, Task
 
@@ -103,7 +103,7 @@ def _answer(asked: RunConverted) -> None:
             found = run(asked.place / "made", inputs)
         except Exception as error:  # TensorFlow's own are of many kinds
             raise SourceError(
-                f"the converted model does not run: {' '.join(str(error).split())[:500]}",
+                f"the converted model does not run: {flatten_words(error, 500)}",
                 "an axis may have become fixed: name its size with --size",
             ) from None
         write_arrays(asked.place / f"{number}.actual.npz", _in_order(found, asked.outputs))

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 
 from onnxpack.artifacts import Artifact
-from onnxpack.errors import Problem, SourceError
+from onnxpack.errors import Problem, SourceError, flatten_words
 from onnxpack.graph.external import stays_outside, wrong_lengths
 from onnxpack.spec.checks import RUNTIME_MAX_OPSET
 from onnxpack.store import file_digest
@@ -225,4 +225,4 @@ def facts(path: Path, precision: str = "float32") -> OnnxModel:
 
 
 def _line(error: Any) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
+    return flatten_words(error, 500) or type(error).__name__

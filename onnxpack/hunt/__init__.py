@@ -8,6 +8,7 @@ give the same cases: everything is seeded, and a search's length follows from th
 from collections.abc import Callable
 from pathlib import Path
 
+from onnxpack.errors import describe_error
 from onnxpack.hunt.search import search_network
 from onnxpack.hunt.special import special_notes
 from onnxpack.hunt.trees import hunt_trees
@@ -16,6 +17,7 @@ from onnxpack.spec.model import Spec
 
 __all__ = ["Case", "Findings", "hunt"]
 
+_LONGEST = 200  # characters of an error
 MAX_MODEL_BYTES = 2**29
 """Beyond this a second copy of the model in memory, and its runs, cost more than a hunt may."""
 
@@ -35,7 +37,7 @@ def hunt(spec: Spec, model: Path, size_bytes: int, answer: Answer) -> Findings:
     try:
         trials = Trials(spec, model, answer)
     except Exception as error:  # the comparison that follows tells why it does not load
-        findings.notes.append(f"only random inputs are compared: {_words(error)}")
+        findings.notes.append(f"only random inputs are compared: {describe_error(error, _LONGEST)}")
         return findings
     parts: dict[str, Callable[[], Findings]] = {
         "the trees' splits": lambda: hunt_trees(trials, model),
@@ -46,12 +48,8 @@ def hunt(spec: Spec, model: Path, size_bytes: int, answer: Answer) -> Findings:
         try:
             found = part()
         except Exception as error:  # a hunt's own mistake must not take a right model down
-            findings.notes.append(f"{what} are not compared: {_words(error)}")
+            findings.notes.append(f"{what} are not compared: {describe_error(error, _LONGEST)}")
             continue
         findings.cases += found.cases
         findings.notes += found.notes
     return findings
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpack.errors import OnnxpackError
+from onnxpack.errors import OnnxpackError, describe_error
 from onnxpack.locate.axes import baked, stopped_at
 from onnxpack.locate.graphs import first_difference, run_all
 from onnxpack.locate.second_runtime import vote
@@ -76,7 +76,7 @@ def locate(file: SpecFile, model: Path, reference: Reference, reasons: dict[str,
         except UnknownPlaceError as unknown:
             lines = [*stopped_at(reasons.values()), f"the first operator that differs was not found: {unknown}"]
         except (Exception, SystemExit) as error:  # the user's code runs, watched, and may do anything
-            words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            words = describe_error(error, 300)
             lines = [*stopped_at(reasons.values()), f"where it differs was not found: {words}"]
     return "\n".join([*lines, *_vote(model, reference.folder, case, judge)])
 
@@ -87,7 +87,7 @@ def _vote(model: Path, reference: Path, case: str, judge: Judge) -> list[str]:
         inputs, expected = read_case(reference, case)
         return vote(model, inputs, expected, judge.outputs_agree)
     except Exception as error:  # what a second runtime cannot run says nothing about the first
-        words = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        words = describe_error(error, 200)
         return [f"onnx's reference evaluator has no say: {words}"]
 
 

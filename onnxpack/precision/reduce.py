@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from onnxpack.errors import GateError, SpecError
+from onnxpack.errors import GateError, SpecError, flatten_words
 from onnxpack.graph import external
 from onnxpack.graph.check import facts, info_of, nodes_of, opset_of, session, true_inputs
 from onnxpack.graph.passes import run_passes
@@ -185,7 +185,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
-        raise GateError(f"what came out is not valid ONNX: {' '.join(str(error).split())[:300]}") from None
+        raise GateError(f"what came out is not valid ONNX: {flatten_words(error, 300)}") from None
 
 
 def _calibration_data(spec: SpecPart, given: Samples) -> Callable[[], Iterator[Arrays]]:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from onnxpack.errors import SourceError
+from onnxpack.errors import SourceError, flatten_words
 from onnxpack.graph.external import EXTERNAL_DATA_OVER, bytes_of
 from onnxpack.precision.edit import inferred, shell
 from onnxpack.samples import Arrays
@@ -61,7 +61,7 @@ def runnable(
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base
-        words = " ".join(str(error).split())[:300]
+        words = flatten_words(error, 300)
         raise SourceError(f"onnxruntime cannot run the model to see its values: {words}") from None
     finally:
         path.unlink()
@@ -84,7 +84,7 @@ def runs(
             values: list[Any] = running.run(names, {name: batch[name] for name in batch if name in wanted})
         except Exception as error:  # onnxruntime's exceptions share no base
             shapes = ", ".join(f"{name} {array.shape}" for name, array in batch.items())
-            words = " ".join(str(error).split())[:300]
+            words = flatten_words(error, 300)
             raise SourceError(f"the float32 model fails on {shapes}: {words}") from None
         rows += next((len(array) for array in batch.values() if array.ndim), 1)
         say(f"{what}: {rows} rows")

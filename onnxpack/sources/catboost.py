@@ -5,7 +5,7 @@ from typing import Any
 
 import catboost
 
-from onnxpack.errors import SourceError
+from onnxpack.errors import SourceError, flatten_words
 from onnxpack.sources.estimators.answers import run
 from onnxpack.sources.estimators.convert import export
 from onnxpack.sources.estimators.files import load_estimator
@@ -36,6 +36,6 @@ def _native(path: Path) -> Any:
         estimator = catboost.CatBoostClassifier() if with_classes else catboost.CatBoostRegressor()
         estimator.load_model(str(path))
     except Exception as error:  # CatBoostError and more
-        words = " ".join(str(error).split())[:300]
+        words = flatten_words(error, 300)
         raise SourceError(f"cannot load '{path.name}': {words}", "save it with save_model, as .cbm") from None
     return estimator

@@ -20,7 +20,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import tensorflow as tf
 
-from onnxpack.errors import SourceError
+from onnxpack.errors import SourceError, flatten_words
 from onnxpack.graph.check import graphs
 from onnxpack.samples import Arrays
 from onnxpack.sources import Export
@@ -67,7 +67,7 @@ def export(model: Ready, file: SpecFile, example: Arrays, count: int, destinatio
         onnx.save(proto, destination)
     except Exception as error:  # protobuf's own, over 2 GB
         raise SourceError(
-            f"the export cannot be written: {_line(error)}", "tf2onnx makes models of up to 2 GB"
+            f"the export cannot be written: {flatten_words(error, 500)}", "tf2onnx makes models of up to 2 GB"
         ) from None
     return Export(tuple(names))
 
@@ -104,7 +104,7 @@ def _converted(model: Ready, file: SpecFile) -> onnx.ModelProto:
         raise
     except Exception as error:  # tracing and conversion raise whatever they meet
         raise SourceError(
-            f"tf2onnx cannot export the model: {type(error).__name__}: {_line(error)}",
+            f"tf2onnx cannot export the model: {type(error).__name__}: {flatten_words(error, 500)}",
             "a layer may need a size that the spec leaves dynamic; fix the axis, or change the layer",
         ) from None
     finally:
@@ -190,7 +190,3 @@ def _name_inputs(graph: onnx.GraphProto, names: list[str]) -> None:
     ordered = sorted(graph.input, key=lambda value: names.index(value.name) if value.name in names else len(names))
     del graph.input[:]
     graph.input.extend(ordered)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]

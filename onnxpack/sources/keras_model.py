@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from onnxpack.errors import SourceError
+from onnxpack.errors import SourceError, flatten_words
 from onnxpack.sources.seeds import SEEDS, digest_values, require_same
 from onnxpack.spec.formats import SAVED_MODEL
 from onnxpack.spec.load import SpecFile
@@ -101,7 +101,7 @@ def _whole(file: SpecFile) -> Any:
     except SourceError:
         raise
     except Exception as error:  # torn archives, unknown classes, code of the file itself: anything
-        words = _line(error)
+        words = flatten_words(error, 500)
         if spec.sha256 is None and any(sign in words.lower() for sign in _UNSAFE):
             with file.resolve(spec.path).open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -143,7 +143,7 @@ def _fill(model: Any, file: SpecFile) -> None:
         raise
     except Exception as error:  # h5py's and Keras' own are of many kinds
         raise SourceError(
-            f"'{weights}' does not fit the model: {_line(error)}",
+            f"'{weights}' does not fit the model: {flatten_words(error, 500)}",
             "the factory's layers must be those whose weights were saved, in their order",
         ) from None
 
@@ -169,7 +169,8 @@ def _saved_model(file: SpecFile, names: list[str]) -> Ready:
         signatures = dict(loaded.signatures)
     except Exception as error:  # missing variables, torn files, operators of another TensorFlow
         raise SourceError(
-            f"TensorFlow {tf.__version__} cannot load '{path}': {_line(error)}", "its variables/ must lie beside it"
+            f"TensorFlow {tf.__version__} cannot load '{path}': {flatten_words(error, 500)}",
+            "its variables/ must lie beside it",
         ) from None
     if not signatures:
         raise SourceError(f"'{path}' has no signature", "save it with model.export, or with signatures=")
@@ -235,7 +236,3 @@ def _output_names(model: Any) -> tuple[str, ...]:
         return tuple(model.output_names)
     except (AttributeError, TypeError, ValueError):  # a class of one's own has none
         return ()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]

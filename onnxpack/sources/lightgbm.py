@@ -7,7 +7,7 @@ import lightgbm
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from onnxpack.errors import SourceError
+from onnxpack.errors import SourceError, flatten_words
 from onnxpack.sources.estimators.answers import run
 from onnxpack.sources.estimators.convert import export
 from onnxpack.sources.estimators.files import load_estimator
@@ -63,6 +63,6 @@ def _native(path: Path) -> Any:
         booster = lightgbm.Booster(model_str=path.read_text())
         objective = booster.dump_model(num_iteration=1).get("objective", "")
     except Exception as error:  # LightGBMError, and UnicodeDecodeError of what is no text
-        words = " ".join(str(error).split())[:300]
+        words = flatten_words(error, 300)
         raise SourceError(f"cannot load '{path.name}': {words}", "save it with save_model") from None
     return BoosterClassifier(booster) if objective.startswith(("binary", "multiclass")) else BoosterRegressor(booster)

@@ -6,7 +6,7 @@ from typing import Any
 
 import xgboost
 
-from onnxpack.errors import SourceError
+from onnxpack.errors import SourceError, flatten_words
 from onnxpack.sources.estimators.answers import run
 from onnxpack.sources.estimators.convert import export
 from onnxpack.sources.estimators.files import load_estimator
@@ -36,6 +36,6 @@ def _native(path: Path) -> Any:
         estimator = xgboost.XGBClassifier() if objective in _CLASSES else xgboost.XGBRegressor()
         estimator.load_model(path)
     except Exception as error:  # of a torn file, each layer raises its own kinds
-        words = " ".join(str(error).split())[:300]
+        words = flatten_words(error, 300)
         raise SourceError(f"cannot load '{path.name}': {words}", "save it with save_model") from None
     return estimator

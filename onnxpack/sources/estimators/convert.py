@@ -13,7 +13,7 @@ from skl2onnx import _supported_operators as supported
 from skl2onnx.common import data_types
 from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 
-from onnxpack.errors import Problem, SourceError
+from onnxpack.errors import Problem, SourceError, flatten_words
 from onnxpack.graph.check import graphs
 from onnxpack.samples import Arrays
 from onnxpack.sources import Export
@@ -61,7 +61,7 @@ def export(model: Any, file: SpecFile, example: Arrays, count: int, destination:
                 options=_options(model),
             )
     except Exception as error:  # converters raise many kinds
-        raise _refusal(model, _culprit(error) or model, " ".join(str(error).split())[:1000]) from None
+        raise _refusal(model, _culprit(error) or model, flatten_words(error, 1000)) from None
     names = _keep_outputs(converted, count)
     kind = float_kind([tensor.dtype for tensor in file.spec.inputs.values()])
     _require_runnable(model, converted, kind)
@@ -178,7 +178,7 @@ def _require_runnable(model: Any, converted: onnx.ModelProto, kind: str) -> None
         onnxruntime.InferenceSession(converted.SerializeToString(), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base
         trees = [inner for _, inner in steps(model) if hasattr(inner, "tree_") or hasattr(inner, "estimators_")]
-        reason = f"its trees do not run on float64: {' '.join(str(error).split())[:300]}"
+        reason = f"its trees do not run on float64: {flatten_words(error, 300)}"
         raise SourceError(
             Problem(f"skl2onnx cannot convert {named(model, (trees or [model])[-1])}: {reason}",
                     "write dtype: float32, which is what trees compare with")

@@ -13,7 +13,7 @@ from typing import Any
 
 import joblib
 
-from onnxpack.errors import Problem, SourceError
+from onnxpack.errors import Problem, SourceError, flatten_words
 from onnxpack.spec.load import SpecFile
 
 _VERSION = re.compile(rb"_sklearn_version.{1,12}?(\d+\.\d+[\w.]{0,12})", re.DOTALL)
@@ -91,7 +91,7 @@ def _refusal(path: str, error: Exception, saved_by: str | None) -> SourceError:
             f"'{path}' was saved by scikit-learn {saved_by}, and {current} is installed",
             f"add `requirements: [scikit-learn=={saved_by}]` below it, or save it again with {current}",
         )
-    words = " ".join(str(error).split())[:1000]
+    words = flatten_words(error, 1000)
     return SourceError(
         Problem(f"cannot load '{path}': {type(error).__name__}: {words}",
                 "install the libraries that saved it, in their versions")
