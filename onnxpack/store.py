@@ -84,11 +84,13 @@ class Store:
         entry = self.root / stage / key
         if self.fresh and entry not in self._made:
             return None
-        if _contents(entry) is not None:
-            return self.path(stage, key)
-        if os.path.lexists(entry):
-            self._discard(entry)
-        return None
+        whole = _contents(entry) is not None
+        if not whole and os.path.lexists(entry):
+            with self._placing(stage, key):
+                whole = _contents(entry) is not None
+                if not whole:
+                    self._discard(entry)
+        return self.path(stage, key) if whole else None
 
     def path(self, stage: str, key: str) -> Path:
         """Where the entry is that was just made."""
@@ -131,16 +133,12 @@ class Store:
             if not made:  # an entry without files is always whole, and would be taken for ever
                 raise EngineError(f"stage '{stage}' made no files", "report it: this is a bug in onnxpack")
             (work / _MANIFEST).write_text(json.dumps(made, sort_keys=True))
-            known = _contents(entry)
-            # One that holds the same stays: another process may be reading it.
-            if os.path.lexists(entry) and (known is None or (self.fresh and known != made)):
-                self._discard(entry)
-            try:
-                work.rename(entry)
-            except OSError:
-                # Another process was first. Same key, same result: theirs is as good.
-                if not entry.is_dir():
-                    raise
+            with self._placing(stage, key):
+                known = _contents(entry)
+                # One that holds the same stays: another process may be reading it.
+                if known is None or (self.fresh and known != made):
+                    self._discard(entry)
+                    _put(work, entry)
             self._made.add(entry)
 
     def write(self, place: Path, data: bytes) -> None:
@@ -151,6 +149,14 @@ class Store:
             if place.is_dir() and not place.is_symlink():
                 self._discard(place)
             (work / "file").replace(place)
+
+    def _placing(self, stage: str, key: str) -> AbstractContextManager[None]:
+        """Let one process at a time judge and replace an entry: it could discard what another just put there.
+
+        It is apart from ``alone``, which a process may hold already, and is held while files are read, never while
+        they are made.
+        """
+        return locked(self._lock("place", f"{stage}-{key}"))
 
     def _lock(self, stage: str, key: str) -> Path:
         return self.root / "locks" / f"{stage}-{key}"
@@ -167,6 +173,15 @@ class Store:
     def _discard(self, entry: Path) -> None:
         with working_folder(self.root) as grave, suppress(FileNotFoundError):  # another process discarded it first
             entry.rename(grave / "entry")
+
+
+def _put(work: Path, entry: Path) -> None:
+    try:
+        work.rename(entry)
+    except OSError:
+        # On a file system without locks another process may be first. Same key, same result: theirs is as good.
+        if not entry.is_dir():
+            raise
 
 
 def _contents(entry: Path) -> dict[str, str] | None:

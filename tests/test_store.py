@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import onnxpack.store
 from onnxpack.errors import EngineError
 from onnxpack.store import Store, default_root, digest, tree_digests
 
@@ -173,6 +175,46 @@ def test_a_process_that_was_second_takes_the_firsts_entry(store: Store) -> None:
     assert left_beside(store) == [KEY]
 
 
+def test_getting_an_entry_that_appears_meanwhile_takes_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was missing at the first look is looked at again before it is discarded."""
+    judge = onnxpack.store._contents
+    looks: list[Path] = []
+
+    def appear(entry: Path) -> dict[str, str] | None:
+        known = judge(entry)
+        looks.append(entry)
+        if len(looks) == 1:
+            make(store)
+        return known
+
+    monkeypatch.setattr(onnxpack.store, "_contents", appear)
+    assert store.get("export", KEY) == store.path("export", KEY)
+
+
+def test_making_an_entry_that_another_makes_meanwhile_leaves_the_first(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = onnxpack.store._contents
+    found: list[int] = []
+
+    def make_another() -> None:
+        found.append(make(store).stat().st_ino)
+
+    other = threading.Thread(target=make_another)
+
+    def interrupt(entry: Path) -> dict[str, str] | None:
+        known = judge(entry)
+        if threading.current_thread() is not other and not other.ident:
+            other.start()
+            other.join(1)  # it waits for the lock, and ends only after this process put its entry there
+        return known
+
+    monkeypatch.setattr(onnxpack.store, "_contents", interrupt)
+    entry = make(store)
+    other.join()
+    assert found == [entry.stat().st_ino]
+
+
 def test_a_scratch_folder_goes(store: Store) -> None:
     with store.scratch() as folder:
         (folder / "file").touch()
@@ -209,7 +251,7 @@ def test_scratch_of_a_killed_build_is_swept_by_the_next_and_that_in_use_stays(st
         alive.communicate()
     make(store)
     assert list(store.root.rglob("file")) == []
-    assert [path.name for path in store.root.iterdir()] == ["export"]
+    assert [path.name for path in store.root.iterdir() if path.name != "locks"] == ["export"]
 
 
 def test_the_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
