@@ -57,14 +57,14 @@ def environment(folder: Path) -> str:
 
 def section(net: str, folder: Path, python: str, provider: str) -> str:
     """One model's table."""
+    from onnxpack.cache.store import Store, default_root
     from onnxpack.cli.progress import PlainProgress
-    from onnxpack.engines.docker import DockerEngine
-    from onnxpack.errors import OnnxpackError
+    from onnxpack.core.errors import OnnxpackError
+    from onnxpack.image.docker import DockerEngine
     from onnxpack.pipeline.chain import chain, walk
+    from onnxpack.pipeline.plan import Plan
     from onnxpack.pipeline.run import Build, Product
-    from onnxpack.plan import Plan
     from onnxpack.spec.load import load
-    from onnxpack.store import Store, default_root
 
     folder.mkdir()
     text = (NETS / f"{net}.yaml").read_text().replace("opset: 18", "opset: 22")  # which knows bfloat16 everywhere
@@ -106,7 +106,7 @@ def prove(request: dict[str, Any], provider: str) -> dict[str, list[str]]:
     import numpy as np
     import onnxruntime as ort
 
-    from onnxpack.verify import compare_cases, read_case
+    from onnxpack.parity.compare import compare_cases, read_case
 
     if provider.startswith("CUDA"):
         ort.preload_dlls()
@@ -144,7 +144,7 @@ def prove(request: dict[str, Any], provider: str) -> dict[str, list[str]]:
         sessions[precision] = ort.InferenceSession(path, options, providers=[provider], enable_fallback=0)
         found[precision] = ["", "", wrong[0] if wrong else "agree", ", ".join(sorted(kernels))]
     inputs = read_case(folder, request["opt"])[0]
-    from onnxpack.measure.models import gain, side_by_side
+    from onnxpack.timing.models import gain, side_by_side
 
     times = side_by_side(
         {name: lambda running=running: running.run(None, inputs) for name, running in sessions.items()}, SECONDS

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from onnxpack.errors import SpecError
+from onnxpack.core.errors import SpecError
 from onnxpack.spec.load import load
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxpack.artifacts import Artifact
-from onnxpack.errors import OnnxpackError
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.errors import OnnxpackError
+from onnxpack.core.values import MODEL
+from onnxpack.data.test_inputs import draw, read_arrays, write_arrays
 from onnxpack.graph.check import facts, graphs, session
-from onnxpack.measure import Measured
+from onnxpack.graph.isa import this_machine
 from onnxpack.pipeline.export import export_task
-from onnxpack.precision.isa import this_machine
-from onnxpack.samples import draw, read_arrays, write_arrays
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.spec.model import AxisRange, Input, Model
 from onnxpack.tasks.measure import MeasureModels
 from onnxpack.tasks.optimize import OptimizeModel
-from onnxpack.values import MODEL
+from onnxpack.timing import Measured
 from onnxpack.worker.call import Setting, call
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,16 +8,16 @@ from typing import Any
 
 import onnx
 
-from onnxpack.export import export_model
+from onnxpack.cache.trace import Trace
+from onnxpack.core.values import Exported, OnnxModel, Reference
+from onnxpack.parity.compare import Comparison, Tolerance, verify_model
 from onnxpack.pipeline.export import export_task
+from onnxpack.sources.export import export_model
 from onnxpack.spec.load import SpecFile, load
-from onnxpack.values import Exported, OnnxModel, Reference
-from onnxpack.verify import Comparison, Tolerance, verify_model
 from onnxpack.worker import Task
 from onnxpack.worker.call import Outcome, Setting, call
 from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.task import result_type
-from onnxpack.worker.trace import Trace
 
 
 def write_spec(folder: Path, model: dict[str, Any], **fields: Any) -> SpecFile:

@@ -9,9 +9,9 @@ import pytest
 from exporting import export_here, write_spec
 from onnx_examples import FLOAT, RELU, make_model
 
-import onnxpack.budget
-from onnxpack.budget import Budget, input_bytes
-from onnxpack.samples import corners, draw, main_sizes
+import onnxpack.data.case_budget
+from onnxpack.data.case_budget import Budget, input_bytes
+from onnxpack.data.test_inputs import corners, draw, main_sizes
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.model import Spec
 
@@ -108,7 +108,7 @@ def test_the_notes_go_with_the_reference(tmp_path: Path, monkeypatch: pytest.Mon
     onnx.save(make_model(RELU), tmp_path / "m.onnx")
     file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"})
     init = Budget.__init__
-    monkeypatch.setattr(onnxpack.budget.Budget, "__init__", lambda self, spec: init(self, spec, 600))
+    monkeypatch.setattr(onnxpack.data.case_budget.Budget, "__init__", lambda self, spec: init(self, spec, 600))
     made = export_here(file, tmp_path / "out")
     assert (
         made.reference.notes

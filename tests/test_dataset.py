@@ -13,8 +13,8 @@ import pytest
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
-from onnxpack.dataset import Dataset, open_dataset
-from onnxpack.errors import OnnxpackError, SourceError, SpecError
+from onnxpack.core.errors import OnnxpackError, SourceError, SpecError
+from onnxpack.data.datasets import Dataset, open_dataset
 from onnxpack.spec.load import SpecFile
 
 X = np.arange(40, dtype=np.float32).reshape(10, 4)
@@ -81,7 +81,7 @@ def test_all_rows_come_once_in_batches(spec: Any, kind: str, asked: Any, expecte
 def test_an_archive_is_not_read_to_know_its_rows(spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     file = spec()
     dataset = open_dataset(file, npz(file, x=X), "calibration")
-    monkeypatch.delattr("onnxpack.npz.Npz.pieces")
+    monkeypatch.delattr("onnxpack.data.npz.Npz.pieces")
     assert dataset.rows == 10
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import onnxpack.digests
-from onnxpack.digests import large_file_digest
+import onnxpack.cache.remembered
+from onnxpack.cache.remembered import large_file_digest
 
 NOW = time.time_ns
 
@@ -17,7 +17,7 @@ NOW = time.time_ns
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ONNXPACK_CACHE", str(tmp_path / "store"))
-    monkeypatch.setattr(onnxpack.digests, "_LARGE", 1000)
+    monkeypatch.setattr(onnxpack.cache.remembered, "_LARGE", 1000)
     return tmp_path / "store"
 
 
@@ -35,7 +35,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     def set_clock(seconds: float) -> None:
         now = NOW()
-        monkeypatch.setattr("onnxpack.digests.time.time_ns", lambda: now + int(seconds * 1e9))
+        monkeypatch.setattr("onnxpack.cache.remembered.time.time_ns", lambda: now + int(seconds * 1e9))
 
     return set_clock
 

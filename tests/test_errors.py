@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from onnxpack.errors import EngineError, typed
+from onnxpack.core.errors import EngineError, typed
 
 COPY = """
 import subprocess, sys

@@ -14,11 +14,11 @@ from onnx import helper
 from onnx_examples import make_model
 from sklearn import metrics
 
-from onnxpack.artifacts import Artifact
-from onnxpack.errors import GateError, OnnxpackError, SourceError, SpecError
-from onnxpack.evaluation import EVALUATION, Score, degradation, score_model, score_source
-from onnxpack.samples import Arrays
-from onnxpack.score import built_in
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.errors import GateError, OnnxpackError, SourceError, SpecError
+from onnxpack.data.test_inputs import Arrays
+from onnxpack.evaluation.evaluate import EVALUATION, Score, degradation, score_model, score_source
+from onnxpack.evaluation.score import built_in
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.evaluate import ScoreSource

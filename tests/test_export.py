@@ -13,12 +13,12 @@ import pytest
 from exporting import export_here, write_spec
 from onnx_examples import MATMUL, RELU, constant, make_model
 
-from onnxpack.errors import SourceError
-from onnxpack.graph import external
+from onnxpack.core.errors import SourceError
+from onnxpack.graph import external_data
+from onnxpack.parity.compare import require
 from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import load
 from onnxpack.spec.part import named_files
-from onnxpack.verify import require
 
 SPECS = Path(__file__).parents[1] / "specs"
 
@@ -37,9 +37,9 @@ class Quiet:
 
 from onnxpack.pipeline.attempt import Wanted, build
 from onnxpack.pipeline.run import Build
-from onnxpack.plan import Plan
+from onnxpack.pipeline.plan import Plan
 from onnxpack.spec.load import load
-from onnxpack.store import Store
+from onnxpack.cache.store import Store
 
 spec, cache, output = map(Path, sys.argv[1:])
 attempt = build(Build(Plan(load(spec), "cpu", output), Store(cache), None, Quiet()), Wanted("verify"))
@@ -84,7 +84,7 @@ def test_a_model_over_the_limit_has_its_data_beside_it(tmp_path: Path) -> None:
     fields = {"inputs": {"x": {"dtype": "float32", "shape": ["n", 256]}}}
     model = make_model(MATMUL, [("x", 1, ["b", 256])], [("y", 1, ["b", 256])], [constant("w", _square(256))])
     onnx.save(model, tmp_path / "m.onnx")
-    with patch.object(external, "EXTERNAL_DATA_OVER", 1000):
+    with patch.object(external_data, "EXTERNAL_DATA_OVER", 1000):
         made = export_here(write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, **fields), tmp_path / "out")
     assert sorted(path.name for path in made.folder.iterdir()) == ["model.onnx", "model.onnx.data", "reference"]
     assert (made.folder / "model.onnx.data").stat().st_size == 256 * 256 * 4

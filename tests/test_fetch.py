@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from web import Web, serving, web  # noqa: F401 - a fixture
 
-from onnxpack import transfer
-from onnxpack.errors import EngineError, OnnxpackError, SourceError, SpecError
-from onnxpack.fetch import fetch
-from onnxpack.remote_local import Bounds
+from onnxpack.core.errors import EngineError, OnnxpackError, SourceError, SpecError
+from onnxpack.download import transfer
+from onnxpack.download.fetch import fetch
+from onnxpack.download.local import Bounds
 
 CONTENT = bytes(range(256)) * 20_000
 SHA = hashlib.sha256(CONTENT).hexdigest()

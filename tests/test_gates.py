@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from onnxpack.errors import GateError, Location
-from onnxpack.gates import (
+from onnxpack.core.errors import GateError, Location
+from onnxpack.image.smoke import Smoke
+from onnxpack.pipeline.gates import (
     BuildFacts,
     NotJudged,
     degraded,
@@ -17,9 +18,8 @@ from onnxpack.gates import (
     too_low,
     unhelpful,
 )
+from onnxpack.pipeline.records import Evaluated
 from onnxpack.precision.candidates import Candidate
-from onnxpack.report import Evaluated
-from onnxpack.smoke import Smoke
 from onnxpack.spec.delivery import Gates
 from onnxpack.spec.limits import EffectiveGates
 from onnxpack.spec.load import SpecFile, load

@@ -13,17 +13,17 @@ from exporting import write_spec
 from told import Told
 from wheels import make_wheel, wheels  # noqa: F401 - a fixture
 
-import onnxpack.isolated
-from onnxpack.errors import EngineError, OnnxpackError, SpecError
-from onnxpack.isolated import environment, environment_key, wanted_by
+import onnxpack.worker.environments
+from onnxpack.cache.store import Store
+from onnxpack.core.errors import EngineError, OnnxpackError, SpecError
 from onnxpack.pipeline.attempt import Wanted, build
 from onnxpack.pipeline.export import export_task
+from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build
 from onnxpack.pipeline.runner import base_key
-from onnxpack.plan import Plan
 from onnxpack.spec.model import Model
-from onnxpack.store import Store
 from onnxpack.worker.call import Setting, call
+from onnxpack.worker.environments import environment, environment_key, wanted_by
 
 PROBE = """
 import importlib.util, sys
@@ -188,7 +188,7 @@ def test_the_export_s_key_holds_the_pins_and_not_what_is_installed_here(
 def test_an_environment_s_key_changes_with_what_onnxpack_needs_there(monkeypatch: pytest.MonkeyPatch) -> None:
     key = environment_key(model("scikit-learn==1.0"))
     assert environment_key(model("scikit-learn==1.0")) == key
-    monkeypatch.setattr(onnxpack.isolated, "_CHILD", ("numpy",))
+    monkeypatch.setattr(onnxpack.worker.environments, "_CHILD", ("numpy",))
     assert environment_key(model("scikit-learn==1.0")) != key
 
 

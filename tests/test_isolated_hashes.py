@@ -7,12 +7,12 @@ import pytest
 from told import Told
 from wheels import make_wheel, wheels
 
-import onnxpack.isolated
-from onnxpack.bundle.uv import uv
-from onnxpack.errors import EngineError
-from onnxpack.isolated import environment
+import onnxpack.worker.environments
+from onnxpack.cache.store import Store
+from onnxpack.core.errors import EngineError
 from onnxpack.spec.model import Model
-from onnxpack.store import Store
+from onnxpack.worker.environments import environment
+from onnxpack.worker.uv import uv
 
 __all__ = ["wheels"]
 PINNED = Model("sklearn", path="m.joblib", requirements=("joblib==1.0",))
@@ -30,7 +30,7 @@ def test_environment_after_an_exchange_of_a_wheel_never_holds_the_other_one(
             make_wheel(wheels, "joblib", code="VALUE = 666\n")
         return uv(*words, **options)
 
-    monkeypatch.setattr(onnxpack.isolated, "uv", exchange)
+    monkeypatch.setattr(onnxpack.worker.environments, "uv", exchange)
     python = environment(PINNED, Store(tmp_path / "store"), Told())
     assert python
     (module,) = python.parent.parent.rglob("joblib.py")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from onnxpack.metrics import argmax_agreement, cosine, differences, outside, sqnr_db
+from onnxpack.parity.distances import argmax_agreement, cosine, differences, outside, sqnr_db
 
 values = st.floats(-1e6, 1e6, allow_subnormal=False).map(lambda value: 0.0 if abs(value) < 1e-6 else value)
 pairs = st.integers(1, 12).flatmap(

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxpack import noise
-from onnxpack.samples import Arrays, write_arrays
-from onnxpack.verify import Tolerance, compare_cases
+from onnxpack.data.test_inputs import Arrays, write_arrays
+from onnxpack.parity import quantization_noise
+from onnxpack.parity.compare import Tolerance, compare_cases
 
-QUANTIZED = sorted(noise.LIMITS)
+QUANTIZED = sorted(quantization_noise.LIMITS)
 SIZES = (1, 3, 8, 64)
 Case = tuple[str, Arrays, Arrays]
 
@@ -37,7 +37,7 @@ def noisy(right: list[Any], share: float) -> list[Any]:
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 def test_the_noise_of_quantization_passes(precision: str, offset: float) -> None:
     right = logits(1, offset)
-    assert not failures(cases(right, noisy(right, noise.LIMITS[precision][0] / 2)), precision)
+    assert not failures(cases(right, noisy(right, quantization_noise.LIMITS[precision][0] / 2)), precision)
 
 
 def test_float16_may_keep_to_the_tolerance_of_single_values_instead() -> None:
@@ -80,7 +80,7 @@ def test_one_case_alone_is_judged_by_the_spread_of_the_reference(tmp_path: Path)
     right = logits(1)
     for case, array in zip("abcd", right, strict=True):
         write_arrays(tmp_path / f"{case}.outputs.npz", {"y": array, "n": np.arange(3)})
-    spreads = noise.spreads_of(tmp_path, "abcd")
+    spreads = quantization_noise.spreads_of(tmp_path, "abcd")
     assert spreads == {"y": pytest.approx(np.concatenate(right).std(), rel=1e-6)}
     one = [("a", {"y": np.float32([0.0])}, {"y": np.float32([0.2])})]
     assert failures(one, "int8-static")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from onnxpack.output import replacing
-from onnxpack.store import Store
+from onnxpack.cache.store import Store
+from onnxpack.core.output import replacing
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -108,7 +108,7 @@ def test_a_swap_that_fails_halfway_puts_the_old_one_back(old: Path, monkeypatch:
 FILL = """
 import sys, time
 from pathlib import Path
-from onnxpack.output import replacing
+from onnxpack.core.output import replacing
 with replacing(Path(sys.argv[1])) as folder:
     (folder / "model.onnx").write_text("half")
     print("filled", flush=True)

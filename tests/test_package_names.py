@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnxpack.package_names import normalize_name, pinned_name
+from onnxpack.core.package_names import normalize_name, pinned_name
 
 
 @pytest.mark.parametrize("name", ["scikit-learn", "Scikit_Learn", "scikit.learn", "scikit-_.learn"])

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from onnxpack.periodic import repeating
+from onnxpack.core.periodic import repeating
 
 
 def test_it_looks_until_the_block_ends_and_not_after_it() -> None:

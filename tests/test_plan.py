@@ -9,10 +9,10 @@ from exporting import write_spec
 from onnx_examples import FLOAT, RELU, make_model
 
 from onnxpack.graph.check import facts
+from onnxpack.parity.compare import Tolerance
 from onnxpack.pipeline import UNTIL
-from onnxpack.plan import Plan
+from onnxpack.pipeline.plan import Plan
 from onnxpack.targets import device
-from onnxpack.verify import Tolerance
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from exporting import export_here, write_spec
 from onnx_examples import FLOAT, make_model
 
 import onnxpack.sources.onnx
-from onnxpack.artifacts import Artifact
-from onnxpack.errors import GateError
-from onnxpack.samples import read_arrays, write_arrays
-from onnxpack.smoke import _answered
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.errors import GateError
+from onnxpack.core.values import Reference
+from onnxpack.data.test_inputs import read_arrays, write_arrays
+from onnxpack.image.smoke import _answered
+from onnxpack.parity.compare import Tolerance, require
 from onnxpack.sources import Export
-from onnxpack.values import Reference
-from onnxpack.verify import Tolerance, require
 
 NETS = """
 import torch

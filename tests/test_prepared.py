@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxpack.prepared import compare_forms
+from onnxpack.parity.prepared import compare_forms
 
 ONE = np.zeros((2, 3), np.float32)
 

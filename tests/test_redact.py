@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from onnxpack.cli import failure
-from onnxpack.errors import Problem
-from onnxpack.redact import HIDDEN, find_secret, is_secret_name, redact
+from onnxpack.core.errors import Problem
+from onnxpack.core.redact import HIDDEN, find_secret, is_secret_name, redact
 from onnxpack.spec.load import load
 
 CANARY = "c4n4ry-0f-th3-t3st"

@@ -11,11 +11,11 @@ from onnx_examples import RELU, make_model
 from told import Told
 from web import Web, web  # noqa: F401 - a fixture
 
-from onnxpack.errors import EngineError, SpecError
-from onnxpack.remote import brought_here
+from onnxpack.cache.store import Store
+from onnxpack.core.errors import EngineError, SpecError
+from onnxpack.download.resolve import brought_here
+from onnxpack.parity.compare import require
 from onnxpack.spec.load import SpecFile
-from onnxpack.store import Store
-from onnxpack.verify import require
 
 MODEL = make_model(RELU).SerializeToString()
 SHA = hashlib.sha256(MODEL).hexdigest()

@@ -1,7 +1,7 @@
 """The figures of a comparison: what stands for all cases, and the table for a person."""
 
-from onnxpack.report import parity_of, parity_table
-from onnxpack.verify import Comparison
+from onnxpack.parity.compare import Comparison
+from onnxpack.pipeline.records import parity_of, parity_table
 
 ROWS = [
     Comparison("a", "y", 0.1, 0.5, "", 0.5, 40.0, 1.0, 0, 1e-3, 1e-4),

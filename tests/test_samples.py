@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx_examples import RELU, make_model
 
-from onnxpack.budget import Budget
-from onnxpack.errors import SpecError
-from onnxpack.samples import (
+from onnxpack.core.errors import SpecError
+from onnxpack.core.values import Axis
+from onnxpack.data.case_budget import Budget
+from onnxpack.data.test_inputs import (
     cases,
     corners,
     draw,
@@ -28,7 +29,6 @@ from onnxpack.samples import (
     write_arrays,
 )
 from onnxpack.spec.load import SpecFile
-from onnxpack.values import Axis
 
 BATCH, SEQ = Axis("batch", 1, 8, 64), Axis("seq", 1, 16, 512)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from onnxpack.errors import EngineError
-from onnxpack.scratch import is_working_name, locked, locked_if_free, sweep, working_folder
+from onnxpack.core.errors import EngineError
+from onnxpack.core.scratch import is_working_name, locked, locked_if_free, sweep, working_folder
 
 
 def test_working_folder_is_empty_and_goes_with_what_is_in_it(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_lock_held_elsewhere_makes_the_second_wait(tmp_path: Path) -> None:
 COUNT = """
 import sys
 from pathlib import Path
-from onnxpack.scratch import locked
+from onnxpack.core.scratch import locked
 for _ in range(300):
     with locked(Path("lock")):
         value = int(Path("count").read_text())
@@ -86,7 +86,7 @@ def test_lock_file_that_goes_each_time_still_lets_one_in_at_a_time(tmp_path: Pat
 
 
 def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    hold = "import os, sys\nfrom pathlib import Path\nfrom onnxpack.scratch import locked\n"
+    hold = "import os, sys\nfrom pathlib import Path\nfrom onnxpack.core.scratch import locked\n"
     hold += "with locked(Path('lock')): os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", hold], cwd=tmp_path, check=False)
     assert (tmp_path / "lock").exists()

@@ -9,16 +9,16 @@ import pytest
 from exporting import Made, export_here, export_in_child, write_spec
 from onnx_examples import MATMUL, constant, make_model
 
-from onnxpack.graph import external
+from onnxpack.core.values import MODEL, SERVED
+from onnxpack.data.test_inputs import read_arrays
+from onnxpack.graph import external_data
 from onnxpack.graph.check import session
-from onnxpack.graph.steps import add_steps
+from onnxpack.parity.compare import Comparison, Tolerance, require, verify_model
 from onnxpack.pipeline.export import export_task
-from onnxpack.samples import read_arrays
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.steps import AddSteps
-from onnxpack.values import MODEL, SERVED
-from onnxpack.verify import Comparison, Tolerance, require, verify_model
+from onnxpack.transforms.graphs import add_steps
 from onnxpack.worker.call import Setting, call
 from onnxpack.worker.codec import digest_of
 
@@ -124,7 +124,7 @@ def test_a_large_model_keeps_its_data_beside_it(tmp_path: Path, monkeypatch: pyt
     weights = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
     model = make_model(MATMUL, *values, [constant("w", weights)], opset=18)
     onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
-    monkeypatch.setattr(external, "EXTERNAL_DATA_OVER", 1000)
+    monkeypatch.setattr(external_data, "EXTERNAL_DATA_OVER", 1000)
     steps = {"postprocess": [{"op": "sigmoid", "input": "y"}]}
     inputs = {"x": {"dtype": "float32", "shape": ["n", 64]}}
     file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, inputs=inputs, **steps)

@@ -10,7 +10,7 @@ from exporting import export_here, write_spec
 from onnx import helper
 from onnx_examples import FLOAT, make_model
 
-from onnxpack.errors import GateError
+from onnxpack.core.errors import GateError
 from onnxpack.spec.load import SpecFile
 
 RANDOM = [

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from onnx import helper
 from onnx_examples import make_model
 
-from onnxpack.errors import SourceError, SpecError
+from onnxpack.core.errors import SourceError, SpecError
+from onnxpack.data.test_inputs import Arrays, draw, main_sizes
 from onnxpack.graph.check import DTYPES, facts, session
-from onnxpack.graph.steps import add_steps
-from onnxpack.resize import resized, weights
-from onnxpack.samples import Arrays, draw, main_sizes
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
-from onnxpack.steps import folded, postprocessed, preprocessed
+from onnxpack.transforms.arrays import folded, postprocessed, preprocessed
+from onnxpack.transforms.graphs import add_steps
+from onnxpack.transforms.resize import resized, weights
 
 NUMBERS = {word: number for number, word in DTYPES.items()}
 OPSETS = (7, 9, 10, 11, 12, 13, 17, 18, 22)
@@ -128,9 +128,9 @@ def test_many_images_are_done_a_few_at_once(make: Make, monkeypatch: pytest.Monk
     file = make("float32", ["n", 3, 4, 5], preprocess=[CAST, NHWC, NORMALIZE], dynamic_axes={"n": [1, 9]})
     sent = draw(client_spec(file.spec), {"n": 9}, 0)
     whole = preprocessed(file.spec, sent)["x"]
-    monkeypatch.setattr("onnxpack.steps._PIECE", 120)
+    monkeypatch.setattr("onnxpack.transforms.arrays._PIECE", 120)
     seen = []
-    monkeypatch.setattr("onnxpack.steps.folded", lambda stage: seen.append(1) or folded(stage))
+    monkeypatch.setattr("onnxpack.transforms.arrays.folded", lambda stage: seen.append(1) or folded(stage))
     np.testing.assert_array_equal(preprocessed(file.spec, sent)["x"], whole)
     assert len(seen) == 5
 

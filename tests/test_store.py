@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-import onnxpack.store
-from onnxpack.errors import EngineError
-from onnxpack.store import Store, default_root, digest, tree_digests
+import onnxpack.cache.store
+from onnxpack.cache.store import Store, default_root
+from onnxpack.core.digests import digest, tree_digests
+from onnxpack.core.errors import EngineError
 
 KEY = digest("a key")
 
@@ -177,7 +178,7 @@ def test_a_process_that_was_second_takes_the_firsts_entry(store: Store) -> None:
 
 def test_getting_an_entry_that_appears_meanwhile_takes_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was missing at the first look is looked at again before it is discarded."""
-    judge = onnxpack.store._contents
+    judge = onnxpack.cache.store._contents
     looks: list[Path] = []
 
     def appear(entry: Path) -> dict[str, str] | None:
@@ -187,14 +188,14 @@ def test_getting_an_entry_that_appears_meanwhile_takes_it(store: Store, monkeypa
             make(store)
         return known
 
-    monkeypatch.setattr(onnxpack.store, "_contents", appear)
+    monkeypatch.setattr(onnxpack.cache.store, "_contents", appear)
     assert store.get("export", KEY) == store.path("export", KEY)
 
 
 def test_making_an_entry_that_another_makes_meanwhile_leaves_the_first(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = onnxpack.store._contents
+    judge = onnxpack.cache.store._contents
     found: list[int] = []
 
     def make_another() -> None:
@@ -209,7 +210,7 @@ def test_making_an_entry_that_another_makes_meanwhile_leaves_the_first(
             other.join(1)  # it waits for the lock, and ends only after this process put its entry there
         return known
 
-    monkeypatch.setattr(onnxpack.store, "_contents", interrupt)
+    monkeypatch.setattr(onnxpack.cache.store, "_contents", interrupt)
     entry = make(store)
     other.join()
     assert found == [entry.stat().st_ino]
@@ -224,7 +225,7 @@ def test_a_scratch_folder_goes(store: Store) -> None:
 FILL = """
 import sys, time
 from pathlib import Path
-from onnxpack.store import Store
+from onnxpack.cache.store import Store
 store = Store(Path(sys.argv[1]))
 with store.scratch() as scratch, store.making("export", "key") as folder:
     (scratch / "file").touch()

@@ -8,7 +8,7 @@ import pytest
 
 _TESTS = Path(__file__).parent
 _FAILING = {"raises", "warns", "fail", "require"}
-"""What fails a test without being an assertion: pytest's own, and onnxpack.verify's, which raises where rows differ."""
+"""What fails a test without being an assertion: pytest's own, and ``require``, which raises where rows differ."""
 _NUMPY = "assert_"
 """How the functions of numpy.testing begin."""
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxpack.verify import compare_case
+from onnxpack.parity.compare import compare_case
 
 SCORES = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7], [0.45, 0.45, 0.1]], np.float32)
 LABELS = np.array([5, 7, 9, 5])

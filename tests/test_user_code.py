@@ -8,9 +8,9 @@ import pytest
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
 from onnxpack.spec.load import SpecFile
-from onnxpack.user_code import attribute, called
+from onnxpack.worker.user_code import attribute, called
 
 
 @pytest.fixture

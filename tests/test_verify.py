@@ -13,11 +13,20 @@ from hypothesis.extra import numpy as arrays
 from onnx import helper
 from onnx_examples import FLOAT, make_model
 
-from onnxpack.artifacts import Artifact
-from onnxpack.errors import GateError, SourceError
-from onnxpack.samples import write_arrays
-from onnxpack.values import Reference
-from onnxpack.verify import Comparison, Tolerance, compare, compare_case, require, table, tolerance_of, verify_model
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.errors import GateError, SourceError
+from onnxpack.core.values import Reference
+from onnxpack.data.test_inputs import write_arrays
+from onnxpack.parity.compare import (
+    Comparison,
+    Tolerance,
+    compare,
+    compare_case,
+    require,
+    table,
+    tolerance_of,
+    verify_model,
+)
 
 RTOL, ATOL = 1e-3, 1e-4
 X = np.array([[1.0, 2.0], [3.0, -4.0], [0.5, 0.0]], np.float32)

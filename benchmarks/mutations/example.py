@@ -19,17 +19,17 @@ from classic_faults import CLASSIC
 from faults import NETWORK
 from mutant import Mutant, NoPlaceError
 
-from onnxpack.drawing import domains
-from onnxpack.export import export_model
+from onnxpack.core.values import MODEL, REFERENCE
+from onnxpack.data.domains import domains
+from onnxpack.data.test_inputs import Arrays, draw, row_axis
 from onnxpack.graph.check import session
 from onnxpack.hunt import hunt
 from onnxpack.hunt.search import climb, search_network
 from onnxpack.hunt.trees import hunt_trees
 from onnxpack.hunt.trial import Case, Trials
-from onnxpack.samples import Arrays, draw, row_axis
+from onnxpack.parity.compare import Tolerance, compare_case, read_case, verify_model
+from onnxpack.sources.export import export_model
 from onnxpack.spec.load import load
-from onnxpack.values import MODEL, REFERENCE
-from onnxpack.verify import Tolerance, compare_case, read_case, verify_model
 
 SPECS = Path(__file__).parents[2] / "specs"
 SEED = 9

@@ -21,23 +21,23 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 
+from onnxpack.cache.store import Store, default_root
 from onnxpack.cli.progress import PlainProgress
-from onnxpack.engines.docker import DockerEngine
-from onnxpack.errors import OnnxpackError
-from onnxpack.evaluation import score_model
-from onnxpack.measure.models import measure
+from onnxpack.core.errors import OnnxpackError
+from onnxpack.core.values import Reference
+from onnxpack.evaluation.evaluate import score_model
+from onnxpack.graph.isa import this_machine
+from onnxpack.image.docker import DockerEngine
+from onnxpack.parity.compare import Tolerance, verify_model
 from onnxpack.pipeline.chain import chain, walk
 from onnxpack.pipeline.measure import timed_cases
 from onnxpack.pipeline.optimize import optimize
+from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.precision import calibrate, conversion, reduce_precision
 from onnxpack.pipeline.run import Build, Product
-from onnxpack.plan import Plan
 from onnxpack.precision.candidates import worth_trying
-from onnxpack.precision.isa import this_machine
 from onnxpack.spec.load import load
-from onnxpack.store import Store, default_root
-from onnxpack.values import Reference
-from onnxpack.verify import Tolerance, verify_model
+from onnxpack.timing.models import measure
 
 Files = dict[tuple[str, str], Path | None]
 

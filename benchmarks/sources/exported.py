@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.errors import OnnxpackError
-from onnxpack.export import export_model
-from onnxpack.samples import read_arrays
+from onnxpack.core.errors import OnnxpackError
+from onnxpack.data.test_inputs import read_arrays
+from onnxpack.parity.compare import Tolerance, require, verify_model
+from onnxpack.sources.export import export_model
 from onnxpack.spec.load import load
-from onnxpack.verify import Tolerance, require, verify_model
 
 RTOL, ATOL = 1e-3, 1e-4
 Row = dict[str, Any]

@@ -28,10 +28,10 @@ def main() -> None:
     elif sys.argv[1] == INSIDE:
         _inside(*sys.argv[2:])
     else:
+        from onnxpack.cache.store import Store, default_root
         from onnxpack.cli.progress import PlainProgress
-        from onnxpack.isolated import environment
         from onnxpack.spec.model import Model
-        from onnxpack.store import Store, default_root
+        from onnxpack.worker.environments import environment
 
         python = environment(Model("keras", path="m.keras"), Store(default_root()), PlainProgress())
         subprocess.run([str(python), __file__, INSIDE, *sys.argv[1:]], check=True)

@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from onnxpack.bundle.lock import Package, TargetLock, wanted
-from onnxpack.errors import EngineError, SpecError
+from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.spec.model import Spec
 from onnxpack.targets import device
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnxpack.artifacts import Artifact, data_beside
 from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER, DockerView, ModuleView, render_dockerfile, render_module
-from onnxpack.store import digest
-from onnxpack.values import OnnxModel
+from onnxpack.core.artifacts import Artifact, data_beside
+from onnxpack.core.digests import digest
+from onnxpack.core.values import OnnxModel
 
 EPOCH = 315532800
 """1980-01-01, the time of every file and folder: the earliest that all archive formats can hold."""

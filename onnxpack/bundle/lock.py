@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpack.bundle.uv import for_image, uv, write_requirements
-from onnxpack.errors import Location, Problem, SpecError
-from onnxpack.scratch import temporary_folder
+from onnxpack.core.errors import Location, Problem, SpecError
+from onnxpack.core.scratch import temporary_folder
 from onnxpack.spec.model import Spec
 from onnxpack.targets import device
+from onnxpack.worker.uv import for_image, uv, write_requirements
 
 FORMAT = 2
 _PARTS = {"name": r"[a-z0-9][a-z0-9._-]*", "version": r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", "sha256": r"[0-9a-f]{64}"}

@@ -12,9 +12,9 @@ from packaging.utils import canonicalize_name, canonicalize_version
 
 from onnxpack.bundle.closure import require_metadata
 from onnxpack.bundle.lock import Package
-from onnxpack.bundle.uv import PLATFORMS, for_image, uv, write_requirements
-from onnxpack.errors import EngineError
-from onnxpack.scratch import temporary_folder
+from onnxpack.core.errors import EngineError
+from onnxpack.core.scratch import temporary_folder
+from onnxpack.worker.uv import PLATFORMS, for_image, uv, write_requirements
 
 _UNUSED_FOLDERS = (
     "bin",

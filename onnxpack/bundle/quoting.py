@@ -10,7 +10,7 @@ import textwrap
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from onnxpack.errors import SpecError
+from onnxpack.core.errors import SpecError
 
 _WIDTH = 100
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -5,8 +5,8 @@ from functools import cached_property
 from typing import Literal
 
 from onnxpack.bundle import quoting
-from onnxpack.errors import SpecError
-from onnxpack.values import Axis, Shape, TensorInfo
+from onnxpack.core.errors import SpecError
+from onnxpack.core.values import Axis, Shape, TensorInfo
 
 DATATYPES = {
     "float16": "FP16",

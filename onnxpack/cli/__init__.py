@@ -41,7 +41,7 @@ class _Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = click.utils.make_str(args[0])
         if name not in VERBS:
-            from onnxpack.spec.wording import closest
+            from onnxpack.spec.messages import closest
 
             raise click.UsageError(f"no command '{name}'; {closest(name, VERBS)}", ctx)
         return super().resolve_command(ctx, args)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack import __version__
-from onnxpack.errors import Problem
+from onnxpack.core.errors import Problem
 from onnxpack.spec.layers import COMMAND_LINE
 
 Results = Sequence[tuple[Path, Sequence[Problem]]]

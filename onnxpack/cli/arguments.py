@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from onnxpack.errors import Location, OnnxpackError, Problem, SpecError
+from onnxpack.core.errors import Location, OnnxpackError, Problem, SpecError
 from onnxpack.spec.load import SpecFile
 
 SPECS = click.argument("specs", nargs=-1, required=True, metavar="SPEC…", type=click.Path(path_type=Path))
@@ -77,7 +77,7 @@ def chosen_targets(file: SpecFile, names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         SpecError: the spec has no target of such a name.
     """
-    from onnxpack.spec.wording import closest
+    from onnxpack.spec.messages import closest
 
     chosen = tuple(names)
     known = file.spec.targets

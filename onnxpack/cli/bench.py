@@ -10,11 +10,11 @@ import click
 from onnxpack.cli.arguments import SANDBOX, SETTINGS, TRUST, each, spec_files
 from onnxpack.cli.each_target import Choice
 from onnxpack.cli.progress import progress
-from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.core.errors import Location, Problem, SpecError
 
 if TYPE_CHECKING:
-    from onnxpack.measure.bench import Bench
     from onnxpack.pipeline.bench import Wish
+    from onnxpack.timing.bench import Bench
 
 _SIZE = re.compile(r"(.+)=([1-9][0-9]{0,8})")
 
@@ -53,9 +53,9 @@ def command(
     All run in turn, one call each, so that a busy machine slows all of them. Tables go to stdout, everything else to
     stderr. Exit status: 0 done, 2 usage or spec, 3 a model that does not run, 4 the export differs from its source.
     """
-    from onnxpack.measure.bench import tables
-    from onnxpack.measure.picture import write_picture
     from onnxpack.pipeline.bench import Wish
+    from onnxpack.timing.bench import tables
+    from onnxpack.timing.picture import write_picture
 
     wish = Wish(batches, axis_sizes(sizes), seconds, threads)
 
@@ -88,11 +88,11 @@ def _is_spec(path: Path) -> bool:
 
 
 def _of_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Bench":
-    from onnxpack.engines.docker import DockerEngine
+    from onnxpack.cache.store import Store, default_root
+    from onnxpack.image.docker import DockerEngine
     from onnxpack.pipeline.bench import bench_spec
+    from onnxpack.pipeline.plan import Plan
     from onnxpack.pipeline.run import Build
-    from onnxpack.plan import Plan
-    from onnxpack.store import Store, default_root
 
     found = spec_files([path])
     if len(found) > 1:
@@ -104,8 +104,8 @@ def _of_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Bench":
 
 
 def _of_model(path: Path, wish: "Wish", *, sandbox: bool) -> "Bench":
+    from onnxpack.core.scratch import temporary_folder
     from onnxpack.pipeline.bench import bench_model
-    from onnxpack.scratch import temporary_folder
 
     with temporary_folder() as scratch, progress().stage("bench"):
         return bench_model(path, wish, scratch, sandbox=sandbox)

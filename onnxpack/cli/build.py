@@ -9,14 +9,14 @@ import click
 from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST
 from onnxpack.cli.each_target import Choice, EachTarget, announce
 from onnxpack.cli.progress import progress
-from onnxpack.errors import OnnxpackError, Problem, SpecError
+from onnxpack.core.errors import OnnxpackError, Problem, SpecError
 from onnxpack.pipeline import UNTIL, WHOLE
 from onnxpack.spec.load import SpecFile
 
 if TYPE_CHECKING:
+    from onnxpack.cache.store import Store
     from onnxpack.pipeline.attempt import Wanted
     from onnxpack.pipeline.report import Attempt
-    from onnxpack.store import Store
 
 
 @click.command("build")
@@ -67,8 +67,8 @@ def command(
     The image's reference goes to stdout, everything else to stderr. Exit status: 0 done, 2 usage or spec, 3 source
     model or export, 4 a gate failed, 5 engine, registry, network or disk, 130 interrupted, 1 a bug.
     """
+    from onnxpack.cache.store import Store, default_root
     from onnxpack.pipeline.attempt import Wanted
-    from onnxpack.store import Store, default_root
 
     if engine == "none":
         until = min(until, "bundle", key=UNTIL.index)
@@ -112,11 +112,11 @@ class _Builds(EachTarget):
 
     def work(self, file: SpecFile, target: str) -> None:
         """Build one target."""
-        from onnxpack.engines.docker import DockerEngine
+        from onnxpack.image.docker import DockerEngine
         from onnxpack.pipeline.attempt import build
+        from onnxpack.pipeline.plan import Plan
         from onnxpack.pipeline.report import document
         from onnxpack.pipeline.run import Build
-        from onnxpack.plan import Plan
 
         how = self._how
         plan = Plan(file, target, how.place(file.spec.name, target), self.choice.sandbox)

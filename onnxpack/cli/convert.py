@@ -7,7 +7,7 @@ import click
 from onnxpack.cli.arguments import each
 from onnxpack.cli.bench import axis_sizes
 from onnxpack.cli.progress import progress
-from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.core.errors import Location, Problem, SpecError
 
 
 @click.command("convert")
@@ -25,8 +25,8 @@ def command(
     The first axis stays dynamic if it is; all others get one size. The path goes to stdout, everything else to stderr.
     Exit status: 0 done, 2 usage, 3 it cannot be converted, 4 it answers otherwise, 5 the package index.
     """
+    from onnxpack.cache.store import Store, default_root
     from onnxpack.convert.conversion import KINDS, as_text, convert
-    from onnxpack.store import Store, default_root
 
     wanted = axis_sizes(sizes)
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from onnxpack.cli.arguments import chosen_targets, spec_files
-from onnxpack.errors import OnnxpackError
+from onnxpack.core.errors import OnnxpackError
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.spec.trust import trust_code
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from onnxpack import __version__
-from onnxpack.errors import Location, Problem, typed
-from onnxpack.redact import redact
+from onnxpack.core.errors import Location, Problem, typed
+from onnxpack.core.redact import redact
 
 
 def tell(error: Exception) -> int:

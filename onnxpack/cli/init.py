@@ -31,7 +31,7 @@ def command(
 
     The spec's path goes to stdout. It is valid; what the model does not tell is marked with "check" in it.
     """
-    from onnxpack.look.begin import Wish, begin
+    from onnxpack.inspection.begin import Wish, begin
 
     wish = Wish(model, factory, inputs, kwargs, trust)
     destination = output or wish.beside / "spec.yaml"

@@ -18,7 +18,7 @@ def command(ctx: click.Context, paths: tuple[str, ...], as_json: bool) -> None:
     A spec is shown with its defaults. What is no path is taken for the name of an image.
     """
     from onnxpack.cli.failure import tell
-    from onnxpack.errors import OnnxpackError
+    from onnxpack.core.errors import OnnxpackError
 
     documents: list[dict[str, Any]] = []
     status = 0
@@ -39,18 +39,18 @@ def command(ctx: click.Context, paths: tuple[str, ...], as_json: bool) -> None:
 def _looked(path: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Each thing that the path stands for: its facts, and the same in words."""
     from onnxpack.cli.arguments import spec_files
-    from onnxpack.look.kinds import kind_of
+    from onnxpack.inspection.kinds import kind_of
 
     kind = kind_of(path)
     if kind in ("spec", "specs"):
-        from onnxpack.look.resolved import spec_facts, spec_text
+        from onnxpack.pipeline.resolved import spec_facts, spec_text
         from onnxpack.spec.load import load
 
         for found in spec_files([Path(path)]):
             file = load(found)
             yield spec_facts(file), spec_text(file).rstrip("\n")
         return
-    from onnxpack.look.show import lines
+    from onnxpack.inspection.show import lines
 
     facts = _facts(kind, path)
     yield facts, "\n".join(lines(facts))
@@ -58,17 +58,17 @@ def _looked(path: str) -> Iterator[tuple[dict[str, Any], str]]:
 
 def _facts(kind: str, path: str) -> dict[str, Any]:
     if kind == "onnx":
-        from onnxpack.look.child import onnx_facts
+        from onnxpack.inspection.child import onnx_facts
 
         return onnx_facts(Path(path))
     if kind == "bundle":
-        from onnxpack.look.bundle import bundle_facts
+        from onnxpack.inspection.bundle import bundle_facts
 
         return bundle_facts(Path(path))
     if kind == "report":
-        from onnxpack.look.report import read_report
+        from onnxpack.inspection.report import read_report
 
         return read_report(Path(path))
-    from onnxpack.look.image import image_facts
+    from onnxpack.inspection.image import image_facts
 
     return image_facts(path)

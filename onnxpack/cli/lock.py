@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from onnxpack.cli.arguments import SPECS, each, spec_files
-from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.spec.load import load
 
 

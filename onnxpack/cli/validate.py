@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from onnxpack.cli.arguments import SETTINGS, SPECS, spec_files
-from onnxpack.errors import Problem, SpecError
+from onnxpack.core.errors import Problem, SpecError
 from onnxpack.spec.load import load
 
 

@@ -12,8 +12,8 @@ from onnxpack.cli.progress import progress
 from onnxpack.spec.load import SpecFile
 
 if TYPE_CHECKING:
-    from onnxpack.report import Parity
-    from onnxpack.store import Store
+    from onnxpack.cache.store import Store
+    from onnxpack.pipeline.records import Parity
 
 
 @click.command("verify")
@@ -40,7 +40,7 @@ def command(
     A table of every output's differences goes to stdout, everything else to stderr. Exit status: 0 they agree,
     2 usage or spec, 3 source model or export, 4 they differ.
     """
-    from onnxpack.store import Store, default_root
+    from onnxpack.cache.store import Store, default_root
 
     choice = Choice(settings, targets, trust, sandbox)
     ctx.exit(_Checks(choice, Store(default_root(), fresh=no_cache), show=not as_json).run(specs))
@@ -57,10 +57,10 @@ class _Checks(EachTarget):
 
     def work(self, file: SpecFile, target: str) -> None:
         """Compare one target's model with its source."""
-        from onnxpack.engines.docker import DockerEngine
+        from onnxpack.image.docker import DockerEngine
         from onnxpack.pipeline.chain import chain, walk
+        from onnxpack.pipeline.plan import Plan
         from onnxpack.pipeline.run import Build, Product
-        from onnxpack.plan import Plan
 
         announce(file, target)
         plan = Plan(file, target, Path(), self.choice.sandbox)
@@ -74,8 +74,8 @@ class _Checks(EachTarget):
 
     def fail(self, document: dict[str, Any], error: Exception) -> None:
         """Show all that was compared, also where it differs."""
-        from onnxpack.report import parity_of
-        from onnxpack.verify import ParityError
+        from onnxpack.parity.compare import ParityError
+        from onnxpack.pipeline.records import parity_of
 
         parity = parity_of(error.rows) if isinstance(error, ParityError) else None
         if parity:
@@ -83,7 +83,7 @@ class _Checks(EachTarget):
         super().fail(document | {"parity": asdict(parity) if parity else None}, error)
 
     def _show_table(self, parity: "Parity") -> None:
-        from onnxpack.report import parity_table
+        from onnxpack.pipeline.records import parity_table
 
         if self.show:
             click.echo(parity_table(parity))

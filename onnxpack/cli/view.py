@@ -20,8 +20,8 @@ def command(ctx: click.Context, path: Path, port: int, browser: bool) -> None:
 
     Netron is the extra `view`. Its address goes to stdout.
     """
-    from onnxpack.errors import EngineError, Location, Problem, SpecError
-    from onnxpack.values import MODEL
+    from onnxpack.core.errors import EngineError, Location, Problem, SpecError
+    from onnxpack.core.values import MODEL
 
     model = path / MODEL if path.is_dir() else path
     if not model.is_file():

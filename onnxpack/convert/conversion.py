@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxpack.cache.store import Store
 from onnxpack.convert.reference import CompareConverted, RunModel
 from onnxpack.convert.tensorflow import ConvertModel, RunConverted
-from onnxpack.errors import GateError, Problem, SpecError
-from onnxpack.isolated import converter
-from onnxpack.look.child import describe_onnx
-from onnxpack.output import replacing
-from onnxpack.progress import Progress
+from onnxpack.core.errors import GateError, Problem, SpecError
+from onnxpack.core.output import replacing
+from onnxpack.core.progress import Progress
+from onnxpack.inspection.child import describe_onnx
+from onnxpack.parity.compare import Comparison, table
+from onnxpack.spec.messages import closest
 from onnxpack.spec.part import SpecPart
-from onnxpack.spec.wording import closest
-from onnxpack.store import Store
-from onnxpack.verify import Comparison, table
 from onnxpack.worker.call import Setting, call
+from onnxpack.worker.environments import converter
 
 KINDS = {"savedmodel": "", "tflite": ".tflite"}
 """What a model can become, and how its name ends."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.samples import draw, read_arrays, write_arrays
+from onnxpack.data.test_inputs import draw, read_arrays, write_arrays
+from onnxpack.parity.compare import Comparison, compare
 from onnxpack.spec.part import SpecPart
-from onnxpack.verify import Comparison, compare
 from onnxpack.worker import Say, Task
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.errors import SourceError, flatten_words
-from onnxpack.samples import Arrays, read_arrays, write_arrays
+from onnxpack.core.errors import SourceError, flatten_words
+from onnxpack.data.test_inputs import Arrays, read_arrays, write_arrays
 from onnxpack.worker import Say, Task
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}

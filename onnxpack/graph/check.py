@@ -12,12 +12,12 @@ from typing import Any
 import onnx
 import onnxruntime as ort
 
-from onnxpack.artifacts import Artifact
-from onnxpack.errors import Problem, SourceError, flatten_words
-from onnxpack.graph.external import stays_outside, wrong_lengths
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.digests import file_digest
+from onnxpack.core.errors import Problem, SourceError, flatten_words
+from onnxpack.core.values import OnnxModel, TensorInfo
+from onnxpack.graph.external_data import stays_outside, wrong_lengths
 from onnxpack.spec.checks import RUNTIME_MAX_OPSET
-from onnxpack.store import file_digest
-from onnxpack.values import OnnxModel, TensorInfo
 
 _LACKING = re.compile(
     r"Could not find an implementation for (?P<op>\w+)\((?P<version>\d+)\) node with name '(?P<node>[^']*)'"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import onnx
 
-from onnxpack.errors import Problem, SourceError
+from onnxpack.core.errors import Problem, SourceError
 from onnxpack.graph.check import graphs, nodes_of, opset_of
-from onnxpack.graph.external import keep_places
+from onnxpack.graph.external_data import keep_places
 from onnxpack.graph.passes import Edit, GraphPass
 from onnxpack.graph.tidy import DEFAULT_DOMAINS
 

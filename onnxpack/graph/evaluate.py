@@ -18,11 +18,11 @@ import onnxruntime as ort
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
+from onnxpack.data.test_inputs import Arrays
 from onnxpack.graph.check import nodes_of, opset_of, session, true_inputs
-from onnxpack.graph.old import RUNTIME_MIN_OPSET, cast_type, take, write_defaults
+from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET, cast_type, take, write_defaults
 from onnxpack.graph.tidy import DEFAULT_DOMAINS, FREE_CONSTANTS_IR, set_opset
-from onnxpack.samples import Arrays
 
 Array = np.ndarray[Any, Any]
 _AGAIN = "export the model again with an opset of 7 or higher, which onnxruntime runs"

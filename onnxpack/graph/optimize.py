@@ -13,13 +13,13 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from onnxpack.errors import GateError, Problem, SourceError
-from onnxpack.graph import external
+from onnxpack.core.errors import GateError, Problem, SourceError
+from onnxpack.core.values import MODEL, Changed
+from onnxpack.graph import external_data
 from onnxpack.graph.check import facts, info_of, nodes_of, opset_of, true_inputs
+from onnxpack.graph.isa import lays_out_for, this_machine
 from onnxpack.graph.passes import Edit, GraphPass, run_passes
 from onnxpack.graph.tidy import Strip, import_opsets
-from onnxpack.precision.isa import lays_out_for, this_machine
-from onnxpack.values import MODEL, Changed
 
 _LEVELS = {
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -91,7 +91,7 @@ class LoadOptimized(GraphPass):
         options.log_severity_level = 4
         options.graph_optimization_level = _LEVELS[self.level]
         options.optimized_model_filepath = str(self.made)
-        if _weighs(self.source) > external.EXTERNAL_DATA_OVER:
+        if _weighs(self.source) > external_data.EXTERNAL_DATA_OVER:
             options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _DATA)
             options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
         try:
@@ -142,7 +142,7 @@ def _grew(size: int, made: Path) -> bool:
 def _copied(source: Path, folder: Path) -> Path:
     """The model as it was."""
     _clear(folder)
-    external.save_copy(external.open_model(source), source.parent, folder / MODEL)
+    external_data.save_copy(external_data.open_model(source), source.parent, folder / MODEL)
     return folder / MODEL
 
 

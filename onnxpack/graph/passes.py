@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from onnxpack.errors import GateError, Problem
+from onnxpack.core.errors import GateError, Problem
 
 Edit = tuple[onnx.ModelProto, bool]
 """The model after a pass, which may be the one that it was given, and whether it differs from that."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx
 
-from onnxpack.errors import Problem
+from onnxpack.core.errors import Problem
 from onnxpack.graph.check import MAX_IR, graphs, nodes_of, opset_of, true_inputs
 from onnxpack.graph.passes import Edit, GraphPass
 

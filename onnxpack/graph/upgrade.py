@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxpack.errors import Problem, SourceError
+from onnxpack.core.errors import Problem, SourceError
 from onnxpack.graph.check import graphs, nodes_of, opset_of
-from onnxpack.graph.old import RUNTIME_MIN_OPSET, cast_type, take, write_defaults
+from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET, cast_type, take, write_defaults
 from onnxpack.graph.passes import Edit, GraphPass
 from onnxpack.graph.tidy import DEFAULT_DOMAINS, FREE_CONSTANTS_IR, set_opset
 

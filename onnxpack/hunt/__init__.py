@@ -8,7 +8,7 @@ give the same cases: everything is seeded, and a search's length follows from th
 from collections.abc import Callable
 from pathlib import Path
 
-from onnxpack.errors import describe_error
+from onnxpack.core.errors import describe_error
 from onnxpack.hunt.search import search_network
 from onnxpack.hunt.special import special_notes
 from onnxpack.hunt.trees import hunt_trees

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from onnxpack.drawing import Domain, domains
+from onnxpack.data.domains import Domain, domains
 from onnxpack.spec.model import Spec
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)

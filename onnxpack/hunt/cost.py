@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from onnxpack.samples import Arrays
+from onnxpack.data.test_inputs import Arrays
 
 _PER_NODE = 20_000
 """Multiplications that a framework could do in the time that it takes to start one operator (about 10 µs)."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.drawing import Domain, domains, draw_array, fill_rows, numpy_dtype
-from onnxpack.samples import Arrays, odd_sizes, row_axis, shape_at
+from onnxpack.core.values import Axis
+from onnxpack.data.domains import Domain, domains, draw_array, fill_rows, numpy_dtype
+from onnxpack.data.test_inputs import Arrays, odd_sizes, row_axis, shape_at
 from onnxpack.spec.model import Input, Spec
-from onnxpack.values import Axis
 
 Array = np.ndarray[Any, Any]
 

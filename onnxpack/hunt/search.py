@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.budget import input_bytes
-from onnxpack.drawing import domains, draw_array, fill_rows, numpy_dtype
+from onnxpack.data.case_budget import input_bytes
+from onnxpack.data.domains import domains, draw_array, fill_rows, numpy_dtype
+from onnxpack.data.test_inputs import Arrays, row_axis
 from onnxpack.hunt.cost import run_cost
 from onnxpack.hunt.extremes import corner_cases, fill, mixed_rows, smallest_sizes, tiny_case
 from onnxpack.hunt.trial import Case, Findings, Trials, score_rows
-from onnxpack.samples import Arrays, row_axis
 from onnxpack.spec.model import Spec
 
 COST = 400_000_000

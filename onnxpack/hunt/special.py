@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from onnxpack.data.test_inputs import draw
 from onnxpack.hunt.extremes import smallest_sizes
 from onnxpack.hunt.trial import Trial, Trials, score_rows
-from onnxpack.samples import draw
 
 VALUES = {"NaN": math.nan, "infinity": math.inf, "-infinity": -math.inf}
 _MAX_INPUTS = 4

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onnxpack.data.test_inputs import Arrays, draw, row_axis
 from onnxpack.hunt.columns import Column, Columns, columns_of
 from onnxpack.hunt.forest import OPERATORS, Forest, lead_to, read_forest
 from onnxpack.hunt.trial import Findings, Trials
-from onnxpack.samples import Arrays, draw, row_axis
 from onnxpack.spec.model import Spec
 
 Array = np.ndarray[Any, Any]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.drawing import domains, numpy_dtype
-from onnxpack.samples import Arrays
+from onnxpack.data.domains import domains, numpy_dtype
+from onnxpack.data.test_inputs import Arrays
+from onnxpack.parity.compare import compare_case, runtime_words, tolerance_of
 from onnxpack.spec.model import Spec
-from onnxpack.verify import compare_case, runtime_words, tolerance_of
 
 Answer = Callable[[Arrays], list[np.ndarray[Any, Any]]]
 """The source model: inputs by name, outputs in order. It may raise anything."""
@@ -55,7 +55,7 @@ class Trials:
     """Compares the source with the exported file."""
 
     def __init__(self, spec: Spec, model: Path, answer: Answer) -> None:
-        from onnxpack.precision.widen import cpu_session
+        from onnxpack.graph.widen import cpu_session
 
         self.spec, self.answer = spec, answer
         self._session = cpu_session(model)

@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnxpack.artifacts import Artifact
 from onnxpack.bundle.context import model_files
-from onnxpack.errors import OnnxpackError, Problem, SpecError
-from onnxpack.output import replacing
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.digests import digest
+from onnxpack.core.errors import OnnxpackError, Problem, SpecError
+from onnxpack.core.output import replacing
+from onnxpack.core.values import MODEL
 from onnxpack.pipeline.chain import Stage, chain
+from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.report import FAILED, PASSED, REPORT, Attempt, failed_document, report_in, to_json
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
-from onnxpack.plan import Plan
 from onnxpack.spec.load import load
-from onnxpack.store import digest
-from onnxpack.values import MODEL
 
 _LAST = "last"
 """In the store: outputs that passed and were put aside for a failed attempt."""

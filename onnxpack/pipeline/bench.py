@@ -4,22 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxpack.budget import input_bytes
 from onnxpack.bundle.context import model_files
-from onnxpack.errors import Location, Problem, SpecError
-from onnxpack.look.child import describe_onnx, onnx_facts
-from onnxpack.measure.bench import Bench, Entry, busy, results_of, this_machine
-from onnxpack.measure.contest import Contender, HoldContest
+from onnxpack.core.digests import file_digest
+from onnxpack.core.errors import Location, Problem, SpecError
+from onnxpack.core.values import MODEL
+from onnxpack.data.case_budget import input_bytes
+from onnxpack.inspection.child import describe_onnx, onnx_facts
 from onnxpack.pipeline.chain import chain, walk
 from onnxpack.pipeline.export import prepare_source
 from onnxpack.pipeline.report import report_in
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.messages import closest
 from onnxpack.spec.part import SpecPart
-from onnxpack.spec.wording import closest
-from onnxpack.store import file_digest
-from onnxpack.values import MODEL
+from onnxpack.timing.bench import Bench, Entry, busy, results_of, this_machine
+from onnxpack.timing.contest import Contender, HoldContest
 from onnxpack.worker.call import Setting, call
 
 _FIELDS = ("model", "outputs", "dynamic_axes", "opset", "verify", "preprocess", "postprocess")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from onnxpack.bundle import lock as locks
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.context import Parts, assemble
-from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.tasks.packages import InstallPackages
 

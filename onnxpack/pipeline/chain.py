@@ -7,11 +7,11 @@ from onnxpack.pipeline.bundle import bundle
 from onnxpack.pipeline.export import export
 from onnxpack.pipeline.image import DeliverImage
 from onnxpack.pipeline.optimize import optimize
+from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.steps import add_steps
 from onnxpack.pipeline.variants import ChooseVariant, Transform, Variant, apply_precision
 from onnxpack.pipeline.verify import verify
-from onnxpack.plan import Plan
 from onnxpack.precision import HALVES
 
 

@@ -1,12 +1,12 @@
 """The evaluation metric of the source model and of a model, on the same data."""
 
-from onnxpack.errors import OnnxpackError
-from onnxpack.evaluation import degradation
+from onnxpack.core.errors import OnnxpackError
+from onnxpack.core.values import Exported, OnnxModel
+from onnxpack.evaluation.evaluate import degradation
+from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.run import Build
-from onnxpack.report import Evaluated
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.evaluate import ScoreModel, ScoreSource
-from onnxpack.values import Exported, OnnxModel
 
 
 def evaluate(run: Build, model: OnnxModel, exported: Exported) -> Evaluated:

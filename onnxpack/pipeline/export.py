@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from onnxpack.isolated import environment, environment_key
+from onnxpack.download.resolve import brought_here
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.runner import Apart
-from onnxpack.remote import brought_here
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Evaluation
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.export import ExportModel
+from onnxpack.worker.environments import environment, environment_key
 
 _FIELDS = (
     "model", "outputs", "dynamic_axes", "opset", "verify", "preprocess", "postprocess", "evaluation",

@@ -5,13 +5,13 @@ import time
 from dataclasses import dataclass, replace
 
 from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context
-from onnxpack.engines.docker import Image
-from onnxpack.engines.interrupts import afterwards
-from onnxpack.gates import require_measures, require_size
+from onnxpack.core.digests import digest
+from onnxpack.core.interrupts import afterwards
+from onnxpack.image.docker import Image
+from onnxpack.image.smoke import Smoke, SmokeRequest, has_gpu, smoke_test
+from onnxpack.pipeline.gates import require_measures, require_size
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
-from onnxpack.smoke import Smoke, SmokeRequest, has_gpu, smoke_test
-from onnxpack.store import digest
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         on_gpu=has_gpu(run.engine) if plan.device.name == "cuda" else None,
         libraries=_linked_libraries(context, plan.device.name),
     )
-    return run.runner.keep("smoke", asked, Smoke, "onnxpack.smoke", lambda: smoke_test(run.engine, asked))
+    return run.runner.keep("smoke", asked, Smoke, "onnxpack.image.smoke", lambda: smoke_test(run.engine, asked))
 
 
 def _linked_libraries(context: Context, device: str) -> tuple[str, ...]:

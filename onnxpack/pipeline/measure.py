@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from onnxpack.artifacts import Artifact
-from onnxpack.measure import Measured
-from onnxpack.measure.bench import this_machine
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.values import OnnxModel, Reference
 from onnxpack.pipeline.run import Build
 from onnxpack.tasks.measure import MeasureModels
-from onnxpack.values import OnnxModel, Reference
+from onnxpack.timing import Measured
+from onnxpack.timing.bench import this_machine
 
 _SECONDS = 3.0
 """How long each model is timed, together with the others."""

@@ -1,9 +1,9 @@
 """The transform ``optimize``: the graph that the runtime would make at each start, made once."""
 
+from onnxpack.core.values import OnnxModel
+from onnxpack.graph.isa import this_machine
 from onnxpack.pipeline.run import Build
-from onnxpack.precision.isa import this_machine
 from onnxpack.tasks.optimize import OptimizeModel
-from onnxpack.values import OnnxModel
 
 
 def optimize(run: Build, model: OnnxModel) -> OnnxModel:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from onnxpack.artifacts import Artifact
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.values import Exported, OnnxModel
 from onnxpack.pipeline.run import Build
 from onnxpack.precision import CALIBRATED, Reduced, Samples, Wish
 from onnxpack.precision.candidates import counted
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.precision import CalibrateModel, RankLayers, ReducePrecision
-from onnxpack.values import Exported, OnnxModel
 from onnxpack.worker import Effort
 
 

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpack.errors import typed
+from onnxpack.core.errors import typed
+from onnxpack.core.regular import read_regular
+from onnxpack.core.values import OnnxModel, TensorInfo
+from onnxpack.pipeline.plan import Plan
+from onnxpack.pipeline.records import StageRecord
 from onnxpack.pipeline.run import Product
 from onnxpack.pipeline.unjudged import list_unjudged
-from onnxpack.plan import Plan
-from onnxpack.regular import read_regular
-from onnxpack.report import StageRecord
-from onnxpack.values import OnnxModel, TensorInfo
 from onnxpack.worker.sandbox import NAME as SANDBOX
 
 REPORT = "report.json"

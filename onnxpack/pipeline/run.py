@@ -5,15 +5,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxpack.engines.docker import DockerEngine, Image
+from onnxpack.cache.store import Store
+from onnxpack.core.progress import Progress
+from onnxpack.core.values import Exported, OnnxModel
+from onnxpack.image.docker import DockerEngine, Image
+from onnxpack.image.smoke import Smoke
+from onnxpack.pipeline.plan import Plan
+from onnxpack.pipeline.records import Evaluated, Parity
 from onnxpack.pipeline.runner import Runner
-from onnxpack.plan import Plan
 from onnxpack.precision.candidates import Candidate
-from onnxpack.progress import Progress
-from onnxpack.report import Evaluated, Parity
-from onnxpack.smoke import Smoke
-from onnxpack.store import Store
-from onnxpack.values import Exported, OnnxModel
 
 if TYPE_CHECKING:
     from onnxpack.bundle.context import Context

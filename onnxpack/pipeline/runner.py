@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from onnxpack.progress import Progress
-from onnxpack.regular import read_regular
-from onnxpack.report import StageRecord
-from onnxpack.store import Store
+from onnxpack.cache.store import Store
+from onnxpack.cache.trace import Trace
+from onnxpack.core.progress import Progress
+from onnxpack.core.regular import read_regular
+from onnxpack.pipeline.records import StageRecord
 from onnxpack.worker.call import Outcome, Setting, call
 from onnxpack.worker.code import code_digest
 from onnxpack.worker.codec import decode, digest_of, encode
 from onnxpack.worker.task import Task, result_type
-from onnxpack.worker.trace import Trace
 
 ResultT = TypeVar("ResultT")
 

@@ -1,9 +1,9 @@
 """Which gates a build could not judge: said in the log and in the report, and an error where that is asked for."""
 
-from onnxpack.errors import GateError, Problem
-from onnxpack.gates import BuildFacts, NotJudged, not_judged
+from onnxpack.core.errors import GateError, Problem
+from onnxpack.pipeline.gates import BuildFacts, NotJudged, not_judged
+from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
-from onnxpack.plan import Plan
 
 
 def gather_facts(plan: Plan, product: Product) -> BuildFacts:

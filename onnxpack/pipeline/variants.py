@@ -8,19 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
-from onnxpack.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
-from onnxpack.gates import degraded, too_low, unhelpful
-from onnxpack.measure import Measured
+from onnxpack.core.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
+from onnxpack.core.values import Exported, OnnxModel
+from onnxpack.parity.compare import ParityError, require
 from onnxpack.pipeline.evaluate import evaluate
+from onnxpack.pipeline.gates import degraded, too_low, unhelpful
 from onnxpack.pipeline.measure import measure
 from onnxpack.pipeline.precision import Conversion, calibrate, conversion, rank_layers, reduce_precision
+from onnxpack.pipeline.records import Evaluated, Parity, parity_of
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.verify import compare
 from onnxpack.precision import CALIBRATED
 from onnxpack.precision.candidates import Candidate, judged, table, worth_trying
-from onnxpack.report import Evaluated, Parity, parity_of
-from onnxpack.values import Exported, OnnxModel
-from onnxpack.verify import ParityError, require
+from onnxpack.timing import Measured
 
 Transform = Callable[[Build, "Variant"], "Variant"]
 """One step from the verified float32 model to what ships."""

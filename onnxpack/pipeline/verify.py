@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from onnxpack.errors import OnnxpackError
+from onnxpack.core.errors import OnnxpackError
+from onnxpack.core.values import Exported, OnnxModel, Reference
+from onnxpack.parity.compare import Comparison, require
 from onnxpack.pipeline.export import prepare_source
+from onnxpack.pipeline.records import Parity, parity_of
 from onnxpack.pipeline.run import Build, Product
-from onnxpack.report import Parity, parity_of
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.compare import CompareModel, LocateDifference
-from onnxpack.values import Exported, OnnxModel, Reference
-from onnxpack.verify import Comparison, require
 from onnxpack.worker.call import Setting, call
 
 _LOCATE_SECONDS = 300

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from onnxpack.core.values import OnnxModel, Reference
 from onnxpack.spec.part import SpecPart
-from onnxpack.values import OnnxModel, Reference
 
 if TYPE_CHECKING:
     import onnx
 
-    from onnxpack.samples import Arrays
+    from onnxpack.data.test_inputs import Arrays
 
 PRECISIONS = ("float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights")
 """The reduced ones; float32 is the identity, and auto chooses among these."""

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
+from onnxpack.data.test_inputs import Arrays
 from onnxpack.precision.tensors import runnable, runs
-from onnxpack.samples import Arrays
 
 Ranges = dict[str, tuple[float, float]]
 """The least and the greatest value to tell apart, by tensor."""

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from onnxpack.look.text import size
-from onnxpack.verify import aligned
+from onnxpack.core.text import size
+from onnxpack.parity.compare import aligned
 
 Objective = Literal["latency", "size", "throughput"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxpack.errors import Problem
+from onnxpack.core.errors import Problem
 from onnxpack.graph.check import graphs, nodes_of
-from onnxpack.graph.external import bytes_of
+from onnxpack.graph.external_data import bytes_of
 from onnxpack.graph.passes import Edit, GraphPass
 
 _SMALL = 1024

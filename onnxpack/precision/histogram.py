@@ -7,7 +7,7 @@ from typing import Any
 import onnx
 
 from onnxpack.graph.check import DTYPES, nodes_of
-from onnxpack.graph.external import bytes_of
+from onnxpack.graph.external_data import bytes_of
 
 REDUCED_OPS = frozenset(
     {

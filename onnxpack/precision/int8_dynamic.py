@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 
 from onnxpack.graph.check import opset_of
+from onnxpack.graph.isa import reduced_range
 from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Converted, Job, Left, Wish, weights
 from onnxpack.precision.edit import DropUnused, LiftConstants, SplitGemms, constant_products, replace_nodes
-from onnxpack.precision.isa import reduced_range
 
 NAME = "int8-dynamic"
 _MIN_OPSET = 11

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxpack.errors import SpecError
+from onnxpack.core.errors import SpecError
 from onnxpack.graph.check import opset_of
+from onnxpack.graph.isa import ARM, reduced_range
 from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Converted, Job, Wish, calibration
 from onnxpack.precision.calibration import Ranges
 from onnxpack.precision.edit import DropUnused, PoolBeforeRelu, SortNodes, replace_nodes
-from onnxpack.precision.isa import ARM, reduced_range
 from onnxpack.precision.prepare import carried, prepared
 from onnxpack.precision.selection import OPS, WEIGHTED, Selection, float_ends, select, tensors_of
 from onnxpack.precision.tensors import element_types

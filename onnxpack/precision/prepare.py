@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from onnxpack.graph.external import EXTERNAL_DATA_OVER, bytes_of
+from onnxpack.graph.external_data import EXTERNAL_DATA_OVER, bytes_of
 from onnxpack.graph.passes import run_passes
 from onnxpack.precision.edit import LiftConstants
 

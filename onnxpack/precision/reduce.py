@@ -7,8 +7,10 @@ from pathlib import Path
 
 import onnx
 
-from onnxpack.errors import GateError, SpecError, flatten_words
-from onnxpack.graph import external
+from onnxpack.core.errors import GateError, SpecError, flatten_words
+from onnxpack.core.values import MODEL
+from onnxpack.data.test_inputs import Arrays, read_arrays
+from onnxpack.graph import external_data
 from onnxpack.graph.check import facts, info_of, nodes_of, opset_of, session, true_inputs
 from onnxpack.graph.passes import run_passes
 from onnxpack.graph.tidy import DropConstantInputs, ImportUsed, NameNodes, Strip
@@ -25,10 +27,8 @@ from onnxpack.precision import (
     summary,
 )
 from onnxpack.precision.histogram import Makeup, changed, makeup
-from onnxpack.samples import Arrays, read_arrays
+from onnxpack.spec.messages import closest
 from onnxpack.spec.part import SpecPart
-from onnxpack.spec.wording import closest
-from onnxpack.values import MODEL
 
 BATCH_ROWS = 8
 """Rows of calibration data that are run at once, where the first axis is dynamic."""
@@ -180,7 +180,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     Raises:
         GateError: it is not valid ONNX.
     """
-    large = sum(makeup(model).weights.values()) > external.EXTERNAL_DATA_OVER
+    large = sum(makeup(model).weights.values()) > external_data.EXTERNAL_DATA_OVER
     onnx.save(model, path, save_as_external_data=large, location=f"{path.name}.data")
     try:
         onnx.checker.check_model(str(path))
@@ -189,7 +189,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _calibration_data(spec: SpecPart, given: Samples) -> Callable[[], Iterator[Arrays]]:
-    from onnxpack.dataset import open_dataset
+    from onnxpack.data.datasets import open_dataset
 
     dataset = open_dataset(spec.file, given.data, "calibration")
     return lambda: dataset.batches(BATCH_ROWS, given.rows)

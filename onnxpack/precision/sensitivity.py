@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from onnxpack.data.test_inputs import Arrays
 from onnxpack.graph.check import session
 from onnxpack.precision import Converted, Job, Samples, Wish
 from onnxpack.precision.calibration import Ranges
@@ -19,7 +20,6 @@ from onnxpack.precision.int8_static import load, quantize
 from onnxpack.precision.prepare import carried
 from onnxpack.precision.reduce import BATCH_ROWS, job_of, save
 from onnxpack.precision.selection import Selection, select
-from onnxpack.samples import Arrays
 
 _ROWS = 64
 EXACT_DB = 200.0

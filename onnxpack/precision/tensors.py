@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from onnxpack.errors import SourceError, flatten_words
-from onnxpack.graph.external import EXTERNAL_DATA_OVER, bytes_of
+from onnxpack.core.errors import SourceError, flatten_words
+from onnxpack.data.test_inputs import Arrays
+from onnxpack.graph.external_data import EXTERNAL_DATA_OVER, bytes_of
 from onnxpack.precision.edit import inferred, shell
-from onnxpack.samples import Arrays
 
 _DTYPES = {
     "tensor(float)": onnx.TensorProto.FLOAT,

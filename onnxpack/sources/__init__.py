@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from onnxpack.samples import Arrays
+from onnxpack.data.test_inputs import Arrays
 from onnxpack.spec.load import SpecFile
 
 FRAMEWORKS = ("torch", "sklearn", "onnx", "xgboost", "lightgbm", "catboost", "keras")

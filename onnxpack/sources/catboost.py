@@ -5,7 +5,7 @@ from typing import Any
 
 import catboost
 
-from onnxpack.errors import SourceError, flatten_words
+from onnxpack.core.errors import SourceError, flatten_words
 from onnxpack.sources.estimators.answers import run
 from onnxpack.sources.estimators.convert import export
 from onnxpack.sources.estimators.files import load_estimator

@@ -7,7 +7,7 @@ import lightgbm
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from onnxpack.errors import SourceError, flatten_words
+from onnxpack.core.errors import SourceError, flatten_words
 from onnxpack.sources.estimators.answers import run
 from onnxpack.sources.estimators.convert import export
 from onnxpack.sources.estimators.files import load_estimator

@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxpack.errors import GateError, Problem, SourceError
+from onnxpack.core.errors import GateError, Problem, SourceError
+from onnxpack.data.test_inputs import Arrays, draw, plain_strings
 from onnxpack.graph.check import info_of, opset_of, read_model, session, true_inputs
 from onnxpack.graph.convert import conversion_passes
+from onnxpack.graph.dynamic_axes import loosen
 from onnxpack.graph.evaluate import Evaluator
-from onnxpack.graph.external import link_data
-from onnxpack.graph.finish import mismatches
-from onnxpack.graph.loosen import loosen
-from onnxpack.graph.old import RUNTIME_MIN_OPSET
+from onnxpack.graph.external_data import link_data
+from onnxpack.graph.finalize import mismatches
+from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET
 from onnxpack.graph.passes import run_passes
 from onnxpack.graph.tidy import DropConstantInputs
 from onnxpack.graph.upgrade import UpgradeToOpset7
-from onnxpack.samples import Arrays, draw, plain_strings
+from onnxpack.parity.compare import TOLERANCES, compare, runtime_words
 from onnxpack.sources import Export
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.messages import closest
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
-from onnxpack.spec.wording import closest
-from onnxpack.verify import TOLERANCES, compare, runtime_words
 
 _CURE = "export it again with this axis dynamic, or write its size instead of its name in the spec"
 _FAILED = re.compile(

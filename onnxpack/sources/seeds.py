@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
 
 SEEDS = (1, 2)
 """Of the two calls that are compared; any two that differ will do."""

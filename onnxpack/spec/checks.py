@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from onnxpack.digests import large_file_digest
-from onnxpack.errors import Location, Problem
+from onnxpack.cache.remembered import large_file_digest
+from onnxpack.core.errors import Location, Problem
 from onnxpack.spec import formats, origin, rules
 from onnxpack.spec.client import client_axes
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
+from onnxpack.spec.messages import meant, short
 from onnxpack.spec.model import Spec
-from onnxpack.spec.nodes import real
 from onnxpack.spec.sample_rules import samples, verification
 from onnxpack.spec.step_rules import steps
-from onnxpack.spec.wording import meant, short
+from onnxpack.spec.yaml_nodes import real
 
 Where = Callable[..., Location]
 

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import cast
 
+from onnxpack.core.values import TensorInfo
+from onnxpack.spec.field_types import Dtype
 from onnxpack.spec.model import AxisRange, Input, Spec
 from onnxpack.spec.steps import PreprocessStep
-from onnxpack.spec.words import Dtype
-from onnxpack.values import TensorInfo
 
 FLOATS = ("float16", "float32", "float64")
 _CAST_FROM = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")

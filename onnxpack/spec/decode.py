@@ -8,10 +8,10 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from onnxpack.errors import Location, Problem
-from onnxpack.spec.markers import Between, Duration, Later, Pattern, Size
-from onnxpack.spec.nodes import Items, Node, Pairs, Scalar
-from onnxpack.spec.wording import Path, article, closest, dotted, inside, kind_words, meant, quote_it, shape_of, short
+from onnxpack.core.errors import Location, Problem
+from onnxpack.spec.constraints import Between, Duration, Later, Pattern, Size
+from onnxpack.spec.messages import Path, article, closest, dotted, inside, kind_words, meant, quote_it, shape_of, short
+from onnxpack.spec.yaml_nodes import Items, Node, Pairs, Scalar
 
 INVALID: Any = object()
 """Stands for a value that could not be decoded; its problem is already recorded."""

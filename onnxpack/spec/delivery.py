@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from onnxpack.spec.markers import Between, Duration, Later, Size
-from onnxpack.spec.words import (
+from onnxpack.spec.constraints import Between, Duration, Later, Size
+from onnxpack.spec.field_types import (
     ImageName,
     ImageReference,
     LabelKey,

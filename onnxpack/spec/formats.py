@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from onnxpack.errors import Location, Problem
+from onnxpack.core.errors import Location, Problem
 from onnxpack.spec.model import Model
 from onnxpack.spec.origin import file_name, is_url, shown
 

@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxpack.errors import Location, Problem, SpecError
-from onnxpack.redact import redact
-from onnxpack.spec.nodes import Node, Pairs, Scalar, parse, parse_value, read_text, real
+from onnxpack.core.errors import Location, Problem, SpecError
+from onnxpack.core.redact import redact
+from onnxpack.spec.yaml_nodes import Node, Pairs, Scalar, parse, parse_value, read_text, real
 
 COMMAND_LINE = "--set"
 """How the place of a value begins that stands in no file."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from onnxpack.errors import Location
+from onnxpack.core.errors import Location
 from onnxpack.spec.delivery import Gates
 from onnxpack.spec.model import Spec
 

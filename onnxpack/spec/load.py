@@ -7,14 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from onnxpack.errors import Location, Problem, SpecError
-from onnxpack.redact import redact
+from onnxpack.core.errors import Location, Problem, SpecError
+from onnxpack.core.redact import redact
 from onnxpack.spec.checks import check
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems
 from onnxpack.spec.layers import layered
+from onnxpack.spec.messages import Path as FieldPath
 from onnxpack.spec.model import Spec
-from onnxpack.spec.nodes import from_plain, real
-from onnxpack.spec.wording import Path as FieldPath
+from onnxpack.spec.yaml_nodes import from_plain, real
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from onnxpack.core.values import Axis, TensorInfo
+from onnxpack.spec.constraints import Between
 from onnxpack.spec.delivery import Gates, Image, Runtime, Target
-from onnxpack.spec.markers import Between
-from onnxpack.spec.steps import PostprocessStep, PreprocessStep
-from onnxpack.spec.words import (
+from onnxpack.spec.field_types import (
     AxisName,
     CodeReference,
     Dtype,
@@ -28,7 +28,7 @@ from onnxpack.spec.words import (
     Word,
     described,
 )
-from onnxpack.values import Axis, TensorInfo
+from onnxpack.spec.steps import PostprocessStep, PreprocessStep
 
 FORMAT = 1
 NO_WEIGHTS = "none"

@@ -6,12 +6,12 @@ from pathlib import PurePosixPath
 from typing import get_args
 from urllib.parse import urlsplit
 
-from onnxpack.errors import Location, Problem
-from onnxpack.package_names import pinned_name
-from onnxpack.redact import find_secret
+from onnxpack.core.errors import Location, Problem
+from onnxpack.core.package_names import pinned_name
+from onnxpack.core.redact import find_secret
+from onnxpack.spec.field_types import CodeReference
+from onnxpack.spec.messages import short
 from onnxpack.spec.model import Spec
-from onnxpack.spec.wording import short
-from onnxpack.spec.words import CodeReference
 
 Where = Callable[..., Location]
 

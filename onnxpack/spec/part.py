@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any, final, get_args, get_type_hints
 
-from onnxpack.digests import large_file_digest
+from onnxpack.cache.remembered import large_file_digest
+from onnxpack.spec.field_types import CodeReference, FilePath
 from onnxpack.spec.load import SpecFile, to_plain
 from onnxpack.spec.model import Model, Spec
 from onnxpack.spec.origin import code_file, data_file, is_url
-from onnxpack.spec.words import CodeReference, FilePath
 
 _IDENTITY = ("onnxpack", "name", "inputs")
 """Fields without a default; ``name`` never counts, and inputs count always."""

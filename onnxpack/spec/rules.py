@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from onnxpack.errors import Location, Problem
+from onnxpack.core.errors import Location, Problem
 from onnxpack.spec.delivery import Target
 from onnxpack.spec.limits import EffectiveGates, effective_gates
 from onnxpack.spec.model import LOWER_IS_BETTER, METRICS_OF_NUMBERS, Spec

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from onnxpack.errors import Location, Problem
+from onnxpack.core.errors import Location, Problem
 from onnxpack.spec.client import FLOATS, client_inputs
+from onnxpack.spec.messages import short
 from onnxpack.spec.model import Column, Input, Spec
-from onnxpack.spec.wording import short
 
 Where = Callable[..., Location]
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from onnxpack.spec.constraints import Between, Duration, Later, Pattern, Size
 from onnxpack.spec.decode import described_fields
 from onnxpack.spec.load import to_plain
-from onnxpack.spec.markers import Between, Duration, Later, Pattern, Size
 from onnxpack.spec.model import Spec
-from onnxpack.spec.nodes import parse_plain
+from onnxpack.spec.yaml_nodes import parse_plain
 
 _SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?\s*([kKMGT]i?)?B?$"
 _DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h)$"

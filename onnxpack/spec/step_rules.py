@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from onnxpack.errors import Location, Problem
+from onnxpack.core.errors import Location, Problem
 from onnxpack.spec.client import stages
+from onnxpack.spec.messages import meant
 from onnxpack.spec.model import Spec
-from onnxpack.spec.wording import meant
 
 Where = Callable[..., Location]
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from onnxpack.spec.markers import Between
-from onnxpack.spec.words import Dtype, FilePath, Positive, TensorName, described
+from onnxpack.spec.constraints import Between
+from onnxpack.spec.field_types import Dtype, FilePath, Positive, TensorName, described
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from onnxpack.errors import Problem, SpecError
-from onnxpack.package_names import pinned_name
+from onnxpack.core.errors import Problem, SpecError
+from onnxpack.core.package_names import pinned_name
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Spec
 from onnxpack.spec.origin import is_code

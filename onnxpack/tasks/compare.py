@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxpack.core.values import OnnxModel, Reference
+from onnxpack.parity.compare import Comparison, Tolerance
 from onnxpack.spec.part import SpecPart
-from onnxpack.values import OnnxModel, Reference
-from onnxpack.verify import Comparison, Tolerance
 from onnxpack.worker import Say, Task
 
 
@@ -27,7 +27,7 @@ class CompareModel(Task[Compared]):
 
     def run(self, folder: Path, say: Say) -> Compared:
         """Compare with onnxruntime on the CPU."""
-        from onnxpack.verify import verify_model
+        from onnxpack.parity.compare import verify_model
 
         return Compared(tuple(verify_model(self.model.path, self.reference, self.tolerance)))
 
@@ -53,7 +53,7 @@ class LocateDifference(Task[Place]):
 
     def run(self, folder: Path, say: Say) -> Place:
         """Export once more, with all intermediate values shown."""
-        from onnxpack.locate import locate
+        from onnxpack.diagnose import locate
 
         words = locate(self.spec.file, self.model.path, self.reference, self.reasons, self.tolerance)
         return Place(words)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxpack.artifacts import Artifact
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.values import OnnxModel, Score
 from onnxpack.spec.part import SpecPart
-from onnxpack.values import OnnxModel, Score
 from onnxpack.worker import Say, Task
 
 
@@ -19,7 +19,7 @@ class ScoreSource(Task[Score]):
 
     def run(self, folder: Path, say: Say) -> Score:
         """Apply the metric."""
-        from onnxpack.evaluation import score_source
+        from onnxpack.evaluation.evaluate import score_source
 
         return score_source(self.spec.file, self.outputs.path)
 
@@ -34,6 +34,6 @@ class ScoreModel(Task[Score]):
 
     def run(self, folder: Path, say: Say) -> Score:
         """Run the model on all rows and apply the metric."""
-        from onnxpack.evaluation import score_model
+        from onnxpack.evaluation.evaluate import score_model
 
         return score_model(self.spec.file, self.model.path)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxpack.core.values import Exported
 from onnxpack.spec.part import SpecPart
-from onnxpack.values import Exported
 from onnxpack.worker import Say, Task
 
 
@@ -17,6 +17,6 @@ class ExportModel(Task[Exported]):
 
     def run(self, folder: Path, say: Say) -> Exported:
         """Write the model, its Reference and its answers for the evaluation data into ``folder``."""
-        from onnxpack.export import export_model
+        from onnxpack.sources.export import export_model
 
         return export_model(self.spec.file, folder)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxpack.artifacts import Artifact
-from onnxpack.measure import Measured
-from onnxpack.values import OnnxModel
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.values import OnnxModel
+from onnxpack.timing import Measured
 from onnxpack.worker import Say, Task
 
 
@@ -32,7 +32,7 @@ class MeasureModels(Task[Speeds]):
 
     def run(self, folder: Path, say: Say) -> Speeds:
         """Measure latency, throughput, load time and peak memory."""
-        from onnxpack.measure.models import measure
+        from onnxpack.timing.models import measure
 
         models = {name: self.models[name].path for name in self.order}
         return Speeds(measure(models, self.inputs.path, self.throughput.path, self.seconds, self.threads))

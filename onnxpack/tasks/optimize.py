@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnxpack.values import Changed, OnnxModel
+from onnxpack.core.values import Changed, OnnxModel
 from onnxpack.worker import Say, Task
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxpack.artifacts import Artifact
 from onnxpack.bundle.lock import Package
+from onnxpack.core.artifacts import Artifact
 from onnxpack.worker import Say, Task
 
 

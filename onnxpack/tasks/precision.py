@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxpack.artifacts import Artifact
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.values import OnnxModel
 from onnxpack.precision import CALIBRATED, Reduced, Samples, Wish
-from onnxpack.values import OnnxModel
 from onnxpack.worker import Effort, Say, Task
 
 

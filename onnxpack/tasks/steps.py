@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxpack.core.values import Changed, OnnxModel
 from onnxpack.spec.part import SpecPart
-from onnxpack.values import Changed, OnnxModel
 from onnxpack.worker import Say, Task
 
 
@@ -18,6 +18,6 @@ class AddSteps(Task[Changed]):
 
     def run(self, folder: Path, say: Say) -> Changed:
         """Write the model with its steps into ``folder``."""
-        from onnxpack.graph.steps import add_steps
+        from onnxpack.transforms.graphs import add_steps
 
         return add_steps(self.model.path, folder, self.spec.file)

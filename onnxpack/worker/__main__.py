@@ -8,13 +8,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from onnxpack.errors import OnnxpackError, bound_text
+from onnxpack.cache.trace import Recorder, imported_packages
+from onnxpack.core.errors import OnnxpackError, bound_text
 from onnxpack.worker.call import ANSWER, NO_ROOM, REQUEST, Answer, Message
 from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.process import SAID
 from onnxpack.worker.supervise import supervise
 from onnxpack.worker.task import Say
-from onnxpack.worker.trace import Recorder, imported_packages
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FRAMES = 6

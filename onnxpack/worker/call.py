@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from onnxpack.errors import BY_EXIT_CODE, Problem, SourceError
-from onnxpack.regular import read_regular
-from onnxpack.scratch import temporary_folder
+from onnxpack.cache.trace import Trace, imported_distributions, package_owners
+from onnxpack.core.errors import BY_EXIT_CODE, Problem, SourceError
+from onnxpack.core.regular import read_regular
+from onnxpack.core.scratch import temporary_folder
 from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.process import Ended, Setting, run_process
 from onnxpack.worker.sandbox import find_paths
 from onnxpack.worker.task import Task, result_type
-from onnxpack.worker.trace import Trace, imported_distributions, package_owners
 
 ResultT = TypeVar("ResultT")
 

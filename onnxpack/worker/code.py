@@ -8,8 +8,8 @@ import ast
 from functools import cache
 from pathlib import Path
 
+from onnxpack.cache.trace import module_digest, module_source
 from onnxpack.worker.codec import digest_of
-from onnxpack.worker.trace import module_digest, module_source
 
 _ROOT = __name__.partition(".")[0]
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from onnxpack.artifacts import Artifact
+from onnxpack.core.artifacts import Artifact
 from onnxpack.spec.part import SpecPart
 from onnxpack.worker.task import Effort
 

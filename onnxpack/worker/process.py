@@ -9,14 +9,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxpack.errors import SourceError, SpecError
-from onnxpack.periodic import repeating
-from onnxpack.progress import Progress
-from onnxpack.regular import read_regular
-from onnxpack.spec.wording import short
-from onnxpack.worker.environment import child_environment
+from onnxpack.core.errors import SourceError, SpecError
+from onnxpack.core.periodic import repeating
+from onnxpack.core.progress import Progress
+from onnxpack.core.regular import read_regular
+from onnxpack.spec.messages import short
 from onnxpack.worker.log import Log
 from onnxpack.worker.sandbox import confine, restore_status
+from onnxpack.worker.variables import child_environment
 
 SAID = "said"
 """The file in the scratch folder that holds what a task says."""

@@ -13,8 +13,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpack.artifacts import Artifact, data_beside
-from onnxpack.errors import EngineError
+from onnxpack.core.artifacts import Artifact, data_beside
+from onnxpack.core.errors import EngineError
 from onnxpack.spec.part import SpecPart
 
 NAME = "bubblewrap"

@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from onnxpack.bundle.render import DockerView, ModuleView
-from onnxpack.values import Axis, TensorInfo
+from onnxpack.core.values import Axis, TensorInfo
 
 IRIS = ModuleView(
     name="iris",

@@ -13,7 +13,7 @@ import pytest
 from bundle_examples import CUDA, TRANSACTIONS, save_iris, save_transactions
 
 from onnxpack.bundle.render import render_module
-from onnxpack.values import Axis
+from onnxpack.core.values import Axis
 
 Load = Callable[..., ModuleType]
 

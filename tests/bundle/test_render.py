@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import onnxpack
 from onnxpack.bundle import quoting
 from onnxpack.bundle.render import DockerView, ModuleView, render_dockerfile, render_module
-from onnxpack.errors import SpecError
-from onnxpack.values import Axis, TensorInfo
+from onnxpack.core.errors import SpecError
+from onnxpack.core.values import Axis, TensorInfo
 
 NASTY = [
     '"',

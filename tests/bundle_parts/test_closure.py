@@ -11,8 +11,8 @@ from wheels import make_wheel
 from onnxpack.bundle.closure import explain_difference
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.packages import install
-from onnxpack.bundle.uv import uv, write_requirements
-from onnxpack.errors import EngineError, SpecError
+from onnxpack.core.errors import EngineError, SpecError
+from onnxpack.worker.uv import uv, write_requirements
 
 ASKED = ("server[fast]>=1", "numbers>=2")
 LOCKED = (

@@ -11,12 +11,12 @@ import onnx
 import pytest
 from onnx_examples import MATMUL, constant, make_model
 
-from onnxpack.artifacts import Artifact
 from onnxpack.bundle.context import CONTENT_LABEL, EPOCH, VERSION_LABEL, Context, Parts, assemble
 from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.digests import tree_digests
+from onnxpack.core.values import Axis, OnnxModel
 from onnxpack.graph.check import facts
-from onnxpack.store import tree_digests
-from onnxpack.values import Axis, OnnxModel
 
 DOCKER = DockerView("example.com/python:3.11", {"title": "example", VERSION_LABEL: ""}, {"A": "b"}, 8080, "http")
 
@@ -106,7 +106,7 @@ def test_nothing_depends_on_the_umask_or_the_time(parts: Parts, tmp_path: Path) 
 ASSEMBLE = """
 import pickle, sys
 from pathlib import Path
-from onnxpack.artifacts import Artifact
+from onnxpack.core.artifacts import Artifact
 from onnxpack.bundle.context import assemble
 folder = Path(sys.argv[1])
 folder.mkdir()

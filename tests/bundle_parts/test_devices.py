@@ -2,8 +2,8 @@
 
 import pytest
 
-from onnxpack.bundle.uv import PLATFORMS
 from onnxpack.targets import device
+from onnxpack.worker.uv import PLATFORMS
 
 MLP = frozenset({"Gemm", "Relu", "Concat"})
 CUDNN, NVRTC, CUFFT, NVJITLINK = "nvidia-cudnn-cu13", "nvidia-cuda-nvrtc", "nvidia-cufft", "nvidia-nvjitlink"

@@ -9,7 +9,7 @@ from wheels import make_wheel, wheels  # noqa: F401 - a fixture
 from onnxpack.bundle import packages
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.packages import install
-from onnxpack.errors import EngineError
+from onnxpack.core.errors import EngineError
 
 
 def locked(folder: Path, name: str, version: str) -> Package:

@@ -14,10 +14,10 @@ from onnx_examples import RELU, make_model
 from onnxpack.bundle import lock
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.lock import Package, TargetLock, lock_path, read, wanted, write
-from onnxpack.bundle.uv import uv
-from onnxpack.errors import EngineError, SpecError
+from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.spec.load import load
 from onnxpack.spec.model import Spec
+from onnxpack.worker.uv import uv
 
 SHA = "0123456789abcdef" * 4
 NUMPY = Package("numpy", "2.4.6", (SHA, SHA[::-1]))

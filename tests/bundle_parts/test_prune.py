@@ -7,7 +7,7 @@ import pytest
 
 from onnxpack.bundle import packages
 from onnxpack.bundle.packages import install, needed_libraries, prune
-from onnxpack.errors import EngineError
+from onnxpack.core.errors import EngineError
 
 STAYS = (
     "numpy/__init__.py",

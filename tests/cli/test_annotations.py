@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from onnxpack.cli.annotations import as_github, as_json, as_sarif
-from onnxpack.errors import Location, Problem
+from onnxpack.core.errors import Location, Problem
 
 GOOD = Path("good/spec.yaml")
 BAD = Path("bad/spec.yaml")

@@ -9,7 +9,7 @@ import pytest
 from command_line import Ended
 
 from onnxpack.cli import failure, validate
-from onnxpack.errors import BY_EXIT_CODE, Location, OnnxpackError, Problem
+from onnxpack.core.errors import BY_EXIT_CODE, Location, OnnxpackError, Problem
 
 Run = Callable[..., Ended]
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from command_line import SMALL, Ended
 
-from onnxpack.bundle import lock, uv
+from onnxpack.bundle import lock
 from onnxpack.spec.load import load
+from onnxpack.worker import uv
 
 Run = Callable[..., Ended]
 

@@ -19,4 +19,4 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         request = decode(encode(task), type(task))
         return decode(encode(request.run(tmp_path, lambda text: None)), result_type(type(task)))
 
-    monkeypatch.setattr("onnxpack.look.begin.call_alone", run)
+    monkeypatch.setattr("onnxpack.inspection.begin.call_alone", run)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from onnx_examples import MATMUL, constant, make_model
 
-from onnxpack.errors import EngineError
-from onnxpack.look import image as look_image
+from onnxpack.core.errors import EngineError
+from onnxpack.inspection import image as look_image
 from onnxpack.spec.load import load
 
 Run = Callable[..., Any]
@@ -226,7 +226,7 @@ class FakeEngine:
     layers = (type("Layer", (), {}),)
 
     def find(self, reference: str) -> Any:
-        from onnxpack.engines.docker import Image, Layer
+        from onnxpack.image.docker import Image, Layer
 
         if reference != "iris:1":
             return None

@@ -11,15 +11,15 @@ from onnx_examples import FLOAT, RELU, make_model
 from told import Told
 
 import onnxpack.convert.conversion
+from onnxpack.cache.store import Store
+from onnxpack.cache.trace import Trace
 from onnxpack.convert.conversion import convert
 from onnxpack.convert.reference import compare_layouts
 from onnxpack.convert.tensorflow import ConvertModel, RunConverted
-from onnxpack.errors import GateError, SourceError, SpecError
-from onnxpack.samples import read_arrays, write_arrays
-from onnxpack.store import Store
+from onnxpack.core.errors import GateError, SourceError, SpecError
+from onnxpack.data.test_inputs import read_arrays, write_arrays
 from onnxpack.worker import Task
 from onnxpack.worker.call import Outcome, Setting, call
-from onnxpack.worker.trace import Trace
 
 
 @pytest.fixture

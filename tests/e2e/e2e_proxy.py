@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxpack.engines.docker import endpoint
+from onnxpack.image.docker import endpoint
 
 
 @dataclass

@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_examples import FLOAT, MATMUL, RELU, constant, make_model
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
+from onnxpack.core.values import TensorInfo
 from onnxpack.graph.check import facts, graphs, info_of, opset_of, session
-from onnxpack.values import TensorInfo
 
 
 def test_facts_are_the_files(tmp_path: Path) -> None:

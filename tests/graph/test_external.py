@@ -10,16 +10,16 @@ from exporting import Made, export_here, write_spec
 from onnx import helper
 from onnx_examples import FLOAT, constant, make_model
 
-from onnxpack.errors import SourceError
-from onnxpack.graph import external
-from onnxpack.verify import require
+from onnxpack.core.errors import SourceError
+from onnxpack.graph import external_data
+from onnxpack.parity.compare import require
 
 WEIGHTS = [np.random.default_rng(seed).standard_normal((4, 4)).astype(np.float32) for seed in range(3)]
 
 
 @pytest.fixture(autouse=True)
 def _small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(external, "EXTERNAL_DATA_OVER", 100)
+    monkeypatch.setattr(external_data, "EXTERNAL_DATA_OVER", 100)
 
 
 def chain(folder: Path, spread: bool, batch: Any = "b", **fields: Any) -> Path:
@@ -65,7 +65,7 @@ def test_tied_weights_are_written_once(tmp_path: Path) -> None:
     path = chain(tmp_path, spread=False)
     model = onnx.load(path, load_external_data=False)
     for tensor in model.graph.initializer[1:]:
-        external._point(tensor, "weights.bin", 0)
+        external_data._point(tensor, "weights.bin", 0)
     onnx.save(model, path)
     made = export(tmp_path)
     assert (made.folder / "model.onnx.data").stat().st_size == WEIGHTS[0].nbytes

@@ -11,8 +11,8 @@ from exporting import write_spec
 from onnx import helper
 from onnx_examples import FLOAT, RELU, WEIGHTS, constant, make_model
 
-from onnxpack.errors import GateError, SourceError
-from onnxpack.graph.finish import declare_outputs, finish
+from onnxpack.core.errors import GateError, SourceError
+from onnxpack.graph.finalize import declare_outputs, finish
 from onnxpack.graph.passes import run_passes
 from onnxpack.graph.tidy import Strip
 from onnxpack.spec.model import Spec

@@ -11,9 +11,9 @@ from exporting import Made, export_here, write_spec
 from onnx import helper
 from onnx_examples import FLOAT, MATMUL, constant, make_model
 
-from onnxpack.errors import GateError, SourceError
-from onnxpack.graph.loosen import free_target
-from onnxpack.verify import require
+from onnxpack.core.errors import GateError, SourceError
+from onnxpack.graph.dynamic_axes import free_target
+from onnxpack.parity.compare import require
 
 
 @pytest.fixture

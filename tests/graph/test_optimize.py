@@ -10,11 +10,11 @@ from onnx import TensorProto, helper
 from onnx_examples import FLOAT, MATMUL, constant, external_model, make_model
 
 import onnxpack.graph.optimize as optimizing
-from onnxpack.errors import GateError, SourceError
+from onnxpack.core.errors import GateError, SourceError
+from onnxpack.core.values import Changed
 from onnxpack.graph.check import graphs, info_of, session
+from onnxpack.graph.isa import this_machine
 from onnxpack.graph.optimize import optimize_model
-from onnxpack.precision.isa import this_machine
-from onnxpack.values import Changed
 
 BOOL, STRING, INT64 = TensorProto.BOOL, TensorProto.STRING, TensorProto.INT64
 node = helper.make_node
@@ -231,7 +231,7 @@ def test_the_casts_of_a_cpu_without_16_bits_are_not_built_in(tmp_path: Path) -> 
 
 
 def test_a_large_model_keeps_its_weights_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxpack.graph.external.EXTERNAL_DATA_OVER", 1000)
+    monkeypatch.setattr("onnxpack.graph.external_data.EXTERNAL_DATA_OVER", 1000)
     weights = normal(1, 4, 1000)
     model = make_model(MATMUL, outputs=[("y", FLOAT, ["b", 1000])], constants=[constant("w", weights)])
     onnx.save(

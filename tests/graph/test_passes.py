@@ -9,7 +9,7 @@ import pytest
 from onnx import helper
 from onnx_examples import FLOAT, MATMUL, RELU, constant, make_model
 
-from onnxpack.errors import GateError, Problem
+from onnxpack.core.errors import GateError, Problem
 from onnxpack.graph.passes import Edit, GraphPass, PassError, run_passes
 from onnxpack.graph.tidy import DropConstantInputs, ImportUsed, LowerIrVersion, NameNodes, Strip
 from onnxpack.precision.edit import DropUnused, LiftConstants, PoolBeforeRelu, SortNodes, SplitGemms

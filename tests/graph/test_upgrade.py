@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_examples import FLOAT, constant, make_model
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
 from onnxpack.graph.check import session
 from onnxpack.graph.convert import ConvertOpset, conversion_passes, nearest_opset
 from onnxpack.graph.evaluate import Evaluator

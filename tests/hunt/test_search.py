@@ -11,12 +11,12 @@ import pytest
 from exporting import export_here, write_spec
 from onnx_examples import FLOAT, MATMUL, RELU, make_model
 
+from onnxpack.data.test_inputs import Arrays
 from onnxpack.hunt import Findings, hunt
 from onnxpack.hunt.cost import run_cost
 from onnxpack.hunt.extremes import corner_cases, fill, tiny_case
-from onnxpack.samples import Arrays
+from onnxpack.parity.compare import Tolerance, compare_case, verify_model
 from onnxpack.spec.load import SpecFile
-from onnxpack.verify import Tolerance, compare_case, verify_model
 
 DECLARED = {"x": {"dtype": "float32", "shape": ["n", 4], "range": [0, 8]}}
 Answer = Callable[[Arrays], list[Any]]

@@ -14,14 +14,14 @@ from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingClas
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from onnxpack.artifacts import Artifact
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.digests import file_digest
+from onnxpack.core.values import MODEL, Reference
 from onnxpack.hunt import hunt
 from onnxpack.hunt.columns import columns_of
 from onnxpack.hunt.forest import lead_to, read_forest
+from onnxpack.parity.compare import Comparison, Tolerance, verify_model
 from onnxpack.spec.load import SpecFile
-from onnxpack.store import file_digest
-from onnxpack.values import MODEL, Reference
-from onnxpack.verify import Comparison, Tolerance, verify_model
 
 X = np.random.default_rng(0).uniform(0, 8, (300, 4)).astype(np.float32)
 Y = (X[:, 0] * X[:, 1] > X[:, 2] * 2).astype(int) + (X[:, 3] > 4)

@@ -17,12 +17,12 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import onnxpack.sources.onnx
 import onnxpack.sources.sklearn
-from onnxpack.locate import locate
-from onnxpack.locate.axes import baked, stopped_at
-from onnxpack.locate.graphs import first_difference, run_all
+from onnxpack.core.values import Axis
+from onnxpack.diagnose import locate
+from onnxpack.diagnose.axes import baked, stopped_at
+from onnxpack.diagnose.graphs import first_difference, run_all
+from onnxpack.parity.compare import Tolerance
 from onnxpack.spec.load import SpecFile
-from onnxpack.values import Axis
-from onnxpack.verify import Tolerance
 
 CHAIN = [
     helper.make_node("MatMul", ["x", "w"], ["a"], name="first"),

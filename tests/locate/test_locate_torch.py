@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from exporting import Made, export_here, write_spec
 
-from onnxpack.locate import locate
+from onnxpack.core.values import MODEL
+from onnxpack.diagnose import locate
+from onnxpack.parity.compare import Tolerance
 from onnxpack.spec.load import SpecFile
-from onnxpack.values import MODEL
-from onnxpack.verify import Tolerance
 
 NETS = """
 import torch

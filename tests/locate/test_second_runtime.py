@@ -9,10 +9,10 @@ import pytest
 from onnx import helper
 from onnx_examples import RELU, make_model
 
-import onnxpack.locate.second_runtime
-from onnxpack.locate.second_runtime import vote
-from onnxpack.samples import Arrays
-from onnxpack.verify import compare_case
+import onnxpack.diagnose.second_runtime
+from onnxpack.data.test_inputs import Arrays
+from onnxpack.diagnose.second_runtime import vote
+from onnxpack.parity.compare import compare_case
 
 X = {"x": np.float32([[-1, 2, 3, 4]])}
 RIGHT = np.float32([[0, 2, 3, 4]])
@@ -36,7 +36,7 @@ def test_a_source_that_neither_runtime_agrees_with_stands_alone(model: Path) -> 
 
 
 def test_an_onnxruntime_that_is_wrong_stands_alone(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxpack.locate.second_runtime, "_shipped", lambda *_: [RIGHT * 2])
+    monkeypatch.setattr(onnxpack.diagnose.second_runtime, "_shipped", lambda *_: [RIGHT * 2])
     (line,) = vote(model, X, {"y": RIGHT}, agree)
     assert line == "onnxruntime stands alone: onnx's reference evaluator gives what the source gives"
     (line,) = vote(model, X, {"y": RIGHT + 1}, agree)
@@ -54,5 +54,5 @@ def test_a_model_of_a_runtimes_own_operators_is_not_asked_about(tmp_path: Path) 
 
 
 def test_a_model_that_costs_too_much_is_not_asked_about(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxpack.locate.second_runtime, "MAX_COST", 1000)
+    monkeypatch.setattr(onnxpack.diagnose.second_runtime, "MAX_COST", 1000)
     assert vote(model, X, {"y": RIGHT + 1}, agree) == []

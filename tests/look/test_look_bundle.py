@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from onnx_examples import RELU, make_model
 
-from onnxpack.errors import SpecError
-from onnxpack.look.bundle import bundle_facts, is_bundle
+from onnxpack.core.errors import SpecError
+from onnxpack.inspection.bundle import bundle_facts, is_bundle
 
 DOCKERFILE = """\
 # COPY only

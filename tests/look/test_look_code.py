@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxpack.look.code import matching_class
+from onnxpack.inspection.code import matching_class
 
 NET = """
 raise RuntimeError("this file is parsed, never run")

@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_examples import FLOAT, MATMUL, RELU, constant, external_model, make_model
 
-from onnxpack.errors import SourceError
-from onnxpack.look.graph import onnx_facts
+from onnxpack.core.errors import SourceError
+from onnxpack.inspection.graph import onnx_facts
 
 
 def facts(model: onnx.ModelProto, folder: Path) -> dict[str, object]:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxpack.look.spelling import UNSET, document, scalar
+from onnxpack.inspection.spelling import UNSET, document, scalar
 from onnxpack.spec.decode import Decoder
-from onnxpack.spec.nodes import parse
+from onnxpack.spec.yaml_nodes import parse
 
 LEAVES = st.one_of(
     st.booleans(), st.none(), st.integers(-(10**30), 10**30), st.floats(allow_nan=False, allow_infinity=False),

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxpack.look.text import clean, comment, section, size, table
+from onnxpack.core.text import clean, comment, section, size, table
 
 
 @pytest.mark.parametrize(

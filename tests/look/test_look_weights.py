@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from onnxpack.errors import SourceError
-from onnxpack.look.weights import first_layer, read_weights
+from onnxpack.core.errors import SourceError
+from onnxpack.inspection.weights import first_layer, read_weights
 
 STATE = {"fc.weight": torch.zeros(3, 4), "fc.bias": torch.zeros(3)}
 SHAPES = {"fc.weight": (3, 4), "fc.bias": (3,)}

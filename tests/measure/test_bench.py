@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from command_line import expected
 
-from onnxpack.measure.bench import (
+from onnxpack.timing.bench import (
     Bench,
     Entry,
     Machine,
@@ -21,8 +21,8 @@ from onnxpack.measure.bench import (
     this_machine,
     time_text,
 )
-from onnxpack.measure.contest import Contender
-from onnxpack.measure.picture import panels_of, picture, write_picture
+from onnxpack.timing.contest import Contender
+from onnxpack.timing.picture import panels_of, picture, write_picture
 
 __all__ = ["expected"]
 

@@ -11,14 +11,14 @@ import onnx
 import pytest
 from onnx_examples import MATMUL, RELU, constant, make_model
 
-from onnxpack.artifacts import Artifact
-from onnxpack.errors import SourceError
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.errors import SourceError
+from onnxpack.core.values import OnnxModel
+from onnxpack.data.test_inputs import write_arrays
 from onnxpack.graph.check import facts
-from onnxpack.measure import Measured, paired_gain
-from onnxpack.measure.models import loaded, measure, session, side_by_side
-from onnxpack.samples import write_arrays
 from onnxpack.tasks.measure import MeasureModels
-from onnxpack.values import OnnxModel
+from onnxpack.timing import Measured, paired_gain
+from onnxpack.timing.models import loaded, measure, session, side_by_side
 from onnxpack.worker.call import Setting, call
 
 
@@ -121,7 +121,7 @@ def test_sessions_are_the_shipped_modules() -> None:
 
 
 def test_the_values_need_no_runtime() -> None:
-    code = "import sys, onnxpack.measure, onnxpack.measure.bench; print('onnxruntime' in sys.modules)"
+    code = "import sys, onnxpack.timing, onnxpack.timing.bench; print('onnxruntime' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert ended.stdout == "False\n"
     assert Measured.__dataclass_params__.frozen  # type: ignore[attr-defined]

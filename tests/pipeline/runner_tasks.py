@@ -4,8 +4,8 @@ import runpy
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxpack.artifacts import Artifact
-from onnxpack.errors import GateError
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.errors import GateError
 from onnxpack.worker import Effort, Say, Task
 
 

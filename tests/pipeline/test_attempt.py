@@ -14,15 +14,15 @@ from exporting import Here, write_spec
 from onnx_examples import MATMUL, RELU, constant, make_model
 from told import Told
 
-from onnxpack.engines.docker import DockerEngine
-from onnxpack.errors import GateError, SourceError, SpecError
+from onnxpack.cache.store import Store
+from onnxpack.core.errors import GateError, SourceError, SpecError
+from onnxpack.image.docker import DockerEngine
 from onnxpack.pipeline import attempt as attempts
 from onnxpack.pipeline.attempt import Wanted, build, mark_failed
+from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.report import Attempt
 from onnxpack.pipeline.run import Build
-from onnxpack.plan import Plan
 from onnxpack.spec.load import SpecFile
-from onnxpack.store import Store
 
 MODEL = {"framework": "onnx", "path": "m.onnx"}
 Run = Callable[..., Attempt]

@@ -8,11 +8,11 @@ import pytest
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
-from onnxpack.engines.docker import DockerEngine, Image
-from onnxpack.errors import SpecError
+from onnxpack.core.errors import SpecError
+from onnxpack.image.docker import DockerEngine, Image
+from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.report import Attempt, document
 from onnxpack.pipeline.run import Product
-from onnxpack.plan import Plan
 
 PINNED = "registry.example.com:5000/python@sha256:" + "0f" * 32
 

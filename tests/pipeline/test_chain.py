@@ -8,7 +8,7 @@ from exporting import write_spec
 
 from onnxpack.pipeline import UNTIL
 from onnxpack.pipeline.chain import chain, stage_order
-from onnxpack.plan import Plan
+from onnxpack.pipeline.plan import Plan
 
 ONNX = {"framework": "onnx", "path": "m.onnx"}
 END = ["bundle", "image", "smoke"]

@@ -10,16 +10,16 @@ from exporting import write_spec
 from onnx_examples import RELU, make_model
 
 from onnxpack.bundle.context import Context
-from onnxpack.engines.docker import Image, Layer
-from onnxpack.errors import GateError, Location, Problem
+from onnxpack.core.errors import GateError, Location, Problem
 from onnxpack.graph.check import facts
+from onnxpack.image.docker import Image, Layer
+from onnxpack.image.smoke import Smoke
+from onnxpack.parity.compare import Comparison
+from onnxpack.pipeline.plan import Plan
+from onnxpack.pipeline.records import Evaluated, StageRecord, parity_of
 from onnxpack.pipeline.report import Attempt, document, failed_document, to_json
 from onnxpack.pipeline.run import Product
-from onnxpack.plan import Plan
 from onnxpack.precision.candidates import Candidate
-from onnxpack.report import Evaluated, StageRecord, parity_of
-from onnxpack.smoke import Smoke
-from onnxpack.verify import Comparison
 
 
 @pytest.fixture

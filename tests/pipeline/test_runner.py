@@ -15,9 +15,10 @@ from runner_tasks import CutShort, Fail, RunScript, WriteFile
 from told import Told
 
 import onnxpack.pipeline.runner
-from onnxpack.errors import EngineError, GateError, SourceError
+from onnxpack.cache.store import Store
+from onnxpack.core.digests import file_digest
+from onnxpack.core.errors import EngineError, GateError, SourceError
 from onnxpack.pipeline.runner import Apart, Runner
-from onnxpack.store import Store, file_digest
 from onnxpack.worker import Effort, Task
 
 SCRIPT = """
@@ -146,17 +147,17 @@ def test_a_change_of_a_distribution_runs_the_task_again(work: Work, monkeypatch:
     (work.root / "script.py").write_text("import yaml\nresult = 1")
     os.utime(work.root / "script.py", (1, 1))
     work(TASK)
-    monkeypatch.setattr("onnxpack.worker.trace._version", lambda name: "99")
+    monkeypatch.setattr("onnxpack.cache.trace._version", lambda name: "99")
     assert work(TASK)[1]
 
 
 def test_a_change_of_a_module_of_this_package_runs_the_task_again(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxpack.worker.trace import module_digest
+    from onnxpack.cache.trace import module_digest
 
     work(TASK)
     for name, same in (("onnxpack.cli.build", True), ("onnxpack.worker.task", False)):
         monkeypatch.setattr(
-            "onnxpack.worker.trace.module_digest",
+            "onnxpack.cache.trace.module_digest",
             lambda asked, name=name: "changed" if asked == name else module_digest(asked),
         )
         assert work(TASK)[1] != same, name
@@ -311,7 +312,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from onnxpack.pipeline.runner import Runner
-from onnxpack.store import Store
+from onnxpack.cache.store import Store
 from runner_tasks import RunScript
 from told import Told
 
@@ -369,7 +370,7 @@ def test_builds_at_once_with_the_store_in_the_work_tree_make_one_result(
 
 
 OUTPUT = """
-from onnxpack.output import replacing
+from onnxpack.core.output import replacing
 with replacing(Path("dist/cpu")) as folder:
     (folder / "file").touch()
     print("""
@@ -402,7 +403,7 @@ def test_work_of_this_process_is_kept_by_its_request_and_its_code(work: Work, mo
             made.append(request)
             return request * 2
 
-        return Runner(work.store, Told(), work.root).keep("smoke", request, int, "onnxpack.smoke", make)
+        return Runner(work.store, Told(), work.root).keep("smoke", request, int, "onnxpack.image.smoke", make)
 
     assert [keep(1), keep(1), keep(2)] == [2, 2, 4]
     assert made == [1, 2]
@@ -418,5 +419,5 @@ def test_work_of_this_process_that_fails_is_not_kept(work: Work) -> None:
     runner = Runner(work.store, Told(), work.root)
     for _ in range(2):
         with pytest.raises(GateError):
-            runner.keep("smoke", 1, int, "onnxpack.smoke", fail)
+            runner.keep("smoke", 1, int, "onnxpack.image.smoke", fail)
     assert entries(work, "smoke") == []

@@ -21,14 +21,15 @@ from onnx import helper, numpy_helper
 from told import Told
 
 from onnxpack.bundle.lock import Package, TargetLock, wanted
-from onnxpack.engines.docker import DockerEngine
-from onnxpack.measure import Measured
+from onnxpack.cache.store import Store
+from onnxpack.core.digests import tree_digests
+from onnxpack.image.docker import DockerEngine
 from onnxpack.pipeline.attempt import Wanted, build
+from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build
-from onnxpack.plan import Plan
 from onnxpack.spec.load import load
 from onnxpack.spec.model import Spec
-from onnxpack.store import Store, tree_digests
+from onnxpack.timing import Measured
 
 WIDTH = 8
 BASE: dict[str, Any] = {
@@ -253,7 +254,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run tasks here; nothing comes from a package index, and no time decides."""
     for module in ("runner", "verify"):
         monkeypatch.setattr(f"onnxpack.pipeline.{module}.call", Here())
-    monkeypatch.setattr("onnxpack.measure.models.measure", lambda models, *rest: dict.fromkeys(models, MEASURED))
+    monkeypatch.setattr("onnxpack.timing.models.measure", lambda models, *rest: dict.fromkeys(models, MEASURED))
     monkeypatch.setattr("onnxpack.bundle.lock.resolve", resolve)
     monkeypatch.setattr("onnxpack.bundle.packages.install", install)
 

@@ -14,7 +14,7 @@ import pytest
 from test_staleness import WIDTH, network
 
 import onnxpack
-from onnxpack.store import tree_digests
+from onnxpack.core.digests import tree_digests
 
 SPEC: dict[str, Any] = {
     "onnxpack": 1,
@@ -133,8 +133,8 @@ def test_only_what_a_stage_imports_of_this_package_makes_it_run_again(project: P
     run(project, store, code=code)
     assert edit("templates/server.py.j2") == set()
     assert edit("onnxpack/bundle/render.py") == set()
-    assert edit("onnxpack/smoke.py") == set()
+    assert edit("onnxpack/image/smoke.py") == set()
     assert edit("onnxpack/precision/int8_static.py") == {"calibrate", "precision int8-static"}
     assert edit("onnxpack/sources/onnx.py") == {"export"}, "what is exported is the same: nothing behind it runs again"
-    assert edit("onnxpack/score.py") == set(), "the metric is the user's"
-    assert {"export", "verify"} <= edit("onnxpack/verify.py")
+    assert edit("onnxpack/evaluation/score.py") == set(), "the metric is the user's"
+    assert {"export", "verify"} <= edit("onnxpack/parity/compare.py")

@@ -12,16 +12,16 @@ from exporting import Here, write_spec
 from onnx_examples import RELU, make_model
 from told import Told
 
-from onnxpack.engines.docker import DockerEngine
+from onnxpack.cache.store import Store
+from onnxpack.image.docker import DockerEngine
+from onnxpack.image.smoke import Smoke
 from onnxpack.pipeline.attempt import Wanted, build
+from onnxpack.pipeline.plan import Plan
+from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import gather_facts
-from onnxpack.plan import Plan
 from onnxpack.precision.candidates import Candidate
-from onnxpack.report import Evaluated
-from onnxpack.smoke import Smoke
 from onnxpack.spec.load import SpecFile
-from onnxpack.store import Store
 
 SMOKE = Smoke(1, 0.5, 0.25, 0.01, 1000)
 GATES = {"image_size": "1MB", "latency_p50": "1ms"}

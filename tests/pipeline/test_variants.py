@@ -17,16 +17,16 @@ from onnx import TensorProto, helper, numpy_helper
 from told import Told
 
 import onnxpack.pipeline.variants
-from onnxpack.artifacts import Artifact
-from onnxpack.engines.docker import DockerEngine
-from onnxpack.errors import GateError, OnnxpackError
-from onnxpack.measure import Measured
+from onnxpack.cache.store import Store
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.errors import GateError, OnnxpackError
+from onnxpack.image.docker import DockerEngine
 from onnxpack.pipeline.chain import chain, stage_order, walk
+from onnxpack.pipeline.plan import Plan
+from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.run import Build, Product
-from onnxpack.plan import Plan
 from onnxpack.precision import Converted, Job
-from onnxpack.report import Evaluated
-from onnxpack.store import Store
+from onnxpack.timing import Measured
 
 WIDTH = 64
 
@@ -91,7 +91,7 @@ def figures(monkeypatch: pytest.MonkeyPatch, speedups: dict[str, float]) -> None
             for name in models
         }
 
-    monkeypatch.setattr("onnxpack.measure.models.measure", measure)
+    monkeypatch.setattr("onnxpack.timing.models.measure", measure)
 
 
 CALIBRATION = {"calibration": {"data": "calibration.npz"}}

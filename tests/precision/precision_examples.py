@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxpack.artifacts import Artifact
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.values import Reference
+from onnxpack.data.test_inputs import Arrays, write_arrays
 from onnxpack.precision import Samples
-from onnxpack.samples import Arrays, write_arrays
-from onnxpack.values import Reference
 
 FLOAT = TensorProto.FLOAT
 INPUTS: dict[str, tuple[int, ...]] = {"mlp": (64,), "cnn": (4, 12, 12), "attention": (6, 32)}

@@ -10,10 +10,10 @@ import pytest
 from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 from precision_examples import cnn, inputs_of, mlp
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
+from onnxpack.data.test_inputs import Arrays
 from onnxpack.precision import calibration
 from onnxpack.precision.calibration import BINS, LEVELS, calibrate, entropy_range, histogram, percentile_range
-from onnxpack.samples import Arrays
 
 TENSORS = ["x", "h", "a", "r", "y"]
 

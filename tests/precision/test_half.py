@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from precision_examples import attention, graph_model, inputs_of, mlp, normal, place
 
+from onnxpack.data.test_inputs import Arrays
 from onnxpack.graph.check import DTYPES, session
 from onnxpack.precision import Converted, Wish, precision, reduce
-from onnxpack.samples import Arrays
 
 MAKE = helper.make_node
 

@@ -12,7 +12,7 @@ from exporting import write_spec
 from onnx import helper
 from precision_examples import MODELS, cnn, graph_model, inputs_of, mlp, normal, place
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
 from onnxpack.graph.check import DTYPES, session
 from onnxpack.precision import Converted, Job, Wish, int8_static, reduce, sensitivity
 from onnxpack.precision.prepare import carried, prepared

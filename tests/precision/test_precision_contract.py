@@ -9,9 +9,9 @@ import onnx
 import pytest
 from precision_examples import MODELS, inputs_of, place
 
-from onnxpack import metrics
-from onnxpack.errors import GateError, SpecError
+from onnxpack.core.errors import GateError, SpecError
 from onnxpack.graph.check import DTYPES, opset_of, session
+from onnxpack.parity import distances
 from onnxpack.precision import PRECISIONS, Converted, Job, Wish, precision, reduce
 from onnxpack.precision.histogram import makeup
 
@@ -63,7 +63,7 @@ def test_a_reduced_model_is_the_same_model_in_fewer_bits(tmp_path: Path, kind: s
         onnx.checker.check_model(result, full_check=True)
         return
     right, got = answers(source, tmp_path, kind), answers(result, tmp_path, kind)
-    noise = metrics.sqnr_db(right.astype(np.float64), got.astype(np.float64))
+    noise = distances.sqnr_db(right.astype(np.float64), got.astype(np.float64))
     assert noise is not None, "the reduced model gives the very same numbers: nothing was reduced"
     assert noise > FLOORS[name]
 

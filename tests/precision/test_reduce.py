@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper
 from precision_examples import FLOAT, MODELS, graph_model, normal, place
 
-from onnxpack.errors import GateError, SpecError
-from onnxpack.graph import external
+from onnxpack.core.errors import GateError, SpecError
+from onnxpack.graph import external_data
 from onnxpack.graph.check import facts
 from onnxpack.precision import Converted, Job, Left, Reduced, Wish
 from onnxpack.precision.reduce import reduce_model
@@ -180,7 +180,7 @@ def test_large_weights_come_from_and_go_to_a_file_beside(
 ) -> None:
     path, samples = place(tmp_path / "source", MODELS["mlp"](), "mlp")
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.data", size_threshold=0)
-    monkeypatch.setattr(external, "EXTERNAL_DATA_OVER", 1000)
+    monkeypatch.setattr(external_data, "EXTERNAL_DATA_OVER", 1000)
     (tmp_path / "out").mkdir()
     found = reduce_model(path, tmp_path / "out", Wish(name), samples)
     beside = tmp_path / "out" / "model.onnx.data"

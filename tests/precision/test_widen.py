@@ -8,9 +8,9 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from precision_examples import MODELS, inputs_of, place
 
-from onnxpack import metrics
+from onnxpack.graph.widen import cpu_session
+from onnxpack.parity import distances
 from onnxpack.precision import Wish, reduce
-from onnxpack.precision.widen import cpu_session
 
 
 def made(folder: Path, kind: str, precision: str = "bfloat16") -> Path:
@@ -26,7 +26,7 @@ def test_it_gives_what_bfloat16_gives(tmp_path: Path, kind: str) -> None:
     inputs = inputs_of(kind, 8, 3)
     expected = cpu_session(tmp_path / "source" / "float32.onnx").run(None, inputs)[0]
     (actual,) = cpu_session(path).run(None, inputs)
-    sqnr = metrics.sqnr_db(expected.astype(np.float64), actual.astype(np.float64))
+    sqnr = distances.sqnr_db(expected.astype(np.float64), actual.astype(np.float64))
     assert sqnr is not None
     assert 30 < sqnr < 65  # 8 bits of significand are about 48 dB: neither destroyed nor still float32
 

@@ -13,8 +13,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from onnxpack.errors import SourceError, SpecError
-from onnxpack.verify import require
+from onnxpack.core.errors import SourceError, SpecError
+from onnxpack.parity.compare import require
 
 TRUTH = (NUMBERS == 1).astype(int)
 CLASSES = [("label", "int64", ("n",)), ("probabilities", "float32", ("n", 3))]

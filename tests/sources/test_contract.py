@@ -15,15 +15,15 @@ from estimators import NUMBERS, TABLE
 from exporting import Made, export_here, export_in_child, write_spec
 from onnx_examples import MATMUL, constant, make_model
 
-from onnxpack.budget import Budget
-from onnxpack.export import _source
-from onnxpack.samples import draw, main_sizes
+from onnxpack.core.digests import tree_digests
+from onnxpack.core.values import MODEL
+from onnxpack.data.case_budget import Budget
+from onnxpack.data.test_inputs import draw, main_sizes
 from onnxpack.sources import FRAMEWORKS, Source
+from onnxpack.sources.export import _source
 from onnxpack.spec.checks import FIELDS_OF
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.spec.part import named_files
-from onnxpack.store import tree_digests
-from onnxpack.values import MODEL
 
 SPECS = Path(__file__).parents[2] / "specs"
 EXAMPLES = ("iris", "transactions", "digits", "onnx", "passengers", "spam", "boosted", "lightgbm", "catboost")

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from exporting import Made, write_spec
 
-from onnxpack.errors import OnnxpackError, SourceError, SpecError
-from onnxpack.isolated import environment, pins_of, wanted_by
+from onnxpack.cache.store import Store
+from onnxpack.core.errors import OnnxpackError, SourceError, SpecError
+from onnxpack.parity.compare import Tolerance, require, verify_model
 from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Model
-from onnxpack.store import Store
-from onnxpack.verify import Tolerance, require, verify_model
 from onnxpack.worker.call import Setting, call
+from onnxpack.worker.environments import environment, pins_of, wanted_by
 
 NETS = """
 import keras

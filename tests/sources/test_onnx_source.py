@@ -12,10 +12,10 @@ from exporting import Made, export_here, write_spec
 from onnx import TensorProto, helper
 from onnx_examples import FLOAT, MATMUL, RELU, WEIGHTS, constant, external_model, make_model
 
-from onnxpack.errors import GateError, SourceError
+from onnxpack.core.errors import GateError, SourceError
 from onnxpack.graph.check import session
+from onnxpack.parity.compare import require
 from onnxpack.sources import onnx as source
-from onnxpack.verify import require
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
 from onnxpack.sources.seeds import digest_values, require_same
 
 

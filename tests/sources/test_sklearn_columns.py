@@ -34,9 +34,9 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from sklearn.semi_supervised import LabelPropagation
 from sklearn.tree import DecisionTreeClassifier
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
+from onnxpack.parity.compare import require
 from onnxpack.sources.sklearn import load
-from onnxpack.verify import require
 
 PEOPLE = {
     "class": np.tile([1, 2, 3, 3], 25).astype(np.int64),

@@ -24,10 +24,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC, OneClassSVM
 
-from onnxpack.errors import SourceError, SpecError
+from onnxpack.core.errors import SourceError, SpecError
+from onnxpack.parity.compare import require
 from onnxpack.sources.sklearn import load
 from onnxpack.spec.load import SpecFile
-from onnxpack.verify import require
 
 TABLE, NUMBERS = load_iris(return_X_y=True)
 WORDS = np.array(["setosa", "versicolor", "virginica"])[NUMBERS]

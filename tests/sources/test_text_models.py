@@ -18,8 +18,8 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from onnxpack.errors import SourceError
-from onnxpack.verify import require
+from onnxpack.core.errors import SourceError
+from onnxpack.parity.compare import require
 
 TEXTS = [
     "Free MONEY, claim the prize now",

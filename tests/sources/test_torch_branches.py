@@ -9,9 +9,9 @@ import pytest
 from exporting import Made, export_here
 from torch_nets import net
 
-from onnxpack.errors import SourceError
-from onnxpack.sources.torch_lines import only_raises
-from onnxpack.verify import require
+from onnxpack.core.errors import SourceError
+from onnxpack.parity.compare import require
+from onnxpack.sources.torch.lines import only_raises
 
 HEAD = """
 import torch

@@ -6,8 +6,8 @@ import pytest
 from exporting import export_here
 from torch_nets import forward, net
 
-from onnxpack.errors import SourceError
-from onnxpack.verify import require
+from onnxpack.core.errors import SourceError
+from onnxpack.parity.compare import require
 
 NORM = (
     "import torch\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"

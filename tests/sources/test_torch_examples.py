@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from exporting import Made, export_in_child
 
+from onnxpack.parity.compare import require
 from onnxpack.spec.load import SpecFile, load
-from onnxpack.verify import require
 
 SPECS = Path(__file__).parents[2] / "specs"
 OUTPUTS = {

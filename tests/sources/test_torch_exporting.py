@@ -8,8 +8,8 @@ from exporting import export_here, export_in_child
 from torch_nets import forward, net, refusal
 
 import onnxpack.sources.torch as source
-from onnxpack.errors import SourceError
-from onnxpack.verify import require
+from onnxpack.core.errors import SourceError
+from onnxpack.parity.compare import require
 
 CNN = """
 import torch

@@ -9,10 +9,10 @@ import torch
 from exporting import Made, export_here
 from torch_nets import net
 
-from onnxpack.errors import GateError, SourceError
-from onnxpack.samples import read_arrays
-from onnxpack.values import REFERENCE
-from onnxpack.verify import require
+from onnxpack.core.errors import GateError, SourceError
+from onnxpack.core.values import REFERENCE
+from onnxpack.data.test_inputs import read_arrays
+from onnxpack.parity.compare import require
 
 CODE = """
 import torch

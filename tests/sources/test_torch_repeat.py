@@ -14,7 +14,7 @@ import torch
 from exporting import write_spec
 from safetensors.torch import save_file
 
-from onnxpack.values import MODEL
+from onnxpack.core.values import MODEL
 
 CODE = """
 import torch
@@ -34,7 +34,7 @@ class Net(nn.Module):
 RUN = """
 import sys
 from pathlib import Path
-from onnxpack.export import export_model
+from onnxpack.sources.export import export_model
 from onnxpack.spec.load import load
 folder = Path(sys.argv[1])
 (folder / "out").mkdir()

@@ -13,10 +13,10 @@ import torch
 from exporting import export_here, write_spec
 from safetensors.torch import save_file
 
-from onnxpack.errors import GateError, SourceError
+from onnxpack.core.errors import GateError, SourceError
+from onnxpack.parity.compare import require
 from onnxpack.sources.torch import load, run
 from onnxpack.spec.load import SpecFile
-from onnxpack.verify import require
 
 LINEAR = """
 import torch

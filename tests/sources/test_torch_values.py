@@ -8,9 +8,9 @@ import pytest
 from exporting import export_here
 from torch_nets import forward, net, refusal
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
+from onnxpack.parity.compare import require
 from onnxpack.sources.torch import load, run
-from onnxpack.verify import require
 
 BOTH = pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
 

@@ -12,8 +12,7 @@ from exporting import export_in_child
 from safetensors.torch import save_file
 from torch_nets import LINEAR, STATE, net, refusal
 
-from onnxpack.sources import torch_weights
-from onnxpack.sources.torch import load, run
+from onnxpack.sources.torch import load, run, weights
 
 ROWS = {"x": np.arange(12, dtype=np.float32).reshape(3, 4)}
 ANSWER = ROWS["x"] @ STATE["linear.weight"].numpy().T + STATE["linear.bias"].numpy()
@@ -162,11 +161,11 @@ def test_equal_weights_that_are_not_tied_must_all_be_there(tmp_path: Path) -> No
 def test_tensors_are_read_some_at_a_time_and_get_the_models_dtype(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(torch_weights, "_BATCH", size)
+    monkeypatch.setattr(weights, "_BATCH", size)
     save_file({name: tensor.to(torch.bfloat16) for name, tensor in STATE.items()}, tmp_path / "w.safetensors")
     read: list[int] = []
-    taken = torch_weights._read
-    monkeypatch.setattr(torch_weights, "_read", lambda *place: _noted(read, taken(*place)))
+    taken = weights._read
+    monkeypatch.setattr(weights, "_read", lambda *place: _noted(read, taken(*place)))
     model = load(net(tmp_path, weights="w.safetensors"))
     assert read == {1: [1, 1], 33: [2], 1 << 28: [2]}[size]
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

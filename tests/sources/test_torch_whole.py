@@ -13,9 +13,9 @@ import torch
 from exporting import export_here, write_spec
 from torch_nets import LINEAR, refusal
 
-from onnxpack.errors import SpecError
+from onnxpack.core.errors import SpecError
+from onnxpack.parity.compare import require
 from onnxpack.spec.load import SpecFile
-from onnxpack.verify import require
 
 EXAMPLE = (torch.rand(2, 4),)
 Write = Callable[[torch.nn.Module, Path], None]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from exporting import write_spec
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
 from onnxpack.sources.torch import load
 from onnxpack.spec.load import SpecFile
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from command_line import expected, onnxpack, project
 
-from onnxpack.errors import Problem, SpecError
+from onnxpack.core.errors import Problem, SpecError
 from onnxpack.spec.load import load
 
 __all__ = ["expected", "onnxpack", "problems", "project"]

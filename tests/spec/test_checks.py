@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import SMALL
 
-from onnxpack.errors import Problem
+from onnxpack.core.errors import Problem
 from onnxpack.spec import checks
 
 Problems = Callable[[str | bytes], list[Problem]]

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 import pytest
 from command_line import SMALL
 
-from onnxpack.errors import Problem
+from onnxpack.core.errors import Problem
+from onnxpack.spec.constraints import Between, Duration, Later, Pattern, Size
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems, closest
-from onnxpack.spec.markers import Between, Duration, Later, Pattern, Size
 from onnxpack.spec.model import AxisRange, Input, Spec
-from onnxpack.spec.nodes import parse
+from onnxpack.spec.yaml_nodes import parse
 
 Problems = Callable[[str | bytes], list[Problem]]
 

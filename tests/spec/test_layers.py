@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxpack.errors import SpecError
+from onnxpack.core.errors import SpecError
 from onnxpack.spec.load import load
 
 SPEC = """\

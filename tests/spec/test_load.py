@@ -13,11 +13,11 @@ from command_line import SMALL
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.spec.decode import Decoder
 from onnxpack.spec.load import SpecFile, load, to_plain, work_tree
 from onnxpack.spec.model import Spec
-from onnxpack.spec.nodes import from_plain
+from onnxpack.spec.yaml_nodes import from_plain
 
 SPECS = sorted((Path(__file__).parents[2] / "specs").glob("*/spec.yaml"))
 Problems = Callable[[str | bytes], list[Problem]]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from onnxpack.cli.failure import describe
-from onnxpack.errors import Problem, SpecError
+from onnxpack.core.errors import Problem, SpecError
 from onnxpack.spec.load import SpecFile, load
 
 ROOT = Path(__file__).parents[2] / "specs"

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from command_line import SMALL
 
-from onnxpack.errors import Problem, SpecError
-from onnxpack.spec import nodes
+from onnxpack.core.errors import Problem, SpecError
+from onnxpack.spec import yaml_nodes
 from onnxpack.spec.load import load
-from onnxpack.spec.nodes import Items, Pairs, Scalar, parse
+from onnxpack.spec.yaml_nodes import Items, Pairs, Scalar, parse
 
 MEMORY = 512 << 20  # of address space, where 50 MB of YAML read naively take several GB
 PATIENCE = 60  # seconds, far more than any of these takes
@@ -70,7 +70,7 @@ def test_a_broken_file_is_refused_at_its_place(text: str | bytes, told: str, pro
 def test_what_either_parser_makes_of_odd_escapes_is_a_spec_error(
     text: str, loader: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nodes, "_LOADER", loader)
+    monkeypatch.setattr(yaml_nodes, "_LOADER", loader)
     with pytest.raises(SpecError):
         parse(text, "spec.yaml")
     with pytest.raises(SpecError):
@@ -151,10 +151,10 @@ def test_a_missing_file_and_a_loop_of_links_are_refused(tmp_path: Path) -> None:
 
 def test_the_limit_of_bytes_is_exact(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
-    path.write_bytes(b"#" * nodes.MAX_BYTES)
+    path.write_bytes(b"#" * yaml_nodes.MAX_BYTES)
     assert "it is empty" in refusal(path)
-    path.write_bytes(b"#" * (nodes.MAX_BYTES + 1))
-    assert f"it has {nodes.MAX_BYTES + 1} bytes" in refusal(path)
+    path.write_bytes(b"#" * (yaml_nodes.MAX_BYTES + 1))
+    assert f"it has {yaml_nodes.MAX_BYTES + 1} bytes" in refusal(path)
 
 
 def test_a_byte_order_mark_in_front_is_no_part_of_the_text(problems: Problems) -> None:
@@ -173,7 +173,7 @@ def test_the_tree_keeps_places_quotes_and_duplicates() -> None:
 
 
 def test_nesting_up_to_the_limit_is_read() -> None:
-    depth = nodes.MAX_DEPTH - 1
+    depth = yaml_nodes.MAX_DEPTH - 1
     assert isinstance(parse(f"a: {'[' * depth}{']' * depth}", "spec.yaml"), Pairs)
     with pytest.raises(SpecError):
         parse(f"a: {'[' * (depth + 1)}{']' * (depth + 1)}", "spec.yaml")

@@ -11,10 +11,10 @@ import pytest
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
+from onnxpack.spec.field_types import CodeReference, FilePath
 from onnxpack.spec.load import SpecFile, load, to_plain
 from onnxpack.spec.model import Model, Spec
 from onnxpack.spec.part import SpecPart, named_files
-from onnxpack.spec.words import CodeReference, FilePath
 from onnxpack.worker.codec import digest_of
 
 MARKS = {get_args(FilePath)[1]: "named.dat", get_args(CodeReference)[1]: "named.py:make"}

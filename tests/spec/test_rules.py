@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from onnxpack.errors import SpecError
+from onnxpack.core.errors import SpecError
 from onnxpack.spec.decode import NOT_YET
 from onnxpack.spec.load import load
 

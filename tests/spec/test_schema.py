@@ -9,12 +9,12 @@ import jsonschema
 import pytest
 import yaml
 
-from onnxpack.errors import SpecError
+from onnxpack.core.errors import SpecError
 from onnxpack.spec.decode import NOT_YET, Decoder, described_fields
 from onnxpack.spec.load import load
 from onnxpack.spec.model import Spec
-from onnxpack.spec.nodes import parse, parse_plain
 from onnxpack.spec.schema import records, schema
+from onnxpack.spec.yaml_nodes import parse, parse_plain
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALLEST: dict[str, Any] = {

@@ -11,10 +11,10 @@ from command_line import Ended
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
-from onnxpack.errors import SpecError
+from onnxpack.core.errors import SpecError
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.trust import trust_code
-from onnxpack.user_code import attribute
+from onnxpack.worker.user_code import attribute
 
 OWN = "import functools, os, subprocess\ndef make(): ...\nclass Net: ...\nrun = functools.partial(os.system, 'true')\n"
 
@@ -100,7 +100,7 @@ def test_attribute_of_a_project_file_named_as_a_module_of_python_is_taken(tmp_pa
     # In a process of its own, as the tests' own may have imported Python's module of this name.
     write(tmp_path)
     code = "import sys\nfrom pathlib import Path\nfrom onnxpack.spec.load import load\n"
-    code += "from onnxpack.user_code import attribute\n"
+    code += "from onnxpack.worker.user_code import attribute\n"
     code += "print(attribute(load(Path(sys.argv[1])), 'code.py:Net').__module__)\n"
     ended = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "spec.yaml")], capture_output=True, text=True, check=False

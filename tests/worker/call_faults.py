@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpack.errors import GateError, Location, Problem
+from onnxpack.core.errors import GateError, Location, Problem
 from onnxpack.worker import Say, Task
 from onnxpack.worker.codec import encode
 

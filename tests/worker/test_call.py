@@ -40,9 +40,9 @@ from listening import listen
 from told import Told
 
 import onnxpack.worker.process
-from onnxpack.errors import GateError, Location, OnnxpackError, Problem, SourceError, SpecError
+from onnxpack.core.errors import GateError, Location, OnnxpackError, Problem, SourceError, SpecError
+from onnxpack.download.task import FetchFile
 from onnxpack.tasks.export import ExportModel
-from onnxpack.tasks.fetch import FetchFile
 from onnxpack.tasks.packages import InstallPackages
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import Setting, call

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import onnxpack.cache.trace
 import onnxpack.worker.code
-import onnxpack.worker.trace
+from onnxpack.cache.trace import module_digest
 from onnxpack.worker.code import code_digest, import_closure
-from onnxpack.worker.trace import module_digest
 
 PACKAGE = Path(sys.modules["onnxpack"].__file__ or "").parent
 
@@ -22,18 +22,26 @@ def _nothing_is_remembered() -> None:
 
 
 def test_a_closure_holds_what_a_module_imports_and_their_packages() -> None:
-    found = import_closure("onnxpack.smoke")
-    assert {"onnxpack.smoke", "onnxpack.errors", "onnxpack.verify", "onnxpack.values", "onnxpack"} <= found
-    assert "onnxpack.store" in found, "by way of another module"
-    assert "onnxpack.probe" in found, "what runs in the container counts too"
-    assert not [name for name in found if name.startswith(("onnxpack.cli", "onnxpack.sources", "onnxpack.look"))]
+    found = import_closure("onnxpack.image.smoke")
+    assert {
+        "onnxpack.image.smoke",
+        "onnxpack.core.errors",
+        "onnxpack.parity.compare",
+        "onnxpack.core.values",
+        "onnxpack",
+    } <= found
+    assert "onnxpack.cache.store" in found, "by way of another module"
+    assert "onnxpack.timing.probe" in found, "what runs in the container counts too"
+    assert not [name for name in found if name.startswith(("onnxpack.cli", "onnxpack.sources", "onnxpack.inspection"))]
     assert not [name for name in found if not name.startswith("onnxpack")]
 
 
 def test_a_closure_holds_all_that_is_really_imported() -> None:
-    code = "import sys, onnxpack.smoke; print(*(name for name in sys.modules if name.split('.')[0] == 'onnxpack'))"
+    code = (
+        "import sys, onnxpack.image.smoke; print(*(name for name in sys.modules if name.split('.')[0] == 'onnxpack'))"
+    )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(ended.stdout.split()) <= import_closure("onnxpack.smoke")
+    assert set(ended.stdout.split()) <= import_closure("onnxpack.image.smoke")
 
 
 @pytest.fixture
@@ -57,7 +65,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     for name, text in modules.items():
         (folder / name).write_text(text)
-    monkeypatch.setattr(onnxpack.worker.trace, "_PACKAGE", folder)
+    monkeypatch.setattr(onnxpack.cache.trace, "_PACKAGE", folder)
     return folder
 
 
@@ -78,19 +86,19 @@ def test_no_import_of_this_package_is_relative() -> None:
 def test_the_digest_changes_with_every_module_of_the_closure(
     monkeypatch: pytest.MonkeyPatch, changed: str, same: bool
 ) -> None:
-    before = code_digest("onnxpack.smoke")
+    before = code_digest("onnxpack.image.smoke")
     code_digest.cache_clear()
     name = f"onnxpack.{changed}"
     monkeypatch.setattr(
         onnxpack.worker.code, "module_digest", lambda asked: "changed" if asked == name else module_digest(asked)
     )
-    assert (code_digest("onnxpack.smoke") == before) == same
+    assert (code_digest("onnxpack.image.smoke") == before) == same
 
 
 def test_the_digest_is_of_the_source_and_not_of_its_place(tmp_path: Path) -> None:
     """In a copy of the package, run by itself."""
     copy = Path(shutil.copytree(PACKAGE, tmp_path / "copy/onnxpack"))
-    code = "from onnxpack.worker.code import code_digest; print(code_digest('onnxpack.smoke'))"
+    code = "from onnxpack.worker.code import code_digest; print(code_digest('onnxpack.image.smoke'))"
 
     def in_copy() -> str:
         ended = subprocess.run(
@@ -98,6 +106,6 @@ def test_the_digest_is_of_the_source_and_not_of_its_place(tmp_path: Path) -> Non
         )
         return ended.stdout.strip()
 
-    assert in_copy() == code_digest("onnxpack.smoke")
+    assert in_copy() == code_digest("onnxpack.image.smoke")
     (copy / "verify.py").write_text((copy / "verify.py").read_text() + "# more\n")
-    assert in_copy() != code_digest("onnxpack.smoke")
+    assert in_copy() != code_digest("onnxpack.image.smoke")

@@ -10,7 +10,7 @@ import pytest
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
-from onnxpack.artifacts import Artifact
+from onnxpack.core.artifacts import Artifact
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.worker import Effort

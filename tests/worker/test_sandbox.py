@@ -12,7 +12,7 @@ from command_line import Ended, onnxpack
 from exporting import write_spec
 from sandbox_tasks import Crash, LeaveDaemon, TellEnvironment, TryConnecting, TryFetching, TryPlaces
 
-from onnxpack.errors import EngineError, SourceError
+from onnxpack.core.errors import EngineError, SourceError
 from onnxpack.worker.call import Setting, call
 from onnxpack.worker.sandbox import find_paths, require_sandbox
 

@@ -14,9 +14,9 @@ import pytest
 from exporting import export_in_child, write_spec
 from onnx_examples import WEIGHTS, external_model
 
-from onnxpack.worker.trace import Trace, content_digest, listing_digest, module_digest
+from onnxpack.cache.trace import Trace, content_digest, listing_digest, module_digest
 
-TRACED = "onnxpack.worker.trace"
+TRACED = "onnxpack.cache.trace"
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def trace(root: Path) -> Trace:
     return Trace(
         files={"helper.py": content_digest(root / "helper.py"), "missing": content_digest(root / "missing")},
         folders={"data": listing_digest(root / "data"), "nowhere": listing_digest(root / "nowhere")},
-        modules={"onnxpack.errors": module_digest("onnxpack.errors")},
+        modules={"onnxpack.core.errors": module_digest("onnxpack.core.errors")},
         distributions={"numpy": __import__("numpy").__version__},
     )
 
@@ -85,7 +85,7 @@ def test_a_trace_does_not_hold_behind_another_source_of_this_package(
 
 def test_a_modules_digest_is_of_its_source_whether_it_is_imported_or_not() -> None:
     package = Path(sys.modules["onnxpack"].__file__ or "").parent
-    assert module_digest("onnxpack.errors") == content_digest(package / "errors.py")
+    assert module_digest("onnxpack.core.errors") == content_digest(package / "errors.py")
     assert module_digest("onnxpack.worker") == content_digest(package / "worker/__init__.py")
     assert module_digest("onnxpack.no_such_module") == "absent"
 
@@ -99,7 +99,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
 RECORD = """
 import json, sys
 from pathlib import Path
-from onnxpack.worker.trace import Recorder
+from onnxpack.cache.trace import Recorder
 root = Path(sys.argv[1])
 sys.prefix = sys.base_prefix = sys.argv[2]
 recorder = Recorder(root, [root / "ignored"])
@@ -180,7 +180,7 @@ def test_a_file_elsewhere_is_noted_with_its_whole_path(root: Path, tmp_path: Pat
 
 def test_imported_modules_and_distributions_are_noted(root: Path) -> None:
     *_, modules, distributions = record(root, "import onnxpack.spec.load")
-    assert {"onnxpack", "onnxpack.spec", "onnxpack.spec.load", "onnxpack.errors"} <= set(modules)
+    assert {"onnxpack", "onnxpack.spec", "onnxpack.spec.load", "onnxpack.core.errors"} <= set(modules)
     assert "onnxpack.cli" not in modules
     assert "PyYAML" in distributions
     assert not {"onnxpack", "onnx", "torch"} & set(distributions)

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
-from onnxpack.errors import SourceError
-from onnxpack.samples import Arrays
+from onnxpack.core.errors import SourceError
+from onnxpack.data.test_inputs import Arrays
 from onnxpack.sources.estimators.tables import float_kind, table_of
 
 

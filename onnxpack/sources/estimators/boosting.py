@@ -15,7 +15,7 @@ from skl2onnx.common import _registration as registry
 from skl2onnx.common import shape_calculator as shapes
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from onnxpack.errors import SourceError
+from onnxpack.core.errors import SourceError
 from onnxpack.sources.estimators.steps import steps
 
 Convert = Callable[[Any, Any, Any], None]

@@ -13,9 +13,9 @@ from skl2onnx import _supported_operators as supported
 from skl2onnx.common import data_types
 from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 
-from onnxpack.errors import Problem, SourceError, flatten_words
+from onnxpack.core.errors import Problem, SourceError, flatten_words
+from onnxpack.data.test_inputs import Arrays
 from onnxpack.graph.check import graphs
-from onnxpack.samples import Arrays
 from onnxpack.sources import Export
 from onnxpack.sources.estimators.answers import classifies
 from onnxpack.sources.estimators.boosting import register_converters

@@ -13,7 +13,7 @@ from typing import Any
 
 import joblib
 
-from onnxpack.errors import Problem, SourceError, flatten_words
+from onnxpack.core.errors import Problem, SourceError, flatten_words
 from onnxpack.spec.load import SpecFile
 
 _VERSION = re.compile(rb"_sklearn_version.{1,12}?(\d+\.\d+[\w.]{0,12})", re.DOTALL)

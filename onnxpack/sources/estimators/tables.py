@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.errors import Problem, SourceError
-from onnxpack.samples import Arrays
+from onnxpack.core.errors import Problem, SourceError
+from onnxpack.data.test_inputs import Arrays
 from onnxpack.sources.estimators.steps import takes_texts
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.wording import closest
+from onnxpack.spec.messages import closest
 
 
 def check_inputs(model: Any, file: SpecFile) -> None:

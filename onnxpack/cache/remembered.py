@@ -1,0 +1,62 @@
+"""Remembers the digests of large files: a file of 20 GB takes 40 s to read, and is read for every command.
+
+A file counts as the same while its device, inode, size and both times are. One that was changed a moment ago may change
+again within one tick of the file system's clock, so its digest is neither remembered nor believed.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+from pathlib import Path
+
+from onnxpack.cache.store import Store, default_root
+from onnxpack.core.regular import open_regular, read_regular
+
+_LARGE = 64 * 2**20
+"""Bytes from which on it is worth a file in the store; reading that many takes 0.1 s."""
+_SETTLED_NS = 5_000_000_000
+"""FAT has ticks of two seconds, and a server's clock is not this machine's."""
+_FOLDER = "digests"
+_LINE = re.compile(r"(?P<state>[0-9 ]{1,100}) (?P<sha256>[0-9a-f]{64})\n")
+_LONGEST = 1_000  # bytes
+
+
+def large_file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes; of a large one that is as it was, the digest that was computed then.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with open_regular(path) as stream:
+        before = os.fstat(stream.fileno())
+        place = default_root() / _FOLDER / f"{before.st_dev}-{before.st_ino}"
+        lasting = before.st_size >= _LARGE and _is_settled(before)
+        known = _remembered(place, _state(before)) if lasting else None
+        if known:
+            return known
+        computed = hashlib.file_digest(stream, "sha256").hexdigest()
+        if lasting and _state(os.fstat(stream.fileno())) == _state(before):
+            with contextlib.suppress(OSError):  # without room for it the file is read again, and that is all
+                Store(default_root()).write(place, f"{_state(before)} {computed}\n".encode())
+    return computed
+
+
+def _state(facts: os.stat_result) -> str:
+    return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+
+
+def _is_settled(facts: os.stat_result) -> bool:
+    return max(facts.st_mtime_ns, facts.st_ctime_ns) + _SETTLED_NS < time.time_ns()
+
+
+def _remembered(place: Path, state: str) -> str | None:
+    """Return the digest of a file in this state, if this user has written one down."""
+    try:
+        if place.lstat().st_uid != os.geteuid():  # a digest decides which pickles are trusted
+            return None
+        found = _LINE.fullmatch(read_regular(place, _LONGEST).decode("ascii", "replace"))
+    except OSError:
+        return None
+    return found["sha256"] if found and found["state"] == state else None

@@ -1,0 +1,164 @@
+"""The content-addressed store: what a stage made, under the digest of all that it read.
+
+An entry is a folder with a manifest of its files' digests. It appears whole by a rename, and is verified each time it
+is taken, so a truncated or flipped entry is a miss. Two processes that make the same entry both succeed.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onnxpack.core.digests import tree_digests
+from onnxpack.core.errors import EngineError
+from onnxpack.core.regular import read_regular
+from onnxpack.core.scratch import locked, locked_if_free, working_folder
+
+_MANIFEST = "manifest.json"
+_MANIFEST_LIMIT = 256 * 2**20  # bytes; an environment with TensorFlow has 5 MB of them
+_PARTIAL = "partial"
+_PARTIAL_SECONDS = 7 * 24 * 3600
+"""How long a download that was cut short is kept to be gone on with."""
+
+
+def default_root() -> Path:
+    """Return ``$ONNXPACK_CACHE``, else ``onnxpack`` below the user's cache folder; a relative one is below this folder.
+
+    It is absolute, because tools that are given it, as uv, run in other folders.
+    """
+    override = os.environ.get("ONNXPACK_CACHE")
+    place = Path(override) if override else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "onnxpack")
+    return place.absolute()
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of entries, ``<stage>/<key>/``."""
+
+    root: Path
+    fresh: bool = False
+    """Take nothing that an earlier build made, as ``--no-cache`` asks."""
+    _made: set[Path] = field(default_factory=set, compare=False, repr=False)
+    """The entries that this process made, which are taken all the same."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", self.root.absolute())
+
+    def get(self, stage: str, key: str) -> Path | None:
+        """Return the entry's folder if it is there and whole; an entry that is not is removed."""
+        entry = self.root / stage / key
+        if self.fresh and entry not in self._made:
+            return None
+        whole = _contents(entry) is not None
+        if not whole and os.path.lexists(entry):
+            with self._placing(stage, key):
+                whole = _contents(entry) is not None
+                if not whole:
+                    self._discard(entry)
+        return self.path(stage, key) if whole else None
+
+    def path(self, stage: str, key: str) -> Path:
+        """Where the entry is that was just made."""
+        return self.root / stage / key / "data"
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """Give an empty folder on the store's own file system, gone afterwards; what killed builds left goes first."""
+        self._sweep_partials()
+        return working_folder(self.root)
+
+    def alone(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+        """Let one process at a time make an entry; ``waiting`` is called if that is another one now.
+
+        Raises:
+            EngineError: the lock cannot be had.
+        """
+        return locked(self._lock(stage, key), waiting)
+
+    def partial(self, key: str) -> Path:
+        """Return where a download is kept that is not whole yet; its lock is that of the stage ``download``."""
+        place = self.root / _PARTIAL / key
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
+
+    @contextmanager
+    def making(self, stage: str, key: str) -> Iterator[Path]:
+        """Give an empty folder to fill; when the block ends well it becomes the entry, otherwise it goes.
+
+        Raises:
+            EngineError: nothing was put into the folder.
+            OSError: there is no room, or what was put there is no regular file.
+        """
+        entry = self.root / stage / key
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with self.scratch() as work:
+            data = work / "data"
+            data.mkdir()
+            yield data
+            made = tree_digests(data)
+            if not made:  # an entry without files is always whole, and would be taken for ever
+                raise EngineError(f"stage '{stage}' made no files", "report it: this is a bug in onnxpack")
+            (work / _MANIFEST).write_text(json.dumps(made, sort_keys=True))
+            with self._placing(stage, key):
+                known = _contents(entry)
+                # One that holds the same stays: another process may be reading it.
+                if known is None or (self.fresh and known != made):
+                    self._discard(entry)
+                    _put(work, entry)
+            self._made.add(entry)
+
+    def write(self, place: Path, data: bytes) -> None:
+        """Put a file of one's own format into the store, whole, whatever stands in its place."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with self.scratch() as work:
+            (work / "file").write_bytes(data)
+            if place.is_dir() and not place.is_symlink():
+                self._discard(place)
+            (work / "file").replace(place)
+
+    def _placing(self, stage: str, key: str) -> AbstractContextManager[None]:
+        """Let one process at a time judge and replace an entry: it could discard what another just put there.
+
+        It is apart from ``alone``, which a process may hold already, and is held while files are read, never while
+        they are made.
+        """
+        return locked(self._lock("place", f"{stage}-{key}"))
+
+    def _lock(self, stage: str, key: str) -> Path:
+        return self.root / "locks" / f"{stage}-{key}"
+
+    def _sweep_partials(self) -> None:
+        """Remove downloads that nobody has gone on with for a week."""
+        folder = self.root / _PARTIAL
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_file() and time.time() - path.stat().st_mtime > _PARTIAL_SECONDS:
+                with locked_if_free(self._lock("download", path.name)) as free:
+                    if free:
+                        path.unlink(missing_ok=True)
+
+    def _discard(self, entry: Path) -> None:
+        with working_folder(self.root) as grave, suppress(FileNotFoundError):  # another process discarded it first
+            entry.rename(grave / "entry")
+
+
+def _put(work: Path, entry: Path) -> None:
+    try:
+        work.rename(entry)
+    except OSError:
+        # On a file system without locks another process may be first. Same key, same result: theirs is as good.
+        if not entry.is_dir():
+            raise
+
+
+def _contents(entry: Path) -> dict[str, str] | None:
+    """Return the digests of an entry's files, or None if it is not whole."""
+    data = entry / "data"
+    if any(path.is_symlink() or not path.is_dir() for path in (entry, data)):
+        return None
+    try:
+        manifest: dict[str, str] = json.loads(read_regular(entry / _MANIFEST, _MANIFEST_LIMIT))
+        return manifest if tree_digests(data) == manifest else None
+    except (OSError, ValueError, RecursionError):
+        return None

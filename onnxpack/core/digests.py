@@ -1,0 +1,40 @@
+"""Digests of values, files and folders, by which content is told apart."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from onnxpack.core.regular import open_regular
+
+
+def digest(*parts: Any) -> str:
+    """The SHA-256 of JSON values in their canonical form: sorted keys, no spaces."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with open_regular(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tree_digests(folder: Path) -> dict[str, str]:
+    """Return relative path → SHA-256 of every file below a folder, a symlink as ``link:`` and its target.
+
+    Raises:
+        OSError: one cannot be read, or is a pipe, a socket or a device.
+    """
+    found = {}
+    for parent, folders, names in os.walk(folder):
+        for name in (*names, *(name for name in folders if Path(parent, name).is_symlink())):
+            path = Path(parent, name)
+            relative = path.relative_to(folder).as_posix()
+            found[relative] = f"link:{path.readlink()}" if path.is_symlink() else file_digest(path)
+    return found

@@ -1,0 +1,1 @@
+"""Inputs to compare with, and data by rows."""

@@ -1,0 +1,106 @@
+"""How many bytes the verification may cost, and what is left out when that is not enough."""
+
+from collections.abc import Iterable, Iterator
+from itertools import cycle, islice
+from typing import Any
+
+from onnxpack.data.domains import numpy_dtype
+from onnxpack.data.test_inputs import corners, main_sizes, shape_at
+from onnxpack.spec.client import client_spec
+from onnxpack.spec.model import Input, Spec
+
+MAX_BYTES = 2**30
+"""Of the inputs and outputs of all cases together."""
+
+MIN_CASES = 3
+"""How many random cases there are at least, where the axes leave fewer sizes: one draw proves little."""
+
+_STRING_BYTES = 4  # of a character, as numpy keeps it
+
+
+def input_bytes(spec: Spec, at: dict[str, int]) -> int:
+    """Of one case's inputs."""
+    total = 0
+    for tensor in spec.inputs.values():
+        count = 1
+        for size in shape_at(tensor, at):
+            count *= size
+        total += count * _item_bytes(tensor)
+    return total
+
+
+def _item_bytes(tensor: Input) -> int:
+    if tensor.dtype == "string":
+        return _STRING_BYTES * max((len(str(choice)) for choice in tensor.choices or ()), default=8)
+    return numpy_dtype(tensor).itemsize
+
+
+class Budget:
+    """Keeps the cases within ``MAX_BYTES``; what it leaves out is said in ``notes``.
+
+    The outputs' part is learned from the cases that ran: so many bytes for each byte of inputs, at the most.
+    """
+
+    def __init__(self, spec: Spec, limit: int = MAX_BYTES) -> None:
+        self._spec = client_spec(spec)
+        # With steps there are inputs of two kinds: what a client sends, and what the model takes.
+        self._levels = (spec,) if self._spec is spec else (self._spec, spec)
+        self._limit = limit
+        self._outputs_per_input = 1.0
+        self._spent = 0
+        self.notes: list[str] = []
+
+    def count(self, inputs: Iterable[Any], outputs: Iterable[Any]) -> None:
+        """What a case cost, in inputs of all kinds and in outputs."""
+        given, made = sum(array.nbytes for array in inputs), sum(array.nbytes for array in outputs)
+        self._spent += given + made
+        if given:
+            self._outputs_per_input = max(self._outputs_per_input, made / given)
+
+    def cost(self, at: dict[str, int]) -> int:
+        """What a case at these sizes is expected to take."""
+        return int(sum(input_bytes(spec, at) for spec in self._levels) * (1 + self._outputs_per_input))
+
+    def sizes(self) -> Iterator[dict[str, int]]:
+        """Yield the sizes to verify next: a main one that does not fit is made smaller, a corner is left out.
+
+        Each comes once, and again where that leaves fewer than ``MIN_CASES``.
+        """
+        seen: list[dict[str, int]] = []
+        for at in map(self._smaller, main_sizes(self._spec.axes)):
+            if at not in seen:
+                seen.append(at)
+                yield at
+        left_out = 0
+        for at in corners(self._spec.axes):
+            if at in seen:
+                continue
+            seen.append(at)
+            if self._fits(at):
+                yield at
+            else:
+                left_out += 1
+        for at in islice(cycle(tuple(seen)), max(0, MIN_CASES - len(seen))):
+            if self._fits(at):
+                yield at
+        if left_out:
+            self.notes.append(f"{left_out} mixed corners of the axes' sizes are not verified: {self._why()}")
+
+    def _smaller(self, at: dict[str, int]) -> dict[str, int]:
+        found = dict(at)
+        low = {axis.name: axis.min for axis in self._spec.axes}
+        while not self._fits(found):
+            name = max(found, key=lambda axis: found[axis] - low[axis], default="")
+            if not name or found[name] <= max(low[name], 1):
+                break  # the smallest sizes are verified whatever they take
+            found[name] = max(low[name], found[name] // 2)
+        changed = [f"{name} {size} instead of {at[name]}" for name, size in found.items() if size != at[name]]
+        if changed:
+            self.notes.append(f"verified at {', '.join(changed)}: {self._why()}")
+        return found
+
+    def _fits(self, at: dict[str, int]) -> bool:
+        return self._spent + self.cost(at) <= self._limit
+
+    def _why(self) -> str:
+        return f"inputs and outputs of all cases may take {self._limit / 2**20:.0f} MiB"

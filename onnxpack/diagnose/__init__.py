@@ -1,0 +1,158 @@
+"""Where an exported model leaves its source: runs after a failed comparison, in a child process.
+
+A framework that can show its intermediates has a module here, named as its source, with one function::
+
+    place(source, model, file, work, inputs, judge) -> str
+
+It gives words for a person, or raises ``UnknownPlaceError``. Values are captured at the smallest case that fails, up to
+``graphs.MAX_BYTES``; the time is the caller's to bound.
+"""
+
+import importlib
+import importlib.util
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpack.core.errors import OnnxpackError, describe_error
+from onnxpack.core.values import MODEL, Reference
+from onnxpack.data.test_inputs import Arrays, draw, tracing_sizes
+from onnxpack.diagnose.axes import baked, stopped_at
+from onnxpack.diagnose.graphs import first_difference, run_all
+from onnxpack.diagnose.second_runtime import vote
+from onnxpack.parity.compare import Tolerance, compare, compare_case, read_case, tolerance_of
+from onnxpack.sources import Source
+from onnxpack.spec.load import SpecFile
+
+
+class UnknownPlaceError(Exception):
+    """The place cannot be found; the words say why."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The tolerances of the comparison that failed."""
+
+    rtol: float | None
+    atol: float | None
+    precision: str
+
+    def agrees(self, expected: Any, actual: Any) -> bool:
+        """Whether two intermediate values are the same within tolerance."""
+        tolerance = tolerance_of(expected.dtype.name, self.precision, self.rtol, self.atol)
+        return not compare("", "", expected, actual, *tolerance).reason
+
+    def outputs_agree(self, expected: Arrays, actual: list[Any]) -> bool:
+        """Whether a graph's outputs, in order, are the source's."""
+        if len(expected) != len(actual):
+            return False
+        named = dict(zip(expected, actual, strict=True))
+        return not any(row.reason for row in compare_case("", expected, named, self.rtol, self.atol, self.precision))
+
+
+Place = Callable[[Source, Any, SpecFile, Path, Arrays, Judge], str]
+
+
+def locate(file: SpecFile, model: Path, reference: Reference, reasons: dict[str, str], tolerance: Tolerance) -> str:
+    """Return lines that say where it differs: the axis that is baked in, the operator, the module, the user's line.
+
+    They end with what a second runtime says. Nothing that happens meanwhile is an error of its own.
+
+    ``reasons`` has the first difference of each case that failed. A case that was searched for is looked at only where
+    no other one fails: what a model makes of extreme values says less to a person.
+    """
+    judge = Judge(tolerance.rtol, tolerance.atol, tolerance.precision)
+    sizes = reference.all_sizes
+    case = min(reasons, key=lambda name: (name in reference.hunted, *_weight(sizes[name])))
+    inputs, expected = read_case(reference.folder, case)
+    with tempfile.TemporaryDirectory() as work:
+        try:
+            failed = _Failed(file, model, Path(work), inputs, expected, judge)
+            lines = failed.baked([sizes[name] for name in reasons]) + stopped_at(reasons.values())
+            lines.append(f"at case {case}: {failed.place()}")
+        except UnknownPlaceError as unknown:
+            lines = [*stopped_at(reasons.values()), f"the first operator that differs was not found: {unknown}"]
+        except (Exception, SystemExit) as error:  # the user's code runs, watched, and may do anything
+            words = describe_error(error, 300)
+            lines = [*stopped_at(reasons.values()), f"where it differs was not found: {words}"]
+    return "\n".join([*lines, *_vote(model, reference.folder, case, judge)])
+
+
+def _vote(model: Path, reference: Path, case: str, judge: Judge) -> list[str]:
+    """Return a line on which of the two a second runtime agrees with; none where it cannot say."""
+    try:
+        inputs, expected = read_case(reference, case)
+        return vote(model, inputs, expected, judge.outputs_agree)
+    except Exception as error:  # what a second runtime cannot run says nothing about the first
+        words = describe_error(error, 200)
+        return [f"onnx's reference evaluator has no say: {words}"]
+
+
+def _weight(at: dict[str, int]) -> tuple[bool, int]:
+    """The smallest case first, but an empty one, which shows nothing, last."""
+    count = math.prod(at.values())
+    return not count, count
+
+
+class _Failed:
+    """A comparison that failed: the source is loaded and exported once more, with all that its framework notes."""
+
+    def __init__(
+        self, file: SpecFile, shipped: Path, work: Path, inputs: Arrays, expected: Arrays, judge: Judge
+    ) -> None:
+        self.file, self.shipped, self.work, self.inputs, self.judge = file, shipped, work, inputs, judge
+        self.source: Any = importlib.import_module(f"onnxpack.sources.{file.spec.model.framework}")
+        example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
+        try:
+            self.model = self.source.load(file)
+            self.source.export(self.model, file, example, len(expected), work / MODEL)
+            self.answers = self._run(inputs)
+        except OnnxpackError as error:
+            raise UnknownPlaceError(error.problems[0].message) from None
+        self.steady = judge.outputs_agree(expected, self.answers)
+        """Whether this load answers as the one did that the model was made from."""
+
+    def _run(self, inputs: Arrays) -> list[Any]:
+        answers: list[Any] = self.source.run(self.model, {name: array.copy() for name, array in inputs.items()})
+        return answers
+
+    def _named(self, answers: list[Any]) -> Arrays:
+        return {str(index): answer for index, answer in enumerate(answers)}
+
+    def baked(self, failing: list[dict[str, int]]) -> list[str]:
+        """What ``axes.baked`` finds out with a few more sizes."""
+
+        def works(at: dict[str, int]) -> bool:
+            inputs = draw(self.file.spec, at, 0)
+            try:
+                expected = self._run(inputs)
+            except Exception:  # a user's forward pass may raise anything; its own limits are no fault of the export
+                return True
+            actual = run_all(self.shipped, inputs, ())
+            if isinstance(actual, str):
+                return False
+            if self.steady:
+                return self.judge.outputs_agree(self._named(expected), list(actual.values()))
+            return [array.shape for array in expected] == [array.shape for array in actual.values()]
+
+        return baked(self.file.spec.axes, failing, works)
+
+    def place(self) -> str:
+        """First whether the framework's own export is wrong already, then in which of its operators."""
+        raw = run_all(self.work / MODEL, self.inputs, ())
+        if not isinstance(raw, str) and self.judge.outputs_agree(self._named(self.answers), list(raw.values())):
+            if not self.steady:
+                raise UnknownPlaceError(
+                    "the source answers differently each time it is loaded: give it weights, or a seed"
+                )
+            words = first_difference(self.work / MODEL, self.shipped, self.inputs, self.judge.agrees)
+            return words or "the framework's own export agrees, so a later stage changed it"
+        framework = self.file.spec.model.framework
+        name = f"onnxpack.diagnose.{framework}"
+        if importlib.util.find_spec(name) is None:
+            raise UnknownPlaceError(f"a {framework} model shows no intermediate values")
+        place: Place = importlib.import_module(name).place
+        return place(self.source, self.model, self.file, self.work, self.inputs, self.judge)

@@ -1,0 +1,109 @@
+"""ONNX graphs with their insides shown: every value that a node gives, and the first that two graphs disagree on."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from onnxpack.core.errors import SourceError
+from onnxpack.data.test_inputs import Arrays, plain_strings
+from onnxpack.graph.check import opset_of, true_inputs
+from onnxpack.graph.evaluate import Evaluator
+from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET
+from onnxpack.parity.compare import runtime_words
+
+MAX_BYTES = 2**28
+"""Of the values that are kept at once."""
+
+_CHUNK = 64
+"""Values that one session gives; what a session gives is all in memory at its end."""
+
+Agrees = Callable[[Any, Any], bool]
+
+
+def run_all(path: Path, inputs: Arrays, names: Iterable[str]) -> Arrays | str:
+    """The values ``names`` inside a graph, or its outputs if none are named; the runtime's words if it fails.
+
+    Without optimisation, which would remove them. ``inputs`` are given by name, or in order where the graph calls
+    them otherwise. Values over ``MAX_BYTES`` together, and those of no tensor type, are left out.
+    """
+    model = onnx.load(path)
+    wanted = list(names) or [value.name for value in model.graph.output]
+    if opset_of(model) < RUNTIME_MIN_OPSET:
+        return _evaluated(model, inputs, wanted)
+    found: Arrays = {}
+    for start in range(0, len(wanted), _CHUNK):
+        try:
+            found |= _run(model, inputs, wanted[start : start + _CHUNK])
+        except Exception as error:  # onnxruntime's exceptions share no base
+            return runtime_words(error)
+        if sum(array.nbytes for array in found.values()) > MAX_BYTES:
+            break
+    return found
+
+
+def _evaluated(model: onnx.ModelProto, inputs: Arrays, names: list[str]) -> Arrays | str:
+    """Run a graph that onnxruntime does not."""
+    try:
+        values = Evaluator(model).run_all(inputs)
+    except SourceError as error:
+        return error.problems[0].message
+    return {name: values[name] for name in names if isinstance(values.get(name), np.ndarray)}
+
+
+def _run(model: onnx.ModelProto, inputs: Arrays, names: list[str]) -> Arrays:
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    del shown.graph.output[:]
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, "shown.onnx")
+        onnx.save(shown, target, save_as_external_data=shown.ByteSize() > MAX_BYTES)
+        session = ort.InferenceSession(str(target), options, providers=["CPUExecutionProvider"])
+        own = [value.name for value in true_inputs(model.graph)]
+        given = inputs if set(own) == set(inputs) else dict(zip(own, inputs.values(), strict=True))
+        answers = session.run(None, given)
+    return {
+        name: plain_strings(answer)
+        for name, answer in zip(names, answers, strict=True)
+        if isinstance(answer, np.ndarray)
+    }
+
+
+def values(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """Every value that a node of the main graph gives, in order, with the node."""
+    return {name: node for node in model.graph.node for name in node.output if name}
+
+
+def described(node: onnx.NodeProto, name: str) -> str:
+    """A node in words."""
+    called = f" '{node.name}'" if node.name else ""
+    return f"the {node.op_type} node{called} (value '{name}')"
+
+
+def first_difference(right: Path, wrong: Path, inputs: Arrays, agrees: Agrees) -> str:
+    """The first value, in the second graph's order, that both graphs name and disagree on; "" if there is none.
+
+    Outputs are matched by their place, since they may have other names.
+    """
+    graphs = [onnx.load(path, load_external_data=False) for path in (right, wrong)]
+    known, made = map(values, graphs)
+    places = {new.name: old.name for old, new in zip(graphs[0].graph.output, graphs[1].graph.output, strict=False)}
+    pairs = {name: places.get(name, name) for name in made if places.get(name, name) in known}
+    expected = run_all(right, inputs, set(pairs.values()))
+    actual = run_all(wrong, inputs, pairs)
+    if isinstance(expected, str):
+        return f"the source's own graph does not run with its values shown: {expected}"
+    if isinstance(actual, str):
+        return f"the model does not run: {actual}"
+    for name, other in pairs.items():
+        if name in actual and other in expected and not agrees(expected[other], actual[name]):
+            return f"{described(made[name], name)} is the first that differs from the source's"
+    return ""

@@ -1,0 +1,53 @@
+"""A second runtime, onnx's reference evaluator, says which of two answers an exported file gives by its definition."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from onnxpack.data.test_inputs import Arrays, plain_strings
+from onnxpack.graph.check import session
+from onnxpack.hunt.cost import run_cost
+
+MAX_BYTES = 2**26
+"""Of a file that is run: it is read into Python's objects."""
+MAX_COST = 2_000_000_000
+"""As ``run_cost`` counts: the evaluator's loops are numpy's, and some are Python's."""
+
+Agree = Callable[[Arrays, list[Any]], bool]
+
+
+def vote(model: Path, inputs: Arrays, expected: Arrays, agree: Agree) -> list[str]:
+    """Return a line on what the evaluator answers to ``inputs``, beside the source (``expected``) and onnxruntime.
+
+    A model that is too large for it, or of operators that are not onnx's own, gives no line.
+
+    Raises:
+        Exception: the evaluator fails; of any kind.
+    """
+    proto = onnx.load(model, load_external_data=False)
+    own = all(node.domain in ("", "ai.onnx", "ai.onnx.ml") for node in proto.graph.node)
+    if not own or model.stat().st_size > MAX_BYTES or run_cost(model, inputs) > MAX_COST:
+        return []
+    with np.errstate(all="ignore"):
+        answers = ReferenceEvaluator(str(model)).run(None, inputs)
+    second = [plain_strings(np.asarray(answer)) for answer in answers]
+    source = agree(expected, second)
+    runtime = agree(dict(zip(expected, second, strict=True)), _shipped(model, inputs))
+    if source and not runtime:
+        return ["onnxruntime stands alone: onnx's reference evaluator gives what the source gives"]
+    if runtime and not source:
+        return ["the source stands alone: onnx's reference evaluator gives what onnxruntime gives"]
+    return [] if source else ["onnx's reference evaluator agrees with neither: all three answers differ"]
+
+
+def _shipped(model: Path, inputs: Arrays) -> list[Any]:
+    """Return onnxruntime's answers as it gives them where the model is served; none if it fails."""
+    running = session(model)
+    try:
+        return list(running.run(None, inputs))
+    except Exception:  # onnxruntime's exceptions share no base; a failure agrees with nothing
+        return []

@@ -1,0 +1,1 @@
+"""Fetch source models from elsewhere: by http, from storages, from other folders."""

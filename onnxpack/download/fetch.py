@@ -1,0 +1,184 @@
+"""Fetches one file from a URL, in a child process: resumed where it stopped, tried again, and known by its digest.
+
+http, https and file need the standard library alone; every other scheme is fsspec's, with its own configuration.
+"""
+
+import errno
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial as bound
+from io import BufferedRandom
+from pathlib import Path
+
+from onnxpack.core.errors import EngineError, OnnxpackError
+from onnxpack.core.text import size as sized
+from onnxpack.download import transfer
+from onnxpack.download.http import from_http
+from onnxpack.download.local import Bounds, from_file
+from onnxpack.download.storage import from_storage
+from onnxpack.download.transfer import Answer, Pace, TooSlow, Transient
+from onnxpack.spec.origin import shown
+
+_ATTEMPTS = 5
+"""Failures in a row, none of them with progress, that end it."""
+_LONGEST_WAIT = 30.0  # seconds; also of what a server asks for
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+Read = Callable[[str, int], Answer]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One file: from where, to where, how it is read, and how large it may be."""
+
+    url: str
+    path: Path
+    total: Path
+    read: Read
+    limit: int
+
+
+def fetch(url: str, sha256: str, path: Path, total: Path, bounds: Bounds) -> int:
+    """Write what the URL gives to the file ``path``, behind what an earlier try left there, and return its size.
+
+    The size that the server announces is written to the file ``total`` for whoever watches. Call it in the
+    main thread (see ``Pace``).
+
+    Raises:
+        SpecError: a file: URL names what it may not.
+        EngineError: it is not there, access is refused, the network fails, it is too large, the digest differs, or the
+            disk is full. For the last three nothing stays.
+        SourceError: what reads such URLs is not installed.
+    """
+    wanted = _Wanted(url, path, total, _reader(url, bounds.roots), bounds.limit)
+    while True:
+        resumed = path.exists() and path.stat().st_size > 0
+        try:
+            actual = _complete(wanted)
+        except OnnxpackError:
+            raise
+        except OSError as error:
+            if error.errno in _FULL:  # what is here already would take the room from builds that do not need it
+                path.unlink(missing_ok=True)
+            raise EngineError(f"cannot keep '{shown(url)}': {error.strerror}", "make room in ONNXPACK_CACHE") from None
+        if actual == sha256:
+            return path.stat().st_size
+        size = path.stat().st_size
+        path.unlink()
+        if not resumed:  # else the start was of another file, so once more from there
+            raise EngineError(
+                f"'{shown(url)}' is not the file that the spec trusts: its sha256 is {actual} ({size} bytes)",
+                "restore the file, or write the new digest into model.sha256 if you trust it",
+            )
+
+
+def _reader(url: str, roots: Sequence[str]) -> Read:
+    scheme = url.partition("://")[0].lower()
+    if scheme in ("http", "https"):
+        return from_http
+    return bound(from_file, roots=roots) if scheme == "file" else from_storage
+
+
+class _Part:
+    """A file as far as it is here, open at its end, and the digest of that."""
+
+    def __init__(self, stream: BufferedRandom) -> None:
+        self.stream = stream
+        self.rehash()
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes are here."""
+        return self.stream.tell()
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest of what is here."""
+        return self._hasher.hexdigest()
+
+    def rehash(self) -> None:
+        """Compute the digest anew from the file."""
+        self.stream.flush()
+        self.stream.seek(0)
+        self._hasher = hashlib.file_digest(self.stream, "sha256")
+
+    def cut(self, size: int) -> None:
+        """Keep the first ``size`` bytes."""
+        self.stream.truncate(size)
+        self.rehash()
+
+    def append(self, chunk: bytes) -> None:
+        """Put more behind what is here."""
+        self.stream.write(chunk)
+        self._hasher.update(chunk)
+
+
+def _complete(wanted: _Wanted) -> str:
+    """Append all that is missing, with retries, and return the whole file's SHA-256."""
+    enough = transfer.SLOWEST * transfer.WINDOW  # bytes that are progress; with a byte for each try it would never end
+    with wanted.path.open("a+b") as stream:
+        part = _Part(stream)
+        furthest, failures = part.size, 0
+        while True:
+            try:
+                _receive(wanted, part)
+                return part.sha256
+            except Transient as error:
+                if isinstance(error, TooSlow):
+                    part.rehash()
+                failures += 1
+                if part.size - furthest >= enough:
+                    furthest, failures = part.size, 1
+                if failures >= _ATTEMPTS:
+                    raise EngineError(f"cannot fetch '{shown(wanted.url)}': {error}", error.hint) from None
+                time.sleep(min(_LONGEST_WAIT, error.wait or 0.5 * 2**failures))
+
+
+def _receive(wanted: _Wanted, part: _Part) -> None:
+    """Append what one answer gives.
+
+    Raises:
+        Transient: it ended before the file did.
+        EngineError: the file is larger than it may be.
+        OSError: the disk has no room for it.
+    """
+    pace = Pace()
+    with pace.kept(), _answering(wanted.read, wanted.url, part.size) as answer:
+        if answer.start != part.size:  # it cannot resume, and begins anew
+            part.cut(answer.start)
+        wanted.total.write_text(json.dumps(answer.total))
+        if answer.total is not None:
+            _require_allowed(wanted, answer.total)
+            _require_room(wanted.path, answer.total - part.size)
+        for chunk in answer.chunks:
+            pace.received += len(chunk)
+            _require_allowed(wanted, part.size + len(chunk))
+            part.append(chunk)
+    if answer.total is not None and part.size < answer.total:
+        raise Transient(f"the answer ended after {part.size} of {answer.total} bytes")
+
+
+def _require_allowed(wanted: _Wanted, size: int) -> None:
+    if size > wanted.limit:
+        wanted.path.unlink(missing_ok=True)
+        hint = "if you trust it, raise the limit, as ONNXPACK_MAX_DOWNLOAD=100GB"
+        raise EngineError(f"'{shown(wanted.url)}' is larger than the limit of {sized(wanted.limit)}", hint)
+
+
+def _require_room(path: Path, needed: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"it needs {sized(needed)} more, and {sized(free)} are free")
+
+
+@contextmanager
+def _answering(read: Read, url: str, start: int) -> Iterator[Answer]:
+    answer = read(url, start)
+    try:
+        yield answer
+    finally:
+        answer.close()

@@ -1,0 +1,135 @@
+"""Reads http and https URLs; logins come from ``~/.netrc`` (or ``$NETRC``), proxies from the environment."""
+
+import base64
+import http.client
+import netrc
+import os
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from onnxpack.core.errors import EngineError
+from onnxpack.download.transfer import CHUNK, Answer, Transient
+from onnxpack.spec.messages import short
+from onnxpack.spec.origin import shown
+
+_TIMEOUT = 30.0  # seconds without a byte
+_REFUSED = (401, 403, 407)
+_GONE = (404, 410)
+_MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
+_UNSATISFIABLE = 416
+_URL_LETTERS = "%/:=&?~#+!,;'@()*[]"
+
+
+def from_http(url: str, start: int) -> Answer:
+    """The file's bytes, from ``start`` on if the server can.
+
+    Raises:
+        Transient: trying again may help.
+        EngineError: it cannot.
+    """
+    request = urllib.request.Request(quote(url, safe=_URL_LETTERS), headers={"Accept-Encoding": "identity"})  # noqa: S310
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    if login := _login(url):
+        # A redirect may lead to another host, which must not see it.
+        request.add_unredirected_header("Authorization", login)
+    try:
+        response = _opener().open(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        with error:
+            return _refused(url, start, error)
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise EngineError(
+                f"cannot fetch '{shown(url)}': {error.reason.verify_message}", "SSL_CERT_FILE names other authorities"
+            ) from None
+        raise Transient(f"the server cannot be reached: {error.reason}") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Transient(f"the connection broke: {type(error).__name__}") from None
+    resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
+    begin = start if resumed else 0
+    length = response.headers.get("Content-Length", "")
+    return Answer(begin, begin + int(length) if length.isdigit() else None, _chunks(response), response.close)
+
+
+def _chunks(response: Any) -> Iterator[bytes]:
+    try:
+        while chunk := response.read1(CHUNK):  # what has come, so that it counts at once
+            yield chunk
+    except (OSError, http.client.HTTPException) as error:
+        raise Transient(f"the connection broke: {type(error).__name__}") from None
+
+
+def _refused(url: str, start: int, error: urllib.error.HTTPError) -> Answer:
+    words = f"{error.code} {short(str(error.reason))}"
+    if error.code == _UNSATISFIABLE and start:
+        # What is here is all there is, or is of another file: its digest tells.
+        whole = error.headers.get("Content-Range", "").rpartition("/")[2]
+        begin = start if whole == str(start) else 0
+        if begin:
+            return Answer(begin, begin, iter(()), error.close)
+        return from_http(url, 0)
+    if error.code in _MAY_PASS:
+        wait = error.headers.get("Retry-After", "")
+        raise Transient(f"the server answers {words}", float(wait) if wait.isdigit() else 0.0)
+    if error.code in _GONE:
+        raise EngineError(f"'{shown(url)}' is not there: {words}", "correct the URL, or put the file there")
+    if error.code in _REFUSED:
+        hint = "put the login of its host into ~/.netrc, as `machine HOST login NAME password WORD`"
+        if urlsplit(url).scheme.lower() != "https":
+            hint = "logins are sent over https only: use its https URL, and put the login of its host into ~/.netrc"
+        raise EngineError(f"access to '{shown(url)}' is refused: {words}", hint)
+    raise EngineError(f"cannot fetch '{shown(url)}': {words}", "the server does not give it")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https; urllib's own follows those to ftp as well."""
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        target = urljoin(req.full_url, headers.get("location") or headers.get("uri") or "")
+        scheme = urlsplit(target).scheme
+        if scheme not in ("http", "https"):
+            fp.close()
+            hint = "a server may lead to http and https alone: give the URL of the file itself"
+            raise EngineError(f"'{shown(req.full_url)}' leads to {short(scheme)}:, which is not followed", hint)
+        return super().http_error_302(req, fp, code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Make what knows http and https and nothing else: ``build_opener`` adds ftp, file and data."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        _Redirects,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _login(url: str) -> str | None:
+    """Return the login for a URL: of a host that netrc names, and over https alone, where nobody else can read it."""
+    parts = urlsplit(url)
+    if parts.scheme.lower() != "https":
+        return None
+    path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+    if not path.is_file():
+        return None
+    try:
+        # Not authenticators(host): for a host that is not named it gives the entry `default`.
+        found = netrc.netrc(str(path)).hosts.get(parts.hostname or "")
+    except (netrc.NetrcParseError, OSError):
+        raise EngineError(f"cannot read '{path}'", "it must be in the format of netrc, and yours alone") from None
+    if not found:
+        return None
+    return "Basic " + base64.b64encode(f"{found[0]}:{found[2]}".encode()).decode()

@@ -1,0 +1,236 @@
+"""Makes an exported graph ours: the spec's names and shapes, one opset entry, nothing of the machine that made it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnxpack.core.errors import GateError, Problem, SourceError
+from onnxpack.core.values import Shape
+from onnxpack.graph.check import info_of, opset_of, rename_tensors, true_inputs
+from onnxpack.graph.passes import Edit, GraphPass, run_passes
+from onnxpack.graph.tidy import LowerIrVersion, Strip, set_opset
+from onnxpack.spec.model import Spec
+
+
+def finish(model: onnx.ModelProto, spec: Spec, output_names: Sequence[str]) -> None:
+    """Edit ``model`` in place until it is the one that the spec describes.
+
+    Raises:
+        SourceError: the inputs, the outputs or the opset are not what the spec asks for.
+        GateError: an axis that the spec calls dynamic has become fixed, or an output got lost.
+    """
+    run_passes(
+        model,
+        (KeepOneOpset(spec), LowerIrVersion(), Strip(), NameOutputs(spec, tuple(output_names)), DeclareInputs(spec)),
+    )
+
+
+@dataclass(frozen=True)
+class KeepOneOpset(GraphPass):
+    """Leave one entry for each operator set, the default one first; the opset must be the spec's."""
+
+    spec: Spec
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Raise a ``SourceError`` where the spec asks for an opset that the model does not have."""
+        actual = opset_of(model)
+        if self.spec.opset is not None and actual != self.spec.opset:
+            hint = f"set `opset: {actual}`"
+            raise SourceError(f"opset {self.spec.opset} cannot be had: the export has {actual}", hint)
+        return model, set_opset(model, actual)
+
+    def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Look for a domain that is imported twice."""
+        domains = [entry.domain for entry in model.opset_import]
+        return [Problem(f"domain '{name}' is imported twice") for name in sorted({*domains}) if domains.count(name) > 1]
+
+
+def declare_outputs(
+    model: onnx.ModelProto, sizes: Sequence[dict[str, int]], outputs: Sequence[dict[str, np.ndarray[Any, Any]]]
+) -> None:
+    """Write the outputs' shapes into ``model``, as ``DeclareOutputs`` does.
+
+    Raises:
+        SourceError: an output has more dimensions in one case than in another.
+    """
+    shapes = {value.name: tuple(case[value.name].shape for case in outputs) for value in model.graph.output}
+    run_passes(model, (DeclareOutputs(tuple(sizes), shapes),))
+
+
+@dataclass(frozen=True)
+class DeclareOutputs(GraphPass):
+    """Write the outputs' shapes as the source model showed them over all cases.
+
+    A dimension that had one size throughout is fixed, one that followed an axis gets its name, any other is left open.
+    ``sizes`` has the size of every axis, case by case, ``shapes`` each output's shape, case by case.
+    """
+
+    sizes: tuple[dict[str, int], ...]
+    shapes: Mapping[str, tuple[tuple[int, ...], ...]]
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Raise a ``SourceError`` where an output has more dimensions in one case than in another."""
+        before = [info_of(value) for value in model.graph.output]
+        for value in model.graph.output:
+            shapes = self.shapes[value.name]
+            ranks = {len(shape): shape for shape in shapes}
+            if len(ranks) != 1:
+                raise SourceError(
+                    f"output '{value.name}' has another number of dimensions at other sizes: "
+                    + " and ".join(map(str, ranks.values())),
+                    "a squeeze of all dimensions of size 1 does that; name the dimension",
+                )
+            value.type.tensor_type.shape.SetInParent()
+            observed = zip(*shapes, strict=True)
+            sizes = [self._size(seen) for seen in observed]
+            write_shape(value, tuple(f"{value.name}_{i}" if size is None else size for i, size in enumerate(sizes)))
+        return model, before != [info_of(value) for value in model.graph.output]
+
+    def _size(self, observed: tuple[int, ...]) -> int | str | None:
+        """Return the axis that the sizes followed, else the one size that they have, else None."""
+        followed = (
+            name for name in self.sizes[0]
+            if all(case[name] == size for case, size in zip(self.sizes, observed, strict=True))
+        )  # fmt: skip
+        return next(followed, observed[0] if len(set(observed)) == 1 else None)
+
+
+def other_count(source: int, export: int) -> GateError:
+    """What an export is refused with that lost outputs, or has some of its own."""
+    return GateError(
+        f"the source gives {source} outputs, the export has {export}",
+        "make the outputs the same whether the model is traced or not",
+    )
+
+
+@dataclass(frozen=True)
+class NameOutputs(GraphPass):
+    """Give the outputs the spec's names, or the framework's where the spec has none.
+
+    ``framework_names`` has one name for each output, in the graph's order.
+    """
+
+    spec: Spec
+    framework_names: tuple[str, ...]
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Raise a ``GateError`` where the graph lost outputs, a ``SourceError`` where the spec's names do not fit."""
+        names = _chosen_outputs(model, self.spec, self.framework_names)
+        nodes = len(model.graph.node)
+        _copy_inputs(model.graph, names)
+        changing = {old: new for old, new in names.items() if old != new}
+        _rename(model.graph, changing)
+        return model, bool(changing) or len(model.graph.node) != nodes
+
+
+def _chosen_outputs(model: onnx.ModelProto, spec: Spec, framework_names: Sequence[str]) -> dict[str, str]:
+    """The graph's output names → the shipped ones. The spec names all in order, or some by the framework's names."""
+    graph_names = [output.name for output in model.graph.output]
+    if len(graph_names) != len(framework_names):
+        raise other_count(len(framework_names), len(graph_names))
+    asked = spec.outputs or tuple(framework_names)
+    if len(asked) != len(graph_names):
+        raise SourceError(
+            f"the spec names {len(asked)} outputs, the model has {len(graph_names)}: {', '.join(framework_names)}",
+            "name them all, in order",
+        )
+    twice = sorted({name for name in graph_names if graph_names.count(name) > 1})
+    if twice:
+        raise SourceError(f"the model gives output '{twice[0]}' twice", "give each output a tensor of its own")
+    return dict(zip(graph_names, asked, strict=True))
+
+
+def _copy_inputs(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """An input that is given back under another name becomes a tensor of its own; ``names`` is changed with it."""
+    inputs = {value.name for value in graph.input}
+    for output in graph.output:
+        name = output.name
+        if name in inputs and names[name] != name:
+            copied = f"{name}__copy"
+            graph.node.append(onnx.helper.make_node("Identity", [name], [copied]))
+            names[copied] = names.pop(name)
+            output.name = copied
+
+
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    taken = set(names.values()) - set(names)
+
+    def renamed(name: str) -> str:
+        # A name that becomes an output's may already stand for something inside the graph.
+        return names.get(name) or (f"{name}__inner" if name in taken else name)
+
+    inputs = {value.name for value in graph.input}
+    clash = [new for new in names.values() if new in inputs]
+    if clash:
+        raise SourceError(f"output '{clash[0]}' has an input's name", "give the output another name")
+    rename_tensors(graph, renamed)
+
+
+@dataclass(frozen=True)
+class DeclareInputs(GraphPass):
+    """Write the spec's names of dynamic axes, after making sure that the graph agrees with the spec."""
+
+    spec: Spec
+
+    def apply(self, model: onnx.ModelProto) -> Edit:
+        """Raise a ``SourceError`` where the graph's inputs differ, a ``GateError`` where an axis became fixed."""
+        values = {value.name: value for value in true_inputs(model.graph)}
+        if tuple(values) != tuple(self.spec.inputs):
+            raise SourceError(
+                f"the export's inputs are {', '.join(values)}; the spec's {', '.join(self.spec.inputs)}",
+                "an input that the model does not use is lost: remove it from the spec",
+            )
+        wrong, baked = mismatches(model.graph, self.spec)
+        if wrong:
+            raise SourceError(wrong + baked)
+        if baked:
+            raise GateError(baked)
+        before = [info_of(value) for value in values.values()]
+        for name, asked in self.spec.inputs.items():
+            write_shape(values[name], asked.shape)
+        return model, before != [info_of(value) for value in values.values()]
+
+    def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
+        """Read the declarations back."""
+        infos = {value.name: info_of(value).shape for value in true_inputs(model.graph)}
+        return [
+            Problem(f"input '{name}' is declared as {list(infos[name])} instead of {list(asked.shape)}")
+            for name, asked in self.spec.inputs.items()
+            if infos[name] != asked.shape
+        ]
+
+
+def mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[Problem]]:
+    """Where the graph's inputs differ from the spec's, and the spec's axes that the graph has at a fixed size."""
+    wrong: list[Problem] = []
+    baked: list[Problem] = []
+    infos = {value.name: info_of(value) for value in true_inputs(graph)}
+    for name, asked in spec.inputs.items():
+        info = infos[name]
+        if info.dtype != asked.dtype:
+            message = f"input '{name}' is {info.dtype} in the model, {asked.dtype} in the spec"
+            wrong.append(Problem(message, f"write dtype: {info.dtype}"))
+        if len(info.shape) != len(asked.shape):
+            message = f"input '{name}' has {len(info.shape)} dimensions in the model, {len(asked.shape)} in the spec"
+            wrong.append(Problem(message, f"the model has {list(info.shape)}"))
+            continue
+        for have, want in zip(info.shape, asked.shape, strict=True):
+            if isinstance(have, int) and have != want:
+                hint = "make the model's code independent of this size, or fix it in the spec"
+                problem = Problem(f"input '{name}': '{want}' is fixed at {have} in the model", hint)
+                (baked if isinstance(want, str) else wrong).append(problem)
+    return wrong, baked
+
+
+def write_shape(value: onnx.ValueInfoProto, shape: Shape) -> None:
+    """Declare a tensor's shape: sizes, and names of dynamic axes."""
+    dims = value.type.tensor_type.shape.dim
+    del dims[:]
+    for size in shape:
+        if isinstance(size, str):
+            dims.add().dim_param = size
+        else:
+            dims.add().dim_value = size

@@ -1,0 +1,87 @@
+"""16 bits on a CPU, which has no bfloat16: each value is computed in float32, and rounded at once.
+
+A bfloat16 is the upper half of a float32, and accelerators add its products in float32: this gives what they give, but
+for the order of sums.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxpack.graph import external_data
+from onnxpack.graph.check import graphs, session
+
+_BFLOAT16 = TensorProto.BFLOAT16
+_ROUNDED = ".bfloat16"
+
+
+def cpu_session(path: Path) -> ort.InferenceSession:
+    """A session on the CPU for any model; one that holds bfloat16 is computed as its values would be.
+
+    Raises:
+        SourceError: the runtime refuses the model.
+    """
+    outline = onnx.load(path, load_external_data=False)
+    if not _holds(outline, _BFLOAT16):
+        return session(path, plain=_holds(outline, TensorProto.FLOAT16))
+    with tempfile.TemporaryDirectory(prefix="onnxpack-") as folder:
+        wide = Path(folder) / path.name
+        model = widened(onnx.load(path))
+        large = sum(map(external_data.bytes_of, model.graph.initializer)) > external_data.EXTERNAL_DATA_OVER
+        onnx.save(model, wide, save_as_external_data=large)
+        return session(wide)
+
+
+def widened(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with float32 in the place of bfloat16, and a rounding behind every node that gives one."""
+    typed = onnx.shape_inference.infer_shapes(model, strict_mode=False)
+    for graph, known in zip(graphs(model.graph), graphs(typed.graph), strict=True):
+        values = (*known.value_info, *known.input, *known.output)
+        halves = {value.name for value in values if value.type.tensor_type.elem_type == _BFLOAT16}
+        _widen(graph, halves)
+    return model
+
+
+def _widen(graph: onnx.GraphProto, halves: set[str]) -> None:
+    for tensor in graph.initializer:
+        if tensor.data_type == _BFLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(_float32(tensor), tensor.name))
+    for value in (*graph.value_info, *graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == _BFLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    nodes = []
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == _BFLOAT16:
+                attribute.t.CopyFrom(numpy_helper.from_array(_float32(attribute.t), attribute.t.name))
+            elif attribute.name in ("to", "dtype") and attribute.i == _BFLOAT16:
+                attribute.i = TensorProto.FLOAT
+        nodes.append(node)
+        for index, name in enumerate(node.output):
+            if name in halves:
+                node.output[index] = f"{name}{_ROUNDED}.wide"
+                nodes.append(helper.make_node("Cast", [node.output[index]], [f"{name}{_ROUNDED}"], to=_BFLOAT16))
+                nodes.append(helper.make_node("Cast", [f"{name}{_ROUNDED}"], [name], to=TensorProto.FLOAT))
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _float32(tensor: onnx.TensorProto) -> np.ndarray:
+    return numpy_helper.to_array(tensor).astype(np.float32)
+
+
+def _holds(model: onnx.ModelProto, dtype: int) -> bool:
+    return any(
+        any(tensor.data_type == dtype for tensor in graph.initializer)
+        or any(
+            attribute.i == dtype and attribute.name in ("to", "dtype")
+            for node in graph.node
+            for attribute in node.attribute
+        )
+        for graph in graphs(model.graph)
+    )

@@ -1,0 +1,240 @@
+"""The Docker Engine through its SDK. What cannot be trusted (log texts, exit codes of streams) is inspected instead."""
+
+import contextlib
+import io
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import docker
+import requests
+from docker.constants import DEFAULT_UNIX_SOCKET
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from onnxpack.bundle.context import EPOCH
+from onnxpack.core.errors import EngineError, OnnxpackError, Problem
+from onnxpack.core.interrupts import uninterrupted
+from onnxpack.core.progress import Progress
+
+_TIMEOUT = 600
+_LOG_LINES = 15
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of an image: the digest of its uncompressed tar, and its size in bytes."""
+
+    digest: str
+    size_bytes: int
+    created_by: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as the engine reports it."""
+
+    id: str
+    size_bytes: int
+    layers: tuple[Layer, ...]
+    labels: dict[str, str]
+    digest: str | None = None
+    """Of the manifest that a registry gave it by; None for one that came from nowhere."""
+
+
+class DockerEngine:
+    """One connection to the engine that ``DOCKER_HOST`` or the current Docker context names."""
+
+    @cached_property
+    def client(self) -> Any:
+        """The low-level client, after one answer from the engine.
+
+        Raises:
+            EngineError: no engine answers.
+        """
+        try:
+            client = docker.from_env(timeout=_TIMEOUT).api
+            client.ping()
+        except (DockerException, requests.RequestException, OSError) as error:
+            raise EngineError(
+                f"no Docker engine answers at {endpoint()}: {_reason(error)}",
+                "start one, or name it in DOCKER_HOST; `--engine none` stops before the image",
+            ) from None
+        return client
+
+    def find(self, reference: str) -> Image | None:
+        """The image of that name or id, if the engine has it."""
+        with self.guarded(f"inspect {reference}"):
+            try:
+                facts = self.client.inspect_image(reference)
+            except ImageNotFound:
+                return None
+            history = self.client.history(facts["Id"])
+        sized = [entry for entry in reversed(history) if not _is_empty(entry)]
+        digests = facts["RootFS"].get("Layers") or []
+        layers = tuple(
+            Layer(digest, entry["Size"], entry["CreatedBy"])
+            for digest, entry in zip(digests, sized[-len(digests) :], strict=False)
+        )
+        # One entry, as name@sha256:…, for each repository that it was pulled from or pushed to: the digest is the same.
+        known = sorted(entry.partition("@")[2] for entry in facts.get("RepoDigests") or ())
+        digest = known[0] if known else None
+        return Image(facts["Id"], facts["Size"], layers, facts["Config"].get("Labels") or {}, digest)
+
+    def require_base(self, reference: str, progress: Progress) -> Image:
+        """The base image, pulled if it is not there.
+
+        Raises:
+            EngineError: no registry gives it.
+        """
+        found = self.find(reference)
+        if found:
+            return found
+        progress.note(f"pulling {reference}")
+        try:
+            for event in self.client.pull(reference, stream=True, decode=True):
+                if "error" in event:
+                    raise EngineError(self._no_base(reference, event["error"]))
+        except (DockerException, requests.RequestException) as error:
+            raise EngineError(self._no_base(reference, _reason(error))) from None
+        found = self.find(reference)
+        if not found:
+            raise EngineError(self._no_base(reference, "the engine does not have it after the pull"))
+        return found
+
+    @staticmethod
+    def _no_base(reference: str, why: str) -> Problem:
+        return Problem(
+            f"the base image {reference} cannot be had: {why}",
+            "check image.base, the network and `docker login`; an image that the engine has already is used as it is",
+        )
+
+    def build(self, context: Path, tag: str, progress: Progress, *, fresh: bool) -> Image:
+        """Builds a context under ``tag``; ``fresh`` takes no layer that an earlier build made.
+
+        The tag comes last, and from here: an engine that tags by itself may still do so after an interrupt.
+
+        Raises:
+            EngineError: the engine refused it, or its stream ended without an image; with the log's end.
+        """
+        log: list[str] = []
+        built = None
+        with self.guarded("build the image", log), _tar(context) as archive:
+            stream = self.client.build(
+                fileobj=archive, custom_context=True, nocache=fresh, rm=True, forcerm=True, decode=True, pull=False
+            )
+            for event in stream:
+                if "error" in event:
+                    raise EngineError(
+                        f"the engine cannot build the image: {event['error'].strip()}",
+                        "the log's end is below",
+                        _end(log),
+                    )
+                built = event.get("aux", {}).get("ID", built)
+                text = event.get("stream", event.get("status", "")).strip()
+                if text:
+                    log.append(text)
+                if text.startswith("Step "):
+                    progress.note(text.splitlines()[0][:100])
+        image = self.find(built) if built else None
+        if not image:
+            raise EngineError("the engine's build stream ended without an image", "the log's end is below", _end(log))
+        self.tag(image.id, tag)
+        return image
+
+    def tag(self, image: str, reference: str) -> None:
+        """Gives an image one more name."""
+        repository, _, tag = reference.rpartition(":")
+        with self.guarded(f"tag {reference}"), uninterrupted():
+            self.client.tag(image, repository, tag, force=True)
+
+    def untag(self, reference: str) -> None:
+        """Takes a name away, and the image with its last one; a name that is not there is fine."""
+        with self.guarded(f"remove {reference}"), contextlib.suppress(NotFound):
+            self.client.remove_image(reference, noprune=False)
+
+    @contextlib.contextmanager
+    def guarded(self, what: str, log: list[str] | None = None) -> Iterator[None]:
+        """Turns what the SDK raises into one typed error."""
+        try:
+            yield
+        except OnnxpackError:
+            raise
+        except APIError as error:
+            raise EngineError(
+                f"the engine cannot {what}: {error.explanation or error}", "see below" if log else "", _end(log)
+            ) from None
+        except (DockerException, requests.RequestException, OSError) as error:
+            raise EngineError(
+                f"the engine at {endpoint()} went away while it was to {what}: {_reason(error)}",
+                "check that it runs and has disk space",
+                _end(log),
+            ) from None
+
+
+def endpoint() -> str:
+    """Where the SDK looks for the engine: what ``DOCKER_HOST`` says, else the current Docker context."""
+    host = os.environ.get("DOCKER_HOST")
+    if not host:
+        with contextlib.suppress(DockerException, OSError, ValueError):
+            host = ContextAPI.kwargs_from_context().get("base_url")
+    return (host or DEFAULT_UNIX_SOCKET).removeprefix("http+")
+
+
+def archive_of(files: dict[str, bytes], folders: dict[str, int]) -> bytes:
+    """A tar of ``files`` by path, below ``folders`` with their modes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, mode in folders.items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, mode
+            archive.addfile(entry)
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o444
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _tar(context: Path) -> Iterator[Any]:
+    """The context as a tar in a temporary file: sorted, owned by root, of one time."""
+    with tempfile.TemporaryFile(prefix="onnxpack-context-") as stream:
+        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for path in sorted(context.rglob("*")):
+                entry = archive.gettarinfo(path, path.relative_to(context).as_posix())
+                entry.uid = entry.gid = 0
+                entry.uname = entry.gname = ""
+                entry.mtime = EPOCH
+                if entry.isreg():
+                    with path.open("rb") as content:
+                        archive.addfile(entry, content)
+                else:
+                    archive.addfile(entry)
+        stream.seek(0)
+        yield stream
+
+
+def _is_empty(entry: dict[str, Any]) -> bool:
+    # Instructions that only change the configuration leave an entry without a layer of their own.
+    words = cast(str, entry["CreatedBy"])
+    return entry["Size"] == 0 and not any(word in words for word in ("COPY", "ADD", "WORKDIR"))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, APIError) and error.explanation:
+        return str(error.explanation)
+    text = " ".join(str(error).split())
+    for words in ("Connection refused", "No such file or directory", "Permission denied", "Read timed out"):
+        if words in text:
+            return words.lower()
+    return text[:300] or type(error).__name__
+
+
+def _end(log: list[str] | None) -> str:
+    return "\n".join((log or [])[-_LOG_LINES:])

@@ -1,0 +1,66 @@
+"""Tasks that open foreign files to look at them, each in a child process of its own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from onnxpack.inspection.draft import Draft
+from onnxpack.spec.load import SpecFile
+from onnxpack.worker import Say, Task
+from onnxpack.worker.call import call_alone
+
+Look = Literal["onnx_file", "sklearn_file", "torch_code", "weights_file"]
+"""The functions of ``onnxpack.inspection.models``, one for each kind of model."""
+
+
+@dataclass(frozen=True)
+class LookAtModel(Task[Draft]):
+    """Let a draft, which has the source in it, learn the inputs and what else is known about the model."""
+
+    NAME = "init"
+    look: Look
+    draft: Draft
+    destination: Path
+    """Where the spec is to stand."""
+
+    def run(self, folder: Path, say: Say) -> Draft:
+        """Look into the model."""
+        from onnxpack.inspection import models
+
+        looks = {
+            "onnx_file": models.onnx_file,
+            "sklearn_file": models.sklearn_file,
+            "torch_code": models.torch_code,
+            "weights_file": models.weights_file,
+        }
+        return looks[self.look](self.draft, self.destination)
+
+
+@dataclass(frozen=True)
+class ReadOnnxFacts(Task[dict[str, Any]]):
+    """Read what an ONNX file says of itself."""
+
+    NAME = "inspect"
+    path: Path
+
+    def run(self, folder: Path, say: Say) -> dict[str, Any]:
+        """Read the file."""
+        from onnxpack.inspection.graph import onnx_facts
+
+        return onnx_facts(self.path)
+
+
+def describe_onnx(path: Path, *, sandbox: bool = False) -> SpecFile:
+    """Return the spec that stands for an ONNX file: its inputs as it declares them, with guessed limits of their axes.
+
+    Raises:
+        OnnxpackError: the file is no model, or a build would refuse it.
+    """
+    place = path.parent.resolve() / "spec.yaml"
+    draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": path.name}})
+    return call_alone(LookAtModel("onnx_file", draft, place), sandbox=sandbox).file(place)
+
+
+def onnx_facts(path: Path, *, sandbox: bool = False) -> dict[str, Any]:
+    """Return the JSON values of ``onnxpack.inspection.graph.onnx_facts``."""
+    return call_alone(ReadOnnxFacts(path), sandbox=sandbox)

@@ -1,0 +1,151 @@
+"""A file of weights without its code: where the state dict is, and what the first layer seems to take."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpack.core.errors import SourceError
+
+_MAX_DEPTH = 5
+_MAX_VISITED = 10_000
+_LIKELY = ("model_state_dict", "state_dict", "model", "module", "net", "network", "weights", "params")
+_EARLY = re.compile(
+    r"(^|[._])(stem|embed\w*|emb|tok\w*|wte|patch\w*|inputs?|conv1|fc1|features\.0|layers?\.0|0)([._]|$)"
+)
+_EMBEDDING = re.compile(r"(^|[._])(\w*embed\w*|emb|tok\w*|wte|vocab\w*|words?)([._]|$)")
+_PICTURE = 224
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors' shapes by their key in the state dict, which is at ``key`` in the file."""
+
+    shapes: Shapes
+    key: str | None
+    in_order: bool
+    """Whether they are in the order of the module's layers; safetensors sorts them."""
+    notes: tuple[str, ...]
+
+
+def read_weights(path: Path) -> Weights:
+    """Reads a .safetensors file's head, or a checkpoint with ``weights_only``.
+
+    Raises:
+        SourceError: it is neither, or holds no state dict.
+    """
+    if path.suffix == ".safetensors":
+        shapes = _safetensors(path)
+        key, others = None, []
+    else:
+        found = sorted(_state_dicts(_checkpoint(path)), key=_likeliness)
+        if not found:
+            raise SourceError(
+                f"'{path.name}' holds no state dict", "save one with torch.save(model.state_dict(), FILE)"
+            )
+        key, shapes = found[0]
+        others = [name or "the whole file" for name, _ in found[1:]]
+    if not shapes:
+        raise SourceError(f"'{path.name}' holds no tensors", "save it again")
+    count = sum(math.prod(shape) for shape in shapes.values())
+    notes = [f"{len(shapes)} tensors with {count:,} numbers"]
+    if others:
+        notes.append(f"check: it holds other state dicts, too: weights_key may be {', '.join(others[:10])}")
+    if all(name.startswith("module.") for name in shapes):
+        notes.append("check: every key starts with 'module.', as DataParallel saves them; the factory's must, too")
+    return Weights(shapes, key or None, path.suffix != ".safetensors", tuple(notes))
+
+
+def _safetensors(path: Path) -> Shapes:
+    try:
+        from safetensors import safe_open
+
+        with safe_open(path, framework="numpy") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except ModuleNotFoundError:
+        raise SourceError("safetensors is not installed", "pip install 'onnxpack[torch]'") from None
+    except Exception as error:  # a broken header has several kinds
+        raise SourceError(f"'{path.name}' is no safetensors file: {error}", "save it again") from None
+
+
+def _checkpoint(path: Path) -> Any:
+    try:
+        import torch
+
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except ModuleNotFoundError as error:
+        raise SourceError(f"'{error.name}' is not installed", "pip install 'onnxpack[torch]'") from None
+    except Exception as error:  # a torn zip, a hostile pickle: each has its own kind
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SourceError(
+            f"'{path.name}' cannot be read with weights_only: {line[:300]}",
+            "save the state dict alone: torch.save(model.state_dict(), FILE)",
+        ) from None
+
+
+def _state_dicts(content: Any) -> Iterator[tuple[str, Shapes]]:
+    """Every mapping of names to tensors alone, with the path to it as ``weights_key`` writes it."""
+    import torch
+
+    queue: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    for visited, (path, value) in enumerate(queue):
+        if not isinstance(value, Mapping) or not value or visited > _MAX_VISITED or len(path) > _MAX_DEPTH:
+            continue
+        words = all(isinstance(key, str) for key in value)
+        if words and all(isinstance(item, torch.Tensor) for item in value.values()):
+            yield ".".join(path), {key: tuple(item.shape) for key, item in value.items()}
+        elif words:
+            # A dot in a key would read as two keys.
+            queue += [((*path, key), item) for key, item in value.items() if not path or "." not in key]
+
+
+def _likeliness(found: tuple[str, Shapes]) -> tuple[bool, int, int]:
+    """A sort key: usual names first, averaged copies and optimizers last, then the larger."""
+    key, shapes = found
+    last = key.rpartition(".")[2]
+    odd = any(word in key.lower() for word in ("ema", "optim", "teacher", "swa"))
+    rank = _LIKELY.index(last) if last in _LIKELY else len(_LIKELY)
+    return odd, rank, -sum(math.prod(shape) for shape in shapes.values())
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What the first layer seems to take, and why."""
+
+    dtype: str
+    shape: tuple[int | str, ...]
+    range: tuple[int, int] | None
+    words: str
+
+    def input(self) -> dict[str, Any]:
+        """As a field of the spec."""
+        plain = {"dtype": self.dtype, "shape": list(self.shape)}
+        return plain | {"range": list(self.range)} if self.range else plain
+
+
+def first_layer(shapes: Shapes, *, in_order: bool) -> Guess:
+    """A guess from the first weight of a layer; where the file is sorted, from the one with the likeliest name."""
+    layers = {key: shape for key, shape in shapes.items() if len(shape) in (2, 3, 4, 5) and "weight" in key}
+    if not layers:
+        return Guess("float32", ("batch", 1), None, "check: the weights do not tell the input; this is a placeholder")
+    keys = list(layers) if in_order else sorted(layers, key=lambda key: (not _EARLY.search(key), _natural(key)))
+    key = keys[0]
+    shape = layers[key]
+    told = f"check: guessed from {key} {list(shape)}"
+    if len(shape) == 2 and _EMBEDDING.search(key) and key.removesuffix("weight") + "bias" not in shapes:
+        return Guess("int64", ("batch", "seq"), (0, max(shape[0] - 1, 0)), f"{told}, an embedding")
+    if "weight_ih" in key:
+        return Guess("float32", ("batch", "seq", shape[1]), None, f"{told}, a recurrent layer")
+    if len(shape) == 2:
+        return Guess("float32", ("batch", shape[1]), None, f"{told}, a linear layer")
+    sizes = (_PICTURE,) * (len(shape) - 2)
+    told += f", a {len(shape) - 2}d convolution; it does not tell the {'x'.join(map(str, sizes))}, nor groups"
+    return Guess("float32", ("batch", shape[1], *sizes), None, told)
+
+
+def _natural(key: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", key)]

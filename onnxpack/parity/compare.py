@@ -1,0 +1,299 @@
+"""Judges a model against the source model's own answers. It cannot pass without comparing."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxpack.core.errors import GateError, Problem
+from onnxpack.core.values import Reference
+from onnxpack.data.test_inputs import Arrays, read_arrays
+from onnxpack.parity import distances, quantization_noise
+from onnxpack.parity.label_ties import as_ties
+
+TOLERANCES: dict[str, tuple[float, float]] = {
+    "float64": (1e-5, 1e-6),
+    "float32": (1e-3, 1e-4),
+    "float16": (1e-2, 1e-3),
+    "bfloat16": (5e-2, 1e-2),
+}
+"""Relative and absolute, by dtype and precision. |a - e| ≤ atol + rtol · |e|, as in ``numpy.isclose``.
+
+The 16-bit floats have about ten units of their last place. float64 is no tighter than that because ONNX's trees
+compute in float32 whatever they are given.
+"""
+
+_SHOWN_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One output of one case; ``reason`` is empty where it agrees.
+
+    The measures are those of ``onnxpack.parity.distances``, None where they have no value (integers, strings, other
+    shapes).
+    ``ties`` are labels that differ only because two classes' scores are equal within tolerance.
+    """
+
+    case: str
+    output: str
+    max_abs_diff: float
+    max_rel_diff: float
+    reason: str = ""
+    cosine: float | None = None
+    sqnr_db: float | None = None
+    argmax_agreement: float | None = None
+    ties: int = 0
+    rtol: float | None = None
+    atol: float | None = None
+    noise: float | None = None
+    """Of quantized models, see ``onnxpack.parity.quantization_noise``.
+
+    ``atol`` is then the limit of the RMS of the difference.
+    """
+    what: str = ""
+    """What differs, in a word: dtype, shape, labels, values, NaN, infinity, outputs, error."""
+    first: str = ""
+    """The first element that differs, with its place; empty where no single one can be named."""
+
+    @property
+    def differs(self) -> str:
+        """What differs, in a word; empty where the comparison passes."""
+        return (self.what or "values") if self.reason else ""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What the spec says, None where it says nothing, and the model's precision, which then decides."""
+
+    rtol: float | None = None
+    atol: float | None = None
+    precision: str = "float32"
+
+    @property
+    def by_noise(self) -> bool:
+        """Whether it is the noise of a quantized model that decides."""
+        return self.precision in quantization_noise.LIMITS and self.rtol is None and self.atol is None
+
+    def __str__(self) -> str:
+        if self.by_noise:
+            return f"noise {quantization_noise.LIMITS[self.precision][0]:g}"
+        rtol, atol = tolerance_of("float32", self.precision, self.rtol, self.atol)
+        return f"rtol {rtol}, atol {atol}"
+
+
+class ParityError(GateError):
+    """The gate's: what was compared, so that a person can be shown all of it."""
+
+    def __init__(self, problem: Problem, rows: list[Comparison]) -> None:
+        self.rows = rows
+        super().__init__(problem)
+
+
+def tolerance_of(
+    dtype: str, precision: str = "float32", rtol: float | None = None, atol: float | None = None
+) -> tuple[float, float]:
+    """The relative and absolute tolerance of an output: what is given, else the looser of its dtype and precision.
+
+    At precision float32, which is what a model has by itself, the output's dtype alone decides; so it does for the one
+    that is left out at a quantized precision.
+    """
+    by_dtype = TOLERANCES.get(dtype, TOLERANCES["float32"])
+    relative, absolute = by_dtype if precision == "float32" else map(max, by_dtype, TOLERANCES.get(precision, by_dtype))
+    return (relative if rtol is None else rtol, absolute if atol is None else atol)
+
+
+def compare(case: str, name: str, expected: Any, actual: Any, rtol: float | None, atol: float | None) -> Comparison:
+    """Compares dtype, shape, NaN, infinities and values; strings, integers and booleans must be equal.
+
+    A tolerance of None is that of the dtype.
+    """
+    if _dtype(expected) != _dtype(actual):
+        return Comparison(case, name, 0.0, 0.0, f"dtype {_dtype(actual)} instead of {_dtype(expected)}", what="dtype")
+    if expected.shape != actual.shape:
+        return Comparison(case, name, 0.0, 0.0, f"shape {actual.shape} instead of {expected.shape}", what="shape")
+    if expected.dtype.kind != "f":
+        apart = np.asarray(expected != actual)
+        wrong = int(apart.sum())
+        reason = f"{wrong} of {expected.size} values differ" if wrong else ""
+        return Comparison(case, name, 0.0, 0.0, reason, what="labels", first=_first(expected, actual, apart))
+    row = _measured(case, name, expected, actual, tolerance_of(expected.dtype.name, rtol=rtol, atol=atol))
+    nans = np.asarray(np.isnan(expected) != np.isnan(actual))
+    if nans.any():
+        reason, what, apart = f"NaN in {int(nans.sum())} other places", "NaN", nans
+    else:
+        apart = np.asarray((np.isinf(expected) | np.isinf(actual)) & (expected != actual))
+        reason, what = "infinite in other places", "infinity"
+    if not apart.any():
+        return row
+    # No tolerance holds for these, and no noise: equality was asked for.
+    return replace(row, reason=reason, what=what, first=_first(expected, actual, apart), rtol=None, atol=None)
+
+
+def _first(expected: Any, actual: Any, apart: Any) -> str:
+    """Return the first element that differs in words, as ``3 instead of 2 at [0, 5]``."""
+    if not apart.any():
+        return ""
+    place = tuple(int(index) for index in np.argwhere(apart)[0])
+    right, got = (_shown(array[place]) for array in (expected, actual))
+    return f"{got} instead of {right}" + (f" at [{', '.join(map(str, place))}]" if place else "")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(value[:40])
+    return f"{float(value):.6g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _measured(case: str, name: str, expected: Any, actual: Any, tolerance: tuple[float, float]) -> Comparison:
+    """Measure the elements that are finite in both."""
+    rtol, atol = tolerance
+    finite = np.isfinite(expected) & np.isfinite(actual)
+    right, got = expected[finite].astype(np.float64), actual[finite].astype(np.float64)
+    wrong = distances.outside(right, got, rtol, atol)
+    absolute, relative = distances.differences(right, got, atol)
+    apart = np.zeros(expected.shape, bool)
+    if wrong:
+        apart[finite] = ~np.isclose(got, right, rtol, atol)
+    return Comparison(
+        case,
+        name,
+        absolute,
+        relative,
+        f"{wrong} of {expected.size} values differ" if wrong else "",
+        distances.cosine(right, got),
+        distances.sqnr_db(right, got),
+        distances.argmax_agreement(expected, actual) if finite.all() else None,
+        rtol=rtol,
+        atol=atol,
+        what="values",
+        first=_first(expected, actual, apart),
+    )
+
+
+def _dtype(array: Any) -> str:
+    return "string" if array.dtype.kind in "UO" else array.dtype.name
+
+
+def compare_case(
+    case: str,
+    expected: Arrays,
+    actual: Arrays,
+    rtol: float | None = None,
+    atol: float | None = None,
+    precision: str = "float32",
+) -> list[Comparison]:
+    """All outputs of one case; another set or order of names is a difference of its own.
+
+    A tolerance of None is that of each output's dtype and of the precision.
+    """
+    if list(expected) != list(actual):
+        return [
+            Comparison(
+                case, ", ".join(actual), 0.0, 0.0, f"the outputs should be {', '.join(expected)}", what="outputs"
+            )
+        ]
+    rows = []
+    for name, right in expected.items():
+        row = compare(case, name, right, actual[name], *tolerance_of(right.dtype.name, precision, rtol, atol))
+        if row.reason and right.dtype.kind in "iU":
+            ties = as_ties(expected, actual, name, lambda dtype: tolerance_of(dtype, precision, rtol, atol))
+            row = replace(row, reason="", ties=ties) if ties else row
+        rows.append(row)
+    return rows
+
+
+def compare_cases(
+    cases: Iterable[tuple[str, Arrays, Arrays]],
+    rtol: float | None = None,
+    atol: float | None = None,
+    precision: str = "float32",
+    spreads: dict[str, float] | None = None,
+) -> list[Comparison]:
+    """All outputs of all cases: name, expected and actual.
+
+    Without a given tolerance, quantized precisions are judged by their noise; ``spreads`` are those of the outputs,
+    left out: over these cases.
+    """
+    if not Tolerance(rtol, atol, precision).by_noise:
+        return [row for case in cases for row in compare_case(*case, rtol, atol, precision)]
+    judge = quantization_noise.Judge(precision, spreads)
+    for name, expected, actual in cases:
+        for row in compare_case(name, expected, actual, precision=precision):
+            judge.add(row, expected.get(row.output), actual.get(row.output))
+    return judge.rows()
+
+
+def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> list[Comparison]:
+    """Run an ONNX file on every case of a Reference with onnxruntime on the CPU. Runs in a child process."""
+    from onnxpack.graph.widen import cpu_session
+
+    running = cpu_session(model)
+    names = [output.name for output in running.get_outputs()]
+    cases = reference.judging(tolerance.precision)
+    failed = []
+
+    def answered() -> Iterator[tuple[str, Arrays, Arrays]]:
+        for case in cases:
+            inputs, expected = read_case(reference.folder, case)
+            try:
+                answers = running.run(None, inputs)
+            except Exception as error:  # onnxruntime's exceptions share no base
+                words = f"it does not run: {runtime_words(error)}"
+                failed.append(Comparison(case, ", ".join(names), 0.0, 0.0, words, what="error"))
+                continue
+            yield case, expected, dict(zip(names, answers, strict=True))
+
+    rows = compare_cases(answered(), tolerance.rtol, tolerance.atol, tolerance.precision)
+    return sorted((*rows, *failed), key=lambda row: cases.index(row.case))
+
+
+def runtime_words(error: Exception | str) -> str:
+    """What onnxruntime says about a failure, without the names of its own functions and files."""
+    words = " ".join(str(error).split())
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\S+/onnxruntime/core/\S+:\d+ .*?\) ", "", words)[:300]
+
+
+def read_case(folder: Path, case: str) -> tuple[Arrays, Arrays]:
+    """A case's inputs and the source model's outputs."""
+    return read_arrays(folder / f"{case}.inputs.npz"), read_arrays(folder / f"{case}.outputs.npz")
+
+
+def require(what: str, rows: list[Comparison], place: str = "") -> None:
+    """The gate. ``place`` is what is known about where the difference comes from.
+
+    Raises:
+        GateError: something differs, or nothing was compared; with a table of what differs where.
+    """
+    if not rows:
+        raise GateError(f"{what}: nothing was compared", "the source must give at least one output")
+    failed = [row for row in rows if row.reason]
+    if failed:
+        problem = Problem(
+            f"{what}: {len(failed)} of {len(rows)} comparisons differ",
+            "look at the rows below; verify.rtol and verify.atol are the tolerances",
+            detail="\n".join(filter(None, (table(failed), place))),
+        )
+        raise ParityError(problem, rows)
+
+
+def table(rows: list[Comparison]) -> str:
+    """Return the first twenty rows for a person; a dash stands where there is no number to give."""
+    cells: list[tuple[str, ...]] = [("case", "output", "max abs", "max rel", "what differs")]
+    for row in rows[:_SHOWN_ROWS]:
+        measured = row.rtol is not None or row.max_abs_diff > 0
+        sizes = (f"{row.max_abs_diff:.3g}", f"{row.max_rel_diff:.3g}") if measured else ("-", "-")
+        cells.append((row.case, row.output, *sizes, f"{row.reason}: {row.first}" if row.first else row.reason))
+    lines = aligned(cells)
+    if len(rows) > _SHOWN_ROWS:
+        lines.append(f"… and {len(rows) - _SHOWN_ROWS} more")
+    return "\n".join(lines)
+
+
+def aligned(cells: list[tuple[str, ...]]) -> list[str]:
+    """Lines of columns that are as wide as they must be."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

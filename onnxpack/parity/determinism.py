@@ -1,0 +1,74 @@
+"""The source model itself is judged first: what it answers must be a number, and the same each time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxpack.core.errors import GateError, Problem
+from onnxpack.parity.compare import Comparison, compare
+from onnxpack.spec.model import Spec
+
+STEADY_CASES = 2
+"""How many cases the source runs twice: the smallest, and the one of odd sizes."""
+
+Outputs = Sequence[np.ndarray[Any, Any]]
+
+
+def require_steady(spec: Spec, case: str, once: Outputs, again: Outputs) -> None:
+    """Judges two runs on the same inputs by the dtypes' own tolerances, whatever the spec's are.
+
+    Raises:
+        GateError: an output differs between them; it names each and how far apart they are.
+    """
+    if len(once) != len(again):
+        raise GateError(
+            f"the source model gives {len(once)} outputs, and {len(again)} when it runs again", "make it constant"
+        )
+    pairs = enumerate(zip(once, again, strict=True))
+    rows = [compare(case, _name(spec, index), first, second, None, None) for index, (first, second) in pairs]
+    problems = [
+        Problem(
+            f"the source model is not deterministic: output {row.output} differs between two runs on the same inputs "
+            f"(case {case}): {_apart(row)}",
+            "turn off dropout and random numbers outside training, and keep no state between calls",
+        )
+        for row in rows
+        if row.reason
+    ]
+    if problems:
+        raise GateError(problems)
+
+
+def require_values(spec: Spec, answers: Sequence[Outputs]) -> None:
+    """Judges the outputs of all cases: NaN everywhere would agree with any other NaN, and prove nothing.
+
+    The user's own samples are taken as they are.
+
+    Raises:
+        GateError: an output has no value but NaN in all cases.
+    """
+    if spec.verify.samples:
+        return
+    problems = []
+    for index, arrays in enumerate(zip(*answers, strict=True)):
+        values = [array for array in arrays if array.dtype.kind == "f" and array.size]
+        if values and all(np.isnan(array).all() for array in values):
+            problems.append(
+                Problem(
+                    f"the source model gives nothing but NaN in output {_name(spec, index)}: nothing to compare",
+                    "write a range for the inputs that the model was made for, or name real ones in verify.samples",
+                )
+            )
+    if problems:
+        raise GateError(problems)
+
+
+def _name(spec: Spec, index: int) -> str:
+    """The spec's name of an output, else its place."""
+    return f"'{spec.outputs[index]}'" if index < len(spec.outputs) else f"number {index + 1}"
+
+
+def _apart(row: Comparison) -> str:
+    far = f", up to {row.max_abs_diff:.3g} apart" if row.max_abs_diff else ""
+    return f"{row.reason}{far}"

@@ -1,0 +1,74 @@
+"""Labels that differ because two classes' scores are equal within tolerance: either answer is right."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from onnxpack.data.test_inputs import Arrays
+
+Tolerances = Callable[[str], tuple[float, float]]
+"""Relative and absolute, by the dtype of the scores."""
+
+
+def as_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerances) -> int:
+    """How many labels differ if each of them is a tie, else 0.
+
+    The scores are the one float output of shape [N, C] beside labels of shape [N]; of several that are highest in the
+    same places (logits and probabilities) one must show it. Row for row, both models must have given the class of one
+    of the scores that are within tolerance of the highest, as far as the classes' columns can be learned from the rows
+    without ties.
+    """
+    labels, others = expected[name], actual[name]
+    if others.shape != labels.shape or (labels.dtype.kind == "i") != (others.dtype.kind == "i"):
+        return 0
+    found = (_ties_by(expected[scores], actual.get(scores), labels, others, tolerance)
+             for scores in _scores(expected, labels))  # fmt: skip
+    return next(filter(None, found), 0)
+
+
+def _ties_by(right: Any, got: Any, labels: Any, others: Any, tolerance: Tolerances) -> int:
+    if got is None or got.shape != right.shape or not np.isfinite(right).all():
+        return 0
+    best = _best(right, *tolerance(right.dtype.name))
+    columns = _columns(labels, best)
+    wrong = np.flatnonzero(labels != others)
+    return len(wrong) if all(_is_tie(best[row], labels[row], others[row], columns) for row in wrong) else 0
+
+
+def _scores(outputs: Arrays, labels: Any) -> list[str]:
+    """The outputs that hold the scores of these labels; none if they may be of different things."""
+    found = [
+        name
+        for name, array in outputs.items()
+        if array.dtype.kind == "f" and labels.ndim == 1 and array.shape[:1] == labels.shape
+        and array.ndim == 2 and array.shape[1] > 1
+    ]  # fmt: skip
+    highest = {outputs[name].argmax(axis=1).tobytes() for name in found}
+    return found if len(highest) == 1 else []
+
+
+def _best(scores: Any, rtol: float, atol: float) -> Any:
+    """Which scores are within tolerance of their row's highest."""
+    values = scores.astype(np.float64)
+    highest = values.max(axis=1, keepdims=True)
+    return values >= highest - (atol + rtol * np.abs(highest))
+
+
+def _columns(labels: Any, best: Any) -> dict[Any, int]:
+    """Each label's column, by the rows where one class alone is the best."""
+    clear = best.sum(axis=1) == 1
+    votes: dict[Any, Counter[int]] = {}
+    for label, column in zip(labels[clear], best[clear].argmax(axis=1), strict=True):
+        votes.setdefault(label, Counter())[int(column)] += 1
+    return {label: counted.most_common(1)[0][0] for label, counted in votes.items()}
+
+
+def _is_tie(best: Any, right: Any, got: Any, columns: dict[Any, int]) -> bool:
+    """Whether ``got`` may be the label of one of a row's best columns; ``right`` has one of them."""
+    candidates = set(np.flatnonzero(best).tolist())
+    if got in columns:
+        return len(candidates) > 1 and columns[got] in candidates
+    free = candidates - set(columns.values())
+    return len(free) > (right not in columns)

@@ -1,0 +1,107 @@
+"""How reduced models are judged where the spec gives no tolerance: by their noise, over all cases together.
+
+A value of a quantized model may be far off where it is small or where it is one of many: no tolerance of single values
+tells such a model from a destroyed one. Its noise does: the RMS of the difference in each case, as a share of how much
+the output varies, which is its standard deviation over the Reference; ``10^(-SQNR/20)`` of an output around zero. A
+model of random weights, of zeros, or of one answer for all inputs has 100 % or more; 8 bits give 1 to 10 %.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnxpack.data.test_inputs import read_arrays
+
+if TYPE_CHECKING:
+    from onnxpack.parity.compare import Comparison
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "float16": (0.02, 0.02),
+    "bfloat16": (0.1, 0.05),
+    "int8-dynamic": (0.25, 0.1),
+    "int8-static": (0.25, 0.1),
+    "int8-weights": (0.25, 0.1),
+    "int4-weights": (0.5, 0.2),
+}
+"""The greatest noise, and the greatest share of integers, booleans and strings (labels) that may differ, by precision.
+
+0.02 is an SQNR of 34 dB, 0.25 of 12, 0.5 of 6. They keep destroyed models out; how much accuracy may be lost is for
+``gates.max_degradation`` to say.
+"""
+
+FINE = ("float16",)
+"""What keeps to their tolerance of single values is right, whatever its noise: an output that hardly varies."""
+
+
+class Judge:
+    """Takes every comparison of a Reference, then says which of them fail."""
+
+    def __init__(self, precision: str, spreads: dict[str, float] | None = None) -> None:
+        self._noise, self._labels = LIMITS[precision]
+        self._singly = precision in FINE
+        self._spreads = spreads
+        self._rows: list[tuple[Comparison, float | None]] = []
+        self._sums: dict[str, np.ndarray[Any, Any]] = {}
+        self._wrong: dict[str, np.ndarray[Any, Any]] = {}
+
+    def add(self, row: "Comparison", expected: Any, actual: Any) -> None:
+        """One comparison, with what was compared; None where an output is missing."""
+        rms = None
+        same = expected is not None and actual is not None and expected.shape == actual.shape
+        if same and row.rtol is not None:
+            finite = np.isfinite(expected)
+            right, got = expected[finite].astype(np.float64), actual[finite].astype(np.float64)
+            rms = float(np.sqrt(np.mean((right - got) ** 2))) if right.size else 0.0
+            self._sums[row.output] = self._sums.get(row.output, 0) + moments(right)
+        elif same and expected.dtype.kind != "f" and _family(expected) == _family(actual):
+            wrong = 0 if row.ties else int((expected != actual).sum())
+            self._wrong[row.output] = self._wrong.get(row.output, 0) + np.array([wrong, expected.size])
+        self._rows.append((row, rms))
+
+    def rows(self) -> "list[Comparison]":
+        """The comparisons, with the reasons of those that fail. Other dtypes, shapes and NaN are reasons already."""
+        return [self._judged(row, rms) for row, rms in self._rows]
+
+    def _judged(self, row: "Comparison", rms: float | None) -> "Comparison":
+        if rms is not None and (row.reason or not self._singly):
+            spread = self._spreads[row.output] if self._spreads else spread_of(self._sums[row.output])
+            share = rms / spread if spread else (0.0 if not rms else float("inf"))
+            reason = f"noise of {share:.0%} of its spread; {self._noise:.0%} is allowed" if share > self._noise else ""
+            return replace(row, reason=reason, rtol=0.0, atol=self._noise * spread, noise=share)
+        wrong, size = self._wrong.get(row.output, (0, 0))
+        if row.reason and size and wrong <= self._labels * size:
+            return replace(row, reason="")
+        return row
+
+
+def moments(values: Any) -> Any:
+    """How many finite values there are, their sum and the sum of their squares; those of two arrays add up."""
+    finite = values[np.isfinite(values)].astype(np.float64)
+    return np.array([finite.size, finite.sum(), (finite**2).sum()])
+
+
+def spreads_of(folder: Path, cases: Iterable[str]) -> dict[str, float]:
+    """How much each float output of a Reference varies."""
+    sums: dict[str, Any] = {}
+    for case in cases:
+        for name, array in read_arrays(folder / f"{case}.outputs.npz").items():
+            if array.dtype.kind == "f":
+                sums[name] = sums.get(name, 0) + moments(array)
+    return {name: spread_of(found) for name, found in sums.items()}
+
+
+def spread_of(sums: Any) -> float:
+    """The standard deviation; of a constant its magnitude."""
+    count, total, squares = map(float, sums)
+    if not count:
+        return 0.0
+    mean = total / count
+    deviation = float(np.sqrt(max(squares / count - mean**2, 0.0)))
+    return deviation if deviation > 1e-6 * abs(mean) else abs(mean)
+
+
+def _family(array: Any) -> str:
+    return "string" if array.dtype.kind in "UO" else str(array.dtype.name)

@@ -1,0 +1,177 @@
+"""What a spec's gates ask of a model and its image, against what was measured, and which of them nothing judged."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+from onnxpack.core.errors import GateError, Problem
+from onnxpack.core.text import size
+from onnxpack.image.smoke import Smoke
+from onnxpack.pipeline.records import Evaluated
+from onnxpack.precision.candidates import Candidate
+from onnxpack.spec.delivery import Gates
+from onnxpack.spec.field_types import Need
+from onnxpack.spec.limits import EffectiveGates
+
+_SMALLER = 0.95
+
+
+@dataclass(frozen=True)
+class NotJudged:
+    """A gate that the spec sets and this build did not judge."""
+
+    gate: str
+    """The field's name in ``gates``."""
+    why: str
+
+
+@dataclass(frozen=True)
+class BuildFacts:
+    """What a build found out of one target, as far as its gates depend on it."""
+
+    precision: str
+    """The one asked for; with ``auto``, the one that was chosen once it is."""
+    has_evaluation: bool
+    """The spec names evaluation data."""
+    scored: bool
+    """The evaluation metric of the model that ships was computed."""
+    speed_measured: bool
+    """The reduced model was timed beside float32."""
+    image_built: bool
+    container_ran: bool
+    """The image was started and timed; not the check that a CUDA image refuses to serve without a GPU."""
+    gpu_missing: bool
+    """The target is for a GPU, and none is here."""
+
+
+def require_size(gates: EffectiveGates, size_bytes: int) -> None:
+    """Require that the uncompressed image is no larger than ``gates.image_size``.
+
+    Raises:
+        GateError: it is.
+    """
+    limit = gates.limits.image_size
+    if limit is not None and size_bytes > limit:
+        hint = "a smaller precision, or a smaller base image; `onnxpack inspect` shows the layers"
+        words = f"the image has {size(size_bytes)}, the gate allows {size(limit)}"
+        raise GateError(Problem(words, hint, gates.where("image_size")))
+
+
+def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
+    """Require that what the container showed keeps to ``cold_start``, ``latency_p50`` and ``peak_memory``.
+
+    A limit whose figure is None was not judged: see ``not_judged``.
+
+    Raises:
+        GateError: with every gate that is broken.
+    """
+    limits = gates.limits
+    measured = (
+        ("cold_start", "the container was ready after", smoke.ready_seconds, limits.cold_start, seconds),
+        ("latency_p50", "the median request took", smoke.latency_p50_seconds, limits.latency_p50, seconds),
+        ("peak_memory", "the serving process needed", smoke.peak_rss_bytes, limits.peak_memory, size),
+    )
+    problems = []
+    for name, words, value, limit, shown in measured:
+        if limit is not None and value is not None and value > limit:
+            hint = "the figure is of this machine; make the model lighter, or correct the gate"
+            text = f"{words} {shown(value)}, gates.{name} allows {shown(limit)}"
+            problems.append(Problem(text, hint, gates.where(name)))
+    if problems:
+        raise GateError(problems)
+
+
+def seconds(value: float) -> str:
+    """Write a time for a person."""
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.2f} ms"
+
+
+def degraded(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem | None:
+    """Return the problem with a model that loses more of the evaluation metric than ``gates.max_degradation``."""
+    limit = gates.limits.max_degradation
+    if limit is None or scored.degradation <= limit:
+        return None
+    text = (
+        f"{precision}: {scored.metric} {scored.model:.6g} where the source model has {scored.source:.6g}: "
+        f"a loss of {scored.degradation:.4g}, gates.max_degradation allows {limit:g}"
+    )
+    return Problem(text, "use a wider precision, or leave the worst nodes out", gates.where("max_degradation"))
+
+
+def too_low(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem | None:
+    """Return the problem with a model whose evaluation metric is below ``gates.min_score``."""
+    limit = gates.limits.min_score
+    if limit is None or scored.model >= limit:
+        return None
+    text = f"{precision}: {scored.metric} {scored.model:.6g}, gates.min_score asks for {limit:g}"
+    hint = f"the source model has {scored.source:.6g}: use a wider precision, or leave the worst nodes out"
+    if scored.source < limit:
+        hint = f"the source model itself has only {scored.source:.6g}: ship a better one, or lower the gate"
+    return Problem(text, hint, gates.where("min_score"))
+
+
+def unhelpful(gates: EffectiveGates, found: Candidate, base: Candidate) -> Problem | None:
+    """Return the problem with a reduced precision that is slower than ``gates.min_speedup``.
+
+    Without that gate it must be faster than float32 or smaller by a twentieth, and smaller where no speed is measured:
+    else it costs accuracy for nothing.
+    """
+    wanted = gates.limits.min_speedup
+    speed = None if found.speedup is None else f"{found.speedup:.2f} times the speed of float32"
+    if wanted is not None and found.speedup is not None:
+        if found.speedup >= wanted:
+            return None
+        text = f"{found.precision} has {speed}, gates.min_speedup asks for {wanted:g}"
+        return Problem(text, "the figure is of this machine; use another precision", gates.where("min_speedup"))
+    smaller = (found.size_bytes or 0) <= (base.size_bytes or 0) * _SMALLER
+    if smaller or (found.speedup or 0.0) > 1:
+        return None
+    text = f"{found.precision} does not help: {f'{speed}, and ' if speed else ''}no smaller"
+    return Problem(text, "leave the precision out, or use another one", gates.target)
+
+
+def not_judged(gates: Gates, facts: BuildFacts) -> tuple[NotJudged, ...]:
+    """List the gates that are set and that this build did not judge, in the order of the spec's fields."""
+    found = []
+    for field in fields(gates):
+        if getattr(gates, field.name) is None:
+            continue
+        need: Need | None = field.metadata.get("need")
+        why = _MISSING[need](facts) if need else "no stage judges it"
+        if why:
+            found.append(NotJudged(field.name, why))
+    return tuple(found)
+
+
+def _no_score(facts: BuildFacts) -> str:
+    if not facts.has_evaluation:
+        return "the spec has no evaluation data"
+    return "" if facts.scored else "the build ended before the model was scored"
+
+
+def _no_speed(facts: BuildFacts) -> str:
+    if facts.precision == "float32":
+        return "the precision is float32"
+    if facts.gpu_missing:
+        return "no GPU is here"
+    return "" if facts.speed_measured else "no speed was measured"
+
+
+def _no_image(facts: BuildFacts) -> str:
+    return "" if facts.image_built else "no image was built"
+
+
+def _no_container(facts: BuildFacts) -> str:
+    if not facts.image_built:
+        return _no_image(facts)
+    if facts.gpu_missing:
+        return "no GPU is here"
+    return "" if facts.container_ran else "the image was not run"
+
+
+_MISSING: Mapping[Need, Callable[[BuildFacts], str]] = {
+    "score": _no_score,
+    "speed": _no_speed,
+    "image": _no_image,
+    "container": _no_container,
+}
+"""Why a build did not find out what a gate judges; an empty text where it did."""

@@ -1,0 +1,126 @@
+"""Spec → what will be made: names, places and tolerances of one target. Pure, so it is tested without an engine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxpack.bundle.context import VERSION_LABEL
+from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.core.values import MODEL, Axis, OnnxModel
+from onnxpack.parity.compare import Tolerance
+from onnxpack.spec.client import client_spec
+from onnxpack.spec.delivery import Target
+from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
+from onnxpack.spec.load import SpecFile
+from onnxpack.targets import Device, device
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One target of a spec."""
+
+    file: SpecFile
+    target: str
+    output: Path
+    """``<output folder>/<name>/<target>``."""
+    sandbox: bool = False
+    """Whether what loads and runs the model is confined; see ``worker.sandbox``."""
+
+    @property
+    def spec_target(self) -> Target:
+        """What the spec says of the target."""
+        return self.file.spec.targets[self.target]
+
+    @property
+    def device(self) -> Device:
+        """What the target's hardware needs."""
+        return device(self.spec_target.device)
+
+    @property
+    def base(self) -> str:
+        """The base image's reference."""
+        return self.file.spec.image.base or self.device.base
+
+    @property
+    def precision(self) -> str:
+        """What the spec asks for; ``auto`` until it is chosen."""
+        return self.spec_target.precision
+
+    @property
+    def gates(self) -> EffectiveGates:
+        """The common limits with the target's own over them, and where each stands."""
+        return effective_gates(self.file.spec, self.target, self.file.where)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the spec gives and this target does not use."""
+        return list_unused(self.file.spec, self.target, self.file.where)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The dynamic axes that a client sees; those of pictures that are resized are among them."""
+        return client_spec(self.file.spec).axes
+
+    @property
+    def threads(self) -> int | None:
+        """Of the runtime; None where it counts the CPUs that it has."""
+        threads = self.spec_target.threads or self.file.spec.runtime.threads
+        return None if threads == "auto" else threads
+
+    def tolerance(self, precision: str) -> Tolerance:
+        """The spec's, else that of a model's precision and of each output's dtype."""
+        verify = self.file.spec.verify
+        return Tolerance(verify.rtol, verify.atol, precision)
+
+    @property
+    def port(self) -> int | None:
+        """Where the image listens, if it does."""
+        runtime = self.file.spec.runtime
+        return None if runtime.server == "none" else runtime.port
+
+    def result(self, until: str) -> Path:
+        """What a build that stops at a stage before the image leaves to go on with."""
+        return self.output / ("context" if until == "bundle" else MODEL)
+
+    def tags(self, version: str, content_key: str) -> tuple[str, ...]:
+        """The image's references: by version, and by content."""
+        repository = self.file.spec.image.repository or self.file.spec.name
+        names = (f"{repository}:{version}-{self.target}", f"{repository}:{content_key[:12]}-{self.target}")
+        return tuple(dict.fromkeys(names))
+
+    def module_view(self, model: OnnxModel) -> ModuleView:
+        """What the image's Python is rendered from; its version is filled in when it is known."""
+        spec = self.file.spec
+        return ModuleView(
+            name=spec.name,
+            version="",
+            description=spec.description,
+            inputs=model.inputs,
+            outputs=model.outputs,
+            axes=self.axes,
+            opset=model.opset,
+            precision=model.precision,
+            device="cuda" if self.device.name == "cuda" else "cpu",
+            threads=self.threads,
+            server="none" if spec.runtime.server == "none" else "http",
+            port=spec.runtime.port,
+            max_body=spec.runtime.max_body,
+            warmup=spec.runtime.warmup,
+        )
+
+    def docker_view(self, model: OnnxModel) -> DockerView:
+        """What the Dockerfile is rendered from; the labels of the version and the content come later."""
+        spec = self.file.spec
+        labels = {
+            "org.opencontainers.image.title": spec.name,
+            "org.opencontainers.image.description": spec.description,
+            VERSION_LABEL: "",
+            "org.opencontainers.image.base.name": self.base,
+            "dev.onnxpack.target": self.target,
+            "dev.onnxpack.device": self.device.name,
+            "dev.onnxpack.opset": str(model.opset),
+            "dev.onnxpack.precision": model.precision,
+            "dev.onnxpack.model.sha256": model.sha256,
+            **spec.image.labels,
+        }
+        env = {**self.device.env, **spec.image.env}
+        return DockerView(self.base, labels, env, self.port, spec.runtime.server)

@@ -1,0 +1,104 @@
+"""A spec with all that it leaves unsaid: defaults, and what they lead to for each target."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from onnxpack.inspection.spelling import UNSET, Notes, document
+from onnxpack.parity.compare import Tolerance, tolerance_of
+from onnxpack.pipeline.plan import Plan
+from onnxpack.spec.checks import FIELDS_OF
+from onnxpack.spec.constraints import Duration
+from onnxpack.spec.decode import described_fields
+from onnxpack.spec.load import SpecFile
+
+_FIRST = ("onnxpack", "name", "version", "description", "extends")
+
+
+def spec_facts(file: SpecFile) -> dict[str, Any]:
+    """The spec as JSON values, defaults included, and the consequences for each target."""
+    return {
+        "kind": "spec",
+        "path": str(file.path),
+        "root": str(file.root),
+        "settings": list(file.settings),
+        "spec": _plain(file.spec),
+        "targets": {name: _target(file, name) for name in file.spec.targets},
+    }
+
+
+def spec_text(file: SpecFile) -> str:
+    """The spec as YAML that is a valid spec itself; what is not set is a comment that says what that means."""
+    notes: dict[tuple[str, ...], list[str]] = {}
+    notes[()] = [f"{file.path.name} with its defaults"]
+    shown = _shown(file.spec, (), notes)
+    for axis in file.spec.axes:
+        shown["dynamic_axes"][axis.name] = {"min": axis.min, "opt": axis.opt, "max": axis.max}
+    for name in file.spec.targets:
+        facts = _target(file, name)
+        words = f"on {facts['base']}; compared with {_tolerance(Plan(file, name, Path()))}"
+        notes.setdefault(("targets", name), []).append(words)
+    known: Notes = notes
+    return document(dict(sorted(shown.items(), key=lambda item: item[0] not in _FIRST)), known)
+
+
+def _target(file: SpecFile, name: str) -> dict[str, Any]:
+    plan = Plan(file, name, Path())
+    given = _tolerance(plan)
+    decided = tolerance_of("float32", given.precision, given.rtol, given.atol)
+    rtol, atol = (None, None) if given.by_noise else decided
+    return {
+        "device": plan.device.name,
+        "precision": plan.precision,
+        "base": plan.base,
+        "rtol": rtol,
+        "atol": atol,
+    }
+
+
+def _tolerance(plan: Plan) -> Tolerance:
+    """Of the target's precision; that of float32 where it is still to be chosen."""
+    return plan.tolerance("float32" if plan.precision == "auto" else plan.precision)
+
+
+def _shown(value: Any, path: tuple[str, ...], notes: dict[tuple[str, ...], list[str]]) -> dict[str, Any]:
+    """A dataclass of the spec as fields; those of stages that are still to come are left out until they are set."""
+    shown: dict[str, Any] = {}
+    kind: Any = type(value)
+    # A field of another framework would make the spec invalid.
+    foreign = set().union(*FIELDS_OF.values()) - FIELDS_OF[value.framework] if path == ("model",) else set()
+    for name, (definition, annotation) in described_fields(kind).items():
+        item = getattr(value, name)
+        if name in foreign or (definition.metadata.get("later") and not item):
+            continue
+        if item is None:
+            if path[:1] not in (("inputs",), ("dynamic_axes",)):
+                notes.setdefault((*path, name), []).append(f"{name}: not set. {definition.metadata['doc']}")
+                shown[name] = UNSET
+        elif is_dataclass(item):
+            shown[name] = _shown(item, (*path, name), notes)
+        elif isinstance(item, Mapping) and item and all(map(is_dataclass, item.values())):
+            shown[name] = {key: _shown(one, (*path, name, key), notes) for key, one in item.items()}
+        else:
+            shown[name] = _spelled(item, annotation)
+    return shown
+
+
+def _spelled(item: Any, annotation: Any) -> Any:
+    """A duration is written with its unit; all else as it is."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    markers = [marker for kind in kinds for marker in getattr(kind, "__metadata__", ())]
+    if not any(isinstance(marker, Duration) for marker in markers):
+        return item
+    return f"{item:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+def _plain(value: Any) -> Any:
+    """JSON values of any part of a spec, nothing left out."""
+    if is_dataclass(value):
+        return {definition.name: _plain(getattr(value, definition.name)) for definition in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,204 @@
+"""The export stage: source model → ONNX file and Reference. All of it runs in a child process."""
+
+import importlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from onnxpack.core.artifacts import Artifact
+from onnxpack.core.errors import OnnxpackError, SourceError
+from onnxpack.core.values import MODEL, REFERENCE, SERVED, Exported, Reference
+from onnxpack.data.case_budget import Budget
+from onnxpack.data.test_inputs import Arrays, cases, draw, read_arrays, sizes_of, tracing_sizes, write_arrays
+from onnxpack.evaluation.evaluate import EVALUATION, record
+from onnxpack.graph.check import facts
+from onnxpack.hunt import hunt
+from onnxpack.hunt.trial import Answer
+from onnxpack.parity.determinism import STEADY_CASES, require_steady, require_values
+from onnxpack.parity.prepared import compare_prepared, without_prepare
+from onnxpack.sources import Source
+from onnxpack.spec.client import client_spec
+from onnxpack.spec.load import SpecFile
+from onnxpack.transforms.arrays import postprocessed, preprocessed
+
+
+@dataclass
+class _Answers:
+    """The source model's outputs, case by case, before they have names."""
+
+    cases: list[str] = field(default_factory=list)
+    sizes: list[dict[str, int]] = field(default_factory=list)
+    """Of the client's axes."""
+    outputs: list[list[np.ndarray[Any, Any]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def export_model(file: SpecFile, folder: Path) -> Exported:
+    """Load the source model, record its answers, and export it into ``folder``.
+
+    Raises:
+        SourceError: the model cannot be loaded, run or exported.
+        GateError: it is not deterministic, or its export lost an axis or an output.
+    """
+    source = _source(file)
+    if file.spec.model.factory and file.spec.model.weights is None:
+        source.require_weights(file)
+    model, answers = _load_and_record(source, file, folder)
+    raw = folder / "raw"
+    raw.mkdir()
+    seen = client_spec(file.spec)
+    example = preprocessed(file.spec, draw(seen, tracing_sizes(seen.axes), 0))
+    made = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
+    output_names = _finish(file, raw / MODEL, folder, made.names, answers)
+    shutil.rmtree(raw)
+    made_model = facts(folder / MODEL)
+    hunted, notes = _hunt(file, folder, made_model.size_bytes, lambda inputs: _run(source, model, inputs))
+    answers.notes += [*made.notes, *notes]
+    reference = _as_reference(folder / REFERENCE, answers, _of_model(file, answers.sizes), hunted)
+    served = reference if seen is file.spec else _as_reference(folder / SERVED, answers, answers.sizes, {})
+    evaluation = None
+    if file.spec.evaluation:
+        record(
+            file,
+            folder / EVALUATION,
+            lambda sent: dict(zip(output_names, _run(source, model, preprocessed(file.spec, sent)), strict=True)),
+        )
+        evaluation = Artifact.of(folder / EVALUATION)
+    return Exported(made_model, reference, served, evaluation, made.exporter)
+
+
+def _as_reference(
+    folder: Path, answers: _Answers, sizes: list[dict[str, int]], hunted: dict[str, dict[str, int]]
+) -> Reference:
+    return Reference(Artifact.of(folder), tuple(answers.cases), tuple(sizes), tuple(answers.notes), hunted)
+
+
+def _source(file: SpecFile) -> Source:
+    framework = file.spec.model.framework
+    try:
+        return cast(Source, importlib.import_module(f"onnxpack.sources.{framework}"))
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"'{error.name}' is not installed, and {framework} models need it", f"pip install 'onnxpack[{framework}]'"
+        ) from None
+
+
+def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any, _Answers]:
+    """Load the model to export, and record the answers that it is judged by: those of the model before `prepare`.
+
+    Where that one gives other outputs, in number, dtype or shape, or none at all, the answers are those of the model
+    after `prepare`, and a note says so. The model is loaded twice, as `prepare` may change it in place, one at a time.
+
+    Raises:
+        GateError: `prepare` changes the answers, whatever the exporter does later.
+    """
+    if file.spec.model.prepare is None:
+        model = source.load(file)
+        return model, _reference(source, model, file, folder)
+    try:
+        answers = _reference(source, source.load(without_prepare(file)), file, folder)
+    except OnnxpackError as error:  # it may take other inputs; what is wrong with the source itself comes again below
+        answers, reason = None, f"the model before it does not answer: {error.problems[0].message}"
+    model = source.load(file)
+    if answers:
+        recorded = zip(answers.cases, answers.outputs, strict=True)
+        inputs = ((case, read_arrays(folder / REFERENCE / f"{case}.inputs.npz"), before) for case, before in recorded)
+        reason = compare_prepared(file.spec, ((case, before, _run(source, model, at)) for case, at, before in inputs))
+        if not reason:
+            return model, answers
+    for name in (REFERENCE, SERVED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    answers = _reference(source, model, file, folder)
+    answers.notes.append(f"the export is judged against the model after `prepare`: {reason}")
+    return model, answers
+
+
+def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Answers:
+    """The source model's outputs, case by case; the inputs are written at once, the outputs when they have names."""
+    seen = client_spec(file.spec)
+    (folder / REFERENCE).mkdir()
+    if seen is not file.spec:
+        (folder / SERVED).mkdir()
+    given = file.resolve(file.spec.verify.samples) if file.spec.verify.samples else None
+    answers = _Answers()
+    budget = Budget(file.spec)
+    for name, at, sent in cases(seen, given, budget.sizes()):
+        inputs = preprocessed(file.spec, sent)
+        write_arrays(folder / REFERENCE / f"{name}.inputs.npz", inputs)
+        if seen is not file.spec:
+            write_arrays(folder / SERVED / f"{name}.inputs.npz", sent)
+        outputs = _run(source, model, inputs)
+        if len(answers.outputs) < STEADY_CASES:
+            require_steady(file.spec, name, outputs, _run(source, model, inputs))
+        if seen is file.spec:
+            budget.count(sent.values(), outputs)
+        else:
+            budget.count([*sent.values(), *inputs.values()], [*outputs, *outputs])
+        if answers.outputs and len(outputs) != len(answers.outputs[0]):
+            raise SourceError("the source model gives another number of outputs at other sizes", "make it constant")
+        answers.cases.append(name)
+        answers.sizes.append(at)
+        answers.outputs.append(outputs)
+    if not answers.outputs[0]:
+        raise SourceError("the source model gives no outputs", "it must return at least one tensor")
+    require_values(file.spec, answers.outputs)
+    answers.notes = budget.notes
+    return answers
+
+
+def _hunt(file: SpecFile, folder: Path, size: int, answer: Answer) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Add the cases that a hunt finds to the Reference of the model itself; return their sizes, and notes."""
+    found = hunt(file.spec, folder / MODEL, size, answer)
+    for case in found.cases:
+        write_arrays(folder / REFERENCE / f"{case.name}.inputs.npz", case.inputs)
+        write_arrays(folder / REFERENCE / f"{case.name}.outputs.npz", case.outputs)
+    return {case.name: sizes_of(file.spec, case.inputs) for case in found.cases}, found.notes
+
+
+def _of_model(file: SpecFile, sizes: list[dict[str, int]]) -> list[dict[str, int]]:
+    """Without the axes that only a client sees."""
+    own = {axis.name for axis in file.spec.axes}
+    used = own & {size for tensor in file.spec.inputs.values() for size in tensor.shape if isinstance(size, str)}
+    return [{name: size for name, size in at.items() if name in used} for at in sizes]
+
+
+def _run(source: Source, model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
+    try:
+        # Copies: a model may change its inputs in place.
+        return source.run(model, {name: array.copy() for name, array in inputs.items()})
+    except OnnxpackError:
+        raise
+    except Exception as error:  # a user's forward pass may raise anything
+        shapes = ", ".join(f"{key} {value.shape}" for key, value in inputs.items())
+        raise SourceError(
+            f"the source model fails on {shapes}: {type(error).__name__}: {str(error)[:500]}",
+            "check the inputs' shapes, dtypes, ranges and axis limits",
+        ) from None
+
+
+def _finish(file: SpecFile, raw: Path, folder: Path, framework_names: Sequence[str], answers: _Answers) -> list[str]:
+    """Writes the finished model and the Reference's outputs; gives the outputs' names."""
+    import onnx
+
+    from onnxpack.graph import external_data
+    from onnxpack.graph.finalize import declare_outputs, finish
+
+    model = external_data.open_model(raw)
+    finish(model, file.spec, framework_names)
+    names = [output.name for output in model.graph.output]
+    named: list[Arrays] = [dict(zip(names, outputs, strict=True)) for outputs in answers.outputs]
+    for case, outputs in zip(answers.cases, named, strict=True):
+        write_arrays(folder / REFERENCE / f"{case}.outputs.npz", outputs)
+        if (folder / SERVED).exists():
+            write_arrays(folder / SERVED / f"{case}.outputs.npz", postprocessed(file, outputs))
+    declare_outputs(model, _of_model(file, answers.sizes), named)
+    if external_data.stays_outside(model):
+        external_data.save_outside(model, raw.parent, folder / MODEL)
+        onnx.checker.check_model(str(folder / MODEL))
+    else:
+        external_data.save_copy(model, raw.parent, folder / MODEL)
+    return names

@@ -1,0 +1,134 @@
+"""PyTorch: an ``nn.Module`` from a factory with its weights, or from one file, exported by dynamo or TorchScript."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from onnxpack.core.errors import OnnxpackError, Problem, SourceError
+from onnxpack.data.test_inputs import Arrays, draw, tracing_sizes
+from onnxpack.sources import Export
+from onnxpack.sources.torch.choice import choose_exporter, find_difference
+from onnxpack.sources.torch.code import made
+from onnxpack.sources.torch.exporters import BranchError, ExportJob, Name, has_torchscript, run_exporter
+from onnxpack.sources.torch.file import whole_model
+from onnxpack.sources.torch.seeds import require_weights
+from onnxpack.sources.torch.values import Flat, output_names, require_fit, to_numpy, to_tensors
+from onnxpack.sources.torch.weights import fill
+from onnxpack.spec.checks import TORCHSCRIPT_MAX_OPSET
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.part import SpecPart
+from onnxpack.worker import Say, Task
+from onnxpack.worker.call import call_alone
+
+__all__ = ["export", "exporter_trial", "load", "require_weights", "run"]
+
+_TRIAL_SECONDS = 120.0
+_SHOWN_MODULES = 5
+
+
+def load(file: SpecFile) -> torch.nn.Module:
+    """The module with its weights, prepared, in eval mode."""
+    model = file.spec.model
+    if model.path:
+        module = whole_model(file)
+    else:
+        assert model.factory
+        module = made(file, model.factory, **model.kwargs)
+        if model.weights_file:
+            fill(module, file)
+    module.eval()
+    if model.prepare:
+        module = made(file, model.prepare, module)
+        module.eval()
+    _require_rest(module)
+    if has_torchscript(module) and model.exporter == "dynamo":
+        raise SourceError("the dynamo exporter cannot read TorchScript", "write torchscript, or leave it out")
+    strings = [name for name, tensor in file.spec.inputs.items() if tensor.dtype == "string"]
+    if strings:
+        raise SourceError(f"input '{strings[0]}': torch has no strings", "give it numbers, as a tokenizer makes them")
+    require_fit(module, list(file.spec.inputs))
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module
+
+
+def _require_rest(module: torch.nn.Module) -> None:
+    """Dropout and batch norm behave as in training wherever ``eval`` did not reach."""
+    awake = [name or type(part).__name__ for name, part in module.named_modules() if getattr(part, "training", False)]
+    if awake:
+        more = f" and {len(awake) - _SHOWN_MODULES} more" if len(awake) > _SHOWN_MODULES else ""
+        raise SourceError(
+            f"after eval() these are still in training mode: {', '.join(awake[:_SHOWN_MODULES])}{more}",
+            "a train() of your own must pass the mode on and give self",
+        )
+
+
+def run(model: torch.nn.Module, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
+    """The outputs of the forward pass, nested ones flattened in order."""
+    with torch.no_grad():
+        return [to_numpy(tensor) for tensor in Flat(model, list(inputs)).eval()(*to_tensors(inputs))]
+
+
+def export(model: torch.nn.Module, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
+    """Export by the spec's exporter, or by the one that takes the model, at the spec's opset."""
+    flat = Flat(model, list(example)).eval()
+    with torch.no_grad():
+        names = tuple(output_names(flat.answer(*to_tensors(example)), list(example)))
+    job, asked = ExportJob(flat, file, example, count, destination), file.spec.model.exporter
+    if asked is None:
+        return Export(names, *choose_exporter(job))
+    try:
+        run_exporter(asked, job)
+    except BranchError:
+        raise
+    except SourceError as error:
+        (problem,) = error.problems
+        raise SourceError(dataclasses.replace(problem, hint=_trial(file, asked))) from None
+    return Export(names, asked)
+
+
+def _trial(file: SpecFile, asked: Name) -> str:
+    """Return what the other exporter makes of the model, tried in a process of its own."""
+    other: Name = "torchscript" if asked == "dynamo" else "dynamo"
+    if other == "torchscript" and (file.spec.opset or 0) > TORCHSCRIPT_MAX_OPSET:
+        return f"`exporter: torchscript` makes opset {TORCHSCRIPT_MAX_OPSET} at most"
+    model = dataclasses.replace(file.spec.model, exporter=other)
+    changed = dataclasses.replace(file, spec=dataclasses.replace(file.spec, model=model))
+    try:
+        opset = call_alone(TryExporter(SpecPart(changed)), within=_TRIAL_SECONDS)
+    except OnnxpackError as error:
+        return f"`exporter: {other}` was tried, and fails too: {error.problems[0].message}"
+    return f"write `exporter: {other}`: it was tried, takes this model, and gives the same answers, at opset {opset}"
+
+
+@dataclasses.dataclass(frozen=True)
+class TryExporter(Task[int]):
+    """Export by the spec's exporter and compare; the result is the opset that came out."""
+
+    NAME = "exporter trial"
+    spec: SpecPart
+
+    def run(self, folder: Path, say: Say) -> int:
+        """Try it."""
+        return exporter_trial(self.spec.file, folder / "model.onnx")
+
+
+def exporter_trial(file: SpecFile, place: Path) -> int:
+    """Export by the spec's exporter, and compare at the traced sizes and at others; return the opset that came out.
+
+    Raises:
+        SourceError: it does not work.
+    """
+    from onnxpack.graph.check import facts
+
+    assert file.spec.model.exporter
+    module = load(file)
+    example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
+    job = ExportJob(Flat(module, list(example)).eval(), file, example, len(run(module, example)), place)
+    run_exporter(file.spec.model.exporter, job)
+    if difference := find_difference(job):
+        raise SourceError(Problem(f"its export {difference}", "the model depends on what it was traced with"))
+    return facts(place).opset

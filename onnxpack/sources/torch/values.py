@@ -1,0 +1,113 @@
+"""PyTorch: how a spec's inputs reach ``forward``, and how what it gives becomes a flat list with stable names."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from onnxpack.core.errors import SourceError
+from onnxpack.data.test_inputs import Arrays
+from onnxpack.sources import nested
+from onnxpack.sources.nested import names_of
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class Flat(torch.nn.Module):
+    """A module as the exporters take it: inputs by position in the spec's order, outputs a tuple of tensors.
+
+    Both exporters see the same, whatever the module's own arguments and outputs are.
+    """
+
+    def __init__(self, source: torch.nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.source = source
+        self.keywords = tuple(names) if by_keyword(source, names) else None
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """``tensors`` as the spec's inputs are; the outputs as ``leaves`` gives them."""
+        return tuple(tensor for _, tensor in leaves(self.answer(*tensors)))
+
+    def answer(self, *tensors: torch.Tensor) -> Any:
+        """The outputs as the module itself gives them."""
+        if self.keywords is None:
+            return self.source(*tensors)
+        return self.source(**dict(zip(self.keywords, tensors, strict=True)))
+
+
+def own_path(path: str) -> str:
+    """A module's path in the model itself, from its path in the ``Flat`` around it."""
+    return path.removeprefix("source").removeprefix(".")
+
+
+def by_keyword(module: torch.nn.Module, names: Sequence[str]) -> bool:
+    """Whether the inputs go by name: all are parameters of ``forward``, and are not its first ones in order."""
+    parameters = _parameters(module)
+    if parameters is None:
+        return False
+    named = [one.name for one in parameters if one.kind in _NAMED]
+    positional = [one.name for one in parameters if one.kind == _NAMED[0]]
+    return set(names) <= set(named) and list(names) != positional[: len(names)]
+
+
+def require_fit(module: torch.nn.Module, names: Sequence[str]) -> None:
+    """Makes sure that ``forward`` can take the inputs.
+
+    Raises:
+        SourceError: too many, too few, or by names that it does not have.
+    """
+    parameters = _parameters(module)
+    if parameters is None or not names:
+        return
+    try:
+        signature = inspect.Signature(parameters)
+        if by_keyword(module, names):
+            signature.bind(**dict.fromkeys(names))
+        else:
+            signature.bind(*names)
+    except TypeError as error:
+        takes = ", ".join(f"{one.name}=…" if one.default is not one.empty else one.name for one in parameters)
+        raise SourceError(
+            f"forward takes ({takes}); the spec's inputs are {', '.join(names)}: {error}",
+            "inputs go by name if all are parameters of forward, else by position",
+        ) from None
+    except ValueError:  # optional parameters before others, which TorchScript has: only the run itself can tell
+        return
+
+
+def _parameters(module: torch.nn.Module) -> list[inspect.Parameter] | None:
+    """Those of ``forward`` without ``self``; None where they cannot be known."""
+    try:
+        if isinstance(module, torch.jit.ScriptModule):
+            arguments = cast(Any, module.forward).schema.arguments[1:]
+            empty = inspect.Parameter.empty
+            return [
+                inspect.Parameter(one.name, _NAMED[0], default=one.default_value if one.has_default_value() else empty)
+                for one in arguments
+            ]
+        return list(inspect.signature(module.forward).parameters.values())
+    except (ValueError, TypeError, AttributeError, RuntimeError):
+        return None
+
+
+def output_names(answer: Any, taken: Sequence[str]) -> list[str]:
+    """A name for each output, as ``names_of`` has it; ``taken`` are names that no output may have."""
+    return names_of([path for path, _ in leaves(answer)], taken)
+
+
+def leaves(value: Any) -> Iterator[tuple[nested.Path, torch.Tensor]]:
+    """The tensors in what a model gave, in order, each with its keys, fields and positions."""
+    return nested.leaves(value, torch.Tensor)
+
+
+def to_tensors(inputs: Arrays) -> tuple[torch.Tensor, ...]:
+    """The inputs as tensors, in order."""
+    return tuple(torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape)) for array in inputs.values())
+
+
+def to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    """The values; numpy has no bfloat16, which becomes float32."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()

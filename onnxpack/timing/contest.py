@@ -1,0 +1,165 @@
+"""Times a source model and the ONNX files made of it in turn. All of it runs in a child process."""
+
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from onnxpack.core.errors import SourceError
+from onnxpack.core.scratch import temporary_folder
+from onnxpack.data.test_inputs import Arrays, draw, read_arrays, write_arrays
+from onnxpack.parity.compare import runtime_words
+from onnxpack.spec.client import client_spec
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.part import SpecPart
+from onnxpack.timing.probe import peak_rss
+from onnxpack.transforms.arrays import postprocessed, preprocessed
+from onnxpack.worker import Say, Task
+from onnxpack.worker.call import call_alone
+
+Answer = Callable[[Arrays], Any]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What was measured of one model; ``times`` are the seconds of every call, for each of the sizes."""
+
+    load_seconds: float
+    peak_rss_bytes: int
+    times: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """All contenders, by name."""
+
+    contenders: dict[str, Contender]
+
+
+@dataclass(frozen=True)
+class HoldContest(Task[Contest]):
+    """Run the source model of a spec under the name ``source`` (None: not at all), then each file in ``models``."""
+
+    NAME = "bench"
+    spec: SpecPart
+    source: str | None
+    names: tuple[str, ...]
+    """Of the source model's outputs."""
+    models: dict[str, Path]
+    sizes: tuple[dict[str, int], ...]
+    """Of every axis that a client sees, one dict for each round of timing."""
+    seconds: float
+    """The bound of all rounds together, but for the least number of runs."""
+    threads: int
+
+    def run(self, folder: Path, say: Say) -> Contest:
+        """Time all models in turn.
+
+        Raises:
+            SourceError: a model cannot be loaded or run.
+        """
+        return _contest(self)
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """The peak resident set of a process, in bytes."""
+
+    rss_bytes: int
+
+
+@dataclass(frozen=True)
+class MeasureMemory(Task[PeakMemory]):
+    """Run one model once in a process of its own: the file ``path``, or else the source model."""
+
+    NAME = "peak memory"
+    spec: SpecPart
+    names: tuple[str, ...]
+    path: Path | None
+    inputs: Path
+    threads: int
+
+    def run(self, folder: Path, say: Say) -> PeakMemory:
+        """Load it, run it, and read the peak."""
+        _share_cpus(self.threads)
+        answer = _model("it", self.path, self.threads) if self.path else _source(self.spec.file, self.names)
+        answer(read_arrays(self.inputs))
+        return PeakMemory(peak_rss("self"))
+
+
+def _contest(asked: HoldContest) -> Contest:
+    from onnxpack.timing.models import loaded
+
+    _share_cpus(asked.threads)
+    file, sizes = asked.spec.file, asked.sizes
+    seen = client_spec(file.spec)
+    makers: dict[str, Callable[[], Answer]] = {}
+    if asked.source:
+        makers[asked.source] = partial(_source, file, asked.names)
+    makers |= {name: partial(_model, name, path, asked.threads) for name, path in asked.models.items()}
+    answers, loads = loaded(makers)
+    share = asked.seconds / len(sizes)
+    rounds = [_round(answers, draw(seen, at, number), share) for number, at in enumerate(sizes)]
+    answers.clear()
+    found = {}
+    with temporary_folder() as folder:
+        inputs = folder / "inputs.npz"
+        write_arrays(inputs, draw(seen, sizes[-1], len(sizes) - 1))
+        for name, load in loads.items():
+            times = tuple(tuple(part[name]) for part in rounds)
+            task = MeasureMemory(asked.spec, asked.names, asked.models.get(name), inputs, asked.threads)
+            found[name] = Contender(load, call_alone(task).rss_bytes, times)
+    return Contest(found)
+
+
+def _round(answers: Mapping[str, Answer], inputs: Arrays, seconds: float) -> dict[str, list[float]]:
+    from onnxpack.timing.models import Work, side_by_side
+
+    works: dict[str, Work] = {name: partial(answer, inputs) for name, answer in answers.items()}
+    return side_by_side(works, seconds)
+
+
+def _source(file: SpecFile, names: Sequence[str]) -> Answer:
+    """The source model as a client would see it, the spec's steps done in numpy."""
+    source = importlib.import_module(f"onnxpack.sources.{file.spec.model.framework}")
+    model = source.load(file)
+    plain = not file.spec.preprocess and not file.spec.postprocess
+
+    def answer(sent: Arrays) -> Any:
+        if plain:
+            return source.run(model, sent)
+        outputs = source.run(model, preprocessed(file.spec, sent))
+        return postprocessed(file, dict(zip(names, outputs, strict=True)))
+
+    return answer
+
+
+def _model(name: str, path: Path, threads: int) -> Answer:
+    from onnxpack.timing.models import session
+
+    try:
+        running = session(path, threads)
+    except Exception as error:  # onnxruntime's exceptions share no base
+        raise _refused(name, path, error) from None
+
+    def answer(sent: Arrays) -> Any:
+        try:
+            return running.run(None, sent)
+        except Exception as error:  # as above
+            raise _refused(name, path, error) from None
+
+    return answer
+
+
+def _refused(name: str, path: Path, error: Exception) -> SourceError:
+    return SourceError(f"{name}: '{path}' does not run: {runtime_words(error)}", "build it again from this spec")
+
+
+def _share_cpus(threads: int) -> None:
+    """For what a source imports later: torch, scikit-learn, boosters. As many threads as the sessions have, and no
+    waiting in a loop after a call, which would take the CPU from the model that is timed next.
+    """
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}

@@ -1,0 +1,1 @@
+"""What stands around the model: in numpy, and as nodes of its graph."""

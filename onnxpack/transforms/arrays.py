@@ -1,0 +1,243 @@
+"""The steps around a model in numpy: what their ONNX nodes are verified against, and what feeds the source model.
+
+Everything is computed in float64 by the plain formula and rounded once to the tensor's dtype.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from onnxpack.core.errors import SpecError
+from onnxpack.core.values import Shape, TensorInfo
+from onnxpack.data.test_inputs import Arrays, dtype_word
+from onnxpack.spec.client import FLOATS, PreStage, stages
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.model import DEFAULT_OPSET, Spec
+from onnxpack.spec.step_rules import given_by
+from onnxpack.spec.steps import PostprocessStep
+from onnxpack.transforms.resize import resized
+
+ANTIALIAS_OPSET = 18
+"""From here on ONNX's Resize can blur before it makes smaller, as Pillow and torchvision do."""
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_IMAGES = 4  # dimensions; of fewer the first need not be rows
+_PIECE = 2**22  # elements
+Array = np.ndarray[Any, Any]
+_T = TypeVar("_T")
+
+
+def antialias(spec: Spec) -> bool:
+    """Whether a resize to a smaller size blurs first."""
+    return (spec.opset or DEFAULT_OPSET) >= ANTIALIAS_OPSET
+
+
+def preprocessed(spec: Spec, sent: Arrays) -> Arrays:
+    """What a client sends → what the model takes."""
+    chains: dict[str, list[PreStage]] = {}
+    for stage in stages(spec)[0]:
+        chains.setdefault(stage.taken.name, []).append(stage)
+    return dict(sent) | {name: _through(chain, sent[name], spec) for name, chain in chains.items()}
+
+
+def _through(chain: list[PreStage], array: Array, spec: Spec) -> Array:
+    """An input behind all its steps; images a few at once, since what is between the steps is many times as large."""
+    rows = max(1, _PIECE // max(1, array[:1].size)) if array.ndim == _IMAGES else 0
+    if 0 < rows < len(array):
+        pieces = range(0, len(array), rows)
+        return np.concatenate([_through(chain, array[start : start + rows], spec) for start in pieces])
+    for stage in chain:
+        array = _before(stage, array, spec)
+    return array
+
+
+def folded(stage: PreStage) -> tuple[Array, Array]:
+    """``(x / scale - mean) / std`` as ``x · factor + addend``, in float64, in a shape that meets the channels."""
+    step = stage.step
+    mean, std = np.asarray(step.mean, np.float64), np.asarray(step.std, np.float64)
+    behind = len(stage.taken.shape) - stage.axes[0] - 1 if stage.axes else 0
+    shape = (-1, *[1] * behind) if stage.axes else ()
+    factor, addend = 1 / ((step.scale or 1.0) * std), -mean / std
+    return (factor.reshape(shape), addend.reshape(shape)) if stage.axes else (factor[0], addend[0])
+
+
+def _before(stage: PreStage, array: Array, spec: Spec) -> Array:
+    step, dtype = stage.step, np.dtype(stage.given.dtype)
+    if step.op == "cast":
+        return array.astype(dtype)
+    if step.op == "layout":
+        return np.ascontiguousarray(array.transpose(stage.axes))
+    if step.op == "resize":
+        assert step.size
+        return resized(array, stage.axes, step.size, antialias(spec))
+    wide = array.astype(np.float64)
+    if step.op == "scale":
+        assert step.scale
+        return (wide / step.scale).astype(dtype)
+    factor, addend = folded(stage)
+    return (wide * factor + addend).astype(dtype)
+
+
+@dataclass(frozen=True)
+class PostStage:
+    """A step with the tensor that it is done to and those that it gives; ``axis`` is counted from the front."""
+
+    step: PostprocessStep
+    taken: TensorInfo
+    given: tuple[TensorInfo, ...]
+    axis: int
+    labels: tuple[str, ...] = ()
+
+
+def post_stages(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> tuple[tuple[PostStage, ...], list[str]]:
+    """The steps behind a model with these outputs, and the names of the outputs behind all of them, in order.
+
+    Raises:
+        SpecError: a step cannot be done to what it names, or two outputs would have one name.
+    """
+    now = {info.name: info for info in outputs}
+    found = []
+    for step in file.spec.postprocess:
+        if step.input not in now:
+            raise SpecError(f"postprocess: no output '{step.input}' is here", f"known: {', '.join(now)}")
+        stage = _stage(step, now[step.input], _labels(file, step))
+        now = placed(now, step, {info.name: info for info in stage.given})
+        found.append(stage)
+    clash = [name for name in now if name in file.spec.inputs]
+    if clash:
+        raise SpecError(f"postprocess: the output '{clash[0]}' has an input's name", "name another in `output:`")
+    return tuple(found), list(now)
+
+
+def postprocessed(file: SpecFile, outputs: Arrays) -> Arrays:
+    """What the model gives → what a client gets.
+
+    Raises:
+        SpecError: as ``post_stages``, or a class has no label.
+    """
+    now = dict(outputs)
+    for step in file.spec.postprocess:
+        array = now.get(step.input)
+        infos = tuple(TensorInfo(name, dtype_word(array.dtype), array.shape) for name, array in now.items())
+        only = replace(file, spec=replace(file.spec, postprocess=(step,)))
+        ((stage,), _) = post_stages(only, infos)
+        assert array is not None
+        now = placed(now, step, dict(zip(given_by(step), _behind(stage, array), strict=True)))
+    return now
+
+
+def placed(now: Mapping[str, _T], step: PostprocessStep, new: Mapping[str, _T]) -> dict[str, _T]:
+    """The outputs behind a step: with a name of their own the new ones come last, else in the old one's place."""
+    beside = step.output not in (None, step.input)
+    others = [name for name in now if beside or name != step.input]
+    clash = [name for name in new if name in others]
+    if clash:
+        raise SpecError(f"postprocess: the output '{clash[0]}' is here already", "name another in `output:`")
+    if beside:
+        return {**now, **new}
+    result: dict[str, _T] = {}
+    for name, value in now.items():
+        result |= dict(new) if name == step.input else {name: value}
+    return result
+
+
+def _labels(file: SpecFile, step: PostprocessStep) -> tuple[str, ...]:
+    if step.labels is None:
+        return ()
+    try:
+        lines = file.resolve(step.labels).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"labels '{step.labels}': {error}", "a text file in UTF-8, one label a line") from None
+    if not lines:
+        raise SpecError(f"labels '{step.labels}': the file is empty", "write one label a line")
+    return tuple(lines)
+
+
+def _stage(step: PostprocessStep, taken: TensorInfo, labels: tuple[str, ...]) -> PostStage:
+    integers = step.op == "labels" and taken.dtype in _INTEGERS
+    if taken.dtype not in FLOATS and not integers:
+        kinds = "class numbers or scores" if step.op == "labels" else "floats"
+        raise _refused(step, f"is for {kinds}, and '{taken.name}' is {taken.dtype}")
+    axis = 0
+    if not integers and step.op in ("softmax", "argmax", "topk", "labels"):
+        axis = _axis(step, taken)
+    size = taken.shape[axis] if taken.shape else 1
+    if step.op == "topk" and isinstance(size, int) and step.k and step.k > size:
+        raise _refused(step, f"takes the {step.k} greatest, and '{taken.name}' has {size} along axis {axis}")
+    if step.op == "labels" and not integers and isinstance(size, int) and size != len(labels):
+        raise _refused(step, f"has {len(labels)} labels, and '{taken.name}' has {size} classes")
+    return PostStage(step, taken, _given(step, taken, axis, integers), axis, labels)
+
+
+def _axis(step: PostprocessStep, taken: TensorInfo) -> int:
+    rank = len(taken.shape)
+    axis = -1 if step.axis is None else step.axis
+    if not -rank <= axis < rank:
+        raise _refused(step, f"is along axis {axis}, and '{taken.name}' has {rank} dimensions")
+    return axis % rank
+
+
+def _given(step: PostprocessStep, taken: TensorInfo, axis: int, integers: bool) -> tuple[TensorInfo, ...]:
+    names = given_by(step)
+    without: Shape = (*taken.shape[:axis], *taken.shape[axis + 1 :])
+    if step.op == "topk":
+        assert step.k
+        shape: Shape = (*taken.shape[:axis], step.k, *taken.shape[axis + 1 :])
+        return TensorInfo(names[0], taken.dtype, shape), TensorInfo(names[1], "int64", shape)
+    if step.op == "argmax":
+        return (TensorInfo(names[0], "int64", without),)
+    if step.op == "labels":
+        return (TensorInfo(names[0], "string", taken.shape if integers else without),)
+    return (replace(taken, name=names[0]),)
+
+
+def _refused(step: PostprocessStep, words: str) -> SpecError:
+    return SpecError(f"postprocess: {step.op} {words}", "correct the step, or name another output")
+
+
+def _behind(stage: PostStage, array: Array) -> tuple[Array, ...]:
+    if stage.step.op == "topk":
+        assert stage.step.k
+        # Of equal values the first comes first, as ONNX says it.
+        order = np.argsort(-array, axis=stage.axis, kind="stable")
+        best = np.take(order, range(stage.step.k), axis=stage.axis)
+        return np.take_along_axis(array, best, axis=stage.axis), best.astype(np.int64)
+    if stage.step.op == "argmax":
+        return (np.asarray(array.argmax(axis=stage.axis), np.int64),)
+    if stage.step.op == "labels":
+        return (_named(stage, array),)
+    with np.errstate(all="ignore"):  # infinities give what IEEE 754 says
+        return (_FORMULAS[stage.step.op](stage, array.astype(np.float64)).astype(array.dtype),)
+
+
+def _named(stage: PostStage, array: Array) -> Array:
+    classes = array if array.dtype.kind in "iu" else array.argmax(axis=stage.axis)
+    wrong = classes[(classes < 0) | (classes >= len(stage.labels))]
+    if wrong.size:
+        raise _refused(stage.step, f"has {len(stage.labels)} labels, and '{stage.taken.name}' gave {wrong.flat[0]}")
+    return np.asarray(np.array(stage.labels)[classes])
+
+
+def _sigmoid(_: PostStage, x: Array) -> Array:
+    shrinking: Array = np.exp(-np.abs(x))  # never overflows
+    result: Array = np.where(x >= 0, 1 / (1 + shrinking), shrinking / (1 + shrinking))
+    return result
+
+
+def _softmax(stage: PostStage, x: Array) -> Array:
+    powers: Array = np.exp(x - x.max(axis=stage.axis, keepdims=True))
+    result: Array = powers / powers.sum(axis=stage.axis, keepdims=True)
+    return result
+
+
+def _scaled(stage: PostStage, x: Array) -> Array:
+    result: Array = x * stage.step.factor
+    return result
+
+
+_FORMULAS: dict[str, Callable[[PostStage, Array], Array]] = {
+    "sigmoid": _sigmoid,
+    "softmax": _softmax,
+    "scale": _scaled,
+}

@@ -1,0 +1,99 @@
+"""The ``preprocess`` and ``postprocess`` steps as ONNX nodes around a model, so that every runtime does the same.
+
+Their numpy form is ``onnxpack.transforms.arrays``. Nodes are named ``preprocess/…`` and ``postprocess/…``, by which
+precisions leave them as they are. What computes does so in float32 or float64, also around a float16 model.
+"""
+
+import copy
+from pathlib import Path
+
+import onnx
+from onnx import helper
+
+from onnxpack.core.errors import SourceError
+from onnxpack.core.values import MODEL, Changed, TensorInfo
+from onnxpack.graph.check import DTYPES, facts, info_of, opset_of, rename_tensors, true_inputs
+from onnxpack.graph.external_data import open_model, save_copy
+from onnxpack.spec.client import stages
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.step_rules import RESIZE_OPSET
+from onnxpack.transforms.arrays import ANTIALIAS_OPSET, antialias, placed, post_stages
+from onnxpack.transforms.nodes import Nodes
+
+_TYPES = {word: number for number, word in DTYPES.items()}
+
+
+def add_steps(source: Path, folder: Path, file: SpecFile) -> Changed:
+    """Write ``<folder>/model.onnx``, the model with the spec's steps around it.
+
+    Its inputs and outputs are then what a client sends and gets.
+
+    Raises:
+        SpecError: a step of ``postprocess`` does not fit the model's outputs.
+        SourceError: a step cannot be said in the model's opset.
+    """
+    target = folder / MODEL
+    edited = open_model(source)
+    _require_opset(file, opset_of(edited))
+    before(edited, file)
+    behind(edited, file)
+    save_copy(edited, source.parent, target)
+    return Changed(facts(target))
+
+
+def before(model: onnx.ModelProto, file: SpecFile) -> None:
+    """Puts ``preprocess`` in front of the graph, in place."""
+    graph = model.graph
+    nodes = Nodes("preprocess", model)
+    values = {value.name: value for value in true_inputs(graph)}
+    steps = stages(file.spec)[0]
+    names = dict.fromkeys(stage.taken.name for stage in steps)
+    inner = {name: nodes.fresh(f"{name}__model") for name in names}
+    rename_tensors(graph, lambda name: inner.get(name, name))
+    now: dict[str, str] = {}
+    for index, stage in enumerate(steps):
+        name = stage.taken.name
+        if name not in now:
+            values[name].CopyFrom(_declared(stage.taken))
+        now[name] = nodes.before(index, stage, now.get(name, name), antialias(file.spec))
+    # The last tensor of each chain takes the name that the model knows.
+    nodes.rename({tensor: inner[name] for name, tensor in now.items()})
+    nodes.insert(0)
+
+
+def behind(model: onnx.ModelProto, file: SpecFile) -> None:
+    """Puts ``postprocess`` behind the graph, in place."""
+    graph = model.graph
+    nodes = Nodes("postprocess", model)
+    declared = {value.name: copy.deepcopy(value) for value in graph.output}
+    outputs = tuple(declared)
+    now = {name: name for name in outputs}
+    steps, names = post_stages(file, tuple(info_of(value) for value in graph.output))
+    for index, stage in enumerate(steps):
+        tensors = nodes.behind(index, stage, now[stage.taken.name])
+        infos = {info.name: _declared(info) for info in stage.given}
+        now = placed(now, stage.step, dict(zip(infos, tensors, strict=True)))
+        declared |= infos
+    finals = {tensor: name for name, tensor in now.items() if tensor != name}
+    replaced = {name: nodes.fresh(f"{name}__model") for name in outputs if name not in now.values()}
+    # A name that an output takes may already stand for something inside the graph.
+    inner = {name: nodes.fresh(f"{name}__inner") for name in finals.values() if nodes.is_inner(name)}
+    rename_tensors(graph, lambda name: replaced.get(name) or inner.get(name) or name)
+    nodes.rename(finals | replaced)
+    nodes.insert(len(graph.node))
+    del graph.output[:]
+    graph.output.extend(declared[name] for name in names)
+
+
+def _declared(info: TensorInfo) -> onnx.ValueInfoProto:
+    # "?" is how a dimension without name or size is read back.
+    shape = [None if size == "?" else size for size in info.shape]
+    return helper.make_tensor_value_info(info.name, _TYPES[info.dtype], shape)
+
+
+def _require_opset(file: SpecFile, opset: int) -> None:
+    """The numpy form went by the spec's opset when the source model was run."""
+    if not any(step.op == "resize" for step in file.spec.preprocess):
+        return
+    if opset < RESIZE_OPSET or antialias(file.spec) != (opset >= ANTIALIAS_OPSET):
+        raise SourceError(f"resize depends on the opset, and the model has {opset}", f"write opset: {opset}")

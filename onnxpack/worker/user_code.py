@@ -1,0 +1,81 @@
+"""The user's own code that a spec names: imported and called in child processes only."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from onnxpack.core.errors import OnnxpackError, SourceError
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.trust import require_model_code
+
+
+def attribute(file: SpecFile, reference: str) -> Any:
+    """What ``FILE.py:NAME`` or ``package.module:NAME`` names; the file's, or the spec's, folder is importable.
+
+    Raises:
+        SourceError: it cannot be imported, or the name is not there.
+        SpecError: it is a part of Python's own library, and the spec's code is not trusted.
+    """
+    place, _, name = reference.partition(":")
+    try:
+        if place.endswith(".py"):
+            module = _module_of(file.resolve(place))
+        else:
+            sys.path.append(str(file.folder))
+            module = importlib.import_module(place)
+    except SyntaxError as error:
+        culprit = Path(error.filename or place).name
+        raise SourceError(f"{culprit}, line {error.lineno}: {error.msg}", "mend the file") from None
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise SourceError(
+            f"importing {place} failed: {type(error).__name__}: {error}", "it must import by itself"
+        ) from None
+    target: Any = module
+    for part in name.split("."):
+        if not hasattr(target, part):
+            known = ", ".join(key for key in vars(module) if not key.startswith("_"))[:300]
+            raise SourceError(f"{place} has no '{name}'", f"it has: {known}")
+        target = getattr(target, part)
+    require_model_code(file, reference, target)
+    return target
+
+
+def called(function: Any, reference: str, hint: str, /, *args: Any, **kwargs: Any) -> Any:
+    """What the function gives; ``hint`` says how to look for the fault when it raises.
+
+    Raises:
+        SourceError: it raised, or cannot be called.
+    """
+    try:
+        return function(*args, **kwargs)
+    except OnnxpackError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        raise SourceError(f"{reference} raised {type(error).__name__}: {error}", hint) from None
+
+
+def built(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> Any:
+    """What a factory at ``FILE.py:NAME`` or ``package.module:NAME`` gives.
+
+    Raises:
+        SourceError: it cannot be imported, is not there, or raises.
+    """
+    return called(attribute(file, reference), reference, "call it with the spec's kwargs by hand", *args, **kwargs)
+
+
+def _module_of(path: Path) -> ModuleType:
+    """The file as a module, run once: a class must be the same for a factory and for what prepares its model."""
+    loaded = sys.modules.get(path.stem)
+    if loaded and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    sys.path.insert(0, str(path.parent))
+    definition = importlib.util.spec_from_file_location(path.stem, path)
+    assert definition
+    assert definition.loader
+    module = importlib.util.module_from_spec(definition)
+    sys.modules[path.stem] = module
+    definition.loader.exec_module(module)
+    return module
