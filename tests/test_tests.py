@@ -1,10 +1,12 @@
-"""Every test can fail: it asserts something itself, or calls a helper that does."""
+"""Every test can fail, and every module of tests is named after a module of the package."""
 
 import ast
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+import onnxpack
 
 _TESTS = Path(__file__).parent
 _FAILING = {"raises", "warns", "fail", "require"}
@@ -85,3 +87,53 @@ def test_find_idle_of_a_small_file_tells_idle_tests(body: str, idle: bool) -> No
     helpers = "def helper():\n  assert work()\ndef outer():\n  helper()\ndef nothing():\n  work()\n"
     found = find_idle(read_functions(f"{helpers}def test_it():\n  {body}\n", "small.py"))
     assert [function.name for function in found] == (["test_it"] if idle else [])
+
+
+_APART = {"docs", "e2e", "faults"}
+"""Folders whose tests are not of one module."""
+
+
+def find_module(path: str, modules: set[str]) -> str | None:
+    """Return the module that the test module at ``path`` is named after, as ``package.module``; None if there is none.
+
+    The name is ``test_<module>``, or ``test_<package>_<module>`` where two packages have one, and may end with a topic:
+    ``spec/test_load_mutations.py`` is of ``spec.load``. A package stands for its ``__init__``.
+    """
+    package, _, name = path.removesuffix(".py").rpartition("/")
+    words = name.removeprefix("test_").split("_")
+    for end in range(len(words), 0, -1):
+        stem = "_".join(words[:end])
+        inner = stem.removeprefix(f"{package}_")
+        for module in (stem, inner, inner.replace("_", ".", 1), "" if stem == package else stem):
+            full = f"{package}.{module}".rstrip(".")
+            if full in modules:
+                return full
+    return None
+
+
+def test_every_test_module_is_named_after_the_module_that_it_tests() -> None:
+    package = Path(onnxpack.__file__).parent
+    files = [path.relative_to(package).with_suffix("") for path in package.rglob("*.py")]
+    modules = {".".join(path.parts).removesuffix(".__init__") for path in files}
+    tests = [path.relative_to(_TESTS) for path in sorted(_TESTS.glob("*/test_*.py"))]
+    found = {path.as_posix(): find_module(path.as_posix(), modules) for path in tests if path.parts[0] not in _APART}
+    assert len(found) > 100
+    assert [path for path, module in found.items() if module is None] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "module"),
+    [
+        ("spec/test_load.py", "spec.load"),
+        ("spec/test_load_mutations.py", "spec.load"),
+        ("cli/test_cli_init.py", "cli.init"),
+        ("sources/test_torch_weights.py", "sources.torch.weights"),
+        ("targets/test_targets.py", "targets"),
+        ("sources/test_sources_contract.py", "sources"),
+        ("spec/test_stray.py", None),
+        ("stray/test_load.py", None),
+    ],
+)
+def test_find_module_of_a_path_gives_the_module_of_its_name(path: str, module: str | None) -> None:
+    known = {"spec.load", "cli.init", "sources", "sources.torch", "sources.torch.weights", "targets"}
+    assert find_module(path, known) == module

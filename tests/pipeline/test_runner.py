@@ -324,7 +324,7 @@ def test_builds_of_two_checkouts_at_once_each_give_their_own(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One request, and other data in each: whichever trace is written down last, none answers for the other."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "helpers"), prepend=os.pathsep)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "script.py").write_text("result = open('data').read()")
@@ -354,7 +354,7 @@ def test_builds_at_once_with_the_store_in_the_work_tree_make_one_result(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The task lists all folders of the work tree, that of the store and those of other builds' outputs too."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "helpers"), prepend=os.pathsep)
     (work.root / "script.py").write_text(WALK)
     (work.root / "dist/cpu").mkdir(parents=True)
     (work.root / "dist/cpu/file").touch()  # an earlier output, which each build replaces

@@ -2,12 +2,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import expected, onnxpack, project
 
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.spec.load import load
-
-__all__ = ["expected", "onnxpack", "problems", "project"]
 
 
 @pytest.fixture

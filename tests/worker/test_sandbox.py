@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Ended, onnxpack
+from command_line import Ended
 from exporting import write_spec
 from sandbox_tasks import Crash, LeaveDaemon, TellEnvironment, TryConnecting, TryFetching, TryPlaces
 
 from onnxpack.core.errors import EngineError, SourceError
 from onnxpack.worker.call import Setting, call
 from onnxpack.worker.sandbox import find_paths, require_sandbox
-
-__all__ = ["onnxpack"]
 
 
 def explain_absence() -> str:

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from wheels import make_wheel, wheels  # noqa: F401 - a fixture
+from wheels import make_wheel
 
 from onnxpack.bundle import packages
 from onnxpack.bundle.lock import Package
@@ -19,7 +19,7 @@ def locked(folder: Path, name: str, version: str) -> Package:
 
 def test_install_into_a_relative_folder_fills_it(
     tmp_path: Path,
-    wheels: Path,  # noqa: F811
+    wheels: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_wheel(wheels, "small-package", "2026.1")

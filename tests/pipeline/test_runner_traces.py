@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from test_staleness import WIDTH, network
+from test_runner_staleness import WIDTH, network
 
 import onnxpack
 from onnxpack.core.digests import tree_digests

@@ -7,7 +7,6 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from command_line import expected
 
 from onnxpack.timing.bench import (
     Bench,
@@ -23,8 +22,6 @@ from onnxpack.timing.bench import (
 )
 from onnxpack.timing.contest import Contender
 from onnxpack.timing.picture import panels_of, picture, write_picture
-
-__all__ = ["expected"]
 
 HERE = Path(__file__).parent
 SVG = "{http://www.w3.org/2000/svg}"

@@ -108,7 +108,7 @@ def made(file: SpecFile, before: dict[str, str], tmp_path_factory: pytest.TempPa
 
 def test_the_examples_cover_every_framework() -> None:
     found = {load(SPECS / name / "spec.yaml").spec.model.framework for name in EXAMPLES if name not in MADE_HERE}
-    # keras never runs in this environment: tests/sources/test_keras_source.py has it in its own
+    # keras never runs in this environment: tests/sources/test_keras.py has it in its own
     assert found | set(MADE_HERE) | {"keras"} == set(FRAMEWORKS)
 
 

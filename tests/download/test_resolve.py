@@ -9,7 +9,7 @@ import pytest
 from exporting import export_in_child, write_spec
 from onnx_examples import RELU, make_model
 from told import Told
-from web import Web, web  # noqa: F401 - a fixture
+from web import Web
 
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import EngineError, SpecError
@@ -22,7 +22,7 @@ SHA = hashlib.sha256(MODEL).hexdigest()
 
 
 @pytest.fixture
-def store(tmp_path: Path, web: Web) -> Store:  # noqa: F811
+def store(tmp_path: Path, web: Web) -> Store:
     web.content = MODEL
     return Store(tmp_path / "store")
 
@@ -32,7 +32,7 @@ def spec(folder: Path, url: str, sha256: str = SHA, **fields: Any) -> SpecFile:
     return write_spec(folder / "spec", {"framework": "onnx", "path": url, "sha256": sha256} | fields)
 
 
-def test_the_model_is_fetched_once_and_then_stands_in_the_store(tmp_path: Path, web: Web, store: Store) -> None:  # noqa: F811
+def test_the_model_is_fetched_once_and_then_stands_in_the_store(tmp_path: Path, web: Web, store: Store) -> None:
     told = Told()
     file = brought_here(spec(tmp_path, web.url), store, told)
     path = file.resolve(web.url)
@@ -44,13 +44,13 @@ def test_the_model_is_fetched_once_and_then_stands_in_the_store(tmp_path: Path, 
     assert len(web.ranges) == 1
 
 
-def test_a_fetched_model_is_exported(tmp_path: Path, web: Web, store: Store) -> None:  # noqa: F811
+def test_a_fetched_model_is_exported(tmp_path: Path, web: Web, store: Store) -> None:
     made = export_in_child(brought_here(spec(tmp_path, web.url), store, Told()), tmp_path / "made", store.root)
     require("fetched", made.rows())
     assert list(made.trace.files) == []
 
 
-def test_one_flipped_bit_is_fetched_again(tmp_path: Path, web: Web, store: Store) -> None:  # noqa: F811
+def test_one_flipped_bit_is_fetched_again(tmp_path: Path, web: Web, store: Store) -> None:
     path = brought_here(spec(tmp_path, web.url), store, Told()).resolve(web.url)
     path.write_bytes(bytes([MODEL[0] ^ 1]) + MODEL[1:])
     brought_here(spec(tmp_path, web.url), store, Told())
@@ -58,7 +58,7 @@ def test_one_flipped_bit_is_fetched_again(tmp_path: Path, web: Web, store: Store
     assert len(web.ranges) == 2
 
 
-def test_what_an_earlier_build_fetched_is_used(tmp_path: Path, web: Web, store: Store) -> None:  # noqa: F811
+def test_what_an_earlier_build_fetched_is_used(tmp_path: Path, web: Web, store: Store) -> None:
     web.script = ["cut", "404"]
     with pytest.raises(EngineError):
         brought_here(spec(tmp_path, web.url), store, Told())
@@ -68,7 +68,7 @@ def test_what_an_earlier_build_fetched_is_used(tmp_path: Path, web: Web, store: 
     assert told.lines[1] == f"{web.url}, from byte {len(MODEL) // 2} on"
 
 
-def test_another_file_than_the_spec_trusts_leaves_nothing(tmp_path: Path, web: Web, store: Store) -> None:  # noqa: F811
+def test_another_file_than_the_spec_trusts_leaves_nothing(tmp_path: Path, web: Web, store: Store) -> None:
     with pytest.raises(EngineError, match="not the file that the spec trusts"):
         brought_here(spec(tmp_path, web.url, "0" * 64), store, Told())
     assert [path for path in store.root.rglob("*") if path.is_file()] == []
@@ -102,7 +102,7 @@ def test_a_file_url_inside_the_project_is_read(tmp_path: Path, store: Store) -> 
 
 def test_the_limit_of_the_environment_counts(
     tmp_path: Path,
-    web: Web,  # noqa: F811
+    web: Web,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -121,7 +121,7 @@ def test_the_limit_of_the_environment_counts(
 )
 def test_a_variable_that_cannot_be_read_is_told(
     tmp_path: Path,
-    web: Web,  # noqa: F811
+    web: Web,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     name: str,

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from web import Web, serving, web  # noqa: F401 - a fixture
+from web import Web, serving
 
 from onnxpack.core.errors import EngineError, OnnxpackError, SourceError, SpecError
 from onnxpack.download import transfer
@@ -26,7 +26,7 @@ SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture(autouse=True)
-def _content(web: Web) -> None:  # noqa: F811
+def _content(web: Web) -> None:
     web.content = CONTENT
 
 
@@ -51,30 +51,30 @@ def refusal(
     return problem.message
 
 
-def test_a_file_comes_whole(tmp_path: Path, web: Web) -> None:  # noqa: F811
+def test_a_file_comes_whole(tmp_path: Path, web: Web) -> None:
     assert fetched(web.url, tmp_path) == CONTENT
     assert web.ranges == [None]
     assert (tmp_path / "total").read_text() == str(len(CONTENT))
 
 
-def test_it_goes_on_where_an_earlier_try_stopped(tmp_path: Path, web: Web) -> None:  # noqa: F811
+def test_it_goes_on_where_an_earlier_try_stopped(tmp_path: Path, web: Web) -> None:
     (tmp_path / "partial").write_bytes(CONTENT[:3000])
     assert fetched(web.url, tmp_path) == CONTENT
     assert web.ranges == ["bytes=3000-"]
 
 
-def test_what_is_whole_already_is_only_checked(tmp_path: Path, web: Web) -> None:  # noqa: F811
+def test_what_is_whole_already_is_only_checked(tmp_path: Path, web: Web) -> None:
     (tmp_path / "partial").write_bytes(CONTENT)
     assert fetched(web.url, tmp_path) == CONTENT
 
 
 @pytest.mark.parametrize("start", [CONTENT + b"more", b"another file", b"x" * len(CONTENT)])
-def test_a_start_of_another_file_is_replaced(tmp_path: Path, web: Web, start: bytes) -> None:  # noqa: F811
+def test_a_start_of_another_file_is_replaced(tmp_path: Path, web: Web, start: bytes) -> None:
     (tmp_path / "partial").write_bytes(start)
     assert fetched(web.url, tmp_path) == CONTENT
 
 
-def test_a_server_that_cannot_resume_sends_all_again(tmp_path: Path, web: Web) -> None:  # noqa: F811
+def test_a_server_that_cannot_resume_sends_all_again(tmp_path: Path, web: Web) -> None:
     web.resumes = False
     web.script = ["cut"]
     assert fetched(web.url, tmp_path) == CONTENT
@@ -82,25 +82,25 @@ def test_a_server_that_cannot_resume_sends_all_again(tmp_path: Path, web: Web) -
 
 
 @pytest.mark.parametrize("script", [["503"], ["429", "500", "502", "504"], ["reset"], ["cut", "cut", "reset", "503"]])
-def test_what_may_pass_is_tried_again(tmp_path: Path, web: Web, script: list[str]) -> None:  # noqa: F811
+def test_what_may_pass_is_tried_again(tmp_path: Path, web: Web, script: list[str]) -> None:
     web.script = list(script)
     assert fetched(web.url, tmp_path) == CONTENT
     assert len(web.ranges) == len(script) + 1
 
 
-def test_a_cut_answer_is_resumed_not_begun_again(tmp_path: Path, web: Web) -> None:  # noqa: F811
+def test_a_cut_answer_is_resumed_not_begun_again(tmp_path: Path, web: Web) -> None:
     web.script = ["cut"]
     fetched(web.url, tmp_path)
     assert web.ranges == [None, f"bytes={len(CONTENT) // 2}-"]
 
 
-def test_progress_allows_more_tries(tmp_path: Path, web: Web) -> None:  # noqa: F811
+def test_progress_allows_more_tries(tmp_path: Path, web: Web) -> None:
     web.script = ["cut", "503", "503", "503"] * 3
     assert fetched(web.url, tmp_path) == CONTENT
 
 
 @pytest.mark.parametrize("step", ["503", "429", "reset"])
-def test_tries_are_bounded(tmp_path: Path, web: Web, step: str) -> None:  # noqa: F811
+def test_tries_are_bounded(tmp_path: Path, web: Web, step: str) -> None:
     web.script = [step] * 50
     assert "cannot fetch 'http://127.0.0.1" in refusal(web.url, tmp_path)
     assert len(web.ranges) == 5
@@ -116,23 +116,23 @@ def test_tries_are_bounded(tmp_path: Path, web: Web, step: str) -> None:  # noqa
         ("400", "400"),
     ],
 )
-def test_what_cannot_pass_is_told_at_once(tmp_path: Path, web: Web, status: str, words: str) -> None:  # noqa: F811
+def test_what_cannot_pass_is_told_at_once(tmp_path: Path, web: Web, status: str, words: str) -> None:
     web.script = [status] * 50
     assert words in refusal(web.url, tmp_path)
     assert len(web.ranges) == 1
 
 
-def test_a_wrong_digest_is_refused_and_nothing_stays(tmp_path: Path, web: Web) -> None:  # noqa: F811
+def test_a_wrong_digest_is_refused_and_nothing_stays(tmp_path: Path, web: Web) -> None:
     words = refusal(web.url, tmp_path, "0" * 64)
     assert f"its sha256 is {SHA} ({len(CONTENT)} bytes)" in words
     assert not (tmp_path / "partial").exists()
 
 
-def test_a_host_that_is_not_there(tmp_path: Path, web: Web) -> None:  # noqa: F811
+def test_a_host_that_is_not_there(tmp_path: Path, web: Web) -> None:
     assert "the server cannot be reached" in refusal("http://127.0.0.1:9/m.onnx", tmp_path)
 
 
-def test_no_message_shows_a_query(tmp_path: Path, web: Web) -> None:  # noqa: F811
+def test_no_message_shows_a_query(tmp_path: Path, web: Web) -> None:
     for web.script in (["404"], ["401"], ["503"] * 9):
         assert "private" not in refusal(f"{web.url}?a=private", tmp_path)
     assert "private" not in refusal(f"{web.url}?a=private", tmp_path, "0" * 64)
@@ -177,7 +177,7 @@ def logins(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 def test_a_login_comes_from_netrc_and_stays_at_its_host(
     tmp_path: Path,
-    web: Web,  # noqa: F811
+    web: Web,
     tls: ssl.SSLContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -191,7 +191,7 @@ def test_a_login_comes_from_netrc_and_stays_at_its_host(
         assert other.logins == [None]
 
 
-def test_no_login_goes_over_http(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_no_login_goes_over_http(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     logins(tmp_path, monkeypatch, NAMED)
     assert fetched(web.url, tmp_path) == CONTENT
     assert web.logins == [None]
@@ -212,7 +212,7 @@ def test_the_default_of_netrc_goes_to_no_host(
 
 
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1/m.onnx?a=private", "file:///etc/passwd", "gopher://127.0.0.1/1"])
-def test_a_redirect_leads_to_http_alone(tmp_path: Path, web: Web, target: str) -> None:  # noqa: F811
+def test_a_redirect_leads_to_http_alone(tmp_path: Path, web: Web, target: str) -> None:
     web.script = [f"to {target}"]
     words = refusal(web.url, tmp_path)
     assert words.endswith(f"leads to {target.partition(':')[0]}:, which is not followed")
@@ -221,7 +221,7 @@ def test_a_redirect_leads_to_http_alone(tmp_path: Path, web: Web, target: str) -
 @pytest.mark.parametrize("step", ["drip", "drip head"])
 def test_a_source_that_only_drips_is_given_up(
     tmp_path: Path,
-    web: Web,  # noqa: F811
+    web: Web,
     monkeypatch: pytest.MonkeyPatch,
     step: str,
 ) -> None:
@@ -232,7 +232,7 @@ def test_a_source_that_only_drips_is_given_up(
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-def test_a_pause_is_made_good(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_pause_is_made_good(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "WINDOW", 0.2)
     web.content = b"x" * 5000
     web.script = ["drip"]
@@ -241,13 +241,13 @@ def test_a_pause_is_made_good(tmp_path: Path, web: Web, monkeypatch: pytest.Monk
     assert web.ranges[1] != "bytes=0-"
 
 
-def test_an_answer_that_is_announced_as_too_large_is_not_read(tmp_path: Path, web: Web) -> None:  # noqa: F811
+def test_an_answer_that_is_announced_as_too_large_is_not_read(tmp_path: Path, web: Web) -> None:
     words = refusal(web.url, tmp_path, limit=len(CONTENT) - 1)
     assert "is larger than the limit of 5.1 MB" in words
     assert not (tmp_path / "partial").exists()
 
 
-def test_an_answer_without_end_stops_at_the_limit(tmp_path: Path, web: Web) -> None:  # noqa: F811
+def test_an_answer_without_end_stops_at_the_limit(tmp_path: Path, web: Web) -> None:
     web.script = ["endless"]
     assert "is larger than the limit of 5.1 MB" in refusal(web.url, tmp_path, limit=len(CONTENT))
     assert not (tmp_path / "partial").exists()
@@ -265,13 +265,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_what_the_disk_has_no_room_for_is_not_begun(small_disk: Path, web: Web) -> None:  # noqa: F811
+def test_what_the_disk_has_no_room_for_is_not_begun(small_disk: Path, web: Web) -> None:
     (small_disk / "partial").write_bytes(CONTENT[:3000])
     assert refusal(web.url, small_disk).endswith("it needs 5.1 MB more, and 1.0 MB are free")
     assert not (small_disk / "partial").exists()
 
 
-def test_a_disk_that_fills_keeps_nothing_of_it(small_disk: Path, web: Web) -> None:  # noqa: F811
+def test_a_disk_that_fills_keeps_nothing_of_it(small_disk: Path, web: Web) -> None:
     web.script = ["endless"]
     assert refusal(web.url, small_disk, limit=100 * len(CONTENT)).endswith("No space left on device")
     assert not (small_disk / "partial").exists()
@@ -329,7 +329,7 @@ def test_a_storage_is_read_through_fsspec(tmp_path: Path) -> None:
     assert "is a file of this machine" in refusal(f"local://{tmp_path}/m.onnx", tmp_path, kind=SpecError)
 
 
-def test_a_storage_that_hangs_is_given_up(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_storage_that_hangs_is_given_up(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (onnxpack[remote])")
 
     class Hanging(fsspec.AbstractFileSystem):  # type: ignore[misc, name-defined] # it has no types

@@ -20,7 +20,7 @@ from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import load
 from onnxpack.spec.part import named_files
 
-SPECS = Path(__file__).parents[1] / "specs"
+SPECS = Path(__file__).parents[2] / "specs"
 
 BUILD = """
 import contextlib, json, sys

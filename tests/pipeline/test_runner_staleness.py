@@ -151,7 +151,7 @@ FIXED = {
     "model.framework": "each framework needs a model of its own: their fields are flipped on one each",
     "model.sha256": "it is compared with the file before anything is built",
     "preprocess.input": "the model has one input; another name is refused",
-    "model.requirements": "an environment needs the package index; its pins are in the key by tests/test_isolated.py",
+    "model.requirements": "it needs the package index; see tests/worker/test_environments.py",
     "extends": "it is resolved before anything is built: its fields are these",
     "targets.platform": "linux/amd64 is the only one that can be built yet",
     "runtime.batching.max_batch_size": "refused until the server can do it",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from told import Told
-from wheels import make_wheel, wheels
+from wheels import make_wheel
 
 import onnxpack.worker.environments
 from onnxpack.cache.store import Store
@@ -14,7 +14,6 @@ from onnxpack.spec.model import Model
 from onnxpack.worker.environments import environment
 from onnxpack.worker.uv import uv
 
-__all__ = ["wheels"]
 PINNED = Model("sklearn", path="m.joblib", requirements=("joblib==1.0",))
 
 

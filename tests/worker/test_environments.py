@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from exporting import write_spec
 from told import Told
-from wheels import make_wheel, wheels  # noqa: F401 - a fixture
+from wheels import make_wheel
 
 import onnxpack.worker.environments
 from onnxpack.cache.store import Store
@@ -75,7 +75,7 @@ def test_a_spec_without_pins_has_no_environment(tmp_path: Path) -> None:
 
 def test_the_child_has_the_pins_what_it_needs_and_nothing_of_this_environment(
     tmp_path: Path,
-    wheels: Path,  # noqa: F811
+    wheels: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_wheel(wheels, "scikit-learn", "0.9", LIMITED)
@@ -102,7 +102,7 @@ def test_the_child_has_the_pins_what_it_needs_and_nothing_of_this_environment(
 
 def test_the_same_pins_are_installed_once_and_others_apart(
     tmp_path: Path,
-    wheels: Path,  # noqa: F811
+    wheels: Path,
 ) -> None:
     make_wheel(wheels, "scikit-learn", "2.0")
     store = Store(tmp_path / "store")
@@ -114,7 +114,7 @@ def test_the_same_pins_are_installed_once_and_others_apart(
     assert told.lines == []
 
 
-def test_a_damaged_environment_is_made_again(tmp_path: Path, wheels: Path) -> None:  # noqa: F811
+def test_a_damaged_environment_is_made_again(tmp_path: Path, wheels: Path) -> None:
     store = Store(tmp_path / "store")
     python = made(store, "scikit-learn==1.0")
     (module,) = python.parents[1].rglob("scikit_learn.py")
@@ -123,7 +123,7 @@ def test_a_damaged_environment_is_made_again(tmp_path: Path, wheels: Path) -> No
     assert module.exists()
 
 
-def test_what_uv_does_is_told(tmp_path: Path, wheels: Path) -> None:  # noqa: F811
+def test_what_uv_does_is_told(tmp_path: Path, wheels: Path) -> None:
     told = Told()
     environment(model("scikit-learn==1.0"), Store(tmp_path / "store"), told)
     assert told.lines[:2] == [
@@ -132,13 +132,13 @@ def test_what_uv_does_is_told(tmp_path: Path, wheels: Path) -> None:  # noqa: F8
     assert any(line.startswith("Installed 9 packages") for line in told.lines)
 
 
-def test_a_pin_that_nothing_answers_is_the_spec_s_fault(tmp_path: Path, wheels: Path) -> None:  # noqa: F811
+def test_a_pin_that_nothing_answers_is_the_spec_s_fault(tmp_path: Path, wheels: Path) -> None:
     words = refusal(SpecError, Store(tmp_path / "store"), "scikit-learn==99.3")
     assert "cannot find packages for model.requirements" in words
     assert "there is no version of scikit-learn==99.3" in words
 
 
-def test_pins_that_contradict_each_other_name_both(tmp_path: Path, wheels: Path) -> None:  # noqa: F811
+def test_pins_that_contradict_each_other_name_both(tmp_path: Path, wheels: Path) -> None:
     make_wheel(wheels, "scikit-learn", "0.9", LIMITED)
     make_wheel(wheels, "numpy", "3.0")
     words = refusal(SpecError, Store(tmp_path / "store"), "scikit-learn==0.9", "numpy==3.0")
@@ -148,7 +148,7 @@ def test_pins_that_contradict_each_other_name_both(tmp_path: Path, wheels: Path)
 
 def test_an_index_that_does_not_answer_is_the_network_s_fault(
     tmp_path: Path,
-    wheels: Path,  # noqa: F811
+    wheels: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("UV_CONFIG_FILE")
@@ -157,7 +157,7 @@ def test_an_index_that_does_not_answer_is_the_network_s_fault(
     assert "check the network" in refusal(EngineError, Store(tmp_path / "store"), "scikit-learn==1.0")
 
 
-def test_packages_of_cuda_are_refused_before_they_are_downloaded(tmp_path: Path, wheels: Path) -> None:  # noqa: F811
+def test_packages_of_cuda_are_refused_before_they_are_downloaded(tmp_path: Path, wheels: Path) -> None:
     make_wheel(wheels, "nvidia-cublas")
     make_wheel(wheels, "net", requires=("nvidia-cublas",))
     words = refusal(EngineError, Store(tmp_path / "store"), "net==1.0")
