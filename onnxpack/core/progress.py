@@ -1,6 +1,6 @@
 """How stages tell what they are doing, whoever listens."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 
@@ -15,3 +15,17 @@ class Progress(Protocol):
 
     def skipped(self, name: str, why: str) -> None:
         """A stage whose result stands already."""
+
+
+class SilentProgress:
+    """Tell nobody."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Do nothing around a stage's work."""
+        return nullcontext()
+
+    def note(self, text: str) -> None:
+        """Drop a line."""
+
+    def skipped(self, name: str, why: str) -> None:
+        """Drop what stands already."""
