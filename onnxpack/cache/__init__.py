@@ -1,1 +1,1 @@
-"""What is kept between builds, and what its keys are made of."""
+"""Keep results between builds, under keys that say all that they were made of."""

@@ -1,1 +1,1 @@
-"""Inputs to compare with, and data by rows."""
+"""Make the inputs to compare with, and read data by rows."""

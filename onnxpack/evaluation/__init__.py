@@ -1,1 +1,1 @@
-"""How good a model is on labelled data."""
+"""Score a model on labelled data."""

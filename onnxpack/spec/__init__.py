@@ -1,1 +1,1 @@
-"""The spec: what it is, and how YAML becomes it."""
+"""Read specs: what the fields are, and how YAML becomes them."""
