@@ -81,7 +81,7 @@ class Plan:
     def tolerance(self, precision: str) -> Tolerance:
         """The spec's, else that of a model's precision and of each output's dtype."""
         verify = self.file.spec.verify
-        return Tolerance(verify.rtol, verify.atol, precision)
+        return Tolerance.of(precision, verify.rtol, verify.atol)
 
     @property
     def port(self) -> int | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from onnxpack.spec.choices import DeviceName, Precision
 from onnxpack.spec.constraints import Between, Duration, Later, Size
 from onnxpack.spec.field_types import (
     ImageName,
@@ -56,10 +57,8 @@ class Gates:
 class Target:
     """One image: where it is to run."""
 
-    device: Literal["cpu", "cuda"] = described("The hardware that serves.", "cpu", example="cuda")
-    precision: Literal[
-        "float32", "float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights", "auto"
-    ] = described("The arithmetic of the shipped model.", "float32", example="float32")
+    device: DeviceName = described("The hardware that serves.", "cpu", example="cuda")
+    precision: Precision = described("The arithmetic of the shipped model.", "float32", example="float32")
     optimize: Literal["none", "basic", "extended", "all"] = described(
         "Offline graph optimisation.", "none", example="none"
     )

@@ -54,7 +54,7 @@ BROKEN = [
     ({"targets": {"t": {"objective": "size"}}}, "objective means nothing for float32"),
     (
         {"targets": {"t": {"precision": "auto", "objective": "latency", "device": "cuda"}}},
-        "the latency of CUDA is not measured",
+        "the latency of cuda is not measured",
     ),
     ({"targets": {"t": {"per_channel": True}}}, "per_channel means nothing for float32"),
     ({"targets": {"t": {"exclude_nodes": ["n"]}}}, "exclude_nodes means nothing for float32"),
