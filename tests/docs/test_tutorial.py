@@ -1,7 +1,8 @@
-"""The tutorial is run, block by block, as a reader would: its files are written, its commands run, and what they print compared.
+"""The tutorial is run as a reader would: its files are written, its commands run, and what they print is compared.
 
-The info string of a block says what it is: ``python title="train.py"`` is a file, ``diff title="spec.yaml"`` an edit of one,
-``sh`` are commands, and ``text title="prints"`` is what the commands before it print. ``sh`` with a title is not run here.
+The first line of a block says what it is: ``python title="train.py"`` is a file, ``diff title="spec.yaml"`` an edit of
+one, ``sh`` are commands, and ``text title="prints"`` is what the commands before it print. A reader alone runs ``sh``
+with a title.
 """
 
 import os
@@ -67,7 +68,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
     for name, words in {"python": "", "onnxpack": " -m onnxpack"}.items():
         (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}"{words} "$@"\n')
         (programs / name).chmod(0o755)
-    own = {"PATH": f"{programs}:{os.environ['PATH']}", "ONNXPACK_CACHE": str(tmp_path / "store"), "PYTHONPATH": str(ROOT)}
+    own = {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "ONNXPACK_CACHE": str(tmp_path / "store"),
+        "PYTHONPATH": str(ROOT),
+    }
     return os.environ | own
 
 
