@@ -5,6 +5,7 @@ one, ``sh`` are commands, and ``text title="prints"`` is what the commands befor
 with a title.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -118,3 +119,16 @@ def test_edit_of_lines_that_are_not_there_fails() -> None:
     assert edit("a: 1\nb: 2\n", "-a: 1\n+a: 3\n b: 2\n") == "a: 3\nb: 2\n"
     with pytest.raises(AssertionError, match="not there once"):
         edit("a: 1\n", "-a: 2\n+a: 3\n")
+
+
+def test_request_of_the_page_is_one_that_its_model_takes() -> None:
+    text = PAGE.read_text()
+    request = re.search(r"--data '(\{.*?\})'", text, re.DOTALL)
+    answer = re.search(r'^\{"model_name".*$', text, re.MULTILINE)
+    assert request
+    assert answer
+    (tensor,) = json.loads(request[1])["inputs"]
+    assert (tensor["name"], tensor["shape"], tensor["datatype"]) == ("x", [1, 13], "FP32")
+    assert len(tensor["data"]) == 13
+    given = {output["name"]: output["shape"] for output in json.loads(answer[0])["outputs"]}
+    assert given == {"label": [1], "probabilities": [1, 3]}
