@@ -1,1 +1,1 @@
-"""What is kept between builds, and what its keys are made of."""
+"""The store of results between builds, and what decides whether one may be used again."""

@@ -15,7 +15,7 @@ _RENAME_EXCHANGE = 2  # renameat2(2)
 
 @contextlib.contextmanager
 def replacing(destination: Path) -> Iterator[Path]:
-    """Give a new empty folder that takes the place of the folder ``destination`` when the block ends well, else goes.
+    """Yield a new empty folder that replaces the folder ``destination`` if the block succeeds, and is removed if not.
 
     Raises:
         OSError: there is no room, or a file or link is in its place, which stays.

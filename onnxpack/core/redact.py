@@ -1,6 +1,6 @@
-"""What a secret looks like, in a URL, in an assignment and by itself: the one place that knows.
+"""Detection of secrets in URLs, in assignments and by their shape; no other module decides what a secret is.
 
-The spec's rules ask it whether a URL may stand in a spec; errors, logs and reports send through it what they show.
+The spec's rules ask it whether a URL may be in a spec; errors, logs and reports pass what they show through it.
 """
 
 import re

@@ -1,1 +1,1 @@
-"""Inputs to compare with, and data by rows."""
+"""The inputs that models are compared on, and calibration and evaluation data."""

@@ -13,12 +13,12 @@ import numpy as np
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.data.test_inputs import Arrays
 
-_CURE = "save it with numpy.savez"
+_CURE = "save it again with numpy.savez"
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What stands in front of an array's bytes (numpy's format, NEP 1)."""
+    """The header of an array in numpy's format (NEP 1)."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -30,17 +30,17 @@ class _Header:
 
 
 class Npz:
-    """An archive; ``label`` is what errors call it."""
+    """An ``.npz`` file; ``label`` names it in errors."""
 
     def __init__(self, path: Path, label: str) -> None:
         self._path = path
         self._label = label
 
     def headers(self, names: tuple[str, ...]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-        """The dtypes and shapes of the named arrays, which are not read.
+        """Return the dtypes and shapes of the named arrays without reading them.
 
         Raises:
-            SpecError: there is none of a name, or one is no plain array, or shorter than it says.
+            SpecError: an array is missing, is no plain array, or is shorter than its header says.
         """
         with self._archive() as archive:
             known = {name.removesuffix(".npy"): name for name in archive.namelist()}
@@ -60,7 +60,7 @@ class Npz:
         return found_headers
 
     def pieces(self, names: tuple[str, ...], size: int) -> Iterator[Arrays]:
-        """The named arrays, ``size`` rows at once; one stored by columns is read whole."""
+        """Yield the named arrays, ``size`` rows at once; an array in Fortran order is read whole."""
         rows = {shape[:1] for _, shape in self.headers(names).values()}
         count = max((shape[0] for shape in rows if shape), default=0)
         with ExitStack() as stack:

@@ -1,1 +1,1 @@
-"""How good a model is on labelled data."""
+"""The score of a model on labelled data."""

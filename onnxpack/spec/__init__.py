@@ -1,1 +1,1 @@
-"""The spec: what it is, and how YAML becomes it."""
+"""The spec: its fields, its rules, and how it is read from YAML."""

@@ -1,4 +1,4 @@
-"""What one field cannot say alone: rules across fields, and the files that a spec names."""
+"""Checks that concern several fields of a spec, and the files that it names."""
 
 import stat
 from collections.abc import Callable, Iterator
@@ -19,7 +19,8 @@ from onnxpack.spec.yaml_nodes import real
 Where = Callable[..., Location]
 
 RUNTIME_MAX_OPSET = 26
-"""The highest that the pinned onnxruntime reads."""
+"""The highest opset that the pinned onnxruntime reads."""
+# The highest opset that each converter can make.
 TORCHSCRIPT_MAX_OPSET = 20
 SKL2ONNX_MAX_OPSET = 22
 TF2ONNX_MAX_OPSET = 18
@@ -35,9 +36,9 @@ FIELDS_OF = {
 
 
 def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
-    """Every problem (of more than 100, the first 101) of a spec whose fields are each right by themselves.
+    """Return the problems, 101 at most, of a spec whose fields are each valid by themselves.
 
-    A field that is not right may stand as ``INVALID``; the rules that read it are left out.
+    A field that is not valid may be ``INVALID``; the rules that read it are skipped.
     """
     checks: tuple[tuple[Callable[[], Iterator[Problem]], str], ...] = (
         (lambda: _axes(spec, where), "inputs dynamic_axes preprocess"),
@@ -68,10 +69,10 @@ def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
             if isinstance(size, str):
                 used.add(size)
                 if size not in spec.dynamic_axes:
-                    hint = f"declare it there, as `{size}: {{min: 1, max: 64}}`"
+                    hint = f"declare it, for example as `{size}: {{min: 1, max: 64}}`"
                     if slip := meant(size, spec.dynamic_axes):
                         used.add(slip)
-                        hint = f"did you mean '{slip}'? else {hint}"
+                        hint = f"did you mean '{slip}'? If not, {hint}"
                     place = where("inputs", name, "shape", index)
                     yield Problem(f"axis '{size}' is not declared in dynamic_axes", hint, place)
     for name, axis in spec.dynamic_axes.items():
@@ -81,26 +82,30 @@ def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
             hint = f"did you mean '{slip}'?" if slip else "remove it, or use it in a shape"
             yield Problem(f"axis '{name}' is used in no shape", hint, place)
         if axis.min > axis.max:
-            yield Problem(f"axis '{name}': min {axis.min} is above max {axis.max}", "swap them", place)
+            yield Problem(f"axis '{name}': min {axis.min} is above max {axis.max}", "swap `min` and `max`", place)
         elif axis.opt is not None and not axis.min <= axis.opt <= axis.max:
             yield Problem(
-                f"axis '{name}': opt {axis.opt} is outside {axis.min} to {axis.max}", "choose one between", place
+                f"axis '{name}': opt {axis.opt} is outside {axis.min} to {axis.max}",
+                f"set `opt` from {axis.min} to {axis.max}",
+                place,
             )
 
 
 def _names(spec: Spec, where: Where) -> Iterator[Problem]:
     if not spec.inputs:
-        yield Problem("inputs is empty", "name at least one input", where("inputs"))
+        yield Problem("inputs is empty", "declare at least one input", where("inputs"))
     seen = set(spec.inputs)
     for index, name in enumerate(spec.outputs):
         if name in seen:
-            yield Problem(f"the name '{name}' is used twice", "give every tensor its own", where("outputs", index))
+            yield Problem(
+                f"the name '{name}' is used twice", "give every tensor a name of its own", where("outputs", index)
+            )
         seen.add(name)
 
 
 def _targets(spec: Spec, where: Where) -> Iterator[Problem]:
     if not spec.targets:
-        yield Problem("targets is empty", "leave it out for the default, cpu", where("targets"))
+        yield Problem("targets is empty", "remove `targets` for the default: one image for the CPU", where("targets"))
 
 
 def _model(spec: Spec, where: Where) -> Iterator[Problem]:
@@ -112,14 +117,16 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
         place = where("model", name)
         if place != where("model"):
             yield Problem(
-                f"model.{name} means nothing for {model.framework}", f"it takes {', '.join(sorted(allowed))}", place
+                f"model.{name} does not apply to {model.framework}",
+                f"remove it: {model.framework} takes {', '.join(sorted(allowed))}",
+                place,
             )
     if model.framework == "torch":
         yield from formats.torch(model, where)
     elif model.framework == "keras":
         yield from formats.keras(model, where)
     elif model.path is None:
-        yield Problem("model.path is missing", f"{model.framework} needs it", where("model"))
+        yield Problem("model.path is missing", "set `path` to the model's file", where("model"))
     else:
         yield from formats.boosted(model, where)
 
@@ -131,7 +138,7 @@ def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
     maker = (framework == "torch" and spec.model.exporter) or framework
     highest = limits.get(maker, RUNTIME_MAX_OPSET)
     if spec.opset is not None and spec.opset > highest:
-        yield Problem(f"{maker} makes opset {highest} at most", f"write opset: {highest} or lower", where("opset"))
+        yield Problem(f"{maker} makes opset {highest} at most", f"set `opset: {highest}` or lower", where("opset"))
 
 
 def _files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator[Problem]:
@@ -162,13 +169,13 @@ def _data_files(spec: Spec) -> Iterator[tuple[str | None, tuple[str | int, ...]]
 
 
 def _unfit(relative: str, folder: Path, root: Path, place: Location) -> Problem | None:
-    """Why the path cannot be used: it must be a regular file inside ``root``, links followed."""
+    """Return why a path cannot be used: it must lead to a regular file inside ``root``, links followed."""
     shown = short(relative)
     try:
         target = real(folder / relative)
         if not target.is_relative_to(real(root)):
-            hint = "keep it in the spec's Git work tree, or, without Git, in the spec's folder"
-            return Problem(f"'{shown}' leads out of the project", hint, place)
+            hint = "move it into the spec's Git work tree, or, without Git, into the spec's folder"
+            return Problem(f"'{shown}' is outside the project", hint, place)
         mode = target.stat().st_mode
     except OSError as error:
         return _unreadable(relative, error, place)
@@ -177,7 +184,9 @@ def _unfit(relative: str, folder: Path, root: Path, place: Location) -> Problem 
 
 def _unreadable(relative: str, error: OSError, place: Location) -> Problem:
     return Problem(
-        f"cannot read '{short(relative)}': {error.strerror}", "paths are relative to the spec's own folder", place
+        f"cannot read '{short(relative)}': {error.strerror}",
+        "correct the path: it is relative to the spec's folder",
+        place,
     )
 
 
@@ -193,12 +202,12 @@ def _digest(spec: Spec, path: str, file: Path, where: Where, place: Location) ->
     if spec.model.sha256 is None:
         yield Problem(
             f"loading '{short(path)}' can run any code in it, so its digest is required",
-            f"if you trust the file, add below it   sha256: {actual}",
+            f"if you trust the file, add to `model`:   sha256: {actual}",
             place,
         )
     elif spec.model.sha256 != actual:
         yield Problem(
             f"'{short(path)}' is not the file that the spec trusts: its sha256 is {actual}",
-            "restore the file, or paste the new digest if you trust it",
+            "restore the file, or, if you trust this one, set `sha256` to its digest",
             where("model", "sha256"),
         )

@@ -1,4 +1,4 @@
-"""Nodes → typed values, guided by the model's annotations; every problem is collected, none stops the rest."""
+"""Decoding of YAML nodes to typed values by the model's annotations; every problem is collected."""
 
 import math
 import re
@@ -10,16 +10,28 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from onnxpack.core.errors import Location, Problem
 from onnxpack.spec.constraints import Between, Duration, Later, Pattern, Size
-from onnxpack.spec.messages import Path, article, closest, dotted, inside, kind_words, meant, quote_it, shape_of, short
+from onnxpack.spec.messages import (
+    Path,
+    article,
+    closest,
+    dotted,
+    inside,
+    kind_words,
+    meant,
+    quote_it,
+    shape_of,
+    short,
+    suggest_choices,
+)
 from onnxpack.spec.yaml_nodes import Items, Node, Pairs, Scalar
 
 INVALID: Any = object()
-"""Stands for a value that could not be decoded; its problem is already recorded."""
+"""The mark of a value that could not be decoded, and whose problem is recorded already."""
 
 NOT_YET = "not supported yet"
 MAX_PROBLEMS = 100
-_MAX_DIGITS = 40
-_PAIRS = "write `key: value` pairs below it"
+_MAX_DIGITS = 40  # longer numbers are refused before they are converted
+_PAIRS = "use `key: value` pairs"
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _YAML_WORDS = re.compile(r"(yes|no|on|off|true|false|null|~|)", re.IGNORECASE)
@@ -29,32 +41,35 @@ _YAML_NUMBERS = re.compile(
     r"|\.[0-9][0-9_]*(e[-+]?[0-9]+)?|\.(inf|nan))",
     re.IGNORECASE,
 )
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(ms|s|m|h)")
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kKMGT]i?)?B?")
+_SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+DURATION_UNITS = "|".join(_SECONDS)
+_DURATION = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,15}})?)\s*({DURATION_UNITS})")
+SIZE_UNITS = "([kKMGT]i?)?B?|([kmgt])b"
+"""The units of sizes, as a pattern; not ``Mb``, which is a megabit."""
+_SIZE = re.compile(rf"([0-9]{{1,15}}(?:\.[0-9]{{1,15}})?)\s*(?:{SIZE_UNITS})")
 _UNITS = {"": 1} | {p: 1000**n for n, p in enumerate("KMGT", 1)} | {f"{p}I": 1024**n for n, p in enumerate("KMGT", 1)}
 
 
 class TooManyProblems(Exception):  # noqa: N818 - not an error of its own: it ends a decoding early
-    """So much is wrong that more of it helps nobody."""
+    """The document has more problems than a person would read."""
 
 
 class Decoder:
-    """Decodes one document; afterwards ``problems`` has all that is wrong and ``places`` where each value stands."""
+    """A decoder of one document, which collects its ``problems`` and the ``places`` of its values."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.places: dict[Path, Location] = {}
         self.top: dict[str, Any] = {}
-        """The fields of the whole, ``INVALID`` ones included, so that the others can still be checked."""
+        """The top fields, ``INVALID`` ones included, so that the others can still be checked."""
 
     def decode(self, kind: Any, node: Node, path: Path = ()) -> Any:
-        """The node as a value of the annotated type ``kind``, or ``INVALID``."""
+        """Decode a node to a value of the annotated type ``kind``; return ``INVALID`` if it is none."""
         self.places.setdefault(path, node.where)
         origin = get_origin(kind)
         if origin is Annotated:
             base, *markers = get_args(kind)
-            return self._marked(base, markers, node, path)
+            return self._constrained(base, markers, node, path)
         if origin in (Union, types.UnionType):
             return self._union(get_args(kind), node, path)
         if is_dataclass(kind):
@@ -67,7 +82,7 @@ class Decoder:
         if kind is Any:
             return self._plain(node, path)
         if not isinstance(node, Scalar):
-            hint = "write one value"
+            hint = "give it a single value"
             return self._wrong(node, f"{dotted(path)} must be {kind_words(kind)}, not {shape_of(node)}", hint)
         if node.plain and not node.text:
             return self._wrong(node, f"{dotted(path)} is empty", "give it a value")
@@ -81,7 +96,7 @@ class Decoder:
             raise TooManyProblems
         return INVALID
 
-    def _marked(self, base: Any, markers: list[Any], node: Node, path: Path) -> Any:
+    def _constrained(self, base: Any, markers: list[Any], node: Node, path: Path) -> Any:
         for marker in markers:
             if isinstance(marker, Size):
                 return self._size(marker, node, path)
@@ -95,39 +110,53 @@ class Decoder:
                 return self._mismatch(marker, node, path, value)
             if isinstance(marker, Between) and not marker.low <= value <= marker.high:
                 if marker.low == marker.high:
-                    return self._wrong(node, f"{dotted(path)} must be {marker.low}, not {value}")
+                    hint = f"set `{path[-1]}: {marker.low}`"
+                    return self._wrong(node, f"{dotted(path)} must be {marker.low}, not {value}", hint)
                 return self._wrong(node, f"{dotted(path)}: {value} is outside {marker.low} to {marker.high}")
             if isinstance(marker, Later) and value in marker.values:
                 ready = [str(choice) for choice in get_args(base) if choice not in marker.values]
                 # It stays a value, so that what it needs is checked already.
-                self._wrong(node, f"{dotted(path)}: '{value}' is {NOT_YET}", f"today: {', '.join(ready)}")
+                self._wrong(node, f"{dotted(path)}: '{value}' is {NOT_YET}", f"use {' or '.join(ready)}")
         return value
 
     def _mismatch(self, marker: Pattern, node: Node, path: Path, value: str) -> Any:
         if "${" in value:
-            hint = "write the value, or give it with --set on the command line"
-            return self._wrong(node, f"{dotted(path)}: ${{…}} is not replaced, a spec means the same everywhere", hint)
-        return self._wrong(node, f"{dotted(path)}: '{short(value)}' is not {article(marker.words)}", marker.hint)
+            in_list = any(isinstance(part, int) for part in path)  # --set has no words for an item of a list
+            hint = "put the value itself there" + f", or use --set {dotted(path)}=VALUE" * (not in_list)
+            text = f"{dotted(path)}: ${{…}} is not replaced: a spec means the same on every machine"
+            return self._wrong(node, text, hint)
+        proposal = marker.repair(value) if marker.repair else ""
+        near = re.fullmatch(marker.regex, proposal, re.DOTALL) is not None
+        hint = f"did you mean '{short(proposal)}'?" if near and proposal else marker.hint
+        return self._wrong(node, f"{dotted(path)}: '{short(value)}' is not {article(marker.words)}", hint)
 
     def _size(self, marker: Size, node: Node, path: Path) -> Any:
         value = read_size(node.text) if isinstance(node, Scalar) else None
         if value is None:
-            return self._wrong(node, f"{dotted(path)} must be a size", "write a number with a unit, as 64MiB or 150MB")
+            return self._wrong(
+                node, f"{dotted(path)} must be a size", "use a number with a unit, such as 64MiB or 150MB"
+            )
         if not marker.low <= value <= marker.high:
-            return self._wrong(node, f"{dotted(path)}: {value} bytes is outside {marker.low} to {marker.high}")
+            limits = f"{format_size(marker.low)} to {format_size(marker.high)}"
+            return self._wrong(node, f"{dotted(path)}: {format_size(value)} is outside {limits}")
         return value
 
     def _duration(self, marker: Duration, node: Node, path: Path) -> Any:
         match = _DURATION.fullmatch(node.text) if isinstance(node, Scalar) else None
         if not match:
-            return self._wrong(node, f"{dotted(path)} must be a duration", "write a number with a unit, as 2s or 5ms")
+            hint = "use a number with a unit (us, ms, s, m or h), such as 2s or 5ms"
+            return self._wrong(node, f"{dotted(path)} must be a duration", hint)
         value = float(match[1]) * _SECONDS[match[2]]
         if not marker.low <= value <= marker.high:
-            return self._wrong(node, f"{dotted(path)}: {value} s is outside {marker.low} to {marker.high}")
+            limits = f"{_format_duration(marker.low)} to {_format_duration(marker.high)}"
+            return self._wrong(node, f"{dotted(path)}: {match[0]} is outside {limits}")
         return value
 
     def _union(self, kinds: tuple[Any, ...], node: Node, path: Path) -> Any:
-        """The first alternative that fits. Numbers stand first, words last, and the likelier one tells its problem."""
+        """Decode a node to the first of several types that fits; if none does, record the problem of the likeliest.
+
+        The model lists types of numbers first and those of words last.
+        """
         attempts = []
         for kind in (kind for kind in kinds if kind is not types.NoneType):
             attempts.append(attempt := Decoder())
@@ -147,7 +176,7 @@ class Decoder:
             keys = [Scalar(item.where, name, True) for name, item in zip(shorthand, node.items, strict=True)]
             node = Pairs(node.where, tuple(zip(keys, node.items, strict=True)))
         if not isinstance(node, Pairs):
-            hint = f"write [{', '.join(shorthand)}] or {{{', '.join(f'{name}: …' for name in known)}}}"
+            hint = f"use [{', '.join(shorthand)}] or {{{', '.join(f'{name}: …' for name in known)}}}"
             return self._wrong(
                 node, f"{dotted(path)} must be a mapping, not {shape_of(node)}", hint if shorthand else _PAIRS
             )
@@ -178,11 +207,15 @@ class Decoder:
             if first is key:
                 yield key, value
             else:
-                self._wrong(key, f"duplicate key '{short(key.text)}'", f"first on line {first.where.line}; keep one")
+                self._wrong(
+                    key, f"duplicate key '{short(key.text)}'", f"line {first.where.line} has it too: remove one"
+                )
 
     def _tuple(self, kind: Any, node: Node, path: Path) -> Any:
         if not isinstance(node, Items):
-            return self._wrong(node, f"{dotted(path)} must be a list, not {shape_of(node)}", "write it as [a, b]")
+            return self._wrong(
+                node, f"{dotted(path)} must be a list, not {shape_of(node)}", "use a list, such as [a, b]"
+            )
         values = tuple(self.decode(kind, item, (*path, index)) for index, item in enumerate(node.items))
         return INVALID if INVALID in values else values
 
@@ -196,7 +229,7 @@ class Decoder:
         return INVALID if INVALID in values or INVALID in values.values() else values
 
     def _plain(self, node: Node, path: Path) -> Any:
-        """A value of no fixed type (a factory's keyword argument), read as YAML 1.2's JSON would be."""
+        """Decode a value of no fixed type (a factory's keyword argument) as YAML 1.2's JSON schema does."""
         if isinstance(node, Items):
             return tuple(self.decode(Any, item, (*path, index)) for index, item in enumerate(node.items))
         if isinstance(node, Pairs):
@@ -210,21 +243,21 @@ class Decoder:
             whole = _INT.fullmatch(node.text) and len(node.text) <= _MAX_DIGITS
             number = int(node.text) if whole else float(node.text)
             if (_INT.fullmatch(node.text) and not whole) or not math.isfinite(number):
-                return self._wrong(node, f"{dotted(path)}: {short(node.text)} is too large", "quote it, if it is text")
+                return self._wrong(node, f"{dotted(path)}: {short(node.text)} is too large", "quote it if it is text")
             return number
         if not node.text:
-            return self._wrong(node, f"{dotted(path)} is empty", 'write null, or "" for an empty text')
+            return self._wrong(node, f"{dotted(path)} is empty", 'use null, or "" for an empty text')
         if _YAML_WORDS.fullmatch(node.text) or _YAML_NUMBERS.fullmatch(node.text):
             message = f"{dotted(path)}: what {short(node.text)} means depends on the YAML reader"
-            return self._wrong(node, message, f"{quote_it(node.text)}, or write true, false, null or a decimal number")
+            return self._wrong(node, message, f"{quote_it(node.text)}, or use true, false, null or a decimal number")
         return node.text
 
     def _choice(self, choices: tuple[Any, ...], node: Scalar, path: Path) -> Any:
         if node.text not in choices:
-            match = meant(node.text, choices)
-            hint = f"did you mean '{match}'? " * bool(match) + f"known: {', '.join(choices)}"
+            near = suggest_choices(node.text, choices)
+            hint = f"did you mean {' or '.join(near)}? " * bool(near) + f"known: {', '.join(choices)}"
             if node.plain and _YAML_NUMBERS.fullmatch(node.text):
-                hint += "; quote it, without quotes it is a number"
+                hint += "; put it in quotes, else it is a number"
             return self._wrong(node, f"{dotted(path)}: unknown '{short(node.text)}'", hint)
         return self._scalar(str, node, path)
 
@@ -238,24 +271,37 @@ class Decoder:
         if kind is bool:
             if node.plain and text in ("true", "false"):
                 return text == "true"
-            hint = "remove the quotes" if text in ("true", "false") else "write true or false"
+            hint = "remove the quotes" if text in ("true", "false") else "use true or false"
             return self._wrong(node, f"{dotted(path)}: '{short(text)}' is not a boolean", hint)
         pattern, words = (_INT, "a whole number") if kind is int else (_FLOAT, "a number")
         fits = pattern.fullmatch(text) and len(text) <= _MAX_DIGITS
         if not fits or not node.plain:
-            hint = "remove the quotes" if fits else "write it in decimal digits"
+            hint = "remove the quotes" if fits else "use decimal digits"
             return self._wrong(node, f"{dotted(path)}: '{short(text)}' is not {words}", hint)
         return kind(text)
 
 
 def read_size(text: str) -> int | None:
-    """Read a number of bytes, as ``150MB`` or ``64MiB``; None if it is not written like that."""
+    """Read a number of bytes from a text such as ``150MB`` or ``64MiB``; return None if it is no size."""
     match = _SIZE.fullmatch(text)
-    return int(float(match[1]) * _UNITS[(match[2] or "").upper()]) if match else None
+    return int(float(match[1]) * _UNITS[(match[2] or match[3] or "").upper()]) if match else None
+
+
+def format_size(count: int) -> str:
+    """Format a number of bytes exactly, with the largest unit that divides it: ``64MiB``, ``150MB``, ``10B``."""
+    fitting = [(factor, unit) for unit, factor in _UNITS.items() if count and count % factor == 0]
+    factor, unit = max(fitting, default=(1, ""))
+    return f"{count // factor}{unit.replace('I', 'i')}B"
+
+
+def _format_duration(seconds: float) -> str:
+    fitting = [(factor, unit) for unit, factor in _SECONDS.items() if factor >= 1 and seconds and not seconds % factor]
+    factor, unit = max(fitting, default=(1.0, "s"))
+    return f"{seconds / factor:g}{unit}"
 
 
 @cache
 def described_fields(kind: Any) -> dict[str, tuple[Field[Any], Any]]:
-    """The fields of a spec dataclass, each with its annotation, markers included."""
+    """Map the fields of a spec dataclass to their definitions and annotations, constraints included."""
     hints = get_type_hints(kind, include_extras=True)
     return {definition.name: (definition, hints[definition.name]) for definition in fields(kind)}

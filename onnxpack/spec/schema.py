@@ -6,18 +6,18 @@ from dataclasses import MISSING, Field, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from onnxpack.spec.constraints import Between, Duration, Later, Pattern, Size
-from onnxpack.spec.decode import described_fields
+from onnxpack.spec.decode import DURATION_UNITS, SIZE_UNITS, described_fields
 from onnxpack.spec.load import to_plain
 from onnxpack.spec.model import Spec
 from onnxpack.spec.yaml_nodes import parse_plain
 
-_SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?\s*([kKMGT]i?)?B?$"
-_DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h)$"
+_SIZE_PATTERN = rf"^[0-9]+(\.[0-9]+)?\s*({SIZE_UNITS})$"
+_DURATION_PATTERN = rf"^[0-9]+(\.[0-9]+)?\s*({DURATION_UNITS})$"
 _LATER = "Not supported yet."
 
 
 def schema() -> dict[str, Any]:
-    """The whole schema; an editor completes and checks specs with it."""
+    """Return the whole JSON Schema, by which an editor completes and checks specs."""
     definitions: dict[str, Any] = {}
     top = _record(Spec, definitions)
     # A file that extends another one may leave to it whatever the other one has.
@@ -33,7 +33,7 @@ def schema() -> dict[str, Any]:
 
 
 def records() -> Iterator[tuple[Any, tuple[str, ...]]]:
-    """Every record of the spec and its path, outer ones first; in it ``NAME`` is any key and ``[]`` any item."""
+    """Yield every dataclass of the spec with its path, outer ones first; ``NAME`` is any key and ``[]`` any item."""
     waiting: list[tuple[Any, tuple[str, ...]]] = [(Spec, ())]
     while waiting:
         kind, path = waiting.pop(0)
@@ -43,7 +43,7 @@ def records() -> Iterator[tuple[Any, tuple[str, ...]]]:
 
 
 def _inside(annotation: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    """The records in a type, each with what its path gets."""
+    """Yield the dataclasses in a type, each with what is added to its path."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if is_dataclass(annotation):
         yield annotation, ()
@@ -59,7 +59,7 @@ def _inside(annotation: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
 def _record(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     properties, required = {}, []
     for name, (definition, annotation) in described_fields(kind).items():
-        properties[name] = _described(definition, _type(annotation, definitions))
+        properties[name] = _describe(definition, _type(annotation, definitions))
         if definition.default is MISSING and definition.default_factory is MISSING:
             required.append(name)
     return {
@@ -71,7 +71,7 @@ def _record(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _described(definition: Field[Any], body: dict[str, Any]) -> dict[str, Any]:
+def _describe(definition: Field[Any], body: dict[str, Any]) -> dict[str, Any]:
     metadata = definition.metadata
     words = f"{_LATER} {metadata['doc']}" if metadata["later"] else metadata["doc"]
     described = {**body, "description": words}
@@ -86,7 +86,7 @@ def _described(definition: Field[Any], body: dict[str, Any]) -> dict[str, Any]:
 def _type(annotation: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _marked(arguments[0], arguments[1:], definitions)
+        return _constrain(arguments[0], arguments[1:], definitions)
     if origin in (Union, types.UnionType):
         parts = [_type(part, definitions) for part in arguments if part is not types.NoneType]
         return parts[0] if len(parts) == 1 else {"anyOf": parts}
@@ -118,7 +118,7 @@ def _reference(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [reference, short]}
 
 
-def _marked(base: Any, markers: tuple[Any, ...], definitions: dict[str, Any]) -> dict[str, Any]:
+def _constrain(base: Any, markers: tuple[Any, ...], definitions: dict[str, Any]) -> dict[str, Any]:
     body = _type(base, definitions)
     for marker in markers:
         if isinstance(marker, Pattern):

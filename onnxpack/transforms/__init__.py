@@ -1,1 +1,1 @@
-"""What stands around the model: in numpy, and as nodes of its graph."""
+"""The pre- and postprocessing steps around a model, in numpy and as nodes of its graph."""

@@ -1,4 +1,4 @@
-"""The nodes of one step, in the form that the model's opset has for it."""
+"""The ONNX nodes of a step, in the form that the model's opset has for them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ _RESIZE_AXES_OPSET = 18
 
 
 class Nodes:
-    """New nodes of a model; they are gathered, then inserted. Every name begins with ``prefix`` and is a new one."""
+    """The new nodes of a model, collected first and then inserted; their unique names begin with ``prefix``."""
 
     def __init__(self, prefix: str, model: onnx.ModelProto) -> None:
         self._prefix = prefix
@@ -39,37 +39,37 @@ class Nodes:
         }
 
     def fresh(self, name: str) -> str:
-        """The name, made longer if something has it."""
+        """Return a name that nothing has yet: the given one, with underscores added if needed."""
         while name in self._taken:
             name += "_"
         self._taken.add(name)
         return name
 
     def is_inner(self, name: str) -> bool:
-        """Whether something inside the model, which is no output of it, has this name."""
+        """Return whether something in the model that is not one of its outputs has this name."""
         return name in self._taken and name not in self._outputs
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Renames tensors of the new nodes."""
+        """Rename tensors of the new nodes."""
         for node in self._nodes:
             node.input[:] = [names.get(name, name) for name in node.input]
             node.output[:] = [names.get(name, name) for name in node.output]
 
     def insert(self, place: int) -> None:
-        """Puts the nodes among the model's, before the one at ``place``."""
+        """Insert the new nodes into the model in front of the node at index ``place``."""
         rest = list(self._graph.node[place:])
         del self._graph.node[place:]
         self._graph.node.extend([*self._nodes, *rest])
 
     def before(self, index: int, stage: PreStage, x: str, antialias: bool) -> str:
-        """A step in front of the model, done to the tensor ``x``; gives the tensor that it makes."""
+        """Add the nodes of a step in front of the model that changes the tensor ``x``; return the result's name."""
         self._at = f"{self._prefix}/{index}_{stage.step.op}"
         op = stage.step.op
         if op == "cast":
             return self._cast(x, stage.given.dtype)
         if op == "layout":
             return self._add("Transpose", [x], perm=list(stage.axes))
-        dtype = "float32" if op == "resize" else self._computed(stage.given.dtype)
+        dtype = "float32" if op == "resize" else self._choose_dtype(stage.given.dtype)
         x = self._cast(x, dtype, stage.given.dtype)
         if op == "resize":
             x = self._resize(stage, x, antialias)
@@ -82,12 +82,12 @@ class Nodes:
         return self._cast(x, stage.given.dtype, dtype)
 
     def behind(self, index: int, stage: PostStage, x: str) -> list[str]:
-        """A step behind the model, done to the tensor ``x``; gives the tensors that it makes."""
+        """Add the nodes of a step behind the model that changes the tensor ``x``; return the results' names."""
         self._at = f"{self._prefix}/{index}_{stage.step.op}"
         op, given = stage.step.op, stage.taken.dtype
         if op == "labels" and "int" in given:
             return [self._labels(stage, self._cast(x, "int64", given))]
-        dtype = self._computed(given)
+        dtype = self._choose_dtype(given)
         x = self._cast(x, dtype, given)
         if op in ("argmax", "labels"):
             x = self._add("ArgMax", [x], axis=stage.axis, keepdims=0)
@@ -103,8 +103,8 @@ class Nodes:
             x = self._add("Mul", [x, self._constant(np.asarray(stage.step.factor, dtype), "factor")])
         return [self._cast(x, given, dtype)]
 
-    def _computed(self, dtype: str) -> str:
-        """What is computed in: runtimes lack many operators in float16, or round it after each."""
+    def _choose_dtype(self, dtype: str) -> str:
+        """Return the dtype to compute in: runtimes lack many operators in float16, or round after each."""
         return "float32" if dtype == "float16" else dtype
 
     def _labels(self, stage: PostStage, classes: str) -> str:
@@ -141,7 +141,7 @@ class Nodes:
         first, last = stage.axes
         parts = [self._slice(shape, 0, first), size, self._slice(shape, last + 1, len(stage.taken.shape))]
         whole = self._add("Concat", [part for part in parts if part], axis=0)
-        # Opset 11 has no optional inputs here: what is empty is left out of account.
+        # Opset 11 has no optional inputs here: an empty tensor stands for a missing one.
         none = self._constant(np.zeros(0, np.float32), "none")
         return self._add("Resize", [x, none, none, whole], **attributes)
 

@@ -1,7 +1,6 @@
-"""The child's side: run the task that the scratch folder asks for, and leave the answer there."""
+"""The child process: run the task in the scratch folder's request, and write the answer there."""
 
 import contextlib
-import errno
 import importlib
 import os
 import sys
@@ -9,20 +8,19 @@ import traceback
 from pathlib import Path
 
 from onnxpack.cache.trace import Recorder, imported_packages
-from onnxpack.core.errors import OnnxpackError, bound_text
+from onnxpack.core.errors import DISK_FULL, OnnxpackError, bound_text
 from onnxpack.worker.call import ANSWER, NO_ROOM, REQUEST, Answer, Message
 from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.process import SAID
 from onnxpack.worker.supervise import supervise
 from onnxpack.worker.task import Say
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FRAMES = 6
 _LONGEST = 20_000  # characters of an exception, with its stack
 
 
 def main() -> None:
-    """Answer, and end at once: frameworks' threads and destructors may hang or crash."""
+    """Run the task and end the process at once, since frameworks' threads and destructors may hang or crash."""
     supervise()
     scratch = Path(sys.argv[1])
     message = decode((scratch / REQUEST).read_bytes(), Message)
@@ -32,7 +30,7 @@ def main() -> None:
         partial.write_bytes(answer)
         partial.rename(scratch / ANSWER)
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        if error.errno not in DISK_FULL:
             raise
         os._exit(NO_ROOM)  # there is no room for an answer either
     finally:
@@ -41,7 +39,7 @@ def main() -> None:
 
 
 def _answer(message: Message, scratch: Path) -> Answer:
-    """Return the task's result with its trace, or how it failed."""
+    """Run the task and return its result with its trace, or how it failed."""
     try:
         recorder = Recorder(message.root, message.ignored)
         kind = getattr(importlib.import_module(message.module), message.name)
@@ -49,7 +47,7 @@ def _answer(message: Message, scratch: Path) -> Answer:
         result = task.run(message.folder, _speaker(scratch / SAID))
         return Answer(encode(result, message.folder), recorder.trace(message.isolated), imported_packages())
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if error.errno in DISK_FULL:
             raise
         return _crash(error)
     except OnnxpackError as error:

@@ -1,4 +1,4 @@
-"""Which of this package's modules a module may import: for work that runs in the build's own process.
+"""The modules of this package that a module may import, for the keys of work in the build's own process.
 
 In a child process the trace says what was imported. The build itself has imported everything, so there the import
 statements are followed, wherever in a module they stand.

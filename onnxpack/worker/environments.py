@@ -1,4 +1,4 @@
-"""An environment of its own for a source model: exactly the spec's pins, and what the export needs besides.
+"""Isolated Python environments for source models: exactly the spec's pins, and what the export needs besides.
 
 uv makes it once for the same pins, additions and Python; it stands in the store, whole or not at all. onnxpack itself
 is not installed there: the child finds it by its path, since its own dependencies may contradict the pins.
@@ -21,11 +21,11 @@ from onnxpack.worker.uv import uv, write_requirements
 
 _STAGE = "environment"
 _CHILD = ("msgspec", "numpy", "onnx", "onnxruntime", "pyyaml")
-"""What onnxpack's own half of an export imports, whatever the framework."""
+"""The packages that onnxpack itself imports during an export, whatever the framework."""
 CONVERTER = ("msgspec", "onnx2tf==1.29.24", "tensorflow-cpu==2.19.1", "pyyaml")
-"""What `onnxpack convert` needs. onnx2tf asks for all of TensorFlow, whose small build is enough."""
+"""The requirements of `onnxpack convert`. onnx2tf asks for all of TensorFlow, whose small build is enough."""
 _NEVER = ("tensorflow", "opencv-python")
-"""What the converter declares and does not need: 2 GB."""
+"""Packages that the converter declares and does not need: 2 GB."""
 _DEFAULT: dict[str, tuple[str, ...]] = {
     "keras": (
         # TensorFlow's own small build exists for x86-64 alone.
@@ -37,19 +37,19 @@ _DEFAULT: dict[str, tuple[str, ...]] = {
 }
 """The pins of frameworks that always have an environment of their own, where the spec has none."""
 _BESIDES: dict[str, tuple[str, ...]] = {"keras": ("tensorflow-cpu", "tf2onnx")}
-"""What such a framework needs besides a spec's pins."""
+"""The packages that such a framework needs besides a spec's pins."""
 _ALSO = {"tensorflow-cpu": ("tensorflow", "tensorflow-intel", "tf-nightly", "tf-nightly-cpu")}
-"""Under which other names a package may be pinned."""
+"""Other names under which a package may be pinned."""
 _TORCH_BUILDS = ("torch", "torchvision", "torchaudio")
-"""What PyTorch publishes in builds for CUDA and for the CPU."""
+"""The packages that PyTorch publishes in builds for CUDA and for the CPU."""
 _CUDA = re.compile(r"(nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+|triton)==")
 _TOLD = ("Resolved", "Downloading", "Downloaded", "Prepared", "Installed")
-"""How the lines of uv begin that are worth a person's time."""
+"""The first words of those lines of uv that are shown to a person."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def environment(model: Model, store: Store, progress: Progress) -> Path | None:
-    """The Python of the model's own environment, made now if it does not stand yet; None if it asks for none.
+    """Return the Python of a model's isolated environment, made if it is missing; None if the spec asks for none.
 
     Raises:
         SpecError: no set of packages fits the pins.
@@ -59,7 +59,7 @@ def environment(model: Model, store: Store, progress: Progress) -> Path | None:
 
 
 def environment_key(model: Model) -> str:
-    """Return what stands for the model's own environment in a key; empty if it asks for none."""
+    """Return the digest of a model's isolated environment for keys; empty if the spec asks for none."""
     return _key(wanted_by(model), ()) if pins_of(model) else ""
 
 
@@ -69,7 +69,9 @@ def _key(wanted: list[str], never: tuple[str, ...]) -> str:
 
 
 def standing(wanted: list[str], store: Store, progress: Progress, never: tuple[str, ...] = ()) -> Path:
-    """The Python of an environment with these requirements, and all that they need but for what is ``never`` wanted.
+    """Return the Python of an environment with these requirements, and make it if it is missing.
+
+    Dependencies named in ``never`` are left out.
 
     Raises:
         SpecError: no set of packages fits.
@@ -86,17 +88,17 @@ def standing(wanted: list[str], store: Store, progress: Progress, never: tuple[s
 
 
 def converter(store: Store, progress: Progress) -> Path:
-    """The Python that `onnxpack convert` converts and checks in; raises as ``standing`` does."""
+    """Return the Python for `onnxpack convert`; raise as ``standing`` does."""
     return standing(list(CONVERTER), store, progress, _NEVER)
 
 
 def pins_of(model: Model) -> tuple[str, ...]:
-    """The spec's pins, else those of a framework that has some by default; none: no environment of its own."""
+    """Return the spec's pins, or else the framework's default pins; without pins there is no isolated environment."""
     return model.requirements or _DEFAULT.get(model.framework, ())
 
 
 def wanted_by(model: Model) -> list[str]:
-    """The requirements of a model's environment: its pins, and unpinned what they do not name."""
+    """Return the requirements of a model's environment: its pins, and other packages that it needs, unpinned."""
     pins = [_for_cpu(pin) for pin in pins_of(model)]
     pinned = {_normal(pin) for pin in pins}
     pinned |= {name for name, others in _ALSO.items() if pinned & set(others)}
@@ -107,7 +109,7 @@ def wanted_by(model: Model) -> list[str]:
 def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Progress) -> None:
     progress.note("resolving " + ", ".join(wanted))
     with temporary_folder() as scratch:
-        lines, backend = _resolved(wanted, never, scratch)
+        lines, backend = _resolve(wanted, never, scratch)
         exact = write_requirements(lines, scratch)
         # Relocatable, as the store gives it its place by a rename.
         uv("venv", "--relocatable", "--python", sys.executable, str(folder), "--allow-existing", "--quiet",
@@ -120,11 +122,11 @@ def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Pro
         )  # fmt: skip
 
 
-def _resolved(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[list[str], tuple[str, ...]]:
-    """Exact versions of all packages with their hashes, and the options that they were found with.
+def _resolve(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Resolve requirements to exact versions with hashes; return them and the options of uv that found them.
 
-    Nothing is downloaded for pins that do not fit, or that bring CUDA's gigabytes. A configured index may have
-    PyTorch's builds for the CPU; where it has not, uv knows where they are published.
+    This downloads no package, so pins that do not fit, or that bring gigabytes of CUDA, cost little. A configured index
+    may have PyTorch's builds for the CPU; if not, uv's own option finds them.
     """
     asked = write_requirements(wanted, scratch)
     overrides = scratch / "overrides.txt"
@@ -148,7 +150,7 @@ def _resolved(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple
             return found.splitlines(), backend
     raise EngineError(
         f"the packages for model.requirements bring CUDA: {', '.join(heavy[:5])}",
-        "pin a CPU build, as torch==2.13.0+cpu, and give uv an index that has it",
+        "pin a CPU build, such as torch==2.13.0+cpu, and configure an index for uv that has it",
     )
 
 
@@ -158,13 +160,13 @@ def _tell(line: str, progress: Progress) -> None:
 
 
 def _extra(framework: str) -> set[str]:
-    """The names of the packages in onnxpack's own extra for a framework; their bounds are for this environment."""
+    """Return the names of the packages in onnxpack's extra for a framework; its bounds are for this environment."""
     marker = re.compile(rf"extra\s*==\s*['\"]{re.escape(framework)}['\"]")
     return {_normal(line) for line in requires("onnxpack") or () if marker.search(line)}
 
 
 def _for_cpu(pin: str) -> str:
-    """PyTorch's builds for the CPU have a local version; the plain one brings gigabytes of CUDA packages on Linux."""
+    """Pin PyTorch's build for the CPU, by its local version: the plain one brings gigabytes of CUDA on Linux."""
     return f"{pin}+cpu" if _normal(pin) in _TORCH_BUILDS and "+" not in pin else pin
 
 

@@ -200,7 +200,7 @@ def test_a_file_that_changed_while_it_was_read_is_refused(root: Path, how: str) 
     os.utime(root / "data.txt", (1, 1))
     with pytest.raises(subprocess.CalledProcessError) as failed:
         record(root, "import time; time.sleep(0.05)\n" + CHANGING[how])
-    assert "SourceError: 'data.txt' changed while it was read (build again)" in failed.value.stderr
+    assert "SourceError: 'data.txt' changed while it was read (run the build again)" in failed.value.stderr
 
 
 MODEL = """

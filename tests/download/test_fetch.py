@@ -215,7 +215,7 @@ def test_the_default_of_netrc_goes_to_no_host(
 def test_a_redirect_leads_to_http_alone(tmp_path: Path, web: Web, target: str) -> None:
     web.script = [f"to {target}"]
     words = refusal(web.url, tmp_path)
-    assert words.endswith(f"leads to {target.partition(':')[0]}:, which is not followed")
+    assert words.endswith(f"redirects to {target.partition(':')[0]}:, which is not followed")
 
 
 @pytest.mark.parametrize("step", ["drip", "drip head"])

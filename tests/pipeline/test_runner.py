@@ -237,7 +237,7 @@ def test_lock_that_is_no_file_is_a_typed_error(work: Work, kind: str) -> None:
     lock = work.store.root / "locks" / f"script-{listed.name}"
     lock.touch()
     replace_by(lock, kind)
-    with pytest.raises(EngineError, match="is in the place of a lock and is no file"):
+    with pytest.raises(EngineError, match="and something else is there"):
         work(TASK)
 
 

@@ -9,7 +9,7 @@ from command_line import SMALL
 
 from onnxpack.core.errors import Problem
 from onnxpack.spec.constraints import Between, Duration, Later, Pattern, Size
-from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems, closest
+from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems, closest, format_size, read_size
 from onnxpack.spec.model import AxisRange, Input, Spec
 from onnxpack.spec.yaml_nodes import parse
 
@@ -68,7 +68,7 @@ def test_whole_numbers(text: str, value: int) -> None:
     "text", ["010", "0x10", "0b1", "0o7", "12:30", "1e3", "1.0", "1.", "1,000", "ten", "yes", "1_", "1__0", "9" * 41]
 )
 def test_what_is_no_whole_number(text: str) -> None:
-    assert decode(int, text).endswith("is not a whole number (write it in decimal digits)")
+    assert decode(int, text).endswith("is not a whole number (use decimal digits)")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_numbers(text: str, value: float) -> None:
 
 @pytest.mark.parametrize("text", ["010", "00.5", "0x1F", "12:30", "1_000.5", ".inf", ".nan", "inf", "nan", "1e", "."])
 def test_what_is_no_number(text: str) -> None:
-    assert decode(float, text).endswith("is not a number (write it in decimal digits)")
+    assert decode(float, text).endswith("is not a number (use decimal digits)")
 
 
 @pytest.mark.parametrize(("kind", "text"), [(int, "8"), (float, "0.5"), (bool, "true")])
@@ -94,7 +94,7 @@ def test_booleans_are_two_words() -> None:
     assert decode(bool, "true") is True
     assert decode(bool, "false") is False
     for text in ("yes", "on", "True", "1", "no"):
-        assert decode(bool, text).endswith("is not a boolean (write true or false)")
+        assert decode(bool, text).endswith("is not a boolean (use true or false)")
 
 
 @pytest.mark.parametrize("kind", [str, int, float, bool, str | None, Annotated[str, Pattern("a*", "a's")]])
@@ -105,7 +105,7 @@ def test_nothing_is_no_value(kind: Any) -> None:
 @pytest.mark.parametrize("kind", [str, int, float, bool])
 @pytest.mark.parametrize(("text", "shape"), [("[1]", "a list"), ("{b: 1}", "a mapping")])
 def test_a_collection_is_no_scalar(kind: Any, text: str, shape: str) -> None:
-    assert decode(kind, text).endswith(f"not {shape} (write one value)")
+    assert decode(kind, text).endswith(f"not {shape} (give it a single value)")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_sizes(text: str, value: int) -> None:
 
 @pytest.mark.parametrize("text", ["big", "64megs", "-1MB", "1e3MB", "", "[64MB]", "9" * 400, "٣MB", "1.MB"])
 def test_what_is_no_size(text: str) -> None:
-    assert "a must be a size (write a number with a unit" in decode(Annotated[int, Size(1024, 1 << 40)], text)
+    assert "a must be a size (use a number with a unit" in decode(Annotated[int, Size(1024, 1 << 40)], text)
 
 
 def test_bounds_hold_at_both_ends() -> None:
@@ -173,7 +173,7 @@ def test_bounds_hold_at_both_ends() -> None:
     ):
         assert all(not isinstance(decode(kind, text), str) for text in fits)
         assert all("outside" in decode(kind, text) for text in outside)
-    assert decode(Annotated[int, Between(1, 1)], "2").endswith("a must be 1, not 2")
+    assert decode(Annotated[int, Between(1, 1)], "2").endswith("a must be 1, not 2 (set `a: 1`)")
 
 
 def test_a_pattern_must_match_the_whole_text() -> None:
@@ -195,7 +195,7 @@ def test_a_record_takes_its_own_fields_once() -> None:
     assert decode(Part, "{size: 3}") == Part(3)
     assert decode(Part, "{name: y, size: 3}") == Part(3, "y")
     assert "'size' is missing in a (add `size:`. How large.)" in decode(Part, "{}")
-    assert "duplicate key 'size' (first on line 1; keep one)" in decode(Part, "{size: 3, size: 4}")
+    assert "duplicate key 'size' (line 1 has it too: remove one)" in decode(Part, "{size: 3, size: 4}")
     assert "a.new is not supported yet (remove it)" in decode(Part, "{size: 3, new: x}")
     assert "a must be a mapping, not a list" in decode(Part, "[3]")
 
@@ -224,20 +224,20 @@ def test_values_of_a_later_release_are_refused_and_today_s_are_named() -> None:
         precision: Annotated[Literal["float32", "float16"], Later("float16")] = field(metadata={"doc": ""})
 
     assert decode(Choice, "{precision: float32}").precision == "float32"
-    assert "'float16' is not supported yet (today: float32)" in decode(Choice, "{precision: float16}")
+    assert "'float16' is not supported yet (use float32)" in decode(Choice, "{precision: float16}")
 
 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ("image: {python: 3.10}\n", "quote it, without quotes it is a number"),
+        ("image: {python: 3.10}\n", "put it in quotes, else it is a number"),
         ("image: {python: 3.11}\n", 'quote it: "3.11"'),
         ("version: 1.10\n", 'quote it: "1.10"'),
         ("version: no\n", 'quote it: "no"'),
         ("image: {labels: {at: 12:30}}\n", 'quote it: "12:30"'),
         ("image: {labels: {1: x}}\n", 'quote it: "1"'),
         ("image: {env: {A: 1e3}}\n", 'quote it: "1e3"'),
-        ("runtime: {port: 010}\n", "write it in decimal digits"),
+        ("runtime: {port: 010}\n", "use decimal digits"),
         ('runtime: {port: "8080"}\n', "remove the quotes"),
         ("runtime: {threads: 2.0}\n", "is not a whole number"),
         ("runtime: {threads: many}\n", "known: auto"),
@@ -260,7 +260,7 @@ def test_so_many_problems_are_enough(problems: Problems) -> None:
     wrong = "".join(f"  l{n}: {n}\n" for n in range(MAX_PROBLEMS + 10))
     found = problems(f"{SMALL}image:\n labels:\n{wrong}")
     assert len(found) == MAX_PROBLEMS + 1
-    assert str(found[-1]) == "spec.yaml: it has more than 100 problems (mend these first)"
+    assert str(found[-1]) == "spec.yaml: it has more than 100 problems (correct these first)"
     exactly = "".join(f"  l{n}: {n}\n" for n in range(MAX_PROBLEMS))
     assert len(problems(f"{SMALL}image:\n labels:\n{exactly}")) == MAX_PROBLEMS
 
@@ -281,3 +281,63 @@ def test_every_field_of_the_model_says_what_it_means() -> None:
         f"'{name}' is missing" for name in ("onnxpack", "name", "model", "inputs")
     ]
     assert all(problem.hint.startswith("add `") and problem.hint.endswith(".") for problem in missing)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("targets: {cpu: {device: gpu}}", "did you mean 'cuda'?"),
+        ("inputs: {x: {dtype: float, shape: [1]}}", "did you mean 'float32'?"),
+        ("inputs: {x: {dtype: double, shape: [1]}}", "did you mean 'float64'?"),
+        ("targets: {cpu: {precision: int8}}", "did you mean 'int8-static' or 'int8-dynamic'?"),
+        ("targets: {cpu: {precision: FP16}}", "did you mean 'float16'?"),
+        ("name: Bad_Name", "did you mean 'bad-name'?"),
+        (f"model: {{framework: onnx, sha256: 'sha256:{'A' * 64}'}}", f"did you mean '{'a' * 57}...'?"),
+        ("image: {repository: Registry.example.com/Risk}", "did you mean 'registry.example.com/risk'?"),
+    ],
+)
+def test_wrong_value_that_is_usual_elsewhere_names_the_right_one(text: str, words: str) -> None:
+    decoder = Decoder()
+    decoder.decode(Spec, parse(f"{text}\n", "spec.yaml"))
+    assert words in " ".join(problem.hint for problem in decoder.problems)
+
+
+@pytest.mark.parametrize("text", ["___", "${NAME}_X"])
+def test_name_that_cannot_be_repaired_has_no_suggestion(text: str) -> None:
+    decoder = Decoder()
+    decoder.decode(Spec, parse(f"name: {text}\n", "spec.yaml"))
+    assert "did you mean" not in " ".join(problem.hint for problem in decoder.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("250us", 250e-6),
+        ("250 µs", 250e-6),
+        ("5ms", 0.005),
+        ("2 s", 2.0),
+        ("1m", 60.0),
+        ("2min", 120.0),
+        ("1h", 3600.0),
+    ],
+)
+def test_duration_in_a_usual_unit_is_read(text: str, seconds: float) -> None:
+    assert decode(Annotated[float, Duration(0, 3600)], text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("text", "size"), [("1gb", 10**9), ("500 MB", 5 * 10**8), ("64KiB", 65536), ("2G", 2 * 10**9)])
+def test_size_in_a_usual_unit_is_read(text: str, size: int) -> None:
+    assert decode(Annotated[int, Size(1, 2**50)], text) == size
+
+
+def test_value_outside_its_bounds_is_told_in_units() -> None:
+    assert "a: 2h is outside 0s to 1h" in decode(Annotated[float, Duration(0, 3600)], "2h")
+    assert "a: 10B is outside 1KiB to 1TiB" in decode(Annotated[int, Size(1024, 2**40)], "10")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0B"), (10, "10B"), (1500, "1500B"), (2**20, "1MiB"), (150 * 10**6, "150MB")]
+)
+def test_format_size_of_any_count_is_exact(count: int, text: str) -> None:
+    assert format_size(count) == text
+    assert read_size(text) == count

@@ -87,7 +87,9 @@ def test_the_error_reads_as_its_problems(project: Path) -> None:
     path.write_text("onnxpack: 2\n" + SMALL.partition("\n")[2] + "opset: 1\n")
     with pytest.raises(SpecError) as caught:
         load(path)
-    assert str(caught.value) == (f"{path}:1:11: onnxpack must be 1, not 2\n{path}:10:8: opset: 1 is outside 7 to 26")
+    assert str(caught.value) == (
+        f"{path}:1:11: onnxpack must be 1, not 2 (set `onnxpack: 1`)\n{path}:10:8: opset: 1 is outside 7 to 26"
+    )
 
 
 def test_the_work_tree_is_the_nearest_around(tmp_path: Path) -> None:
