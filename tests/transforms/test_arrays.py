@@ -313,7 +313,7 @@ def test_the_nodes_are_named_for_what_they_are(make: Make) -> None:
 
 
 REFUSED = [
-    ([{"op": "sigmoid", "input": "z"}], "no output 'z' is here (known: y)"),
+    ([{"op": "sigmoid", "input": "z"}], "there is no output 'z' here (known: y)"),
     ([STEPS["topk"] | {"k": 6}], "topk takes the 6 greatest, and 'y' has 5 along axis 1"),
     ([STEPS["softmax"] | {"axis": 2}], "softmax is along axis 2, and 'y' has 2 dimensions"),
     ([STEPS["argmax"], STEPS["softmax"]], "softmax is for floats, and 'y' is int64"),

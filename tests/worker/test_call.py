@@ -120,7 +120,7 @@ def test_an_untyped_error_becomes_a_source_error_with_its_trace(tmp_path: Path) 
 
 
 def test_an_answer_that_cannot_be_told_is_an_error(tmp_path: Path) -> None:
-    assert "TypeError: a request or result cannot hold a object" in failure(Unwritable(), tmp_path).detail
+    assert "TypeError: a request or result cannot hold an object" in failure(Unwritable(), tmp_path).detail
 
 
 @pytest.mark.parametrize(
