@@ -1,30 +1,32 @@
-# demo: build, run and ask the iris image.   test: lint, type-check and all tests, end to end included.
-# faults: the tests of faults with twenty times their attacks; FAULTS=n for n times.
+# What is said behind ## is shown by `make help`.
 BASE := gcr.io/distroless/python3-debian12
 RUN := scripts/engine run --
 BIN := .venv/bin
 
-.PHONY: setup demo test lint unit e2e faults
+.PHONY: help setup demo test lint unit e2e faults
 
-setup:
+help: ## list these
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+setup: ## make .venv, exactly as locked
 	@scripts/setup
 
-demo: setup
+demo: setup ## build, run and ask the iris image
 	@$(RUN) sh -ec 'scripts/base $(BASE) && exec $(BIN)/python scripts/demo'
 
-test: lint unit e2e
+test: lint unit e2e ## lint, type-check and all tests, end to end included
 
-lint: setup
+lint: setup ## style, types, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
 
-unit: setup
-	$(BIN)/pytest -m "not e2e"
+unit: setup ## all tests that need no container engine
+	$(BIN)/pytest -m "not e2e" --numprocesses auto --dist worksteal
 
-e2e: setup
+e2e: setup ## build and run real images
 	@$(RUN) sh -ec 'scripts/base $(BASE) && exec $(BIN)/pytest -m e2e'
 
-faults: setup
+faults: setup ## the attacks of tests/faults, twenty times as many (FAULTS=n for n times)
 	FAULTS=$${FAULTS:-20} $(BIN)/pytest -m "not e2e" tests/faults

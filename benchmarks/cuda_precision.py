@@ -106,7 +106,7 @@ def prove(request: dict[str, Any], provider: str) -> dict[str, list[str]]:
     import numpy as np
     import onnxruntime as ort
 
-    from onnxpack.parity.compare import compare_cases, read_case
+    from onnxpack.parity.compare import Tolerance, compare_cases, read_case
 
     if provider.startswith("CUDA"):
         ort.preload_dlls()
@@ -132,7 +132,7 @@ def prove(request: dict[str, Any], provider: str) -> dict[str, list[str]]:
         except Exception as error:
             found[precision] = ["-", "-", f"does not run: {' '.join(str(error).split())[:200]}", "-"]
             continue
-        wrong = [row.reason for row in compare_cases(answers, precision=precision) if row.reason]
+        wrong = [row.reason for row in compare_cases(answers, Tolerance.of(precision)) if row.reason]
         profile = Path(running.end_profiling())
         kernels = {
             event["args"]["provider"]

@@ -181,7 +181,7 @@ def measured(run: Build, reference: Reference, files: Files, seconds: float) -> 
         if path is None:
             continue
         try:
-            rows = verify_model(path, reference, Tolerance(precision="int4-weights"))
+            rows = verify_model(path, reference, Tolerance.of("int4-weights"))
             score = score_model(run.plan.file, path).value
         except OnnxpackError as error:
             print(f"{key}: {error}", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""Model, packages and templates → a build context."""
+"""Make a build context of a model, its packages and the templates."""

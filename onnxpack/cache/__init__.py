@@ -1,1 +1,1 @@
-"""The store of results between builds, and what decides whether one may be used again."""
+"""Keep results between builds, under keys that say all that they were made of."""

@@ -10,7 +10,7 @@ from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST
 from onnxpack.cli.each_target import Choice, EachTarget, announce
 from onnxpack.cli.progress import progress
 from onnxpack.core.errors import OnnxpackError, Problem, SpecError
-from onnxpack.pipeline import UNTIL, WHOLE
+from onnxpack.pipeline import UNTIL
 from onnxpack.spec.load import SpecFile
 
 if TYPE_CHECKING:
@@ -86,11 +86,6 @@ class _How:
     budget: float
     require_gates: bool
 
-    def place(self, name: str, target: str) -> Path:
-        """Return where the outputs go: a model made on the way never takes the place of a finished bundle."""
-        until = self.wanted.until
-        return self.output / name / (target if until in WHOLE else f"{target}.{until}")
-
 
 class _Builds(EachTarget):
     """All builds of one command."""
@@ -114,12 +109,13 @@ class _Builds(EachTarget):
         """Build one target."""
         from onnxpack.image.docker import DockerEngine
         from onnxpack.pipeline.attempt import build
-        from onnxpack.pipeline.plan import Plan
+        from onnxpack.pipeline.plan import Plan, output_folder
         from onnxpack.pipeline.report import document
         from onnxpack.pipeline.run import Build
 
         how = self._how
-        plan = Plan(file, target, how.place(file.spec.name, target), self.choice.sandbox)
+        place = output_folder(how.output, file, target, how.wanted.until)
+        plan = Plan(file, target, place, self.choice.sandbox)
         first = self._places.setdefault(plan.output, file.path)
         if first != file.path:
             text = f"'{first.name}' in {first.parent} builds '{file.spec.name}', target '{target}' too"

@@ -1,1 +1,1 @@
-"""ONNX → TensorFlow: a SavedModel or a TFLite file."""
+"""Convert ONNX models to TensorFlow: a SavedModel or a TFLite file."""

@@ -1,1 +1,1 @@
-"""What all packages stand on: errors, values, and files that appear whole."""
+"""Hold what all packages stand on: errors, values, digests, and files that appear whole."""

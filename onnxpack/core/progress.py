@@ -1,6 +1,6 @@
 """The interface by which stages report progress."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 
@@ -15,3 +15,17 @@ class Progress(Protocol):
 
     def skipped(self, name: str, why: str) -> None:
         """Show that a stage is skipped since its result exists already."""
+
+
+class SilentProgress:
+    """A progress that shows nothing."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Return a context that does nothing."""
+        return nullcontext()
+
+    def note(self, text: str) -> None:
+        """Ignore a line."""
+
+    def skipped(self, name: str, why: str) -> None:
+        """Ignore a skipped stage."""

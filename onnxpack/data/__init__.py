@@ -1,1 +1,1 @@
-"""The inputs that models are compared on, and calibration and evaluation data."""
+"""Make the inputs to compare with, and read data by rows."""

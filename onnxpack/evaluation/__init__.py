@@ -1,1 +1,1 @@
-"""The score of a model on labelled data."""
+"""Score a model on labelled data."""

@@ -1,1 +1,1 @@
-"""What checks and edits ONNX graphs."""
+"""Check and edit ONNX graphs."""

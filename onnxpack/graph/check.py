@@ -17,7 +17,7 @@ from onnxpack.core.digests import file_digest
 from onnxpack.core.errors import Problem, SourceError, flatten_words
 from onnxpack.core.values import OnnxModel, TensorInfo
 from onnxpack.graph.external_data import stays_outside, wrong_lengths
-from onnxpack.spec.checks import RUNTIME_MAX_OPSET
+from onnxpack.spec.traits import RUNTIME_MAX_OPSET
 
 _LACKING = re.compile(
     r"Could not find an implementation for (?P<op>\w+)\((?P<version>\d+)\) node with name '(?P<node>[^']*)'"

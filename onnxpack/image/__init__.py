@@ -1,1 +1,1 @@
-"""What builds images, and runs them for the smoke test."""
+"""Build images, run them, and let them answer for the smoke test."""

@@ -162,7 +162,7 @@ def _replayed(reference: Reference, box: Container, tolerance: Tolerance) -> lis
             data = results.get(f"{case}.inputs.npz")
             yield case, read_case(reference.folder, case)[1], read_arrays(io.BytesIO(data)) if data else {}
 
-    return compare_cases(answered(), **vars(tolerance))
+    return compare_cases(answered(), tolerance)
 
 
 def _answered(reference: Reference, case: str, facts: Any, tolerance: Tolerance) -> list[Comparison]:
@@ -179,4 +179,4 @@ def _answered(reference: Reference, case: str, facts: Any, tolerance: Tolerance)
         if name in tensors
     }
     spreads = spreads_of(reference.folder, reference.cases)
-    return compare_cases([(case, expected, actual)], **vars(tolerance), spreads=spreads)
+    return compare_cases([(case, expected, actual)], tolerance, spreads)

@@ -1,1 +1,1 @@
-"""Looking into models, bundles, images and reports, and drafting a spec from what is seen."""
+"""Look into models, bundles, images and reports, and draft a spec from what is seen."""

@@ -12,10 +12,13 @@ from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.inspection.child import Look, LookAtModel
 from onnxpack.inspection.draft import Draft, require_free, write
 from onnxpack.spec.decode import Decoder
-from onnxpack.spec.formats import PICKLES, STATE_DICTS
+from onnxpack.spec.formats import PICKLES
 from onnxpack.spec.load import work_tree
+from onnxpack.spec.traits import frameworks
 from onnxpack.spec.yaml_nodes import parse_value
 from onnxpack.worker.call import call_alone
+
+_WEIGHTS = frameworks()["torch"].weights_endings
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
     suffix = wish.path.suffix.lower() if wish.path else ""
     if wish.factory is not None:
         return _torch(wish, destination, path, suffix)
-    if suffix in STATE_DICTS:
+    if suffix in _WEIGHTS:
         return "weights_file", {"framework": "torch", "weights": path} | _kwargs(wish)
     if suffix == ".onnx":
         if wish.inputs:
@@ -89,7 +92,7 @@ def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
     if suffix in PICKLES:
         assert wish.path
         return "sklearn_file", {"framework": "sklearn", "path": path, "sha256": _trusted(wish.path, trust=wish.trust)}
-    kinds = f"it takes .onnx, {', '.join((*PICKLES, *STATE_DICTS))}"
+    kinds = f"it takes .onnx, {', '.join((*PICKLES, *_WEIGHTS))}"
     hint = f"for code: --from {wish.path}:NAME" if suffix == ".py" else kinds
     raise SpecError(Problem("its name does not end like a model's", hint, Location(str(wish.path))))
 
@@ -98,8 +101,8 @@ def _torch(wish: Wish, destination: Path, path: str, suffix: str) -> tuple[Look,
     code, _, name = (wish.factory or "").rpartition(":")
     if not code.endswith(".py") or not name:
         raise SpecError(f"--from {wish.factory}: it names no code", "write --from FILE.py:NAME")
-    if path and suffix not in STATE_DICTS:
-        raise SpecError(f"'{wish.path}' holds no weights for --from", f"they end in {', '.join(STATE_DICTS)}")
+    if path and suffix not in _WEIGHTS:
+        raise SpecError(f"'{wish.path}' holds no weights for --from", f"they end in {', '.join(_WEIGHTS)}")
     model = {"framework": "torch", "factory": f"{_inside(Path(code), destination)}:{name}"} | _kwargs(wish)
     return "torch_code", model | ({"weights": path} if path else {})
 

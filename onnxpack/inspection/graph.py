@@ -10,7 +10,7 @@ import onnx
 
 from onnxpack.core.errors import SourceError
 from onnxpack.graph.check import DTYPES, MAX_IR, graphs, info_of, nodes_of, opset_of, true_inputs
-from onnxpack.spec.checks import RUNTIME_MAX_OPSET
+from onnxpack.spec.traits import RUNTIME_MAX_OPSET
 
 _BITS = {
     "float32": 32, "float64": 64, "float16": 16, "bfloat16": 16, "bool": 8, "complex64": 64, "complex128": 128,

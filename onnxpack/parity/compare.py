@@ -13,6 +13,7 @@ from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import Arrays, read_arrays
 from onnxpack.parity import distances, quantization_noise
 from onnxpack.parity.label_ties import as_ties
+from onnxpack.parity.quantization_noise import NoiseLimits
 
 TOLERANCES: dict[str, tuple[float, float]] = {
     "float64": (1e-5, 1e-6),
@@ -72,15 +73,22 @@ class Tolerance:
     rtol: float | None = None
     atol: float | None = None
     precision: str = "float32"
+    limits: NoiseLimits | None = None
+    """Of a reduced precision; they decide where neither ``rtol`` nor ``atol`` is given."""
+
+    @classmethod
+    def of(cls, precision: str, rtol: float | None = None, atol: float | None = None) -> "Tolerance":
+        """Return the tolerance of a precision, with the limits that its traits give."""
+        return cls(rtol, atol, precision, quantization_noise.limits_of(precision))
 
     @property
-    def by_noise(self) -> bool:
-        """Whether it is the noise of a quantized model that decides."""
-        return self.precision in quantization_noise.LIMITS and self.rtol is None and self.atol is None
+    def noise_limits(self) -> NoiseLimits | None:
+        """Return the limits of the noise, where it is that which decides."""
+        return self.limits if self.rtol is None and self.atol is None else None
 
     def __str__(self) -> str:
-        if self.by_noise:
-            return f"noise {quantization_noise.LIMITS[self.precision][0]:g}"
+        if self.noise_limits:
+            return f"noise {self.noise_limits.noise:g}"
         rtol, atol = tolerance_of("float32", self.precision, self.rtol, self.atol)
         return f"rtol {rtol}, atol {atol}"
 
@@ -207,20 +215,17 @@ def compare_case(
 
 
 def compare_cases(
-    cases: Iterable[tuple[str, Arrays, Arrays]],
-    rtol: float | None = None,
-    atol: float | None = None,
-    precision: str = "float32",
-    spreads: dict[str, float] | None = None,
+    cases: Iterable[tuple[str, Arrays, Arrays]], tolerance: Tolerance, spreads: dict[str, float] | None = None
 ) -> list[Comparison]:
-    """All outputs of all cases: name, expected and actual.
+    """Compare all outputs of all cases: name, expected and actual.
 
     Without a given tolerance, quantized precisions are judged by their noise; ``spreads`` are those of the outputs,
     left out: over these cases.
     """
-    if not Tolerance(rtol, atol, precision).by_noise:
+    rtol, atol, precision = tolerance.rtol, tolerance.atol, tolerance.precision
+    if tolerance.noise_limits is None:
         return [row for case in cases for row in compare_case(*case, rtol, atol, precision)]
-    judge = quantization_noise.Judge(precision, spreads)
+    judge = quantization_noise.Judge(tolerance.noise_limits, spreads)
     for name, expected, actual in cases:
         for row in compare_case(name, expected, actual, precision=precision):
             judge.add(row, expected.get(row.output), actual.get(row.output))
@@ -247,7 +252,7 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
                 continue
             yield case, expected, dict(zip(names, answers, strict=True))
 
-    rows = compare_cases(answered(), tolerance.rtol, tolerance.atol, tolerance.precision)
+    rows = compare_cases(answered(), tolerance)
     return sorted((*rows, *failed), key=lambda row: cases.index(row.case))
 
 

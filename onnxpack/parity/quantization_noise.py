@@ -7,41 +7,45 @@ model of random weights, of zeros, or of one answer for all inputs has 100 % or 
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from onnxpack.data.test_inputs import read_arrays
+from onnxpack.spec.traits import precisions
 
 if TYPE_CHECKING:
     from onnxpack.parity.compare import Comparison
 
-LIMITS: dict[str, tuple[float, float]] = {
-    "float16": (0.02, 0.02),
-    "bfloat16": (0.1, 0.05),
-    "int8-dynamic": (0.25, 0.1),
-    "int8-static": (0.25, 0.1),
-    "int8-weights": (0.25, 0.1),
-    "int4-weights": (0.5, 0.2),
-}
-"""The greatest noise, and the greatest share of integers, booleans and strings (labels) that may differ, by precision.
 
-0.02 is an SQNR of 34 dB, 0.25 of 12, 0.5 of 6. They keep destroyed models out; how much accuracy may be lost is for
-``gates.max_degradation`` to say.
-"""
+@dataclass(frozen=True)
+class NoiseLimits:
+    """What a precision may change.
 
-FINE = ("float16",)
-"""What keeps to their tolerance of single values is right, whatever its noise: an output that hardly varies."""
+    Attributes:
+        noise: the greatest noise, as a share of an output's spread.
+        labels: the greatest share of integers, booleans and strings that may differ.
+        singly: whether values within their tolerance are right whatever their noise: an output that hardly varies.
+    """
+
+    noise: float
+    labels: float
+    singly: bool = False
+
+
+def limits_of(precision: str) -> NoiseLimits | None:
+    """Return the limits that a precision's traits give; None for float32."""
+    traits = precisions().get(precision)
+    return NoiseLimits(*traits.noise, traits.judged_singly) if traits else None
 
 
 class Judge:
     """Takes every comparison of a Reference, then says which of them fail."""
 
-    def __init__(self, precision: str, spreads: dict[str, float] | None = None) -> None:
-        self._noise, self._labels = LIMITS[precision]
-        self._singly = precision in FINE
+    def __init__(self, limits: NoiseLimits, spreads: dict[str, float] | None = None) -> None:
+        self._limits = limits
         self._spreads = spreads
         self._rows: list[tuple[Comparison, float | None]] = []
         self._sums: dict[str, np.ndarray[Any, Any]] = {}
@@ -66,13 +70,14 @@ class Judge:
         return [self._judged(row, rms) for row, rms in self._rows]
 
     def _judged(self, row: "Comparison", rms: float | None) -> "Comparison":
-        if rms is not None and (row.reason or not self._singly):
+        if rms is not None and (row.reason or not self._limits.singly):
             spread = self._spreads[row.output] if self._spreads else spread_of(self._sums[row.output])
             share = rms / spread if spread else (0.0 if not rms else float("inf"))
-            reason = f"noise of {share:.0%} of its spread; {self._noise:.0%} is allowed" if share > self._noise else ""
-            return replace(row, reason=reason, rtol=0.0, atol=self._noise * spread, noise=share)
+            most = self._limits.noise
+            reason = f"noise of {share:.0%} of its spread; {most:.0%} is allowed" if share > most else ""
+            return replace(row, reason=reason, rtol=0.0, atol=most * spread, noise=share)
         wrong, size = self._wrong.get(row.output, (0, 0))
-        if row.reason and size and wrong <= self._labels * size:
+        if row.reason and size and wrong <= self._limits.labels * size:
             return replace(row, reason="")
         return row
 

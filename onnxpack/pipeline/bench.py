@@ -18,6 +18,7 @@ from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.messages import closest
 from onnxpack.spec.part import SpecPart
+from onnxpack.targets import device
 from onnxpack.timing.bench import Bench, Entry, busy, results_of, this_machine
 from onnxpack.timing.contest import Contender, HoldContest
 from onnxpack.worker.call import Setting, call
@@ -161,7 +162,7 @@ def _shipped(file: SpecFile, targets: Sequence[str], output: Path, plain: str) -
                     Problem(f"target '{name}' is not built", "onnxpack build it first", Location(str(path)))
                 )
             notes.append(f"target {name} is not built")
-        elif file.spec.targets[name].device != "cpu":
+        elif device(file.spec.targets[name].device).gpu:
             notes.append(f"target {name} is for {file.spec.targets[name].device}: it is not timed on a CPU")
         elif file_digest(path) == plain:
             notes.append(f"target {name} ships the float32 export")

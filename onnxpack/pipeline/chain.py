@@ -12,7 +12,7 @@ from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.steps import add_steps
 from onnxpack.pipeline.variants import ChooseVariant, Transform, Variant, apply_precision
 from onnxpack.pipeline.verify import verify
-from onnxpack.precision import HALVES
+from onnxpack.spec.traits import precisions
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,9 @@ def stage_order(plan: Plan) -> tuple[str, ...]:
     Quantizers to 8 bits and fewer know no fused nodes, so optimisation comes behind them. In front of a conversion to
     16 bits: onnxruntime optimises such a model for the CPU that does it, with casts to float32 where it has no kernel.
     """
-    halves = plan.device.name == "cuda" or plan.precision in HALVES
-    transforms = ("optimize", "precision") if halves else ("precision", "optimize")
+    traits = precisions().get(plan.precision)
+    optimized_first = plan.device.gpu or (traits is not None and traits.behind_optimize)
+    transforms = ("optimize", "precision") if optimized_first else ("precision", "optimize")
     return ("export", "verify", "steps", *transforms, "bundle", "image", "smoke")
 
 

@@ -76,7 +76,7 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         tolerance=plan.tolerance(model.precision),
         timed=exported.served.opt_case(plan.axes),
         port=plan.port,
-        on_gpu=has_gpu(run.engine) if plan.device.name == "cuda" else None,
+        on_gpu=has_gpu(run.engine) if plan.device.gpu else None,
         libraries=_linked_libraries(context, plan.device.name),
     )
     return run.runner.keep("smoke", asked, Smoke, "onnxpack.image.smoke", lambda: smoke_test(run.engine, asked))

@@ -7,11 +7,23 @@ from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.render import DockerView, ModuleView
 from onnxpack.core.values import MODEL, Axis, OnnxModel
 from onnxpack.parity.compare import Tolerance
+from onnxpack.pipeline import UNTIL, WHOLE
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.delivery import Target
 from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
 from onnxpack.spec.load import SpecFile
 from onnxpack.targets import Device, device
+
+
+def output_folder(output: Path, file: SpecFile, target: str, until: str = WHOLE[-1]) -> Path:
+    """Return where outputs go below ``output``: a model made on the way never takes the place of a finished bundle.
+
+    Raises:
+        ValueError: there is no stage ``until``.
+    """
+    if until not in UNTIL:
+        raise ValueError(f"there is no stage '{until}': {', '.join(UNTIL)}")
+    return output / file.spec.name / (target if until in WHOLE else f"{target}.{until}")
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,7 @@ class Plan:
     def tolerance(self, precision: str) -> Tolerance:
         """The spec's, else that of a model's precision and of each output's dtype."""
         verify = self.file.spec.verify
-        return Tolerance(verify.rtol, verify.atol, precision)
+        return Tolerance.of(precision, verify.rtol, verify.atol)
 
     @property
     def port(self) -> int | None:

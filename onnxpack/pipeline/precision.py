@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.values import Exported, OnnxModel
 from onnxpack.pipeline.run import Build
-from onnxpack.precision import CALIBRATED, Reduced, Samples, Wish
+from onnxpack.precision import Reduced, Samples, Wish
 from onnxpack.precision.candidates import counted
 from onnxpack.spec.part import SpecPart
+from onnxpack.spec.traits import precisions
 from onnxpack.tasks.precision import CalibrateModel, RankLayers, ReducePrecision
 from onnxpack.worker import Effort
 
@@ -34,7 +35,7 @@ def conversion(run: Build, precision: str, exported: Exported) -> Conversion:
         precision, target.device, target.isa, target.per_channel, target.exclude_nodes, seed=file.spec.verify.seed
     )
     reference, asked = exported.served, file.spec.calibration
-    if precision != CALIBRATED or asked is None:
+    if not precisions()[precision].calibrated or asked is None:
         return Conversion(wish, Samples(reference))
     part = SpecPart.of(file, "calibration", "dynamic_axes", "opset", "preprocess", "postprocess")
     return Conversion(wish, Samples(reference, part, asked.data, asked.samples, asked.method))
@@ -42,9 +43,9 @@ def conversion(run: Build, precision: str, exported: Exported) -> Conversion:
 
 def calibrate(run: Build, model: OnnxModel, asked: Conversion) -> Conversion:
     """Look at the model's values once, for all tries of this conversion."""
-    if asked.wish.precision != CALIBRATED:
+    if not precisions()[asked.wish.precision].calibrated:
         return asked
-    found = run.runner.run(CalibrateModel(model, asked.wish.device, asked.samples))
+    found = run.runner.run(CalibrateModel(model, asked.wish.precision, asked.wish.device, asked.samples))
     return replace(asked, calibration=found.files)
 
 

@@ -66,7 +66,7 @@ def document(attempt: Attempt) -> dict[str, Any]:
         "smoke": asdict(product.smoke) if product.smoke else None,
         "notes": [*plan.notes, *(product.exported.reference.notes if product.exported else ())],
         "not_judged": [asdict(gate) for gate in list_unjudged(plan, product)],
-        "ran_on_gpu": bool(product.smoke and product.smoke.on_gpu) if plan.device.name == "cuda" else None,
+        "ran_on_gpu": bool(product.smoke and product.smoke.on_gpu) if plan.device.gpu else None,
     }
 
 

@@ -9,10 +9,11 @@ from typing import Any, Union, get_args, get_origin
 from onnxpack.inspection.spelling import UNSET, Notes, document
 from onnxpack.parity.compare import Tolerance, tolerance_of
 from onnxpack.pipeline.plan import Plan
-from onnxpack.spec.checks import FIELDS_OF
+from onnxpack.spec.checks import all_fields
 from onnxpack.spec.constraints import Duration
 from onnxpack.spec.decode import described_fields
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.traits import frameworks
 
 _FIRST = ("onnxpack", "name", "version", "description", "extends")
 
@@ -48,7 +49,7 @@ def _target(file: SpecFile, name: str) -> dict[str, Any]:
     plan = Plan(file, name, Path())
     given = _tolerance(plan)
     decided = tolerance_of("float32", given.precision, given.rtol, given.atol)
-    rtol, atol = (None, None) if given.by_noise else decided
+    rtol, atol = (None, None) if given.noise_limits else decided
     return {
         "device": plan.device.name,
         "precision": plan.precision,
@@ -68,7 +69,7 @@ def _shown(value: Any, path: tuple[str, ...], notes: dict[tuple[str, ...], list[
     shown: dict[str, Any] = {}
     kind: Any = type(value)
     # A field of another framework would make the spec invalid.
-    foreign = set().union(*FIELDS_OF.values()) - FIELDS_OF[value.framework] if path == ("model",) else set()
+    foreign = all_fields() - set(frameworks()[value.framework].fields) if path == ("model",) else set()
     for name, (definition, annotation) in described_fields(kind).items():
         item = getattr(value, name)
         if name in foreign or (definition.metadata.get("later") and not item):

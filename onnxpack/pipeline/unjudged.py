@@ -36,7 +36,7 @@ def require_judged(run: Build, product: Product) -> None:
     missed = list_unjudged(plan, product)
     for gate in missed:
         run.progress.note(f"gates.{gate.gate} is not judged: {gate.why}")
-    if plan.device.name == "cuda" and not (product.smoke and product.smoke.on_gpu):
+    if plan.device.gpu and not (product.smoke and product.smoke.on_gpu):
         run.progress.note("this CUDA build never ran on a GPU: its numbers were checked on the CPU")
     if run.require_gates and missed:
         hint = "build where it can be judged, take it out of the spec, or build without --require-gates"

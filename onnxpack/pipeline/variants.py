@@ -18,8 +18,8 @@ from onnxpack.pipeline.precision import Conversion, calibrate, conversion, rank_
 from onnxpack.pipeline.records import Evaluated, Parity, parity_of
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.verify import compare
-from onnxpack.precision import CALIBRATED
 from onnxpack.precision.candidates import Candidate, judged, table, worth_trying
+from onnxpack.spec.traits import precisions
 from onnxpack.timing import Measured
 
 Transform = Callable[[Build, "Variant"], "Variant"]
@@ -62,7 +62,7 @@ class ChooseVariant:
         if run.plan.precision == "float32" or not self._reduces:
             return _ship(product, base, ())
         trials = _measure_all(run, [base, *self._attempts(run, plain)])
-        objective = run.plan.spec_target.objective or ("latency" if run.plan.device.name == "cpu" else "size")
+        objective = run.plan.spec_target.objective or ("size" if run.plan.device.gpu else "latency")
         candidates = judged([trial.candidate for trial in trials], objective)
         if run.plan.precision != "auto":
             wanted = run.plan.precision
@@ -102,7 +102,7 @@ class ChooseVariant:
             before = self._before_precision(run, plain).model
             asked = calibrate(run, before, asked)
             first = self._finish(run, _converted(plain, asked))
-            if first.candidate.passed or precision != CALIBRATED:
+            if first.candidate.passed or not precisions()[precision].calibrated:
                 return first
             ranked = rank_layers(run, before, asked)
             count = 1
@@ -180,7 +180,7 @@ def _measure_all(run: Build, variants: list[Variant]) -> list[Variant]:
     """Measure speed and memory of all that passed, in one run, and pass over those that do not help."""
     able = {str(index): variant.model for index, variant in enumerate(variants) if variant.candidate.passed}
     found: dict[str, Measured] = {}
-    if run.plan.device.name != "cpu":
+    if run.plan.device.gpu:
         run.progress.note("no speed is measured: it would be the CPU's")
     elif len(able) > 1:
         found = measure(run, able, variants[0].exported.served)

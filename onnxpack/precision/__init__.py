@@ -11,17 +11,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from onnxpack.core.values import OnnxModel, Reference
 from onnxpack.spec.part import SpecPart
+from onnxpack.spec.traits import PrecisionTraits, precisions
 
 if TYPE_CHECKING:
     import onnx
 
     from onnxpack.data.test_inputs import Arrays
-
-PRECISIONS = ("float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights")
-"""The reduced ones; float32 is the identity, and auto chooses among these."""
-HALVES = ("float16", "bfloat16")
-CALIBRATED = "int8-static"
-"""The one that needs calibration data."""
 
 OWN_PREFIXES = ("preprocess/", "postprocess/")
 """Names of nodes that are put around a model; they keep their precision always."""
@@ -119,9 +114,9 @@ class Converted:
 
 
 class Precision(Protocol):
-    """A module of this package."""
+    """A module of this package that has ``TRAITS``."""
 
-    NAME: str
+    TRAITS: PrecisionTraits
 
     def refusal(self, wish: Wish, model: "onnx.ModelProto") -> str:
         """Why this precision means nothing for the model or the device, in words; empty where it does."""
@@ -134,9 +129,21 @@ class Precision(Protocol):
         """
 
 
+class Calibrating(Precision, Protocol):
+    """One that looks at calibration data, once for many tries."""
+
+    def calibrate(self, job: Job, folder: Path) -> int:
+        """Write what the data shows into a folder, for ``Job.calibration``; return how many tensors were looked at.
+
+        Raises:
+            SpecError: there is no calibration data.
+            SourceError: the model fails on it.
+        """
+
+
 def precision(name: str) -> Precision:
     """The module of a precision, by the spec's word."""
-    if name not in PRECISIONS:
+    if name not in precisions():
         raise ValueError(name)
     return cast(Precision, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
 

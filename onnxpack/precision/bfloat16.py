@@ -5,8 +5,16 @@ import onnx
 from onnxpack.graph.check import opset_of
 from onnxpack.precision import Converted, Job, Wish, half
 from onnxpack.precision.fitness import everything
+from onnxpack.spec.traits import PrecisionTraits
 
-NAME = "bfloat16"
+TRAITS = PrecisionTraits(
+    noise=(0.1, 0.05),
+    min_opset=13,
+    refused_on={"cpu": ("bfloat16 has no arithmetic on the CPU", "use device: cuda, or float32")},
+    tried_on={"cuda": 1},
+    behind_optimize=True,
+)
+
 _MIN_OPSET = 13
 """From here on bfloat16 is an ordinary dtype."""
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from onnxpack.core.text import size
 from onnxpack.parity.compare import aligned
+from onnxpack.spec.traits import precisions
 
 Objective = Literal["latency", "size", "throughput"]
 
@@ -55,13 +56,16 @@ class Candidate:
 
 
 def worth_trying(device: str, calibrated: bool) -> tuple[str, ...]:
-    """The reduced precisions that may help on a device, the likeliest first.
+    """Return the reduced precisions that may help on a device, the likeliest first.
 
-    The CPU computes float16 by converting it, and has no bfloat16; CUDA's provider computes int8 as floats.
+    Those that need calibration data are among them where there is some: ``calibrated``.
     """
-    if device == "cuda":
-        return ("float16", "bfloat16")
-    return (*(("int8-static",) if calibrated else ()), "int8-dynamic", "int8-weights", "int4-weights")
+    able = {
+        name: traits.tried_on[device]
+        for name, traits in precisions().items()
+        if device in traits.tried_on and (calibrated or not traits.calibrated)
+    }
+    return tuple(sorted(able, key=able.__getitem__))
 
 
 def judged(rows: Iterable[Candidate], objective: Objective) -> tuple[Candidate, ...]:

@@ -4,8 +4,16 @@ import onnx
 
 from onnxpack.precision import Converted, Job, Wish, half
 from onnxpack.precision.fitness import of_float16
+from onnxpack.spec.traits import PrecisionTraits
 
-NAME = "float16"
+TRAITS = PrecisionTraits(
+    noise=(0.02, 0.02),
+    # An output that hardly varies has much noise and may be right all the same.
+    judged_singly=True,
+    # The CPU computes float16 by converting it, so it is tried on GPUs alone.
+    tried_on={"cuda": 0},
+    behind_optimize=True,
+)
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:

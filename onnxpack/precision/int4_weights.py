@@ -3,8 +3,12 @@
 import onnx
 
 from onnxpack.precision import Converted, Job, Wish, weights
+from onnxpack.spec.traits import PrecisionTraits
 
-NAME = "int4-weights"
+TRAITS = PrecisionTraits(
+    noise=(0.5, 0.2),
+    tried_on={"cpu": 3},
+)
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:

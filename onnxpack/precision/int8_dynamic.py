@@ -12,8 +12,16 @@ from onnxpack.graph.isa import reduced_range
 from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Converted, Job, Left, Wish, weights
 from onnxpack.precision.edit import DropUnused, LiftConstants, SplitGemms, constant_products, replace_nodes
+from onnxpack.spec.traits import PrecisionTraits
 
-NAME = "int8-dynamic"
+TRAITS = PrecisionTraits(
+    noise=(0.25, 0.1),
+    min_opset=13,
+    refused_on={"cuda": ("int8-dynamic has no kernels on the GPU", "use float16, or int8-static")},
+    tried_on={"cpu": 1},
+    per_channel=True,
+)
+
 _MIN_OPSET = 11
 """Since then there is DynamicQuantizeLinear."""
 

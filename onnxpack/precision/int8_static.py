@@ -23,17 +23,25 @@ from onnxpack.precision.edit import DropUnused, PoolBeforeRelu, SortNodes, repla
 from onnxpack.precision.prepare import carried, prepared
 from onnxpack.precision.selection import OPS, WEIGHTED, Selection, float_ends, select, tensors_of
 from onnxpack.precision.tensors import element_types
+from onnxpack.spec.traits import PrecisionTraits
 
-NAME = "int8-static"
+TRAITS = PrecisionTraits(
+    noise=(0.25, 0.1),
+    # From here on DequantizeLinear has an axis.
+    min_opset=13,
+    # CUDA's provider computes int8 as floats, so there it is made only where the spec asks for it.
+    tried_on={"cpu": 0},
+    calibrated=True,
+    per_channel=True,
+)
+
 PREPARED = "prepared.onnx"
-_MIN_OPSET = 13
-"""From here on DequantizeLinear has an axis."""
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:
     """It needs layers with weights, and a newer opset."""
-    if opset_of(model) < _MIN_OPSET:
-        return f"it needs opset {_MIN_OPSET}, the model has {opset_of(model)}"
+    if opset_of(model) < TRAITS.min_opset:
+        return f"it needs opset {TRAITS.min_opset}, the model has {opset_of(model)}"
     if not any(node.op_type in WEIGHTED for node in model.graph.node):
         return f"the model has none of {', '.join(WEIGHTED)}"
     return ""
@@ -67,7 +75,7 @@ def calibrate(job: Job, folder: Path) -> int:
         SourceError: the model fails on it.
     """
     if job.batches is None:
-        raise SpecError(f"{NAME} needs calibration data", "add `calibration: {data: calibration.npz}`")
+        raise SpecError(f"{job.wish.precision} needs calibration data", "add `calibration: {data: calibration.npz}`")
     copy = onnx.ModelProto()
     copy.CopyFrom(job.model)
     model = prepared(copy, job.scratch)

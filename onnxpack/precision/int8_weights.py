@@ -3,8 +3,12 @@
 import onnx
 
 from onnxpack.precision import Converted, Job, Wish, weights
+from onnxpack.spec.traits import PrecisionTraits
 
-NAME = "int8-weights"
+TRAITS = PrecisionTraits(
+    noise=(0.25, 0.1),
+    tried_on={"cpu": 2},
+)
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import onnx
 
@@ -15,6 +16,7 @@ from onnxpack.graph.check import facts, info_of, nodes_of, opset_of, session, tr
 from onnxpack.graph.passes import run_passes
 from onnxpack.graph.tidy import DropConstantInputs, ImportUsed, NameNodes, Strip
 from onnxpack.precision import (
+    Calibrating,
     Contents,
     Converted,
     Job,
@@ -29,6 +31,7 @@ from onnxpack.precision import (
 from onnxpack.precision.histogram import Makeup, changed, makeup
 from onnxpack.spec.messages import closest
 from onnxpack.spec.part import SpecPart
+from onnxpack.spec.traits import precisions
 
 BATCH_ROWS = 8
 """Rows of calibration data that are run at once, where the first axis is dynamic."""
@@ -90,12 +93,10 @@ def calibrate_model(path: Path, folder: Path, wish: Wish, samples: Samples, say:
         SpecError: there is no calibration data, or it does not fit.
         SourceError: the model fails on it.
     """
-    from onnxpack.precision.int8_static import calibrate
-
     scratch = folder / "scratch"
     scratch.mkdir()
     job = replace(job_of(path, wish, samples, scratch), say=say)
-    tensors = calibrate(job, folder)
+    tensors = cast(Calibrating, precision(wish.precision)).calibrate(job, folder)
     shutil.rmtree(scratch)
     return tensors
 
@@ -114,7 +115,7 @@ def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
     if not changed(before, makeup(converted.model)):
         left = "; ".join(summary(converted.left)[:5])
         raise GateError(
-            f"{module.NAME} changed nothing in the model: no operator and no weight is in fewer bits than before",
+            f"{job.wish.precision} changed nothing in the model: no operator and no weight has fewer bits than before",
             left or "leave the precision out, or exclude fewer nodes",
         )
     run_passes(converted.model, (Strip(), ImportUsed()))
@@ -201,7 +202,7 @@ def _loaded(path: Path, job: Job) -> list[str]:
     Raises:
         SourceError: the runtime refuses a model that is for the CPU.
     """
-    if job.wish.precision == "bfloat16":
-        return ["not loaded here: the CPU has no bfloat16 arithmetic"]
+    if "cpu" in precisions()[job.wish.precision].refused_on:
+        return [f"not loaded here: the CPU has no {job.wish.precision} arithmetic"]
     session(path, plain=job.wish.device != "cpu")
     return []

@@ -9,8 +9,6 @@ import numpy as np
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.spec.load import SpecFile
 
-FRAMEWORKS = ("torch", "sklearn", "onnx", "xgboost", "lightgbm", "catboost", "keras")
-
 
 @dataclass(frozen=True)
 class Export:

@@ -10,8 +10,15 @@ from onnxpack.sources.estimators.answers import run
 from onnxpack.sources.estimators.convert import export
 from onnxpack.sources.estimators.files import load_estimator
 from onnxpack.sources.estimators.tables import check_inputs
-from onnxpack.spec.formats import PICKLES
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.traits import FrameworkTraits
+
+TRAITS = FrameworkTraits(
+    endings=(".cbm", ".pkl", ".pickle", ".joblib"),
+    safe_endings=(".cbm",),
+    max_opset=22,
+    reducible=False,
+)
 
 __all__ = ["export", "load", "run"]
 
@@ -20,7 +27,7 @@ def load(file: SpecFile) -> Any:
     """The estimator; a native file with classes gives a classifier."""
     path = file.spec.model.path
     assert path
-    estimator = load_estimator(file) if path.endswith(PICKLES) else _native(file.resolve(path))
+    estimator = _native(file.resolve(path)) if path.endswith(TRAITS.safe_endings) else load_estimator(file)
     if estimator.get_cat_feature_indices() or estimator.get_text_feature_indices():
         raise SourceError(
             f"'{path}' has features of categories or texts, which CatBoost cannot export",

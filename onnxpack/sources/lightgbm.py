@@ -12,8 +12,15 @@ from onnxpack.sources.estimators.answers import run
 from onnxpack.sources.estimators.convert import export
 from onnxpack.sources.estimators.files import load_estimator
 from onnxpack.sources.estimators.tables import check_inputs
-from onnxpack.spec.formats import PICKLES
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.traits import FrameworkTraits
+
+TRAITS = FrameworkTraits(
+    endings=(".txt", ".pkl", ".pickle", ".joblib"),
+    safe_endings=(".txt",),
+    max_opset=22,
+    reducible=False,
+)
 
 __all__ = ["export", "load", "run"]
 
@@ -53,7 +60,7 @@ def load(file: SpecFile) -> Any:
     """The estimator; of a native file the classifier or regressor that its objective asks for."""
     path = file.spec.model.path
     assert path
-    estimator = load_estimator(file) if path.endswith(PICKLES) else _native(file.resolve(path))
+    estimator = _native(file.resolve(path)) if path.endswith(TRAITS.safe_endings) else load_estimator(file)
     check_inputs(estimator, file)
     return estimator
 

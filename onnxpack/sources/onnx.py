@@ -26,6 +26,11 @@ from onnxpack.sources import Export
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.messages import closest
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
+from onnxpack.spec.traits import FrameworkTraits
+
+TRAITS = FrameworkTraits(
+    safe_endings=("",),
+)
 
 _CURE = "export it again with this axis dynamic, or write its size instead of its name in the spec"
 _FAILED = re.compile(

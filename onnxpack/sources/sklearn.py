@@ -7,6 +7,14 @@ from onnxpack.sources.estimators.convert import export
 from onnxpack.sources.estimators.files import load_estimator
 from onnxpack.sources.estimators.tables import check_inputs
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.traits import FrameworkTraits
+
+TRAITS = FrameworkTraits(
+    # The loader of skops itself asks for a digest where one is needed.
+    safe_endings=(".skops",),
+    max_opset=22,
+    reducible=False,
+)
 
 __all__ = ["export", "load", "run"]
 

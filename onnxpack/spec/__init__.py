@@ -1,1 +1,1 @@
-"""The spec: its fields, its rules, and how it is read from YAML."""
+"""Read specs: what the fields are, and how YAML becomes them."""

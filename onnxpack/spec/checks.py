@@ -14,25 +14,10 @@ from onnxpack.spec.messages import meant, short
 from onnxpack.spec.model import Spec
 from onnxpack.spec.sample_rules import samples, verification
 from onnxpack.spec.step_rules import steps
+from onnxpack.spec.traits import FrameworkTraits, frameworks
 from onnxpack.spec.yaml_nodes import real
 
 Where = Callable[..., Location]
-
-RUNTIME_MAX_OPSET = 26
-"""The highest opset that the pinned onnxruntime reads."""
-# The highest opset that each converter can make.
-TORCHSCRIPT_MAX_OPSET = 20
-SKL2ONNX_MAX_OPSET = 22
-TF2ONNX_MAX_OPSET = 18
-FIELDS_OF = {
-    "torch": {"factory", "kwargs", "weights", "weights_key", "prepare", "exporter", "path", "sha256"},
-    "sklearn": {"path", "sha256"},
-    "onnx": {"path", "sha256"},
-    "xgboost": {"path", "sha256"},
-    "lightgbm": {"path", "sha256"},
-    "catboost": {"path", "sha256"},
-    "keras": {"factory", "kwargs", "weights", "prepare", "path", "sha256"},
-}
 
 
 def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
@@ -103,6 +88,11 @@ def _names(spec: Spec, where: Where) -> Iterator[Problem]:
         seen.add(name)
 
 
+def all_fields() -> set[str]:
+    """Return the fields of ``model`` that only some frameworks take."""
+    return {name for traits in frameworks().values() for name in traits.fields}
+
+
 def _targets(spec: Spec, where: Where) -> Iterator[Problem]:
     if not spec.targets:
         yield Problem("targets is empty", "remove `targets` for the default: one image for the CPU", where("targets"))
@@ -110,10 +100,11 @@ def _targets(spec: Spec, where: Where) -> Iterator[Problem]:
 
 def _model(spec: Spec, where: Where) -> Iterator[Problem]:
     model = spec.model
-    if model.framework not in FIELDS_OF:  # one of a later release, which the decoder refused
+    traits = frameworks().get(model.framework)
+    if traits is None:  # one of a later release, which the decoder refused
         return
-    allowed = FIELDS_OF[model.framework]
-    for name in sorted(set().union(*FIELDS_OF.values()) - allowed):
+    allowed = set(traits.fields)
+    for name in sorted(all_fields() - allowed):
         place = where("model", name)
         if place != where("model"):
             yield Problem(
@@ -121,22 +112,15 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
                 f"remove it: {model.framework} takes {', '.join(sorted(allowed))}",
                 place,
             )
-    if model.framework == "torch":
-        yield from formats.torch(model, where)
-    elif model.framework == "keras":
-        yield from formats.keras(model, where)
-    elif model.path is None:
-        yield Problem("model.path is missing", "set `path` to the model's file", where("model"))
-    else:
-        yield from formats.boosted(model, where)
+    yield from formats.check_files(model, traits, where)
 
 
 def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
-    limits = {"torchscript": TORCHSCRIPT_MAX_OPSET, "keras": TF2ONNX_MAX_OPSET}
-    limits |= dict.fromkeys(("sklearn", *formats.NATIVE), SKL2ONNX_MAX_OPSET)
     framework = spec.model.framework
-    maker = (framework == "torch" and spec.model.exporter) or framework
-    highest = limits.get(maker, RUNTIME_MAX_OPSET)
+    traits = frameworks().get(framework, FrameworkTraits())
+    named = spec.model.exporter
+    maker: str = named if named is not None and named in traits.exporter_opsets else framework
+    highest = traits.exporter_opsets.get(maker, traits.max_opset)
     if spec.opset is not None and spec.opset > highest:
         yield Problem(f"{maker} makes opset {highest} at most", f"set `opset: {highest}` or lower", where("opset"))
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from onnxpack.spec.choices import DeviceName, Precision
 from onnxpack.spec.constraints import Between, Duration, Later, Size
 from onnxpack.spec.field_types import (
     ImageName,
@@ -60,10 +61,8 @@ class Gates:
 class Target:
     """One image to build: where it runs, and in which precision."""
 
-    device: Literal["cpu", "cuda"] = described("The hardware that the image runs on.", "cpu", example="cuda")
-    precision: Literal[
-        "float32", "float16", "bfloat16", "int8-dynamic", "int8-static", "int4-weights", "int8-weights", "auto"
-    ] = described(
+    device: DeviceName = described("The hardware that the image runs on.", "cpu", example="cuda")
+    precision: Precision = described(
         "The number format of the shipped model: of its arithmetic, or with `-weights` of its weights only. auto "
         "chooses the best one that passes all checks.",
         "float32",

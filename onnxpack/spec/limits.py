@@ -7,9 +7,7 @@ from typing import Any
 from onnxpack.core.errors import Location
 from onnxpack.spec.delivery import Gates
 from onnxpack.spec.model import Spec
-
-CALIBRATED = ("int8-static", "auto")
-"""The precisions that read calibration data."""
+from onnxpack.spec.traits import calibrated_precisions
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,8 @@ def _set(gates: Gates | None) -> dict[str, Any]:
 def list_unused(spec: Spec, target: str, where: Callable[..., Location]) -> tuple[str, ...]:
     """List what the spec gives and a target does not use: notes for a person, which fail no build."""
     precision = spec.targets[target].precision
-    if spec.calibration is None or precision in CALIBRATED:
+    if spec.calibration is None or precision in calibrated_precisions():
         return ()
-    users = " and ".join(CALIBRATED)
+    users = " and ".join(calibrated_precisions())
     place = where("calibration")
     return (f"{place}: target '{target}' does not use the calibration data: it is for {users}, not {precision}",)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from onnxpack.core.values import Axis, TensorInfo
+from onnxpack.spec.choices import Framework
 from onnxpack.spec.constraints import Between
 from onnxpack.spec.delivery import Gates, Image, Runtime, Target
 from onnxpack.spec.field_types import (
@@ -44,9 +45,7 @@ LOWER_IS_BETTER = ("mse", "mae")
 class Model:
     """The source model: code and weights (torch, keras), or one file."""
 
-    framework: Literal["torch", "sklearn", "onnx", "lightgbm", "xgboost", "catboost", "keras"] = described(
-        "The framework that the source model was made with.", example="torch"
-    )
+    framework: Framework = described("The framework that the source model was made with.", example="torch")
     factory: CodeReference | None = described(
         "torch, keras: the function or class that makes the model, as FILE.py:NAME or package.module:NAME. It is "
         "called with kwargs and returns an nn.Module or a keras.Model.",

@@ -8,6 +8,8 @@ from onnxpack.spec.delivery import Target
 from onnxpack.spec.limits import EffectiveGates, effective_gates
 from onnxpack.spec.model import LOWER_IS_BETTER, METRICS_OF_NUMBERS, Spec
 from onnxpack.spec.origin import is_code
+from onnxpack.spec.traits import FLOAT32, frameworks, precisions
+from onnxpack.targets import device
 
 Where = Callable[..., Location]
 
@@ -23,13 +25,8 @@ _CODE_VARIABLES = (
 )  # fmt: skip
 """Other variables by which Python, the C library (iconv) and OpenSSL load code from elsewhere."""
 OWN_LABELS = "dev.onnxpack."
-_INT8 = ("int8-dynamic", "int8-static")
-_QUANTIZED = (*_INT8, "int4-weights", "int8-weights")
 _MAX_TAG = 128  # of the OCI distribution specification
 _FEWEST_CLASSES = 2
-_QDQ_OPSET = 13
-"""From here on DequantizeLinear has an axis, and bfloat16 is an ordinary dtype."""
-_WITHOUT_PRECISION = ("sklearn", "lightgbm", "xgboost", "catboost")
 
 
 def precision(spec: Spec, where: Where) -> Iterator[Problem]:
@@ -37,18 +34,18 @@ def precision(spec: Spec, where: Where) -> Iterator[Problem]:
     for name, target in spec.targets.items():
         place = where("targets", name, "precision")
         wanted = target.precision
-        if wanted != "float32" and spec.model.framework in _WITHOUT_PRECISION:
+        if wanted != FLOAT32 and not frameworks()[spec.model.framework].reducible:
             hint = "remove `precision`: such models are not made of tensor arithmetic"
             yield Problem(f"precision {wanted} does not apply to {spec.model.framework}", hint, place)
-        if wanted == "bfloat16" and target.device == "cpu":
-            yield Problem("bfloat16 has no arithmetic on the CPU", "set `device: cuda`, or `precision: float32`", place)
-        if wanted == "int8-dynamic" and target.device == "cuda":
-            yield Problem("int8-dynamic has no kernels on the GPU", "set `precision: float16` or `int8-static`", place)
-        if wanted == "int8-static" and spec.calibration is None:
-            yield Problem("int8-static needs calibration data", "add `calibration: {data: calibration.npz}`", place)
-        if wanted in ("bfloat16", *_INT8) and spec.opset is not None and spec.opset < _QDQ_OPSET:
-            hint = f"set `opset: {_QDQ_OPSET}` or higher"
-            yield Problem(f"{wanted} needs opset {_QDQ_OPSET}, the spec asks for {spec.opset}", hint, place)
+        if traits := precisions().get(wanted):
+            if target.device in traits.refused_on:
+                yield Problem(*traits.refused_on[target.device], place)
+            if traits.calibrated and spec.calibration is None:
+                hint = "add `calibration: {data: calibration.npz}`"
+                yield Problem(f"{wanted} needs calibration data", hint, place)
+            if spec.opset is not None and spec.opset < traits.min_opset:
+                hint = f"set `opset: {traits.min_opset}` or higher"
+                yield Problem(f"{wanted} needs opset {traits.min_opset}, the spec asks for {spec.opset}", hint, place)
         yield from _options(name, target, where)
 
 
@@ -56,23 +53,26 @@ def _options(name: str, target: Target, where: Where) -> Iterator[Problem]:
     if target.optimize == "all" and target.isa is None:
         hint = "set `isa` to that of the machines that serve, or `optimize: extended`"
         yield Problem("optimize: all ties the model to one kind of CPU", hint, where("targets", name, "optimize"))
-    arm = target.platform.endswith("arm64")
-    if target.isa is not None and (target.device == "cuda" or target.isa.startswith("neon") != arm):
-        runs = "a GPU" if target.device == "cuda" else target.platform
+    arm, gpu = target.platform.endswith("arm64"), device(target.device).gpu
+    if target.isa is not None and (gpu or target.isa.startswith("neon") != arm):
+        runs = "a GPU" if gpu else target.platform
         place = where("targets", name, "isa")
-        hint = "remove it" if target.device == "cuda" else f"remove it, or name an instruction set of {runs}"
+        hint = "remove it" if gpu else f"remove it, or name an instruction set of {runs}"
         yield Problem(f"isa {target.isa} does not apply to {runs}", hint, place)
-    if target.per_channel is not None and target.precision not in _INT8:
+    scaled = [word for word, traits in precisions().items() if traits.per_channel]
+    if target.per_channel is not None and target.precision not in scaled:
         place = where("targets", name, "per_channel")
-        hint = f"remove it: it is for {' and '.join(_INT8)}"
+        hint = f"remove it: it is for {' and '.join(scaled)}"
         yield Problem(f"per_channel does not apply to {target.precision}", hint, place)
-    if target.optimize in ("extended", "all") and target.device == "cuda":
-        hint = "set `optimize: basic`: the CUDA provider fuses what it can when it starts"
+    if target.optimize in ("extended", "all") and gpu:
+        hint = "set `optimize: basic`: the provider of a GPU fuses what it can when it starts"
         place = where("targets", name, "optimize")
         yield Problem(f"optimize: {target.optimize} makes operators for the CPU", hint, place)
-    if target.objective in ("latency", "throughput") and target.device == "cuda":
+    if target.objective in ("latency", "throughput") and gpu:
         place = where("targets", name, "objective")
-        yield Problem(f"{target.objective} on CUDA is not measured during a build", "set `objective: size`", place)
+        yield Problem(
+            f"{target.objective} on {target.device} is not measured during a build", "set `objective: size`", place
+        )
     if target.objective is not None and target.precision != "auto":
         place = where("targets", name, "objective")
         yield Problem(f"objective does not apply to {target.precision}", "remove it, or set `precision: auto`", place)

@@ -20,16 +20,10 @@ from onnxpack.core.package_names import pinned_name
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Spec
 from onnxpack.spec.origin import is_code
+from onnxpack.spec.traits import frameworks
 
 _COMMON = ("numpy", "scipy", "sklearn")
-_PACKAGES = {
-    "torch": (
-        "torch", "torchvision", "torchaudio", "timm", "transformers", "sentence_transformers", "diffusers",
-        "pytorch_lightning", "lightning", "safetensors",
-    ),
-    "keras": ("keras", "tensorflow", "tf_keras", "keras_hub", "keras_cv", "keras_nlp"),
-}  # fmt: skip
-"""The packages whose code a spec of each framework may name, besides those for any framework."""
+"""The packages whose code any spec may name, besides those of its framework."""
 _HINT = "check what it does; if you trust it, pass --trust. If not, use FILE.py:NAME of the project, or a package of {}"
 
 
@@ -94,7 +88,7 @@ def _explain_distrust(file: SpecFile, reference: str) -> str:
         return ""  # its file is checked to be in the work tree
     if top in sys.stdlib_module_names:
         return f"a part of Python's own module '{top}'"
-    if top in (*_COMMON, *_PACKAGES.get(file.spec.model.framework, ())) or _is_pinned(top, file.spec):
+    if top in (*_COMMON, *frameworks()[file.spec.model.framework].packages) or _is_pinned(top, file.spec):
         return ""
     # What is installed under the same name would be imported instead of what stands beside the spec.
     beside = any((file.folder / name).exists() for name in (top, f"{top}.py"))

@@ -7,6 +7,7 @@ UNUSED = frozenset({"coloredlogs", "flatbuffers", "humanfriendly", "mpmath", "pa
 
 DEVICE = Device(
     name="cpu",
+    gpu=False,
     base="gcr.io/distroless/python3-debian12",
     requirements=("numpy>=2,<3", "onnxruntime>=1.27"),
     needless_for={},

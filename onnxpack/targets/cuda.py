@@ -21,6 +21,7 @@ DFT_OPS = frozenset({"DFT", "STFT"})
 
 DEVICE = Device(
     name="cuda",
+    gpu=True,
     base="gcr.io/distroless/python3-debian12",
     requirements=("numpy>=2,<3", "onnxruntime-gpu[cuda,cudnn]>=1.27"),
     needless_for={

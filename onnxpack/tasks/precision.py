@@ -5,7 +5,7 @@ from pathlib import Path
 
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.values import OnnxModel
-from onnxpack.precision import CALIBRATED, Reduced, Samples, Wish
+from onnxpack.precision import Reduced, Samples, Wish
 from onnxpack.worker import Effort, Say, Task
 
 
@@ -22,6 +22,7 @@ class CalibrateModel(Task[Calibrated]):
 
     NAME = "calibrate"
     model: OnnxModel
+    precision: str
     device: str
     samples: Samples
 
@@ -29,7 +30,7 @@ class CalibrateModel(Task[Calibrated]):
         """Write the prepared graph and its tensors' ranges into ``folder``."""
         from onnxpack.precision.reduce import calibrate_model
 
-        calibrate_model(self.model.path, folder, Wish(CALIBRATED, self.device), self.samples, say)
+        calibrate_model(self.model.path, folder, Wish(self.precision, self.device), self.samples, say)
         return Calibrated(Artifact.of(folder))
 
 

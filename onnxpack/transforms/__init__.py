@@ -1,1 +1,1 @@
-"""The pre- and postprocessing steps around a model, in numpy and as nodes of its graph."""
+"""Change what a client sends into what the model takes, and back: in numpy, and as ONNX nodes."""

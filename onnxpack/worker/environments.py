@@ -17,6 +17,7 @@ from onnxpack.core.package_names import normalize_name
 from onnxpack.core.progress import Progress
 from onnxpack.core.scratch import temporary_folder
 from onnxpack.spec.model import Model
+from onnxpack.spec.traits import frameworks
 from onnxpack.worker.uv import uv, write_requirements
 
 _STAGE = "environment"
@@ -26,18 +27,6 @@ CONVERTER = ("msgspec", "onnx2tf==1.29.24", "tensorflow-cpu==2.19.1", "pyyaml")
 """The requirements of `onnxpack convert`. onnx2tf asks for all of TensorFlow, whose small build is enough."""
 _NEVER = ("tensorflow", "opencv-python")
 """Packages that the converter declares and does not need: 2 GB."""
-_DEFAULT: dict[str, tuple[str, ...]] = {
-    "keras": (
-        # TensorFlow's own small build exists for x86-64 alone.
-        "tensorflow-cpu==2.21.0; platform_machine == 'x86_64'",
-        "tensorflow==2.21.0; platform_machine != 'x86_64'",
-        "keras==3.15.1",
-        "tf2onnx==1.17.0",
-    ),
-}
-"""The pins of frameworks that always have an environment of their own, where the spec has none."""
-_BESIDES: dict[str, tuple[str, ...]] = {"keras": ("tensorflow-cpu", "tf2onnx")}
-"""The packages that such a framework needs besides a spec's pins."""
 _ALSO = {"tensorflow-cpu": ("tensorflow", "tensorflow-intel", "tf-nightly", "tf-nightly-cpu")}
 """Other names under which a package may be pinned."""
 _TORCH_BUILDS = ("torch", "torchvision", "torchaudio")
@@ -93,8 +82,8 @@ def converter(store: Store, progress: Progress) -> Path:
 
 
 def pins_of(model: Model) -> tuple[str, ...]:
-    """Return the spec's pins, or else the framework's default pins; without pins there is no isolated environment."""
-    return model.requirements or _DEFAULT.get(model.framework, ())
+    """Return the spec's pins, or else the framework's own; without pins there is no isolated environment."""
+    return model.requirements or frameworks()[model.framework].environment
 
 
 def wanted_by(model: Model) -> list[str]:
@@ -102,7 +91,7 @@ def wanted_by(model: Model) -> list[str]:
     pins = [_for_cpu(pin) for pin in pins_of(model)]
     pinned = {_normal(pin) for pin in pins}
     pinned |= {name for name, others in _ALSO.items() if pinned & set(others)}
-    needed = {*_CHILD, *_extra(model.framework), *_BESIDES.get(model.framework, ())}
+    needed = {*_CHILD, *_extra(model.framework), *frameworks()[model.framework].needs}
     return sorted(pins) + sorted(name for name in needed if name not in pinned)
 
 

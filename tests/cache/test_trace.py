@@ -85,7 +85,7 @@ def test_a_trace_does_not_hold_behind_another_source_of_this_package(
 
 def test_a_modules_digest_is_of_its_source_whether_it_is_imported_or_not() -> None:
     package = Path(sys.modules["onnxpack"].__file__ or "").parent
-    assert module_digest("onnxpack.core.errors") == content_digest(package / "errors.py")
+    assert module_digest("onnxpack.core.errors") == content_digest(package / "core/errors.py")
     assert module_digest("onnxpack.worker") == content_digest(package / "worker/__init__.py")
     assert module_digest("onnxpack.no_such_module") == "absent"
 

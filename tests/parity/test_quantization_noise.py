@@ -9,8 +9,9 @@ import pytest
 from onnxpack.data.test_inputs import Arrays, write_arrays
 from onnxpack.parity import quantization_noise
 from onnxpack.parity.compare import Tolerance, compare_cases
+from onnxpack.spec.traits import precisions
 
-QUANTIZED = sorted(quantization_noise.LIMITS)
+QUANTIZED = sorted(precisions())
 SIZES = (1, 3, 8, 64)
 Case = tuple[str, Arrays, Arrays]
 
@@ -24,8 +25,8 @@ def cases(right: list[Any], got: list[Any], name: str = "y") -> list[Case]:
     return [(f"{len(e)}", {name: e}, {name: a}) for e, a in zip(right, got, strict=True)]
 
 
-def failures(found: list[Case], precision: str, **given: Any) -> list[str]:
-    return [row.reason for row in compare_cases(found, precision=precision, **given) if row.reason]
+def failures(found: list[Case], precision: str, spreads: dict[str, float] | None = None, **given: Any) -> list[str]:
+    return [row.reason for row in compare_cases(found, Tolerance.of(precision, **given), spreads) if row.reason]
 
 
 def noisy(right: list[Any], share: float) -> list[Any]:
@@ -37,7 +38,7 @@ def noisy(right: list[Any], share: float) -> list[Any]:
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 def test_the_noise_of_quantization_passes(precision: str, offset: float) -> None:
     right = logits(1, offset)
-    assert not failures(cases(right, noisy(right, quantization_noise.LIMITS[precision][0] / 2)), precision)
+    assert not failures(cases(right, noisy(right, precisions()[precision].noise[0] / 2)), precision)
 
 
 def test_float16_may_keep_to_the_tolerance_of_single_values_instead() -> None:
@@ -98,7 +99,7 @@ def test_a_constant_output_is_judged_by_its_magnitude() -> None:
 
 def test_a_row_tells_its_noise_and_the_limit_that_counted() -> None:
     right = logits(1)
-    (*_, last) = compare_cases(cases(right, noisy(right, 0.1)), precision="int8-static")
+    (*_, last) = compare_cases(cases(right, noisy(right, 0.1)), Tolerance.of("int8-static"))
     spread = float(np.concatenate(right).std())
     assert last.noise == pytest.approx(0.1 / spread, rel=0.1)
     assert (last.rtol, last.atol) == (0.0, pytest.approx(0.25 * spread, rel=1e-6))
@@ -142,15 +143,15 @@ def test_a_few_labels_may_flip(kind: Any, precision: str, wrong: int, fails: boo
 
 
 def test_nothing_compared_gives_no_rows() -> None:
-    assert compare_cases([], precision="int8-static") == []
+    assert compare_cases([], Tolerance.of("int8-static")) == []
 
 
 @pytest.mark.parametrize(
     ("tolerance", "words"),
     [
         (Tolerance(), "rtol 0.001, atol 0.0001"),
-        (Tolerance(precision="int8-static"), "noise 0.25"),
-        (Tolerance(0.1, None, "int8-static"), "rtol 0.1, atol 0.0001"),
+        (Tolerance.of("int8-static"), "noise 0.25"),
+        (Tolerance.of("int8-static", 0.1), "rtol 0.1, atol 0.0001"),
     ],
 )
 def test_a_tolerance_in_words(tolerance: Tolerance, words: str) -> None:

@@ -12,8 +12,9 @@ from precision_examples import MODELS, inputs_of, place
 from onnxpack.core.errors import GateError, SpecError
 from onnxpack.graph.check import DTYPES, opset_of, session
 from onnxpack.parity import distances
-from onnxpack.precision import PRECISIONS, Converted, Job, Wish, precision, reduce
+from onnxpack.precision import Converted, Job, Wish, precision, reduce
 from onnxpack.precision.histogram import makeup
+from onnxpack.spec.traits import precisions
 
 FLOORS = {"float16": 50.0, "int8-dynamic": 25.0, "int8-static": 20.0, "int4-weights": 10.0, "int8-weights": 30.0}
 """Decibels; one bit is 6."""
@@ -25,7 +26,7 @@ STORED = {
     "int4-weights": "uint8",
     "int8-weights": "uint8",
 }
-CASES = [(kind, name) for kind in MODELS for name in PRECISIONS]
+CASES = [(kind, name) for kind in MODELS for name in precisions()]
 
 
 def job(folder: Path, kind: str, name: str, model: onnx.ModelProto | None = None, **wish: Any) -> Job:
@@ -93,7 +94,7 @@ def test_an_excluded_node_keeps_its_float32_weights(tmp_path: Path, kind: str, n
     assert any(left.why == "excluded" for left in result.left)
 
 
-@pytest.mark.parametrize("name", PRECISIONS)
+@pytest.mark.parametrize("name", list(precisions()))
 def test_steps_around_the_model_keep_their_precision(tmp_path: Path, name: str) -> None:
     model = MODELS["mlp"]()
     for node in model.graph.node:
@@ -105,7 +106,7 @@ def test_steps_around_the_model_keep_their_precision(tmp_path: Path, name: str) 
     assert STORED[name] in dtypes.values()
 
 
-@pytest.mark.parametrize("name", PRECISIONS)
+@pytest.mark.parametrize("name", list(precisions()))
 def test_the_name_of_a_node_that_is_not_there_is_told_with_the_one_that_was_meant(tmp_path: Path, name: str) -> None:
     with pytest.raises(SpecError, match=r"no node and no operator type of the model is 'fisrt'.*did you mean 'first'"):
         job(tmp_path, "mlp", name, exclude_nodes=("fisrt",))

@@ -19,11 +19,11 @@ from onnxpack.core.digests import tree_digests
 from onnxpack.core.values import MODEL
 from onnxpack.data.case_budget import Budget
 from onnxpack.data.test_inputs import draw, main_sizes
-from onnxpack.sources import FRAMEWORKS, Source
+from onnxpack.sources import Source
 from onnxpack.sources.export import _source
-from onnxpack.spec.checks import FIELDS_OF
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.spec.part import named_files
+from onnxpack.spec.traits import frameworks
 
 SPECS = Path(__file__).parents[2] / "specs"
 EXAMPLES = ("iris", "transactions", "digits", "onnx", "passengers", "spam", "boosted", "lightgbm", "catboost")
@@ -109,10 +109,10 @@ def made(file: SpecFile, before: dict[str, str], tmp_path_factory: pytest.TempPa
 def test_the_examples_cover_every_framework() -> None:
     found = {load(SPECS / name / "spec.yaml").spec.model.framework for name in EXAMPLES if name not in MADE_HERE}
     # keras never runs in this environment: tests/sources/test_keras.py has it in its own
-    assert found | set(MADE_HERE) | {"keras"} == set(FRAMEWORKS)
+    assert found | set(MADE_HERE) | {"keras"} == set(frameworks())
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", list(frameworks()))
 @pytest.mark.parametrize("name", ["load", "run", "export"])
 def test_a_framework_has_the_functions_of_the_protocol(framework: str, name: str) -> None:
     need(framework)
@@ -121,7 +121,7 @@ def test_a_framework_has_the_functions_of_the_protocol(framework: str, name: str
     assert list(inspect.signature(getattr(module, name)).parameters) == wanted
 
 
-@pytest.mark.parametrize("framework", sorted(name for name, fields in FIELDS_OF.items() if "factory" in fields))
+@pytest.mark.parametrize("framework", [name for name, traits in frameworks().items() if "factory" in traits.fields])
 def test_a_framework_that_takes_factories_looks_for_forgotten_weights(framework: str) -> None:
     need(framework)
     module = importlib.import_module(f"onnxpack.sources.{framework}")

@@ -10,6 +10,7 @@ from command_line import SMALL
 
 from onnxpack.core.errors import Problem
 from onnxpack.spec import checks
+from onnxpack.spec.traits import RUNTIME_MAX_OPSET, frameworks
 
 Problems = Callable[[str | bytes], list[Problem]]
 
@@ -225,9 +226,9 @@ def test_weights_of_none_have_no_key_and_no_whole_model(problems: Problems, proj
 @pytest.mark.parametrize(
     ("model", "highest"),
     [
-        ("exporter: torchscript", checks.TORCHSCRIPT_MAX_OPSET),
-        ("exporter: dynamo", checks.RUNTIME_MAX_OPSET),
-        ("weights: none", checks.RUNTIME_MAX_OPSET),  # an exporter that is left out may be dynamo
+        ("exporter: torchscript", frameworks()["torch"].exporter_opsets["torchscript"]),
+        ("exporter: dynamo", RUNTIME_MAX_OPSET),
+        ("weights: none", RUNTIME_MAX_OPSET),  # an exporter that is left out may be dynamo
     ],
 )
 def test_an_exporter_has_its_highest_opset(model: str, highest: int, problems: Problems) -> None:
@@ -240,8 +241,8 @@ def test_an_exporter_has_its_highest_opset(model: str, highest: int, problems: P
 def test_so_has_the_converter_of_scikit_learn(problems: Problems, project: Path) -> None:
     digest = hashlib.sha256((project / "model.onnx").read_bytes()).hexdigest()
     text = PICKLE.replace("  path: model.onnx\n", f'  path: model.onnx\n  sha256: "{digest}"\n')
-    assert problems(f"{text}opset: {checks.SKL2ONNX_MAX_OPSET}\n") == []
-    assert told(problems(f"{text}opset: {checks.SKL2ONNX_MAX_OPSET + 1}\n")).startswith("sklearn makes opset")
+    assert problems(f"{text}opset: {frameworks()['sklearn'].max_opset}\n") == []
+    assert told(problems(f"{text}opset: {frameworks()['sklearn'].max_opset + 1}\n")).startswith("sklearn makes opset")
 
 
 def outside(project: Path) -> Path:

@@ -54,7 +54,7 @@ BROKEN = [
     ({"targets": {"t": {"objective": "size"}}}, "objective does not apply to float32"),
     (
         {"targets": {"t": {"precision": "auto", "objective": "latency", "device": "cuda"}}},
-        "latency on CUDA is not measured",
+        "latency on cuda is not measured",
     ),
     ({"targets": {"t": {"per_channel": True}}}, "per_channel does not apply to float32"),
     ({"targets": {"t": {"exclude_nodes": ["n"]}}}, "exclude_nodes does not apply to float32"),

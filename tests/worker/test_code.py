@@ -82,7 +82,16 @@ def test_no_import_of_this_package_is_relative() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize(("changed", "same"), [("verify", False), ("smoke", False), ("store", False), ("cli", True)])
+def test_imports_for_the_type_checker_alone_are_not_followed(package: Path) -> None:
+    text = "if TYPE_CHECKING:\n    import onnxpack.never\nelse:\n    import onnxpack.plain"
+    (package / "main.py").write_text(text)
+    assert import_closure("onnxpack.main") == {"onnxpack", "onnxpack.main", "onnxpack.plain"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [("parity.compare", False), ("image.smoke", False), ("cache.store", False), ("cli", True)],
+)
 def test_the_digest_changes_with_every_module_of_the_closure(
     monkeypatch: pytest.MonkeyPatch, changed: str, same: bool
 ) -> None:
@@ -107,5 +116,6 @@ def test_the_digest_is_of_the_source_and_not_of_its_place(tmp_path: Path) -> Non
         return ended.stdout.strip()
 
     assert in_copy() == code_digest("onnxpack.image.smoke")
-    (copy / "verify.py").write_text((copy / "verify.py").read_text() + "# more\n")
+    compare = copy / "parity/compare.py"
+    compare.write_text(compare.read_text() + "# more\n")
     assert in_copy() != code_digest("onnxpack.image.smoke")

@@ -28,6 +28,25 @@ from onnxpack.sources.keras.model import Ready, ready, require_weights
 from onnxpack.sources.nested import leaves, names_of
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET
+from onnxpack.spec.traits import FrameworkTraits
+
+TRAITS = FrameworkTraits(
+    fields=("factory", "kwargs", "weights", "prepare", "path", "sha256"),
+    endings=(".keras", ".h5", ".hdf5", "saved_model.pb"),
+    # Of a .keras file Keras itself refuses the code; of an .h5 only its latest versions do.
+    safe_endings=(".keras",),
+    weights_endings=(".h5", ".hdf5"),
+    packages=("keras", "tensorflow", "tf_keras", "keras_hub", "keras_cv", "keras_nlp"),
+    max_opset=18,
+    environment=(
+        # TensorFlow's own small build exists for x86-64 alone.
+        "tensorflow-cpu==2.21.0; platform_machine == 'x86_64'",
+        "tensorflow==2.21.0; platform_machine != 'x86_64'",
+        "keras==3.15.1",
+        "tf2onnx==1.17.0",
+    ),
+    needs=("tensorflow-cpu", "tf2onnx"),
+)
 
 __all__ = ["export", "load", "require_weights", "run"]
 

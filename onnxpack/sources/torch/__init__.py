@@ -17,11 +17,22 @@ from onnxpack.sources.torch.file import whole_model
 from onnxpack.sources.torch.seeds import require_weights
 from onnxpack.sources.torch.values import Flat, output_names, require_fit, to_numpy, to_tensors
 from onnxpack.sources.torch.weights import fill
-from onnxpack.spec.checks import TORCHSCRIPT_MAX_OPSET
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
+from onnxpack.spec.traits import FrameworkTraits
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import call_alone
+
+TRAITS = FrameworkTraits(
+    fields=("factory", "kwargs", "weights", "weights_key", "prepare", "exporter", "path", "sha256"),
+    endings=(".pt", ".pth", ".pt2"),
+    weights_endings=(".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".index.json"),
+    packages=(
+        "torch", "torchvision", "torchaudio", "timm", "transformers", "sentence_transformers", "diffusers",
+        "pytorch_lightning", "lightning", "safetensors",
+    ),
+    exporter_opsets={"torchscript": 20},
+)  # fmt: skip
 
 __all__ = ["export", "exporter_trial", "load", "require_weights", "run"]
 
@@ -93,8 +104,8 @@ def export(model: torch.nn.Module, file: SpecFile, example: Arrays, count: int, 
 def _trial(file: SpecFile, asked: Name) -> str:
     """Return what the other exporter makes of the model, tried in a process of its own."""
     other: Name = "torchscript" if asked == "dynamo" else "dynamo"
-    if other == "torchscript" and (file.spec.opset or 0) > TORCHSCRIPT_MAX_OPSET:
-        return f"`exporter: torchscript` makes opset {TORCHSCRIPT_MAX_OPSET} at most"
+    if other == "torchscript" and (file.spec.opset or 0) > TRAITS.exporter_opsets[other]:
+        return f"`exporter: torchscript` makes opset {TRAITS.exporter_opsets[other]} at most"
     model = dataclasses.replace(file.spec.model, exporter=other)
     changed = dataclasses.replace(file, spec=dataclasses.replace(file.spec, model=model))
     try:

@@ -8,9 +8,8 @@ import torch
 from onnxpack.core.errors import OnnxpackError, SourceError
 from onnxpack.data.test_inputs import draw, odd_sizes, tracing_sizes
 from onnxpack.parity.compare import compare_case, runtime_words
-from onnxpack.sources.torch.exporters import ExportJob, Name, has_torchscript, run_exporter
+from onnxpack.sources.torch.exporters import TORCHSCRIPT_MAX_OPSET, ExportJob, Name, has_torchscript, run_exporter
 from onnxpack.sources.torch.values import to_numpy, to_tensors
-from onnxpack.spec.checks import TORCHSCRIPT_MAX_OPSET
 
 _MAX_COMPARED = 1 << 30
 """Bytes of parameters up to which an export is compared here: the runtime holds them a second time."""

@@ -16,6 +16,7 @@ from onnxpack.sources.torch.failure import explain, show_line
 from onnxpack.sources.torch.values import Flat, to_tensors
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET
+from onnxpack.spec.traits import frameworks
 
 _BRANCH = (
     "the torchscript exporter would freeze a branch or value that depends on the inputs; {}",
@@ -26,6 +27,7 @@ _LOOP = (
     "the torchscript exporter would freeze the number of steps of a loop over a tensor; {}",
     "use operations on the whole tensor, or put the loop into a function with @torch.jit.script",
 )
+TORCHSCRIPT_MAX_OPSET = frameworks()["torch"].exporter_opsets["torchscript"]
 Name = Literal["dynamo", "torchscript"]
 
 
