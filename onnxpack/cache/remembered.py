@@ -33,17 +33,17 @@ def large_file_digest(path: Path) -> str:
         before = os.fstat(stream.fileno())
         place = default_root() / _FOLDER / f"{before.st_dev}-{before.st_ino}"
         lasting = before.st_size >= _LARGE and _is_settled(before)
-        known = _read_known(place, _state(before)) if lasting else None
+        known = _read_known(place, _format_state(before)) if lasting else None
         if known:
             return known
         computed = hashlib.file_digest(stream, "sha256").hexdigest()
-        if lasting and _state(os.fstat(stream.fileno())) == _state(before):
+        if lasting and _format_state(os.fstat(stream.fileno())) == _format_state(before):
             with contextlib.suppress(OSError):  # without room for it the file is read again, and that is all
-                Store(default_root()).write(place, f"{_state(before)} {computed}\n".encode())
+                Store(default_root()).write(place, f"{_format_state(before)} {computed}\n".encode())
     return computed
 
 
-def _state(facts: os.stat_result) -> str:
+def _format_state(facts: os.stat_result) -> str:
     return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
 
 

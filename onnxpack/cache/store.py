@@ -52,10 +52,10 @@ class Store:
         entry = self.root / stage / key
         if self.fresh and entry not in self._made:
             return None
-        whole = _contents(entry) is not None
+        whole = _read_contents(entry) is not None
         if not whole and os.path.lexists(entry):
             with self._lock_place(stage, key):
-                whole = _contents(entry) is not None
+                whole = _read_contents(entry) is not None
                 if not whole:
                     self._discard(entry)
         return self.path(stage, key) if whole else None
@@ -102,7 +102,7 @@ class Store:
                 raise EngineError(f"stage '{stage}' made no files", "report it: this is a bug in onnxpack")
             (work / _MANIFEST).write_text(json.dumps(made, sort_keys=True))
             with self._lock_place(stage, key):
-                known = _contents(entry)
+                known = _read_contents(entry)
                 # One that holds the same stays: another process may be reading it.
                 if known is None or (self.fresh and known != made):
                     self._discard(entry)
@@ -152,7 +152,7 @@ def _put(work: Path, entry: Path) -> None:
             raise
 
 
-def _contents(entry: Path) -> dict[str, str] | None:
+def _read_contents(entry: Path) -> dict[str, str] | None:
     """Return the digests of an entry's files, or None if it is incomplete or damaged."""
     data = entry / "data"
     if any(path.is_symlink() or not path.is_dir() for path in (entry, data)):

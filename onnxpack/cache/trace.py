@@ -58,7 +58,7 @@ class Trace:
         """Return whether all that was read is unchanged; ``root`` is the work tree."""
         return (
             all(module_digest(name) == known for name, known in self.modules.items())
-            and (self.isolated or all(_version(name) == known for name, known in self.distributions.items()))
+            and (self.isolated or all(_find_version(name) == known for name, known in self.distributions.items()))
             and all(content_digest(root / name) == known for name, known in self.files.items())
             and all(listing_digest(root / name) == known for name, known in self.folders.items())
             and all(importable_digest(root / name) == known for name, known in self.imports.items())
@@ -96,16 +96,16 @@ class Recorder:
         changed = [path for path in self._files if _has_changed(Path(path), self._began)]
         inside = [path for path in changed if path.startswith(self._base)]
         if inside:
-            raise SourceError(f"'{self._relative(inside[0])}' changed while it was read", "run the build again")
+            raise SourceError(f"'{self._make_relative(inside[0])}' changed while it was read", "run the build again")
         # What changed elsewhere, a framework wrote for itself, natively and so unseen: a cache, a temporary file. What
         # is not there is one of these too, or a setting that nobody made, and would tie a key to this machine.
         lasting = {path for path in self._files if path.startswith(self._base) or os.path.exists(path)}  # noqa: PTH110
         files = sorted(lasting - set(changed))
         return Trace(
-            files={self._relative(path): content_digest(Path(path)) for path in files},
-            folders={self._relative(path): listing_digest(Path(path)) for path in sorted(self._folders)},
-            imports={self._relative(path): importable_digest(Path(path)) for path in sorted(self._imports)},
-            modules={name: module_digest(name) for name in sorted(_own_modules())},
+            files={self._make_relative(path): content_digest(Path(path)) for path in files},
+            folders={self._make_relative(path): listing_digest(Path(path)) for path in sorted(self._folders)},
+            imports={self._make_relative(path): importable_digest(Path(path)) for path in sorted(self._imports)},
+            modules={name: module_digest(name) for name in sorted(_list_own_modules())},
             distributions=imported_distributions(imported_packages()) if isolated else {},
             isolated=isolated,
         )
@@ -116,7 +116,7 @@ class Recorder:
             if arguments[1] is not None or sys._getframe(1).f_code.co_filename != shutil.__file__:
                 self._hear_open(arguments)
         elif event in ("os.listdir", "os.scandir"):
-            path = self._outside("." if arguments[0] is None else arguments[0])
+            path = self._resolve_input("." if arguments[0] is None else arguments[0])
             if path and not sys._getframe(1).f_code.co_filename.startswith(_IMPORTERS):
                 self._folders[path] = None
             # Which module an import found, the open file says; that there was none of a name, only the listing can.
@@ -124,7 +124,7 @@ class Recorder:
                 self._imports[path] = None
 
     def _hear_open(self, arguments: tuple[Any, ...]) -> None:
-        path = self._outside(arguments[0])
+        path = self._resolve_input(arguments[0])
         if path is None:
             return
         if arguments[2] & _WRITES:
@@ -132,7 +132,7 @@ class Recorder:
         elif path not in self._written:  # what this process wrote itself is no input
             self._files[path] = None
 
-    def _outside(self, given: Any) -> str | None:
+    def _resolve_input(self, given: Any) -> str | None:
         """Return the absolute path, or None if the file belongs to the build, a package or the machine."""
         if not isinstance(given, str | bytes | os.PathLike):
             return None
@@ -146,7 +146,7 @@ class Recorder:
             return None
         return path
 
-    def _relative(self, path: str) -> str:
+    def _make_relative(self, path: str) -> str:
         return (path[len(self._base) :] or ".") if f"{path}/".startswith(self._base) else path
 
 
@@ -194,7 +194,7 @@ def _is_importable(entry: os.DirEntry[str]) -> bool:
     return entry.name.endswith((".py", ".so")) or Path(entry.path, "__init__.py").is_file()
 
 
-def _own_modules() -> list[str]:
+def _list_own_modules() -> list[str]:
     """Return the names of onnxpack's modules that are imported; those of tests and plugins are files like any other."""
     return [name for name in sys.modules if name == "onnxpack" or name.startswith("onnxpack.")]
 
@@ -214,11 +214,11 @@ def imported_distributions(packages: Iterable[str]) -> dict[str, str]:
     """Map the distributions of these packages to their versions."""
     owners = package_owners()
     names = {owner for package in packages for owner in owners.get(package, ())} - {"onnxpack"}
-    return {name: _version(name) for name in sorted(names)}
+    return {name: _find_version(name) for name in sorted(names)}
 
 
 @cache
-def _version(name: str) -> str:
+def _find_version(name: str) -> str:
     """Return the version of an installed distribution, read from its folder's name where that is possible.
 
     Reading the metadata of each one would take longer than all else that a build without changes does.

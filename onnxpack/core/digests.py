@@ -33,6 +33,7 @@ def tree_digests(folder: Path) -> dict[str, str]:
     """
     found = {}
     for parent, folders, names in os.walk(folder):
+        # os.walk lists links to folders among the folders, and does not enter them.
         for name in (*names, *(name for name in folders if Path(parent, name).is_symlink())):
             path = Path(parent, name)
             relative = path.relative_to(folder).as_posix()

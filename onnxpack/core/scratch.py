@@ -111,7 +111,7 @@ def _claim(parent: Path) -> tuple[Path, int]:
             descriptor = _open_folder(folder)
         except FileNotFoundError:
             continue
-        _flock(descriptor, fcntl.LOCK_EX)
+        _acquire_flock(descriptor, fcntl.LOCK_EX)
         if _is_at(descriptor, folder):
             return folder, descriptor
         os.close(descriptor)
@@ -122,7 +122,7 @@ def _lock(path: Path, waiting: Callable[[], None] | None) -> int | None:
     while True:
         descriptor = _open_lock(path)
         try:
-            _flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _acquire_flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if waiting is None:
                 os.close(descriptor)
@@ -130,7 +130,7 @@ def _lock(path: Path, waiting: Callable[[], None] | None) -> int | None:
             waiting()
             waiting = _wait_in_silence
             try:
-                _flock(descriptor, fcntl.LOCK_EX)
+                _acquire_flock(descriptor, fcntl.LOCK_EX)
             except BaseException:  # ctrl-C
                 os.close(descriptor)
                 raise
@@ -150,15 +150,15 @@ def _open_lock(path: Path) -> int:
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise _no_lock(path) from None
+            raise _lock_error(path) from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise _no_lock(path)
+        raise _lock_error(path)
     return descriptor
 
 
-def _no_lock(path: Path) -> EngineError:
+def _lock_error(path: Path) -> EngineError:
     return EngineError(f"a lock file belongs at '{path}', and something else is there", "remove it")
 
 
@@ -166,7 +166,7 @@ def _open_folder(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def _flock(descriptor: int, how: int) -> None:
+def _acquire_flock(descriptor: int, how: int) -> None:
     try:
         fcntl.flock(descriptor, how)
     except BlockingIOError:

@@ -10,6 +10,7 @@ _WIDTH = 120
 
 def clean(value: Any, limit: int = 300) -> str:
     """Return a value as one line without control characters, which could steer a terminal or end a comment."""
+    # One character more than is kept shows whether something was cut.
     text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value)[: limit + 1])
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -20,6 +21,7 @@ def size(count: float) -> str:
         return f"{count:.0f} B"
     for unit in _UNITS:
         count /= 1000
+        # From 999.95 on, one decimal would be rounded to 1000.0.
         if count < 999.95 or unit == _UNITS[-1]:
             break
     return f"{count:.1f} {unit}"

@@ -47,7 +47,7 @@ class Budget:
         # With steps there are inputs of two kinds: what a client sends, and what the model takes.
         self._levels = (spec,) if self._spec is spec else (self._spec, spec)
         self._limit = limit
-        self._outputs_per_input = 1.0
+        self._outputs_per_input = 1.0  # a guess until a case has run
         self._spent = 0
         self.notes: list[str] = []
 
@@ -68,7 +68,7 @@ class Budget:
         Each comes once, or again if there would be fewer than ``MIN_CASES``.
         """
         seen: list[dict[str, int]] = []
-        for at in map(self._smaller, main_sizes(self._spec.axes)):
+        for at in map(self._reduce, main_sizes(self._spec.axes)):
             if at not in seen:
                 seen.append(at)
                 yield at
@@ -86,9 +86,9 @@ class Budget:
                 yield at
         if left_out:
             corners_left = f"{plural(left_out, 'mixed corner')} of the axes' sizes {'is' if left_out == 1 else 'are'}"
-            self.notes.append(f"{corners_left} not verified: {self._why()}")
+            self.notes.append(f"{corners_left} not verified: {self._explain_limit()}")
 
-    def _smaller(self, at: dict[str, int]) -> dict[str, int]:
+    def _reduce(self, at: dict[str, int]) -> dict[str, int]:
         found = dict(at)
         low = {axis.name: axis.min for axis in self._spec.axes}
         while not self._fits(found):
@@ -98,11 +98,11 @@ class Budget:
             found[name] = max(low[name], found[name] // 2)
         changed = [f"{name} {size} instead of {at[name]}" for name, size in found.items() if size != at[name]]
         if changed:
-            self.notes.append(f"verified at {', '.join(changed)}: {self._why()}")
+            self.notes.append(f"verified at {', '.join(changed)}: {self._explain_limit()}")
         return found
 
     def _fits(self, at: dict[str, int]) -> bool:
         return self._spent + self.cost(at) <= self._limit
 
-    def _why(self) -> str:
+    def _explain_limit(self) -> str:
         return f"inputs and outputs of all cases may take {self._limit / 2**20:.0f} MiB"

@@ -81,7 +81,7 @@ class Dataset:
     @cached_property
     def rows(self) -> int:
         """Return the number of rows; for a function this calls it and reads all that it yields."""
-        return sum(_length(piece) for piece in self._read_checked(self.names, CHUNK_ROWS))
+        return sum(_count_rows(piece) for piece in self._read_checked(self.names, CHUNK_ROWS))
 
     def batches(self, size: int, limit: int | None = None) -> Iterator[Arrays]:
         """Yield batches of ``size`` rows, or as near as the first axis allows, from the first ``limit`` rows.
@@ -151,24 +151,25 @@ class Dataset:
         """Yield batches of ``size`` rows from pieces of any size; smaller ones before shapes change and at the end."""
         left = limit
         waiting: list[Arrays] = []
+        # The empty piece behind the last one makes the loop yield what is still waiting.
         for piece in chain(self._read_checked(self.names, size), [{}]):
-            if waiting and (not piece or left == 0 or _row_shapes(piece) != _row_shapes(waiting[0])):
+            if waiting and (not piece or left == 0 or _list_row_shapes(piece) != _list_row_shapes(waiting[0])):
                 rest = _concatenate(waiting, self.names)
-                if _length(rest) >= self._low:
+                if _count_rows(rest) >= self._low:
                     yield rest
                 waiting = []
             if not piece or left == 0:
                 return
             piece = {name: array[:left] for name, array in piece.items()}
-            left = None if left is None else left - _length(piece)
+            left = None if left is None else left - _count_rows(piece)
             waiting.append(piece)
-            if sum(map(_length, waiting)) >= size:
+            if sum(map(_count_rows, waiting)) >= size:
                 whole = _concatenate(waiting, self.names)
-                full = _length(whole) // size * size
+                full = _count_rows(whole) // size * size
                 for start in range(0, full, size):
                     yield {name: array[start : start + size] for name, array in whole.items()}
                 rest = {name: array[full:] for name, array in whole.items()}
-                waiting = [rest] if _length(rest) else []
+                waiting = [rest] if _count_rows(rest) else []
 
 
 class _Function:
@@ -182,13 +183,13 @@ class _Function:
     def pieces(self, names: tuple[str, ...], size: int) -> Iterator[Arrays]:
         hint = "call it by hand, without arguments, to see the cause"
         given = called(self._function, self._reference, hint)
-        for mapping in _one_by_one(given, self._reference, hint):
+        for mapping in _iterate_results(given, self._reference, hint):
             piece = {name: self._array(mapping, name) for name in names}
             lengths = {array.shape[:1] for array in piece.values()}
             if given is not mapping or len(lengths) > 1 or () in lengths:
                 yield piece
                 continue
-            for start in range(0, max(_length(piece), 1), size):
+            for start in range(0, max(_count_rows(piece), 1), size):
                 yield {name: array[start : start + size] for name, array in piece.items()}
 
     def _array(self, mapping: Any, name: str) -> np.ndarray[Any, Any]:
@@ -206,7 +207,7 @@ class _Function:
         return array
 
 
-def _one_by_one(given: Any, reference: str, hint: str) -> Iterator[Any]:
+def _iterate_results(given: Any, reference: str, hint: str) -> Iterator[Any]:
     if isinstance(given, Mapping):
         yield given
         return
@@ -222,11 +223,11 @@ def _one_by_one(given: Any, reference: str, hint: str) -> Iterator[Any]:
         yield item
 
 
-def _length(arrays: Arrays) -> int:
+def _count_rows(arrays: Arrays) -> int:
     return len(next(iter(arrays.values())))
 
 
-def _row_shapes(arrays: Arrays) -> list[tuple[int, ...]]:
+def _list_row_shapes(arrays: Arrays) -> list[tuple[int, ...]]:
     return [array.shape[1:] for array in arrays.values()]
 
 

@@ -40,19 +40,19 @@ class Domain:
 
 def numpy_dtype(tensor: Input) -> np.dtype[Any]:
     """Return the numpy dtype of an input's samples: numpy has no bfloat16, so it is float32, rounded when used."""
-    return _numpy_dtype(tensor.dtype)
+    return _to_numpy_dtype(tensor.dtype)
 
 
-def _numpy_dtype(word: str) -> np.dtype[Any]:
+def _to_numpy_dtype(word: str) -> np.dtype[Any]:
     return np.dtype({"string": "str", "bfloat16": "float32"}.get(word, word))
 
 
 def domains(tensor: Input) -> list[Domain]:
     """Return the domain of each place along the last axis, or a single one for all places."""
-    return [_domain(tensor.dtype, values) for values in tensor.columns or (tensor,)]
+    return [_make_domain(tensor.dtype, values) for values in tensor.columns or (tensor,)]
 
 
-def _domain(dtype: str, values: Input | Column) -> Domain:
+def _make_domain(dtype: str, values: Input | Column) -> Domain:
     if dtype == "string":
         return Domain(choices=tuple(values.choices or _WORDS))
     if values.choices is not None:
@@ -78,7 +78,7 @@ def draw_array(tensor: Input, shape: tuple[int, ...], generator: np.random.Gener
 
 def _draw(word: str, values: Input | Column, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     drawn: Any
-    dtype, domain = _numpy_dtype(word), _domain(word, values)
+    dtype, domain = _to_numpy_dtype(word), _make_domain(word, values)
     if dtype.kind == "U" or values.choices is not None:
         drawn = generator.choice(np.array(domain.choices, dtype=dtype), shape)
     elif dtype.kind == "b":
@@ -102,7 +102,7 @@ def _draw_between(domain: Domain, dtype: np.dtype[Any], shape: tuple[int, ...], 
 def fill_rows(array: Array, found: Sequence[Domain], generator: np.random.Generator) -> Array:
     """Put a nonzero value into each row along the last axis that has none; ``found`` has the domains of its places."""
     size = array.shape[-1]
-    values = [_nonzero(domain) for domain in (found if len(found) > 1 else list(found) * size)]
+    values = [_choose_nonzero(domain) for domain in (found if len(found) > 1 else list(found) * size)]
     places = [place for place, value in enumerate(values) if value]
     rows = array.reshape(-1, size) if size else array[:0]
     for row in np.flatnonzero(~rows.astype(bool).any(axis=-1)) if places else ():
@@ -111,7 +111,7 @@ def fill_rows(array: Array, found: Sequence[Domain], generator: np.random.Genera
     return rows.reshape(array.shape) if size else array
 
 
-def _nonzero(domain: Domain) -> Any:
+def _choose_nonzero(domain: Domain) -> Any:
     """Return a nonzero value of a domain, or 0 if it has none."""
     ordered = domain.choices or (min(domain.high, 1) if domain.high > 0 else domain.high, domain.low)
     return next((value for value in ordered if value), 0)

@@ -44,6 +44,7 @@ def odd_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
     """Choose a size for each axis that is odd and, if the limits allow it, neither 1 nor another axis' size."""
     chosen: dict[str, int] = {}
     for axis in axes:
+        # "| 1" makes the first of the range odd.
         candidates = chain(_PRIMES, range(max(axis.min, 3) | 1, axis.max + 1, 2))
         fitting = (size for size in candidates if axis.min <= size <= axis.max and size not in chosen.values())
         chosen[axis.name] = next(fitting, axis.max)
@@ -88,7 +89,7 @@ def cases(
     if given is not None:
         arrays = read_samples(spec, given)
         yield "samples", sizes_of(spec, arrays), arrays
-        first = None if spec.verify.random else _first_rows(spec, arrays)
+        first = None if spec.verify.random else _take_first_rows(spec, arrays)
         if first:
             yield "samples_first", sizes_of(spec, first), first
 
@@ -100,7 +101,7 @@ def row_axis(spec: Spec) -> str | None:
     return name if isinstance(name, str) and name not in others else None
 
 
-def _first_rows(spec: Spec, arrays: Arrays) -> Arrays | None:
+def _take_first_rows(spec: Spec, arrays: Arrays) -> Arrays | None:
     name = row_axis(spec)
     rows = len(next(iter(arrays.values()))) // 2 if name else 0
     fits = name and max(spec.dynamic_axes[name].min, 1) <= rows

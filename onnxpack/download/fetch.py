@@ -53,11 +53,11 @@ def fetch(url: str, sha256: str, path: Path, total: Path, bounds: Bounds) -> int
             disk is full. In the last three cases the file is removed.
         SourceError: the package that reads such URLs is not installed.
     """
-    wanted = _Wanted(url, path, total, _reader(url, bounds.roots), bounds.limit)
+    wanted = _Wanted(url, path, total, _choose_reader(url, bounds.roots), bounds.limit)
     while True:
         resumed = path.exists() and path.stat().st_size > 0
         try:
-            actual = _complete(wanted)
+            actual = _download_rest(wanted)
         except OnnxpackError:
             raise
         except OSError as error:
@@ -77,7 +77,7 @@ def fetch(url: str, sha256: str, path: Path, total: Path, bounds: Bounds) -> int
             )
 
 
-def _reader(url: str, roots: Sequence[str]) -> Read:
+def _choose_reader(url: str, roots: Sequence[str]) -> Read:
     scheme = url.partition("://")[0].lower()
     if scheme in ("http", "https"):
         return from_http
@@ -118,7 +118,7 @@ class _Part:
         self._hasher.update(chunk)
 
 
-def _complete(wanted: _Wanted) -> str:
+def _download_rest(wanted: _Wanted) -> str:
     """Download all that is missing, with retries, and return the whole file's SHA-256."""
     enough = transfer.SLOWEST * transfer.WINDOW  # bytes that are progress; with a byte for each try it would never end
     with wanted.path.open("a+b") as stream:
@@ -136,6 +136,7 @@ def _complete(wanted: _Wanted) -> str:
                     furthest, failures = part.size, 1
                 if failures >= _ATTEMPTS:
                     raise EngineError(f"cannot fetch '{shown(wanted.url)}': {error}", error.hint) from None
+                # 1, 2, 4, … seconds, or what the server asks for.
                 time.sleep(min(_LONGEST_WAIT, error.wait or 0.5 * 2**failures))
 
 

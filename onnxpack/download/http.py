@@ -32,14 +32,15 @@ def from_http(url: str, start: int) -> Answer:
         Transient: trying again may help.
         EngineError: trying again cannot help.
     """
+    # Compressed, the bytes would have another length and digest than the file.
     request = urllib.request.Request(quote(url, safe=_URL_LETTERS), headers={"Accept-Encoding": "identity"})  # noqa: S310
     if start:
         request.add_header("Range", f"bytes={start}-")
-    if login := _login(url):
+    if login := _find_login(url):
         # A redirect may lead to another host, which must not see it.
         request.add_unredirected_header("Authorization", login)
     try:
-        response = _opener().open(request, timeout=_TIMEOUT)
+        response = _make_opener().open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         with error:
             return _handle_error(url, start, error)
@@ -55,10 +56,10 @@ def from_http(url: str, start: int) -> Answer:
     resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
     begin = start if resumed else 0
     length = response.headers.get("Content-Length", "")
-    return Answer(begin, begin + int(length) if length.isdigit() else None, _chunks(response), response.close)
+    return Answer(begin, begin + int(length) if length.isdigit() else None, _iterate_chunks(response), response.close)
 
 
-def _chunks(response: Any) -> Iterator[bytes]:
+def _iterate_chunks(response: Any) -> Iterator[bytes]:
     try:
         while chunk := response.read1(CHUNK):  # what has come, so that it counts at once
             yield chunk
@@ -103,7 +104,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def _make_opener() -> urllib.request.OpenerDirector:
     """Make an opener for http and https only; ``build_opener`` would add ftp, file and data."""
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -118,7 +119,7 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _login(url: str) -> str | None:
+def _find_login(url: str) -> str | None:
     """Return the login that netrc has for a URL's host; None without https, where others could read it."""
     parts = urlsplit(url)
     if parts.scheme.lower() != "https":

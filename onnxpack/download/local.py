@@ -71,17 +71,17 @@ def from_file(url: str, start: int, *, roots: Sequence[str]) -> Answer:
     path = require_allowed(url, roots)
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: opening a device can do something
-            raise _irregular(url)
+            raise _irregular_error(url)
         stream = open_regular(path, follow=False)  # a link, or a pipe, may have taken the file's place meanwhile
     except OSError as error:
-        raise _irregular(url) if error.errno == errno.EINVAL else _unreadable(url, error) from None
+        raise _irregular_error(url) if error.errno == errno.EINVAL else _unreadable_error(url, error) from None
     size = os.fstat(stream.fileno()).st_size
     begin = start if start <= size else 0
     stream.seek(begin)
-    return Answer(begin, size, _chunks(stream), stream.close)
+    return Answer(begin, size, _iterate_chunks(stream), stream.close)
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+def _iterate_chunks(stream: BinaryIO) -> Iterator[bytes]:
     try:
         while chunk := stream.read(CHUNK):
             yield chunk
@@ -89,11 +89,11 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
         raise Transient(f"the file cannot be read: {error.strerror}") from None
 
 
-def _irregular(url: str) -> SpecError:
+def _irregular_error(url: str) -> SpecError:
     return SpecError(f"'{shown(url)}' is not a regular file", "give the URL of a file")
 
 
-def _unreadable(url: str, error: OSError) -> EngineError:
+def _unreadable_error(url: str, error: OSError) -> EngineError:
     if isinstance(error, FileNotFoundError):
         return EngineError(f"'{shown(url)}' is not there", "correct the URL, or put the file there")
     return EngineError(

@@ -14,10 +14,10 @@ from onnxpack.core.progress import Progress
 from onnxpack.core.text import size as format_size
 from onnxpack.download.local import Bounds, allowed_roots, require_allowed
 from onnxpack.download.task import FetchFile
-from onnxpack.spec.decode import read_size
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.messages import short
 from onnxpack.spec.origin import file_name, is_url, shown
+from onnxpack.spec.units import read_size
 from onnxpack.worker.call import Setting, call
 
 LIMIT_VARIABLE = "ONNXPACK_MAX_DOWNLOAD"
@@ -47,7 +47,7 @@ def brought_here(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
         try:
             if url.lower().startswith("file:"):
                 require_allowed(url, bounds.roots)  # also where the store has it: a spec is right or wrong everywhere
-            fetched[url] = str(_local(url, model.sha256, bounds, store, progress))
+            fetched[url] = str(_get_file(url, model.sha256, bounds, store, progress))
         except SpecError as error:
             raise error.at(file.where("model", name)) from None
     return replace(file, fetched=fetched)
@@ -70,7 +70,7 @@ def download_limit() -> int:
     return limit
 
 
-def _local(url: str, sha256: str, bounds: Bounds, store: Store, progress: Progress) -> Path:
+def _get_file(url: str, sha256: str, bounds: Bounds, store: Store, progress: Progress) -> Path:
     key = digest(_STAGE, sha256, file_name(url))
     partial = store.partial(key)
     with store.alone(_STAGE, key, lambda: progress.note("another build fetches it: waiting")):

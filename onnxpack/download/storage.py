@@ -27,7 +27,7 @@ def from_storage(url: str, start: int) -> Answer:
         raise
     except Exception as error:  # each storage has kinds of its own
         raise _classify(url, error) from None
-    return Answer(begin, total, _chunks(url, stream), stream.close)
+    return Answer(begin, total, _iterate_chunks(url, stream), stream.close)
 
 
 def _open(url: str) -> tuple[BinaryIO, int]:
@@ -49,7 +49,7 @@ def _open(url: str) -> tuple[BinaryIO, int]:
     return system.open(path, "rb"), int(system.size(path))
 
 
-def _chunks(url: str, stream: Any) -> Iterator[bytes]:
+def _iterate_chunks(url: str, stream: Any) -> Iterator[bytes]:
     try:
         while chunk := stream.read(CHUNK):
             yield chunk

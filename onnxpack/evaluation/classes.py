@@ -43,13 +43,13 @@ def number_outputs(outputs: Arrays, labels: Array, classes: Sequence[int | str])
     Raises:
         SpecError: a text is not in ``classes``, or an integer is no column's number.
     """
-    texts = {name: array for name, array in outputs.items() if array.dtype.kind in "OUS" and _fits(array, labels)}
+    texts = {name: array for name, array in outputs.items() if array.dtype.kind in "OUS" and _has_shape(array, labels)}
     numbered = {name: number_labels(array, classes, f"output '{name}'") for name, array in texts.items()}
     numbered |= {name: array for name, array in outputs.items() if array.dtype.kind == "f"}
-    if any(_fits(array, labels) or array.shape[:-1] == labels.shape for array in numbered.values()):
+    if any(_has_shape(array, labels) or array.shape[:-1] == labels.shape for array in numbered.values()):
         return numbered
     for name, array in outputs.items():
-        if array.dtype.kind in "iu" and _fits(array, labels) and not _are_numbers(array, len(classes)):
+        if array.dtype.kind in "iu" and _has_shape(array, labels) and not _are_column_numbers(array, len(classes)):
             hint = "leave classes out if these are the labels themselves: then both are compared as they are"
             text = f"output '{name}' gives {_list(array)}, and the columns of {len(classes)} classes are numbered"
             raise SpecError(f"evaluation: {text} 0 to {len(classes) - 1}", hint)
@@ -86,8 +86,10 @@ def require_columns(name: str, count: int, labels: Array, classes: Sequence[int 
         if len(classes) != count:
             hint = "list one label for each column, in their order"
             raise SpecError(f"evaluation: classes has {plural(len(classes), 'label')}, and {columns}", hint)
-    elif not _are_numbers(labels, count):
-        raise SpecError(f"evaluation: the labels are {_list(labels)}, and {columns}, 0 to {count - 1}", _hint(labels))
+    elif not _are_column_numbers(labels, count):
+        raise SpecError(
+            f"evaluation: the labels are {_list(labels)}, and {columns}, 0 to {count - 1}", _suggest_classes(labels)
+        )
 
 
 def refuse_shifted(name: str, predicted: Array, labels: Array, columns: int) -> None:
@@ -103,11 +105,11 @@ def refuse_shifted(name: str, predicted: Array, labels: Array, columns: int) -> 
     if labels.max() == predicted.max() + 1 or predicted.max() < columns <= labels.max():
         raise SpecError(
             f"evaluation: the labels are {_list(labels)}, and output '{name}' gives {_list(predicted)}",
-            _hint(labels),
+            _suggest_classes(labels),
         )
 
 
-def _hint(labels: Array) -> str:
+def _suggest_classes(labels: Array) -> str:
     known = np.unique(labels).tolist()
     order = (
         f"`classes: [{', '.join(map(_format_yaml, known))}]`"
@@ -133,9 +135,9 @@ def _join(labels: Sequence[object]) -> str:
     return ", ".join(shown) + more
 
 
-def _are_numbers(labels: Array, count: int) -> bool:
+def _are_column_numbers(labels: Array, count: int) -> bool:
     return bool(labels.dtype.kind in "iub" and labels.min() >= 0 and labels.max() < count)
 
 
-def _fits(array: Array, labels: Array) -> bool:
+def _has_shape(array: Array, labels: Array) -> bool:
     return bool(flat(array).shape == labels.shape)

@@ -25,7 +25,7 @@ EVALUATION = "evaluation.npz"
 """The file in an export that holds the source model's outputs for all rows, and the labels."""
 _OUTPUT = "outputs/"
 _LABELS = "labels"
-_BATCH = 32
+_BATCH = 32  # rows
 Array = np.ndarray[Any, Any]
 
 

@@ -54,7 +54,7 @@ def built_in(metric: str, outputs: Arrays, labels: Array, classes: Sequence[int 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a metric without a value warns and gives nan, which is refused below
-            value = float(_value(metrics, metric, outputs, flat(labels), classes))
+            value = float(_compute_metric(metrics, metric, outputs, flat(labels), classes))
     except ValueError as error:
         raise GateError(f"evaluation: {metric} has no value: {error}", "check the outputs and the labels") from None
     if not np.isfinite(value):
@@ -62,7 +62,7 @@ def built_in(metric: str, outputs: Arrays, labels: Array, classes: Sequence[int 
     return value
 
 
-def _value(metrics: Any, metric: str, outputs: Arrays, labels: Array, classes: Sequence[int | str]) -> Any:
+def _compute_metric(metrics: Any, metric: str, outputs: Arrays, labels: Array, classes: Sequence[int | str]) -> Any:
     if metric in METRICS_OF_NUMBERS:
         predicted = _find_numbers(outputs, labels)
         return getattr(metrics, METRICS_OF_NUMBERS[metric])(labels.ravel().astype(np.float64), predicted)
@@ -71,11 +71,11 @@ def _value(metrics: Any, metric: str, outputs: Arrays, labels: Array, classes: S
         outputs = number_outputs(outputs, labels, classes)
         labels = number_labels(labels, classes, "the data")
     if metric == "auc":
-        return _auc(metrics, _find_scores(outputs, labels, classes, "scores"), labels)
+        return _compute_auc(metrics, _find_scores(outputs, labels, classes, "scores"), labels)
     if metric.startswith("top-"):
         k = TOP if metric == "top-k" else int(metric.removeprefix("top-"))
-        if k > 1:
-            return _top(metrics, k, _find_scores(outputs, labels, classes, "scores"), labels)
+        if k > 1:  # top-1 is accuracy, which needs no scores
+            return _compute_top_k(metrics, k, _find_scores(outputs, labels, classes, "scores"), labels)
     predicted, binary = _find_predictions(outputs, labels, classes)
     if metric != "f1":
         return metrics.accuracy_score(labels.ravel(), predicted)
@@ -113,6 +113,7 @@ def _find_predictions(outputs: Arrays, labels: Array, classes: Sequence[int | st
     positive = _choose_positive(np.arange(scores.count))
     if scores.values.ndim == 2:
         return scores.values.argmax(axis=1), positive
+    # Probabilities are split at one half, logits at 0.
     probabilities = bool(((scores.values >= 0) & (scores.values <= 1)).all())
     return (scores.values > (0.5 if probabilities else 0.0)).astype(int), positive
 
@@ -144,17 +145,18 @@ def _count_columns(outputs: Arrays, labels: Array) -> int:
     return next((array.shape[-1] for array in arrays if array.shape[:-1] == labels.shape), 0)
 
 
-def _auc(metrics: Any, scores: _Scores, labels: Array) -> Any:
+def _compute_auc(metrics: Any, scores: _Scores, labels: Array) -> Any:
     known, values = labels.ravel(), scores.values
     if scores.count == 2:
         return metrics.roc_auc_score(known == 1, values[:, 1] if values.ndim == 2 else values)
+    # roc_auc_score wants probabilities of several classes: others are taken for logits.
     if (values < 0).any() or not np.allclose(values.sum(axis=1), 1, atol=1e-3):
         values = np.exp(values - values.max(axis=1, keepdims=True))
     values = values / values.sum(axis=1, keepdims=True)
     return metrics.roc_auc_score(known, values, multi_class="ovr", labels=np.arange(scores.count))
 
 
-def _top(metrics: Any, k: int, scores: _Scores, labels: Array) -> Any:
+def _compute_top_k(metrics: Any, k: int, scores: _Scores, labels: Array) -> Any:
     if k >= scores.count:
         raise SpecError(f"evaluation: top-{k} of {scores.count} classes is always right", "use a smaller number")
     return metrics.top_k_accuracy_score(labels.ravel(), scores.values, k=k, labels=np.arange(scores.count))

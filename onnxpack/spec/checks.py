@@ -26,16 +26,16 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
     A field that is not valid may be ``INVALID``; the rules that read it are skipped.
     """
     checks: tuple[tuple[Callable[[], Iterator[Problem]], str], ...] = (
-        (lambda: _axes(spec, where), "inputs dynamic_axes preprocess"),
+        (lambda: _check_axes(spec, where), "inputs dynamic_axes preprocess"),
         (lambda: samples(spec, where), "inputs preprocess"),
         (lambda: verification(spec, where), "verify"),
-        (lambda: _names(spec, where), "inputs outputs"),
-        (lambda: _targets(spec, where), "targets"),
-        (lambda: _model(spec, where), "model"),
+        (lambda: _check_names(spec, where), "inputs outputs"),
+        (lambda: _check_targets(spec, where), "targets"),
+        (lambda: _check_model(spec, where), "model"),
         (lambda: origin.remote(spec, where), "model"),
         (lambda: origin.pins(spec, where), "model"),
-        (lambda: _opset(spec, where), "model opset"),
-        (lambda: _files(spec, folder, root, where), "model verify calibration evaluation postprocess"),
+        (lambda: _check_opset(spec, where), "model opset"),
+        (lambda: _check_files(spec, folder, root, where), "model verify calibration evaluation postprocess"),
         (lambda: rules.tags(spec, where), "version targets"),
         (lambda: rules.precision(spec, where), "model opset targets calibration"),
         (lambda: rules.evaluation(spec, where), "evaluation"),
@@ -44,10 +44,11 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: rules.serving(spec, where), "inputs dynamic_axes runtime image"),
     )
     found = (rule() for rule, read in checks if all(getattr(spec, name) is not INVALID for name in read.split()))
+    # One more than is shown tells that there are more.
     return list(islice(chain.from_iterable(found), MAX_PROBLEMS + 1))
 
 
-def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_axes(spec: Spec, where: Where) -> Iterator[Problem]:
     used = set(client_axes(spec))
     for name, tensor in spec.inputs.items():
         for index, size in enumerate(tensor.shape):
@@ -76,7 +77,7 @@ def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
             )
 
 
-def _names(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_names(spec: Spec, where: Where) -> Iterator[Problem]:
     if not spec.inputs:
         yield Problem("inputs is empty", "declare at least one input", where("inputs"))
     seen = set(spec.inputs)
@@ -93,12 +94,12 @@ def all_fields() -> set[str]:
     return {name for traits in frameworks().values() for name in traits.fields}
 
 
-def _targets(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_targets(spec: Spec, where: Where) -> Iterator[Problem]:
     if not spec.targets:
         yield Problem("targets is empty", "remove `targets` for the default: one image for the CPU", where("targets"))
 
 
-def _model(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_model(spec: Spec, where: Where) -> Iterator[Problem]:
     model = spec.model
     traits = frameworks().get(model.framework)
     if traits is None:  # one of a later release, which the decoder refused
@@ -115,7 +116,7 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
     yield from formats.check_files(model, traits, where)
 
 
-def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_opset(spec: Spec, where: Where) -> Iterator[Problem]:
     framework = spec.model.framework
     traits = frameworks().get(framework, FrameworkTraits())
     named = spec.model.exporter
@@ -125,25 +126,25 @@ def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
         yield Problem(f"{maker} makes opset {highest} at most", f"set `opset: {highest}` or lower", where("opset"))
 
 
-def _files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator[Problem]:
+def _check_files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator[Problem]:
     model = spec.model
     named: list[tuple[str | None, tuple[str | int, ...]]]
     named = [(model.path, ("model", "path")), (model.weights_file, ("model", "weights"))]
     named += [(spec.verify.samples, ("verify", "samples"))]
     codes = (("factory", model.factory), ("prepare", model.prepare))
     named += [(origin.code_file(code), ("model", field)) for field, code in codes]
-    named += _data_files(spec)
+    named += _iterate_data_files(spec)
     digested = ("model", "weights" if model.path is None else "path")
     for relative, path in named:
         if relative is not None and not (path[0] == "model" and origin.is_url(relative)):
-            problem = _unfit(relative, folder, root, where(*path))
+            problem = _find_path_problem(relative, folder, root, where(*path))
             if problem:
                 yield problem
             elif path == digested:
-                yield from _digest(spec, relative, folder / relative, where, where(*path))
+                yield from _check_digest(spec, relative, folder / relative, where, where(*path))
 
 
-def _data_files(spec: Spec) -> Iterator[tuple[str | None, tuple[str | int, ...]]]:
+def _iterate_data_files(spec: Spec) -> Iterator[tuple[str | None, tuple[str | int, ...]]]:
     for part in ("calibration", "evaluation"):
         section = getattr(spec, part)
         yield origin.data_file(section.data if section else None), (part, "data")
@@ -152,7 +153,7 @@ def _data_files(spec: Spec) -> Iterator[tuple[str | None, tuple[str | int, ...]]
         yield step.labels, ("postprocess", index, "labels")
 
 
-def _unfit(relative: str, folder: Path, root: Path, place: Location) -> Problem | None:
+def _find_path_problem(relative: str, folder: Path, root: Path, place: Location) -> Problem | None:
     """Return why a path cannot be used: it must lead to a regular file inside ``root``, links followed."""
     shown = short(relative)
     try:
@@ -162,11 +163,11 @@ def _unfit(relative: str, folder: Path, root: Path, place: Location) -> Problem 
             return Problem(f"'{shown}' is outside the project", hint, place)
         mode = target.stat().st_mode
     except OSError as error:
-        return _unreadable(relative, error, place)
+        return _unreadable_problem(relative, error, place)
     return None if stat.S_ISREG(mode) else Problem(f"'{shown}' is not a regular file", "give the path of a file", place)
 
 
-def _unreadable(relative: str, error: OSError, place: Location) -> Problem:
+def _unreadable_problem(relative: str, error: OSError, place: Location) -> Problem:
     return Problem(
         f"cannot read '{short(relative)}': {error.strerror}",
         "correct the path: it is relative to the spec's folder",
@@ -174,14 +175,14 @@ def _unreadable(relative: str, error: OSError, place: Location) -> Problem:
     )
 
 
-def _digest(spec: Spec, path: str, file: Path, where: Where, place: Location) -> Iterator[Problem]:
+def _check_digest(spec: Spec, path: str, file: Path, where: Where, place: Location) -> Iterator[Problem]:
     runs_code = formats.runs_code(spec.model)
     if spec.model.sha256 is None and not runs_code:
         return
     try:
         actual = large_file_digest(file)
     except OSError as error:
-        yield _unreadable(path, error, place)
+        yield _unreadable_problem(path, error, place)
         return
     if spec.model.sha256 is None:
         yield Problem(

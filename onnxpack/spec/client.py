@@ -53,7 +53,7 @@ def stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
     for index, step in reversed(list(enumerate(spec.preprocess))):
         if step.input not in now:
             continue
-        stage = _stage(step, now[step.input], layouts.get(step.input))
+        stage = _make_stage(step, now[step.input], layouts.get(step.input))
         if isinstance(stage, tuple):
             misfits.append(Misfit(index, *stage))  # for the others it changes nothing
             continue
@@ -68,7 +68,7 @@ def client_inputs(spec: Spec) -> dict[str, Input]:
     """Return the inputs that a client sends; uint8 ones without a range get that of all uint8 values."""
     inputs = dict(spec.inputs)
     for stage in reversed(stages(spec)[0]):
-        inputs[stage.taken.name] = _input(inputs[stage.taken.name], stage.taken)
+        inputs[stage.taken.name] = _make_client_input(inputs[stage.taken.name], stage.taken)
     return inputs
 
 
@@ -95,14 +95,14 @@ def client_axes(spec: Spec) -> dict[str, int]:
     }
 
 
-def _input(behind: Input, taken: TensorInfo) -> Input:
+def _make_client_input(behind: Input, taken: TensorInfo) -> Input:
     changed = replace(behind, dtype=cast(Dtype, taken.dtype), shape=taken.shape)
     if taken.dtype == "uint8" and behind.dtype != "uint8" and behind.range is None and behind.choices is None:
         return replace(changed, range=_UINT8_RANGE)
     return changed
 
 
-def _stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
+def _make_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
     """Return the stage whose result is ``given``, or why there is none, with a hint."""
     if step.op == "cast":
         if step.dtype not in _CAST_FROM or given.dtype not in _CAST_FROM:
@@ -112,22 +112,22 @@ def _stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreSt
             )
         return PreStage(step, replace(given, dtype=step.dtype), given)
     if step.op == "layout":
-        return _layout(step, given, layout)
+        return _make_layout_stage(step, given, layout)
     if given.dtype not in FLOATS:
         hint = f"add `{{op: cast, input: {step.input}, dtype: float32}}` after it"
         return f"{step.op} computes with floats, and its result is {given.dtype} here", hint
     if step.op == "normalize":
-        return _normalize(step, given, layout)
-    return _resize(step, given, layout) if step.op == "resize" else PreStage(step, given, given)
+        return _make_normalize_stage(step, given, layout)
+    return _make_resize_stage(step, given, layout) if step.op == "resize" else PreStage(step, given, given)
 
 
-def _wrong_rank(op: str, given: TensorInfo) -> tuple[str, str]:
+def _explain_rank(op: str, given: TensorInfo) -> tuple[str, str]:
     return f"{op} needs a tensor of 4 dimensions, and this one has {len(given.shape)}", "remove the step"
 
 
-def _layout(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
+def _make_layout_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
     if len(given.shape) != 4:
-        return _wrong_rank("layout", given)
+        return _explain_rank("layout", given)
     if step.layout is None or layout != _OTHER[step.layout]:
         return f"the tensor is {layout} behind this step too, so it changes nothing", "remove one of the layout steps"
     order = _PERMUTATION[step.layout]
@@ -135,7 +135,7 @@ def _layout(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreS
     return PreStage(step, replace(given, shape=shape), given, order)
 
 
-def _normalize(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
+def _make_normalize_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
     mean, std = step.mean or (), step.std or ()
     count = max(len(mean), len(std))
     if not mean or not std or len({len(mean), len(std)} - {1}) > 1:
@@ -143,6 +143,7 @@ def _normalize(step: PreprocessStep, given: TensorInfo, layout: str | None) -> P
     if count == 1:
         return PreStage(step, given, given)
     rank = len(given.shape)
+    # Without a layout step channels may be first or last; of 3 dimensions the first need not be that of rows.
     places = {"NCHW": (1,), "NHWC": (rank - 1,)}.get(layout or "", (0, 1, rank - 1) if rank == 3 else (1, rank - 1))
     fitting = sorted({axis for axis in places if 0 <= axis < rank and given.shape[axis] == count})
     if len(fitting) != 1:
@@ -154,11 +155,11 @@ def _normalize(step: PreprocessStep, given: TensorInfo, layout: str | None) -> P
     return PreStage(step, given, given, tuple(fitting))
 
 
-def _resize(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
+def _make_resize_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
     if step.size is None or len(step.size) != 2:
         return "size must be two numbers", "set `size: [height, width]`"
     if len(given.shape) != 4:
-        return _wrong_rank("resize", given)
+        return _explain_rank("resize", given)
     places = {"NCHW": [(2, 3)], "NHWC": [(1, 2)]}.get(layout or "", [(2, 3), (1, 2)])
     fitting = [place for place in places if tuple(given.shape[axis] for axis in place) == step.size]
     if not fitting:
@@ -166,6 +167,7 @@ def _resize(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreS
         hint = "set `size` to the height and width in the input's `shape`"
         return f"the model's input has no height and width of {list(step.size)}: [{has}]", hint
     shape: list[int | str] = list(given.shape)
+    # An axis' name has at most 63 characters, so an input's long name is cut to leave room for the suffix.
     prefix = re.sub(r"\W", "_", f"_{given.name}" if given.name[:1].isdigit() else given.name, flags=re.ASCII)[:50]
     for axis, word in zip(fitting[0], ("height", "width"), strict=True):
         shape[axis] = f"{prefix}_{word}"

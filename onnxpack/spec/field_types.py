@@ -34,7 +34,7 @@ def _hyphenate(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def _bare_digest(text: str) -> str:
+def _strip_digest(text: str) -> str:
     return text.strip().removeprefix("sha256:").lower()
 
 
@@ -101,7 +101,7 @@ LabelKey = Annotated[
 ]
 VariableName = Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters, digits and '_'")]
 Sha256 = Annotated[
-    str, Pattern(r"[0-9a-f]{64}", "64 lower-case hex digits", "`sha256sum FILE` prints them", _bare_digest)
+    str, Pattern(r"[0-9a-f]{64}", "64 lower-case hex digits", "`sha256sum FILE` prints them", _strip_digest)
 ]
 Positive = Annotated[int, Between(1, 2**31 - 1)]
 Ratio = Annotated[float, Between(0, 1)]

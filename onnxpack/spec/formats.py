@@ -29,13 +29,13 @@ def runs_code(model: Model) -> bool:
 def check_files(model: Model, traits: FrameworkTraits, where: Where) -> Iterator[Problem]:
     """Check that a model has the code, weights and files that its framework needs, with the right endings."""
     if "factory" in traits.fields:
-        yield from _code_or_file(model, where, traits.endings)
+        yield from _check_code_or_file(model, where, traits.endings)
     elif model.path is None:
         yield Problem("model.path is missing", "set `path` to the model's file", where("model"))
     elif traits.endings:
-        yield from _ending(model.path, traits.endings, where("model", "path"))
+        yield from _check_ending(model.path, traits.endings, where("model", "path"))
     if model.weights_file is not None and traits.weights_endings:
-        yield from _ending(model.weights_file, traits.weights_endings, where("model", "weights"))
+        yield from _check_ending(model.weights_file, traits.weights_endings, where("model", "weights"))
     if model.weights_file is None and model.weights_key is not None and "weights_key" in traits.fields:
         yield Problem("weights_key needs weights", "set `weights` too, or remove it", where("model", "weights_key"))
     for name, file in (("path", model.path), ("weights", model.weights_file)):
@@ -44,7 +44,7 @@ def check_files(model: Model, traits: FrameworkTraits, where: Where) -> Iterator
                 yield Problem(text, hint, where("model", name))
 
 
-def _code_or_file(model: Model, where: Where, endings: tuple[str, ...]) -> Iterator[Problem]:
+def _check_code_or_file(model: Model, where: Where, endings: tuple[str, ...]) -> Iterator[Problem]:
     if model.path is None:
         if model.factory is None:
             hint = "set `factory` to the code that makes the model, or `path` to the file of a whole model"
@@ -54,10 +54,10 @@ def _code_or_file(model: Model, where: Where, endings: tuple[str, ...]) -> Itera
         if getattr(model, name):
             hint = f"the file of a whole model has code and weights in it: remove `{name}` or `path`"
             yield Problem(f"model.{name} and model.path cannot be combined", hint, where("model", name))
-    yield from _ending(model.path, endings, where("model", "path"))
+    yield from _check_ending(model.path, endings, where("model", "path"))
 
 
-def _ending(path: str, endings: tuple[str, ...], place: Location) -> Iterator[Problem]:
+def _check_ending(path: str, endings: tuple[str, ...], place: Location) -> Iterator[Problem]:
     if not file_name(path).endswith(endings):
         yield Problem(
             f"cannot tell the format of '{shown(path)}'", f"its name must end in {' or '.join(endings)}", place

@@ -77,6 +77,7 @@ def _read_layers(path: Path, label: str, root: Path, below: tuple[Path, ...]) ->
 
 def merged(top: Pairs, defaults: Pairs) -> Pairs:
     """Return ``top`` with what it lacks taken from ``defaults``: mappings merge, everything else replaces."""
+    # Of duplicate keys the first counts here; the decoder reports the others.
     lower = {key.text: value for key, value in reversed(defaults.pairs)}
     own = {key.text for key, _ in top.pairs}
     pairs = [

@@ -11,9 +11,9 @@ from onnxpack.spec.yaml_nodes import Items, Node, Scalar
 Path = tuple[str | int, ...]
 """The path of a field: keys, and indexes of list items."""
 
-_MAX_QUOTED = 40
-_MAX_READ = 10_000
-_MAX_SHOWN = 30
+_MAX_QUOTED = 40  # characters of a text that a hint repeats
+_MAX_READ = 10_000  # characters of a text that are searched for secrets, which costs time for each
+_MAX_SHOWN = 30  # words that a hint lists
 _MAX_KNOWN = 200
 """The number of known words that are compared, so that a hostile spec costs little time."""
 _ALIASES = {

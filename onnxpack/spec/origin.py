@@ -62,7 +62,7 @@ def remote(spec: Spec, where: Where) -> Iterator[Problem]:
             continue
         place = where("model", field)
         try:
-            yield from _url(url, place)
+            yield from _check_url(url, place)
         except ValueError as error:
             yield Problem(f"not a URL: {error}", "correct the URL", place)
             continue
@@ -71,7 +71,7 @@ def remote(spec: Spec, where: Where) -> Iterator[Problem]:
             yield Problem(f"what '{shown(url)}' gives may change, so its digest is required", hint, place)
 
 
-def _url(url: str, place: Location) -> Iterator[Problem]:
+def _check_url(url: str, place: Location) -> Iterator[Problem]:
     parts = urlsplit(url)
     if secret := find_secret(url):
         hint = "put credentials into the environment, ~/.netrc or the storage's own configuration"

@@ -83,7 +83,7 @@ def _iterate_names(value: Any) -> Iterator[str]:
             item = getattr(value, field.name)
             if not isinstance(item, str):
                 yield from _iterate_names(item)
-            elif name := _file_of(item, hints[field.name]):
+            elif name := _find_file(item, hints[field.name]):
                 yield name
     elif isinstance(value, dict):
         for item in value.values():
@@ -93,11 +93,11 @@ def _iterate_names(value: Any) -> Iterator[str]:
             yield from _iterate_names(item)
 
 
-def _file_of(text: str, annotation: Any) -> str | None:
-    if _carries(annotation, _PATH):
+def _find_file(text: str, annotation: Any) -> str | None:
+    if _has_mark(annotation, _PATH):
         return data_file(text)
-    return code_file(text) if _carries(annotation, _CODE) else None
+    return code_file(text) if _has_mark(annotation, _CODE) else None
 
 
-def _carries(annotation: Any, mark: Any) -> bool:
-    return annotation == mark or any(_carries(part, mark) for part in get_args(annotation))
+def _has_mark(annotation: Any, mark: Any) -> bool:
+    return annotation == mark or any(_has_mark(part, mark) for part in get_args(annotation))

@@ -46,10 +46,10 @@ def precision(spec: Spec, where: Where) -> Iterator[Problem]:
             if spec.opset is not None and spec.opset < traits.min_opset:
                 hint = f"set `opset: {traits.min_opset}` or higher"
                 yield Problem(f"{wanted} needs opset {traits.min_opset}, the spec asks for {spec.opset}", hint, place)
-        yield from _options(name, target, where)
+        yield from _check_options(name, target, where)
 
 
-def _options(name: str, target: Target, where: Where) -> Iterator[Problem]:
+def _check_options(name: str, target: Target, where: Where) -> Iterator[Problem]:
     if target.optimize == "all" and target.isa is None:
         hint = "set `isa` to that of the machines that serve, or `optimize: extended`"
         yield Problem("optimize: all ties the model to one kind of CPU", hint, where("targets", name, "optimize"))
@@ -117,7 +117,7 @@ def gates(spec: Spec, where: Where) -> Iterator[Problem]:
     told = set()
     for name, target in spec.targets.items():
         found = effective_gates(spec, name, where)
-        problems = list(_score_gates(spec, found))
+        problems = list(_check_score_gates(spec, found))
         own = target.gates is not None and target.gates.min_speedup is not None
         compared = target.precision != "float32" if own else precisions != {"float32"}
         if found.limits.min_speedup is not None and not compared:
@@ -130,7 +130,7 @@ def gates(spec: Spec, where: Where) -> Iterator[Problem]:
                 yield problem
 
 
-def _score_gates(spec: Spec, found: EffectiveGates) -> Iterator[Problem]:
+def _check_score_gates(spec: Spec, found: EffectiveGates) -> Iterator[Problem]:
     limits = found.limits
     for name in ("max_degradation", "min_score"):
         if getattr(limits, name) is not None and spec.evaluation is None:

@@ -26,18 +26,18 @@ def verification(spec: Spec, where: Where) -> Iterator[Problem]:
 def samples(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check what each input that a client sends says about its samples."""
     for name, tensor in client_inputs(spec).items():
-        yield from _input(tensor, lambda *path, name=name: where("inputs", name, *path))
+        yield from _check_input(tensor, lambda *path, name=name: where("inputs", name, *path))
 
 
-def _input(tensor: Input, where: Where) -> Iterator[Problem]:
-    yield from _values(tensor.dtype, tensor, where)
+def _check_input(tensor: Input, where: Where) -> Iterator[Problem]:
+    yield from _check_values(tensor.dtype, tensor, where)
     if tensor.columns:
-        yield from _columns(tensor, where)
+        yield from _check_columns(tensor, where)
     if tensor.at_least_one:
-        yield from _mask(tensor, where("at_least_one"))
+        yield from _check_mask(tensor, where("at_least_one"))
 
 
-def _values(dtype: str, values: Input | Column, where: Where) -> Iterator[Problem]:
+def _check_values(dtype: str, values: Input | Column, where: Where) -> Iterator[Problem]:
     """Check a range, choices and whole numbers against each other and the dtype."""
     if values.range is not None and values.choices is not None:
         yield Problem("range and choices cannot be combined", "remove one of them", where("choices"))
@@ -48,12 +48,12 @@ def _values(dtype: str, values: Input | Column, where: Where) -> Iterator[Proble
             yield Problem("a range is two numbers, the lower one first", "use [low, high]", where("range"))
         elif dtype in ("bool", "string"):
             yield Problem(f"a range does not apply to {dtype}", "use `choices`", where("range"))
-        elif not _fits(dtype, values.range):
+        elif not _is_in_dtype(dtype, values.range):
             yield Problem(f"the range does not fit {dtype}", "use a smaller range, or a wider dtype", where("range"))
         else:
             fits = True
     if values.choices is not None:
-        yield from _choices(dtype, values.choices, where)
+        yield from _check_choices(dtype, values.choices, where)
     if values.integers and dtype not in (*FLOATS, "bfloat16"):
         hint = "remove it: it is for floats that are whole numbers"
         yield Problem(f"integers does not apply to {dtype}", hint, where("integers"))
@@ -65,18 +65,18 @@ def _values(dtype: str, values: Input | Column, where: Where) -> Iterator[Proble
             yield Problem(f"there is no whole number from {low:g} to {high:g}", "use a larger range", where("range"))
 
 
-def _choices(dtype: str, choices: tuple[bool | int | float | str, ...], where: Where) -> Iterator[Problem]:
+def _check_choices(dtype: str, choices: tuple[bool | int | float | str, ...], where: Where) -> Iterator[Problem]:
     if not choices:
         yield Problem("choices is empty", "list at least one", where("choices"))
     for index, choice in enumerate(choices):
         kind = {"bool": bool, "string": str}.get(dtype)
         fits = isinstance(choice, kind) if kind else not isinstance(choice, bool | str)
-        if not fits or (not kind and not _fits(dtype, (choice,))):  # type: ignore[arg-type] # it is a number
+        if not fits or (not kind and not _is_in_dtype(dtype, (choice,))):  # type: ignore[arg-type] # it is a number
             shown = f"'{short(choice)}'" if isinstance(choice, str) else str(choice).lower()
             yield Problem(f"{shown} is no value of dtype {dtype}", "correct or remove it", where("choices", index))
 
 
-def _columns(tensor: Input, where: Where) -> Iterator[Problem]:
+def _check_columns(tensor: Input, where: Where) -> Iterator[Problem]:
     for name in ("range", "choices", "integers"):
         if getattr(tensor, name) not in (None, False):
             yield Problem(f"{name} and columns cannot be combined", "remove one of them", where(name))
@@ -91,10 +91,10 @@ def _columns(tensor: Input, where: Where) -> Iterator[Problem]:
         if column.range is None and column.choices is None:
             hint = "add `range: [low, high]`"
             yield Problem("a column needs a range or choices", hint, where("columns", index))
-        yield from _values(tensor.dtype, column, partial(where, "columns", index))
+        yield from _check_values(tensor.dtype, column, partial(where, "columns", index))
 
 
-def _mask(tensor: Input, place: Location) -> Iterator[Problem]:
+def _check_mask(tensor: Input, place: Location) -> Iterator[Problem]:
     """Check that a row can hold something other than zero."""
     if tensor.dtype == "string":
         yield Problem("at_least_one does not apply to string", "remove it", place)
@@ -115,9 +115,9 @@ def _has_nonzero(values: Input | Column) -> bool:
     return math.floor(high) >= 1 or math.ceil(low) <= -1 if values.integers else bool(low or high)
 
 
-def _fits(dtype: str, values: tuple[int | float, ...]) -> bool:
+def _is_in_dtype(dtype: str, values: tuple[int | float, ...]) -> bool:
     if "int" not in dtype:
         return all(abs(value) <= _FLOAT_MAX[dtype] for value in values)
-    bits = int(dtype.lstrip("uint"))
+    bits = int(dtype.lstrip("uint"))  # strips any of these letters, so that the number is left
     low, high = (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     return all(low <= value <= high and value == int(value) for value in values)

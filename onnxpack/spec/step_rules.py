@@ -41,27 +41,27 @@ def steps(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check that each step has the fields of its operation and names tensors that exist."""
     for field in ("preprocess", "postprocess"):
         for index, step in enumerate(getattr(spec, field)):
-            yield from _step(field, step, lambda *path, start=(field, index): where(*start, *path))
+            yield from _check_step(field, step, lambda *path, start=(field, index): where(*start, *path))
     for index, step in enumerate(spec.preprocess):
-        yield from _unknown(step.input, list(spec.inputs), where("preprocess", index, "input"))
+        yield from _check_known(step.input, list(spec.inputs), where("preprocess", index, "input"))
     for misfit in stages(spec)[1]:
         if not _find_missing("preprocess", spec.preprocess[misfit.index]):  # that is told already
             yield Problem(misfit.message, misfit.hint, where("preprocess", misfit.index))
-    yield from _outputs(spec, where)
-    yield from _resize(spec, where)
+    yield from _check_outputs(spec, where)
+    yield from _check_resize(spec, where)
 
 
-def _set_options(step: Any) -> set[str]:
+def _list_options(step: Any) -> set[str]:
     return {name for name in _OPTIONS if getattr(step, name, None) is not None}
 
 
 def _find_missing(field: str, step: Any) -> list[str]:
-    return sorted(_FIELDS[field, step.op][0] - _set_options(step))
+    return sorted(_FIELDS[field, step.op][0] - _list_options(step))
 
 
-def _step(field: str, step: Any, where: Where) -> Iterator[Problem]:
+def _check_step(field: str, step: Any, where: Where) -> Iterator[Problem]:
     required, allowed = _FIELDS[field, step.op]
-    given = _set_options(step)
+    given = _list_options(step)
     for name in _find_missing(field, step):
         yield Problem(f"{step.op} needs {name}", f"add `{name}: …` to the step", where())
     for name in sorted(given - required - allowed):
@@ -72,13 +72,13 @@ def _step(field: str, step: Any, where: Where) -> Iterator[Problem]:
             yield Problem(f"{name} must not be 0, since it is divided by", "set it to another number", where(name))
 
 
-def _outputs(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_outputs(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check the names of outputs step by step, if the spec names the model's outputs."""
     if not spec.outputs:
         return
     known = list(spec.outputs)
     for index, step in enumerate(spec.postprocess):
-        yield from _unknown(step.input, known, where("postprocess", index, "input"))
+        yield from _check_known(step.input, known, where("postprocess", index, "input"))
         if step.output in (None, step.input):
             known = [name for name in known if name != step.input]
         for name in given_by(step):
@@ -88,14 +88,14 @@ def _outputs(spec: Spec, where: Where) -> Iterator[Problem]:
         known += given_by(step)
 
 
-def _unknown(name: str, known: list[str], place: Location) -> Iterator[Problem]:
+def _check_known(name: str, known: list[str], place: Location) -> Iterator[Problem]:
     if name not in known:
         slip = meant(name, known)
         hint = f"did you mean '{slip}'?" if slip else f"known: {', '.join(known)}"
         yield Problem(f"there is no tensor '{name}' here", hint, place)
 
 
-def _resize(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_resize(spec: Spec, where: Where) -> Iterator[Problem]:
     for index, step in enumerate(spec.preprocess):
         place = where("preprocess", index)
         if step.op == "resize" and spec.opset is None and spec.model.framework == "onnx":

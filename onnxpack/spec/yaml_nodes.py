@@ -18,6 +18,7 @@ import yaml
 
 from onnxpack.core.errors import Location, Problem, SpecError
 
+# Far more than a person writes into a spec, and little enough that a hostile one costs no time.
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 50
 MAX_VALUES = 20_000
@@ -26,6 +27,7 @@ _UNFIT = re.compile(
 )
 """Control characters, and characters that only some readers take for a line's end or a byte order mark."""
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
+# libyaml's parser, if PyYAML was built with it.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -134,7 +136,7 @@ def _parse_document(text: str, label: str) -> Node | None:
         place = _place(text[: unfit.start()], label)
         raise SpecError(Problem(f"there is a control character here, U+{ord(unfit[0]):04X}", "remove it", place))
     try:
-        return _tree(_Events(text, label))
+        return _build_tree(_Events(text, label))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Location(label, mark.line + 1, mark.column + 1) if mark else Location(label)
@@ -185,7 +187,7 @@ class _Events:
         return SpecError(Problem(message, hint, self.where(event)))
 
 
-def _tree(events: _Events) -> Node | None:
+def _build_tree(events: _Events) -> Node | None:
     """Build the tree of the events, with a stack of open collections instead of recursion."""
     opened: list[tuple[Any, list[Node]]] = []
     root: Node | None = None
@@ -204,7 +206,7 @@ def _tree(events: _Events) -> Node | None:
             node: Node = Scalar(events.where(event), event.value, not event.style)
         elif isinstance(event, yaml.CollectionEndEvent):
             start, children = opened.pop()
-            node = _collection(events.where(start), start, children)
+            node = _make_collection(events.where(start), start, children)
         else:
             continue
         if opened:
@@ -214,7 +216,7 @@ def _tree(events: _Events) -> Node | None:
     return root
 
 
-def _collection(where: Location, start: Any, children: list[Node]) -> Node:
+def _make_collection(where: Location, start: Any, children: list[Node]) -> Node:
     if isinstance(start, yaml.SequenceStartEvent):
         return Items(where, tuple(children))
     pairs = []

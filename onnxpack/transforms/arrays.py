@@ -38,17 +38,17 @@ def preprocessed(spec: Spec, sent: Arrays) -> Arrays:
     chains: dict[str, list[PreStage]] = {}
     for stage in stages(spec)[0]:
         chains.setdefault(stage.taken.name, []).append(stage)
-    return dict(sent) | {name: _through(chain, sent[name], spec) for name, chain in chains.items()}
+    return dict(sent) | {name: _apply_stages(chain, sent[name], spec) for name, chain in chains.items()}
 
 
-def _through(chain: list[PreStage], array: Array, spec: Spec) -> Array:
+def _apply_stages(chain: list[PreStage], array: Array, spec: Spec) -> Array:
     """Apply all steps to an input; to a few images at once, since intermediate results are many times as large."""
     rows = max(1, _PIECE // max(1, array[:1].size)) if array.ndim == _IMAGES else 0
     if 0 < rows < len(array):
         pieces = range(0, len(array), rows)
-        return np.concatenate([_through(chain, array[start : start + rows], spec) for start in pieces])
+        return np.concatenate([_apply_stages(chain, array[start : start + rows], spec) for start in pieces])
     for stage in chain:
-        array = _before(stage, array, spec)
+        array = _apply_stage(stage, array, spec)
     return array
 
 
@@ -56,13 +56,14 @@ def folded(stage: PreStage) -> tuple[Array, Array]:
     """Return factor and addend of ``(x / scale - mean) / std``, in float64 and shaped to broadcast over channels."""
     step = stage.step
     mean, std = np.asarray(step.mean, np.float64), np.asarray(step.std, np.float64)
+    # Axes of size 1 behind the channels let the values broadcast over height and width.
     behind = len(stage.taken.shape) - stage.axes[0] - 1 if stage.axes else 0
     shape = (-1, *[1] * behind) if stage.axes else ()
     factor, addend = 1 / ((step.scale or 1.0) * std), -mean / std
     return (factor.reshape(shape), addend.reshape(shape)) if stage.axes else (factor[0], addend[0])
 
 
-def _before(stage: PreStage, array: Array, spec: Spec) -> Array:
+def _apply_stage(stage: PreStage, array: Array, spec: Spec) -> Array:
     step, dtype = stage.step, np.dtype(stage.given.dtype)
     if step.op == "cast":
         return array.astype(dtype)
@@ -101,7 +102,7 @@ def post_stages(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> tuple[tuple[
     for step in file.spec.postprocess:
         if step.input not in now:
             raise SpecError(f"postprocess: there is no output '{step.input}' here", f"known: {', '.join(now)}")
-        stage = _stage(step, now[step.input], _labels(file, step))
+        stage = _make_post_stage(step, now[step.input], _read_labels(file, step))
         now = placed(now, step, {info.name: info for info in stage.given})
         found.append(stage)
     clash = [name for name in now if name in file.spec.inputs]
@@ -123,7 +124,7 @@ def postprocessed(file: SpecFile, outputs: Arrays) -> Arrays:
         only = replace(file, spec=replace(file.spec, postprocess=(step,)))
         ((stage,), _) = post_stages(only, infos)
         assert array is not None
-        now = placed(now, step, dict(zip(given_by(step), _behind(stage, array), strict=True)))
+        now = placed(now, step, dict(zip(given_by(step), _apply_post_stage(stage, array), strict=True)))
     return now
 
 
@@ -146,7 +147,7 @@ def placed(now: Mapping[str, _T], step: PostprocessStep, new: Mapping[str, _T]) 
     return result
 
 
-def _labels(file: SpecFile, step: PostprocessStep) -> tuple[str, ...]:
+def _read_labels(file: SpecFile, step: PostprocessStep) -> tuple[str, ...]:
     if step.labels is None:
         return ()
     try:
@@ -160,14 +161,14 @@ def _labels(file: SpecFile, step: PostprocessStep) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _stage(step: PostprocessStep, taken: TensorInfo, labels: tuple[str, ...]) -> PostStage:
+def _make_post_stage(step: PostprocessStep, taken: TensorInfo, labels: tuple[str, ...]) -> PostStage:
     integers = step.op == "labels" and taken.dtype in _INTEGERS
     if taken.dtype not in FLOATS and not integers:
         kinds = "class numbers or scores" if step.op == "labels" else "floats"
         raise _refusal(step, f"is for {kinds}, and '{taken.name}' is {taken.dtype}")
     axis = 0
     if not integers and step.op in ("softmax", "argmax", "topk", "labels"):
-        axis = _axis(step, taken)
+        axis = _resolve_axis(step, taken)
     size = taken.shape[axis] if taken.shape else 1
     if step.op == "topk" and isinstance(size, int) and step.k and step.k > size:
         raise _refusal(step, f"takes the {step.k} greatest, and '{taken.name}' has {size} along axis {axis}")
@@ -176,7 +177,7 @@ def _stage(step: PostprocessStep, taken: TensorInfo, labels: tuple[str, ...]) ->
     return PostStage(step, taken, _infer_outputs(step, taken, axis, integers), axis, labels)
 
 
-def _axis(step: PostprocessStep, taken: TensorInfo) -> int:
+def _resolve_axis(step: PostprocessStep, taken: TensorInfo) -> int:
     rank = len(taken.shape)
     axis = -1 if step.axis is None else step.axis
     if not -rank <= axis < rank:
@@ -202,7 +203,7 @@ def _refusal(step: PostprocessStep, words: str) -> SpecError:
     return SpecError(f"postprocess: {step.op} {words}", "correct the step, or set its `input` to another output")
 
 
-def _behind(stage: PostStage, array: Array) -> tuple[Array, ...]:
+def _apply_post_stage(stage: PostStage, array: Array) -> tuple[Array, ...]:
     if stage.step.op == "topk":
         assert stage.step.k
         # Of equal values the first comes first, as ONNX defines it.

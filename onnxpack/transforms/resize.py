@@ -21,7 +21,7 @@ def resized(array: Array, axes: tuple[int, ...], size: tuple[int, ...], antialia
         wide = image.astype(np.float64)
         for axis, matrix in zip(axes, matrices, strict=True):
             wide = np.moveaxis(np.moveaxis(wide, axis - 1, -1) @ matrix.T, -1, axis - 1)
-        place[...] = wide.astype(np.float32)
+        place[...] = wide.astype(np.float32)  # the ONNX node computes in float32, and a cast follows it
     return result
 
 

@@ -92,7 +92,7 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     ended = run_process(task.NAME, setting, seen, whole_environment=kind.TRUSTED)
     if ended.status == NO_ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
-    return _outcome(task, ended, scratch, folder)
+    return _read_outcome(task, ended, scratch, folder)
 
 
 def call_alone(task: Task[ResultT], *, within: float | None = None, sandbox: bool = False) -> ResultT:
@@ -104,7 +104,7 @@ def call_alone(task: Task[ResultT], *, within: float | None = None, sandbox: boo
         return call(task, Setting(scratch, within=within, sandbox=sandbox)).result
 
 
-def _outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> Outcome[ResultT]:
+def _read_outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> Outcome[ResultT]:
     """Read the answer in the scratch folder, which is not trusted, since code of a model may have written it."""
     try:
         answer = decode(read_regular(scratch / ANSWER, _ANSWER_LIMIT), Answer)

@@ -49,10 +49,10 @@ def environment(model: Model, store: Store, progress: Progress) -> Path | None:
 
 def environment_key(model: Model) -> str:
     """Return the digest of a model's isolated environment for keys; empty if the spec asks for none."""
-    return _key(wanted_by(model), ()) if pins_of(model) else ""
+    return _make_key(wanted_by(model), ()) if pins_of(model) else ""
 
 
-def _key(wanted: list[str], never: tuple[str, ...]) -> str:
+def _make_key(wanted: list[str], never: tuple[str, ...]) -> str:
     here = (platform.python_version(), platform.python_implementation(), platform.machine())
     return digest(_STAGE, here, wanted, never)
 
@@ -66,7 +66,7 @@ def standing(wanted: list[str], store: Store, progress: Progress, never: tuple[s
         SpecError: no set of packages fits.
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
-    key = _key(wanted, never)
+    key = _make_key(wanted, never)
     with store.alone(_STAGE, key, lambda: progress.note("another build makes this environment: waiting")):
         found = store.get(_STAGE, key)
         if found is None:
@@ -88,10 +88,10 @@ def pins_of(model: Model) -> tuple[str, ...]:
 
 def wanted_by(model: Model) -> list[str]:
     """Return the requirements of a model's environment: its pins, and other packages that it needs, unpinned."""
-    pins = [_for_cpu(pin) for pin in pins_of(model)]
-    pinned = {_normal(pin) for pin in pins}
+    pins = [_pin_cpu_build(pin) for pin in pins_of(model)]
+    pinned = {_normalize_requirement(pin) for pin in pins}
     pinned |= {name for name, others in _ALSO.items() if pinned & set(others)}
-    needed = {*_CHILD, *_extra(model.framework), *frameworks()[model.framework].needs}
+    needed = {*_CHILD, *_list_extra(model.framework), *frameworks()[model.framework].needs}
     return sorted(pins) + sorted(name for name in needed if name not in pinned)
 
 
@@ -107,7 +107,7 @@ def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Pro
             "pip", "install", "--python", str(folder / "bin" / "python"), "--no-deps", "--only-binary", ":all:",
             "--require-hashes",
             "--requirements", str(exact), *backend,
-            what="install the packages of model.requirements", note=lambda line: _tell(line.strip(), progress),
+            what="install the packages of model.requirements", note=lambda line: _report_line(line.strip(), progress),
         )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def _resolve(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[
     asked = write_requirements(wanted, scratch)
     overrides = scratch / "overrides.txt"
     overrides.write_text("".join(f"{name} ; sys_platform == 'never'\n" for name in never))
-    with_torch = any(_normal(line) in _TORCH_BUILDS for line in wanted)
+    with_torch = any(_normalize_requirement(line) in _TORCH_BUILDS for line in wanted)
     for backend in ((), ("--torch-backend", "cpu")) if with_torch else ((),):
         last = bool(backend) == with_torch
         try:
@@ -143,23 +143,23 @@ def _resolve(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[
     )
 
 
-def _tell(line: str, progress: Progress) -> None:
+def _report_line(line: str, progress: Progress) -> None:
     if line.startswith(_TOLD):
         progress.note(line)
 
 
-def _extra(framework: str) -> set[str]:
+def _list_extra(framework: str) -> set[str]:
     """Return the names of the packages in onnxpack's extra for a framework; its bounds are for this environment."""
     marker = re.compile(rf"extra\s*==\s*['\"]{re.escape(framework)}['\"]")
-    return {_normal(line) for line in requires("onnxpack") or () if marker.search(line)}
+    return {_normalize_requirement(line) for line in requires("onnxpack") or () if marker.search(line)}
 
 
-def _for_cpu(pin: str) -> str:
+def _pin_cpu_build(pin: str) -> str:
     """Pin PyTorch's build for the CPU, by its local version: the plain one brings gigabytes of CUDA on Linux."""
-    return f"{pin}+cpu" if _normal(pin) in _TORCH_BUILDS and "+" not in pin else pin
+    return f"{pin}+cpu" if _normalize_requirement(pin) in _TORCH_BUILDS and "+" not in pin else pin
 
 
-def _normal(line: str) -> str:
+def _normalize_requirement(line: str) -> str:
     match = _NAME.match(line)
     assert match
     return normalize_name(match[0])

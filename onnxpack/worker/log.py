@@ -6,7 +6,7 @@ import threading
 import time
 
 _HEAD = _TAIL = 64 * 1024  # bytes
-_LINES = 20
+_LINES = 20  # of the end, which an error shows
 _PERIOD = 0.1  # seconds between two looks at whether the child has ended
 _GRACE = 2.0  # seconds to read what is left in the pipe, or what an escaped process goes on printing
 
@@ -19,7 +19,7 @@ class Log:
         self._head, self._tail = bytearray(), bytearray()
         self._left_out = 0
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._pump, daemon=True)
+        self._thread = threading.Thread(target=self._read_pipe, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -36,7 +36,7 @@ class Log:
         """Return the last 20 lines of the output."""
         return "\n".join(self.text().splitlines()[-_LINES:])
 
-    def _pump(self) -> None:
+    def _read_pipe(self) -> None:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         deadline = float("inf")

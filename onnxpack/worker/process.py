@@ -100,7 +100,7 @@ def run_process(name: str, setting: Setting, seen: tuple[Path, ...] | None, *, w
         try:
             process.wait(None if math.isinf(within) else within)
         except subprocess.TimeoutExpired:
-            raise SourceError(f"stage '{name}' took more than {within:g} s", _more_time(setting)) from None
+            raise SourceError(f"stage '{name}' took more than {within:g} s", _suggest_time(setting)) from None
         finally:
             _end(process)
             log.close()
@@ -129,7 +129,7 @@ def task_timeout() -> float:
     return seconds
 
 
-def _more_time(setting: Setting) -> str:
+def _suggest_time(setting: Setting) -> str:
     if setting.within is not None:
         return "try it with a smaller model"
     return f"if it is not in an endless loop, allow more seconds, such as {TIMEOUT_VARIABLE}=86400"

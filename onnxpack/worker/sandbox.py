@@ -42,7 +42,7 @@ def require_sandbox() -> None:
             f"--sandbox needs {NAME}, and the program {_PROGRAM} is not installed",
             "install it, on Debian and Ubuntu with `apt-get install bubblewrap`, or leave out --sandbox",
         )
-    command = [program, *_options((), ()), "/bin/true"]
+    command = [program, *_list_options((), ()), "/bin/true"]
     tried = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
     if tried.returncode:
         hint = "allow unprivileged user namespaces (in a container: by its security options), or leave out --sandbox"
@@ -65,7 +65,7 @@ def confine(
     temporary = scratch / "tmp"
     temporary.mkdir(exist_ok=True)
     known = {name: value for name, value in variables.items() if name in _VARIABLES or name.startswith(_BEGINNINGS)}
-    options = _options((*own, *seen), (scratch, *written))
+    options = _list_options((*own, *seen), (scratch, *written))
     return [_PROGRAM, *options, *command], known | {"HOME": str(temporary), "TMPDIR": str(temporary)}
 
 
@@ -96,7 +96,7 @@ def find_paths(value: Any) -> Iterator[Path]:
             yield from find_paths(item)
 
 
-def _options(seen: Iterable[Path], written: Iterable[Path]) -> list[str]:
+def _list_options(seen: Iterable[Path], written: Iterable[Path]) -> list[str]:
     options = ["--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     for device in sorted(Path("/dev").glob(_DEVICES)):
         options += ["--dev-bind", str(device), str(device)]
@@ -104,14 +104,14 @@ def _options(seen: Iterable[Path], written: Iterable[Path]) -> list[str]:
     for place in dict.fromkeys((*_HIDDEN, *([home] if Path(home) != Path("/") else []))):
         if Path(place).is_dir() and not Path(place).is_symlink():
             options += ["--tmpfs", place]
-    for shown in _outermost(seen):
+    for shown in _find_outermost(seen):
         options += ["--ro-bind", str(shown), str(shown)]
     for changed in dict.fromkeys(written):
         options += ["--bind", str(changed), str(changed)]
     return options
 
 
-def _outermost(places: Iterable[Path]) -> list[Path]:
+def _find_outermost(places: Iterable[Path]) -> list[Path]:
     """Return the paths that exist, without those below another one: a later mount would cover an earlier one."""
     known = sorted({path.absolute() for path in places if path.exists()} - {Path("/")})
     return [path for path in known if not any(other != path and path.is_relative_to(other) for other in known)]

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-_PERIOD = 0.005  # seconds
+_PERIOD = 0.005  # seconds between two looks for children that are left
 _LONGEST = 10.0  # seconds for killed processes to end
 STOPPED = 143
 """The exit status after SIGTERM: 128 plus the signal's number, as shells have it."""
@@ -59,7 +59,7 @@ def _end_descendants() -> None:
     """Kill all children until there are none; the children of a killed process become this process's own."""
     deadline = time.monotonic() + _LONGEST  # one of another user may refuse
     while time.monotonic() < deadline:
-        for pid in _children():
+        for pid in _list_children():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         try:
@@ -70,7 +70,7 @@ def _end_descendants() -> None:
         time.sleep(_PERIOD)
 
 
-def _children() -> list[int]:
+def _list_children() -> list[int]:
     own = str(os.getpid())
     found = []
     for folder in Path("/proc").iterdir():

@@ -193,7 +193,7 @@ REFUSED: list[tuple[str, Arrays, Any, str]] = [
 
 
 @pytest.mark.parametrize(("metric", "outputs", "labels", "words"), REFUSED)
-def test_what_no_metric_can_be_of_is_refused(metric: str, outputs: Arrays, labels: Any, words: str) -> None:
+def test_outputs_that_fit_no_metric_are_refused(metric: str, outputs: Arrays, labels: Any, words: str) -> None:
     with pytest.raises(OnnxpackError) as refused:
         built_in(metric, outputs, labels)
     assert words in str(refused.value)

@@ -56,7 +56,7 @@ def test_an_axis_goes_from_min_over_opt_to_max(axes: str, message: str, problems
 
 
 @pytest.mark.parametrize("axes", ["[1, 1]", "{min: 0, max: 1}", "{min: 8, opt: 8, max: 8}", "{max: 9, opt: 1}"])
-def test_its_limits_may_meet(axes: str, problems: Problems) -> None:
+def test_axis_with_equal_limits_is_valid(axes: str, problems: Problems) -> None:
     assert problems(SMALL.replace("{min: 1, max: 64}", axes)) == []
 
 
@@ -174,7 +174,7 @@ def test_each_framework_has_its_fields(text: str, line: str, message: str, probl
     assert problem.hint.startswith("remove it: onnx takes ")
 
 
-def test_a_digest_is_a_file_s(problems: Problems) -> None:
+def test_sha256_without_a_file_is_refused(problems: Problems) -> None:
     (problem,) = problems(TORCH.replace("model:\n", f"model:\n  sha256: {'0' * 64!r}\n"))
     assert problem.message == "model.sha256 is set, and no file"
     assert problem.where
@@ -238,7 +238,7 @@ def test_an_exporter_has_its_highest_opset(model: str, highest: int, problems: P
     assert message in (f"torchscript makes opset {highest} at most", f"opset: {highest + 1} is outside 7 to {highest}")
 
 
-def test_so_has_the_converter_of_scikit_learn(problems: Problems, project: Path) -> None:
+def test_opset_above_that_of_skl2onnx_is_refused(problems: Problems, project: Path) -> None:
     digest = hashlib.sha256((project / "model.onnx").read_bytes()).hexdigest()
     text = PICKLE.replace("  path: model.onnx\n", f'  path: model.onnx\n  sha256: "{digest}"\n')
     assert problems(f"{text}opset: {frameworks()['sklearn'].max_opset}\n") == []
@@ -255,7 +255,7 @@ def with_path(path: object) -> str:
     return SMALL.replace("path: model.onnx", f'path: "{path}"')
 
 
-def test_no_path_leads_out(problems: Problems, project: Path) -> None:
+def test_path_outside_the_project_is_refused(problems: Problems, project: Path) -> None:
     path = outside(project)
     (project / "link.onnx").symlink_to(path)
     (project / "folder").symlink_to(project.parent)
@@ -282,7 +282,7 @@ def test_the_git_work_tree_is_the_project(problems: Problems, project: Path) -> 
     assert "is outside" in told(problems(with_path("../../outside.onnx")))
 
 
-def test_only_a_regular_file_is_one(problems: Problems, project: Path) -> None:
+def test_path_to_no_regular_file_is_refused(problems: Problems, project: Path) -> None:
     os.mkfifo(project / "fifo")
     (project / "folder").mkdir()
     (project / "loop").symlink_to("loop")
@@ -294,7 +294,7 @@ def test_only_a_regular_file_is_one(problems: Problems, project: Path) -> None:
     assert told(problems(with_path("x" * 300))).endswith("...': File name too long")
 
 
-def test_a_path_of_control_characters_is_none(problems: Problems) -> None:
+def test_path_with_control_characters_is_refused(problems: Problems) -> None:
     for name in ("a\\0b", "a\\nb", "a\\u001b[31mb", ""):
         assert "is not a file's path" in told(problems(with_path(name)))
 

@@ -9,7 +9,7 @@ from command_line import SMALL
 
 from onnxpack.core.errors import Problem
 from onnxpack.spec.constraints import Between, Duration, Later, Pattern, Size
-from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems, closest, format_size, read_size
+from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems, closest
 from onnxpack.spec.model import AxisRange, Input, Spec
 from onnxpack.spec.yaml_nodes import parse
 
@@ -38,13 +38,13 @@ def test_what_a_reader_may_take_for_a_number_is_text_only_in_quotes(text: str, s
 
 
 @pytest.mark.parametrize("text", ["12:30", "1:2:3", "190:20:30.15", ".inf", "-.INF", ".NaN"])
-def test_so_are_base_60_and_what_is_no_number(text: str) -> None:
+def test_text_like_a_number_of_another_base_needs_quotes(text: str) -> None:
     assert f'(quote it: "{text}")' in decode(str, text)
     assert decode(str, f'"{text}"') == text
 
 
 @pytest.mark.parametrize("text", ["yes", "No", "ON", "off", "true", "False", "null", "~"])
-def test_so_are_yaml_s_words(text: str) -> None:
+def test_yaml_word_where_text_is_meant_needs_quotes(text: str) -> None:
     assert f'(quote it: "{text}")' in decode(str, text)
     assert decode(str, f'"{text}"') == text
 
@@ -59,7 +59,7 @@ def test_a_block_of_text_is_text() -> None:
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("17", 17), ("-3", -3), ("+3", 3), ("1_000", 1000), ("-0", 0)])
-def test_whole_numbers(text: str, value: int) -> None:
+def test_whole_number_in_decimal_digits_is_read(text: str, value: int) -> None:
     decoded = decode(int, text)
     assert (decoded, type(decoded)) == (value, int)
 
@@ -67,7 +67,7 @@ def test_whole_numbers(text: str, value: int) -> None:
 @pytest.mark.parametrize(
     "text", ["010", "0x10", "0b1", "0o7", "12:30", "1e3", "1.0", "1.", "1,000", "ten", "yes", "1_", "1__0", "9" * 41]
 )
-def test_what_is_no_whole_number(text: str) -> None:
+def test_text_that_is_no_whole_number_is_refused(text: str) -> None:
     assert decode(int, text).endswith("is not a whole number (use decimal digits)")
 
 
@@ -75,13 +75,13 @@ def test_what_is_no_whole_number(text: str) -> None:
     ("text", "value"),
     [("0", 0.0), ("1", 1.0), ("1.5", 1.5), ("-.5", -0.5), ("1.", 1.0), ("1e3", 1000.0), ("1E-07", 1e-7), ("0.10", 0.1)],
 )
-def test_numbers(text: str, value: float) -> None:
+def test_number_in_decimal_digits_is_read(text: str, value: float) -> None:
     decoded = decode(float, text)
     assert (decoded, type(decoded)) == (value, float)
 
 
 @pytest.mark.parametrize("text", ["010", "00.5", "0x1F", "12:30", "1_000.5", ".inf", ".nan", "inf", "nan", "1e", "."])
-def test_what_is_no_number(text: str) -> None:
+def test_text_that_is_no_number_is_refused(text: str) -> None:
     assert decode(float, text).endswith("is not a number (use decimal digits)")
 
 
@@ -90,7 +90,7 @@ def test_a_number_or_boolean_in_quotes_is_told_to_lose_them(kind: type, text: st
     assert decode(kind, f'"{text}"').endswith("(remove the quotes)")
 
 
-def test_booleans_are_two_words() -> None:
+def test_boolean_other_than_true_and_false_is_refused() -> None:
     assert decode(bool, "true") is True
     assert decode(bool, "false") is False
     for text in ("yes", "on", "True", "1", "no"):
@@ -98,13 +98,13 @@ def test_booleans_are_two_words() -> None:
 
 
 @pytest.mark.parametrize("kind", [str, int, float, bool, str | None, Annotated[str, Pattern("a*", "a's")]])
-def test_nothing_is_no_value(kind: Any) -> None:
+def test_empty_value_is_refused(kind: Any) -> None:
     assert "a is empty (give it a value)" in decode(kind, "")
 
 
 @pytest.mark.parametrize("kind", [str, int, float, bool])
 @pytest.mark.parametrize(("text", "shape"), [("[1]", "a list"), ("{b: 1}", "a mapping")])
-def test_a_collection_is_no_scalar(kind: Any, text: str, shape: str) -> None:
+def test_collection_where_a_scalar_is_meant_is_refused(kind: Any, text: str, shape: str) -> None:
     assert decode(kind, text).endswith(f"not {shape} (give it a single value)")
 
 
@@ -155,12 +155,12 @@ def test_an_argument_that_is_empty_or_too_large_is_refused() -> None:
         ('"64MiB"', 64 << 20),
     ],
 )
-def test_sizes(text: str, value: int) -> None:
+def test_size_with_each_unit_is_read(text: str, value: int) -> None:
     assert decode(Annotated[int, Size(1024, 1 << 40)], text) == value
 
 
 @pytest.mark.parametrize("text", ["big", "64megs", "-1MB", "1e3MB", "", "[64MB]", "9" * 400, "٣MB", "1.MB"])
-def test_what_is_no_size(text: str) -> None:
+def test_text_that_is_no_size_is_refused(text: str) -> None:
     assert "a must be a size (use a number with a unit" in decode(Annotated[int, Size(1024, 1 << 40)], text)
 
 
@@ -256,7 +256,7 @@ def test_the_closest_word_or_a_few_known_ones() -> None:
     assert len(closest("zzz", [f"word{n}" for n in range(10_000)])) < 500
 
 
-def test_so_many_problems_are_enough(problems: Problems) -> None:
+def test_load_with_too_many_problems_stops(problems: Problems) -> None:
     wrong = "".join(f"  l{n}: {n}\n" for n in range(MAX_PROBLEMS + 10))
     found = problems(f"{SMALL}image:\n labels:\n{wrong}")
     assert len(found) == MAX_PROBLEMS + 1
@@ -265,7 +265,7 @@ def test_so_many_problems_are_enough(problems: Problems) -> None:
     assert len(problems(f"{SMALL}image:\n labels:\n{exactly}")) == MAX_PROBLEMS
 
 
-def test_a_decoder_stops_there() -> None:
+def test_decoder_with_too_many_problems_stops() -> None:
     many = parse("".join(f"l{n}: {n}\n" for n in range(5_000)), "spec.yaml")
     decoder = Decoder()
     with pytest.raises(TooManyProblems):
@@ -333,11 +333,3 @@ def test_size_in_a_usual_unit_is_read(text: str, size: int) -> None:
 def test_value_outside_its_bounds_is_told_in_units() -> None:
     assert "a: 2h is outside 0s to 1h" in decode(Annotated[float, Duration(0, 3600)], "2h")
     assert "a: 10B is outside 1KiB to 1TiB" in decode(Annotated[int, Size(1024, 2**40)], "10")
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0B"), (10, "10B"), (1500, "1500B"), (2**20, "1MiB"), (150 * 10**6, "150MB")]
-)
-def test_format_size_of_any_count_is_exact(count: int, text: str) -> None:
-    assert format_size(count) == text
-    assert read_size(text) == count

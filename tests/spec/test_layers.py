@@ -80,7 +80,7 @@ def test_duplicates_in_a_base_are_still_found(tree: Path) -> None:
         ("[a, b]", "must be a file's path"),
     ],
 )
-def test_a_base_that_cannot_be_had(tree: Path, reference: str, words: str) -> None:
+def test_base_that_cannot_be_read_is_refused(tree: Path, reference: str, words: str) -> None:
     (problem,) = problems(write(tree, f"extends: {reference}\n"))
     assert words in problem
     assert "spec.yaml:5:10" in problem

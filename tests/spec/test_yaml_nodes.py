@@ -35,10 +35,10 @@ def only(found: list[Problem]) -> str:
         pytest.param("- a\n", "spec.yaml:1:1: a spec must be a mapping at its top", id="list"),
         pytest.param("just words\n", "spec.yaml:1:1: a spec must be a mapping at its top", id="scalar"),
         pytest.param(f"{SMALL}---\n{SMALL}", "spec.yaml:10:1: a second YAML document starts here", id="two documents"),
-        pytest.param(b"a: b\0c\n", "spec.yaml:1:5: control character here, U+0000", id="NUL"),
-        pytest.param("# é\né: \x07\n", "spec.yaml:2:4: control character here, U+0007", id="bell, after other letters"),
-        pytest.param("a: \u2028b\n", "spec.yaml:1:4: control character here, U+2028", id="line separator"),
-        pytest.param("a: b\ufeff\n", "spec.yaml:1:5: control character here, U+FEFF", id="byte order mark inside"),
+        pytest.param(b"a: b\0c\n", "spec.yaml:1:5: there is a control character here, U+0000", id="NUL"),
+        pytest.param("# é\né: \x07\n", "spec.yaml:2:4: there is a control character here, U+0007", id="bell, behind é"),
+        pytest.param("a: \u2028b\n", "spec.yaml:1:4: there is a control character here, U+2028", id="line separator"),
+        pytest.param("a: b\ufeff\n", "spec.yaml:1:5: there is a control character here, U+FEFF", id="byte order mark"),
         pytest.param(b"# caf\xc3\xa9\n\xc3\xa9: \xff\n", "spec.yaml:2:4: it is not UTF-8 text", id="not UTF-8"),
         pytest.param("a: b".encode("utf-16"), "spec.yaml:1:1: it is not UTF-8 text", id="UTF-16"),
         pytest.param("a: [b\n", "spec.yaml:2:1: not valid YAML", id="open bracket"),
@@ -120,7 +120,7 @@ def test_a_hostile_file_costs_little(name: str, tmp_path: Path) -> None:
     refused_cheaply(path)
 
 
-def test_so_does_one_that_is_larger_than_the_memory(tmp_path: Path) -> None:
+def test_file_larger_than_the_memory_costs_little(tmp_path: Path) -> None:
     path = tmp_path / "hostile.yaml"
     with path.open("wb") as stream:
         stream.truncate(4 * MEMORY)  # sparse: it takes no room
