@@ -15,6 +15,7 @@ _CAST_FROM = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "ui
 _UINT8_RANGE = (0, 255)
 _LARGEST_IMAGE = 4
 """How many times the model's height or width a client may send, where dynamic_axes says nothing else."""
+_IMAGE_RANK = 4  # of a batch of images, the only tensors that have a layout
 _OTHER = {"NHWC": "NCHW", "NCHW": "NHWC"}
 _PERMUTATION = {"NHWC": (0, 3, 1, 2), "NCHW": (0, 2, 3, 1)}
 """For each layout that is sent: the sent axis of each axis behind the step."""
@@ -122,11 +123,11 @@ def _make_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> 
 
 
 def _explain_rank(op: str, given: TensorInfo) -> tuple[str, str]:
-    return f"{op} needs a tensor of 4 dimensions, and this one has {len(given.shape)}", "remove the step"
+    return f"{op} needs a tensor of {_IMAGE_RANK} dimensions, and this one has {len(given.shape)}", "remove the step"
 
 
 def _make_layout_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
-    if len(given.shape) != 4:
+    if len(given.shape) != _IMAGE_RANK:
         return _explain_rank("layout", given)
     if step.layout is None or layout != _OTHER[step.layout]:
         return f"the tensor is {layout} behind this step too, so it changes nothing", "remove one of the layout steps"
@@ -149,7 +150,8 @@ def _make_normalize_stage(step: PreprocessStep, given: TensorInfo, layout: str |
     if len(fitting) != 1:
         shape = f"[{', '.join(map(str, given.shape))}]"
         if fitting:
-            hint = "give one value for all channels, or add a layout step, which says where they are"
+            layout_step = ", or add a layout step, which says where they are" if rank == _IMAGE_RANK else ""
+            hint = f"give one value for all channels{layout_step}"
             return f"several axes of shape {shape} could be the {count} channels", hint
         return f"no axis of shape {shape} has {count} channels", "give one value for each channel of the shape"
     return PreStage(step, given, given, tuple(fitting))
@@ -158,7 +160,7 @@ def _make_normalize_stage(step: PreprocessStep, given: TensorInfo, layout: str |
 def _make_resize_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
     if step.size is None or len(step.size) != 2:
         return "size must be two numbers", "set `size: [height, width]`"
-    if len(given.shape) != 4:
+    if len(given.shape) != _IMAGE_RANK:
         return _explain_rank("resize", given)
     places = {"NCHW": [(2, 3)], "NHWC": [(1, 2)]}.get(layout or "", [(2, 3), (1, 2)])
     fitting = [place for place in places if tuple(given.shape[axis] for axis in place) == step.size]

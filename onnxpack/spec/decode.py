@@ -32,6 +32,7 @@ INVALID: Any = object()
 NOT_YET = "not supported yet"
 MAX_PROBLEMS = 100
 _MAX_DIGITS = 40  # longer numbers are refused before they are converted
+_MAX_PROPOSAL = 64  # the length of a SHA-256, which is the longest
 _PAIRS = "use `key: value` pairs"
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -122,8 +123,9 @@ class Decoder:
             text = f"{dotted(path)}: ${{…}} is not replaced: a spec means the same on every machine"
             return self._add_problem(node, text, hint)
         proposal = marker.repair(value) if marker.repair else ""
-        near = re.fullmatch(marker.regex, proposal, re.DOTALL) is not None
-        hint = f"did you mean '{short(proposal)}'?" if near and proposal else marker.hint
+        # It is shown whole, to be copied.
+        fits = len(proposal) <= _MAX_PROPOSAL and re.fullmatch(marker.regex, proposal, re.DOTALL)
+        hint = f"did you mean '{proposal}'?" if fits else marker.hint
         return self._add_problem(node, f"{dotted(path)}: '{short(value)}' is not {article(marker.words)}", hint)
 
     def _decode_size(self, marker: Size, node: Node, path: Path) -> Any:

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from onnxpack.core.redact import redact
+from onnxpack.core.text import clean
 from onnxpack.spec.yaml_nodes import Items, Node, Scalar
 
 Path = tuple[str | int, ...]
@@ -13,6 +14,7 @@ Path = tuple[str | int, ...]
 
 _MAX_QUOTED = 40  # characters of a text that a hint repeats
 _MAX_READ = 10_000  # characters of a text that are searched for secrets, which costs time for each
+_MAX_SHORT = 60  # characters of a text that a message quotes
 _MAX_SHOWN = 30  # words that a hint lists
 _MAX_KNOWN = 200
 """The number of known words that are compared, so that a hostile spec costs little time."""
@@ -70,9 +72,7 @@ def inside(path: Path) -> str:
 def short(text: str) -> str:
     """Shorten a text to 60 printable characters for a message, and hide secrets in it."""
     # Hidden before it is cut: half a URL is no longer known as one.
-    start = redact(text[:_MAX_READ])
-    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in start[:61])
-    return printable if len(printable) <= 60 else printable[:57] + "..."
+    return clean(redact(text[:_MAX_READ]), _MAX_SHORT)
 
 
 def article(words: str) -> str:
