@@ -8,7 +8,7 @@ from typing import Any
 
 from onnxpack import __version__
 from onnxpack.core.errors import Problem
-from onnxpack.spec.layers import COMMAND_LINE
+from onnxpack.spec.layers import is_setting
 
 Results = Sequence[tuple[Path, Sequence[Problem]]]
 """Each spec with what is wrong in it."""
@@ -67,7 +67,7 @@ def _result(path: Path, problem: Problem) -> dict[str, Any]:
 
 def _place(path: Path, problem: Problem) -> tuple[str, int, int]:
     where = problem.where
-    if where is None or where.file.startswith(COMMAND_LINE):
+    if where is None or is_setting(where):
         return str(path), 0, 0
     return where.file, where.line, where.column
 

@@ -126,7 +126,7 @@ def test_no_room_in_the_output(workshop: Workshop, engine: Any, iris: Built, tmp
     with small_disk(tmp_path / "small", "20m") as small:
         result = workshop.run("build", iris.spec, "--output", small / "dist")
         assert len(failed_stages(small)) <= 1  # there may be no room for a report either
-    fails(result, 5, "No space left on device", "make room, or name another --output")
+    fails(result, 5, "No space left on device", "free disk space, or choose another --output")
     assert traces(engine, workshop.token) == before
 
 

@@ -170,7 +170,7 @@ def test_pickles_need_a_digest_and_other_files_are_unknown(tmp_path: Path, frame
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(SpecError, match="so its digest is required"):
         write_spec(tmp_path, {"framework": framework, "path": "m.pkl"})
-    with pytest.raises(SpecError, match=r"cannot tell the format of 'm.bin' \(it must end in "):
+    with pytest.raises(SpecError, match=r"cannot tell the format of 'm.bin' \(its name must end in "):
         write_spec(tmp_path, {"framework": framework, "path": "m.bin"})
 
 

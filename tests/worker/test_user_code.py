@@ -41,7 +41,7 @@ def test_a_file_is_run_once_and_its_neighbours_are_importable(file: SpecFile) ->
         ("import no_such_package", "No module named 'no_such_package'"),
     ],
 )
-def test_code_that_cannot_be_had_is_told(file: SpecFile, text: str, words: str) -> None:
+def test_code_that_cannot_be_imported_is_refused(file: SpecFile, text: str, words: str) -> None:
     name = f"user_code_{abs(hash(text))}.py"
     (file.folder / name).write_text(text)
     with pytest.raises(SourceError) as refused:
@@ -53,3 +53,18 @@ def test_code_that_cannot_be_had_is_told(file: SpecFile, text: str, words: str) 
 def test_a_function_that_fails_is_told(function: Any) -> None:
     with pytest.raises(SourceError, match=r"a\.py:f raised .*\(look there\)"):
         called(function, "a.py:f", "look there")
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [(lambda width, *, depth=2: 0, "it takes: width, depth=2"), (lambda: 0, "it takes: no arguments")],
+)
+def test_function_that_does_not_take_the_arguments_is_told_with_its_own(function: Any, words: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        called(function, "a.py:f", "look there", heigth=3)
+    assert refused.value.problems[0].hint == words
+
+
+def test_function_that_raises_a_type_error_itself_has_the_usual_hint() -> None:
+    with pytest.raises(SourceError, match=r"\(look there\)"):
+        called(lambda width: width + None, "a.py:f", "look there", width=3)
