@@ -1,1 +1,1 @@
-"""What checks and edits ONNX graphs."""
+"""Check, edit and convert ONNX graphs."""

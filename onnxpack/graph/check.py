@@ -1,4 +1,4 @@
-"""Reading ONNX files that nobody vouches for, and reading facts back from those we made."""
+"""Read and check ONNX files that come from outside, and read the facts of those made here."""
 
 import os
 import re
@@ -46,7 +46,7 @@ DTYPES: dict[int, str] = {
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """A model from a file, its external data included unless that is very large.
+    """Read a model from a file and check it; its external data is loaded unless that is very large.
 
     Raises:
         SourceError: not ONNX, broken, an unknown operator, an IR version or opset that the runtime cannot read, or
@@ -83,7 +83,7 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 
 def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Every external tensor must lie in a regular file of its own in the model's folder, and fit into it."""
+    """Require that every external tensor lies in a regular file of its own in the model's folder, and fits into it."""
     problems, spans = [], []
     for tensor in onnx.external_data_helper._get_all_tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
@@ -104,13 +104,14 @@ def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _span(entries: dict[str, str]) -> tuple[str, int, int]:
-    """File, first byte and end of external data; without a length it goes to the end of the file."""
+    """Return the file, first byte and end of external data; without a length it goes to the end of the file."""
     start = int(entries.get("offset") or 0)
     end = start + int(entries["length"]) if entries.get("length") else sys.maxsize
     return str(Path(entries["location"])), start, end
 
 
 def _unfit(folder: Path, entries: dict[str, str]) -> str:
+    """Return why external data cannot be trusted, as the end of a sentence; empty where it can."""
     location = entries.get("location", "")
     if not location or Path(location).is_absolute() or ".." in Path(location).parts:
         return f"lies outside its folder: '{location}'"
@@ -129,7 +130,7 @@ def _unfit(folder: Path, entries: dict[str, str]) -> str:
 
 
 def session(model: Path | bytes, folder: Path | None = None, *, plain: bool = False) -> ort.InferenceSession:
-    """A session on the CPU, for a file or for a serialized model whose external data is in ``folder``.
+    """Return a CPU session for a file, or for a serialized model whose external data is in ``folder``.
 
     ``plain`` fuses nothing: onnxruntime 1.31 dies of fusing float16 products with their transposes for the CPU.
 
@@ -150,7 +151,7 @@ def session(model: Path | bytes, folder: Path | None = None, *, plain: bool = Fa
 
 
 def _refused(words: str) -> SourceError:
-    """What the runtime says about a model that it does not load, and what to do, by the operator where it names one."""
+    """Turn the runtime's reason for not loading a model into an error that names the operator and a remedy."""
     words = _PREFIX.sub("", words)
     lacking = _LACKING.search(words)
     if lacking:
@@ -166,25 +167,25 @@ def _refused(words: str) -> SourceError:
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of the default operator set; an importer may name that domain in two ways, or twice."""
+    """Return the version of the default operator set, which a model may import under two names, or twice."""
     return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
 def info_of(value: onnx.ValueInfoProto) -> TensorInfo:
-    """An input or output as the file declares it; a dimension without name or size is called ``?``."""
+    """Return an input or output as the file declares it; a dimension without name or size is called ``?``."""
     tensor = value.type.tensor_type
     shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
     return TensorInfo(value.name, DTYPES.get(tensor.elem_type, "unsupported"), shape)
 
 
 def true_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """The inputs that a caller gives; old files list the constants among them."""
+    """Return the inputs that a caller gives; old files list the constants among them."""
     constants = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in constants]
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and all graphs inside its nodes."""
+    """Yield a graph and all graphs inside its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -193,12 +194,12 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph and of all graphs inside them."""
+    """Yield the nodes of a graph and of all graphs inside them."""
     return (node for inner in graphs(graph) for node in inner.node)
 
 
 def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None:
-    """Gives every tensor of a graph, and of those inside its nodes, the name that ``rename`` gives for its own."""
+    """Rename every tensor of a graph, and of the graphs inside its nodes, by the function ``rename``."""
     for inner in graphs(graph):
         for value in (*inner.input, *inner.output, *inner.initializer):
             value.name = rename(value.name)
@@ -208,7 +209,7 @@ def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None
 
 
 def facts(path: Path, precision: str = "float32") -> OnnxModel:
-    """What the file at ``path`` really is."""
+    """Read back from the file at ``path`` what it really holds: opset, inputs, outputs, operators, size, digest."""
     model, sha256 = onnx.load(path, load_external_data=False), file_digest(path)
     beside = [file for file in path.parent.iterdir() if file.name.startswith(path.name + ".")]
     return OnnxModel(

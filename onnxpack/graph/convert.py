@@ -1,4 +1,4 @@
-"""Converts a graph to a higher opset with onnx's own converter, and says what stands in the way where that fails."""
+"""Convert a graph to a higher opset with onnx's own converter, and name the operator where that fails."""
 
 import re
 from collections.abc import Sequence
@@ -32,12 +32,12 @@ class ConvertOpset(GraphPass):
     to: int
 
     def requires(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Refuse to go down, which loses what the newer operators say."""
+        """Refuse to go down: an older operator may not be able to say what a newer one says."""
         have = opset_of(model)
         return [Problem(f"opset {have} is above {self.to}", f"write opset: {have}")] if have > self.to else []
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` that names the operator, and the nearest opset that can be had."""
+        """Convert, or raise a ``SourceError`` that names the operator and the nearest opset that can be reached."""
         have = opset_of(model)
         if have == self.to:
             return model, False
@@ -51,13 +51,13 @@ class ConvertOpset(GraphPass):
             ) from None
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Read the opset back."""
+        """Check that the model now has the opset ``to``."""
         have = opset_of(model)
         return [Problem(f"the opset is {have} instead of {self.to}")] if have != self.to else []
 
 
 def nearest_opset(model: onnx.ModelProto, wanted: int) -> int:
-    """Return the highest opset up to ``wanted`` that the model can be converted to: at least its own."""
+    """Return the highest opset up to ``wanted`` that the model can be converted to; at least its own."""
     have = opset_of(model)
     return next((opset for opset in range(wanted, have, -1) if _converts(model, opset)), have)
 
@@ -77,7 +77,7 @@ def _convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 
 def _reason(error: Exception, model: onnx.ModelProto, reached: int) -> str:
-    """The converter's words, without the places in its own code, and the operators that it stumbled over."""
+    """Return the converter's message without places in its own code, and the operators that it failed on."""
     words = _ASSERTION.sub("", " ".join(str(error).split()))[:300]
     found = _NO_RULE.search(words)
     if found:
@@ -90,7 +90,7 @@ def _reason(error: Exception, model: onnx.ModelProto, reached: int) -> str:
 
 @dataclass(frozen=True)
 class FlattenHardmax(GraphPass):
-    """Write each Hardmax of opset 1 to 12 so that it means the same from opset 13 on, which onnx's converter misses.
+    """Rewrite each Hardmax of opset 1 to 12 to mean the same from opset 13 on, which onnx's converter misses.
 
     ``to`` is the opset that the model is converted to afterwards.
     """
@@ -98,7 +98,7 @@ class FlattenHardmax(GraphPass):
     to: int
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Make its input a matrix and restore its shape behind; a matrix of its own needs nothing but its axis."""
+        """Flatten the input of each Hardmax to a matrix, and restore its shape behind it."""
         if not opset_of(model) < _LAST_AXIS_OPSET <= self.to:
             return model, False
         changed = False
@@ -113,7 +113,7 @@ class FlattenHardmax(GraphPass):
 
 
 def _flattened(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """Return the nodes that take a Hardmax' place; Flatten and the old Hardmax read ``axis`` in the same way."""
+    """Return the nodes that replace a Hardmax; Flatten and the old Hardmax read ``axis`` in the same way."""
     axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
     (source,), (end,) = node.input, node.output
     shape, matrix, chosen = (f"{end}__{part}" for part in ("shape", "matrix", "hardmax"))
@@ -128,7 +128,7 @@ def _flattened(node: onnx.NodeProto) -> list[onnx.NodeProto]:
 
 @dataclass(frozen=True)
 class KeepResizeGrid(GraphPass):
-    """Say of each Resize that was converted from opset 7 to 10 how it maps places, which onnx's converter misses.
+    """Set how each Resize that came from opset 7 to 10 maps coordinates, which onnx's converter leaves out.
 
     ``since`` is the opset that the model had before its conversion. The way is that of onnxruntime's Upsample.
     """
@@ -136,7 +136,7 @@ class KeepResizeGrid(GraphPass):
     since: int
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Leave alone what says it already."""
+        """Add the attributes that are missing; those that are there stay."""
         if not self.since < _GRID_OPSET <= opset_of(model):
             return model, False
         changed = False

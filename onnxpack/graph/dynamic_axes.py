@@ -1,4 +1,4 @@
-"""Makes an axis dynamic that another exporter left at a fixed size, where the graph allows it.
+"""Make an axis dynamic that another exporter left at a fixed size, where the graph allows it.
 
 The input's declaration and all inferred shapes go; a constant target of a Reshape changes only where it is provable
 that the axis passes through it unchanged. What else holds the size fails when the model runs at another one.
@@ -57,12 +57,12 @@ def fixed_axes(graph: onnx.GraphProto, spec: Spec) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class NameAxes(GraphPass):
-    """Declare the axes that the spec calls dynamic by their names."""
+    """Declare in the inputs' shapes the axes that the spec calls dynamic, by their names."""
 
     spec: Spec
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Change the inputs' declarations alone."""
+        """Change the inputs' declarations and nothing else."""
         changed = False
         for value in true_inputs(model.graph):
             for dim, asked in zip(value.type.tensor_type.shape.dim, self.spec.inputs[value.name].shape, strict=True):
@@ -74,10 +74,10 @@ class NameAxes(GraphPass):
 
 @dataclass(frozen=True)
 class ForgetShapes(GraphPass):
-    """Drop every shape that an exporter inferred or declared behind the inputs: they hold the fixed sizes."""
+    """Drop all shapes that an exporter inferred or declared behind the inputs, since they hold the fixed sizes."""
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Keep the outputs' element types."""
+        """Clear the shapes; the outputs keep their element types."""
         changed = any(graph.value_info for graph in graphs(model.graph))
         for graph in graphs(model.graph):
             del graph.value_info[:]
@@ -89,7 +89,7 @@ class ForgetShapes(GraphPass):
 
 @dataclass(frozen=True)
 class FreeReshapes(GraphPass):
-    """Write the constant target of each Reshape for every size of the axes, where ``free_target`` proves one.
+    """Replace the constant target of a Reshape by one that holds for every size, where ``free_target`` proves one.
 
     ``fixed`` has the sizes that the targets were written for. It adds initializers that are no inputs.
     """
@@ -97,12 +97,12 @@ class FreeReshapes(GraphPass):
     fixed: Mapping[str, int]
 
     def requires(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Refuse a file whose IR version wants every initializer among the inputs."""
+        """Refuse a file whose IR version requires every initializer to be an input."""
         old = model.ir_version < FREE_CONSTANTS_IR
         return [Problem(f"IR version {model.ir_version} wants every constant among the inputs")] if old else []
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Go through the graph in its order, since the shape behind a Reshape is only known when that is free."""
+        """Go through the graph in order: the shape behind a Reshape is known only when its target is free."""
         constants = _constants(model.graph)
         changed = False
         for node in [node for node in model.graph.node if node.op_type == "Reshape" and not node.domain]:
@@ -118,7 +118,7 @@ class FreeReshapes(GraphPass):
 
 
 def _target(node: onnx.NodeProto, constants: Mapping[str, np.ndarray[Any, Any]]) -> list[int] | None:
-    """Return a Reshape's target, if it is a constant; before opset 5 it is an attribute."""
+    """Return a Reshape's target if it is constant; before opset 5 it is an attribute."""
     if len(node.input) < 2:
         return next((list(attribute.ints) for attribute in node.attribute if attribute.name == "shape"), None)
     found = constants.get(node.input[1])
@@ -126,7 +126,7 @@ def _target(node: onnx.NodeProto, constants: Mapping[str, np.ndarray[Any, Any]])
 
 
 def _aim(graph: onnx.GraphProto, node: onnx.NodeProto, target: list[int]) -> None:
-    """Give a Reshape another target, of its own: the constant may serve other nodes too."""
+    """Give a Reshape a new target of its own, as the old constant may serve other nodes too."""
     if len(node.input) < 2:
         shape = next(attribute for attribute in node.attribute if attribute.name == "shape")
         shape.ints[:] = target
@@ -138,7 +138,7 @@ def _aim(graph: onnx.GraphProto, node: onnx.NodeProto, target: list[int]) -> Non
 
 
 def free_target(shape: Shape, target: list[int], fixed: Mapping[str, int]) -> list[int] | None:
-    """The target of a Reshape of a tensor of ``shape`` for every size of its axes, or None where none is proved.
+    """Return a Reshape's target that holds for every size of the axes in ``shape``; None where none is proved.
 
     ``fixed`` has the sizes that the target was written for. A leading run of equal sizes is the same axes, and stays
     by 0, which copies. Of what remains, the axes' span must become one dimension (or a factor of one, with its
@@ -168,7 +168,7 @@ def free_target(shape: Shape, target: list[int], fixed: Mapping[str, int]) -> li
 
 
 def _concrete(target: list[int], sizes: list[int]) -> list[int] | None:
-    """The target's own sizes, without 0 and -1; None if it does not fit."""
+    """Return the target's sizes with 0 and -1 resolved; None if it does not fit."""
     if any(size == 0 and index >= len(sizes) for index, size in enumerate(target)) or 0 in sizes:
         return None
     copied = [sizes[index] if size == 0 else size for index, size in enumerate(target)]
@@ -178,7 +178,7 @@ def _concrete(target: list[int], sizes: list[int]) -> list[int] | None:
 
 
 def _places(sizes: list[int], wanted: list[int], first: int, last: int) -> list[int]:
-    """Where in the target the axes from ``first`` to ``last`` can be: a dimension of their own, else one they share."""
+    """Return where in the target the axes ``first`` to ``last`` can be: as a dimension of their own, else shared."""
     before, behind = prod(sizes[:first]), prod(sizes[last + 1 :])
     around = [(prod(wanted[:index]), prod(wanted[index + 1 :])) for index in range(len(wanted))]
     own = [index for index, (left, right) in enumerate(around) if (left, right) == (before, behind)]
@@ -186,7 +186,7 @@ def _places(sizes: list[int], wanted: list[int], first: int, last: int) -> list[
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray[Any, Any]]:
-    """The small whole-number constants of a graph, by name."""
+    """Return the one-dimensional int64 constants of a graph, by name."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -200,7 +200,7 @@ def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    """The shapes that are known, by tensor."""
+    """Infer the shapes of the model's tensors; return those that are known, by name."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     values = (*inferred.input, *inferred.value_info, *inferred.output)
     return {value.name: info_of(value).shape for value in values if value.type.tensor_type.HasField("shape")}

@@ -1,4 +1,4 @@
-"""Makes an exported graph ours: the spec's names and shapes, one opset entry, nothing of the machine that made it."""
+"""Give an exported graph the spec's names and shapes, one opset, and nothing of the machine that made it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ def finish(model: onnx.ModelProto, spec: Spec, output_names: Sequence[str]) -> N
 
 @dataclass(frozen=True)
 class KeepOneOpset(GraphPass):
-    """Leave one entry for each operator set, the default one first; the opset must be the spec's."""
+    """Keep one import of each operator set, the default one first; the opset must be the spec's."""
 
     spec: Spec
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` where the spec asks for an opset that the model does not have."""
+        """Remove repeated imports, or raise a ``SourceError`` where the model has another opset than the spec."""
         actual = opset_of(model)
         if self.spec.opset is not None and actual != self.spec.opset:
             hint = f"set `opset: {actual}`"
@@ -43,7 +43,7 @@ class KeepOneOpset(GraphPass):
         return model, set_opset(model, actual)
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Look for a domain that is imported twice."""
+        """Check that no domain is imported twice."""
         domains = [entry.domain for entry in model.opset_import]
         return [Problem(f"domain '{name}' is imported twice") for name in sorted({*domains}) if domains.count(name) > 1]
 
@@ -51,7 +51,7 @@ class KeepOneOpset(GraphPass):
 def declare_outputs(
     model: onnx.ModelProto, sizes: Sequence[dict[str, int]], outputs: Sequence[dict[str, np.ndarray[Any, Any]]]
 ) -> None:
-    """Write the outputs' shapes into ``model``, as ``DeclareOutputs`` does.
+    """Write the outputs' shapes, observed case by case, into ``model``.
 
     Raises:
         SourceError: an output has more dimensions in one case than in another.
@@ -72,7 +72,7 @@ class DeclareOutputs(GraphPass):
     shapes: Mapping[str, tuple[tuple[int, ...], ...]]
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` where an output has more dimensions in one case than in another."""
+        """Declare the shapes, or raise a ``SourceError`` where an output's number of dimensions changes."""
         before = [info_of(value) for value in model.graph.output]
         for value in model.graph.output:
             shapes = self.shapes[value.name]
@@ -90,7 +90,7 @@ class DeclareOutputs(GraphPass):
         return model, before != [info_of(value) for value in model.graph.output]
 
     def _size(self, observed: tuple[int, ...]) -> int | str | None:
-        """Return the axis that the sizes followed, else the one size that they have, else None."""
+        """Return the axis that the observed sizes followed, else the one size that they all have, else None."""
         followed = (
             name for name in self.sizes[0]
             if all(case[name] == size for case, size in zip(self.sizes, observed, strict=True))
@@ -99,7 +99,7 @@ class DeclareOutputs(GraphPass):
 
 
 def other_count(source: int, export: int) -> GateError:
-    """What an export is refused with that lost outputs, or has some of its own."""
+    """Return the error for an export that has another number of outputs than the source."""
     return GateError(
         f"the source gives {source} outputs, the export has {export}",
         "make the outputs the same whether the model is traced or not",
@@ -117,7 +117,7 @@ class NameOutputs(GraphPass):
     framework_names: tuple[str, ...]
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``GateError`` where the graph lost outputs, a ``SourceError`` where the spec's names do not fit."""
+        """Rename; raise a ``GateError`` where outputs got lost, a ``SourceError`` where the spec's names do not fit."""
         names = _chosen_outputs(model, self.spec, self.framework_names)
         nodes = len(model.graph.node)
         _copy_inputs(model.graph, names)
@@ -127,7 +127,7 @@ class NameOutputs(GraphPass):
 
 
 def _chosen_outputs(model: onnx.ModelProto, spec: Spec, framework_names: Sequence[str]) -> dict[str, str]:
-    """The graph's output names → the shipped ones. The spec names all in order, or some by the framework's names."""
+    """Map the graph's output names to the shipped ones: the spec's, all in order, else the framework's."""
     graph_names = [output.name for output in model.graph.output]
     if len(graph_names) != len(framework_names):
         raise other_count(len(framework_names), len(graph_names))
@@ -144,7 +144,7 @@ def _chosen_outputs(model: onnx.ModelProto, spec: Spec, framework_names: Sequenc
 
 
 def _copy_inputs(graph: onnx.GraphProto, names: dict[str, str]) -> None:
-    """An input that is given back under another name becomes a tensor of its own; ``names`` is changed with it."""
+    """Copy an input that is also an output to a tensor of its own; ``names`` is changed with it."""
     inputs = {value.name for value in graph.input}
     for output in graph.output:
         name = output.name
@@ -171,12 +171,12 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 
 @dataclass(frozen=True)
 class DeclareInputs(GraphPass):
-    """Write the spec's names of dynamic axes, after making sure that the graph agrees with the spec."""
+    """Check that the graph's inputs agree with the spec, and write the spec's names of dynamic axes."""
 
     spec: Spec
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` where the graph's inputs differ, a ``GateError`` where an axis became fixed."""
+        """Declare; raise a ``SourceError`` where the inputs differ, a ``GateError`` where an axis became fixed."""
         values = {value.name: value for value in true_inputs(model.graph)}
         if tuple(values) != tuple(self.spec.inputs):
             raise SourceError(
@@ -194,7 +194,7 @@ class DeclareInputs(GraphPass):
         return model, before != [info_of(value) for value in values.values()]
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Read the declarations back."""
+        """Check that the inputs are declared as the spec describes them."""
         infos = {value.name: info_of(value).shape for value in true_inputs(model.graph)}
         return [
             Problem(f"input '{name}' is declared as {list(infos[name])} instead of {list(asked.shape)}")
@@ -204,7 +204,7 @@ class DeclareInputs(GraphPass):
 
 
 def mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[Problem]]:
-    """Where the graph's inputs differ from the spec's, and the spec's axes that the graph has at a fixed size."""
+    """Find where the graph's inputs differ from the spec's, and which of the spec's axes have a fixed size there."""
     wrong: list[Problem] = []
     baked: list[Problem] = []
     infos = {value.name: info_of(value) for value in true_inputs(graph)}
@@ -226,7 +226,7 @@ def mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[
 
 
 def write_shape(value: onnx.ValueInfoProto, shape: Shape) -> None:
-    """Declare a tensor's shape: sizes, and names of dynamic axes."""
+    """Declare a tensor's shape from sizes and names of dynamic axes."""
     dims = value.type.tensor_type.shape.dim
     del dims[:]
     for size in shape:

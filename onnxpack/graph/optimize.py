@@ -1,4 +1,4 @@
-"""``optimize``: the graph that onnxruntime would make at each start, made once. It all runs in a child process.
+"""Optimise a graph once, at build time, as onnxruntime would at each start; all of it runs in a child process.
 
 ``basic`` folds constants and removes what does nothing: standard ONNX. ``extended`` fuses operators into those of
 onnxruntime's own domain, which its CPU provider has on every machine. ``all`` also lays weights out for the vector
@@ -62,7 +62,7 @@ def optimize_model(source: Path, folder: Path, level: str, isa: str | None) -> C
 
 
 def _optimized(source: Path, folder: Path, level: str, without: list[str]) -> Path:
-    """What onnxruntime writes, with the source's opset, IR version and declared shapes."""
+    """Let onnxruntime optimise, and give the result the source's opset, IR version and declared shapes."""
     made = folder / MODEL
     _clear(folder)
     original = onnx.load(source, load_external_data=False)
@@ -86,7 +86,7 @@ class LoadOptimized(GraphPass):
     without: tuple[str, ...] = ()
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` where the runtime refuses the model."""
+        """Optimise, or raise a ``SourceError`` where the runtime refuses the model."""
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.graph_optimization_level = _LEVELS[self.level]
@@ -105,7 +105,7 @@ class LoadOptimized(GraphPass):
 
 @dataclass(frozen=True)
 class DeclareAgain(GraphPass):
-    """Write what the runtime forgets, the axes' names and the IR version, and drop the domains that nothing uses."""
+    """Restore the axes' names and the IR version, which the runtime forgets, and drop domains that nothing uses."""
 
     original: onnx.ModelProto
 
@@ -126,7 +126,7 @@ class DeclareAgain(GraphPass):
         return model, imported or inferred or before != after
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Compare inputs, outputs and opset with those of ``original``."""
+        """Check that inputs, outputs and opset are those of ``original``."""
         outside = [
             ([info_of(value) for value in (*true_inputs(one.graph), *one.graph.output)], opset_of(one))
             for one in (self.original, model)
@@ -140,7 +140,7 @@ def _grew(size: int, made: Path) -> bool:
 
 
 def _copied(source: Path, folder: Path) -> Path:
-    """The model as it was."""
+    """Write the model unchanged."""
     _clear(folder)
     external_data.save_copy(external_data.open_model(source), source.parent, folder / MODEL)
     return folder / MODEL
@@ -156,6 +156,6 @@ def _weighs(source: Path) -> int:
 
 
 def _ops(path: Path) -> Counter[str]:
-    """How many nodes of each operator."""
+    """Count the nodes of each operator."""
     model = onnx.load(path, load_external_data=False)
     return Counter(node.op_type for node in nodes_of(model.graph))

@@ -1,4 +1,4 @@
-"""Brings a graph of opset 1 to 6 to opset 7, the lowest that onnxruntime runs in full.
+"""Upgrade a graph of opset 1 to 6 to opset 7, the lowest that onnxruntime runs in full.
 
 onnx's own converter lacks rules for many of these operators, and some of those that it has are wrong: what is broadcast
 along an ``axis`` gets too many dimensions, a PRelu's slopes move to the last axis, an Upsample keeps a mode that the
@@ -30,7 +30,7 @@ _AGAIN = "export the model again with an opset of 7 or higher"
 
 @dataclass
 class _Graph:
-    """What the rules know of the graph that they rewrite; new nodes stand before the one that a rule looks at."""
+    """The graph that the rules rewrite: types, constants, and the nodes to insert before the current one."""
 
     types: dict[str, onnx.TypeProto]
     constants: dict[str, onnx.TensorProto]
@@ -46,7 +46,7 @@ class _Graph:
         return len(self.types[name].tensor_type.shape.dim)
 
     def infer(self, node: onnx.NodeProto) -> None:
-        """Learn the types of a node's outputs: onnx infers few of them in the form that they had before opset 7."""
+        """Infer the types of a node's outputs; onnx infers few of them in the form that they had before opset 7."""
         inputs = [name for name in node.input if name]
         if node.op_type in _ALIKE and self.types.get(inputs[0]):
             self.types[node.output[0]] = self.types[inputs[0]]
@@ -60,12 +60,12 @@ class _Graph:
                 )
 
     def dtype(self, node: onnx.NodeProto, index: int) -> np.dtype[Any]:
-        """Return an input's dtype: float32 where it is no constant that tells another."""
+        """Return an input's dtype; float32 unless a constant tells another."""
         tensor = self.constants.get(node.input[index])
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type) if tensor else np.float32)
 
     def constant(self, node: onnx.NodeProto, index: int) -> np.ndarray[Any, Any]:
-        """Return an input's value, or raise a ``SourceError`` where it is only known when the model runs."""
+        """Return an input's value, or raise a ``SourceError`` where it is known only when the model runs."""
         name = node.input[index]
         if name not in self.constants:
             raise _refusal(node, f"its input '{name}' is no constant", _AGAIN)
@@ -73,14 +73,14 @@ class _Graph:
         return value
 
     def add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Add a node before the one that is rewritten; return its output's name."""
+        """Insert a node before the current one; return its output's name."""
         self.count += 1
         name = f"onnxpack_opset7_{self.count}"
         self.added.append(onnx.helper.make_node(op, inputs, [name], name, **attributes))
         return name
 
     def add_constant(self, value: np.ndarray[Any, Any]) -> str:
-        """Add an initializer of the outer graph, which inner ones see: before opset 9 a Constant holds floats alone."""
+        """Add an initializer to the outer graph and return its name."""
         self.count += 1
         tensor = onnx.numpy_helper.from_array(value, f"onnxpack_opset7_{self.count}")
         self.initializers.append(tensor)
@@ -97,12 +97,12 @@ class UpgradeToOpset7(GraphPass):
     """Rewrite every node of an older opset so that it means the same in opset 7."""
 
     def requires(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Refuse a graph whose constants must be inputs, since some are added."""
+        """Refuse a graph whose constants must be inputs, since this pass adds constants."""
         old = model.ir_version < FREE_CONSTANTS_IR
         return [Problem(f"IR version {model.ir_version} wants every constant among the inputs")] if old else []
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` that names the node where opset 7 cannot say what it does, or it trains."""
+        """Rewrite, or raise a ``SourceError`` for a node that opset 7 cannot express, or that trains."""
         opset = opset_of(model)
         if opset >= RUNTIME_MIN_OPSET:
             return model, False
@@ -122,7 +122,7 @@ class UpgradeToOpset7(GraphPass):
         return model, True
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Look for attributes that opset 7 does not know."""
+        """Check that no node has an attribute that opset 7 lacks."""
         opset = opset_of(model)
         problems = []
         for node in (node for node in nodes_of(model.graph) if node.domain in DEFAULT_DOMAINS):
@@ -142,7 +142,7 @@ def _upgrade(node: onnx.NodeProto, graph: _Graph, opset: int) -> None:
 
 
 def _broadcast(node: onnx.NodeProto, graph: _Graph) -> None:
-    """B stands along the axes of A that begin at ``axis``: dimensions of size 1 behind B say so to opset 7."""
+    """Append dimensions of size 1 to B, so that opset 7 broadcasts it along the axes of A that begin at ``axis``."""
     axis = take(node, "axis", None)
     if not take(node, "broadcast", 0) or axis is None:
         return
@@ -154,7 +154,7 @@ def _broadcast(node: onnx.NodeProto, graph: _Graph) -> None:
 
 
 def _prelu(node: onnx.NodeProto, graph: _Graph) -> None:
-    """One slope per channel, which is the second axis; opset 7 looks from the last one."""
+    """Shape the slopes, one for each channel, for opset 7, which aligns them from the last axis."""
     behind = graph.rank(node, 0) - 2
     if graph.rank(node, 1) == 1 and behind > 0:
         node.input[1] = graph.add("Unsqueeze", [node.input[1]], axes=list(range(1, behind + 1)))
@@ -200,7 +200,7 @@ def _cast(node: onnx.NodeProto, graph: _Graph) -> None:
 
 
 def _concat(node: onnx.NodeProto, graph: _Graph) -> None:
-    """Join along the second axis where no other is named, as opset 1 to 3 do."""
+    """Set the axis, which in opset 1 to 3 is the second one by default."""
     node.attribute.append(onnx.helper.make_attribute("axis", take(node, "axis", 1)))
 
 
@@ -234,7 +234,7 @@ def _split(node: onnx.NodeProto, graph: _Graph) -> None:
 
 
 def _tile(node: onnx.NodeProto, graph: _Graph) -> None:
-    """Opset 1 to 5 repeat along one axis; they take three inputs, two of which are one number each."""
+    """Replace the count and the axis, which opset 1 to 5 take as inputs, by one count for each axis."""
     if len(node.input) < 3:
         return
     repeats = np.ones(graph.rank(node, 0), np.int64)
@@ -245,7 +245,7 @@ def _tile(node: onnx.NodeProto, graph: _Graph) -> None:
 
 
 def _upsample(node: onnx.NodeProto, graph: _Graph) -> None:
-    """Images [N, C, H, W] alone, before opset 7."""
+    """Write the scales of images [N, C, H, W], the only ones before opset 7, as one list."""
     height, width = take(node, "height_scale", None), take(node, "width_scale", None)
     mode = take(node, "mode", b"nearest")
     node.attribute.append(onnx.helper.make_attribute("mode", b"linear" if mode == b"bilinear" else mode))

@@ -1,4 +1,4 @@
-"""16 bits on a CPU, which has no bfloat16: each value is computed in float32, and rounded at once.
+"""Run bfloat16 models on the CPU, which has no bfloat16: compute in float32 and round each value at once.
 
 A bfloat16 is the upper half of a float32, and accelerators add its products in float32: this gives what they give, but
 for the order of sums.
@@ -20,7 +20,7 @@ _ROUNDED = ".bfloat16"
 
 
 def cpu_session(path: Path) -> ort.InferenceSession:
-    """A session on the CPU for any model; one that holds bfloat16 is computed as its values would be.
+    """Return a CPU session for any model; one that holds bfloat16 is computed in float32 with rounding.
 
     Raises:
         SourceError: the runtime refuses the model.
@@ -37,7 +37,7 @@ def cpu_session(path: Path) -> ort.InferenceSession:
 
 
 def widened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with float32 in the place of bfloat16, and a rounding behind every node that gives one."""
+    """Replace bfloat16 by float32, with a rounding behind every node that gives bfloat16; edit in place."""
     typed = onnx.shape_inference.infer_shapes(model, strict_mode=False)
     for graph, known in zip(graphs(model.graph), graphs(typed.graph), strict=True):
         values = (*known.value_info, *known.input, *known.output)

@@ -1,4 +1,4 @@
-"""Follow the features of a graph's trees back to the inputs' columns, through what only moves or scales them."""
+"""Trace the features of a graph's trees back to the inputs' columns, through nodes that only move or scale them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Column:
 
     @property
     def exact(self) -> bool:
-        """Whether the feature is the input's own value, so that not even its last bit differs."""
+        """Return whether the feature is the input's own value, so that not even its last bit differs."""
         return self.offset == 0 and self.scale == 1
 
 
@@ -38,7 +38,7 @@ Columns = list[Column | None]
 
 
 def columns_of(graph: onnx.GraphProto, name: str, spec: Spec) -> Columns | None:
-    """Return where the features in the value ``name`` come from; None if even their number is not known."""
+    """Return the input columns behind the features in the value ``name``; None if even their number is unknown."""
     makers = {output: node for node in graph.node for output in node.output}
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
@@ -67,7 +67,7 @@ def _behind(
     follow: Callable[[str], Columns | None],
     constants: dict[str, Any],
 ) -> Columns | None:
-    """Return the columns of a node's output."""
+    """Return the columns of a node's output, from those of its inputs."""
     if node.op_type in _MOVES or (node.op_type == "Cast" and attributes["to"] in _FLOATS):
         return follow(node.input[0])
     if node.op_type == "Concat" and attributes["axis"] in (1, -1):
@@ -86,6 +86,7 @@ def _behind(
 
 
 def _scaled(columns: Columns | None, attributes: dict[str, Any]) -> Columns | None:
+    """Return the columns behind a Scaler node."""
     if columns is None:
         return None
     offset, scale = (np.broadcast_to(attributes[word], len(columns)).tolist() for word in ("offset", "scale"))

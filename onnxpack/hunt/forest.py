@@ -1,4 +1,4 @@
-"""The trees of an exported model as arrays, and the values that lead a row to each of their splits."""
+"""Read the trees of an exported model as arrays, and find the values that lead a row to each split."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ class Forest:
 
     @property
     def splits(self) -> Array:
-        """The places of the nodes that ask for something."""
+        """Return the places of the nodes that compare a feature."""
         return np.flatnonzero(self.mode != _NONE)
 
 
@@ -39,7 +39,7 @@ def read_forest(node: onnx.NodeProto) -> Forest:
 
 
 def _read_named(found: dict[str, Any]) -> Forest:
-    """Read the older operators: every node names its tree, its number there, and the numbers of its children."""
+    """Read the older operators, whose nodes name their tree, their number, and their children's numbers."""
     names = list(zip(found["nodes_treeids"], found["nodes_nodeids"], strict=True))
     places = {name: place for place, name in enumerate(names)}
     words = [mode.decode() for mode in found["nodes_modes"]]
@@ -60,7 +60,7 @@ def _read_named(found: dict[str, Any]) -> Forest:
 
 
 def _read_flat(found: dict[str, Any]) -> Forest:
-    """Read TreeEnsemble: leaves are no nodes, and children are places."""
+    """Read TreeEnsemble, whose leaves are no nodes and whose children are places."""
     modes = numpy_helper.to_array(found["nodes_modes"]).astype(int)
     sides = []
     for side in ("true", "false"):

@@ -1,4 +1,4 @@
-"""Search inputs of a network on which the exported model is as far from its source as can be.
+"""Search for a network's inputs on which the exported model is as far from its source as possible.
 
 A small evolution: of all inputs so far the worst are changed at random, their changes compared, and the worst kept. It
 needs no gradient, so it is the same for every framework. Its length depends on the model's cost, not on the clock.
@@ -39,20 +39,20 @@ def _bytes(case: Case) -> int:
 
 @dataclass
 class Population:
-    """Inputs, and how far apart both models are on each, as multiples of the tolerance."""
+    """Inputs, and on each how far apart both models are, in multiples of the tolerance."""
 
     inputs: list[Arrays]
     scores: list[float]
 
     def keep(self, count: int) -> None:
-        """Keep the inputs that are furthest apart; of equals the first."""
+        """Keep the inputs that are furthest apart; among equals the first."""
         order = np.argsort([-score for score in self.scores], kind="stable")[:count]
         self.inputs = [self.inputs[index] for index in order]
         self.scores = [self.scores[index] for index in order]
 
 
 def search_network(trials: Trials, model: Path) -> Findings:
-    """Return the corners of the declared values, and the inputs that a search finds."""
+    """Return the corner cases of the declared values, and the inputs that a search finds."""
     spec = trials.spec
     findings = Findings()
     size = input_bytes(spec, smallest_sizes(spec.axes))
@@ -73,7 +73,7 @@ def search_network(trials: Trials, model: Path) -> Findings:
 
 
 def climb(trials: Trials, generator: np.random.Generator, rounds: Callable[[Arrays], int]) -> Population:
-    """Return the inputs on which both models are furthest apart, after as many rounds as ``rounds`` gives.
+    """Return the inputs on which both models are furthest apart, after the rounds that ``rounds`` allows.
 
     ``rounds`` is given the inputs of one run.
     """
@@ -94,7 +94,7 @@ def climb(trials: Trials, generator: np.random.Generator, rounds: Callable[[Arra
 
 
 def rows_tried(spec: Spec) -> int:
-    """Return how many inputs one run takes as rows of a batch; 1 where each needs a run of its own."""
+    """Return how many inputs go into one run as rows of a batch; 1 where each needs a run of its own."""
     rows = row_axis(spec)
     return min(_ROWS, spec.dynamic_axes[rows].max) if rows and spec.dynamic_axes[rows].min <= 1 else 1
 
@@ -105,7 +105,7 @@ def _rounds(model: Path, first: Arrays) -> int:
 
 
 def _try(trials: Trials, found: Population, candidates: list[Arrays], at_once: int) -> None:
-    """Run candidates, as many together as the model takes, and remember how far apart both models are on each."""
+    """Run the candidates, and record how far apart both models are on each."""
     for start in range(0, len(candidates), at_once):
         part = candidates[start : start + at_once]
         trial = trials.run(stack(part))
@@ -117,14 +117,14 @@ def _try(trials: Trials, found: Population, candidates: list[Arrays], at_once: i
 
 
 def stack(parts: list[Arrays]) -> Arrays:
-    """Return single rows as one batch."""
+    """Concatenate single rows to one batch."""
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _change(spec: Spec, parents: list[Arrays], generator: np.random.Generator) -> Arrays:
-    """Return one parent with some elements changed in one of five ways."""
+    """Return one parent with a share of its elements changed in one of five ways."""
     one, other = (parents[index] for index in generator.integers(0, len(parents), 2))
     way = int(generator.integers(0, 5))
     share = generator.choice(_SHARES)
@@ -148,7 +148,7 @@ def _change(spec: Spec, parents: list[Arrays], generator: np.random.Generator) -
 
 
 def _scale(spec: Spec, name: str, array: Any, factor: float) -> Any:
-    """Return floats moved away from the middle of their domain, or towards it, within its ends."""
+    """Move floats away from the middle of their domain, or towards it, within its ends."""
     tensor = spec.inputs[name]
     if numpy_dtype(tensor).kind != "f" or any(found.choices or found.whole for found in domains(tensor)):
         return array
@@ -157,7 +157,7 @@ def _scale(spec: Spec, name: str, array: Any, factor: float) -> Any:
 
 
 def _add(findings: Findings, trials: Trials, cases: Iterable[tuple[str, Arrays]]) -> None:
-    """Add inputs as cases, but those that the source refuses, and differences that are the source's own."""
+    """Add inputs as cases, except those that the source refuses and those where the source itself jumps."""
     for word, inputs in cases:
         trial = trials.run(inputs)
         if trial is None:
@@ -169,7 +169,7 @@ def _add(findings: Findings, trials: Trials, cases: Iterable[tuple[str, Arrays]]
 
 
 def _add_found(findings: Findings, trials: Trials, found: Population) -> None:
-    """Add the inputs that are furthest apart, in one batch where the model takes one."""
+    """Add the inputs that are furthest apart, as one batch where the model takes one."""
     at_once, kept = rows_tried(trials.spec), []
     for inputs, score in zip(found.inputs, found.scores, strict=True):
         if score > 1:

@@ -1,4 +1,4 @@
-"""NaN and infinities, which no spec declares: what both models make of them is told, and fails no build."""
+"""Compare NaN and infinities, which no spec declares; a difference becomes a note and fails no build."""
 
 import math
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _MAX_INPUTS = 4
 
 
 def special_notes(trials: Trials) -> Iterator[str]:
-    """Yield a sentence for each special value that the source answers and the exported model answers otherwise."""
+    """Yield a sentence for each special value that the exported model answers differently from the source."""
     spec = trials.spec
     floats = [name for name, tensor in spec.inputs.items() if tensor.dtype in ("float16", "float32", "float64")]
     for name in floats[:_MAX_INPUTS]:

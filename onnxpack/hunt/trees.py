@@ -1,4 +1,4 @@
-"""Rows that stand exactly at the splits of a model's trees: each threshold and the floats just below and above it.
+"""Make rows exactly at the splits of a model's trees: each threshold, and the floats just below and above it.
 
 A split is only asked by a row that reaches it, so each row is led there: its features are moved to the sides that all
 splits above ask for. Random rows almost never hit the one float32 at which a threshold that is off by one tells.
@@ -61,7 +61,7 @@ def hunt_trees(trials: Trials, path: Path) -> Findings:
 
 
 def rows_at_once(spec: Spec) -> int | None:
-    """Return how many rows one run takes: the most of the dynamic axis, or what the shapes say; None for neither."""
+    """Return how many rows one run takes, by the dynamic axis or by the fixed shapes; None where neither says."""
     name = row_axis(spec)
     if name:
         return spec.dynamic_axes[name].max
@@ -109,7 +109,7 @@ def rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> 
 
 
 def _drawn(spec: Spec, rows: int) -> Arrays:
-    """Return random rows of every input."""
+    """Draw random rows of every input."""
     at = {axis.name: axis.opt for axis in spec.axes}
     name = row_axis(spec)
     if name:
@@ -123,7 +123,7 @@ def _drawn(spec: Spec, rows: int) -> Arrays:
 
 
 def _features(base: Arrays, column: Column | None, rows: int) -> Array:
-    """Return a feature's values, as the trees see them; NaN where it is not an input's."""
+    """Return a feature's values as the trees see them; NaN where it does not come from an input."""
     if column is None:
         return np.full(rows, np.nan)
     own = base[column.input].reshape(rows, -1)[:, column.place].astype(np.float64)
@@ -131,13 +131,13 @@ def _features(base: Arrays, column: Column | None, rows: int) -> Array:
 
 
 def _as_input(values: Array, column: Column, dtype: Any) -> Array:
-    """Return what the input must be for a feature to have these values."""
+    """Return the input values that give a feature these values."""
     own = values / column.scale + column.offset
     return np.round(own).astype(dtype) if np.dtype(dtype).kind in "iub" else own.astype(dtype)
 
 
 def _ends(column: Column) -> tuple[float, float]:
-    """Return the least and greatest value of a feature."""
+    """Return the least and the greatest value of a feature."""
     ends = sorted((float(end) - column.offset) * column.scale for end in column.domain.ends)
     return ends[0], ends[1]
 
@@ -151,7 +151,7 @@ def _margin(column: Column, value: Any) -> Any:
 
 
 def _beside(threshold: float, side: int, column: Column | None) -> float:
-    """Return the value just below a threshold (side -1), at it (0) or just above it (1) that an input may have."""
+    """Return the value just below a threshold (side -1), at it (0) or just above it (1); NaN where no input has it."""
     assert column is not None
     if not column.exact:
         own = threshold + side * float(_margin(column, threshold))
@@ -171,7 +171,7 @@ def _beside(threshold: float, side: int, column: Column | None) -> float:
 
 
 def _moved(values: Array, low: Array, high: Array, columns: Columns) -> Array:
-    """Return the rows with every feature between its ends, and otherwise as it was."""
+    """Return the rows with every feature moved between its ends where it was not."""
     moved = values.copy()
     for index, column in enumerate(columns):
         if column is None:
@@ -193,7 +193,7 @@ def _moved(values: Array, low: Array, high: Array, columns: Columns) -> Array:
 
 
 def _within(rows: Array, low: Array, high: Array, columns: Columns) -> Array:
-    """Return which rows reach their split with values that the spec declares, bool [rows]."""
+    """Return which rows reach their split with values that the spec declares, as bool [rows]."""
     fits = np.ones(len(rows), bool)
     for index, column in enumerate(columns):
         if column is None:
@@ -208,14 +208,14 @@ def _within(rows: Array, low: Array, high: Array, columns: Columns) -> Array:
 
 
 def _cut(rows: Arrays, at_once: int) -> Iterator[Arrays]:
-    """Yield the rows in as few runs as they take."""
+    """Yield the rows in as few runs as possible."""
     count = len(next(iter(rows.values())))
     for start in range(0, count, at_once):
         yield {name: array[start : start + at_once] for name, array in rows.items()}
 
 
 def _add(findings: Findings, trials: Trials, cases: list[Arrays]) -> None:
-    """Run the cases; keep the first that agree, and the first that differ."""
+    """Run the cases; keep the first that agree and the first that differ."""
     agreeing = differing = 0
     name = row_axis(trials.spec)
     least = trials.spec.dynamic_axes[name].min if name else rows_at_once(trials.spec) or 1
@@ -232,6 +232,6 @@ def _add(findings: Findings, trials: Trials, cases: list[Arrays]) -> None:
 
 
 def _repeated(array: Array, least: int) -> Array:
-    """Return an array of at least so many rows; the last one is repeated."""
+    """Return an array of at least ``least`` rows; the last row is repeated."""
     missing = least - len(array)
     return array if missing <= 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])

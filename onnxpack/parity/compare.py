@@ -1,4 +1,4 @@
-"""Judges a model against the source model's own answers. It cannot pass without comparing."""
+"""Compare a model's outputs with the source model's own; nothing compared is a failure too."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ _SHOWN_ROWS = 20
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output of one case; ``reason`` is empty where it agrees.
+    """The comparison of one output in one case; ``reason`` is empty where it agrees.
 
     The measures are those of ``onnxpack.parity.distances``, None where they have no value (integers, strings, other
     shapes).
@@ -61,13 +61,13 @@ class Comparison:
 
     @property
     def differs(self) -> str:
-        """What differs, in a word; empty where the comparison passes."""
+        """Return in a word what differs; empty where the comparison passes."""
         return (self.what or "values") if self.reason else ""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What the spec says, None where it says nothing, and the model's precision, which then decides."""
+    """The spec's tolerances, None where it gives none, and the model's precision, which then decides."""
 
     rtol: float | None = None
     atol: float | None = None
@@ -75,7 +75,7 @@ class Tolerance:
 
     @property
     def by_noise(self) -> bool:
-        """Whether it is the noise of a quantized model that decides."""
+        """Return whether the model is judged by its quantization noise."""
         return self.precision in quantization_noise.LIMITS and self.rtol is None and self.atol is None
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ class Tolerance:
 
 
 class ParityError(GateError):
-    """The gate's: what was compared, so that a person can be shown all of it."""
+    """The outputs differ; ``rows`` holds every comparison, so that all of them can be shown."""
 
     def __init__(self, problem: Problem, rows: list[Comparison]) -> None:
         self.rows = rows
@@ -96,7 +96,7 @@ class ParityError(GateError):
 def tolerance_of(
     dtype: str, precision: str = "float32", rtol: float | None = None, atol: float | None = None
 ) -> tuple[float, float]:
-    """The relative and absolute tolerance of an output: what is given, else the looser of its dtype and precision.
+    """Return the tolerances (rtol, atol) of an output: those given, else the looser of its dtype and precision.
 
     At precision float32, which is what a model has by itself, the output's dtype alone decides; so it does for the one
     that is left out at a quantized precision.
@@ -107,7 +107,7 @@ def tolerance_of(
 
 
 def compare(case: str, name: str, expected: Any, actual: Any, rtol: float | None, atol: float | None) -> Comparison:
-    """Compares dtype, shape, NaN, infinities and values; strings, integers and booleans must be equal.
+    """Compare dtype, shape, NaN, infinities and values; strings, integers and booleans must be equal.
 
     A tolerance of None is that of the dtype.
     """
@@ -134,7 +134,7 @@ def compare(case: str, name: str, expected: Any, actual: Any, rtol: float | None
 
 
 def _first(expected: Any, actual: Any, apart: Any) -> str:
-    """Return the first element that differs in words, as ``3 instead of 2 at [0, 5]``."""
+    """Describe the first element that differs, as ``3 instead of 2 at [0, 5]``."""
     if not apart.any():
         return ""
     place = tuple(int(index) for index in np.argwhere(apart)[0])
@@ -186,7 +186,7 @@ def compare_case(
     atol: float | None = None,
     precision: str = "float32",
 ) -> list[Comparison]:
-    """All outputs of one case; another set or order of names is a difference of its own.
+    """Compare all outputs of one case; other names, or another order of names, are a difference too.
 
     A tolerance of None is that of each output's dtype and of the precision.
     """
@@ -213,7 +213,7 @@ def compare_cases(
     precision: str = "float32",
     spreads: dict[str, float] | None = None,
 ) -> list[Comparison]:
-    """All outputs of all cases: name, expected and actual.
+    """Compare all outputs of all cases, given as name, expected and actual outputs.
 
     Without a given tolerance, quantized precisions are judged by their noise; ``spreads`` are those of the outputs,
     left out: over these cases.
@@ -228,7 +228,7 @@ def compare_cases(
 
 
 def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> list[Comparison]:
-    """Run an ONNX file on every case of a Reference with onnxruntime on the CPU. Runs in a child process."""
+    """Run an ONNX file on every case of a Reference with onnxruntime on the CPU, in this child process."""
     from onnxpack.graph.widen import cpu_session
 
     running = cpu_session(model)
@@ -252,18 +252,18 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
 
 
 def runtime_words(error: Exception | str) -> str:
-    """What onnxruntime says about a failure, without the names of its own functions and files."""
+    """Return onnxruntime's error message without the names of its own functions and files."""
     words = " ".join(str(error).split())
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\S+/onnxruntime/core/\S+:\d+ .*?\) ", "", words)[:300]
 
 
 def read_case(folder: Path, case: str) -> tuple[Arrays, Arrays]:
-    """A case's inputs and the source model's outputs."""
+    """Read a case's inputs and the source model's outputs."""
     return read_arrays(folder / f"{case}.inputs.npz"), read_arrays(folder / f"{case}.outputs.npz")
 
 
 def require(what: str, rows: list[Comparison], place: str = "") -> None:
-    """The gate. ``place`` is what is known about where the difference comes from.
+    """Raise a ``ParityError`` if a comparison fails; ``place`` describes where in the model the difference begins.
 
     Raises:
         GateError: something differs, or nothing was compared; with a table of what differs where.
@@ -281,7 +281,7 @@ def require(what: str, rows: list[Comparison], place: str = "") -> None:
 
 
 def table(rows: list[Comparison]) -> str:
-    """Return the first twenty rows for a person; a dash stands where there is no number to give."""
+    """Return the first twenty comparisons as a table; a dash stands where there is no number."""
     cells: list[tuple[str, ...]] = [("case", "output", "max abs", "max rel", "what differs")]
     for row in rows[:_SHOWN_ROWS]:
         measured = row.rtol is not None or row.max_abs_diff > 0
@@ -294,6 +294,6 @@ def table(rows: list[Comparison]) -> str:
 
 
 def aligned(cells: list[tuple[str, ...]]) -> list[str]:
-    """Lines of columns that are as wide as they must be."""
+    """Return the rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -1,4 +1,4 @@
-"""The source model itself is judged first: what it answers must be a number, and the same each time."""
+"""Check the source model itself: its outputs must be numbers, and the same at each run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ Outputs = Sequence[np.ndarray[Any, Any]]
 
 
 def require_steady(spec: Spec, case: str, once: Outputs, again: Outputs) -> None:
-    """Judges two runs on the same inputs by the dtypes' own tolerances, whatever the spec's are.
+    """Compare two runs on the same inputs by the default tolerances of the dtypes, whatever the spec's are.
 
     Raises:
         GateError: an output differs between them; it names each and how far apart they are.
@@ -41,7 +41,7 @@ def require_steady(spec: Spec, case: str, once: Outputs, again: Outputs) -> None
 
 
 def require_values(spec: Spec, answers: Sequence[Outputs]) -> None:
-    """Judges the outputs of all cases: NaN everywhere would agree with any other NaN, and prove nothing.
+    """Require that every output has a value other than NaN: NaN agrees with NaN, which would prove nothing.
 
     The user's own samples are taken as they are.
 
@@ -65,7 +65,7 @@ def require_values(spec: Spec, answers: Sequence[Outputs]) -> None:
 
 
 def _name(spec: Spec, index: int) -> str:
-    """The spec's name of an output, else its place."""
+    """Return the spec's name of an output, else its number."""
     return f"'{spec.outputs[index]}'" if index < len(spec.outputs) else f"number {index + 1}"
 
 

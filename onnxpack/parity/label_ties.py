@@ -1,4 +1,4 @@
-"""Labels that differ because two classes' scores are equal within tolerance: either answer is right."""
+"""Recognise labels that differ only because two classes' scores are equal within tolerance."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Tolerances = Callable[[str], tuple[float, float]]
 
 
 def as_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerances) -> int:
-    """How many labels differ if each of them is a tie, else 0.
+    """Return how many labels differ if each of them is a tie, else 0.
 
     The scores are the one float output of shape [N, C] beside labels of shape [N]; of several that are highest in the
     same places (logits and probabilities) one must show it. Row for row, both models must have given the class of one
@@ -38,7 +38,7 @@ def _ties_by(right: Any, got: Any, labels: Any, others: Any, tolerance: Toleranc
 
 
 def _scores(outputs: Arrays, labels: Any) -> list[str]:
-    """The outputs that hold the scores of these labels; none if they may be of different things."""
+    """Return the names of the outputs that hold these labels' scores; none if they may belong to other labels."""
     found = [
         name
         for name, array in outputs.items()
@@ -50,14 +50,14 @@ def _scores(outputs: Arrays, labels: Any) -> list[str]:
 
 
 def _best(scores: Any, rtol: float, atol: float) -> Any:
-    """Which scores are within tolerance of their row's highest."""
+    """Return which scores are within tolerance of their row's highest, as bool [N, C]."""
     values = scores.astype(np.float64)
     highest = values.max(axis=1, keepdims=True)
     return values >= highest - (atol + rtol * np.abs(highest))
 
 
 def _columns(labels: Any, best: Any) -> dict[Any, int]:
-    """Each label's column, by the rows where one class alone is the best."""
+    """Return each label's column, learned from the rows where one class alone is the best."""
     clear = best.sum(axis=1) == 1
     votes: dict[Any, Counter[int]] = {}
     for label, column in zip(labels[clear], best[clear].argmax(axis=1), strict=True):
@@ -66,7 +66,7 @@ def _columns(labels: Any, best: Any) -> dict[Any, int]:
 
 
 def _is_tie(best: Any, right: Any, got: Any, columns: dict[Any, int]) -> bool:
-    """Whether ``got`` may be the label of one of a row's best columns; ``right`` has one of them."""
+    """Return whether ``got`` may be the label of one of a row's best columns; ``right`` has one of them."""
     candidates = set(np.flatnonzero(best).tolist())
     if got in columns:
         return len(candidates) > 1 and columns[got] in candidates

@@ -1,4 +1,4 @@
-"""How reduced models are judged where the spec gives no tolerance: by their noise, over all cases together.
+"""Judge quantized models by their noise over all cases together, where the spec gives no tolerance.
 
 A value of a quantized model may be far off where it is small or where it is one of many: no tolerance of single values
 tells such a model from a destroyed one. Its noise does: the RMS of the difference in each case, as a share of how much
@@ -37,7 +37,7 @@ FINE = ("float16",)
 
 
 class Judge:
-    """Takes every comparison of a Reference, then says which of them fail."""
+    """Collects every comparison of a Reference, then decides which of them fail."""
 
     def __init__(self, precision: str, spreads: dict[str, float] | None = None) -> None:
         self._noise, self._labels = LIMITS[precision]
@@ -48,7 +48,7 @@ class Judge:
         self._wrong: dict[str, np.ndarray[Any, Any]] = {}
 
     def add(self, row: "Comparison", expected: Any, actual: Any) -> None:
-        """One comparison, with what was compared; None where an output is missing."""
+        """Add one comparison and the arrays compared; an array is None where an output is missing."""
         rms = None
         same = expected is not None and actual is not None and expected.shape == actual.shape
         if same and row.rtol is not None:
@@ -62,7 +62,7 @@ class Judge:
         self._rows.append((row, rms))
 
     def rows(self) -> "list[Comparison]":
-        """The comparisons, with the reasons of those that fail. Other dtypes, shapes and NaN are reasons already."""
+        """Return the comparisons with the reasons of those that fail; other dtypes, shapes and NaN always fail."""
         return [self._judged(row, rms) for row, rms in self._rows]
 
     def _judged(self, row: "Comparison", rms: float | None) -> "Comparison":
@@ -78,13 +78,13 @@ class Judge:
 
 
 def moments(values: Any) -> Any:
-    """How many finite values there are, their sum and the sum of their squares; those of two arrays add up."""
+    """Return count, sum and sum of squares of the finite values, float64 [3]; those of several arrays add up."""
     finite = values[np.isfinite(values)].astype(np.float64)
     return np.array([finite.size, finite.sum(), (finite**2).sum()])
 
 
 def spreads_of(folder: Path, cases: Iterable[str]) -> dict[str, float]:
-    """How much each float output of a Reference varies."""
+    """Return how much each float output of a Reference varies, by name."""
     sums: dict[str, Any] = {}
     for case in cases:
         for name, array in read_arrays(folder / f"{case}.outputs.npz").items():
@@ -94,7 +94,7 @@ def spreads_of(folder: Path, cases: Iterable[str]) -> dict[str, float]:
 
 
 def spread_of(sums: Any) -> float:
-    """The standard deviation; of a constant its magnitude."""
+    """Return the standard deviation from ``moments``; for a constant its magnitude."""
     count, total, squares = map(float, sums)
     if not count:
         return 0.0

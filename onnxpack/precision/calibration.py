@@ -1,4 +1,4 @@
-"""Which values the tensors of a model take: what static quantization chooses its scales from.
+"""Find which values the tensors of a model take, from which static quantization chooses its scales.
 
 Two passes over the data, one batch at a time: least and greatest value, found inside the runtime; then, for ``entropy``
 and ``percentile``, a histogram of each tensor between these. What is held is one batch's tensors, a group at a time of
@@ -34,7 +34,7 @@ _FILE = "ranges.json"
 def calibrate(
     model: onnx.ModelProto, tensors: list[str], batches: Batches, method: str, scratch: Path, say: Callable[[str], None]
 ) -> Ranges:
-    """The range of each of the float32 ``tensors``; ``method`` is ``minmax``, ``entropy`` or ``percentile``.
+    """Return the range of each of the float32 ``tensors``; ``method`` is ``minmax``, ``entropy`` or ``percentile``.
 
     Raises:
         SourceError: there is no data, or the model fails on it.
@@ -54,7 +54,7 @@ def calibrate(
 
 
 def histogram(values: np.ndarray[Any, Any], ends: tuple[float, float], *, absolute: bool) -> np.ndarray[Any, Any]:
-    """How many values, or magnitudes from zero on, fall in each of ``BINS`` equal parts of a range."""
+    """Count the values, or their magnitudes from zero on, in ``BINS`` equal parts of a range; int64 [BINS]."""
     low, high = (0.0, max(map(abs, ends))) if absolute else ends
     if high <= low:
         return np.zeros(BINS, np.int64)
@@ -63,7 +63,7 @@ def histogram(values: np.ndarray[Any, Any], ends: tuple[float, float], *, absolu
 
 
 def percentile_range(counts: np.ndarray[Any, Any], ends: tuple[float, float]) -> tuple[float, float]:
-    """The ends without as many of the outermost values on each side as ``PERCENTILE`` leaves out."""
+    """Return the range without the outermost values that ``PERCENTILE`` leaves out, half on each side."""
     low, high = ends
     total = int(counts.sum())
     if not total:
@@ -76,7 +76,7 @@ def percentile_range(counts: np.ndarray[Any, Any], ends: tuple[float, float]) ->
 
 
 def entropy_range(counts: np.ndarray[Any, Any], ends: tuple[float, float]) -> tuple[float, float]:
-    """The ends cut at the magnitude whose ``LEVELS`` levels lose least information.
+    """Return the range cut at the magnitude whose ``LEVELS`` levels lose the least information.
 
     The least Kullback-Leibler divergence between the histogram, its tail put into the last bin, and what is left of it
     in ``LEVELS`` levels: Migacz, *8-bit Inference with TensorRT* (GTC 2017). The bin of zero counts as its neighbour.
@@ -92,7 +92,7 @@ def entropy_range(counts: np.ndarray[Any, Any], ends: tuple[float, float]) -> tu
 
 
 def _divergence(counts: np.ndarray[Any, Any], kept: int) -> float:
-    """``Σ p · log(p / q)`` for the first ``kept`` bins."""
+    """Return the Kullback-Leibler divergence, ``Σ p · log(p / q)``, for the first ``kept`` bins."""
     inside = counts[:kept]
     real = inside.copy()
     real[-1] += counts[kept:].sum()
@@ -111,19 +111,19 @@ def _divergence(counts: np.ndarray[Any, Any], kept: int) -> float:
 
 
 def write(folder: Path, ranges: Ranges) -> None:
-    """Keeps ranges in a folder."""
+    """Write ranges into a folder."""
     (folder / _FILE).write_text(json.dumps(ranges))
 
 
 def read(folder: Path) -> Ranges:
-    """The ranges that ``write`` left."""
+    """Read the ranges that ``write`` left."""
     return {name: (low, high) for name, (low, high) in json.loads((folder / _FILE).read_text()).items()}
 
 
 def _extremes(
     model: onnx.ModelProto, tensors: list[str], batches: Batches, scratch: Path, say: Callable[[str], None]
 ) -> tuple[Ranges, dict[str, int]]:
-    """The ends of each tensor, and the most bytes that it had in a batch."""
+    """Return the range of each tensor, and the most bytes that it had in a batch."""
     make = onnx.helper.make_node
     parts: dict[str, tuple[str, dict[str, Any]]] = {
         "least": ("ReduceMin", {"keepdims": 0}),
@@ -148,7 +148,7 @@ def _extremes(
 
 
 def _groups(sizes: dict[str, int]) -> Iterator[list[str]]:
-    """Tensors that are looked at together; at least one, and no more than ``GROUP_BYTES``."""
+    """Yield tensors to look at together: at least one, and no more than ``GROUP_BYTES``."""
     group: list[str] = []
     held = 0
     for name, size in sizes.items():

@@ -1,4 +1,4 @@
-"""Which precisions are worth trying on a device, and which of those that passed is the best. Pure."""
+"""Decide which precisions are worth trying on a device, and which of those that passed is the best; nothing is run."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ NOISE = 0.03
 
 @dataclass(frozen=True)
 class Candidate:
-    """One precision of a model, and what was found out about it.
+    """One precision of a model, and its measurements.
 
     ``speedup`` and ``throughput_gain`` are ratios to float32 in the same run, over 1 where it is faster. ``score`` is
     the evaluation metric, ``degradation`` its loss against the source model. What was not measured is None.
@@ -50,12 +50,12 @@ class Candidate:
 
     @property
     def passed(self) -> bool:
-        """Whether it may ship."""
+        """Return whether it may ship."""
         return not self.reason
 
 
 def worth_trying(device: str, calibrated: bool) -> tuple[str, ...]:
-    """The reduced precisions that may help on a device, the likeliest first.
+    """Return the reduced precisions that may help on a device, the likeliest first.
 
     The CPU computes float16 by converting it, and has no bfloat16; CUDA's provider computes int8 as floats.
     """
@@ -65,7 +65,7 @@ def worth_trying(device: str, calibrated: bool) -> tuple[str, ...]:
 
 
 def judged(rows: Iterable[Candidate], objective: Objective) -> tuple[Candidate, ...]:
-    """The candidates with their Pareto front of size and latency, and the best one that passed marked.
+    """Mark the Pareto front of size and latency, and the best candidate that passed.
 
     Raises:
         ValueError: none passed.
@@ -86,7 +86,7 @@ def _best(passed: Sequence[Candidate], objective: Objective) -> Candidate:
 
 
 def _gain(row: Candidate, objective: Objective) -> float:
-    """The higher the better."""
+    """Return how good a candidate is by the objective; the higher the better."""
     if objective == "size":
         return 1 / (row.size_bytes or 1)
     value = row.speedup if objective == "latency" else row.throughput_gain
@@ -94,11 +94,12 @@ def _gain(row: Candidate, objective: Objective) -> float:
 
 
 def _faith(row: Candidate) -> float:
-    """How near the numbers are to float32's; float32 itself has no noise."""
+    """Return how near the numbers are to float32's, in decibels; float32 itself has no noise."""
     return float("inf") if row.sqnr_db is None else row.sqnr_db
 
 
 def _beats(other: Candidate, row: Candidate) -> bool:
+    """Return whether ``other`` is at least as small and as fast as ``row``, and better in one of these."""
     if None in (other.size_bytes, row.size_bytes, other.speedup, row.speedup):
         return False
     left = (-(other.size_bytes or 0), other.speedup or 0.0)
@@ -107,7 +108,7 @@ def _beats(other: Candidate, row: Candidate) -> bool:
 
 
 def table(rows: Sequence[Candidate]) -> str:
-    """The candidates for a person, and below them why some were passed over."""
+    """Return the candidates as a table, and below it why some were passed over."""
     head = ("precision", "size", "p50", "speed", "SQNR", "cosine", "argmax", "score", "loss", "peak", "")
     cells: list[tuple[str, ...]] = [head]
     for row in rows:
@@ -130,7 +131,7 @@ def table(rows: Sequence[Candidate]) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """``1 layer``, ``2 layers``."""
+    """Format a number with its noun: ``1 layer``, ``2 layers``."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 

@@ -1,4 +1,4 @@
-"""Weights of matrix products in 4 bits; the arithmetic around them stays in float32."""
+"""Pack weights of matrix products into 4 bits; the arithmetic around them stays in float32."""
 
 import onnx
 
@@ -8,10 +8,10 @@ NAME = "int4-weights"
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:
-    """Only products with constant weights can be packed."""
+    """Refuse models without products with constant weights, which alone can be packed."""
     return weights.refusal(model)
 
 
 def convert(job: Job) -> Converted:
-    """See weights.convert."""
+    """Convert by ``weights.convert``."""
     return weights.convert(job, 4)

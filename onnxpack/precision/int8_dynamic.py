@@ -1,4 +1,4 @@
-"""Matrix products in 8 bits: weights beforehand, inputs while it runs. No calibration data.
+"""Compute matrix products in 8 bits: weights are quantized beforehand, inputs at run time, without calibration data.
 
 ``DynamicQuantizeLinear → MatMulInteger → Cast → Mul(scales)`` in standard ONNX, which onnxruntime fuses. Convolutions
 stay in float32: ConvInteger is several times slower than the float convolution.
@@ -19,7 +19,7 @@ _MIN_OPSET = 11
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:
-    """It is for the CPU, and for products with constant weights."""
+    """Refuse other devices than the CPU, and models without products with constant weights."""
     if wish.device != "cpu":
         return "onnxruntime computes MatMulInteger on the CPU only; int8-static or float16 are for GPUs"
     if opset_of(model) < _MIN_OPSET:
@@ -28,7 +28,7 @@ def refusal(wish: Wish, model: onnx.ModelProto) -> str:
 
 
 def convert(job: Job) -> Converted:
-    """Every MatMul and Gemm with constant weights; one scale per column unless the wish says otherwise."""
+    """Convert every MatMul and Gemm with constant weights; one scale per column unless the wish says otherwise."""
     model = job.model
     run_passes(model, (LiftConstants(), SplitGemms(job.excluded), DropUnused()))
     products = constant_products(model)
@@ -58,7 +58,7 @@ def convert(job: Job) -> Converted:
 
 
 def quantized(matrix: np.ndarray, per_channel: bool, reduced: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric int8 values of a matrix [K, N] and their scales, [N] or a scalar: ``w ≈ scale · q``."""
+    """Return symmetric int8 values of a matrix [K, N] and their scales, [N] or a scalar: ``w ≈ scale · q``."""
     limit = 64 if reduced else 127
     largest = np.abs(matrix).max(axis=0 if per_channel else None).astype(np.float32)
     scale = np.where(largest > 0, largest / limit, 1).astype(np.float32)
@@ -66,7 +66,7 @@ def quantized(matrix: np.ndarray, per_channel: bool, reduced: bool) -> tuple[np.
 
 
 def _stored(model: onnx.ModelProto, weight: onnx.TensorProto, per_channel: bool, reduced: bool) -> tuple[str, str]:
-    """Adds a weight's values and scales to the graph; gives their names."""
+    """Add a weight's values and scales to the graph; return their names."""
     values, scale = quantized(onnx.numpy_helper.to_array(weight), per_channel, reduced)
     names = (f"{weight.name}__int8", f"{weight.name}__scale")
     for name, array in zip(names, (values, scale), strict=True):
@@ -75,6 +75,7 @@ def _stored(model: onnx.ModelProto, weight: onnx.TensorProto, per_channel: bool,
 
 
 def _product(node: onnx.NodeProto, source: list[str], weight: tuple[str, str]) -> list[onnx.NodeProto]:
+    """Return the nodes that replace a MatMul; ``source`` and ``weight`` are names of quantized tensors."""
     values, scale, zero = source
     base, output = node.name, node.output[0]
     whole, real, scales = (f"{output}__{part}" for part in ("int32", "float", "scales"))
@@ -88,6 +89,7 @@ def _product(node: onnx.NodeProto, source: list[str], weight: tuple[str, str]) -
 
 
 def _left(node: onnx.NodeProto, excluded: frozenset[str]) -> list[Left]:
+    """Return the reason why a node stays in float32, if somebody may ask for it."""
     if node.op_type in ("MatMul", "Gemm", "Conv") and node.name in excluded:
         return [Left(node.name, node.op_type, "excluded")]
     if node.op_type in ("MatMul", "Gemm"):

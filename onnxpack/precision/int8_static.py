@@ -1,4 +1,4 @@
-"""Weights and the values between layers in 8 bits, with scales from calibration data: QuantizeLinear/DequantizeLinear.
+"""Quantize weights and the values between layers to 8 bits, with scales from calibration data, as QDQ pairs.
 
 onnxruntime's QDQ quantizer writes the pairs; which nodes, which ranges and which numbers are decided here. Numbers by
 where it runs: uint8 values and int8 weights on x86 (7 bits of them without VNNI), int8 both on ARM, int8 both and
@@ -31,7 +31,7 @@ _MIN_OPSET = 13
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:
-    """It needs layers with weights, and a newer opset."""
+    """Refuse models without layers with weights, and those of an older opset."""
     if opset_of(model) < _MIN_OPSET:
         return f"it needs opset {_MIN_OPSET}, the model has {opset_of(model)}"
     if not any(node.op_type in WEIGHTED for node in model.graph.node):
@@ -40,7 +40,7 @@ def refusal(wish: Wish, model: onnx.ModelProto) -> str:
 
 
 def convert(job: Job) -> Converted:
-    """Prepares, calibrates, quantizes; an earlier calibration saves the first two.
+    """Prepare, calibrate and quantize; an earlier calibration saves the first two.
 
     Raises:
         SpecError: there is no calibration data.
@@ -60,7 +60,7 @@ def convert(job: Job) -> Converted:
 
 
 def calibrate(job: Job, folder: Path) -> int:
-    """Writes the prepared graph and its tensors' ranges into a folder; gives how many tensors it looked at.
+    """Write the prepared graph and its tensors' ranges into a folder; return the number of tensors.
 
     Raises:
         SpecError: there is no calibration data.
@@ -78,12 +78,12 @@ def calibrate(job: Job, folder: Path) -> int:
 
 
 def load(folder: Path) -> tuple[onnx.ModelProto, Ranges]:
-    """What ``calibrate`` left."""
+    """Load the graph and the ranges that ``calibrate`` left."""
     return onnx.load(folder / PREPARED), calibration.read(folder)
 
 
 def quantize(model: onnx.ModelProto, ranges: Ranges, selection: Selection, wish: Wish) -> Converted:
-    """A prepared graph with the selected nodes in 8 bits; the model is changed in place."""
+    """Quantize the selected nodes of a prepared graph, which is changed in place."""
     from onnxruntime.quantization import QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 
@@ -116,6 +116,7 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, selection: Selection, wish:
 
 
 def _options(device: str) -> dict[str, Any]:
+    """Return the quantizer's options for a device."""
     if device == "cpu":
         return {}
     # TensorRT wants a pair before each layer, on its weights too, and none behind it; biases in float32.
@@ -130,7 +131,7 @@ def _options(device: str) -> dict[str, Any]:
 
 
 def _describe(model: onnx.ModelProto, ranges: Ranges) -> None:
-    """Says of every tensor that has a range that it is float32, and that no inference is needed any more."""
+    """Declare every tensor that has a range as float32, and tell the quantizer that no inference is needed."""
     inside = {value.name for value in (*model.graph.input, *model.graph.output)}
     del model.graph.value_info[:]
     for name in ranges:
@@ -140,7 +141,7 @@ def _describe(model: onnx.ModelProto, ranges: Ranges) -> None:
 
 
 def _open_ends(model: onnx.ModelProto, products: frozenset[str]) -> None:
-    """Takes away the pair behind these products."""
+    """Remove the pair behind these products."""
     outputs = {value.name for value in model.graph.output}
     makers = {name: node for node in model.graph.node for name in node.output}
     gone: set[str] = set()

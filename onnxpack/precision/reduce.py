@@ -1,4 +1,4 @@
-"""The child's side: a float32 file → the same model in a reduced precision, checked. A quantizer is never believed."""
+"""Write a float32 file in a reduced precision, and check that it was reduced, in a child process."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -81,7 +81,7 @@ def reduce_model(
 
 
 def calibrate_model(path: Path, folder: Path, wish: Wish, samples: Samples, say: Callable[[str], None]) -> int:
-    """Look once at the values of the float32 file ``path``, for many tries of int8-static.
+    """Calibrate the float32 file ``path`` once, for many tries of int8-static.
 
     ``folder`` is then the ``calibration`` of ``reduce_model`` and of ``sensitivity.rank_layers``. It is the same for
     every isa, and for every choice of nodes. Returns how many tensors it looked at.
@@ -101,7 +101,7 @@ def calibrate_model(path: Path, folder: Path, wish: Wish, samples: Samples, say:
 
 
 def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
-    """The conversion, and the proof that it did something.
+    """Convert, and prove that the conversion reduced something.
 
     Raises:
         SpecError: the precision means nothing for the model.
@@ -143,7 +143,7 @@ def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
 
 
 def of_trees(model: onnx.ModelProto) -> str:
-    """Why a model of trees and the like has nothing to reduce, in words; empty for others."""
+    """Return in words why a model of trees and the like has nothing to reduce; empty for others."""
     ops = {node.op_type for node in nodes_of(model.graph)}
     classic = sorted({node.op_type for node in nodes_of(model.graph) if node.domain == _CLASSIC})
     if not classic or ops & _ARITHMETIC:
@@ -152,7 +152,7 @@ def of_trees(model: onnx.ModelProto) -> str:
 
 
 def excluded_nodes(model: onnx.ModelProto, wanted: tuple[str, ...]) -> frozenset[str]:
-    """The names of the nodes that ``wanted`` (names or operator types) means, and of pre- and postprocessing.
+    """Return the names of the nodes that ``wanted`` (names or operator types) means, and of pre- and postprocessing.
 
     Raises:
         SpecError: a word is neither, or both.
@@ -175,7 +175,7 @@ def excluded_nodes(model: onnx.ModelProto, wanted: tuple[str, ...]) -> frozenset
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Writes a model, its weights beside it if they are large, and checks the file.
+    """Write a model, its weights beside it if they are large, and check the file.
 
     Raises:
         GateError: it is not valid ONNX.
@@ -189,6 +189,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _calibration_data(spec: SpecPart, given: Samples) -> Callable[[], Iterator[Arrays]]:
+    """Open the calibration data; return a function that yields its batches."""
     from onnxpack.data.datasets import open_dataset
 
     dataset = open_dataset(spec.file, given.data, "calibration")
@@ -196,7 +197,7 @@ def _calibration_data(spec: SpecPart, given: Samples) -> Callable[[], Iterator[A
 
 
 def _loaded(path: Path, job: Job) -> list[str]:
-    """Loads the model with the CPU's provider, which has no bfloat16; a note where only another device can tell.
+    """Load the model with the CPU's provider; return a note where only another device can tell whether it loads.
 
     Raises:
         SourceError: the runtime refuses a model that is for the CPU.

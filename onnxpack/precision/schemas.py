@@ -1,4 +1,4 @@
-"""What an operator's definition says about dtypes: ONNX's own operators, and those of onnxruntime."""
+"""Read from operators' definitions which dtypes they take: ONNX's own operators, and those of onnxruntime."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +11,7 @@ _WORDS: dict[int, str] = {onnx.TensorProto.FLOAT16: "tensor(float16)", onnx.Tens
 
 @dataclass(frozen=True)
 class Ports:
-    """The places of a node's inputs and outputs that change their dtype."""
+    """The indices of a node's inputs and outputs that change their dtype."""
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -20,7 +20,7 @@ class Ports:
 def ports(
     node: onnx.NodeProto, versions: dict[str, int], half: int, inputs: list[int], outputs: list[int]
 ) -> Ports | None:
-    """Which of a node's float32 inputs and outputs can be of ``half``; None where not all that must be, can.
+    """Return which of a node's float32 inputs and outputs can be ``half``; None where one that must be cannot.
 
     An input of a fixed dtype (the scales of Resize) stays. Outputs follow the inputs of the same type parameter; one
     whose dtype comes from elsewhere makes the answer None, except Cast's, which is the ``to`` of the node.
@@ -46,7 +46,7 @@ def ports(
 
 
 def _param(params: tuple[str, ...], index: int) -> str:
-    """The type of an input or output; the last one of a definition may repeat."""
+    """Return the type of an input or output; the last one of a definition may repeat."""
     return params[min(index, len(params) - 1)]
 
 
@@ -54,6 +54,7 @@ def _param(params: tuple[str, ...], index: int) -> str:
 def _schema(
     op: str, domain: str, version: int
 ) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], dict[str, Any]] | None:
+    """Return the types of an operator's inputs and outputs, and what each type parameter allows; None if unknown."""
     found: Any
     if domain in ("", "ai.onnx"):
         try:
@@ -72,7 +73,7 @@ def _schema(
 
 @cache
 def _runtime_schemas() -> dict[tuple[str, str], Any]:
-    """The operators that onnxruntime adds, such as those that its optimizer writes."""
+    """Return the operators that onnxruntime adds, such as those that its optimizer writes."""
     from onnxruntime.capi import _pybind_state as runtime
 
     return {(item.domain, item.name): item for item in runtime.get_all_operator_schema() if item.domain}

@@ -1,4 +1,4 @@
-"""How much each layer alone costs in 8 bits: what to leave in float32 first when all of them together cost too much."""
+"""Rank layers by what each alone costs in 8 bits, to choose which to leave in float32 first."""
 
 import shutil
 import time
@@ -65,7 +65,7 @@ def rank(
     scratch: Path,
     seconds: float,
 ) -> Ranked:
-    """See ``rank_layers``; a graph that was prepared, its ranges and its layers."""
+    """Rank the layers of a prepared graph, as ``rank_layers`` does."""
     until = time.monotonic() + seconds
     right = list(_answers(_saved(graph, scratch), data))
     found: list[tuple[str, float]] = []
@@ -79,13 +79,13 @@ def rank(
 
 
 def static_excluding(graph: onnx.ModelProto, ranges: Ranges, job: Job, without: Iterable[str]) -> Converted:
-    """int8-static with these layers in float32 besides, from a prepared graph and its ranges; nothing is run."""
+    """Quantize a prepared graph by int8-static with these layers in float32 besides; nothing is run."""
     excluded = carried(job.excluded, job.model, graph) | frozenset(without)
     return quantize(_copy(graph), ranges, select(graph, excluded, ranges), job.wish)
 
 
 def signal_to_noise(right: Iterable[list[np.ndarray[Any, Any]]], got: Iterable[list[np.ndarray[Any, Any]]]) -> float:
-    """The SQNR of the worst numeric output in decibels, ``10 · log10(Σ e² / Σ (e - a)²)`` over all batches."""
+    """Return the SQNR of the worst numeric output in decibels, ``10 · log10(Σ e² / Σ (e - a)²)`` over all batches."""
     signal: dict[int, float] = {}
     noise: dict[int, float] = {}
     for expected, actual in zip(right, got, strict=True):
@@ -126,7 +126,7 @@ def _copy(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _largest_first(graph: onnx.ModelProto, layers: tuple[str, ...]) -> list[str]:
-    """By their number of weights."""
+    """Sort layers by their number of weights, the largest first."""
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.graph.initializer}
     weights = {node.name: sizes.get(node.input[1], 0) for node in graph.graph.node if node.name in set(layers)}
     return sorted(layers, key=lambda layer: (-weights[layer], layer))

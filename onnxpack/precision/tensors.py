@@ -1,4 +1,4 @@
-"""What the runtime knows about the tensors inside a model, and the values that they take."""
+"""Ask the runtime for the types of the tensors inside a model, and for the values that they take."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ _DTYPES = {
 
 
 def element_types(model: onnx.ModelProto, scratch: Path) -> dict[str, int]:
-    """The element type of every tensor of the outer graph; onnx infers most, the runtime those of its own operators."""
+    """Return the element type of every tensor of the outer graph."""
     found = {name: kind.elem_type for name, kind in inferred(model).items()}
     unknown = [name for name in made_tensors(model) if not found.get(name)]
     if unknown:
@@ -33,14 +33,14 @@ def element_types(model: onnx.ModelProto, scratch: Path) -> dict[str, int]:
 
 
 def made_tensors(model: onnx.ModelProto) -> list[str]:
-    """The tensors that the outer graph's nodes make, in order."""
+    """Return the tensors that the outer graph's nodes make, in order."""
     return [name for node in model.graph.node for name in node.output if name]
 
 
 def runnable(
     model: onnx.ModelProto, outputs: Iterable[str], scratch: Path, extra: Iterable[onnx.NodeProto] = ()
 ) -> ort.InferenceSession:
-    """A session on the CPU that gives these tensors and nothing else, its graph unchanged but for the nodes ``extra``.
+    """Return a CPU session that gives these tensors and nothing else, from the graph and the nodes ``extra``.
 
     Raises:
         SourceError: the runtime refuses the model.
@@ -71,7 +71,7 @@ def runnable(
 def runs(
     running: ort.InferenceSession, batches: Iterable[Arrays], say: Callable[[str], None], what: str
 ) -> Iterator[Arrays]:
-    """The outputs of a session by name, one batch at a time.
+    """Yield the outputs of a session by name, one batch at a time.
 
     Raises:
         SourceError: the model fails on a batch.

@@ -1,4 +1,4 @@
-"""CatBoost: its own model files (.cbm), which run no code, or pickled estimators; the trees are its own export."""
+"""CatBoost: its own model files (.cbm), which run no code, or pickled estimators; CatBoost itself exports the trees."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ __all__ = ["export", "load", "run"]
 
 
 def load(file: SpecFile) -> Any:
-    """The estimator; a native file with classes gives a classifier."""
+    """Load the estimator; a native file with classes gives a classifier."""
     path = file.spec.model.path
     assert path
     estimator = load_estimator(file) if path.endswith(PICKLES) else _native(file.resolve(path))

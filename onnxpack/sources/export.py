@@ -1,4 +1,4 @@
-"""The export stage: source model → ONNX file and Reference. All of it runs in a child process."""
+"""Export a source model to ONNX and record the Reference, in a child process."""
 
 import importlib
 import shutil
@@ -118,7 +118,7 @@ def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any,
 
 
 def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Answers:
-    """The source model's outputs, case by case; the inputs are written at once, the outputs when they have names."""
+    """Run the source on every case; write the inputs at once, keep the outputs until they have names."""
     seen = client_spec(file.spec)
     (folder / REFERENCE).mkdir()
     if seen is not file.spec:
@@ -151,7 +151,7 @@ def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Ans
 
 
 def _hunt(file: SpecFile, folder: Path, size: int, answer: Answer) -> tuple[dict[str, dict[str, int]], list[str]]:
-    """Add the cases that a hunt finds to the Reference of the model itself; return their sizes, and notes."""
+    """Search for cases and add them to the Reference of the model itself; return their sizes, and notes."""
     found = hunt(file.spec, folder / MODEL, size, answer)
     for case in found.cases:
         write_arrays(folder / REFERENCE / f"{case.name}.inputs.npz", case.inputs)
@@ -160,7 +160,7 @@ def _hunt(file: SpecFile, folder: Path, size: int, answer: Answer) -> tuple[dict
 
 
 def _of_model(file: SpecFile, sizes: list[dict[str, int]]) -> list[dict[str, int]]:
-    """Without the axes that only a client sees."""
+    """Return the sizes without the axes that only a client sees."""
     own = {axis.name for axis in file.spec.axes}
     used = own & {size for tensor in file.spec.inputs.values() for size in tensor.shape if isinstance(size, str)}
     return [{name: size for name, size in at.items() if name in used} for at in sizes]
@@ -181,7 +181,7 @@ def _run(source: Source, model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any
 
 
 def _finish(file: SpecFile, raw: Path, folder: Path, framework_names: Sequence[str], answers: _Answers) -> list[str]:
-    """Writes the finished model and the Reference's outputs; gives the outputs' names."""
+    """Write the finished model and the Reference's outputs; return the outputs' names."""
     import onnx
 
     from onnxpack.graph import external_data

@@ -28,29 +28,29 @@ class BoosterRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # s
         self.boosting_type = "rf" if averages else "gbdt"
 
     def predict(self, table: Any) -> Any:
-        """The booster's answers."""
+        """Return the booster's answers."""
         return self.booster_.predict(table)
 
 
 class BoosterClassifier(ClassifierMixin, BoosterRegressor):  # type: ignore[misc] # scikit-learn has no types
-    """A booster with classes, which a file only counts."""
+    """A booster with classes, of which a file holds only the number."""
 
     def __init__(self, booster: lightgbm.Booster) -> None:
         super().__init__(booster)
         self.classes_ = np.arange(max(booster.num_model_per_iteration(), 2))
 
     def predict_proba(self, table: Any) -> Any:
-        """The probability of every class; of two, the booster gives that of the second."""
+        """Return the probability of every class, [N, C]; of two the booster gives only the second's."""
         answer = np.asarray(self.booster_.predict(table))
         return answer if answer.ndim > 1 else np.stack([1 - answer, answer], axis=1)
 
     def predict(self, table: Any) -> Any:
-        """The likeliest class."""
+        """Return the likeliest class, [N]."""
         return self.classes_[self.predict_proba(table).argmax(axis=1)]
 
 
 def load(file: SpecFile) -> Any:
-    """The estimator; of a native file the classifier or regressor that its objective asks for."""
+    """Load the estimator; a native file gives the classifier or regressor that its objective asks for."""
     path = file.spec.model.path
     assert path
     estimator = load_estimator(file) if path.endswith(PICKLES) else _native(file.resolve(path))

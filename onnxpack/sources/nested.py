@@ -1,4 +1,4 @@
-"""Nested outputs as a flat list with stable names, whatever the framework's tensors are."""
+"""Flatten nested outputs to a list with stable names, whatever the framework's tensors are."""
 
 import dataclasses
 import re
@@ -13,7 +13,7 @@ Path = tuple[str | int, ...]
 
 
 def leaves(value: Any, tensor: type | tuple[type, ...], path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """The tensors in what a model gave, in order, each with its keys, fields and positions; None is left out.
+    """Yield the tensors in a model's answer, in order, each with its keys, fields and positions; None is left out.
 
     Raises:
         SourceError: there is something else in it.
@@ -26,7 +26,7 @@ def leaves(value: Any, tensor: type | tuple[type, ...], path: Path = ()) -> Iter
 
 
 def names_of(paths: Sequence[Path], taken: Sequence[str]) -> list[str]:
-    """A name for each path: keys and fields joined by dots; what has only a position is called ``output``.
+    """Return a name for each path: keys and fields joined by dots; a path of positions alone is called ``output``.
 
     ``taken`` are names that no output may have.
     """

@@ -1,4 +1,4 @@
-"""An existing ONNX file: checked, and converted up to the asked opset."""
+"""An existing ONNX file, checked, and converted up to the opset that the spec asks for."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ Answers = Callable[[Arrays], list[np.ndarray[Any, Any]]]
 
 @dataclass(frozen=True)
 class Loaded:
-    """The file's graph, brought to an opset that the runtime has, and what runs the graph that the file holds."""
+    """The file's graph at an opset that the runtime has, and a function that runs the graph as the file holds it."""
 
     model: onnx.ModelProto
     """Of opset 7 or higher: what is exported."""
@@ -52,7 +52,7 @@ class Loaded:
 
 
 def load(file: SpecFile) -> Loaded:
-    """The model, its input names matched against the spec's."""
+    """Load the model, and check its inputs against the spec's."""
     assert file.spec.model.path
     path = file.resolve(file.spec.model.path)
     model = read_model(path)
@@ -88,7 +88,7 @@ def load(file: SpecFile) -> Loaded:
 
 
 def _runner(model: onnx.ModelProto, path: Path, *, freed: bool = False) -> Answers:
-    """Return what runs the file at ``path``, or, where it was freed, the ``model`` that was made of it.
+    """Return a function that runs the file at ``path``, or the freed ``model`` that was made from it.
 
     That is onnxruntime, and for a file of opset 1 to 6 with operators that it lacks, onnx's reference evaluator.
     """
@@ -102,7 +102,7 @@ def _runner(model: onnx.ModelProto, path: Path, *, freed: bool = False) -> Answe
 
 
 def _upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model at opset 7 if it has a lower one; the runners keep the one that is given."""
+    """Return the model at opset 7 if it has a lower one; the model that is given stays as it is."""
     if opset_of(model) >= RUNTIME_MIN_OPSET:
         return model
     copy = onnx.ModelProto()
@@ -111,7 +111,7 @@ def _upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _prove(original: Answers, loaded: Loaded, spec: Spec) -> None:
-    """At its own size the freed model gives what the file gives, and a batch of two of them gives both.
+    """Prove that the freed model answers as the file does at its own size, and that a batch of two gives both answers.
 
     Raises:
         GateError: it does not.
@@ -136,7 +136,7 @@ def _prove(original: Answers, loaded: Loaded, spec: Spec) -> None:
 
 
 def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
-    """Return what the file gives as it is, its fixed axes freed."""
+    """Run the file's graph as it is, its fixed axes freed; return the outputs in order."""
     try:
         answers = model.answers(inputs)
     except Exception as error:  # onnxruntime's exceptions share no base
@@ -148,7 +148,7 @@ def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
 
 
 def _held_by(model: Loaded, inputs: Arrays, words: str) -> str:
-    """The node that failed at another size, from onnxruntime's words."""
+    """Describe the node that failed at another size, from onnxruntime's message."""
     found = _FAILED.search(words)
     shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
     axes = ", ".join(f"'{name}' was {size}" for name, size in model.freed.items())
@@ -158,7 +158,7 @@ def _held_by(model: Loaded, inputs: Arrays, words: str) -> str:
 
 
 def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
-    """The same graph at the asked opset."""
+    """Write the same graph at the opset that the spec asks for."""
     have = opset_of(model.model)
     asked = file.spec.opset or (have if model.opset == have else DEFAULT_OPSET)
     if asked < have:

@@ -1,4 +1,4 @@
-"""Forgotten weights: a factory whose parameters depend on random numbers gives a model that nobody trained."""
+"""Detect forgotten weights: a factory whose parameters depend on random numbers gives an untrained model."""
 
 import hashlib
 from collections.abc import Mapping

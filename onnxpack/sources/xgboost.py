@@ -21,7 +21,7 @@ _CLASSES = ("binary:logistic", "multi:softprob", "multi:softmax")
 
 
 def load(file: SpecFile) -> Any:
-    """The estimator; of a native file the classifier or regressor that its objective asks for."""
+    """Load the estimator; a native file gives the classifier or regressor that its objective asks for."""
     path = file.spec.model.path
     assert path
     estimator = load_estimator(file) if path.endswith(PICKLES) else _native(file.resolve(path))

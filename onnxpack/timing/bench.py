@@ -1,4 +1,4 @@
-"""What a benchmark found: how a source model, its float32 export and what ships compare. Pure: no model is run here."""
+"""Compare a source model, its float32 export and what ships by their measurements; no model is run here."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ BASES: tuple[Kind, ...] = ("source", "float32")
 
 @dataclass(frozen=True)
 class Entry:
-    """Who takes part."""
+    """One participant of a benchmark."""
 
     kind: Kind
     label: str
@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Timing:
-    """One entry at one set of sizes: ``rows_per_second`` at p50, ``speedup`` by the kind of what it is against."""
+    """One entry's times at one set of sizes; ``rows_per_second`` is at p50, ``speedup`` by the kind compared with."""
 
     sizes: Mapping[str, int]
     rows: int
@@ -45,7 +45,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Result:
-    """One entry with all that was measured."""
+    """All measurements of one entry."""
 
     kind: Kind
     label: str
@@ -57,7 +57,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured. ``cpus`` are those that this process may use."""
+    """The machine that measured; ``cpus`` are those that this process may use."""
 
     processor: str
     cpus: int
@@ -66,7 +66,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Bench:
-    """A whole benchmark; ``usual`` is which of the timings is at the usual sizes, the last one is at the largest."""
+    """A whole benchmark; ``usual`` is the index of the timing at the usual sizes, the last one is at the largest."""
 
     name: str
     machine: Machine
@@ -76,19 +76,19 @@ class Bench:
     notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return the benchmark as JSON values."""
         return asdict(self)
 
 
 def this_machine(threads: int | None, cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:
-    """The processor by its own name; ``threads`` of None are as many as there are CPUs."""
+    """Return the processor by its own name; ``threads`` of None are as many as there are CPUs."""
     named = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
     cpus = len(os.sched_getaffinity(0))
     return Machine(" ".join(named[1].split()) if named else platform.machine(), cpus, threads or cpus)
 
 
 def busy() -> tuple[str, ...]:
-    """What is to be known where other programs want more than is left of the CPUs."""
+    """Return a warning where other programs use so much of the CPUs that times cannot be trusted."""
     load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
     if load <= cpus / 2:
         return ()
@@ -101,7 +101,7 @@ def results_of(
     batch: str | None,
     found: "Mapping[str, Contender]",
 ) -> tuple[Result, ...]:
-    """From what ``contest`` gives, in the order of ``entries``."""
+    """Return the results of what ``contest`` measured, in the order of ``entries``."""
     bases = {entry.kind: found[entry.label].times for entry in entries if entry.kind in BASES}
     results = []
     for entry in entries:
@@ -118,18 +118,19 @@ def results_of(
 def _timing(
     at: Mapping[str, int], batch: str | None, times: Sequence[float], bases: Mapping[str, Sequence[float]]
 ) -> Timing:
+    """Summarise the times of one entry at one set of sizes; ``bases`` are the times that it is compared with."""
     rows, p50 = at[batch] if batch else 1, median(times)
     gains = {kind: _gain(base, times) for kind, base in bases.items()}
     return Timing(dict(at), rows, p50, quantiles(times, n=100, method="inclusive")[98], rows / p50, len(times), gains)
 
 
 def _gain(base: Sequence[float], own: Sequence[float]) -> float:
-    """Pairs where both were timed together; a source in an environment of its own was timed apart."""
+    """Compare pairs where both were timed together; a source in an environment of its own was timed apart."""
     return paired_gain(base, own) if len(base) == len(own) else median(base) / median(own)
 
 
 def tables(bench: Bench) -> str:
-    """For a person: times at every size, then what is the same at all sizes, then what is to be known about it."""
+    """Return tables for a terminal: times at every size, then file, memory and load time, then notes."""
     from onnxpack.parity.compare import aligned
 
     threads = f"{bench.machine.threads} thread" + ("s" if bench.machine.threads > 1 else "")
@@ -143,6 +144,7 @@ def tables(bench: Bench) -> str:
 
 
 def _times(bench: Bench) -> list[tuple[str, ...]]:
+    """Return the cells of the table of times."""
     against = [kind for kind in BASES if any(result.kind == kind for result in bench.results)]
     axes = list(bench.results[0].timings[0].sizes)
     cells: list[tuple[str, ...]] = [
@@ -166,7 +168,7 @@ def _times(bench: Bench) -> list[tuple[str, ...]]:
 
 
 def time_text(seconds: float) -> str:
-    """Three digits in the unit that fits."""
+    """Format a duration in seconds with three digits, in the unit that fits."""
     for unit, factor in (("s", 1.0), ("ms", 1e3)):
         if seconds * factor >= 1:
             return f"{_digits(seconds * factor)} {unit}"
@@ -174,7 +176,7 @@ def time_text(seconds: float) -> str:
 
 
 def bytes_text(count: int | None) -> str:
-    """Three digits in the unit that fits; a dash where there is no file."""
+    """Format a size in bytes with three digits, in the unit that fits; a dash stands for None."""
     if count is None:
         return "-"
     for unit, factor in (("GB", 1e9), ("MB", 1e6)):
@@ -184,12 +186,12 @@ def bytes_text(count: int | None) -> str:
 
 
 def count_text(count: float) -> str:
-    """Three digits, with thousands apart."""
+    """Format a number with three digits, and with commas between thousands."""
     return f"{round(count, 3 - len(str(int(count)))):,.0f}" if count >= 1000 else _digits(count)
 
 
 def gain_text(gain: float) -> str:
-    """Three digits and the sign."""
+    """Format a ratio with three digits and the multiplication sign."""
     return f"{count_text(gain) if gain >= 1000 else f'{gain:#.3g}'.rstrip('.')}\N{MULTIPLICATION SIGN}"
 
 

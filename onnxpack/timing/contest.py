@@ -1,4 +1,4 @@
-"""Times a source model and the ONNX files made of it in turn. All of it runs in a child process."""
+"""Time a source model and the ONNX files made from it in turn, in a child process."""
 
 import importlib
 import os
@@ -25,7 +25,7 @@ Answer = Callable[[Arrays], Any]
 
 @dataclass(frozen=True)
 class Contender:
-    """What was measured of one model; ``times`` are the seconds of every call, for each of the sizes."""
+    """The measurements of one model; ``times`` are the seconds of every call, for each of the sizes."""
 
     load_seconds: float
     peak_rss_bytes: int
@@ -34,7 +34,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Contest:
-    """All contenders, by name."""
+    """The measurements of all contenders, by name."""
 
     contenders: dict[str, Contender]
 
@@ -83,7 +83,7 @@ class MeasureMemory(Task[PeakMemory]):
     threads: int
 
     def run(self, folder: Path, say: Say) -> PeakMemory:
-        """Load it, run it, and read the peak."""
+        """Load the model, run it once, and read this process's peak memory."""
         _share_cpus(self.threads)
         answer = _model("it", self.path, self.threads) if self.path else _source(self.spec.file, self.names)
         answer(read_arrays(self.inputs))
@@ -123,7 +123,7 @@ def _round(answers: Mapping[str, Answer], inputs: Arrays, seconds: float) -> dic
 
 
 def _source(file: SpecFile, names: Sequence[str]) -> Answer:
-    """The source model as a client would see it, the spec's steps done in numpy."""
+    """Return a function that runs the source model as a client sees it, with the spec's steps done in numpy."""
     source = importlib.import_module(f"onnxpack.sources.{file.spec.model.framework}")
     model = source.load(file)
     plain = not file.spec.preprocess and not file.spec.postprocess
@@ -159,7 +159,6 @@ def _refused(name: str, path: Path, error: Exception) -> SourceError:
 
 
 def _share_cpus(threads: int) -> None:
-    """For what a source imports later: torch, scikit-learn, boosters. As many threads as the sessions have, and no
-    waiting in a loop after a call, which would take the CPU from the model that is timed next.
-    """
+    """Give what a source imports later (torch, scikit-learn, boosters) as many threads as the sessions have."""
+    # PASSIVE and 0: threads that spin after a call would take the CPU from the model that is timed next.
     os.environ |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}

@@ -1,4 +1,4 @@
-"""Times ONNX files side by side: one process, one run each in turn, so that a noisy neighbour slows all of them.
+"""Time ONNX files side by side in one process, in turn, so that a noisy neighbour slows all of them.
 
 All of it runs in a child process, with the session options of the module that ships.
 """
@@ -33,7 +33,7 @@ Work = Callable[[], Any]
 def measure(
     models: Mapping[str, Path], inputs: Path, throughput: Path | None, seconds: float, threads: int | None
 ) -> dict[str, Measured]:
-    """Latency at ``inputs``, rows per second at ``throughput``, load time and peak memory of each file in ``models``.
+    """Measure latency at ``inputs``, rows per second at ``throughput``, load time and peak memory of ``models``.
 
     ``inputs`` and ``throughput`` are npz files of arrays by input name; ``seconds`` bounds the timing of all models
     together, but for the least number of runs.
@@ -65,7 +65,7 @@ def measure(
 
 
 def loaded(loads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, float]]:
-    """What each of ``loads`` gives, and its seconds: the median of a few, in turn, after one for imports and caches."""
+    """Load each model several times in turn; return the models, and the median of each one's seconds."""
     made: dict[str, Any] = {}
     times: dict[str, list[float]] = {name: [] for name in loads}
     for done in range(_LOADS + 1):
@@ -78,7 +78,7 @@ def loaded(loads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict
 
 
 def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[float]]:
-    """Seconds of each call, in turn: the n-th time of each was measured within one round.
+    """Return the seconds of each call; the n-th times of all were measured within one round.
 
     Who comes after a model that fills the caches, or uses up a CPU quota, pays for it. So every round has another
     order, and a quick one is called once unseen before it is timed.
@@ -108,12 +108,12 @@ def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[fl
 
 
 def gain(times: Mapping[str, list[float]], name: str) -> float:
-    """How many times faster it was than the first one."""
+    """Return how many times faster the model ``name`` was than the first one."""
     return paired_gain(next(iter(times.values())), times[name])
 
 
 def session(path: Path, threads: int | None) -> ort.InferenceSession:
-    """As the generated module makes it; ``threads`` of None are the CPUs that this process may use."""
+    """Return a CPU session made as the generated module makes it; ``threads`` of None are the usable CPUs."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
     options.inter_op_num_threads = 1
@@ -134,7 +134,7 @@ class LoadAndRun(Task[int]):
     threads: int | None
 
     def run(self, folder: Path, say: Say) -> int:
-        """Measure this process."""
+        """Load and run the model, and read this process's peak memory."""
         running = session(self.path, self.threads)
         running.run(None, read_arrays(self.inputs))
         return peak_rss("self")

@@ -1,4 +1,4 @@
-"""A benchmark as a picture for a slide: plain SVG of four panels of bars, with no script, no font and no link in it."""
+"""Draw a benchmark as a picture for a slide: plain SVG of four panels of bars, without scripts, fonts or links."""
 
 import os
 import tempfile
@@ -35,7 +35,7 @@ _NAME, _HINT = 22, 66
 
 @dataclass(frozen=True)
 class Bar:
-    """One model in one panel: ``value`` and ``whisker`` in the panel's unit, None where there is none.
+    """One model's bar in one panel: ``value`` and ``whisker`` in the panel's unit, None where there is none.
 
     ``gain`` says how it compares with the first of all models, for all but that one.
     """
@@ -48,7 +48,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Panel:
-    """Bars for all models, in their order."""
+    """One panel, with a bar for each model in their order."""
 
     title: str
     hint: str
@@ -56,7 +56,7 @@ class Panel:
 
 
 def write_picture(bench: Bench, path: Path) -> None:
-    """Writes the SVG, whole or not at all."""
+    """Write the SVG, whole or not at all."""
     with tempfile.NamedTemporaryFile("w", dir=path.absolute().parent, delete=False, encoding="utf-8") as stream:
         part = Path(stream.name)
         stream.write(picture(bench))
@@ -65,7 +65,7 @@ def write_picture(bench: Bench, path: Path) -> None:
 
 
 def picture(bench: Bench) -> str:
-    """The SVG's text: latency, throughput, memory and file size of every model."""
+    """Return the SVG's text: latency, throughput, memory and file size of every model."""
     panels = panels_of(bench)
     height = _HEAD + 2 * _panel_height(len(bench.results))
     root = ET.Element(
@@ -94,7 +94,7 @@ def picture(bench: Bench) -> str:
 
 
 def panels_of(bench: Bench) -> tuple[Panel, ...]:
-    """What is drawn: the usual sizes' latency, the largest batch's throughput, memory and files."""
+    """Return the panels: latency at the usual sizes, throughput at the largest batch, memory and files."""
     usual = bench.results[0].timings[bench.usual].sizes
     largest = bench.results[0].timings[-1].rows
     unit = "rows" if bench.batch_axis else "runs"
@@ -115,14 +115,14 @@ def _joined(*parts: str) -> str:
 
 
 def colours_of(results: Sequence[Result]) -> list[str]:
-    """Greys for what the others are compared with, a colour for each of these."""
+    """Return a colour for each model: greys for those that the others are compared with."""
     own = [result for result in results if result.kind not in ("source", "float32")]
     plain = {"source": _SOURCE, "float32": _FLOAT32}
     return [plain.get(result.kind) or _OWN[own.index(result) % len(_OWN)] for result in results]
 
 
 def clean(text: str) -> str:
-    """Without what XML cannot hold: most control characters, and halves of surrogate pairs."""
+    """Replace what XML cannot hold: most control characters, and halves of surrogate pairs."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

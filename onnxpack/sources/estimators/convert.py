@@ -1,4 +1,4 @@
-"""Estimator → ONNX by skl2onnx, one input for each of the spec's, probabilities as a tensor."""
+"""Convert an estimator to ONNX by skl2onnx, with one input for each of the spec's, and probabilities as a tensor."""
 
 import warnings
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ _LOCALE = "C"
 
 
 def export(model: Any, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
-    """Writes the estimator as ONNX with ``count`` outputs; gives their names.
+    """Write the estimator as ONNX with ``count`` outputs; return their names.
 
     Raises:
         SourceError: skl2onnx cannot convert it; the problem names the step and its class.
@@ -74,7 +74,7 @@ def export(model: Any, file: SpecFile, example: Arrays, count: int, destination:
 
 
 def _options(model: Any) -> dict[int, dict[str, Any]]:
-    """What the converters of single estimators are told."""
+    """Return skl2onnx's options for single estimators, by their ids."""
     options: dict[int, dict[str, Any]] = {}
     for _, inner in steps(model):
         if getattr(inner, "token_pattern", None) in _TOKENS and getattr(inner, "analyzer", "") == "word":
@@ -86,7 +86,7 @@ def _options(model: Any) -> dict[int, dict[str, Any]]:
 
 @contextmanager
 def _unflattened(model: Any) -> Iterator[None]:
-    """Sets what voting has by default and its converter refuses, although it shapes ``transform`` alone."""
+    """Clear ``flatten_transform`` of voting, which its converter refuses though it shapes ``transform`` alone."""
     voting = [inner for _, inner in steps(model) if getattr(inner, "flatten_transform", False)]
     for inner in voting:
         inner.flatten_transform = False
@@ -117,7 +117,7 @@ def _refusal(model: Any, step: Any, reason: str) -> SourceError:
 
 
 def _culprit(error: Exception) -> Any:
-    """The estimator that skl2onnx was at when it failed: its frames hold the operator that they work on."""
+    """Return the estimator that skl2onnx failed at: its frames hold the operator that they work on."""
     found = None
     trace = error.__traceback__
     while trace is not None:
@@ -128,7 +128,7 @@ def _culprit(error: Exception) -> Any:
 
 
 def _as_columns(model: Any, spec: Spec) -> bool:
-    """Whether skl2onnx gets the inputs one by one; else they are joined to one table in front of the model."""
+    """Return whether skl2onnx gets the inputs one by one; else they are joined to one table before the model."""
     texts = {tensor.dtype == "string" for tensor in spec.inputs.values()}
     return len(spec.inputs) > 1 and (takes_columns(model) or len(texts) > 1)
 
@@ -169,7 +169,7 @@ def _keep_outputs(converted: onnx.ModelProto, count: int) -> list[str]:
 
 
 def _require_runnable(model: Any, converted: onnx.ModelProto, kind: str) -> None:
-    """Trees that give numbers are converted from float64, but onnxruntime then refuses their graph."""
+    """Require that float64 trees run: skl2onnx converts regressors that onnxruntime then refuses."""
     if kind != "float64" or not any(node.op_type == "TreeEnsembleRegressor" for node in converted.graph.node):
         return
     import onnxruntime
@@ -186,7 +186,7 @@ def _require_runnable(model: Any, converted: onnx.ModelProto, kind: str) -> None
 
 
 def _connect_inputs(graph: onnx.GraphProto, names: tuple[str, ...], spec: Spec) -> None:
-    """Puts the spec's inputs, in its order and shapes, in front of the model, whose own order is ``names``."""
+    """Put the spec's inputs, in its order and shapes, before the model, whose own order is ``names``."""
     made = [value.name for value in graph.input]  # in the model's order; skl2onnx spells some names in its own way
     together = made == [_TABLE]
     nodes: list[onnx.NodeProto] = []
@@ -208,7 +208,7 @@ def _connect_inputs(graph: onnx.GraphProto, names: tuple[str, ...], spec: Spec) 
 
 
 def _column(name: str, tensor: Input, dtype: str | None, nodes: list[onnx.NodeProto]) -> str:
-    """An input as the model takes it: of two dimensions, and of the table's dtype if there is one; adds the nodes."""
+    """Add the nodes that give an input two dimensions and the table's dtype; return the last one's output."""
     column = name
     if len(tensor.shape) == 1:
         nodes.append(onnx.helper.make_node("Reshape", [name, _COLUMN_SHAPE], [column := f"{name}__column"]))
@@ -232,7 +232,7 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 
 
 def _cast_floats(graph: onnx.GraphProto, kind: str) -> None:
-    """Gives the float outputs the dtype that the source's answers have; converters differ in it."""
+    """Cast the float outputs to the dtype of the source's answers, in which converters differ."""
     wanted = _element(kind)
     for output in graph.output:
         tensor = output.type.tensor_type
@@ -243,7 +243,7 @@ def _cast_floats(graph: onnx.GraphProto, kind: str) -> None:
 
 
 def _set_locale(graph: onnx.GraphProto) -> None:
-    """Slim images lack en_US.UTF-8, which the operator asks for where no locale is named: the session would fail."""
+    """Set the locale of StringNormalizer: slim images lack its default, en_US.UTF-8, and the session would fail."""
     for inner in graphs(graph):
         for node in inner.node:
             if node.op_type == "StringNormalizer" and not any(item.name == "locale" for item in node.attribute):

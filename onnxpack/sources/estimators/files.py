@@ -1,4 +1,4 @@
-"""Estimators from files: pickles whose digest the spec has, and skops files, which run no code."""
+"""Load estimators from files: pickles whose digest the spec has, and skops files, which run no code."""
 
 import bz2
 import gzip
@@ -26,7 +26,7 @@ _COMPRESSIONS: tuple[Callable[[bytes], bytes], ...] = (
 
 
 def load_estimator(file: SpecFile) -> Any:
-    """The fitted estimator in ``model.path``; the very bytes whose digest the spec has are the ones that are loaded.
+    """Load the fitted estimator in ``model.path``, from the very bytes whose digest the spec has.
 
     Raises:
         SourceError: it cannot be loaded, holds something else, or was saved by another scikit-learn.
@@ -56,7 +56,7 @@ def _unpickled(path: str, data: bytes) -> Any:
 
 
 def _from_skops(path: str, data: bytes, sha256: str | None) -> Any:
-    """Types that skops does not know to be harmless are loaded only from the file that the spec trusts."""
+    """Load a skops file; types that skops does not trust are loaded only if the spec has the file's digest."""
     try:
         from skops import io as skops
     except ModuleNotFoundError:
@@ -99,7 +99,7 @@ def _refusal(path: str, error: Exception, saved_by: str | None) -> SourceError:
 
 
 def _saved_by(data: bytes) -> str | None:
-    """The scikit-learn version in a pickle, found without loading it."""
+    """Return the scikit-learn version in a pickle, found without loading it; None where there is none."""
     for decompress in (bytes, *_COMPRESSIONS):
         try:
             found = _VERSION.search(decompress(data))

@@ -1,4 +1,4 @@
-"""Between the spec's inputs and what an estimator takes: a table, a frame with named columns, or a list of texts."""
+"""Turn the spec's inputs into what an estimator takes: a table, a frame with named columns, or a list of texts."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from onnxpack.spec.messages import closest
 
 
 def check_inputs(model: Any, file: SpecFile) -> None:
-    """Several inputs are one column each; columns that the model was fitted on have its names.
+    """Check the inputs' shapes and names: several inputs are one column each, named as in the fitted table.
 
     Raises:
         SourceError: an input has another shape, or the model has no such column.
@@ -39,25 +39,25 @@ def check_inputs(model: Any, file: SpecFile) -> None:
 
 
 def fitted_columns(model: Any, inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of the columns that the model was fitted on, if the inputs stand for such columns."""
+    """Return the names of the columns that the model was fitted on, if the inputs stand for such columns."""
     names = tuple(map(str, getattr(model, "feature_names_in_", ())))
     # LightGBM makes up names where it was given none.
     return names if set(names) & set(inputs) else ()
 
 
 def ordered(model: Any, inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """The inputs in the order of the model's columns."""
+    """Return the inputs' names in the order of the model's columns."""
     known = fitted_columns(model, inputs)
     return tuple(name for name in known if name in inputs) if known else inputs
 
 
 def float_kind(dtypes: list[str]) -> str:
-    """What an estimator's floats are shipped as: float64 where all its inputs are, else float32."""
+    """Return the dtype of an estimator's float outputs: float64 where all its inputs are, else float32."""
     return "float64" if set(dtypes) == {"float64"} else "float32"
 
 
 def table_of(model: Any, inputs: Arrays) -> Any:
-    """What the estimator is asked with.
+    """Return the table, the frame or the texts that the estimator is asked with.
 
     Raises:
         SourceError: it was fitted on a pandas frame, and pandas is not installed.
@@ -75,7 +75,7 @@ def table_of(model: Any, inputs: Arrays) -> Any:
 
 
 def _plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Texts as Python's own: several estimators refuse numpy's arrays of fixed length."""
+    """Return texts as Python's own: several estimators refuse numpy's arrays of fixed length."""
     return array.astype(object) if array.dtype.kind in "US" else array
 
 

@@ -36,12 +36,12 @@ _MISSING = "is not supported"
 
 
 def load(file: SpecFile) -> Ready:
-    """The model in inference mode, whose inputs the spec's stand for."""
+    """Load the model in inference mode, and match the spec's inputs with its own."""
     return ready(file)
 
 
 def run(model: Ready, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
-    """The outputs, nested ones flattened in order; strings as Python's."""
+    """Return the outputs, nested ones flattened in order; strings as Python's."""
     tensors = [tf.constant(array) for array in inputs.values()]
     return [_array(leaf) for _, leaf in leaves(model.call(*tensors), tf.Tensor)]
 
@@ -55,7 +55,7 @@ def _array(tensor: tf.Tensor) -> np.ndarray[Any, Any]:
 
 
 def export(model: Ready, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
-    """Exports by tf2onnx; only what the spec names is dynamic."""
+    """Export by tf2onnx; only the axes that the spec names are dynamic."""
     answer = model.call(*(tf.constant(array) for array in example.values()))
     paths = [path for path, _ in leaves(answer, tf.Tensor)]
     flat = all(len(path) <= 1 and not any(isinstance(part, str) for part in path) for path in paths)
@@ -120,7 +120,7 @@ def _converted(model: Ready, file: SpecFile) -> onnx.ModelProto:
 
 
 def _bind_constants(graph: onnx.GraphProto, function: Any) -> None:
-    """Constants that a layer holds as tensors come out as inputs: gives them their values.
+    """Turn constants that a layer holds as tensors, and that come out as inputs, into initializers.
 
     Raises:
         SourceError: an input has none, as a lookup table.
@@ -139,7 +139,7 @@ def _bind_constants(graph: onnx.GraphProto, function: Any) -> None:
 
 
 def _steady_names() -> None:
-    """Keeps places in memory out of tf2onnx's names and out of the order in which it goes through sets of nodes."""
+    """Keep memory addresses out of tf2onnx's names, and out of the order in which it visits sets of nodes."""
     from tf2onnx.graph import Node
     from tf2onnx.optimizer import einsum_optimizer
 
@@ -150,7 +150,7 @@ def _steady_names() -> None:
 
 
 def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
-    """Keras' gelu, which tf2onnx does not know: erfc(x) = 1 - erf(x)."""
+    """Convert the erfc of Keras' gelu, which tf2onnx does not know: erfc(x) = 1 - erf(x)."""
     dtype = graph.get_dtype(node.output[0])
     one = graph.make_const(f"{name}_one", np.ones([], onnx.helper.tensor_dtype_to_np_dtype(dtype)))
     erf = graph.make_node("Erf", [node.input[0]], name=f"{name}_erf")
@@ -162,7 +162,7 @@ def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
 
 
 class _Missing(logging.Handler):
-    """tf2onnx only logs what it cannot convert, and goes on."""
+    """Collects what tf2onnx cannot convert, which it only logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -175,7 +175,7 @@ class _Missing(logging.Handler):
 
 
 def _name_inputs(graph: onnx.GraphProto, names: list[str]) -> None:
-    """Gives the inputs the spec's names and order; what has one of these names inside gets another."""
+    """Give the inputs the spec's names and order; a value inside that has one of these names is renamed."""
     own = {_INPUT.format(index): name for index, name in enumerate(names)}
 
     def renamed(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Keras and TensorFlow: the source model as one function of tensors, from its file or from code and weights."""
+"""Keras and TensorFlow: load the source model as one function of tensors, from its file or from code and weights."""
 
 import hashlib
 import inspect
@@ -25,7 +25,7 @@ _UNSAFE = ("unsafe", "safe_mode", "arbitrary code", "lambda")
 
 @dataclass(frozen=True)
 class Ready:
-    """``call`` takes tensors in the order of the spec's inputs; ``names`` are the outputs' own, where they have any.
+    """A loaded model: ``call`` takes tensors in the spec's order; ``names`` are the outputs' own, where they have any.
 
     ``keeps`` holds what else would be freed while ``call`` still needs it: a SavedModel's variables.
     """
@@ -36,7 +36,7 @@ class Ready:
 
 
 def ready(file: SpecFile) -> Ready:
-    """The spec's model.
+    """Load the spec's model.
 
     Raises:
         SourceError: it cannot be loaded or made, its weights do not fit, or its inputs are not the spec's.
@@ -92,7 +92,7 @@ def _made_under(seed: int, file: SpecFile, reference: str, *args: Any, **kwargs:
 
 
 def _whole(file: SpecFile) -> Any:
-    """A .keras or .h5 file; with its digest in the spec it may hold code, as Lambda layers do."""
+    """Load a .keras or .h5 file; only with its digest in the spec may it hold code, as Lambda layers do."""
     spec = file.spec.model
     assert spec.path
     try:
@@ -118,7 +118,7 @@ def _whole(file: SpecFile) -> Any:
 
 @contextmanager
 def _trusted(file: SpecFile, path: str) -> Iterator[Path]:
-    """The file itself, or, where the spec has its digest, a copy of the very bytes that have it."""
+    """Yield the file itself, or, where the spec has its digest, a copy of the very bytes that have it."""
     if file.spec.model.sha256 is None:
         yield file.resolve(path)
         return
@@ -149,7 +149,7 @@ def _fill(model: Any, file: SpecFile) -> None:
 
 
 def _build(model: Any, file: SpecFile) -> None:
-    """Let a class of one's own make its weights, which it does when it is called for the first time."""
+    """Call the model once with zeros, so that a class of the user's own makes its weights."""
     tensors = [tf.zeros([1 if isinstance(size, str) else size for size in one.shape], one.dtype)
                for one in file.spec.inputs.values()]  # fmt: skip
     _function(model, list(file.spec.inputs))(*tensors)
@@ -183,7 +183,7 @@ def _saved_model(file: SpecFile, names: list[str]) -> Ready:
 
 
 def _function(model: Any, names: list[str]) -> Callable[..., Any]:
-    """The model as a function of tensors in the spec's order, in inference mode."""
+    """Return the model as a function of tensors in the spec's order, in inference mode."""
     parameters = inspect.signature(model.call).parameters
     mode = {"training": False} if "training" in parameters else {}
     structure = _structure(model)
@@ -201,7 +201,7 @@ def _function(model: Any, names: list[str]) -> Callable[..., Any]:
 
 
 def _structure(model: Any) -> Any:
-    """A functional model's inputs as they are nested; None for a class of one's own, which only its call knows."""
+    """Return a functional model's inputs as they are nested; None for a class of the user's own."""
     try:
         return model.input
     except (AttributeError, ValueError, RuntimeError):  # which one, depends on the version
@@ -209,12 +209,12 @@ def _structure(model: Any) -> Any:
 
 
 def _keys(structure: Any) -> list[str] | None:
-    """The names that the inputs have in a dict, in the order in which TensorFlow flattens it."""
+    """Return the names that the inputs have in a dict, in the order in which TensorFlow flattens it."""
     return sorted(structure) if isinstance(structure, dict) else None
 
 
 def _matched(names: Sequence[str], own: Sequence[str], keys: Sequence[str] | None = None) -> list[int]:
-    """For each of the spec's inputs its place among the model's: by name where all are the model's, else by position.
+    """Return each spec input's place among the model's inputs: by name where all names match, else by position.
 
     Raises:
         SourceError: another number of them, or some names of the model at places that are not theirs.

@@ -30,7 +30,7 @@ _SHOWN_MODULES = 5
 
 
 def load(file: SpecFile) -> torch.nn.Module:
-    """The module with its weights, prepared, in eval mode."""
+    """Load the module with its weights, prepared, in eval mode."""
     model = file.spec.model
     if model.path:
         module = whole_model(file)
@@ -56,7 +56,7 @@ def load(file: SpecFile) -> torch.nn.Module:
 
 
 def _require_rest(module: torch.nn.Module) -> None:
-    """Dropout and batch norm behave as in training wherever ``eval`` did not reach."""
+    """Require that no part is in training mode, where dropout and batch norm behave otherwise."""
     awake = [name or type(part).__name__ for name, part in module.named_modules() if getattr(part, "training", False)]
     if awake:
         more = f" and {len(awake) - _SHOWN_MODULES} more" if len(awake) > _SHOWN_MODULES else ""
@@ -67,7 +67,7 @@ def _require_rest(module: torch.nn.Module) -> None:
 
 
 def run(model: torch.nn.Module, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
-    """The outputs of the forward pass, nested ones flattened in order."""
+    """Return the outputs of the forward pass, nested ones flattened in order."""
     with torch.no_grad():
         return [to_numpy(tensor) for tensor in Flat(model, list(inputs)).eval()(*to_tensors(inputs))]
 
@@ -91,7 +91,7 @@ def export(model: torch.nn.Module, file: SpecFile, example: Arrays, count: int, 
 
 
 def _trial(file: SpecFile, asked: Name) -> str:
-    """Return what the other exporter makes of the model, tried in a process of its own."""
+    """Try the other exporter in a process of its own; return a hint that says what came of it."""
     other: Name = "torchscript" if asked == "dynamo" else "dynamo"
     if other == "torchscript" and (file.spec.opset or 0) > TORCHSCRIPT_MAX_OPSET:
         return f"`exporter: torchscript` makes opset {TORCHSCRIPT_MAX_OPSET} at most"
@@ -106,18 +106,18 @@ def _trial(file: SpecFile, asked: Name) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class TryExporter(Task[int]):
-    """Export by the spec's exporter and compare; the result is the opset that came out."""
+    """Export by the spec's exporter and compare; the result is the opset of the file."""
 
     NAME = "exporter trial"
     spec: SpecPart
 
     def run(self, folder: Path, say: Say) -> int:
-        """Try it."""
+        """Export and compare in this process's folder."""
         return exporter_trial(self.spec.file, folder / "model.onnx")
 
 
 def exporter_trial(file: SpecFile, place: Path) -> int:
-    """Export by the spec's exporter, and compare at the traced sizes and at others; return the opset that came out.
+    """Export by the spec's exporter, compare at the traced and at other sizes; return the file's opset.
 
     Raises:
         SourceError: it does not work.

@@ -1,4 +1,4 @@
-"""PyTorch: which of its two exporters makes the file, where the spec leaves it open."""
+"""PyTorch: choose the exporter that makes the file, where the spec leaves it open."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _Choice = tuple[Name, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class _Attempt:
-    """What came of one exporter: an error, or a file that differs from the model (in words), or agrees with it."""
+    """The outcome of one exporter: an error, or a file that agrees with the model, or differs (in words)."""
 
     name: Name
     job: ExportJob
@@ -28,14 +28,14 @@ class _Attempt:
 
     @property
     def words(self) -> str:
-        """Why it is not taken; empty if it can be."""
+        """Return why this attempt is not taken; empty if it can be."""
         if self.error:
             return self.error.problems[0].message
         return self.difference and f"the export by {self.name} {self.difference}"
 
 
 def choose_exporter(job: ExportJob) -> _Choice:
-    """Export by dynamo, or by TorchScript where dynamo fails or answers otherwise; return which, and why in a note.
+    """Export by dynamo, or by TorchScript where dynamo fails or differs; return which, and a note that says why.
 
     TorchScript is taken only where its trace fixes nothing that depends on data and its file gives the model's own
     answers. Where both files differ from the model, dynamo's stays, for verification to refuse.
@@ -76,7 +76,7 @@ def _attempt(name: Name, job: ExportJob) -> _Attempt:
 
 
 def _take(attempt: _Attempt, *notes: str) -> _Choice:
-    """Move the file, and the external data that it names, to where it was asked for."""
+    """Move the file, and its external data, to the place that was asked for."""
     folder = attempt.job.destination.parent
     for path in folder.iterdir():
         path.rename(folder.parent / path.name)

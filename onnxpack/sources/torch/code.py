@@ -1,4 +1,4 @@
-"""PyTorch: the module that the user's code gives."""
+"""PyTorch: call the user's code for a module."""
 
 import random
 from typing import Any
@@ -25,7 +25,7 @@ def made(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> torch.
 
 
 def made_under(seed: int, file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> torch.nn.Module:
-    """Return what ``made`` does, under another seed of the random numbers of torch, numpy and Python."""
+    """Do what ``made`` does, under another seed of the random numbers of torch, numpy and Python."""
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)

@@ -1,4 +1,4 @@
-"""PyTorch: its two exporters, each as one function from a module to a file."""
+"""PyTorch: call its two exporters, each as one function from a module to a file."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ Name = Literal["dynamo", "torchscript"]
 
 @dataclass(frozen=True)
 class ExportJob:
-    """One export: of ``flat`` as the spec asks, with inputs to trace it with, its number of outputs, and where to."""
+    """One export of ``flat`` as the spec asks: inputs to trace it with, its number of outputs, the file to write."""
 
     flat: Flat
     file: SpecFile
@@ -82,7 +82,7 @@ def _dynamo(job: ExportJob) -> None:
 
 
 def _name_inputs(graph: Any, names: list[str]) -> None:
-    """Name the inputs of an ``onnx_ir`` graph; what has one of these names inside gets another."""
+    """Name the inputs of an ``onnx_ir`` graph; a value inside that has one of these names is renamed."""
     inner = [*graph.initializers.values(), *(value for node in graph.all_nodes() for value in node.outputs)]
     for value in inner:
         if value.name in names:
@@ -157,7 +157,7 @@ _EXPORTERS: Mapping[Name, Callable[[ExportJob], None]] = {"dynamo": _dynamo, "to
 
 
 def has_torchscript(module: torch.nn.Module) -> bool:
-    """Whether a part of it was scripted, or loaded as TorchScript: dynamo reads no such part."""
+    """Return whether a part of the module was scripted, or loaded as TorchScript; dynamo reads no such part."""
     return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
 
 

@@ -1,4 +1,4 @@
-"""PyTorch: what to say when an exporter fails: which operator, which line of the user's code, and why."""
+"""PyTorch: explain why an exporter failed: which operator, which line of the user's code, and the reason."""
 
 import linecache
 import re
@@ -48,7 +48,7 @@ def show_line(file: SpecFile, places: Sequence[Place]) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it, the first cause last."""
+    """Yield the error and its causes, the first cause last."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -73,7 +73,7 @@ def _operator(text: str) -> str:
 
 
 def _node(chain: list[BaseException]) -> tuple[str, list[Place]]:
-    """The operator in hand when the error was raised, and the lines that made it: of either exporter's graph."""
+    """Return the operator that was being exported when the error was raised, and the lines of code that made it."""
     for error in reversed(chain):
         operator = _operator(_plain(error))
         for trace in reversed(list(_stack(error))):
@@ -87,7 +87,7 @@ def _node(chain: list[BaseException]) -> tuple[str, list[Place]]:
 
 
 def _traced(graph: torch._C.Graph, operator: str) -> Iterator[Place]:
-    """The lines that led to the operator in TorchScript's graph, which tells the innermost one first."""
+    """Yield the lines that led to the operator in TorchScript's graph, outermost first."""
     for node in graph.nodes():
         if node.kind() == operator:
             found = [(one["file"], int(one["line"])) for one in _TRACED.finditer(str(node.sourceRange()))]
@@ -113,7 +113,7 @@ def _stack(error: BaseException) -> Iterator[TracebackType]:
 
 
 def _place(file: SpecFile, places: list[Place]) -> Place | None:
-    """The innermost line of the user's own code, else of the package that the model comes from."""
+    """Return the innermost line of the user's own code, else of the package that the model comes from."""
     places = [place for place in places if place[0] != branches.__file__]  # it stands around every operator
     ours = [index for index, place in enumerate(places) if _package(place[0]) == "onnxpack"]
     places = places[ours[-1] + 1 :] if ours else places  # what called the model is not its code
@@ -124,7 +124,7 @@ def _place(file: SpecFile, places: list[Place]) -> Place | None:
 
 
 def _package(path: str) -> str:
-    """The top package of an installed file; empty for others, ``python`` and ``onnxpack`` for their own."""
+    """Return the top package of an installed file: ``python`` or ``onnxpack`` for their own, empty for others."""
     place = Path(path)
     if place.is_relative_to(Path(__file__).parents[1]):
         return "onnxpack"

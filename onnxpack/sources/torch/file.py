@@ -1,4 +1,4 @@
-"""PyTorch: a whole model in one file, which can run code when loaded: TorchScript, torch.export, a pickled module.
+"""PyTorch: load a whole model from one file, which can run code: TorchScript, torch.export, a pickled module.
 
 Such a file is loaded only with its digest in the spec, from the very bytes that have this digest.
 """
@@ -17,7 +17,7 @@ from onnxpack.spec.load import SpecFile
 
 
 def whole_model(file: SpecFile) -> torch.nn.Module:
-    """The module in the spec's file; what kind of file it is, its content says.
+    """Load the module in the spec's file, whose content says what kind of file it is.
 
     Raises:
         SourceError: it is another file than the spec trusts, cannot be loaded, or holds no module.
@@ -45,7 +45,7 @@ def whole_model(file: SpecFile) -> torch.nn.Module:
 
 
 def _kind(data: bytes) -> str:
-    """By the members of the archive: a name's ending says little."""
+    """Tell the kind of file by the members of the archive, since a name's ending says little."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return "pickle"  # as torch.save wrote before version 1.6
     with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -1,4 +1,4 @@
-"""PyTorch: a state dict from a file, in whatever it is wrapped, and the module that it must fit."""
+"""PyTorch: read a state dict from a file, however it is wrapped, and load it into the module that it must fit."""
 
 import json
 import zipfile
@@ -22,7 +22,7 @@ _BATCH = 1 << 28
 
 @dataclass(frozen=True)
 class _Stored:
-    """A tensor in a safetensors file, which is read when its turn comes."""
+    """A tensor in a safetensors file, read only when it is copied into the module."""
 
     path: Path
     key: str
@@ -33,7 +33,7 @@ State = dict[str, torch.Tensor | _Stored]
 
 
 def fill(module: torch.nn.Module, file: SpecFile) -> None:
-    """Loads the spec's weights into the module; every key and shape must fit.
+    """Load the spec's weights into the module; every key and shape must fit.
 
     Raises:
         SourceError: the file is broken, holds something else, or does not fit; all that does not fit is listed.
@@ -50,7 +50,7 @@ def fill(module: torch.nn.Module, file: SpecFile) -> None:
 
 
 def _batches(state: State) -> Iterator[dict[str, torch.Tensor]]:
-    """All tensors; of those in safetensors files only some at a time, so that their bytes are in memory once."""
+    """Yield all tensors; those in safetensors files only some at a time, so that their bytes are in memory once."""
     yield {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
     stored: dict[Path, dict[str, str]] = {}
     for name, tensor in state.items():
@@ -62,7 +62,7 @@ def _batches(state: State) -> Iterator[dict[str, torch.Tensor]]:
 
 
 def _read(path: Path, names: dict[str, str]) -> dict[str, torch.Tensor]:
-    """Takes the next tensors of about ``_BATCH`` bytes out of ``names``; the map of the file lives as long as they."""
+    """Read the next tensors of about ``_BATCH`` bytes, and take them out of ``names``."""
     from safetensors import safe_open
 
     part: dict[str, torch.Tensor] = {}
@@ -95,7 +95,7 @@ def _content(path: Path, root: Path) -> Any:
 
 
 def _sharded(path: Path, root: Path) -> State:
-    """The tensors of all the files that a Hugging Face index names, each from the file that it is said to be in."""
+    """Read the tensors that a Hugging Face index names, each from the file that it is said to be in."""
     try:
         places = json.loads(path.read_text())["weight_map"]
         assert isinstance(places, dict)
@@ -122,7 +122,7 @@ def _sharded(path: Path, root: Path) -> State:
 
 
 def _state_dict(content: Any, key: str | None, label: str) -> tuple[State, str]:
-    """The state dict at ``key``, and that key; a Lightning checkpoint needs none."""
+    """Return the state dict at ``key``, and that key; a Lightning checkpoint needs none."""
     if key is None and isinstance(content, Mapping) and _is_state(content.get(_LIGHTNING)):
         key = _LIGHTNING
     rest = key or ""
@@ -156,7 +156,7 @@ def _is_state(value: Any) -> bool:
 
 
 def _places(content: Any, start: str | None, depth: int = 0) -> Iterator[str]:
-    """Where below here state dicts are."""
+    """Yield the keys below ``start`` where state dicts are."""
     if not isinstance(content, Mapping) or depth > _MAX_DEPTH:
         return
     for name, value in content.items():
@@ -169,6 +169,7 @@ def _places(content: Any, start: str | None, depth: int = 0) -> Iterator[str]:
 
 def _misfits(own: Mapping[str, torch.Tensor], state: State, label: str, key: str) -> Iterator[Problem]:
     # Files mostly hold tied weights once.
+    """Yield a problem for each way in which the file's keys and shapes differ from the module's."""
     filled = {_memory(tensor) for name, tensor in own.items() if name in state}
     lists = {
         "missing in the file": [name for name in own if name not in state and _memory(own[name]) not in filled],
@@ -186,12 +187,12 @@ def _misfits(own: Mapping[str, torch.Tensor], state: State, label: str, key: str
 
 
 def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Equal for tied weights; an empty tensor has no memory, and is tied to nothing."""
+    """Return a key that is equal for tied weights; an empty tensor has no memory, and is tied to nothing."""
     return (tensor.data_ptr() or id(tensor), tensor.dtype, tensor.shape, tensor.stride())
 
 
 def _prefix_hint(own: Mapping[str, Any], state: State, key: str) -> str:
-    """What to do where one side's keys are the other's with a prefix, as wrappers and Lightning modules leave them."""
+    """Return a hint where one side's keys are the other's with a prefix, as wrappers and Lightning leave them."""
     if prefix := _prefix(state, own):
         return f"the file's keys begin with '{prefix}': write weights_key: {f'{key}.{prefix}'.strip('.')}"
     if prefix := _prefix(own, state):
@@ -200,7 +201,7 @@ def _prefix_hint(own: Mapping[str, Any], state: State, key: str) -> str:
 
 
 def _prefix(longer: Mapping[str, Any], shorter: Mapping[str, Any]) -> str:
-    """What stands before every name of ``shorter`` in ``longer``, up to a dot; empty where there is no such word."""
+    """Return what stands before every name of ``shorter`` in ``longer``, up to a dot; empty if there is nothing."""
     first = next(iter(shorter), "")
     words = [name[: -len(first)] for name in longer if first and name.endswith(f".{first}")]
     return next((word for word in words if all(f"{word}{name}" in longer for name in shorter)), "")
