@@ -55,7 +55,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's decode errors have no common base
-        raise SourceError(f"'{path.name}' is not an ONNX model: {_line(error)}", "export it again") from None
+        raise SourceError(f"'{path.name}' is not an ONNX model: {_shorten_error(error)}", "export it again") from None
     if not model.graph.node or not model.opset_import:
         raise SourceError(f"'{path.name}' holds no graph", "export it again")
     if model.ir_version > MAX_IR:
@@ -78,7 +78,7 @@ def read_model(path: Path) -> onnx.ModelProto:
             onnx.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(str(path) if outside else model)
     except Exception as error:  # the checker and the loader raise several kinds
-        raise SourceError(f"'{path.name}' is not valid ONNX: {_line(error)}", "export it again") from None
+        raise SourceError(f"'{path.name}' is not valid ONNX: {_shorten_error(error)}", "export it again") from None
     return model
 
 
@@ -89,7 +89,7 @@ def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
-        reason = _unfit(path.parent, entries)
+        reason = _explain_misplaced(path.parent, entries)
         if reason:
             problems.append(Problem(f"'{path.name}': the data of '{tensor.name}' {reason}", "export the model again"))
         else:
@@ -110,7 +110,7 @@ def _span(entries: dict[str, str]) -> tuple[str, int, int]:
     return str(Path(entries["location"])), start, end
 
 
-def _unfit(folder: Path, entries: dict[str, str]) -> str:
+def _explain_misplaced(folder: Path, entries: dict[str, str]) -> str:
     """Return why external data cannot be trusted, as the end of a sentence; empty where it can."""
     location = entries.get("location", "")
     if not location or Path(location).is_absolute() or ".." in Path(location).parts:
@@ -147,10 +147,10 @@ def session(model: Path | bytes, folder: Path | None = None, *, plain: bool = Fa
         source = model if isinstance(model, bytes) else str(model)
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base
-        raise _refused(_line(error)) from None
+        raise _explain_refusal(_shorten_error(error)) from None
 
 
-def _refused(words: str) -> SourceError:
+def _explain_refusal(words: str) -> SourceError:
     """Turn the runtime's reason for not loading a model into an error that names the operator and a remedy."""
     words = _PREFIX.sub("", words)
     lacking = _LACKING.search(words)
@@ -225,5 +225,5 @@ def facts(path: Path, precision: str = "float32") -> OnnxModel:
     )
 
 
-def _line(error: Any) -> str:
+def _shorten_error(error: Any) -> str:
     return flatten_words(error, 500) or type(error).__name__

@@ -46,7 +46,7 @@ class ConvertOpset(GraphPass):
         except Exception as error:  # the converter raises RuntimeError and more
             reached = nearest_opset(model, self.to)
             raise SourceError(
-                f"the model's opset {have} cannot be converted to {self.to}: {_reason(error, model, reached)}",
+                f"the model's opset {have} cannot be converted to {self.to}: {_explain_failure(error, model, reached)}",
                 f"write opset: {reached}",
             ) from None
 
@@ -59,10 +59,10 @@ class ConvertOpset(GraphPass):
 def nearest_opset(model: onnx.ModelProto, wanted: int) -> int:
     """Return the highest opset up to ``wanted`` that the model can be converted to; at least its own."""
     have = opset_of(model)
-    return next((opset for opset in range(wanted, have, -1) if _converts(model, opset)), have)
+    return next((opset for opset in range(wanted, have, -1) if _can_convert(model, opset)), have)
 
 
-def _converts(model: onnx.ModelProto, opset: int) -> bool:
+def _can_convert(model: onnx.ModelProto, opset: int) -> bool:
     try:
         _convert(model, opset)
     except Exception:  # as above; the reason was told for the opset that was asked for
@@ -76,7 +76,7 @@ def _convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     return converted
 
 
-def _reason(error: Exception, model: onnx.ModelProto, reached: int) -> str:
+def _explain_failure(error: Exception, model: onnx.ModelProto, reached: int) -> str:
     """Return the converter's message without places in its own code, and the operators that it failed on."""
     words = _ASSERTION.sub("", " ".join(str(error).split()))[:300]
     found = _NO_RULE.search(words)
@@ -107,12 +107,12 @@ class FlattenHardmax(GraphPass):
             del graph.node[:]
             for node in nodes:
                 flattened = node.op_type == "Hardmax" and node.domain in DEFAULT_DOMAINS
-                graph.node.extend(_flattened(node) if flattened else [node])
+                graph.node.extend(_flatten_hardmax(node) if flattened else [node])
                 changed = changed or flattened
         return model, changed
 
 
-def _flattened(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _flatten_hardmax(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     """Return the nodes that replace a Hardmax; Flatten and the old Hardmax read ``axis`` in the same way."""
     axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
     (source,), (end,) = node.input, node.output

@@ -103,21 +103,21 @@ class FreeReshapes(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Go through the graph in order: the shape behind a Reshape is known only when its target is free."""
-        constants = _constants(model.graph)
+        constants = _find_constants(model.graph)
         changed = False
         for node in [node for node in model.graph.node if node.op_type == "Reshape" and not node.domain]:
-            target = _target(node, constants)
+            target = _read_target(node, constants)
             if target is None or (0 in target and any(attribute.name == "allowzero" for attribute in node.attribute)):
                 continue
-            shape = _shapes(model).get(node.input[0])
+            shape = _infer_shapes(model).get(node.input[0])
             freed = free_target(shape, target, self.fixed) if shape else None
             if freed and freed != target:
-                _aim(model.graph, node, freed)
+                _write_target(model.graph, node, freed)
                 changed = True
         return model, changed
 
 
-def _target(node: onnx.NodeProto, constants: Mapping[str, np.ndarray[Any, Any]]) -> list[int] | None:
+def _read_target(node: onnx.NodeProto, constants: Mapping[str, np.ndarray[Any, Any]]) -> list[int] | None:
     """Return a Reshape's target if it is constant; before opset 5 it is an attribute."""
     if len(node.input) < 2:
         return next((list(attribute.ints) for attribute in node.attribute if attribute.name == "shape"), None)
@@ -125,7 +125,7 @@ def _target(node: onnx.NodeProto, constants: Mapping[str, np.ndarray[Any, Any]])
     return None if found is None else found.tolist()
 
 
-def _aim(graph: onnx.GraphProto, node: onnx.NodeProto, target: list[int]) -> None:
+def _write_target(graph: onnx.GraphProto, node: onnx.NodeProto, target: list[int]) -> None:
     """Give a Reshape a new target of its own, as the old constant may serve other nodes too."""
     if len(node.input) < 2:
         shape = next(attribute for attribute in node.attribute if attribute.name == "shape")
@@ -148,7 +148,7 @@ def free_target(shape: Shape, target: list[int], fixed: Mapping[str, int]) -> li
         return None
     sizes = [fixed[size] if isinstance(size, str) else size for size in shape]
     named = [index for index, size in enumerate(shape) if isinstance(size, str)]
-    wanted = _concrete(target, sizes)
+    wanted = _resolve_target(target, sizes)
     if not wanted or not named:
         return None
     kept = 0
@@ -158,7 +158,7 @@ def free_target(shape: Shape, target: list[int], fixed: Mapping[str, int]) -> li
     spans = [(index, index) for index in named if index < kept]
     rest = [index for index in named if index >= kept]
     for first, last in [*spans, (rest[0], rest[-1])] if rest else spans:
-        places = _places(sizes, wanted, first, last)
+        places = _find_places(sizes, wanted, first, last)
         # A size of 1 may fit in several places, and then none is proved.
         if len(places) != 1 or (first < kept and places != [first]):
             return None
@@ -167,7 +167,7 @@ def free_target(shape: Shape, target: list[int], fixed: Mapping[str, int]) -> li
     return target if open_already else free
 
 
-def _concrete(target: list[int], sizes: list[int]) -> list[int] | None:
+def _resolve_target(target: list[int], sizes: list[int]) -> list[int] | None:
     """Return the target's sizes with 0 and -1 resolved; None if it does not fit."""
     if any(size == 0 and index >= len(sizes) for index, size in enumerate(target)) or 0 in sizes:
         return None
@@ -177,7 +177,7 @@ def _concrete(target: list[int], sizes: list[int]) -> list[int] | None:
     return wanted if prod(wanted) == prod(sizes) else None
 
 
-def _places(sizes: list[int], wanted: list[int], first: int, last: int) -> list[int]:
+def _find_places(sizes: list[int], wanted: list[int], first: int, last: int) -> list[int]:
     """Return where in the target the axes ``first`` to ``last`` can be: as a dimension of their own, else shared."""
     before, behind = prod(sizes[:first]), prod(sizes[last + 1 :])
     around = [(prod(wanted[:index]), prod(wanted[index + 1 :])) for index in range(len(wanted))]
@@ -185,7 +185,7 @@ def _places(sizes: list[int], wanted: list[int], first: int, last: int) -> list[
     return own or [index for index, (left, right) in enumerate(around) if before % left == 0 and behind % right == 0]
 
 
-def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray[Any, Any]]:
+def _find_constants(graph: onnx.GraphProto) -> dict[str, np.ndarray[Any, Any]]:
     """Return the one-dimensional int64 constants of a graph, by name."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
@@ -199,7 +199,7 @@ def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray[Any, Any]]:
     }  # fmt: skip
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+def _infer_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     """Infer the shapes of the model's tensors; return those that are known, by name."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     values = (*inferred.input, *inferred.value_info, *inferred.output)

@@ -49,9 +49,11 @@ class Evaluator:
         self._inputs = [value.name for value in true_inputs(model.graph)]
         self._types = {value.name: value.type.tensor_type.elem_type for value in model.graph.output}
         try:
-            self._evaluator = ReferenceEvaluator(copy, new_ops=_operators(copy))
+            self._evaluator = ReferenceEvaluator(copy, new_ops=_choose_operators(copy))
         except Exception as error:  # the evaluator raises several kinds, some without a common base
-            raise SourceError(f"onnx's reference evaluator cannot load the model: {_line(error)}", _AGAIN) from None
+            raise SourceError(
+                f"onnx's reference evaluator cannot load the model: {_shorten_error(error)}", _AGAIN
+            ) from None
 
     def run(self, inputs: Arrays) -> list[Array]:
         """Return the outputs in order, each of the dtype that the file declares.
@@ -72,12 +74,12 @@ class Evaluator:
         try:
             values = self._evaluator.run(None, {name: inputs[name] for name in self._inputs}, intermediate=True)
         except Exception as error:  # as above
-            place = _node_of(error.__traceback__)
-            raise SourceError(f"onnx's reference evaluator fails{place}: {_line(error)}", _AGAIN) from None
+            place = _describe_running_node(error.__traceback__)
+            raise SourceError(f"onnx's reference evaluator fails{place}: {_shorten_error(error)}", _AGAIN) from None
         return cast(dict[str, Any], values)
 
 
-def _node_of(trace: TracebackType | None) -> str:
+def _describe_running_node(trace: TracebackType | None) -> str:
     """Describe the innermost node that was running when the error was raised."""
     place = ""
     while trace is not None:
@@ -89,7 +91,7 @@ def _node_of(trace: TracebackType | None) -> str:
     return place
 
 
-def _line(error: Exception) -> str:
+def _shorten_error(error: Exception) -> str:
     # It goes on with lists of all that it knows.
     words = re.split(r", schema\.|, found | You may | Available ", " ".join(str(error).split()))[0]
     return words[:300] or type(error).__name__
@@ -266,7 +268,7 @@ def _run_node(
     return tuple(next(made) if name else np.zeros(0) for name in node.output)
 
 
-def _operators(model: onnx.ModelProto) -> list[type[OpRun]]:
+def _choose_operators(model: onnx.ModelProto) -> list[type[OpRun]]:
     """Return the classes that run a model's operators; the evaluator itself runs Constant and nodes with graphs."""
     nodes = [node for node in nodes_of(model.graph) if node.domain in DEFAULT_DOMAINS]
     inner = {node.op_type for node in nodes for item in node.attribute if item.type == onnx.AttributeProto.GRAPH}

@@ -72,7 +72,7 @@ def save_outside(model: onnx.ModelProto, source: Path, destination: Path) -> Non
     if not others and not first.is_symlink():
         first.rename(data)
         for tensor, entries in tensors:
-            _point(tensor, data.name, int(entries.get("offset") or 0))
+            _point_to(tensor, data.name, int(entries.get("offset") or 0))
     else:
         _gather(tensors, source, data)
     onnx.save(model, destination)
@@ -109,7 +109,7 @@ def _gather(tensors: list[tuple[onnx.TensorProto, dict[str, str]]], source: Path
                 output.seek(placed[place])
                 _copy(source / entries["location"], start, bytes_of(tensor), output.fileno())
                 output.seek(placed[place] + bytes_of(tensor))
-            _point(tensor, data.name, placed[place])
+            _point_to(tensor, data.name, placed[place])
 
 
 def _copy(path: Path, start: int, length: int, output: int) -> None:
@@ -123,7 +123,7 @@ def _copy(path: Path, start: int, length: int, output: int) -> None:
             length -= copied
 
 
-def _point(tensor: onnx.TensorProto, location: str, offset: int) -> None:
+def _point_to(tensor: onnx.TensorProto, location: str, offset: int) -> None:
     del tensor.external_data[:]
     for key, value in (("location", location), ("offset", offset), ("length", bytes_of(tensor))):
         entry = tensor.external_data.add()

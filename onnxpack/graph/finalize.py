@@ -118,7 +118,7 @@ class NameOutputs(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Rename; raise a ``GateError`` where outputs got lost, a ``SourceError`` where the spec's names do not fit."""
-        names = _chosen_outputs(model, self.spec, self.framework_names)
+        names = _choose_output_names(model, self.spec, self.framework_names)
         nodes = len(model.graph.node)
         _copy_inputs(model.graph, names)
         changing = {old: new for old, new in names.items() if old != new}
@@ -126,7 +126,7 @@ class NameOutputs(GraphPass):
         return model, bool(changing) or len(model.graph.node) != nodes
 
 
-def _chosen_outputs(model: onnx.ModelProto, spec: Spec, framework_names: Sequence[str]) -> dict[str, str]:
+def _choose_output_names(model: onnx.ModelProto, spec: Spec, framework_names: Sequence[str]) -> dict[str, str]:
     """Map the graph's output names to the shipped ones: the spec's, all in order, else the framework's."""
     graph_names = [output.name for output in model.graph.output]
     if len(graph_names) != len(framework_names):
@@ -158,7 +158,7 @@ def _copy_inputs(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     taken = set(names.values()) - set(names)
 
-    def renamed(name: str) -> str:
+    def rename(name: str) -> str:
         # A name that becomes an output's may already stand for something inside the graph.
         return names.get(name) or (f"{name}__inner" if name in taken else name)
 
@@ -166,7 +166,7 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     clash = [new for new in names.values() if new in inputs]
     if clash:
         raise SourceError(f"output '{clash[0]}' has an input's name", "give the output another name")
-    rename_tensors(graph, renamed)
+    rename_tensors(graph, rename)
 
 
 @dataclass(frozen=True)

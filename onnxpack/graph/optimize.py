@@ -43,25 +43,25 @@ def optimize_model(source: Path, folder: Path, level: str, isa: str | None) -> C
             f"optimize: all lays weights out for the machine that builds, and this one is no {isa}",
             "build on a machine of that kind, or use extended",
         )
-    size = _weighs(source)
+    size = _measure_bytes(source)
     notes: list[str] = []
-    made = _optimized(source, folder, level, [])
+    made = _optimize(source, folder, level, [])
     if _grew(size, made):
         notes.append("constants stay unfolded: folded they would make the file larger")
-        made = _optimized(source, folder, level, ["ConstantFolding"])
+        made = _optimize(source, folder, level, ["ConstantFolding"])
     if _grew(size, made):
         notes.append("left as it is: optimised it would be larger")
-        made = _copied(source, folder)
-    had = _ops(source)
-    if _ops(made)["Cast"] > had["Cast"]:
+        made = _copy_unchanged(source, folder)
+    had = _count_ops(source)
+    if _count_ops(made)["Cast"] > had["Cast"]:
         notes.append("left as it is: the CPU computes parts of it in float32, and those casts would be built in")
-        made = _copied(source, folder)
+        made = _copy_unchanged(source, folder)
     after = facts(made)
-    notes.append(f"{had.total()} → {_ops(made).total()} nodes, {size} → {after.size_bytes} bytes")
+    notes.append(f"{had.total()} → {_count_ops(made).total()} nodes, {size} → {after.size_bytes} bytes")
     return Changed(after, tuple(notes))
 
 
-def _optimized(source: Path, folder: Path, level: str, without: list[str]) -> Path:
+def _optimize(source: Path, folder: Path, level: str, without: list[str]) -> Path:
     """Let onnxruntime optimise, and give the result the source's opset, IR version and declared shapes."""
     made = folder / MODEL
     _clear(folder)
@@ -91,7 +91,7 @@ class LoadOptimized(GraphPass):
         options.log_severity_level = 4
         options.graph_optimization_level = _LEVELS[self.level]
         options.optimized_model_filepath = str(self.made)
-        if _weighs(self.source) > external_data.EXTERNAL_DATA_OVER:
+        if _measure_bytes(self.source) > external_data.EXTERNAL_DATA_OVER:
             options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _DATA)
             options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
         try:
@@ -136,10 +136,10 @@ class DeclareAgain(GraphPass):
 
 
 def _grew(size: int, made: Path) -> bool:
-    return _weighs(made) > size * _MAY_GROW + _MAY_GROW_BYTES
+    return _measure_bytes(made) > size * _MAY_GROW + _MAY_GROW_BYTES
 
 
-def _copied(source: Path, folder: Path) -> Path:
+def _copy_unchanged(source: Path, folder: Path) -> Path:
     """Write the model unchanged."""
     _clear(folder)
     external_data.save_copy(external_data.open_model(source), source.parent, folder / MODEL)
@@ -151,11 +151,11 @@ def _clear(folder: Path) -> None:
         file.unlink()
 
 
-def _weighs(source: Path) -> int:
+def _measure_bytes(source: Path) -> int:
     return sum(file.stat().st_size for file in source.parent.glob(f"{source.name}*"))
 
 
-def _ops(path: Path) -> Counter[str]:
+def _count_ops(path: Path) -> Counter[str]:
     """Count the nodes of each operator."""
     model = onnx.load(path, load_external_data=False)
     return Counter(node.op_type for node in nodes_of(model.graph))

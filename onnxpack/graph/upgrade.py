@@ -42,7 +42,7 @@ class _Graph:
         """Return an input's number of dimensions, or raise a ``SourceError`` where nothing tells it."""
         name = node.input[index]
         if name not in self.types or not self.types[name].tensor_type.HasField("shape"):
-            raise _refusal(node, f"the number of dimensions of '{name}' is not known", _AGAIN)
+            raise _refuse(node, f"the number of dimensions of '{name}' is not known", _AGAIN)
         return len(self.types[name].tensor_type.shape.dim)
 
     def infer(self, node: onnx.NodeProto) -> None:
@@ -68,7 +68,7 @@ class _Graph:
         """Return an input's value, or raise a ``SourceError`` where it is known only when the model runs."""
         name = node.input[index]
         if name not in self.constants:
-            raise _refusal(node, f"its input '{name}' is no constant", _AGAIN)
+            raise _refuse(node, f"its input '{name}' is no constant", _AGAIN)
         value: np.ndarray[Any, Any] = onnx.numpy_helper.to_array(self.constants[name])
         return value
 
@@ -106,7 +106,7 @@ class UpgradeToOpset7(GraphPass):
         opset = opset_of(model)
         if opset >= RUNTIME_MIN_OPSET:
             return model, False
-        known = _Graph(_types(model), _constants(model))
+        known = _Graph(_find_types(model), _find_constants(model))
         for graph in graphs(model.graph):
             nodes = list(graph.node)
             del graph.node[:]
@@ -129,7 +129,9 @@ class UpgradeToOpset7(GraphPass):
             known = onnx.defs.get_schema(node.op_type, max(opset, RUNTIME_MIN_OPSET)).attributes
             strange = [item.name for item in node.attribute if item.name not in known]
             if strange:
-                problems.append(Problem(f"{_called(node)} has the attribute {strange[0]}, which opset {opset} lacks"))
+                problems.append(
+                    Problem(f"{_describe_node(node)} has the attribute {strange[0]}, which opset {opset} lacks")
+                )
         return problems
 
 
@@ -167,7 +169,7 @@ def _gemm(node: onnx.NodeProto, graph: _Graph) -> None:
 def _batch_normalization(node: onnx.NodeProto, graph: _Graph) -> None:
     _require_inference(node)
     if len(node.output) > 1:
-        raise _refusal(node, "it gives the statistics that training needs", _TRAINING)
+        raise _refuse(node, "it gives the statistics that training needs", _TRAINING)
     # Before opset 9, 0 means a scale for each value of a row. From there on it is always one for each channel.
     if take(node, "spatial", 1):
         return
@@ -189,7 +191,7 @@ def _dropout(node: onnx.NodeProto, graph: _Graph) -> None:
 
 def _require_inference(node: onnx.NodeProto) -> None:
     if not take(node, "is_test", 0):
-        raise _refusal(
+        raise _refuse(
             node, "it is in training mode, where it computes from the batch or from random numbers", _TRAINING
         )
 
@@ -211,7 +213,7 @@ def _recurrent(node: onnx.NodeProto, graph: _Graph) -> None:
 def _lp_pool(node: onnx.NodeProto, graph: _Graph) -> None:
     power = take(node, "p", 2)
     if power != int(power):
-        raise _refusal(node, f"its p is {power}, and opset 7 knows whole ones alone", _AGAIN)
+        raise _refuse(node, f"its p is {power}, and opset 7 knows whole ones alone", _AGAIN)
     node.attribute.append(onnx.helper.make_attribute("p", int(power)))
 
 
@@ -259,16 +261,16 @@ _RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def _called(node: onnx.NodeProto) -> str:
+def _describe_node(node: onnx.NodeProto) -> str:
     named = f"'{node.name}' ({node.op_type})" if node.name else f"{node.op_type} that gives '{node.output[0]}'"
     return f"the node {named}"
 
 
-def _refusal(node: onnx.NodeProto, why: str, hint: str) -> SourceError:
-    return SourceError(f"{_called(node)} cannot be brought to opset {RUNTIME_MIN_OPSET}: {why}", hint)
+def _refuse(node: onnx.NodeProto, why: str, hint: str) -> SourceError:
+    return SourceError(f"{_describe_node(node)} cannot be brought to opset {RUNTIME_MIN_OPSET}: {why}", hint)
 
 
-def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
+def _find_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
     """Return the type of each tensor where it is declared or inferred, those of inner graphs included."""
     found: dict[str, onnx.TypeProto] = {}
     for graph in graphs(onnx.shape_inference.infer_shapes(model).graph):
@@ -278,7 +280,7 @@ def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
     return found
 
 
-def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+def _find_constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     found: dict[str, onnx.TensorProto] = {}
     for graph in graphs(model.graph):
         found |= {tensor.name: tensor for tensor in graph.initializer}

@@ -45,14 +45,14 @@ def columns_of(graph: onnx.GraphProto, name: str, spec: Spec) -> Columns | None:
     def follow(value: str) -> Columns | None:
         node = makers.get(value)
         if node is None:
-            return _of_input(value, spec)
+            return _make_columns(value, spec)
         attributes = {found.name: onnx.helper.get_attribute_value(found) for found in node.attribute}
-        return _behind(node, attributes, follow, constants)
+        return _follow_node(node, attributes, follow, constants)
 
     return follow(name)
 
 
-def _of_input(name: str, spec: Spec) -> Columns | None:
+def _make_columns(name: str, spec: Spec) -> Columns | None:
     tensor = spec.inputs.get(name)
     if tensor is None or tensor.dtype == "string" or not all(isinstance(size, int) for size in tensor.shape[1:]):
         return None
@@ -61,7 +61,7 @@ def _of_input(name: str, spec: Spec) -> Columns | None:
     return [Column(name, place, found[place % len(found)]) for place in range(size)]
 
 
-def _behind(
+def _follow_node(
     node: onnx.NodeProto,
     attributes: dict[str, Any],
     follow: Callable[[str], Columns | None],
@@ -74,7 +74,7 @@ def _behind(
         parts = [follow(name) for name in node.input]
         return None if any(part is None for part in parts) else [column for part in parts for column in part or ()]
     if node.op_type == "Scaler":
-        return _scaled(follow(node.input[0]), attributes)
+        return _scale_columns(follow(node.input[0]), attributes)
     if node.op_type == "OneHotEncoder":
         return [None] * len(attributes.get("cats_strings") or attributes.get("cats_int64s") or ())
     if node.op_type in ("ArrayFeatureExtractor", "Gather") and node.input[1] in constants:
@@ -85,7 +85,7 @@ def _behind(
     return None
 
 
-def _scaled(columns: Columns | None, attributes: dict[str, Any]) -> Columns | None:
+def _scale_columns(columns: Columns | None, attributes: dict[str, Any]) -> Columns | None:
     """Return the columns behind a Scaler node."""
     if columns is None:
         return None

@@ -59,14 +59,14 @@ def search_network(trials: Trials, model: Path) -> Findings:
     if size > MOST_BYTES // 8:
         findings.notes.append(f"only random inputs are compared: one takes {size / 2**20:.0f} MiB")
         return findings
-    _add(findings, trials, corner_cases(spec))
+    _add_cases(findings, trials, corner_cases(spec))
     largest = max((_bytes(case) for case in findings.cases), default=size)
     if largest > MOST_BYTES // 64:
         findings.notes.append(f"no inputs are searched: one and its answer take {largest / 2**20:.0f} MiB")
         return findings
     tiny = tiny_case(spec)
     if tiny is not None:
-        _add(findings, trials, [("tiny", tiny)])
+        _add_cases(findings, trials, [("tiny", tiny)])
     found = climb(trials, np.random.default_rng([spec.verify.seed, 0]), lambda first: _rounds(model, first))
     _add_found(findings, trials, found)
     return findings
@@ -83,12 +83,12 @@ def climb(trials: Trials, generator: np.random.Generator, rounds: Callable[[Arra
     found = Population([], [])
     first = list(mixed_rows(spec, generator))
     most = rounds(stack(first[:at_once]))
-    _try(trials, found, first[: count * most], at_once)
+    _try_candidates(trials, found, first[: count * most], at_once)
     for _ in range(most - 1):
         if not found.inputs:
             break
         found.keep(_KEPT)
-        _try(trials, found, [_change(spec, found.inputs, generator) for _ in range(count)], at_once)
+        _try_candidates(trials, found, [_change(spec, found.inputs, generator) for _ in range(count)], at_once)
     found.keep(_KEPT)
     return found
 
@@ -104,7 +104,7 @@ def _rounds(model: Path, first: Arrays) -> int:
     return min(_MOST_ROUNDS, max(1, COST // (run_cost(model, first) * runs)))
 
 
-def _try(trials: Trials, found: Population, candidates: list[Arrays], at_once: int) -> None:
+def _try_candidates(trials: Trials, found: Population, candidates: list[Arrays], at_once: int) -> None:
     """Run the candidates, and record how far apart both models are on each."""
     for start in range(0, len(candidates), at_once):
         part = candidates[start : start + at_once]
@@ -156,7 +156,7 @@ def _scale(spec: Spec, name: str, array: Any, factor: float) -> Any:
     return np.clip(middle + (array - middle) * factor, low, high)
 
 
-def _add(findings: Findings, trials: Trials, cases: Iterable[tuple[str, Arrays]]) -> None:
+def _add_cases(findings: Findings, trials: Trials, cases: Iterable[tuple[str, Arrays]]) -> None:
     """Add inputs as cases, except those that the source refuses and those where the source itself jumps."""
     for word, inputs in cases:
         trial = trials.run(inputs)
@@ -178,6 +178,6 @@ def _add_found(findings: Findings, trials: Trials, found: Population) -> None:
                 continue
         kept.append(inputs)
     if at_once == 1:
-        _add(findings, trials, ((f"search_{index}", inputs) for index, inputs in enumerate(kept[:2])))
+        _add_cases(findings, trials, ((f"search_{index}", inputs) for index, inputs in enumerate(kept[:2])))
     elif kept:
-        _add(findings, trials, [("search", stack(kept[:at_once]))])
+        _add_cases(findings, trials, [("search", stack(kept[:at_once]))])

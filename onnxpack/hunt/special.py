@@ -26,10 +26,10 @@ def special_notes(trials: Trials) -> Iterator[str]:
             inputs[name].flat[0] = value
             trial = trials.run(inputs)
             if trial is not None and (not trial.actual or score_rows(spec, trial, 1).max() > 1):
-                yield f"{word} in `{name}`: {_answers(trial)}"
+                yield f"{word} in `{name}`: {_describe_answers(trial)}"
 
 
-def _answers(trial: Trial) -> str:
+def _describe_answers(trial: Trial) -> str:
     if not trial.actual:
         return f"the source answers, the model fails: {trial.failure}"
     for name, right in trial.expected.items():
@@ -40,11 +40,11 @@ def _answers(trial: Trial) -> str:
             apart = ~np.isclose(right, got, 1e-3, 1e-4, equal_nan=True) if right.dtype.kind == "f" else right != got
         if apart.any():
             place = tuple(np.argwhere(apart)[0]) if right.ndim else ()
-            return f"the source gives {_word(right[place])} in `{name}`, the model {_word(got[place])}"
+            return f"the source gives {_format_value(right[place])} in `{name}`, the model {_format_value(got[place])}"
     return "the source and the model differ"
 
 
-def _word(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return "NaN" if math.isnan(value) else f"{float(value):.4g}"
     return repr(value.item() if hasattr(value, "item") else value)

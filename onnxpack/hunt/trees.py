@@ -50,13 +50,13 @@ def hunt_trees(trials: Trials, path: Path) -> Findings:
             continue
         rows, done = rows_at_splits(trials.spec, forest, columns, max(limit // len(forests), 3))
         reached += done
-        cases += list(_cut(rows, at_once))
+        cases += list(_split_rows(rows, at_once))
     if reached < total:
         findings.notes.append(
             f"{reached} of {total} splits of the trees are tried at their thresholds: the others lie outside the "
             "declared values, behind other steps, or beyond what a build has time for"
         )
-    _add(findings, trials, cases)
+    _add_cases(findings, trials, cases)
     return findings
 
 
@@ -82,15 +82,15 @@ def rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> 
     chosen = np.sort(generator.permutation(splits)[:most])
     low, high = lead_to(forest, features)
     low, high = low[chosen], high[chosen]
-    base = _drawn(spec, len(chosen))
+    base = _draw_rows(spec, len(chosen))
     values = np.stack([_features(base, column, len(chosen)) for column in columns], axis=1)
-    values = _moved(values, low, high, columns)
+    values = _move_between(values, low, high, columns)
     made, sides = [], np.zeros(len(chosen), int)
     for index in range(3):
         rows = values.copy()
         own = forest.feature[chosen]
         wanted = np.array([
-            _beside(float(value), index - 1, columns[feature])
+            _find_beside(float(value), index - 1, columns[feature])
             for value, feature in zip(forest.threshold[chosen], own, strict=True)
         ], np.float64)  # fmt: skip
         rows[np.arange(len(chosen)), own] = wanted
@@ -108,7 +108,7 @@ def rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> 
     return inputs, int((sides >= 2).sum())
 
 
-def _drawn(spec: Spec, rows: int) -> Arrays:
+def _draw_rows(spec: Spec, rows: int) -> Arrays:
     """Draw random rows of every input."""
     at = {axis.name: axis.opt for axis in spec.axes}
     name = row_axis(spec)
@@ -150,7 +150,7 @@ def _margin(column: Column, value: Any) -> Any:
     return _ROUNDING * np.finfo(np.float32).eps * (size + abs(column.offset * column.scale))
 
 
-def _beside(threshold: float, side: int, column: Column | None) -> float:
+def _find_beside(threshold: float, side: int, column: Column | None) -> float:
     """Return the value just below a threshold (side -1), at it (0) or just above it (1); NaN where no input has it."""
     assert column is not None
     if not column.exact:
@@ -170,7 +170,7 @@ def _beside(threshold: float, side: int, column: Column | None) -> float:
     return float(np.nextafter(value, np.float32(side * np.inf)) if side else value)
 
 
-def _moved(values: Array, low: Array, high: Array, columns: Columns) -> Array:
+def _move_between(values: Array, low: Array, high: Array, columns: Columns) -> Array:
     """Return the rows with every feature moved between its ends where it was not."""
     moved = values.copy()
     for index, column in enumerate(columns):
@@ -207,20 +207,20 @@ def _within(rows: Array, low: Array, high: Array, columns: Columns) -> Array:
     return fits
 
 
-def _cut(rows: Arrays, at_once: int) -> Iterator[Arrays]:
+def _split_rows(rows: Arrays, at_once: int) -> Iterator[Arrays]:
     """Yield the rows in as few runs as possible."""
     count = len(next(iter(rows.values())))
     for start in range(0, count, at_once):
         yield {name: array[start : start + at_once] for name, array in rows.items()}
 
 
-def _add(findings: Findings, trials: Trials, cases: list[Arrays]) -> None:
+def _add_cases(findings: Findings, trials: Trials, cases: list[Arrays]) -> None:
     """Run the cases; keep the first that agree and the first that differ."""
     agreeing = differing = 0
     name = row_axis(trials.spec)
     least = trials.spec.dynamic_axes[name].min if name else rows_at_once(trials.spec) or 1
     for part in cases:
-        whole = {key: _repeated(array, least) for key, array in part.items()}
+        whole = {key: _repeat_last_row(array, least) for key, array in part.items()}
         trial = trials.run(whole)
         if trial is None:
             continue
@@ -231,7 +231,7 @@ def _add(findings: Findings, trials: Trials, cases: list[Arrays]) -> None:
         agreeing += not apart
 
 
-def _repeated(array: Array, least: int) -> Array:
+def _repeat_last_row(array: Array, least: int) -> Array:
     """Return an array of at least ``least`` rows; the last row is repeated."""
     missing = least - len(array)
     return array if missing <= 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])

@@ -120,7 +120,7 @@ def compare(case: str, name: str, expected: Any, actual: Any, rtol: float | None
         wrong = int(apart.sum())
         reason = f"{wrong} of {expected.size} values differ" if wrong else ""
         return Comparison(case, name, 0.0, 0.0, reason, what="labels", first=_first(expected, actual, apart))
-    row = _measured(case, name, expected, actual, tolerance_of(expected.dtype.name, rtol=rtol, atol=atol))
+    row = _measure_difference(case, name, expected, actual, tolerance_of(expected.dtype.name, rtol=rtol, atol=atol))
     nans = np.asarray(np.isnan(expected) != np.isnan(actual))
     if nans.any():
         reason, what, apart = f"NaN in {int(nans.sum())} other places", "NaN", nans
@@ -138,17 +138,17 @@ def _first(expected: Any, actual: Any, apart: Any) -> str:
     if not apart.any():
         return ""
     place = tuple(int(index) for index in np.argwhere(apart)[0])
-    right, got = (_shown(array[place]) for array in (expected, actual))
+    right, got = (_format_value(array[place]) for array in (expected, actual))
     return f"{got} instead of {right}" + (f" at [{', '.join(map(str, place))}]" if place else "")
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, str):
         return repr(value[:40])
     return f"{float(value):.6g}" if isinstance(value, float | np.floating) else str(value)
 
 
-def _measured(case: str, name: str, expected: Any, actual: Any, tolerance: tuple[float, float]) -> Comparison:
+def _measure_difference(case: str, name: str, expected: Any, actual: Any, tolerance: tuple[float, float]) -> Comparison:
     """Measure the elements that are finite in both."""
     rtol, atol = tolerance
     finite = np.isfinite(expected) & np.isfinite(actual)
@@ -236,7 +236,7 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
     cases = reference.judging(tolerance.precision)
     failed = []
 
-    def answered() -> Iterator[tuple[str, Arrays, Arrays]]:
+    def answer_cases() -> Iterator[tuple[str, Arrays, Arrays]]:
         for case in cases:
             inputs, expected = read_case(reference.folder, case)
             try:
@@ -247,7 +247,7 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
                 continue
             yield case, expected, dict(zip(names, answers, strict=True))
 
-    rows = compare_cases(answered(), tolerance.rtol, tolerance.atol, tolerance.precision)
+    rows = compare_cases(answer_cases(), tolerance.rtol, tolerance.atol, tolerance.precision)
     return sorted((*rows, *failed), key=lambda row: cases.index(row.case))
 
 

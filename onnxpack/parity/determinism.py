@@ -26,11 +26,11 @@ def require_steady(spec: Spec, case: str, once: Outputs, again: Outputs) -> None
             f"the source model gives {len(once)} outputs, and {len(again)} when it runs again", "make it constant"
         )
     pairs = enumerate(zip(once, again, strict=True))
-    rows = [compare(case, _name(spec, index), first, second, None, None) for index, (first, second) in pairs]
+    rows = [compare(case, _name_output(spec, index), first, second, None, None) for index, (first, second) in pairs]
     problems = [
         Problem(
             f"the source model is not deterministic: output {row.output} differs between two runs on the same inputs "
-            f"(case {case}): {_apart(row)}",
+            f"(case {case}): {_describe_difference(row)}",
             "turn off dropout and random numbers outside training, and keep no state between calls",
         )
         for row in rows
@@ -56,7 +56,7 @@ def require_values(spec: Spec, answers: Sequence[Outputs]) -> None:
         if values and all(np.isnan(array).all() for array in values):
             problems.append(
                 Problem(
-                    f"the source model gives nothing but NaN in output {_name(spec, index)}: nothing to compare",
+                    f"the source model gives nothing but NaN in output {_name_output(spec, index)}: nothing to compare",
                     "write a range for the inputs that the model was made for, or name real ones in verify.samples",
                 )
             )
@@ -64,11 +64,11 @@ def require_values(spec: Spec, answers: Sequence[Outputs]) -> None:
         raise GateError(problems)
 
 
-def _name(spec: Spec, index: int) -> str:
+def _name_output(spec: Spec, index: int) -> str:
     """Return the spec's name of an output, else its number."""
     return f"'{spec.outputs[index]}'" if index < len(spec.outputs) else f"number {index + 1}"
 
 
-def _apart(row: Comparison) -> str:
+def _describe_difference(row: Comparison) -> str:
     far = f", up to {row.max_abs_diff:.3g} apart" if row.max_abs_diff else ""
     return f"{row.reason}{far}"

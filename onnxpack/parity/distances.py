@@ -31,7 +31,7 @@ def cosine(expected: Array, actual: Array) -> float | None:
     """
     if not expected.size:
         return None
-    right, got = _scaled(expected), _scaled(actual)
+    right, got = _scale_to_one(expected), _scale_to_one(actual)
     if not right.any() or not got.any():
         return float(right.any() == got.any())
     product = float((right * got).sum() / np.sqrt((right * right).sum() * (got * got).sum()))
@@ -63,7 +63,7 @@ def argmax_agreement(expected: Array, actual: Array) -> float | None:
     return float((expected.argmax(axis=-1) == actual.argmax(axis=-1)).mean())
 
 
-def _scaled(array: Array) -> Array:
+def _scale_to_one(array: Array) -> Array:
     """Divide by the greatest magnitude, so that squares neither overflow nor vanish; return it flat."""
     scale = np.abs(array).max(initial=0.0)
     scaled: Array = array / scale if scale else array

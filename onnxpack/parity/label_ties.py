@@ -23,21 +23,21 @@ def as_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerances) 
     labels, others = expected[name], actual[name]
     if others.shape != labels.shape or (labels.dtype.kind == "i") != (others.dtype.kind == "i"):
         return 0
-    found = (_ties_by(expected[scores], actual.get(scores), labels, others, tolerance)
-             for scores in _scores(expected, labels))  # fmt: skip
+    found = (_count_ties(expected[scores], actual.get(scores), labels, others, tolerance)
+             for scores in _find_scores(expected, labels))  # fmt: skip
     return next(filter(None, found), 0)
 
 
-def _ties_by(right: Any, got: Any, labels: Any, others: Any, tolerance: Tolerances) -> int:
+def _count_ties(right: Any, got: Any, labels: Any, others: Any, tolerance: Tolerances) -> int:
     if got is None or got.shape != right.shape or not np.isfinite(right).all():
         return 0
-    best = _best(right, *tolerance(right.dtype.name))
-    columns = _columns(labels, best)
+    best = _find_best(right, *tolerance(right.dtype.name))
+    columns = _learn_columns(labels, best)
     wrong = np.flatnonzero(labels != others)
     return len(wrong) if all(_is_tie(best[row], labels[row], others[row], columns) for row in wrong) else 0
 
 
-def _scores(outputs: Arrays, labels: Any) -> list[str]:
+def _find_scores(outputs: Arrays, labels: Any) -> list[str]:
     """Return the names of the outputs that hold these labels' scores; none if they may belong to other labels."""
     found = [
         name
@@ -49,14 +49,14 @@ def _scores(outputs: Arrays, labels: Any) -> list[str]:
     return found if len(highest) == 1 else []
 
 
-def _best(scores: Any, rtol: float, atol: float) -> Any:
+def _find_best(scores: Any, rtol: float, atol: float) -> Any:
     """Return which scores are within tolerance of their row's highest, as bool [N, C]."""
     values = scores.astype(np.float64)
     highest = values.max(axis=1, keepdims=True)
     return values >= highest - (atol + rtol * np.abs(highest))
 
 
-def _columns(labels: Any, best: Any) -> dict[Any, int]:
+def _learn_columns(labels: Any, best: Any) -> dict[Any, int]:
     """Return each label's column, learned from the rows where one class alone is the best."""
     clear = best.sum(axis=1) == 1
     votes: dict[Any, Counter[int]] = {}

@@ -63,9 +63,9 @@ class Judge:
 
     def rows(self) -> "list[Comparison]":
         """Return the comparisons with the reasons of those that fail; other dtypes, shapes and NaN always fail."""
-        return [self._judged(row, rms) for row, rms in self._rows]
+        return [self._judge_row(row, rms) for row, rms in self._rows]
 
-    def _judged(self, row: "Comparison", rms: float | None) -> "Comparison":
+    def _judge_row(self, row: "Comparison", rms: float | None) -> "Comparison":
         if rms is not None and (row.reason or not self._singly):
             spread = self._spreads[row.output] if self._spreads else spread_of(self._sums[row.output])
             share = rms / spread if spread else (0.0 if not rms else float("inf"))

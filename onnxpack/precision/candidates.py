@@ -72,14 +72,14 @@ def judged(rows: Iterable[Candidate], objective: Objective) -> tuple[Candidate, 
     """
     found = list(rows)
     passed = [row for row in found if row.passed]
-    best = _best(passed, objective)
+    best = _choose_best(passed, objective)
     return tuple(
         replace(row, chosen=row is best, pareto=row.passed and not any(_beats(other, row) for other in passed))
         for row in found
     )
 
 
-def _best(passed: Sequence[Candidate], objective: Objective) -> Candidate:
+def _choose_best(passed: Sequence[Candidate], objective: Objective) -> Candidate:
     gain = max(_gain(row, objective) for row in passed)
     near = [row for row in passed if _gain(row, objective) >= gain * (1 - NOISE)]
     return max(near, key=lambda row: (_faith(row), _gain(row, objective)))

@@ -193,7 +193,7 @@ class SplitGemms(GraphPass):
         nodes: list[onnx.NodeProto] = []
         changed = False
         for node in model.graph.node:
-            parts = None if node.op_type != "Gemm" or node.name in self.excluded else _parts(node, known)
+            parts = None if node.op_type != "Gemm" or node.name in self.excluded else _split_gemm(node, known)
             if parts is None:
                 nodes.append(node)
                 continue
@@ -218,7 +218,7 @@ def _product(gemm: onnx.NodeProto, weight: str, bias: str) -> list[onnx.NodeProt
     ]
 
 
-def _parts(node: onnx.NodeProto, known: Initializers) -> tuple[str, str, list[onnx.TensorProto]] | None:
+def _split_gemm(node: onnx.NodeProto, known: Initializers) -> tuple[str, str, list[onnx.TensorProto]] | None:
     """Return the names of the new B and C, and the constants to add; None where the Gemm is of another kind."""
     alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
     bias = node.input[2] if len(node.input) > 2 else ""

@@ -28,7 +28,7 @@ def convert(job: Job, half: int, fitness: Fitness) -> Converted:
     left = []
     for node in list(job.model.graph.node):
         where = work.ports(node)
-        why = "excluded" if node.name in job.excluded else _unable(node, where) or fitness.why_not(node, where)
+        why = "excluded" if node.name in job.excluded else _explain_unable(node, where) or fitness.why_not(node, where)
         if why or where is None or not work.worth(node, where):
             work.keep(node)
             left += [Left(node.name, node.op_type, why)] if why and work.touches(node) else []
@@ -38,7 +38,7 @@ def convert(job: Job, half: int, fitness: Fitness) -> Converted:
     return Converted(job.model, tuple(left))
 
 
-def _unable(node: onnx.NodeProto, where: Ports | None) -> str:
+def _explain_unable(node: onnx.NodeProto, where: Ports | None) -> str:
     """Return why a node cannot be converted, whatever its values are; empty where it can."""
     if any(item.HasField("g") or item.graphs for item in node.attribute):
         return "it holds graphs"

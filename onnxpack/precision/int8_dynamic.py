@@ -41,7 +41,7 @@ def convert(job: Job) -> Converted:
     for node in model.graph.node:
         if node.name not in products or node.name in job.excluded:
             nodes.append(node)
-            left += _left(node, job.excluded)
+            left += _explain_float32(node, job.excluded)
             continue
         source, weight = node.input[0], products[node.name]
         if source not in inputs:
@@ -50,7 +50,7 @@ def convert(job: Job) -> Converted:
                 onnx.helper.make_node("DynamicQuantizeLinear", [source], inputs[source], f"{source}__quantize")
             )
         if weight.name not in done:
-            done[weight.name] = _stored(model, weight, per_channel, reduced)
+            done[weight.name] = _store_weight(model, weight, per_channel, reduced)
         nodes += _product(node, inputs[source], done[weight.name])
     replace_nodes(model, nodes)
     run_passes(model, (DropUnused(),))
@@ -65,7 +65,9 @@ def quantized(matrix: np.ndarray, per_channel: bool, reduced: bool) -> tuple[np.
     return np.clip(np.rint(matrix / scale), -limit, limit).astype(np.int8), scale
 
 
-def _stored(model: onnx.ModelProto, weight: onnx.TensorProto, per_channel: bool, reduced: bool) -> tuple[str, str]:
+def _store_weight(
+    model: onnx.ModelProto, weight: onnx.TensorProto, per_channel: bool, reduced: bool
+) -> tuple[str, str]:
     """Add a weight's values and scales to the graph; return their names."""
     values, scale = quantized(onnx.numpy_helper.to_array(weight), per_channel, reduced)
     names = (f"{weight.name}__int8", f"{weight.name}__scale")
@@ -88,7 +90,7 @@ def _product(node: onnx.NodeProto, source: list[str], weight: tuple[str, str]) -
     ]
 
 
-def _left(node: onnx.NodeProto, excluded: frozenset[str]) -> list[Left]:
+def _explain_float32(node: onnx.NodeProto, excluded: frozenset[str]) -> list[Left]:
     """Return the reason why a node stays in float32, if somebody may ask for it."""
     if node.op_type in ("MatMul", "Gemm", "Conv") and node.name in excluded:
         return [Left(node.name, node.op_type, "excluded")]

@@ -93,7 +93,7 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, selection: Selection, wish:
         name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
         for name, (low, high) in ranges.items()
     }
-    _describe(model, ranges)
+    _declare_ranges(model, ranges)
     quantizer = QDQQuantizer(
         model,
         wish.per_channel is not False,
@@ -130,7 +130,7 @@ def _options(device: str) -> dict[str, Any]:
     }
 
 
-def _describe(model: onnx.ModelProto, ranges: Ranges) -> None:
+def _declare_ranges(model: onnx.ModelProto, ranges: Ranges) -> None:
     """Declare every tensor that has a range as float32, and tell the quantizer that no inference is needed."""
     inside = {value.name for value in (*model.graph.input, *model.graph.output)}
     del model.graph.value_info[:]

@@ -66,7 +66,7 @@ def reduce_model(
     shutil.rmtree(scratch)
     after = makeup(converted.model)
     save(converted.model, folder / MODEL)
-    notes = [*converted.notes, *summary(converted.left), *_loaded(folder / MODEL, job)]
+    notes = [*converted.notes, *summary(converted.left), *_check_loads(folder / MODEL, job)]
     found = facts(folder / MODEL, job.wish.precision)
     size = facts(job.path).size_bytes
     if found.size_bytes > size:
@@ -136,7 +136,7 @@ def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
         wish=wish,
         excluded=excluded_nodes(model, wish.exclude_nodes),
         cases=lambda: (read_arrays(reference.folder / f"{case}.inputs.npz") for case in reference.cases),
-        batches=_calibration_data(samples.spec, samples) if samples.spec else None,
+        batches=_open_calibration(samples.spec, samples) if samples.spec else None,
         method=samples.method,
         scratch=scratch,
     )
@@ -188,7 +188,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
         raise GateError(f"what came out is not valid ONNX: {flatten_words(error, 300)}") from None
 
 
-def _calibration_data(spec: SpecPart, given: Samples) -> Callable[[], Iterator[Arrays]]:
+def _open_calibration(spec: SpecPart, given: Samples) -> Callable[[], Iterator[Arrays]]:
     """Open the calibration data; return a function that yields its batches."""
     from onnxpack.data.datasets import open_dataset
 
@@ -196,7 +196,7 @@ def _calibration_data(spec: SpecPart, given: Samples) -> Callable[[], Iterator[A
     return lambda: dataset.batches(BATCH_ROWS, given.rows)
 
 
-def _loaded(path: Path, job: Job) -> list[str]:
+def _check_loads(path: Path, job: Job) -> list[str]:
     """Load the model with the CPU's provider; return a note where only another device can tell whether it loads.
 
     Raises:

@@ -67,13 +67,13 @@ def rank(
 ) -> Ranked:
     """Rank the layers of a prepared graph, as ``rank_layers`` does."""
     until = time.monotonic() + seconds
-    right = list(_answers(_saved(graph, scratch), data))
+    right = list(_run_batches(_save_and_load(graph, scratch), data))
     found: list[tuple[str, float]] = []
-    for layer in _largest_first(graph, selection.layers):
+    for layer in _sort_by_size(graph, selection.layers):
         if found and time.monotonic() > until:
             break
         one = quantize(_copy(graph), ranges, selection.only(layer), wish).model
-        found.append((layer, signal_to_noise(right, _answers(_saved(one, scratch), data))))
+        found.append((layer, signal_to_noise(right, _run_batches(_save_and_load(one, scratch), data))))
     ranked = sorted(found, key=lambda item: (item[1], item[0]))
     return Ranked(tuple(ranked), len(ranked) == len(selection.layers))
 
@@ -104,13 +104,13 @@ def signal_to_noise(right: Iterable[list[np.ndarray[Any, Any]]], got: Iterable[l
     return worst
 
 
-def _answers(running: ort.InferenceSession, data: list[Arrays]) -> Iterator[list[np.ndarray[Any, Any]]]:
+def _run_batches(running: ort.InferenceSession, data: list[Arrays]) -> Iterator[list[np.ndarray[Any, Any]]]:
     wanted = {item.name for item in running.get_inputs()}
     for batch in data:
         yield [np.asarray(value) for value in running.run(None, {k: v for k, v in batch.items() if k in wanted})]
 
 
-def _saved(model: onnx.ModelProto, scratch: Path) -> ort.InferenceSession:
+def _save_and_load(model: onnx.ModelProto, scratch: Path) -> ort.InferenceSession:
     path = scratch / "layer.onnx"
     save(model, path)
     running = session(path)
@@ -125,7 +125,7 @@ def _copy(graph: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _largest_first(graph: onnx.ModelProto, layers: tuple[str, ...]) -> list[str]:
+def _sort_by_size(graph: onnx.ModelProto, layers: tuple[str, ...]) -> list[str]:
     """Sort layers by their number of weights, the largest first."""
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.graph.initializer}
     weights = {node.name: sizes.get(node.input[1], 0) for node in graph.graph.node if node.name in set(layers)}

@@ -56,7 +56,7 @@ def convert(job: Job, bits: int) -> Converted:
         weight = products[node.name]
         block = block_size(weight.dims[0], bits)
         if weight.name not in done:
-            done[weight.name] = _packed(weight, bits, block)
+            done[weight.name] = _pack_weight(weight, bits, block)
             model.graph.initializer.extend(done[weight.name])
         nodes.append(_product(node, weight, done[weight.name], bits, block, job.wish.device))
     replace_nodes(model, nodes)
@@ -83,7 +83,7 @@ def _why_not(node: onnx.NodeProto, products: dict[str, onnx.TensorProto], exclud
     return None if products[node.name].dims[0] >= _MIN_BLOCK else f"fewer than {_MIN_BLOCK} rows of weights"
 
 
-def _packed(weight: onnx.TensorProto, bits: int, block: int) -> list[onnx.TensorProto]:
+def _pack_weight(weight: onnx.TensorProto, bits: int, block: int) -> list[onnx.TensorProto]:
     """Return B, its scales and, in 4 bits, its zero points, as the operator takes them."""
     from onnxruntime.capi import _pybind_state as runtime
 

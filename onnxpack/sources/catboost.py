@@ -20,7 +20,7 @@ def load(file: SpecFile) -> Any:
     """Load the estimator; a native file with classes gives a classifier."""
     path = file.spec.model.path
     assert path
-    estimator = load_estimator(file) if path.endswith(PICKLES) else _native(file.resolve(path))
+    estimator = load_estimator(file) if path.endswith(PICKLES) else _load_native(file.resolve(path))
     if estimator.get_cat_feature_indices() or estimator.get_text_feature_indices():
         raise SourceError(
             f"'{path}' has features of categories or texts, which CatBoost cannot export",
@@ -30,7 +30,7 @@ def load(file: SpecFile) -> Any:
     return estimator
 
 
-def _native(path: Path) -> Any:
+def _load_native(path: Path) -> Any:
     try:
         with_classes = len(catboost.CatBoost().load_model(str(path)).classes_) > 0
         estimator = catboost.CatBoostClassifier() if with_classes else catboost.CatBoostRegressor()

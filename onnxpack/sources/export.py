@@ -44,7 +44,7 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
         SourceError: the model cannot be loaded, run or exported.
         GateError: it is not deterministic, or its export lost an axis or an output.
     """
-    source = _source(file)
+    source = _load_source(file)
     if file.spec.model.factory and file.spec.model.weights is None:
         source.require_weights(file)
     model, answers = _load_and_record(source, file, folder)
@@ -58,8 +58,8 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
     made_model = facts(folder / MODEL)
     hunted, notes = _hunt(file, folder, made_model.size_bytes, lambda inputs: _run(source, model, inputs))
     answers.notes += [*made.notes, *notes]
-    reference = _as_reference(folder / REFERENCE, answers, _of_model(file, answers.sizes), hunted)
-    served = reference if seen is file.spec else _as_reference(folder / SERVED, answers, answers.sizes, {})
+    reference = _make_reference(folder / REFERENCE, answers, _keep_model_axes(file, answers.sizes), hunted)
+    served = reference if seen is file.spec else _make_reference(folder / SERVED, answers, answers.sizes, {})
     evaluation = None
     if file.spec.evaluation:
         record(
@@ -71,13 +71,13 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
     return Exported(made_model, reference, served, evaluation, made.exporter)
 
 
-def _as_reference(
+def _make_reference(
     folder: Path, answers: _Answers, sizes: list[dict[str, int]], hunted: dict[str, dict[str, int]]
 ) -> Reference:
     return Reference(Artifact.of(folder), tuple(answers.cases), tuple(sizes), tuple(answers.notes), hunted)
 
 
-def _source(file: SpecFile) -> Source:
+def _load_source(file: SpecFile) -> Source:
     framework = file.spec.model.framework
     try:
         return cast(Source, importlib.import_module(f"onnxpack.sources.{framework}"))
@@ -98,9 +98,9 @@ def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any,
     """
     if file.spec.model.prepare is None:
         model = source.load(file)
-        return model, _reference(source, model, file, folder)
+        return model, _record_reference(source, model, file, folder)
     try:
-        answers = _reference(source, source.load(without_prepare(file)), file, folder)
+        answers = _record_reference(source, source.load(without_prepare(file)), file, folder)
     except OnnxpackError as error:  # it may take other inputs; what is wrong with the source itself comes again below
         answers, reason = None, f"the model before it does not answer: {error.problems[0].message}"
     model = source.load(file)
@@ -112,12 +112,12 @@ def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any,
             return model, answers
     for name in (REFERENCE, SERVED):
         shutil.rmtree(folder / name, ignore_errors=True)
-    answers = _reference(source, model, file, folder)
+    answers = _record_reference(source, model, file, folder)
     answers.notes.append(f"the export is judged against the model after `prepare`: {reason}")
     return model, answers
 
 
-def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Answers:
+def _record_reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Answers:
     """Run the source on every case; write the inputs at once, keep the outputs until they have names."""
     seen = client_spec(file.spec)
     (folder / REFERENCE).mkdir()
@@ -159,7 +159,7 @@ def _hunt(file: SpecFile, folder: Path, size: int, answer: Answer) -> tuple[dict
     return {case.name: sizes_of(file.spec, case.inputs) for case in found.cases}, found.notes
 
 
-def _of_model(file: SpecFile, sizes: list[dict[str, int]]) -> list[dict[str, int]]:
+def _keep_model_axes(file: SpecFile, sizes: list[dict[str, int]]) -> list[dict[str, int]]:
     """Return the sizes without the axes that only a client sees."""
     own = {axis.name for axis in file.spec.axes}
     used = own & {size for tensor in file.spec.inputs.values() for size in tensor.shape if isinstance(size, str)}
@@ -195,7 +195,7 @@ def _finish(file: SpecFile, raw: Path, folder: Path, framework_names: Sequence[s
         write_arrays(folder / REFERENCE / f"{case}.outputs.npz", outputs)
         if (folder / SERVED).exists():
             write_arrays(folder / SERVED / f"{case}.outputs.npz", postprocessed(file, outputs))
-    declare_outputs(model, _of_model(file, answers.sizes), named)
+    declare_outputs(model, _keep_model_axes(file, answers.sizes), named)
     if external_data.stays_outside(model):
         external_data.save_outside(model, raw.parent, folder / MODEL)
         onnx.checker.check_model(str(folder / MODEL))

@@ -53,12 +53,12 @@ def load(file: SpecFile) -> Any:
     """Load the estimator; a native file gives the classifier or regressor that its objective asks for."""
     path = file.spec.model.path
     assert path
-    estimator = load_estimator(file) if path.endswith(PICKLES) else _native(file.resolve(path))
+    estimator = load_estimator(file) if path.endswith(PICKLES) else _load_native(file.resolve(path))
     check_inputs(estimator, file)
     return estimator
 
 
-def _native(path: Path) -> Any:
+def _load_native(path: Path) -> Any:
     try:
         booster = lightgbm.Booster(model_str=path.read_text())
         objective = booster.dump_model(num_iteration=1).get("objective", "")

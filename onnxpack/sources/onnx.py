@@ -84,7 +84,7 @@ def load(file: SpecFile) -> Loaded:
         proved = _runner(model, path, freed=True)
         _prove(answers, Loaded(model, path.parent, proved, opset_of(model), freed), file.spec)
         answers = proved
-    return Loaded(_upgraded(model), path.parent, answers, opset_of(model), freed)
+    return Loaded(_upgrade(model), path.parent, answers, opset_of(model), freed)
 
 
 def _runner(model: onnx.ModelProto, path: Path, *, freed: bool = False) -> Answers:
@@ -101,7 +101,7 @@ def _runner(model: onnx.ModelProto, path: Path, *, freed: bool = False) -> Answe
     return lambda inputs: running.run(None, inputs)
 
 
-def _upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
+def _upgrade(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model at opset 7 if it has a lower one; the model that is given stays as it is."""
     if opset_of(model) >= RUNTIME_MIN_OPSET:
         return model
@@ -143,11 +143,11 @@ def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
         if not model.freed:
             raise
         words = error.problems[0].message if isinstance(error, SourceError) else str(error)
-        raise GateError(_held_by(model, inputs, words), _CURE) from None
+        raise GateError(_describe_fixed_size(model, inputs, words), _CURE) from None
     return list(map(plain_strings, answers))
 
 
-def _held_by(model: Loaded, inputs: Arrays, words: str) -> str:
+def _describe_fixed_size(model: Loaded, inputs: Arrays, words: str) -> str:
     """Describe the node that failed at another size, from onnxruntime's message."""
     found = _FAILED.search(words)
     shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())

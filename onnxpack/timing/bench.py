@@ -107,7 +107,7 @@ def results_of(
     for entry in entries:
         raw = found[entry.label]
         timings = tuple(
-            _timing(at, batch, times, {kind: base[index] for kind, base in bases.items() if kind != entry.kind})
+            _make_timing(at, batch, times, {kind: base[index] for kind, base in bases.items() if kind != entry.kind})
             for index, (at, times) in enumerate(zip(sizes, raw.times, strict=True))
         )
         figures = (entry.size_bytes, raw.peak_rss_bytes, raw.load_seconds)
@@ -115,7 +115,7 @@ def results_of(
     return tuple(results)
 
 
-def _timing(
+def _make_timing(
     at: Mapping[str, int], batch: str | None, times: Sequence[float], bases: Mapping[str, Sequence[float]]
 ) -> Timing:
     """Summarise the times of one entry at one set of sizes; ``bases`` are the times that it is compared with."""
@@ -134,7 +134,7 @@ def tables(bench: Bench) -> str:
     from onnxpack.parity.compare import aligned
 
     threads = f"{bench.machine.threads} thread" + ("s" if bench.machine.threads > 1 else "")
-    lines = [f"{bench.name} on {bench.machine.processor}, {threads}", "", *aligned(_times(bench)), ""]
+    lines = [f"{bench.name} on {bench.machine.processor}, {threads}", "", *aligned(_list_times(bench)), ""]
     cells: list[tuple[str, ...]] = [("model", "file", "peak memory", "load")]
     cells += [
         (result.label, bytes_text(result.size_bytes), bytes_text(result.peak_rss_bytes), time_text(result.load_seconds))
@@ -143,7 +143,7 @@ def tables(bench: Bench) -> str:
     return "\n".join([*lines, *aligned(cells), *(f"note: {note}" for note in bench.notes)])
 
 
-def _times(bench: Bench) -> list[tuple[str, ...]]:
+def _list_times(bench: Bench) -> list[tuple[str, ...]]:
     """Return the cells of the table of times."""
     against = [kind for kind in BASES if any(result.kind == kind for result in bench.results)]
     axes = list(bench.results[0].timings[0].sizes)

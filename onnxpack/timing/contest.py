@@ -61,7 +61,7 @@ class HoldContest(Task[Contest]):
         Raises:
             SourceError: a model cannot be loaded or run.
         """
-        return _contest(self)
+        return _hold_contest(self)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class MeasureMemory(Task[PeakMemory]):
         return PeakMemory(peak_rss("self"))
 
 
-def _contest(asked: HoldContest) -> Contest:
+def _hold_contest(asked: HoldContest) -> Contest:
     from onnxpack.timing.models import loaded
 
     _share_cpus(asked.threads)
@@ -143,18 +143,18 @@ def _model(name: str, path: Path, threads: int) -> Answer:
     try:
         running = session(path, threads)
     except Exception as error:  # onnxruntime's exceptions share no base
-        raise _refused(name, path, error) from None
+        raise _explain_refusal(name, path, error) from None
 
     def answer(sent: Arrays) -> Any:
         try:
             return running.run(None, sent)
         except Exception as error:  # as above
-            raise _refused(name, path, error) from None
+            raise _explain_refusal(name, path, error) from None
 
     return answer
 
 
-def _refused(name: str, path: Path, error: Exception) -> SourceError:
+def _explain_refusal(name: str, path: Path, error: Exception) -> SourceError:
     return SourceError(f"{name}: '{path}' does not run: {runtime_words(error)}", "build it again from this spec")
 
 

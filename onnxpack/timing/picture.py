@@ -103,14 +103,14 @@ def panels_of(bench: Bench) -> tuple[Panel, ...]:
     latencies = _bars(bench, _latency)
     against = f"\N{MULTIPLICATION SIGN} against {bench.results[0].label}" if any(bar.gain for bar in latencies) else ""
     return (
-        Panel("Latency", _joined(at, "bar p50, line p99", against), latencies),
-        Panel("Throughput", _joined(most, f"{unit} in a second, more is better"), _bars(bench, _throughput)),
+        Panel("Latency", _join(at, "bar p50, line p99", against), latencies),
+        Panel("Throughput", _join(most, f"{unit} in a second, more is better"), _bars(bench, _throughput)),
         Panel("Peak memory", "of a process that runs it", _bars(bench, _memory)),
         Panel("File size", "of the model", _bars(bench, _size)),
     )
 
 
-def _joined(*parts: str) -> str:
+def _join(*parts: str) -> str:
     return " · ".join(filter(None, parts))
 
 
@@ -157,14 +157,14 @@ def _panel(
     root: ET.Element, left: int, top: int, panel: Panel, results: Sequence[Result], colours: Sequence[str]
 ) -> None:
     _text(root, left, top + 18, panel.title, 17, weight="600")
-    _text(root, left + _PANEL, top + 18, _short(panel.hint, _HINT), 13, fill=_MUTED, anchor="end")
+    _text(root, left + _PANEL, top + 18, _shorten(panel.hint, _HINT), 13, fill=_MUTED, anchor="end")
     _line(root, (left, top + 30), (left + _PANEL, top + 30), _RULE)
     longest = max((bar.value or 0 for bar in panel.bars), default=0) or 1
     reach = max((bar.whisker or bar.value or 0 for bar in panel.bars), default=0)
     scale = _BAR / min(max(reach, longest), longest * _WHISKER_ROOM)
     for index, (bar, result, colour) in enumerate(zip(panel.bars, results, colours, strict=True)):
         y = top + _PANEL_HEAD + index * _ROW
-        _text(root, left + _LABEL - 12, y + 5, _short(result.label, _NAME), 14, anchor="end")
+        _text(root, left + _LABEL - 12, y + 5, _shorten(result.label, _NAME), 14, anchor="end")
         if bar.value is not None:
             _row(root, left + _LABEL, y, bar, scale, colour)
         room = _GAIN if any(bar.gain for bar in panel.bars) else 0
@@ -200,7 +200,7 @@ def _line(root: ET.Element, start: tuple[float, float], end: tuple[float, float]
     ET.SubElement(root, "line", {**{k: f"{v:.1f}" for k, v in places.items()}, "stroke": colour, "stroke-width": "1.5"})
 
 
-def _short(text: str, most: int) -> str:
+def _shorten(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

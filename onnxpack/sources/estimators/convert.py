@@ -52,7 +52,7 @@ def export(model: Any, file: SpecFile, example: Arrays, count: int, destination:
     _require_converters(model)
     types = _initial_types(model, file.spec)
     try:
-        with warnings.catch_warnings(), _unflattened(model):
+        with warnings.catch_warnings(), _clear_flatten_transform(model):
             warnings.simplefilter("ignore")  # scikit-learn's own about what the converters touch
             converted = skl2onnx.to_onnx(
                 model,
@@ -61,7 +61,7 @@ def export(model: Any, file: SpecFile, example: Arrays, count: int, destination:
                 options=_options(model),
             )
     except Exception as error:  # converters raise many kinds
-        raise _refusal(model, _culprit(error) or model, flatten_words(error, 1000)) from None
+        raise _refuse(model, _find_culprit(error) or model, flatten_words(error, 1000)) from None
     names = _keep_outputs(converted, count)
     kind = float_kind([tensor.dtype for tensor in file.spec.inputs.values()])
     _require_runnable(model, converted, kind)
@@ -85,7 +85,7 @@ def _options(model: Any) -> dict[int, dict[str, Any]]:
 
 
 @contextmanager
-def _unflattened(model: Any) -> Iterator[None]:
+def _clear_flatten_transform(model: Any) -> Iterator[None]:
     """Clear ``flatten_transform`` of voting, which its converter refuses though it shapes ``transform`` alone."""
     voting = [inner for _, inner in steps(model) if getattr(inner, "flatten_transform", False)]
     for inner in voting:
@@ -112,11 +112,11 @@ def _problem(model: Any, step: Any, reason: str) -> Problem:
     return Problem(f"skl2onnx cannot convert {named(model, step)}: {reason}", "use another estimator, or another opset")
 
 
-def _refusal(model: Any, step: Any, reason: str) -> SourceError:
+def _refuse(model: Any, step: Any, reason: str) -> SourceError:
     return SourceError(_problem(model, step, reason))
 
 
-def _culprit(error: Exception) -> Any:
+def _find_culprit(error: Exception) -> Any:
     """Return the estimator that skl2onnx failed at: its frames hold the operator that they work on."""
     found = None
     trace = error.__traceback__

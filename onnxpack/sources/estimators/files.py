@@ -40,7 +40,7 @@ def load_estimator(file: SpecFile) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # libraries' own, about other versions of themselves
         warnings.simplefilter("error", category=_version_warning())
-        estimator = _from_skops(model.path, data, model.sha256) if skops else _unpickled(model.path, data)
+        estimator = _load_skops(model.path, data, model.sha256) if skops else _unpickle(model.path, data)
     if not (hasattr(estimator, "predict") or hasattr(estimator, "transform")):
         raise SourceError(
             f"'{model.path}' holds a {type(estimator).__name__}", "it must be a fitted estimator or pipeline"
@@ -48,14 +48,14 @@ def load_estimator(file: SpecFile) -> Any:
     return estimator
 
 
-def _unpickled(path: str, data: bytes) -> Any:
+def _unpickle(path: str, data: bytes) -> Any:
     try:
         return joblib.load(io.BytesIO(data))
     except Exception as error:  # a pickle may raise anything
-        raise _refusal(path, error, _saved_by(data)) from None
+        raise _explain_refusal(path, error, _find_saved_version(data)) from None
 
 
-def _from_skops(path: str, data: bytes, sha256: str | None) -> Any:
+def _load_skops(path: str, data: bytes, sha256: str | None) -> Any:
     """Load a skops file; types that skops does not trust are loaded only if the spec has the file's digest."""
     try:
         from skops import io as skops
@@ -66,7 +66,7 @@ def _from_skops(path: str, data: bytes, sha256: str | None) -> Any:
     try:
         strangers = skops.get_untrusted_types(data=data)
     except Exception as error:  # a torn archive or schema raises many kinds
-        raise _refusal(path, error, None) from None
+        raise _explain_refusal(path, error, None) from None
     if strangers and sha256 is None:
         digest = hashlib.sha256(data).hexdigest()
         raise SourceError(
@@ -76,10 +76,10 @@ def _from_skops(path: str, data: bytes, sha256: str | None) -> Any:
     try:
         return skops.loads(data, trusted=strangers)
     except Exception as error:  # constructors may raise anything
-        raise _refusal(path, error, None) from None
+        raise _explain_refusal(path, error, None) from None
 
 
-def _refusal(path: str, error: Exception, saved_by: str | None) -> SourceError:
+def _explain_refusal(path: str, error: Exception, saved_by: str | None) -> SourceError:
     import sklearn
 
     current = sklearn.__version__
@@ -98,7 +98,7 @@ def _refusal(path: str, error: Exception, saved_by: str | None) -> SourceError:
     )  # fmt: skip
 
 
-def _saved_by(data: bytes) -> str | None:
+def _find_saved_version(data: bytes) -> str | None:
     """Return the scikit-learn version in a pickle, found without loading it; None where there is none."""
     for decompress in (bytes, *_COMPRESSIONS):
         try:

@@ -61,7 +61,7 @@ def export(model: Ready, file: SpecFile, example: Arrays, count: int, destinatio
     flat = all(len(path) <= 1 and not any(isinstance(part, str) for part in path) for path in paths)
     own = flat and len(model.names) == count and not set(model.names) & set(example)
     names = list(model.names) if own else names_of(paths, list(example))
-    proto = _converted(model, file)
+    proto = _convert(model, file)
     _name_inputs(proto.graph, list(example))
     try:
         onnx.save(proto, destination)
@@ -72,10 +72,10 @@ def export(model: Ready, file: SpecFile, example: Arrays, count: int, destinatio
     return Export(tuple(names))
 
 
-def _converted(model: Ready, file: SpecFile) -> onnx.ModelProto:
+def _convert(model: Ready, file: SpecFile) -> onnx.ModelProto:
     import tf2onnx
 
-    _steady_names()
+    _keep_names_steady()
     signature = [
         tf.TensorSpec(
             [None if isinstance(size, str) else size for size in tensor.shape], tf.as_dtype(tensor.dtype),
@@ -138,7 +138,7 @@ def _bind_constants(graph: onnx.GraphProto, function: Any) -> None:
         graph.initializer.append(onnx.numpy_helper.from_array(values[value.name].numpy(), value.name))
 
 
-def _steady_names() -> None:
+def _keep_names_steady() -> None:
     """Keep memory addresses out of tf2onnx's names, and out of the order in which it visits sets of nodes."""
     from tf2onnx.graph import Node
     from tf2onnx.optimizer import einsum_optimizer
@@ -178,15 +178,15 @@ def _name_inputs(graph: onnx.GraphProto, names: list[str]) -> None:
     """Give the inputs the spec's names and order; a value inside that has one of these names is renamed."""
     own = {_INPUT.format(index): name for index, name in enumerate(names)}
 
-    def renamed(name: str) -> str:
+    def rename(name: str) -> str:
         return own.get(name) or (f"{name}__inner" if name in names else name)
 
     for inner in graphs(graph):
         for value in (*inner.input, *inner.output, *inner.initializer, *inner.value_info):
-            value.name = renamed(value.name)
+            value.name = rename(value.name)
         for node in inner.node:
-            node.input[:] = [renamed(name) for name in node.input]
-            node.output[:] = [renamed(name) for name in node.output]
+            node.input[:] = [rename(name) for name in node.input]
+            node.output[:] = [rename(name) for name in node.output]
     ordered = sorted(graph.input, key=lambda value: names.index(value.name) if value.name in names else len(names))
     del graph.input[:]
     graph.input.extend(ordered)

@@ -44,16 +44,16 @@ def ready(file: SpecFile) -> Ready:
     spec, names = file.spec.model, list(file.spec.inputs)
     keras.backend.clear_session()  # a model that was loaded before must not change the names of layers, and of outputs
     if spec.path and spec.path.endswith(SAVED_MODEL):
-        return _saved_model(file, names)
+        return _load_saved_model(file, names)
     if spec.path:
-        model = _whole(file)
+        model = _load_whole(file)
     else:
         assert spec.factory
-        model = _made(file, spec.factory, **spec.kwargs)
+        model = _make_model(file, spec.factory, **spec.kwargs)
         if spec.weights_file:
             _fill(model, file)
     if spec.prepare:
-        model = _made(file, spec.prepare, model)
+        model = _make_model(file, spec.prepare, model)
     return Ready(_function(model, names), _output_names(model), model)
 
 
@@ -73,17 +73,19 @@ def _digests(seed: int, file: SpecFile) -> dict[str, str | None]:
     spec = file.spec.model
     assert spec.factory
     keras.backend.clear_session()  # layers without a name are counted, and the counts would differ
-    model = _made_under(seed, file, spec.factory, **spec.kwargs)
+    model = _make_model_under_seed(seed, file, spec.factory, **spec.kwargs)
     if not model.built:
         _build(model, file)
     return {getattr(weight, "path", weight.name): digest_values(np.asarray(weight)) for weight in model.weights}
 
 
-def _made(file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> Any:
-    return _made_under(0, file, reference, *args, **kwargs)  # weights that nobody loads are the same each time
+def _make_model(file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> Any:
+    return _make_model_under_seed(
+        0, file, reference, *args, **kwargs
+    )  # weights that nobody loads are the same each time
 
 
-def _made_under(seed: int, file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> Any:
+def _make_model_under_seed(seed: int, file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> Any:
     keras.utils.set_random_seed(seed)
     model = built(file, reference, *args, **kwargs)
     if not isinstance(model, keras.Model):
@@ -91,12 +93,12 @@ def _made_under(seed: int, file: SpecFile, reference: str, *args: Any, **kwargs:
     return model
 
 
-def _whole(file: SpecFile) -> Any:
+def _load_whole(file: SpecFile) -> Any:
     """Load a .keras or .h5 file; only with its digest in the spec may it hold code, as Lambda layers do."""
     spec = file.spec.model
     assert spec.path
     try:
-        with _trusted(file, spec.path) as path:
+        with _open_trusted(file, spec.path) as path:
             return keras.models.load_model(path, compile=False, safe_mode=spec.sha256 is None)
     except SourceError:
         raise
@@ -117,7 +119,7 @@ def _whole(file: SpecFile) -> Any:
 
 
 @contextmanager
-def _trusted(file: SpecFile, path: str) -> Iterator[Path]:
+def _open_trusted(file: SpecFile, path: str) -> Iterator[Path]:
     """Yield the file itself, or, where the spec has its digest, a copy of the very bytes that have it."""
     if file.spec.model.sha256 is None:
         yield file.resolve(path)
@@ -137,7 +139,7 @@ def _fill(model: Any, file: SpecFile) -> None:
     try:
         if not model.built:
             _build(model, file)
-        with _trusted(file, weights) as path:
+        with _open_trusted(file, weights) as path:
             model.load_weights(path)
     except SourceError:
         raise
@@ -155,7 +157,7 @@ def _build(model: Any, file: SpecFile) -> None:
     _function(model, list(file.spec.inputs))(*tensors)
 
 
-def _saved_model(file: SpecFile, names: list[str]) -> Ready:
+def _load_saved_model(file: SpecFile, names: list[str]) -> Ready:
     path = file.spec.model.path
     assert path
     folder = file.resolve(path).parent
@@ -176,7 +178,7 @@ def _saved_model(file: SpecFile, names: list[str]) -> Ready:
         raise SourceError(f"'{path}' has no signature", "save it with model.export, or with signatures=")
     function = signatures.get(_SIGNATURE) or next(iter(signatures.values()))
     keys = list(function.structured_input_signature[1])
-    order = _matched(names, keys)
+    order = _match_inputs(names, keys)
     return Ready(
         lambda *tensors: function(**{keys[at]: one for at, one in zip(order, tensors, strict=True)}), (), loaded
     )
@@ -188,7 +190,7 @@ def _function(model: Any, names: list[str]) -> Callable[..., Any]:
     mode = {"training": False} if "training" in parameters else {}
     structure = _structure(model)
     if structure is not None:
-        order = _matched(names, [tensor.name for tensor in tf.nest.flatten(structure)], _keys(structure))
+        order = _match_inputs(names, [tensor.name for tensor in tf.nest.flatten(structure)], _keys(structure))
 
         def functional(*tensors: Any) -> Any:
             placed = [tensor for _, tensor in sorted(zip(order, tensors, strict=True), key=lambda pair: pair[0])]
@@ -213,7 +215,7 @@ def _keys(structure: Any) -> list[str] | None:
     return sorted(structure) if isinstance(structure, dict) else None
 
 
-def _matched(names: Sequence[str], own: Sequence[str], keys: Sequence[str] | None = None) -> list[int]:
+def _match_inputs(names: Sequence[str], own: Sequence[str], keys: Sequence[str] | None = None) -> list[int]:
     """Return each spec input's place among the model's inputs: by name where all names match, else by position.
 
     Raises:

@@ -135,13 +135,13 @@ def _torchscript(job: ExportJob) -> None:
 
 
 def _require_no_decisions(watch: Watch, job: ExportJob) -> None:
-    found = [(_BRANCH, one) for one in watch.decisions] + [(_LOOP, one) for one in _changing_loops(watch, job)]
+    found = [(_BRANCH, one) for one in watch.decisions] + [(_LOOP, one) for one in _find_changing_loops(watch, job)]
     if found:
         texts = {message.format(show_line(job.file, places)): hint for (message, hint), places in found}
         raise BranchError([Problem(message, hint) for message, hint in texts.items()])
 
 
-def _changing_loops(watch: Watch, job: ExportJob) -> list[tuple[Place, ...]]:
+def _find_changing_loops(watch: Watch, job: ExportJob) -> list[tuple[Place, ...]]:
     """Find the loops over tensors that make another number of steps at other sizes of the axes."""
     at = odd_sizes(job.file.spec.axes)
     changed = any(shape_at(tensor, at) != job.example[name].shape for name, tensor in job.file.spec.inputs.items())

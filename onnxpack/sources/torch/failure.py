@@ -29,14 +29,14 @@ def explain(error: Exception, file: SpecFile, exporter: str) -> SourceError:
     chain = list(_chain(error))
     text = "\n".join(_plain(one) for one in chain)
     operator, lines = _node(chain)
-    place = _place(file, lines or [*_frames(text), *_traceback(chain)])
+    place = _find_place(file, lines or [*_frames(text), *_traceback(chain)])
     parts = [_first_line(chain[-1])]
     if operator and _NO_FORM in parts[0]:
         parts = [f"operator {operator} has no form in ONNX"]
     elif operator and operator not in parts[0]:
         parts.append(f"operator {operator}")
     if place:
-        parts.append(_shown(file, place))
+        parts.append(_format_place(file, place))
     return SourceError(
         f"the {exporter} exporter failed: {'; '.join(parts)}", "the cause is below", _plain(error)[-_DETAIL:]
     )
@@ -44,7 +44,7 @@ def explain(error: Exception, file: SpecFile, exporter: str) -> SourceError:
 
 def show_line(file: SpecFile, places: Sequence[Place]) -> str:
     """Return the line of the user's code among those that led somewhere, outermost first, with its file and text."""
-    return _shown(file, _place(file, list(places)) or places[-1])
+    return _format_place(file, _find_place(file, list(places)) or places[-1])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -81,12 +81,12 @@ def _node(chain: list[BaseException]) -> tuple[str, list[Place]]:
                 if isinstance(value, torch.fx.Node) and value.op == "call_function":
                     lines = _frames(str(value.meta.get("stack_trace", "")))
                     return str(value.target).removesuffix(".default"), list(lines)
-                if isinstance(value, torch._C.Graph) and (places := list(_traced(value, operator))):
+                if isinstance(value, torch._C.Graph) and (places := list(_find_traced_lines(value, operator))):
                     return operator, places
     return _operator("\n".join(map(_plain, chain))), []
 
 
-def _traced(graph: torch._C.Graph, operator: str) -> Iterator[Place]:
+def _find_traced_lines(graph: torch._C.Graph, operator: str) -> Iterator[Place]:
     """Yield the lines that led to the operator in TorchScript's graph, outermost first."""
     for node in graph.nodes():
         if node.kind() == operator:
@@ -112,7 +112,7 @@ def _stack(error: BaseException) -> Iterator[TracebackType]:
         trace = trace.tb_next
 
 
-def _place(file: SpecFile, places: list[Place]) -> Place | None:
+def _find_place(file: SpecFile, places: list[Place]) -> Place | None:
     """Return the innermost line of the user's own code, else of the package that the model comes from."""
     places = [place for place in places if place[0] != branches.__file__]  # it stands around every operator
     ours = [index for index, place in enumerate(places) if _package(place[0]) == "onnxpack"]
@@ -135,7 +135,7 @@ def _package(path: str) -> str:
     return "python" if place.is_relative_to(sysconfig.get_path("stdlib")) else ""
 
 
-def _shown(file: SpecFile, place: Place) -> str:
+def _format_place(file: SpecFile, place: Place) -> str:
     path, line = place
     code = linecache.getline(path, line).strip()
     near = Path(path).relative_to(file.root) if Path(path).is_relative_to(file.root) else Path(*Path(path).parts[-3:])

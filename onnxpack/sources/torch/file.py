@@ -30,7 +30,7 @@ def whole_model(file: SpecFile) -> torch.nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own about formats that it will drop
-            value = _LOADERS[_kind(data)](io.BytesIO(data))
+            value = _LOADERS[_find_kind(data)](io.BytesIO(data))
     except Exception as error:  # torn zips, missing classes, code of the file itself: anything
         words = (str(error).strip().splitlines() or [""])[0]
         raise SourceError(
@@ -44,7 +44,7 @@ def whole_model(file: SpecFile) -> torch.nn.Module:
     return value
 
 
-def _kind(data: bytes) -> str:
+def _find_kind(data: bytes) -> str:
     """Tell the kind of file by the members of the archive, since a name's ending says little."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return "pickle"  # as torch.save wrote before version 1.6
@@ -55,11 +55,11 @@ def _kind(data: bytes) -> str:
     return "export" if "archive_format" in members else "pickle"
 
 
-def _torchscript(stream: io.BytesIO) -> Any:
+def _load_torchscript(stream: io.BytesIO) -> Any:
     return torch.jit.load(stream, map_location="cpu")  # type: ignore[no-untyped-call]
 
 
-def _exported(stream: io.BytesIO) -> Any:
+def _load_exported(stream: io.BytesIO) -> Any:
     module: torch.nn.Module = torch.export.load(stream).module()
     # Its mode was fixed when it was exported; its own train() and eval() raise.
     for name in ("train", "eval"):
@@ -69,8 +69,8 @@ def _exported(stream: io.BytesIO) -> Any:
     return module
 
 
-def _pickled(stream: io.BytesIO) -> Any:
+def _load_pickled(stream: io.BytesIO) -> Any:
     return torch.load(stream, map_location="cpu", weights_only=False)
 
 
-_LOADERS = {"torchscript": _torchscript, "export": _exported, "pickle": _pickled}
+_LOADERS = {"torchscript": _load_torchscript, "export": _load_exported, "pickle": _load_pickled}

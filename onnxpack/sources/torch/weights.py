@@ -39,17 +39,17 @@ def fill(module: torch.nn.Module, file: SpecFile) -> None:
         SourceError: the file is broken, holds something else, or does not fit; all that does not fit is listed.
     """
     label, key = str(file.spec.model.weights_file), file.spec.model.weights_key
-    content = _content(file.resolve(label), file.root)
+    content = _load_content(file.resolve(label), file.root)
     state, taken = _state_dict(content, key, Path(label).name)
-    problems = list(_misfits(module.state_dict(), state, label, taken))
+    problems = list(_find_misfits(module.state_dict(), state, label, taken))
     if problems:
         raise SourceError(problems)
-    for part in _batches(state):
+    for part in _split_batches(state):
         # Copied, not assigned: what else refers to a parameter, a tied one among them, goes on doing so.
         module.load_state_dict(part, strict=False)
 
 
-def _batches(state: State) -> Iterator[dict[str, torch.Tensor]]:
+def _split_batches(state: State) -> Iterator[dict[str, torch.Tensor]]:
     """Yield all tensors; those in safetensors files only some at a time, so that their bytes are in memory once."""
     yield {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
     stored: dict[Path, dict[str, str]] = {}
@@ -75,9 +75,9 @@ def _read(path: Path, names: dict[str, str]) -> dict[str, torch.Tensor]:
     return part
 
 
-def _content(path: Path, root: Path) -> Any:
+def _load_content(path: Path, root: Path) -> Any:
     if path.name.endswith(_INDEX):
-        return _sharded(path, root)
+        return _load_shards(path, root)
     try:
         if path.suffix == ".safetensors":
             from safetensors import safe_open
@@ -94,7 +94,7 @@ def _content(path: Path, root: Path) -> Any:
         ) from None
 
 
-def _sharded(path: Path, root: Path) -> State:
+def _load_shards(path: Path, root: Path) -> State:
     """Read the tensors that a Hugging Face index names, each from the file that it is said to be in."""
     try:
         places = json.loads(path.read_text())["weight_map"]
@@ -111,10 +111,12 @@ def _sharded(path: Path, root: Path) -> State:
             continue
         shard.open("rb").close()  # safetensors reads natively, unseen by the record of what an export reads
         wanted = [key for key, place in places.items() if place == name]
-        content = _content(shard, root)
+        content = _load_content(shard, root)
         missing = [key for key in wanted if not isinstance(content, Mapping) or key not in content]
         if missing:
-            problems.append(Problem(f"'{name}' lacks tensors of the index: {_some(missing)}", "get the shard again"))
+            problems.append(
+                Problem(f"'{name}' lacks tensors of the index: {_list_some(missing)}", "get the shard again")
+            )
         state |= {key: content[key] for key in wanted if key not in missing}
     if problems:
         raise SourceError(problems)
@@ -141,7 +143,7 @@ def _state_dict(content: Any, key: str | None, label: str) -> tuple[State, str]:
         content, rest = inner, ""
     if not _is_state(content):
         words = ", ".join(map(str, content))[:300] if isinstance(content, Mapping) else type(content).__name__
-        found = ", ".join(_places(content, key))
+        found = ", ".join(_find_state_dicts(content, key))
         hint = f"name the right key in weights_key: {found}" if found else "name the right key in weights_key"
         raise SourceError(f"'{label}' is not a state dict here: {words}", hint)
     return dict(content), key or ""
@@ -155,7 +157,7 @@ def _is_state(value: Any) -> bool:
     )
 
 
-def _places(content: Any, start: str | None, depth: int = 0) -> Iterator[str]:
+def _find_state_dicts(content: Any, start: str | None, depth: int = 0) -> Iterator[str]:
     """Yield the keys below ``start`` where state dicts are."""
     if not isinstance(content, Mapping) or depth > _MAX_DEPTH:
         return
@@ -164,10 +166,10 @@ def _places(content: Any, start: str | None, depth: int = 0) -> Iterator[str]:
         if _is_state(value):
             yield place
         else:
-            yield from _places(value, place, depth + 1)
+            yield from _find_state_dicts(value, place, depth + 1)
 
 
-def _misfits(own: Mapping[str, torch.Tensor], state: State, label: str, key: str) -> Iterator[Problem]:
+def _find_misfits(own: Mapping[str, torch.Tensor], state: State, label: str, key: str) -> Iterator[Problem]:
     # Files mostly hold tied weights once.
     """Yield a problem for each way in which the file's keys and shapes differ from the module's."""
     filled = {_memory(tensor) for name, tensor in own.items() if name in state}
@@ -183,7 +185,9 @@ def _misfits(own: Mapping[str, torch.Tensor], state: State, label: str, key: str
     hint = _prefix_hint(own, state, key) or "check factory, kwargs and weights_key"
     for words, keys in lists.items():
         if keys:
-            yield Problem(f"'{label}' does not fit the model: {len(keys)} tensors are {words}: {_some(keys)}", hint)
+            yield Problem(
+                f"'{label}' does not fit the model: {len(keys)} tensors are {words}: {_list_some(keys)}", hint
+            )
 
 
 def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
@@ -193,20 +197,20 @@ def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 def _prefix_hint(own: Mapping[str, Any], state: State, key: str) -> str:
     """Return a hint where one side's keys are the other's with a prefix, as wrappers and Lightning leave them."""
-    if prefix := _prefix(state, own):
+    if prefix := _find_prefix(state, own):
         return f"the file's keys begin with '{prefix}': write weights_key: {f'{key}.{prefix}'.strip('.')}"
-    if prefix := _prefix(own, state):
+    if prefix := _find_prefix(own, state):
         return f"the model's keys begin with '{prefix}': make the factory give that part, or fill it there"
     return ""
 
 
-def _prefix(longer: Mapping[str, Any], shorter: Mapping[str, Any]) -> str:
+def _find_prefix(longer: Mapping[str, Any], shorter: Mapping[str, Any]) -> str:
     """Return what stands before every name of ``shorter`` in ``longer``, up to a dot; empty if there is nothing."""
     first = next(iter(shorter), "")
     words = [name[: -len(first)] for name in longer if first and name.endswith(f".{first}")]
     return next((word for word in words if all(f"{word}{name}" in longer for name in shorter)), "")
 
 
-def _some(keys: list[str]) -> str:
+def _list_some(keys: list[str]) -> str:
     more = f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""
     return "; ".join(keys[:_SHOWN_KEYS]) + more
