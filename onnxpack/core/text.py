@@ -25,6 +25,16 @@ def size(count: float) -> str:
     return f"{count:.1f} {unit}"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 row``, ``2 rows``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def with_article(noun: str) -> str:
+    """Return a word behind its indefinite article: ``a list``, ``an int``."""
+    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
+
+
 def table(rows: Iterable[Sequence[Any]], right: Iterable[int] = ()) -> list[str]:
     """The rows' cells in columns; those numbered in ``right`` are aligned to the right."""
     shown = [[clean(cell) for cell in row] for row in rows]

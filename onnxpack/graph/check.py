@@ -56,17 +56,18 @@ def read_model(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's decode errors have no common base
         raise SourceError(f"'{path.name}' is not an ONNX model: {_shorten_error(error)}", "export it again") from None
+    # Protobuf reads many kinds of bytes as an empty message without an error.
     if not model.graph.node or not model.opset_import:
         raise SourceError(f"'{path.name}' holds no graph", "export it again")
     if model.ir_version > MAX_IR:
         raise SourceError(
             f"'{path.name}' has IR version {model.ir_version}; the runtime reads {MAX_IR} at most",
-            "save it with an older IR version",
+            f"save it with IR version {MAX_IR}, such as by `model.ir_version = {MAX_IR}`",
         )
     if opset_of(model) > RUNTIME_MAX_OPSET:
         raise SourceError(
             f"'{path.name}' has opset {opset_of(model)}; the runtime reads {RUNTIME_MAX_OPSET} at most",
-            "export it with an older opset",
+            f"export it with opset {RUNTIME_MAX_OPSET} or lower",
         )
     _require_external_data(model, path)
     outside = stays_outside(model)
@@ -76,6 +77,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     try:
         if not outside:
             onnx.load_external_data_for_model(model, str(path.parent))
+        # By path where the data stayed outside: the checker then reads what it needs from the file itself.
         onnx.checker.check_model(str(path) if outside else model)
     except Exception as error:  # the checker and the loader raise several kinds
         raise SourceError(f"'{path.name}' is not valid ONNX: {_shorten_error(error)}", "export it again") from None
@@ -84,6 +86,7 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
     """Require that every external tensor lies in a regular file of its own in the model's folder, and fits into it."""
+    # All problems are collected, so that a person repairs a file once.
     problems, spans = [], []
     for tensor in onnx.external_data_helper._get_all_tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
@@ -99,6 +102,7 @@ def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
         if place == other and begin < end and (start, end) != (begin, stop):
             problem = f"'{path.name}': the data of '{late}' overlaps that of '{name}'"
             problems.append(Problem(problem, "export the model again"))
+    # Ten say enough: a broken export may have thousands of tensors.
     if problems:
         raise SourceError(problems[:10])
 
@@ -138,6 +142,7 @@ def session(model: Path | bytes, folder: Path | None = None, *, plain: bool = Fa
         SourceError: the runtime refuses the model.
     """
     options = ort.SessionOptions()
+    # 4 is fatal: what goes wrong is raised, and a message of the runtime would stand beside it a second time.
     options.log_severity_level = 4
     if plain:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -180,6 +185,7 @@ def info_of(value: onnx.ValueInfoProto) -> TensorInfo:
 
 def true_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     """Return the inputs that a caller gives; old files list the constants among them."""
+    # Before IR version 4 every constant had to be listed as an input.
     constants = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in constants]
 
@@ -211,6 +217,7 @@ def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None
 def facts(path: Path, precision: str = "float32") -> OnnxModel:
     """Read back from the file at ``path`` what it really holds: opset, inputs, outputs, operators, size, digest."""
     model, sha256 = onnx.load(path, load_external_data=False), file_digest(path)
+    # External data is named after the file, as ``save_copy`` and ``save_outside`` write it.
     beside = [file for file in path.parent.iterdir() if file.name.startswith(path.name + ".")]
     return OnnxModel(
         file=Artifact.of_model(path, sha256),

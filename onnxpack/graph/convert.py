@@ -34,7 +34,7 @@ class ConvertOpset(GraphPass):
     def requires(self, model: onnx.ModelProto) -> Sequence[Problem]:
         """Refuse to go down: an older operator may not be able to say what a newer one says."""
         have = opset_of(model)
-        return [Problem(f"opset {have} is above {self.to}", f"write opset: {have}")] if have > self.to else []
+        return [Problem(f"opset {have} is above {self.to}", f"set `opset: {have}`")] if have > self.to else []
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Convert, or raise a ``SourceError`` that names the operator and the nearest opset that can be reached."""
@@ -44,10 +44,11 @@ class ConvertOpset(GraphPass):
         try:
             return _convert(model, self.to), True
         except Exception as error:  # the converter raises RuntimeError and more
+            # Found by trying: the converter does not say how far it got.
             reached = nearest_opset(model, self.to)
             raise SourceError(
                 f"the model's opset {have} cannot be converted to {self.to}: {_explain_failure(error, model, reached)}",
-                f"write opset: {reached}",
+                f"set `opset: {reached}`",
             ) from None
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
@@ -72,6 +73,7 @@ def _can_convert(model: onnx.ModelProto, opset: int) -> bool:
 
 def _convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     converted = onnx.version_converter.convert_version(model, opset)
+    # The converter drops where external data is.
     keep_places(converted, model)
     return converted
 
@@ -79,6 +81,7 @@ def _convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 def _explain_failure(error: Exception, model: onnx.ModelProto, reached: int) -> str:
     """Return the converter's message without places in its own code, and the operators that it failed on."""
     words = _ASSERTION.sub("", " ".join(str(error).split()))[:300]
+    # The converter names an operator only where it has no rule for it; other errors are assertions inside a rule.
     found = _NO_RULE.search(words)
     if found:
         return f"onnx's converter has no rule for the operator {found['op']} at opset {reached + 1}"
@@ -120,6 +123,7 @@ def _flatten_hardmax(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     make = onnx.helper.make_node
     return [
         make("Shape", [source], [shape], f"{shape}_of"),
+        # The old Hardmax worked on a matrix: all axes from ``axis`` on were one.
         make("Flatten", [source], [matrix], f"{matrix}_of", axis=axis),
         make("Hardmax", [matrix], [chosen], node.name, axis=1),
         make("Reshape", [chosen, shape], [end], f"{end}__as_before"),
@@ -142,6 +146,7 @@ class KeepResizeGrid(GraphPass):
         changed = False
         for node in (node for node in nodes_of(model.graph) if node.op_type == "Resize"):
             given = {item.name for item in node.attribute}
+            # What Upsample and the old Resize did; the newer default is half_pixel.
             for name, value in (("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")):
                 if name not in given:
                     node.attribute.append(onnx.helper.make_attribute(name, value))

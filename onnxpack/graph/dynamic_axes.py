@@ -50,7 +50,7 @@ def fixed_axes(graph: onnx.GraphProto, spec: Spec) -> dict[str, int]:
             ):
                 raise SourceError(
                     f"axis '{asked}' is {found[asked]} in one place of the model and {dim.dim_value} in another",
-                    "give the two another name",
+                    "give the two axes different names in the spec",
                 )
     return found
 
@@ -103,12 +103,14 @@ class FreeReshapes(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Go through the graph in order: the shape behind a Reshape is known only when its target is free."""
+        # Once, since only targets are added below and no constant changes.
         constants = _find_constants(model.graph)
         changed = False
         for node in [node for node in model.graph.node if node.op_type == "Reshape" and not node.domain]:
             target = _read_target(node, constants)
             if target is None or (0 in target and any(attribute.name == "allowzero" for attribute in node.attribute)):
                 continue
+            # Inferred anew for each node: the last target that was freed may tell the shape of this input.
             shape = _infer_shapes(model).get(node.input[0])
             freed = free_target(shape, target, self.fixed) if shape else None
             if freed and freed != target:
@@ -149,14 +151,17 @@ def free_target(shape: Shape, target: list[int], fixed: Mapping[str, int]) -> li
     sizes = [fixed[size] if isinstance(size, str) else size for size in shape]
     named = [index for index, size in enumerate(shape) if isinstance(size, str)]
     wanted = _resolve_target(target, sizes)
+    # Without a named axis there is nothing to free.
     if not wanted or not named:
         return None
+    # The leading run of equal sizes: these dimensions are copied, whatever their size becomes.
     kept = 0
     while kept < min(len(sizes), len(wanted)) and sizes[kept] == wanted[kept]:
         kept += 1
     free = list(wanted)
     spans = [(index, index) for index in named if index < kept]
     rest = [index for index in named if index >= kept]
+    # The remaining named axes go as one span: only one -1 may stand in a target.
     for first, last in [*spans, (rest[0], rest[-1])] if rest else spans:
         places = _find_places(sizes, wanted, first, last)
         # A size of 1 may fit in several places, and then none is proved.
@@ -180,6 +185,7 @@ def _resolve_target(target: list[int], sizes: list[int]) -> list[int] | None:
 def _find_places(sizes: list[int], wanted: list[int], first: int, last: int) -> list[int]:
     """Return where in the target the axes ``first`` to ``last`` can be: as a dimension of their own, else shared."""
     before, behind = prod(sizes[:first]), prod(sizes[last + 1 :])
+    # Row-major order keeps an axis in place if as many elements stand before and behind it as did.
     around = [(prod(wanted[:index]), prod(wanted[index + 1 :])) for index in range(len(wanted))]
     own = [index for index, (left, right) in enumerate(around) if (left, right) == (before, behind)]
     return own or [index for index, (left, right) in enumerate(around) if before % left == 0 and behind % right == 0]

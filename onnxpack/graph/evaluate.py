@@ -150,6 +150,7 @@ class BatchNormalization(_Operator):
             raise ValueError("it is in training mode")
         each = [part if not given.get("spatial", 1) else part.reshape(-1, *(1,) * (x.ndim - 2))
                 for part in (scale, bias, mean, var)]  # fmt: skip
+        # 1e-5 is the definition's default.
         deviation = np.sqrt(each[3] + given.get("epsilon", 1e-5))
         return ((each[0] * (x - each[2]) / deviation + each[1]).astype(x.dtype),)
 
@@ -243,6 +244,7 @@ class _ByRuntime(_Operator):
         self._sessions: dict[tuple[Any, ...], ort.InferenceSession] = {}
 
     def _run(self, *inputs: Array | None, **given: Any) -> tuple[Array, ...]:
+        # An optional input that is left out has an empty name, and the evaluator passes None for it.
         named = {name: x for name, x in zip(self.onnx_node.input, inputs, strict=False) if x is not None}
         return _run_node(self.onnx_node, named, self._sessions)
 

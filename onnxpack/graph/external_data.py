@@ -31,6 +31,7 @@ def stays_outside(model: onnx.ModelProto) -> bool:
 def bytes_of(tensor: onnx.TensorProto) -> int:
     """Return the number of bytes that the tensor's dtype and shape need."""
     whole = 8 * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    # numpy keeps 4-bit values in a byte each; ONNX packs two into one.
     bits = 4 if tensor.data_type in _HALF_BYTES else whole
     elements = int(prod(tensor.dims))
     return -(-elements * bits // 8)
@@ -52,6 +53,7 @@ def link_data(model: onnx.ModelProto, source: Path, destination: Path) -> None:
     for location in {entries["location"] for _, entries in external_tensors(model)}:
         link = destination / location
         link.parent.mkdir(parents=True, exist_ok=True)
+        # A link: the bytes are copied once, when the finished file is written.
         link.symlink_to((source / location).resolve())
 
 
@@ -70,6 +72,7 @@ def save_outside(model: onnx.ModelProto, source: Path, destination: Path) -> Non
     files = {source / entries["location"] for _, entries in tensors}
     (first, *others) = files
     if not others and not first.is_symlink():
+        # One regular file that nobody else needs: moving it copies no bytes.
         first.rename(data)
         for tensor, entries in tensors:
             _point_to(tensor, data.name, int(entries.get("offset") or 0))
@@ -105,6 +108,7 @@ def _gather(tensors: list[tuple[onnx.TensorProto, dict[str, str]]], source: Path
             start = int(entries.get("offset") or 0)
             place = (entries["location"], start)
             if place not in placed:
+                # Rounded up to the next page.
                 placed[place] = -(-output.tell() // _ALIGNMENT) * _ALIGNMENT
                 output.seek(placed[place])
                 _copy(source / entries["location"], start, bytes_of(tensor), output.fileno())
@@ -117,6 +121,7 @@ def _copy(path: Path, start: int, length: int, output: int) -> None:
     with path.open("rb") as stream:
         stream.seek(start)
         while length:
+            # Linux moves at most 2 GiB in one call.
             copied = os.sendfile(output, stream.fileno(), None, min(length, 1 << 30))
             if not copied:
                 raise OSError(f"'{path.name}' ends early")

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from onnxpack.core.errors import GateError, Problem, SourceError
+from onnxpack.core.text import plural
 from onnxpack.core.values import Shape
 from onnxpack.graph.check import info_of, opset_of, rename_tensors, true_inputs
 from onnxpack.graph.passes import Edit, GraphPass, run_passes
@@ -81,8 +82,9 @@ class DeclareOutputs(GraphPass):
                 raise SourceError(
                     f"output '{value.name}' has another number of dimensions at other sizes: "
                     + " and ".join(map(str, ranks.values())),
-                    "a squeeze of all dimensions of size 1 does that; name the dimension",
+                    "a squeeze() without a dimension does that: name the dimension, as in squeeze(1)",
                 )
+            # Without this a scalar, of no dimensions, would count as a tensor of unknown shape.
             value.type.tensor_type.shape.SetInParent()
             observed = zip(*shapes, strict=True)
             sizes = [self._size(seen) for seen in observed]
@@ -95,14 +97,15 @@ class DeclareOutputs(GraphPass):
             name for name in self.sizes[0]
             if all(case[name] == size for case, size in zip(self.sizes, observed, strict=True))
         )  # fmt: skip
+        # The axis first: with one case alone every size looks fixed.
         return next(followed, observed[0] if len(set(observed)) == 1 else None)
 
 
 def other_count(source: int, export: int) -> GateError:
     """Return the error for an export that has another number of outputs than the source."""
     return GateError(
-        f"the source gives {source} outputs, the export has {export}",
-        "make the outputs the same whether the model is traced or not",
+        f"the source gives {plural(source, 'output')}, the export has {export}",
+        "return the same outputs whether the model is traced or not",
     )
 
 
@@ -134,8 +137,9 @@ def _choose_output_names(model: onnx.ModelProto, spec: Spec, framework_names: Se
     asked = spec.outputs or tuple(framework_names)
     if len(asked) != len(graph_names):
         raise SourceError(
-            f"the spec names {len(asked)} outputs, the model has {len(graph_names)}: {', '.join(framework_names)}",
-            "name them all, in order",
+            f"the spec names {plural(len(asked), 'output')}, the model has {len(graph_names)}: "
+            f"{', '.join(framework_names)}",
+            "name all of them in `outputs`, in this order",
         )
     twice = sorted({name for name in graph_names if graph_names.count(name) > 1})
     if twice:
@@ -156,6 +160,7 @@ def _copy_inputs(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    # New names that no output has now: these may stand for something else inside.
     taken = set(names.values()) - set(names)
 
     def rename(name: str) -> str:
@@ -181,7 +186,7 @@ class DeclareInputs(GraphPass):
         if tuple(values) != tuple(self.spec.inputs):
             raise SourceError(
                 f"the export's inputs are {', '.join(values)}; the spec's {', '.join(self.spec.inputs)}",
-                "an input that the model does not use is lost: remove it from the spec",
+                "the export drops an input that the model does not use: remove it from the spec",
             )
         wrong, baked = mismatches(model.graph, self.spec)
         if wrong:
@@ -205,6 +210,7 @@ class DeclareInputs(GraphPass):
 
 def mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[Problem]]:
     """Find where the graph's inputs differ from the spec's, and which of the spec's axes have a fixed size there."""
+    # Two lists, as a fixed axis is a failed gate (exit code 4) and any other difference a wrong source (3).
     wrong: list[Problem] = []
     baked: list[Problem] = []
     infos = {value.name: info_of(value) for value in true_inputs(graph)}
@@ -212,14 +218,15 @@ def mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[
         info = infos[name]
         if info.dtype != asked.dtype:
             message = f"input '{name}' is {info.dtype} in the model, {asked.dtype} in the spec"
-            wrong.append(Problem(message, f"write dtype: {info.dtype}"))
+            wrong.append(Problem(message, f"set `dtype: {info.dtype}`"))
         if len(info.shape) != len(asked.shape):
-            message = f"input '{name}' has {len(info.shape)} dimensions in the model, {len(asked.shape)} in the spec"
-            wrong.append(Problem(message, f"the model has {list(info.shape)}"))
+            dimensions = plural(len(info.shape), "dimension")
+            message = f"input '{name}' has {dimensions} in the model, {len(asked.shape)} in the spec"
+            wrong.append(Problem(message, f"describe the model's shape, {list(info.shape)}, in `shape`"))
             continue
         for have, want in zip(info.shape, asked.shape, strict=True):
             if isinstance(have, int) and have != want:
-                hint = "make the model's code independent of this size, or fix it in the spec"
+                hint = f"make the model's code independent of this size, or replace {want} by {have} in `shape`"
                 problem = Problem(f"input '{name}': '{want}' is fixed at {have} in the model", hint)
                 (baked if isinstance(want, str) else wrong).append(problem)
     return wrong, baked

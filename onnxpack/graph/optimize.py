@@ -38,13 +38,15 @@ def optimize_model(source: Path, folder: Path, level: str, isa: str | None) -> C
     Raises:
         GateError: ``all`` on a machine of another kind than ``isa``, or what came out is not the same model any more.
     """
+    # onnxruntime always lays out for the machine it runs on, and offers no choice.
     if level == "all" and not lays_out_for(isa, this_machine()):
         raise GateError(
-            f"optimize: all lays weights out for the machine that builds, and this one is no {isa}",
-            "build on a machine of that kind, or use extended",
+            f"`optimize: all` lays weights out for the building machine, and this one does not have {isa}",
+            "build on a machine that has it, or set `optimize: extended`",
         )
     size = _measure_bytes(source)
     notes: list[str] = []
+    # First with everything; what made the file larger is left out in the second try.
     made = _optimize(source, folder, level, [])
     if _grew(size, made):
         notes.append("constants stay unfolded: folded they would make the file larger")
@@ -53,6 +55,8 @@ def optimize_model(source: Path, folder: Path, level: str, isa: str | None) -> C
         notes.append("left as it is: optimised it would be larger")
         made = _copy_unchanged(source, folder)
     had = _count_ops(source)
+    # onnxruntime computes 16-bit nodes that its CPU provider lacks in float32, and would write these casts into the
+    # file.
     if _count_ops(made)["Cast"] > had["Cast"]:
         notes.append("left as it is: the CPU computes parts of it in float32, and those casts would be built in")
         made = _copy_unchanged(source, folder)
@@ -99,7 +103,7 @@ class LoadOptimized(GraphPass):
                 str(self.source), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self.without)
             )
         except Exception as error:  # onnxruntime's exceptions share no base
-            raise SourceError(f"onnxruntime cannot optimise the model: {error}", "use optimize: none") from None
+            raise SourceError(f"onnxruntime cannot optimise the model: {error}", "set `optimize: none`") from None
         return onnx.load(self.made, load_external_data=False), True
 
 
@@ -113,6 +117,7 @@ class DeclareAgain(GraphPass):
         """Take the declarations of ``original``, by name."""
         before = (model.ir_version, [info_of(value) for value in (*model.graph.input, *model.graph.output)])
         model.ir_version = self.original.ir_version
+        # onnxruntime imports all domains that it knows.
         used = {node.domain for node in nodes_of(model.graph)}
         versions = {entry.domain: entry.version for entry in model.opset_import if entry.domain in used}
         imported = import_opsets(model, versions | {"": opset_of(self.original)})
@@ -131,7 +136,7 @@ class DeclareAgain(GraphPass):
             ([info_of(value) for value in (*true_inputs(one.graph), *one.graph.output)], opset_of(one))
             for one in (self.original, model)
         ]
-        problem = Problem("the model has other inputs, outputs or another opset than before", "use optimize: none")
+        problem = Problem("the model has other inputs, outputs or another opset than before", "set `optimize: none`")
         return [problem] if outside[0] != outside[1] else []
 
 

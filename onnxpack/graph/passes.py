@@ -17,6 +17,7 @@ Edit = tuple[onnx.ModelProto, bool]
 """The model after a pass, which may be the one that it was given, and whether it differs from that."""
 
 
+# A gate's error: a condition that does not hold means that the model is not what the build believes it is.
 class PassError(GateError):
     """A condition of a graph pass does not hold; ``name`` is the pass, ``when`` is before or after it."""
 

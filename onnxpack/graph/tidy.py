@@ -85,7 +85,7 @@ class DropConstantInputs(GraphPass):
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
         """Check that no initializer is among the inputs."""
         extra = len(model.graph.input) - len(true_inputs(model.graph))
-        return [Problem(f"{extra} constants are still inputs")] if extra else []
+        return [Problem(f"the inputs still list constants: {extra}")] if extra else []
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class NameNodes(GraphPass):
                     node.name = f"{node.op_type}_{index}"
                     changed = True
                     while node.name in taken:
+                        # The name that was made up may be a real node's.
                         node.name += "_"
                 taken.add(node.name)
         return model, changed

@@ -68,7 +68,7 @@ class _Graph:
         """Return an input's value, or raise a ``SourceError`` where it is known only when the model runs."""
         name = node.input[index]
         if name not in self.constants:
-            raise _refuse(node, f"its input '{name}' is no constant", _AGAIN)
+            raise _refuse(node, f"its input '{name}' is not a constant", _AGAIN)
         value: np.ndarray[Any, Any] = onnx.numpy_helper.to_array(self.constants[name])
         return value
 
@@ -82,6 +82,7 @@ class _Graph:
     def add_constant(self, value: np.ndarray[Any, Any]) -> str:
         """Add an initializer to the outer graph and return its name."""
         self.count += 1
+        # In the outer graph, which inner graphs see; a Constant node would hold floats alone before opset 9.
         tensor = onnx.numpy_helper.from_array(value, f"onnxpack_opset7_{self.count}")
         self.initializers.append(tensor)
         self.constants[tensor.name] = tensor
@@ -117,6 +118,7 @@ class UpgradeToOpset7(GraphPass):
                     known.infer(made)
                     graph.node.append(made)
                 known.added.clear()
+        # At the end, as rules of inner graphs add to the outer graph too.
         model.graph.initializer.extend(known.initializers)
         set_opset(model, RUNTIME_MIN_OPSET)
         return model, True
@@ -136,7 +138,9 @@ class UpgradeToOpset7(GraphPass):
 
 
 def _upgrade(node: onnx.NodeProto, graph: _Graph, opset: int) -> None:
+    # Before the attributes are rewritten: a default that changed must be read by the node's own opset.
     write_defaults(node, opset)
+    # A hint for memory that opset 6 dropped; it changes no value.
     take(node, "consumed_inputs", None)
     rule = _broadcast if node.op_type in BROADCASTING else _RULES.get(node.op_type)
     if rule:
@@ -192,7 +196,7 @@ def _dropout(node: onnx.NodeProto, graph: _Graph) -> None:
 def _require_inference(node: onnx.NodeProto) -> None:
     if not take(node, "is_test", 0):
         raise _refuse(
-            node, "it is in training mode, where it computes from the batch or from random numbers", _TRAINING
+            node, "it is in training mode, in which its output depends on the batch or on random numbers", _TRAINING
         )
 
 
@@ -213,7 +217,7 @@ def _recurrent(node: onnx.NodeProto, graph: _Graph) -> None:
 def _lp_pool(node: onnx.NodeProto, graph: _Graph) -> None:
     power = take(node, "p", 2)
     if power != int(power):
-        raise _refuse(node, f"its p is {power}, and opset 7 knows whole ones alone", _AGAIN)
+        raise _refuse(node, f"its p is {power}, and opset 7 takes whole numbers only", _AGAIN)
     node.attribute.append(onnx.helper.make_attribute("p", int(power)))
 
 
@@ -239,6 +243,7 @@ def _tile(node: onnx.NodeProto, graph: _Graph) -> None:
     """Replace the count and the axis, which opset 1 to 5 take as inputs, by one count for each axis."""
     if len(node.input) < 3:
         return
+    # From opset 6 on the second input holds a count for each axis.
     repeats = np.ones(graph.rank(node, 0), np.int64)
     tiles, axis = (int(graph.constant(node, index).reshape(-1)[0]) for index in (1, 2))
     repeats[axis] = tiles

@@ -26,10 +26,12 @@ def cpu_session(path: Path) -> ort.InferenceSession:
         SourceError: the runtime refuses the model.
     """
     outline = onnx.load(path, load_external_data=False)
+    # ``plain`` for float16: onnxruntime 1.31 crashes when it fuses such products with their transposes.
     if not _holds(outline, _BFLOAT16):
         return session(path, plain=_holds(outline, TensorProto.FLOAT16))
     with tempfile.TemporaryDirectory(prefix="onnxpack-") as folder:
         wide = Path(folder) / path.name
+        # In a folder of its own, because the session reads external data from beside the file.
         model = widened(onnx.load(path))
         large = sum(map(external_data.bytes_of, model.graph.initializer)) > external_data.EXTERNAL_DATA_OVER
         onnx.save(model, wide, save_as_external_data=large)
@@ -64,6 +66,7 @@ def _widen(graph: onnx.GraphProto, halves: set[str]) -> None:
         for index, name in enumerate(node.output):
             if name in halves:
                 node.output[index] = f"{name}{_ROUNDED}.wide"
+                # Two casts: there and back is the rounding to bfloat16.
                 nodes.append(helper.make_node("Cast", [node.output[index]], [f"{name}{_ROUNDED}"], to=_BFLOAT16))
                 nodes.append(helper.make_node("Cast", [f"{name}{_ROUNDED}"], [name], to=TensorProto.FLOAT))
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]

@@ -75,6 +75,7 @@ def _follow_node(
         return None if any(part is None for part in parts) else [column for part in parts for column in part or ()]
     if node.op_type == "Scaler":
         return _scale_columns(follow(node.input[0]), attributes)
+    # Each of its features is 0 or 1 by a category, and has no threshold on the input's own value.
     if node.op_type == "OneHotEncoder":
         return [None] * len(attributes.get("cats_strings") or attributes.get("cats_int64s") or ())
     if node.op_type in ("ArrayFeatureExtractor", "Gather") and node.input[1] in constants:

@@ -37,6 +37,7 @@ def fill(tensor: Input, shape: tuple[int, ...], share: float) -> Array:
     found = [_at(domain, share) for domain in domains(tensor)]
     # At once in their dtype: 0 beside the greatest uint64 would become a float that is greater still.
     row = np.array(found if len(found) > 1 or tensor.columns else found[0], numpy_dtype(tensor))
+    # A copy, as broadcast arrays are read-only.
     array = np.broadcast_to(row, shape).copy()
     return fill_rows(array, domains(tensor), np.random.default_rng(0)) if tensor.at_least_one else array
 
@@ -87,6 +88,7 @@ def mixed_rows(spec: Spec, generator: np.random.Generator) -> Iterator[Arrays]:
 
 def tiny_case(spec: Spec) -> Arrays | None:
     """Return ordinary inputs with -0.0, the smallest floats and denormals; None where no input may hold 0."""
+    # The second number keeps this stream apart from those of the search (0) and the trees (2).
     generator = np.random.default_rng([spec.verify.seed, 1])
     at = search_sizes(spec)
     rows = row_axis(spec)

@@ -82,6 +82,7 @@ def lead_to(forest: Forest, features: int) -> tuple[Array, Array]:
     low = np.full((len(forest.mode), features), -np.inf, np.float32)
     high = np.full_like(low, np.inf)
     at = forest.roots
+    # Level by level, so that each step is one operation on whole arrays.
     while at.size:
         at = at[forest.mode[at] != _NONE]
         following = []
@@ -106,6 +107,7 @@ def bounds(forest: Forest, nodes: Array, holds: bool) -> tuple[Array, Array]:
     everything = np.full_like(value, np.inf)
     left = {0: (-everything, value), 1: (-everything, below), 2: (value, everything), 3: (above, everything),
             4: (value, value), 5: (-everything, everything)}  # fmt: skip
+    # The side of a condition that does not hold is the opposite condition.
     opposite = {0: 3, 1: 2, 2: 1, 3: 0, 4: 5, 5: 4}
     least, most = np.empty_like(value), np.empty_like(value)
     for mode in left:

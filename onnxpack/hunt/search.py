@@ -46,6 +46,7 @@ class Population:
 
     def keep(self, count: int) -> None:
         """Keep the inputs that are furthest apart; among equals the first."""
+        # Stable, so that the same scores give the same inputs on every machine.
         order = np.argsort([-score for score in self.scores], kind="stable")[:count]
         self.inputs = [self.inputs[index] for index in order]
         self.scores = [self.scores[index] for index in order]
@@ -55,6 +56,7 @@ def search_network(trials: Trials, model: Path) -> Findings:
     """Return the corner cases of the declared values, and the inputs that a search finds."""
     spec = trials.spec
     findings = Findings()
+    # Asked before anything is drawn: an input may be larger than the memory.
     size = input_bytes(spec, smallest_sizes(spec.axes))
     if size > MOST_BYTES // 8:
         findings.notes.append(f"only random inputs are compared: one takes {size / 2**20:.0f} MiB")
@@ -172,6 +174,7 @@ def _add_found(findings: Findings, trials: Trials, found: Population) -> None:
     """Add the inputs that are furthest apart, as one batch where the model takes one."""
     at_once, kept = rows_tried(trials.spec), []
     for inputs, score in zip(found.inputs, found.scores, strict=True):
+        # Over 1 is beyond the tolerance: worth one more run to see whether the source itself jumps there.
         if score > 1:
             alone = trials.run(inputs)
             if alone is None or (trials.differs(alone) and trials.is_cliff(alone)):

@@ -37,6 +37,7 @@ def _describe_answers(trial: Trial) -> str:
         if right.shape != got.shape:
             return f"the source gives `{name}` the shape {right.shape}, the model {got.shape}"
         with np.errstate(all="ignore"):
+            # float32's default tolerances; this is only a note.
             apart = ~np.isclose(right, got, 1e-3, 1e-4, equal_nan=True) if right.dtype.kind == "f" else right != got
         if apart.any():
             place = tuple(np.argwhere(apart)[0]) if right.ndim else ()

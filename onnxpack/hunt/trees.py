@@ -42,6 +42,7 @@ def hunt_trees(trials: Trials, path: Path) -> Findings:
     if at_once is None:
         findings.notes.append(f"none of {total} splits of the trees is tried: the inputs have no common axis of rows")
         return findings
+    # Every row visits every tree.
     limit = min(MOST_VISITS // sum(forest.roots.size for forest, _ in forests), _MOST_RUNS * at_once)
     reached, cases = 0, []
     for forest, node in forests:
@@ -78,6 +79,7 @@ def rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> 
     features = len(columns)
     splits = forest.splits
     splits = splits[[columns[feature] is not None for feature in forest.feature[splits]]]
+    # Three rows of float32 (4 bytes) for each split.
     most = max(1, min(limit // 3, MOST_BYTES // (12 * max(features, 1))))
     chosen = np.sort(generator.permutation(splits)[:most])
     low, high = lead_to(forest, features)
@@ -85,6 +87,7 @@ def rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> 
     base = _draw_rows(spec, len(chosen))
     values = np.stack([_features(base, column, len(chosen)) for column in columns], axis=1)
     values = _move_between(values, low, high, columns)
+    # Just below, at, and just above the threshold.
     made, sides = [], np.zeros(len(chosen), int)
     for index in range(3):
         rows = values.copy()
@@ -95,9 +98,11 @@ def rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> 
         ], np.float64)  # fmt: skip
         rows[np.arange(len(chosen)), own] = wanted
         fits = _within(rows, low, high, columns)
+        # Rows on two of the three places stand on both sides of the split.
         sides += fits
         made.append((rows[fits], np.flatnonzero(fits)))
     numbers = np.concatenate([number for _, number in made])
+    # The rows of one split stay together, so that they meet in one run.
     order = np.argsort(numbers, kind="stable")
     rows = np.concatenate([part for part, _ in made])[order]
     inputs = {name: array[numbers[order]] for name, array in base.items()}
@@ -177,6 +182,7 @@ def _move_between(values: Array, low: Array, high: Array, columns: Columns) -> A
         if column is None:
             continue
         first, last = _ends(column)
+        # The margin keeps a value that rounds on its way from crossing the bound.
         least = np.maximum(low[:, index] + _margin(column, low[:, index]), first)
         most = np.minimum(high[:, index] - _margin(column, high[:, index]), last)
         outside = (values[:, index] < least) | (values[:, index] > most)

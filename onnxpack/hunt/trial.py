@@ -92,6 +92,7 @@ class Trials:
 
         Such a difference says nothing about the export: argmax of equals, a round of a half, a row without variance.
         """
+        # A fixed seed: the same trial must be judged the same way each time.
         generator = np.random.default_rng(0)
         for _ in range(_NUDGES):
             moved = {name: self._nudge(name, array, generator) for name, array in trial.inputs.items()}
@@ -116,6 +117,7 @@ class Trials:
         low, high = (np.array([domain.ends[end] for domain in found], np.float64) for end in (0, 1))
         size = np.abs(array) + _LEAST_SHARE * np.maximum(np.abs(low), np.abs(high))  # zero moves too
         moved = array + _NUDGE * size * generator.uniform(-1, 1, array.shape)
+        # Reflected at the ends: clipping would leave a value that stands at an end where it was.
         moved = np.where(moved > high, 2 * high - moved, np.where(moved < low, 2 * low - moved, moved))
         return np.clip(moved, low, high).astype(array.dtype)
 
@@ -146,6 +148,7 @@ def _apart(spec: Spec, right: Any, got: Any) -> np.ndarray[Any, Any]:
     rtol, atol = tolerance_of(right.dtype.name, rtol=spec.verify.rtol, atol=spec.verify.atol)
     with np.errstate(all="ignore"):
         expected, actual = right.astype(np.float64), got.astype(np.float64)
+        # 1e-300 keeps 0 / 0 of exact zero tolerances from becoming NaN.
         share = np.abs(expected - actual) / (atol + rtol * np.abs(expected) + 1e-300)
     same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
     return np.where(same, 0.0, np.where(np.isnan(share), np.inf, share))

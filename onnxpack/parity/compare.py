@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpack.core import text
 from onnxpack.core.errors import GateError, Problem
 from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import Arrays, read_arrays
@@ -111,6 +112,7 @@ def compare(case: str, name: str, expected: Any, actual: Any, rtol: float | None
 
     A tolerance of None is that of the dtype.
     """
+    # First, as values of another dtype or shape cannot be compared one by one.
     if _dtype(expected) != _dtype(actual):
         return Comparison(case, name, 0.0, 0.0, f"dtype {_dtype(actual)} instead of {_dtype(expected)}", what="dtype")
     if expected.shape != actual.shape:
@@ -151,6 +153,7 @@ def _format_value(value: Any) -> str:
 def _measure_difference(case: str, name: str, expected: Any, actual: Any, tolerance: tuple[float, float]) -> Comparison:
     """Measure the elements that are finite in both."""
     rtol, atol = tolerance
+    # NaN and infinities are judged apart: a difference to one of them is NaN or infinite itself.
     finite = np.isfinite(expected) & np.isfinite(actual)
     right, got = expected[finite].astype(np.float64), actual[finite].astype(np.float64)
     wrong = distances.outside(right, got, rtol, atol)
@@ -166,6 +169,7 @@ def _measure_difference(case: str, name: str, expected: Any, actual: Any, tolera
         f"{wrong} of {expected.size} values differ" if wrong else "",
         distances.cosine(right, got),
         distances.sqnr_db(right, got),
+        # NaN would win every argmax.
         distances.argmax_agreement(expected, actual) if finite.all() else None,
         rtol=rtol,
         atol=atol,
@@ -199,6 +203,7 @@ def compare_case(
     rows = []
     for name, right in expected.items():
         row = compare(case, name, right, actual[name], *tolerance_of(right.dtype.name, precision, rtol, atol))
+        # Integers and strings are labels, and may differ where two classes' scores tie.
         if row.reason and right.dtype.kind in "iU":
             ties = as_ties(expected, actual, name, lambda dtype: tolerance_of(dtype, precision, rtol, atol))
             row = replace(row, reason="", ties=ties) if ties else row
@@ -248,6 +253,7 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
             yield case, expected, dict(zip(names, answers, strict=True))
 
     rows = compare_cases(answer_cases(), tolerance.rtol, tolerance.atol, tolerance.precision)
+    # Back in the order of the cases: those that failed to run were left out of the comparison.
     return sorted((*rows, *failed), key=lambda row: cases.index(row.case))
 
 
@@ -269,12 +275,12 @@ def require(what: str, rows: list[Comparison], place: str = "") -> None:
         GateError: something differs, or nothing was compared; with a table of what differs where.
     """
     if not rows:
-        raise GateError(f"{what}: nothing was compared", "the source must give at least one output")
+        raise GateError(f"{what}: nothing was compared", "make the source model return at least one output")
     failed = [row for row in rows if row.reason]
     if failed:
         problem = Problem(
-            f"{what}: {len(failed)} of {len(rows)} comparisons differ",
-            "look at the rows below; verify.rtol and verify.atol are the tolerances",
+            f"{what}: {len(failed)} of {text.plural(len(rows), 'comparison')} differ",
+            "look at the rows below; `verify.rtol` and `verify.atol` set the tolerances",
             detail="\n".join(filter(None, (table(failed), place))),
         )
         raise ParityError(problem, rows)
@@ -287,13 +293,7 @@ def table(rows: list[Comparison]) -> str:
         measured = row.rtol is not None or row.max_abs_diff > 0
         sizes = (f"{row.max_abs_diff:.3g}", f"{row.max_rel_diff:.3g}") if measured else ("-", "-")
         cells.append((row.case, row.output, *sizes, f"{row.reason}: {row.first}" if row.first else row.reason))
-    lines = aligned(cells)
+    lines = text.table(cells)
     if len(rows) > _SHOWN_ROWS:
         lines.append(f"… and {len(rows) - _SHOWN_ROWS} more")
     return "\n".join(lines)
-
-
-def aligned(cells: list[tuple[str, ...]]) -> list[str]:
-    """Return the rows as lines with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

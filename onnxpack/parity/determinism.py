@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from onnxpack.core.errors import GateError, Problem
+from onnxpack.core.text import plural
 from onnxpack.parity.compare import Comparison, compare
 from onnxpack.spec.model import Spec
 
@@ -23,7 +24,8 @@ def require_steady(spec: Spec, case: str, once: Outputs, again: Outputs) -> None
     """
     if len(once) != len(again):
         raise GateError(
-            f"the source model gives {len(once)} outputs, and {len(again)} when it runs again", "make it constant"
+            f"the source model gives {plural(len(once), 'output')}, and {len(again)} when it runs again",
+            "return the same number of outputs at each call",
         )
     pairs = enumerate(zip(once, again, strict=True))
     rows = [compare(case, _name_output(spec, index), first, second, None, None) for index, (first, second) in pairs]
@@ -57,7 +59,8 @@ def require_values(spec: Spec, answers: Sequence[Outputs]) -> None:
             problems.append(
                 Problem(
                     f"the source model gives nothing but NaN in output {_name_output(spec, index)}: nothing to compare",
-                    "write a range for the inputs that the model was made for, or name real ones in verify.samples",
+                    "set the inputs' `range` to values that the model was made for, or give real inputs in "
+                    "`verify.samples`",
                 )
             )
     if problems:

@@ -15,6 +15,7 @@ def differences(expected: Array, actual: Array, atol: float) -> tuple[float, flo
     """
     absolute = np.abs(actual - expected)
     size = np.abs(expected)
+    # The least float32 in the divisor: np.where computes both sides, and 0 would warn.
     relative = np.where(size > atol, absolute / np.maximum(size, np.finfo(np.float32).tiny), 0.0)
     return float(absolute.max(initial=0.0)), float(relative.max(initial=0.0))
 
@@ -35,6 +36,7 @@ def cosine(expected: Array, actual: Array) -> float | None:
     if not right.any() or not got.any():
         return float(right.any() == got.any())
     product = float((right * got).sum() / np.sqrt((right * right).sum() * (got * got).sum()))
+    # Rounding may lead just beyond the ends.
     return min(max(product, -1.0), 1.0)
 
 
@@ -58,6 +60,7 @@ def argmax_agreement(expected: Array, actual: Array) -> float | None:
 
     What a classifier's user sees: top-1 agreement. None where there is nothing to choose among.
     """
+    # A single row or column has nothing to choose among.
     if expected.ndim < 2 or expected.shape[-1] < 2 or not expected.size:
         return None
     return float((expected.argmax(axis=-1) == actual.argmax(axis=-1)).mean())

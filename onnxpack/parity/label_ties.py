@@ -45,6 +45,7 @@ def _find_scores(outputs: Arrays, labels: Any) -> list[str]:
         if array.dtype.kind == "f" and labels.ndim == 1 and array.shape[:1] == labels.shape
         and array.ndim == 2 and array.shape[1] > 1
     ]  # fmt: skip
+    # Logits and probabilities have their highest values in the same places; other tables do not.
     highest = {outputs[name].argmax(axis=1).tobytes() for name in found}
     return found if len(highest) == 1 else []
 
@@ -70,5 +71,6 @@ def _is_tie(best: Any, right: Any, got: Any, columns: dict[Any, int]) -> bool:
     candidates = set(np.flatnonzero(best).tolist())
     if got in columns:
         return len(candidates) > 1 and columns[got] in candidates
+    # A label that no clear row has shown may stand for any column that no other label has.
     free = candidates - set(columns.values())
     return len(free) > (right not in columns)

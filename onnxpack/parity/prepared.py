@@ -57,7 +57,7 @@ def compare_prepared(spec: Spec, cases: Iterable[tuple[str, Outputs, Outputs]]) 
                 f"the prepared model differs from the model before `prepare: {spec.model.prepare}`: "
                 f"{len(failed)} of {len(rows)} comparisons differ",
                 "fold what it removes into what stays, such as a BatchNorm into the convolution before it; "
-                "if the change is meant, make it in the factory",
+                "if the change is intended, make it in the factory",
                 detail=table(failed),
             )
         )

@@ -55,6 +55,7 @@ class Judge:
             finite = np.isfinite(expected)
             right, got = expected[finite].astype(np.float64), actual[finite].astype(np.float64)
             rms = float(np.sqrt(np.mean((right - got) ** 2))) if right.size else 0.0
+            # Sums, which add up over cases, so that no arrays are kept.
             self._sums[row.output] = self._sums.get(row.output, 0) + moments(right)
         elif same and expected.dtype.kind != "f" and _family(expected) == _family(actual):
             wrong = 0 if row.ties else int((expected != actual).sum())
@@ -66,6 +67,7 @@ class Judge:
         return [self._judge_row(row, rms) for row, rms in self._rows]
 
     def _judge_row(self, row: "Comparison", rms: float | None) -> "Comparison":
+        # float16 that keeps to its tolerance passes by it: an output that hardly varies would fail by its noise.
         if rms is not None and (row.reason or not self._singly):
             spread = self._spreads[row.output] if self._spreads else spread_of(self._sums[row.output])
             share = rms / spread if spread else (0.0 if not rms else float("inf"))
@@ -100,6 +102,7 @@ def spread_of(sums: Any) -> float:
         return 0.0
     mean = total / count
     deviation = float(np.sqrt(max(squares / count - mean**2, 0.0)))
+    # Below 1e-6 of the mean the deviation may be rounding alone, and the output counts as a constant.
     return deviation if deviation > 1e-6 * abs(mean) else abs(mean)
 
 

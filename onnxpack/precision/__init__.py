@@ -138,6 +138,7 @@ def precision(name: str) -> Precision:
     """Return the module of a precision, by the spec's word."""
     if name not in PRECISIONS:
         raise ValueError(name)
+    # Loaded only when it is asked for: these modules import onnx, and the parent does not.
     return cast(Precision, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
 
 

@@ -56,6 +56,7 @@ def calibrate(
 def histogram(values: np.ndarray[Any, Any], ends: tuple[float, float], *, absolute: bool) -> np.ndarray[Any, Any]:
     """Count the values, or their magnitudes from zero on, in ``BINS`` equal parts of a range; int64 [BINS]."""
     low, high = (0.0, max(map(abs, ends))) if absolute else ends
+    # A constant tensor has no width to divide.
     if high <= low:
         return np.zeros(BINS, np.int64)
     counts, _ = np.histogram(np.abs(values) if absolute else values, BINS, (low, high))
@@ -69,6 +70,7 @@ def percentile_range(counts: np.ndarray[Any, Any], ends: tuple[float, float]) ->
     if not total:
         return ends
     share = counts.cumsum() / total
+    # Half on each side.
     cut = (1 - PERCENTILE / 100) / 2
     width = (high - low) / BINS
     first, last = int(np.searchsorted(share, cut)), int(np.searchsorted(share, 1 - cut))
@@ -96,9 +98,11 @@ def _divergence(counts: np.ndarray[Any, Any], kept: int) -> float:
     inside = counts[:kept]
     real = inside.copy()
     real[-1] += counts[kept:].sum()
+    # Where each level begins; with whole numbers, as ``kept`` is rarely a multiple of ``LEVELS``.
     starts = np.arange(LEVELS) * kept // LEVELS
     full = inside > 0
     used = np.add.reduceat(full, starts)
+    # Spread over the bins that held anything: empty ones stay empty.
     level = np.add.reduceat(inside, starts) / np.maximum(used, 1)
     coarse = np.repeat(level, np.diff(np.append(starts, kept))) * full
     if not coarse.any():
@@ -126,6 +130,7 @@ def _extremes(
     """Return the range of each tensor, and the most bytes that it had in a batch."""
     make = onnx.helper.make_node
     parts: dict[str, tuple[str, dict[str, Any]]] = {
+        # Reduced inside the runtime: three numbers leave it instead of the tensor.
         "least": ("ReduceMin", {"keepdims": 0}),
         "most": ("ReduceMax", {"keepdims": 0}),
         "size": ("Size", {}),
@@ -139,11 +144,13 @@ def _extremes(
     for found in runs(running, batches(), say, "least and greatest values"):
         for name in tensors:
             least, most, size = (found[f"{name}__{part}"] for part in parts)
+            # The neutral ends of an empty range.
             old = ranges.get(name, (float("inf"), float("-inf")))
             ranges[name] = (min(old[0], float(least)), max(old[1], float(most)))
+            # Four bytes for each float32.
             sizes[name] = max(sizes[name], 4 * int(size))
     if tensors and not ranges:
-        raise SourceError("there is no data to calibrate with", "give the calibration data some rows")
+        raise SourceError("there is no data to calibrate with", "add rows to the calibration data")
     return ranges, sizes
 
 

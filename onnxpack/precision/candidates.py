@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from onnxpack.core.text import size
-from onnxpack.parity.compare import aligned
+from onnxpack.core import text
+from onnxpack.timing.bench import time_text
 
 Objective = Literal["latency", "size", "throughput"]
 
@@ -82,6 +82,7 @@ def judged(rows: Iterable[Candidate], objective: Objective) -> tuple[Candidate, 
 def _choose_best(passed: Sequence[Candidate], objective: Objective) -> Candidate:
     gain = max(_gain(row, objective) for row in passed)
     near = [row for row in passed if _gain(row, objective) >= gain * (1 - NOISE)]
+    # Among equals the one nearest to float32's numbers.
     return max(near, key=lambda row: (_faith(row), _gain(row, objective)))
 
 
@@ -104,6 +105,7 @@ def _beats(other: Candidate, row: Candidate) -> bool:
         return False
     left = (-(other.size_bytes or 0), other.speedup or 0.0)
     right = (-(row.size_bytes or 0), row.speedup or 0.0)
+    # Not worse in either, and different: better in one.
     return left != right and left[0] >= right[0] and left[1] >= right[1]
 
 
@@ -114,25 +116,20 @@ def table(rows: Sequence[Candidate]) -> str:
     for row in rows:
         mark = "chosen" if row.chosen else "passed over" if row.reason else "pareto" if row.pareto else ""
         cells.append((
-            row.precision + (f" - {counted(len(row.excluded), 'layer')}" if row.excluded else ""),
-            _or_dash(row.size_bytes, size),
-            _or_dash(row.latency_p50_seconds, lambda value: f"{value * 1000:.3g} ms"),
+            row.precision + (f" - {text.plural(len(row.excluded), 'layer')}" if row.excluded else ""),
+            _or_dash(row.size_bytes, text.size),
+            _or_dash(row.latency_p50_seconds, time_text),
             _or_dash(row.speedup, lambda value: f"{value:.2f}x"),
             _or_dash(row.sqnr_db, lambda value: f"{value:.1f} dB"),
             _or_dash(row.cosine, lambda value: f"{value:.6f}"),
             _or_dash(row.argmax_agreement, lambda value: f"{value:.1%}"),
             _or_dash(row.score, lambda value: f"{value:.4f}"),
             _or_dash(row.degradation, lambda value: f"{value:+.4f}"),
-            _or_dash(row.peak_rss_bytes, size),
+            _or_dash(row.peak_rss_bytes, text.size),
             mark,
         ))  # fmt: skip
     reasons = [f"{row.precision}: {row.reason}" for row in rows if row.reason]
-    return "\n".join([*aligned(cells), *reasons])
-
-
-def counted(number: int, thing: str) -> str:
-    """Format a number with its noun: ``1 layer``, ``2 layers``."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+    return "\n".join([*text.table(cells), *reasons])
 
 
 def _or_dash(value: float | None, shown: Callable[[float], str]) -> str:

@@ -70,6 +70,7 @@ class PoolBeforeRelu(GraphPass):
                 continue
             between, end = relu.output[0], pool.output[0]
             pool.input[0], pool.output[0] = relu.input[0], between
+            # The names at both ends stay, so that nothing around the pair changes.
             relu.input[0], relu.output[0] = between, end
             changed = True
         return model, changed
@@ -85,6 +86,7 @@ class SortNodes(GraphPass):
         placed: dict[int, None] = {}
         entered: set[int] = set()
         for start in range(len(model.graph.node)):
+            # A list instead of recursion: graphs may be deeper than Python's stack.
             waiting = [start]
             while waiting:
                 index = waiting[-1]
@@ -148,6 +150,7 @@ def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
             here = bare.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
             here.data_location = onnx.TensorProto.EXTERNAL
             entry = here.external_data.add()
+            # Marked as external data, so that inference takes its dtype and shape and asks for no bytes.
             entry.key, entry.value = "location", "left-out"
     return bare
 
@@ -225,6 +228,7 @@ def _split_gemm(node: onnx.NodeProto, known: Initializers) -> tuple[str, str, li
     weight = known.get(node.input[1])
     if attribute(node, "transA", 0) or weight is None or len(weight.dims) != 2:
         return None
+    # A C that is known only at run time would need a node to scale it.
     if beta != 1.0 and bias and bias not in known:
         return None
     added = []

@@ -86,4 +86,5 @@ def _unfit(tensor: onnx.TensorProto) -> bool:
         return False
     if greatest > LARGEST:
         return True
+    # Small values lose digits below the least normal float16, 6.1e-5.
     return abs(float(np.float16(greatest)) - greatest) > _DIGIT * greatest

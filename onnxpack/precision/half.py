@@ -89,6 +89,7 @@ class _Work:
             name = node.output[index]
             self.halves[name] = node.output[index] = f"{name}__{WORDS[self.half]}"
             self.missing.add(name)
+        # A Cast to float32 now casts to 16 bits.
         if node.op_type == "Cast" and where.outputs:
             next(item for item in node.attribute if item.name == "to").i = self.half
         self.nodes.append(node)
@@ -117,6 +118,7 @@ class _Work:
 
     def _real(self, name: str) -> str:
         if name in self.missing:
+            # One Cast for a tensor, however many nodes read it.
             self.missing.discard(name)
             self._cast(self.halves[name], name, FLOAT)
         return name
@@ -130,6 +132,7 @@ def rounded(tensor: onnx.TensorProto, name: str, half: int) -> onnx.TensorProto:
     array = onnx.numpy_helper.to_array(tensor)
     if half == onnx.TensorProto.FLOAT16:
         return onnx.numpy_helper.from_array(array.astype(np.float16), name)
+    # numpy has no bfloat16 of its own; ml_dtypes' is what onnx uses.
     dtype = onnx.helper.tensor_dtype_to_np_dtype(half)
     made: onnx.TensorProto = onnx.numpy_helper.from_array(array.astype(dtype), name)
     return made

@@ -44,11 +44,13 @@ def convert(job: Job) -> Converted:
             left += _explain_float32(node, job.excluded)
             continue
         source, weight = node.input[0], products[node.name]
+        # Once for each tensor: several products may read the same one.
         if source not in inputs:
             inputs[source] = [f"{source}__{part}" for part in ("int8", "scale", "zero")]
             nodes.append(
                 onnx.helper.make_node("DynamicQuantizeLinear", [source], inputs[source], f"{source}__quantize")
             )
+        # Once for each weight: tied ones stay tied.
         if weight.name not in done:
             done[weight.name] = _store_weight(model, weight, per_channel, reduced)
         nodes += _product(node, inputs[source], done[weight.name])
@@ -59,8 +61,10 @@ def convert(job: Job) -> Converted:
 
 def quantized(matrix: np.ndarray, per_channel: bool, reduced: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return symmetric int8 values of a matrix [K, N] and their scales, [N] or a scalar: ``w ≈ scale · q``."""
+    # 64 and not 63: two products of 255 · 64 just fit into 16 bits. 127 and not 128, so that the range is symmetric.
     limit = 64 if reduced else 127
     largest = np.abs(matrix).max(axis=0 if per_channel else None).astype(np.float32)
+    # A column of zeros would divide by zero; its values are 0 at any scale.
     scale = np.where(largest > 0, largest / limit, 1).astype(np.float32)
     return np.clip(np.rint(matrix / scale), -limit, limit).astype(np.int8), scale
 

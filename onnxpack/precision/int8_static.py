@@ -70,9 +70,11 @@ def calibrate(job: Job, folder: Path) -> int:
         raise SpecError(f"{NAME} needs calibration data", "add `calibration: {data: calibration.npz}`")
     copy = onnx.ModelProto()
     copy.CopyFrom(job.model)
+    # A copy, as the passes edit in place and the job's model is needed again.
     model = prepared(copy, job.scratch)
     tensors = tensors_of(model, element_types(model, job.scratch))
     calibration.write(folder, calibration.calibrate(model, tensors, job.batches, job.method, job.scratch, job.say))
+    # Always external, since protobuf ends at 2 GiB.
     onnx.save(model, folder / PREPARED, save_as_external_data=True, location=f"{PREPARED}.data")
     return len(tensors)
 
@@ -88,6 +90,7 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, selection: Selection, wish:
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 
     ends = float_ends(model, selection)
+    # x86 multiplies unsigned values with signed weights (vpmaddubsw, VNNI); ARM and TensorRT take signed ones.
     uint8 = wish.device == "cpu" and wish.isa not in ARM
     data = {
         name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))

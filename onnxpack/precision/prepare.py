@@ -26,6 +26,7 @@ def prepared(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
     options.optimized_model_filepath = str(after)
     ort.InferenceSession(str(before), options, providers=["CPUExecutionProvider"])
     done = onnx.load(after)
+    # onnxruntime writes its own.
     done.ir_version = model.ir_version
     run_passes(done, (LiftConstants(),))
     before.unlink()
@@ -51,6 +52,7 @@ def carried(names: frozenset[str], original: onnx.ModelProto, done: onnx.ModelPr
         if node.name in kept:
             found.add(node.name)
             continue
+        # Breadth first: the nearest output that still exists is where the node went.
         waiting, seen = list(node.output), set(node.output)
         while waiting:
             tensor = waiting.pop(0)

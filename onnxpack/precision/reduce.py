@@ -61,6 +61,7 @@ def reduce_model(
     opset = opset_of(job.model)
     converted = convert_checked(precision(job.wish.precision), job, before)
     now = [info_of(value) for value in (*true_inputs(converted.model.graph), *converted.model.graph.output)]
+    # Clients rely on these, whatever the precision is.
     if now != outside or opset_of(converted.model) != opset:
         raise GateError(f"{job.wish.precision} changed the model's inputs, outputs or opset", "report it as a bug")
     shutil.rmtree(scratch)
@@ -109,13 +110,13 @@ def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
     """
     why = of_trees(job.model) or module.refusal(job.wish, job.model)
     if why:
-        raise SpecError(f"precision {job.wish.precision}: {why}", "use another precision, or float32")
+        raise SpecError(f"precision {job.wish.precision}: {why}", "set another `precision`, or `precision: float32`")
     converted = module.convert(job)
     if not changed(before, makeup(converted.model)):
         left = "; ".join(summary(converted.left)[:5])
         raise GateError(
             f"{module.NAME} changed nothing in the model: no operator and no weight is in fewer bits than before",
-            left or "leave the precision out, or exclude fewer nodes",
+            left or "set `precision: float32`, or exclude fewer nodes",
         )
     run_passes(converted.model, (Strip(), ImportUsed()))
     return converted
@@ -128,6 +129,7 @@ def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
         SpecError: an excluded node is not in the model, or the calibration data does not fit.
     """
     model = onnx.load(path)
+    # Nodes need names, as exclusions and reports speak of them.
     run_passes(model, (DropConstantInputs(), NameNodes()))
     reference = samples.reference
     return Job(
@@ -163,7 +165,7 @@ def excluded_nodes(model: onnx.ModelProto, wanted: tuple[str, ...]) -> frozenset
         by_type = {name for name, op in nodes.items() if op == word}
         if word in nodes and by_type - {word}:
             raise SpecError(
-                f"exclude_nodes: '{word}' is a node and an operator type", "name the nodes of the type one by one"
+                f"exclude_nodes: '{word}' is a node and an operator type", "list the nodes of that type one by one"
             )
         if word not in nodes and not by_type:
             known = sorted({*nodes, *nodes.values()})

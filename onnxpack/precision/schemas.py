@@ -37,6 +37,7 @@ def ports(
     if node.op_type == "Cast":
         return Ports(tuple(taken), tuple(given))
     free = [param for param in given.values() if not param.startswith("tensor(") and param not in tied]
+    # Its dtype comes from no input, as that of a constant or a random number does.
     if free:
         return None if inputs else Ports((), ())
     return Ports(

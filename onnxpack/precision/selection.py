@@ -95,6 +95,7 @@ def _of_use(model: onnx.ModelProto, nodes: list[str]) -> tuple[str, ...]:
     """Return the nodes without those that only move values and whose output no node takes in 8 bits."""
     chosen = set(nodes)
     wanted: set[str] = set()
+    # From the end, so that whoever reads a node's output was decided before it.
     for node in reversed(model.graph.node):
         if node.op_type in _PASSING and not wanted.intersection(node.output):
             chosen.discard(node.name)

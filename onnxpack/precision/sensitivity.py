@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.graph.check import session
-from onnxpack.precision import Converted, Job, Samples, Wish
+from onnxpack.precision import Samples, Wish
 from onnxpack.precision.calibration import Ranges
 from onnxpack.precision.int8_static import load, quantize
 from onnxpack.precision.prepare import carried
@@ -35,6 +35,15 @@ class Ranked:
     """False where the time was over before all layers were tried."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A graph that was prepared for int8-static, the ranges of its tensors, and the nodes to quantize."""
+
+    graph: onnx.ModelProto
+    ranges: Ranges
+    selection: Selection
+
+
 def rank_layers(
     path: Path, scratch: Path, calibration: Path, wish: Wish, samples: Samples, seconds: float = 120.0
 ) -> Ranked:
@@ -50,38 +59,26 @@ def rank_layers(
         job = job_of(path, wish, samples, folder)
         graph, ranges = load(calibration)
         selection = select(graph, carried(job.excluded, job.model, graph) | frozenset(job.wish.without), ranges)
+        # Rounded up to whole batches.
         data = list(islice(job.batches() if job.batches else job.cases(), -(-_ROWS // BATCH_ROWS)))
-        return rank(graph, ranges, selection, job.wish, data, folder, seconds)
+        return rank(Prepared(graph, ranges, selection), job.wish, data, folder, seconds)
     finally:
         shutil.rmtree(folder)
 
 
-def rank(
-    graph: onnx.ModelProto,
-    ranges: Ranges,
-    selection: Selection,
-    wish: Wish,
-    data: list[Arrays],
-    scratch: Path,
-    seconds: float,
-) -> Ranked:
+def rank(prepared: Prepared, wish: Wish, data: list[Arrays], scratch: Path, seconds: float) -> Ranked:
     """Rank the layers of a prepared graph, as ``rank_layers`` does."""
     until = time.monotonic() + seconds
-    right = list(_run_batches(_save_and_load(graph, scratch), data))
+    right = list(_run_batches(_save_and_load(prepared.graph, scratch), data))
     found: list[tuple[str, float]] = []
-    for layer in _sort_by_size(graph, selection.layers):
+    for layer in _sort_by_size(prepared.graph, prepared.selection.layers):
+        # At least one, however short the time is: an empty ranking would leave nothing to choose from.
         if found and time.monotonic() > until:
             break
-        one = quantize(_copy(graph), ranges, selection.only(layer), wish).model
+        one = quantize(_copy(prepared.graph), prepared.ranges, prepared.selection.only(layer), wish).model
         found.append((layer, signal_to_noise(right, _run_batches(_save_and_load(one, scratch), data))))
     ranked = sorted(found, key=lambda item: (item[1], item[0]))
-    return Ranked(tuple(ranked), len(ranked) == len(selection.layers))
-
-
-def static_excluding(graph: onnx.ModelProto, ranges: Ranges, job: Job, without: Iterable[str]) -> Converted:
-    """Quantize a prepared graph by int8-static with these layers in float32 besides; nothing is run."""
-    excluded = carried(job.excluded, job.model, graph) | frozenset(without)
-    return quantize(_copy(graph), ranges, select(graph, excluded, ranges), job.wish)
+    return Ranked(tuple(ranked), len(ranked) == len(prepared.selection.layers))
 
 
 def signal_to_noise(right: Iterable[list[np.ndarray[Any, Any]]], got: Iterable[list[np.ndarray[Any, Any]]]) -> float:

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime as ort
 
 from onnxpack.core.errors import SourceError, flatten_words
+from onnxpack.core.text import plural
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.graph.external_data import EXTERNAL_DATA_OVER, bytes_of
 from onnxpack.precision.edit import inferred, shell
@@ -51,11 +52,14 @@ def runnable(
     graph.node.extend(extra)
     graph.input.extend(model.graph.input)
     graph.initializer.extend(model.graph.initializer)
+    # Without types: the runtime infers them.
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    # Optimising would fuse away the tensors that are asked for.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     large = sum(map(bytes_of, model.graph.initializer)) > EXTERNAL_DATA_OVER
+    # Through a file, as a serialized model may not exceed 2 GiB.
     path = scratch / "probe.onnx"
     onnx.save(probe, path, save_as_external_data=large, location="probe.data")
     try:
@@ -87,5 +91,5 @@ def runs(
             words = flatten_words(error, 300)
             raise SourceError(f"the float32 model fails on {shapes}: {words}") from None
         rows += next((len(array) for array in batch.values() if array.ndim), 1)
-        say(f"{what}: {rows} rows")
+        say(f"{what}: {plural(rows, 'row')}")
         yield dict(zip(names, map(np.asarray, values), strict=True))

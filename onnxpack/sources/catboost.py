@@ -24,7 +24,7 @@ def load(file: SpecFile) -> Any:
     if estimator.get_cat_feature_indices() or estimator.get_text_feature_indices():
         raise SourceError(
             f"'{path}' has features of categories or texts, which CatBoost cannot export",
-            "encode them as numbers before, as a step of a scikit-learn pipeline",
+            "encode them as numbers before the model, as a step of a scikit-learn pipeline",
         )
     check_inputs(estimator, file)
     return estimator
@@ -37,5 +37,5 @@ def _load_native(path: Path) -> Any:
         estimator.load_model(str(path))
     except Exception as error:  # CatBoostError and more
         words = flatten_words(error, 300)
-        raise SourceError(f"cannot load '{path.name}': {words}", "save it with save_model, as .cbm") from None
+        raise SourceError(f"cannot load '{path.name}': {words}", "save it with `save_model`, as .cbm") from None
     return estimator

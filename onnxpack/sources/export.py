@@ -45,8 +45,10 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
         GateError: it is not deterministic, or its export lost an axis or an output.
     """
     source = _load_source(file)
+    # `weights: none` says that random parameters are intended; a spec that says nothing may have forgotten them.
     if file.spec.model.factory and file.spec.model.weights is None:
         source.require_weights(file)
+    # Before the export, so that nothing that an exporter does to the model reaches the answers.
     model, answers = _load_and_record(source, file, folder)
     raw = folder / "raw"
     raw.mkdir()
@@ -54,6 +56,7 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
     example = preprocessed(file.spec, draw(seen, tracing_sizes(seen.axes), 0))
     made = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
     output_names = _finish(file, raw / MODEL, folder, made.names, answers)
+    # The exporter's file is as large as the finished one.
     shutil.rmtree(raw)
     made_model = facts(folder / MODEL)
     hunted, notes = _hunt(file, folder, made_model.size_bytes, lambda inputs: _run(source, model, inputs))
@@ -132,6 +135,7 @@ def _record_reference(source: Source, model: Any, file: SpecFile, folder: Path) 
         if seen is not file.spec:
             write_arrays(folder / SERVED / f"{name}.inputs.npz", sent)
         outputs = _run(source, model, inputs)
+        # Two runs of each of the first cases; of all it would double the time.
         if len(answers.outputs) < STEADY_CASES:
             require_steady(file.spec, name, outputs, _run(source, model, inputs))
         if seen is file.spec:
@@ -139,12 +143,14 @@ def _record_reference(source: Source, model: Any, file: SpecFile, folder: Path) 
         else:
             budget.count([*sent.values(), *inputs.values()], [*outputs, *outputs])
         if answers.outputs and len(outputs) != len(answers.outputs[0]):
-            raise SourceError("the source model gives another number of outputs at other sizes", "make it constant")
+            raise SourceError(
+                "the source model gives another number of outputs at other sizes", "return as many at every size"
+            )
         answers.cases.append(name)
         answers.sizes.append(at)
         answers.outputs.append(outputs)
     if not answers.outputs[0]:
-        raise SourceError("the source model gives no outputs", "it must return at least one tensor")
+        raise SourceError("the source model gives no outputs", "let it return at least one tensor")
     require_values(file.spec, answers.outputs)
     answers.notes = budget.notes
     return answers
@@ -176,7 +182,7 @@ def _run(source: Source, model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any
         shapes = ", ".join(f"{key} {value.shape}" for key, value in inputs.items())
         raise SourceError(
             f"the source model fails on {shapes}: {type(error).__name__}: {str(error)[:500]}",
-            "check the inputs' shapes, dtypes, ranges and axis limits",
+            "check the inputs' `shape`, `dtype` and `range`, and the limits of the axes, in the spec",
         ) from None
 
 
@@ -195,6 +201,7 @@ def _finish(file: SpecFile, raw: Path, folder: Path, framework_names: Sequence[s
         write_arrays(folder / REFERENCE / f"{case}.outputs.npz", outputs)
         if (folder / SERVED).exists():
             write_arrays(folder / SERVED / f"{case}.outputs.npz", postprocessed(file, outputs))
+    # After the renaming, as the observed shapes are under the shipped names.
     declare_outputs(model, _keep_model_axes(file, answers.sizes), named)
     if external_data.stays_outside(model):
         external_data.save_outside(model, raw.parent, folder / MODEL)

@@ -24,6 +24,7 @@ class BoosterRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # s
     def __init__(self, booster: lightgbm.Booster) -> None:
         self.booster_ = booster
         self.feature_names_in_ = np.array(booster.feature_name())
+        # A random forest's trees are averaged and not added; the file says so in a line of its own.
         averages = "\naverage_output\n" in booster.model_to_string(num_iteration=1)
         self.boosting_type = "rf" if averages else "gbdt"
 
@@ -37,6 +38,7 @@ class BoosterClassifier(ClassifierMixin, BoosterRegressor):  # type: ignore[misc
 
     def __init__(self, booster: lightgbm.Booster) -> None:
         super().__init__(booster)
+        # One model per iteration is a binary booster.
         self.classes_ = np.arange(max(booster.num_model_per_iteration(), 2))
 
     def predict_proba(self, table: Any) -> Any:

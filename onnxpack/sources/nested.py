@@ -63,7 +63,7 @@ def _parts(value: Any, path: Path) -> list[tuple[str | int, Any]]:
         return list(enumerate(value))
     place = f" at '{'.'.join(map(str, path))}'" if path else ""
     raise SourceError(
-        f"the model gives a {type(value).__name__}{place}",
-        "outputs must be tensors, or lists, tuples, dicts and dataclasses of them: turn it off in kwargs, or drop it "
-        "in a prepare function",
+        f"the model returns an object of type {type(value).__name__}{place}",
+        "outputs must be tensors, or lists, tuples, dicts and dataclasses of them: turn it off in `kwargs`, or drop it "
+        "in a `prepare` function",
     )

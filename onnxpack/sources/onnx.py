@@ -27,11 +27,11 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.spec.messages import closest
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
 
-_CURE = "export it again with this axis dynamic, or write its size instead of its name in the spec"
+_CURE = "export it again with this axis dynamic, or replace its name in `shape` by its size"
 _FAILED = re.compile(
     r"while running (?P<op>\S+) node\. Name:'(?P<name>[^']*)'\s*(Status Message: )?(?P<why>.*)", re.DOTALL
 )
-_OTHER_OUTPUT = "export it again without ZipMap, sequences and narrow floats"
+_OTHER_OUTPUT = "export it again without ZipMap, sequences, bfloat16 and narrower floats"
 Answers = Callable[[Arrays], list[np.ndarray[Any, Any]]]
 """Inputs by name to outputs in order."""
 
@@ -63,17 +63,18 @@ def load(file: SpecFile) -> Loaded:
         if name not in own
     ]
     problems += [
-        Problem(f"'{path.name}' has an input '{name}' that the spec lacks", "add it to inputs")
+        Problem(f"'{path.name}' has an input '{name}' that the spec lacks", "add it to `inputs`")
         for name in own
         if name not in file.spec.inputs
     ]
     problems += [
-        Problem(f"output '{value.name}' of '{path.name}' is no tensor of a dtype that numpy has", _OTHER_OUTPUT)
+        Problem(f"output '{value.name}' of '{path.name}' is not a tensor of a dtype that numpy has", _OTHER_OUTPUT)
         for value in model.graph.output
         if info_of(value).dtype in ("unsupported", "bfloat16")
     ]
     if problems:
         raise SourceError(problems)
+    # The second list, axes of fixed size, is what ``loosen`` frees below.
     wrong, _ = mismatches(model.graph, file.spec)
     if wrong:
         raise SourceError(wrong)
@@ -119,6 +120,7 @@ def _prove(original: Answers, loaded: Loaded, spec: Spec) -> None:
     at = {name: loaded.freed.get(name, axis.opt or axis.min) for name, axis in spec.dynamic_axes.items()}
     one, two = (draw(spec, at, case) for case in (0, 1))
     wanted = [original(inputs) for inputs in (one, two)]
+    # Only a batch axis makes the answers of two inputs those of each.
     is_batch = tuple(loaded.freed) == (spec.first_size,)
     both = {name: np.concatenate([one[name], two[name]]) for name in one}
     pairs = [(wanted[0], run(loaded, one))]
@@ -160,15 +162,20 @@ def _describe_fixed_size(model: Loaded, inputs: Arrays, words: str) -> str:
 def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
     """Write the same graph at the opset that the spec asks for."""
     have = opset_of(model.model)
+    # A file that was upgraded is converted on to the default opset; any other keeps its own unless the spec asks.
     asked = file.spec.opset or (have if model.opset == have else DEFAULT_OPSET)
     if asked < have:
-        raise SourceError(f"the model has opset {have}, and cannot go down to {asked}", f"write opset: {have}")
+        raise SourceError(
+            f"the model has opset {have}, and cannot be converted down to {asked}", f"set `opset: {have}`"
+        )
     graph = run_passes(model.model, conversion_passes(have, asked)).model
+    # Clients give inputs by the spec's order.
     if tuple(value.name for value in graph.graph.input) != tuple(file.spec.inputs):
         order = {name: index for index, name in enumerate(file.spec.inputs)}
         values = sorted(graph.graph.input, key=lambda value: order.get(value.name, len(order)))
         del graph.graph.input[:]
         graph.graph.input.extend(values)
+    # Linked, so that large weights are copied once, when the finished file is written.
     link_data(graph, model.folder, destination.parent)
     onnx.save(graph, destination)
     return Export(tuple(value.name for value in graph.graph.output))

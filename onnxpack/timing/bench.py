@@ -1,5 +1,6 @@
 """Compare a source model, its float32 export and what ships by their measurements; no model is run here."""
 
+import json
 import os
 import platform
 import re
@@ -9,6 +10,9 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, Literal
 
+from onnxpack.core.text import plural, size, table
+from onnxpack.spec.formats import SAVED_MODEL
+from onnxpack.spec.load import SpecFile
 from onnxpack.timing import paired_gain
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ class Entry:
     label: str
     path: Path | None = None
     size_bytes: int | None = None
-    """Of the file and its external data; None for a source model, which may be code."""
+    """Of the file and its external data; None for a source model that is code alone."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,24 @@ def this_machine(threads: int | None, cpuinfo: Path = Path("/proc/cpuinfo")) -> 
 def busy() -> tuple[str, ...]:
     """Return a warning where other programs use so much of the CPUs that times cannot be trusted."""
     load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    # The models that are timed want the other half.
     if load <= cpus / 2:
         return ()
     return (f"the machine was busy (load {load:.1f} on {cpus} CPUs): trust ratios, not times",)
+
+
+def source_bytes(file: SpecFile) -> int | None:
+    """Return the size of the files that the source model is loaded from; None where it is code alone."""
+    name = file.spec.model.path or file.spec.model.weights_file
+    if name is None:
+        return None
+    path = file.resolve(name)
+    parts = {path}
+    if name.endswith(SAVED_MODEL):  # the graph alone; the weights lie in the folders beside it
+        parts = {part for part in path.parent.rglob("*") if part.is_file()}
+    elif name.endswith(".index.json"):
+        parts |= {path.parent / shard for shard in json.loads(path.read_text())["weight_map"].values()}
+    return sum(part.stat().st_size for part in parts)
 
 
 def results_of(
@@ -131,16 +150,14 @@ def _gain(base: Sequence[float], own: Sequence[float]) -> float:
 
 def tables(bench: Bench) -> str:
     """Return tables for a terminal: times at every size, then file, memory and load time, then notes."""
-    from onnxpack.parity.compare import aligned
-
-    threads = f"{bench.machine.threads} thread" + ("s" if bench.machine.threads > 1 else "")
-    lines = [f"{bench.name} on {bench.machine.processor}, {threads}", "", *aligned(_list_times(bench)), ""]
+    head = f"{bench.name} on {bench.machine.processor}, {plural(bench.machine.threads, 'thread')}"
+    lines = [head, "", *table(_list_times(bench)), ""]
     cells: list[tuple[str, ...]] = [("model", "file", "peak memory", "load")]
     cells += [
-        (result.label, bytes_text(result.size_bytes), bytes_text(result.peak_rss_bytes), time_text(result.load_seconds))
+        (result.label, size_text(result.size_bytes), size(result.peak_rss_bytes), time_text(result.load_seconds))
         for result in bench.results
     ]
-    return "\n".join([*lines, *aligned(cells), *(f"note: {note}" for note in bench.notes)])
+    return "\n".join([*lines, *table(cells), *(f"note: {note}" for note in bench.notes)])
 
 
 def _list_times(bench: Bench) -> list[tuple[str, ...]]:
@@ -175,14 +192,9 @@ def time_text(seconds: float) -> str:
     return f"{_digits(seconds * 1e6)} µs"
 
 
-def bytes_text(count: int | None) -> str:
-    """Format a size in bytes with three digits, in the unit that fits; a dash stands for None."""
-    if count is None:
-        return "-"
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if count >= factor:
-            return f"{_digits(count / factor)} {unit}"
-    return f"{_digits(count / 1e3)} kB"
+def size_text(count: int | None) -> str:
+    """Format a size in bytes; a dash stands for None."""
+    return "-" if count is None else size(count)
 
 
 def count_text(count: float) -> str:

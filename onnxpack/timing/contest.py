@@ -103,10 +103,12 @@ def _hold_contest(asked: HoldContest) -> Contest:
     answers, loads = loaded(makers)
     share = asked.seconds / len(sizes)
     rounds = [_round(answers, draw(seen, at, number), share) for number, at in enumerate(sizes)]
+    # The models are freed before the children below load them again, one at a time.
     answers.clear()
     found = {}
     with temporary_folder() as folder:
         inputs = folder / "inputs.npz"
+        # The largest sizes, at which the peak is.
         write_arrays(inputs, draw(seen, sizes[-1], len(sizes) - 1))
         for name, load in loads.items():
             times = tuple(tuple(part[name]) for part in rounds)
@@ -126,6 +128,7 @@ def _source(file: SpecFile, names: Sequence[str]) -> Answer:
     """Return a function that runs the source model as a client sees it, with the spec's steps done in numpy."""
     source = importlib.import_module(f"onnxpack.sources.{file.spec.model.framework}")
     model = source.load(file)
+    # Without steps nothing is done around the model that would be timed with it.
     plain = not file.spec.preprocess and not file.spec.postprocess
 
     def answer(sent: Arrays) -> Any:
@@ -155,7 +158,7 @@ def _model(name: str, path: Path, threads: int) -> Answer:
 
 
 def _explain_refusal(name: str, path: Path, error: Exception) -> SourceError:
-    return SourceError(f"{name}: '{path}' does not run: {runtime_words(error)}", "build it again from this spec")
+    return SourceError(f"{name}: '{path}' does not run: {runtime_words(error)}", "run the build again with this spec")
 
 
 def _share_cpus(threads: int) -> None:

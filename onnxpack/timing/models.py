@@ -46,6 +46,7 @@ def measure(
     latencies = side_by_side(_works(sessions, read_arrays(inputs)), share)
     batch = read_arrays(throughput) if throughput else None
     batches = side_by_side(_works(sessions, batch), share) if batch else None
+    # Freed before each file is loaded once more in a child for its peak memory.
     del sessions
     found = {}
     for name, path in models.items():
@@ -70,9 +71,11 @@ def loaded(loads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict
     times: dict[str, list[float]] = {name: [] for name in loads}
     for done in range(_LOADS + 1):
         for name, load in loads.items():
+            # One copy at a time: the old one is freed before the same model is loaded again.
             made.pop(name, None)
             started = time.perf_counter()
             made[name] = load()
+            # The first round is for imports and caches.
             times[name] += [time.perf_counter() - started] if done else []
     return {name: made[name] for name in loads}, {name: float(np.median(seconds)) for name, seconds in times.items()}
 
@@ -91,6 +94,7 @@ def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[fl
             quick[name] = time.perf_counter() - started < _QUICK
     times: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
+    # A fixed seed, so that two benchmarks have the same orders.
     generator = np.random.default_rng(0)
     began = time.perf_counter()
     for done in range(_MOST):
@@ -117,7 +121,9 @@ def session(path: Path, threads: int | None) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
     options.inter_op_num_threads = 1
+    # Spinning threads take six times the CPU at the same latency, and the CPU from whoever is timed next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The arena grows to the largest request and keeps it.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     options.log_severity_level = 4

@@ -38,6 +38,7 @@ def check_server(port: int, folder: Path, case: str, timed: str) -> dict[str, An
     """Measure the server's time until ready, its first answer, latency and peak memory."""
     _wait_until_ready(port)
     ready = _age_of_first_process()
+    # Before the clock starts: making JSON is the client's work.
     body = json.dumps(_request(port, folder / f"{case}.inputs.npz"))
     started = time.perf_counter()
     status, answer = _ask(port, "POST", f"{_model_path(port)}/infer", body)
@@ -80,6 +81,7 @@ def check_refusal(libraries: list[str]) -> dict[str, Any]:
     import inference
     import onnxruntime
 
+    # As the generated module does, before libraries are looked up.
     onnxruntime.preload_dlls()
     missing = []
     for library in libraries:
@@ -132,6 +134,7 @@ def peak_rss(process: str) -> int:
 
 def _age_of_first_process() -> float:
     """Return the seconds since the container's command started (field 22 of /proc/1/stat, proc(5))."""
+    # The command's name, in parentheses, may hold spaces; field 3 is the first one behind it.
     fields = Path("/proc/1/stat").read_text().rpartition(")")[2].split()
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     return uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")
@@ -147,6 +150,7 @@ def _wait_until_ready(port: int) -> None:
             pass  # it does not listen yet
         if time.monotonic() > end:
             raise SystemExit(f"the server was not ready within {_READY_WITHIN:.0f} s")
+        # Short beside a start of several hundred milliseconds, which is what is measured.
         time.sleep(0.005)
 
 
@@ -179,6 +183,7 @@ def _request(port: int, inputs: Path) -> dict[str, Any]:
                 "name": name,
                 "datatype": datatypes[name],
                 "shape": list(array.shape),
+                # JSON has no numbers for NaN and infinity.
                 "data": [value if np.isfinite(value) else str(value) for value in array.ravel().tolist()]
                 if array.dtype.kind == "f"
                 else array.ravel().tolist(),

@@ -183,7 +183,7 @@ def test_there_is_less_to_do(tmp_path: Path) -> None:
 def test_all_is_for_this_kind_of_machine_alone(tmp_path: Path) -> None:
     own = next(iter(this_machine()))
     other = "neon" if own != "neon" else "amx"
-    with pytest.raises(GateError, match=f"this one is no {other}"):
+    with pytest.raises(GateError, match=f"this one does not have {other}"):
         optimized(conv(), tmp_path / "other", "all", other)
     best = max(this_machine(), key=lambda isa: isa.startswith(("avx512", "amx")))
     path, _ = optimized(conv(), tmp_path / "own", "all", best)

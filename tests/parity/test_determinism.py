@@ -95,7 +95,7 @@ def test_nothing_but_nan_is_refused_with_a_cure(tmp_path: Path) -> None:
     words = refusal(saved(tmp_path, LOG, [Z, Y], **below_zero()), tmp_path)
     assert words == (
         "the source model gives nothing but NaN in output number 2: nothing to compare "
-        "(write a range for the inputs that the model was made for, or name real ones in verify.samples)"
+        "(set the inputs' `range` to values that the model was made for, or give real inputs in `verify.samples`)"
     )
 
 

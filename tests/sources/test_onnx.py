@@ -329,7 +329,7 @@ def test_an_opset_that_cannot_be_reached_names_the_operator_and_one_that_can(ref
     message = refusal(make_model([node], constants=constants, opset=7), session=True, opset=17)
     assert "the model's opset 7 cannot be converted to 17: Attribute spatial must have value 1, at the step" in message
     assert "to opset 9, which changes BatchNormalization" in message
-    assert message.endswith("(write opset: 8)")
+    assert message.endswith("(set `opset: 8`)")
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,11 @@ def test_inputs_that_are_not_the_specs_are_told_before_anything_runs(
 @pytest.mark.parametrize(
     ("model", "fields", "words"),
     [
-        (make_model(RELU), {"opset": 13}, "the model has opset 17, and cannot go down to 13 (write opset: 17)"),
+        (
+            make_model(RELU),
+            {"opset": 13},
+            "the model has opset 17, and cannot be converted down to 13 (set `opset: 17`)",
+        ),
         (make_model(RELU), {"outputs": ["a", "b"]}, "the spec names 2 outputs, the model has 1: y"),
         (make_model(RELU, outputs=[("y", FLOAT, ["b", 4])] * 2), {}, "the model gives output 'y' twice"),
     ],

@@ -200,7 +200,7 @@ def test_trees_that_give_numbers_refuse_float64(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as refused:
         export_here(file, tmp_path / "out")
     assert "step 'trees': RandomForestRegressor: its trees do not run on float64" in str(refused.value)
-    assert "write dtype: float32" in str(refused.value)
+    assert "set `dtype: float32`" in str(refused.value)
 
 
 def test_thresholds_are_compared_as_float32(tmp_path: Path) -> None:

@@ -126,9 +126,9 @@ def test_weights_that_do_not_fit_are_all_listed(net: Callable[..., SpecFile], tm
     assert refusal(net(weights="w.safetensors")).splitlines() == [
         f"'w.safetensors' does not fit the model: {words} (check factory, kwargs and weights_key)"
         for words in (
-            "1 tensors are missing in the file: linear.bias",
+            "1 tensor is missing in the file: linear.bias",
             "2 tensors are not in the model: head.bias; head.weight",
-            "1 tensors are of another shape: linear.weight: (3, 4) in the file, (2, 4) in the model",
+            "1 tensor is of another shape: linear.weight: (3, 4) in the file, (2, 4) in the model",
         )
     ]
 
@@ -190,7 +190,7 @@ def test_broken_weights_are_a_typed_error(net: Callable[..., SpecFile], tmp_path
         ("import no_such\n", "importing model.py failed: ModuleNotFoundError: No module named 'no_such'"),
         ("raise RuntimeError('at import')\n", "importing model.py failed: RuntimeError: at import"),
         ("class Nett:\n    pass\n", "model.py has no 'Net' (it has: Nett)"),
-        ("def Net():\n    return 5\n", "model.py:Net gave a int (it must give a torch.nn.Module)"),
+        ("def Net():\n    return 5\n", "model.py:Net returned an int (let it return a torch.nn.Module)"),
         ("Net = 5\n", "model.py:Net raised TypeError: 'int' object is not callable"),
         ("import helper\n", "helper.py, line 2: "),
     ],
@@ -233,7 +233,9 @@ def test_prepare_gets_the_filled_module_of_the_same_class(net: Callable[..., Spe
 
 def test_prepare_must_give_a_module(net: Callable[..., SpecFile]) -> None:
     code = LINEAR + "\ndef lost(net):\n    net.eval()\n"
-    assert "model.py:lost gave a NoneType" in refusal(net(code, prepare="model.py:lost"))
+    assert "model.py:lost returned None (end it with `return net`, where net is the torch.nn.Module)" in refusal(
+        net(code, prepare="model.py:lost")
+    )
 
 
 def test_dropout_and_batch_norm_are_at_rest(net: Callable[..., SpecFile]) -> None:
@@ -346,7 +348,7 @@ def test_an_opset_that_cannot_be_had_names_both(net: Callable[..., SpecFile], tm
     with pytest.raises(SourceError) as refused:
         export_here(net(code, {"opset": 13}, exporter="dynamo"), tmp_path / "out")
     assert "opset 13 cannot be had: the export has 18" in str(refused.value)
-    assert refused.value.problems[0].hint.startswith("write `exporter: torchscript`: it was tried, takes this model")
+    assert refused.value.problems[0].hint.startswith("set `exporter: torchscript`: it was tried, takes this model")
     made = export_here(net(code, {"opset": 13}, exporter="torchscript"), tmp_path / "other")
     assert made.model.opset == 13
     require("torchscript", made.rows())

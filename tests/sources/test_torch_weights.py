@@ -92,14 +92,14 @@ def test_a_lightning_checkpoint_needs_no_key(tmp_path: Path) -> None:
 def test_keys_with_a_prefix_say_what_to_write_and_that_works(tmp_path: Path) -> None:
     torch.save(LIGHTNING, tmp_path / "last.ckpt")
     message = refusal(net(tmp_path, weights="last.ckpt"))
-    assert "(the file's keys begin with 'model.': write weights_key: state_dict.model)" in message
+    assert "(the file's keys begin with 'model.': set `weights_key: state_dict.model`)" in message
     model = load(net(tmp_path, weights="last.ckpt", weights_key="state_dict.model"))
     np.testing.assert_allclose(run(model, ROWS)[0], ANSWER, rtol=1e-6)
 
 
 def test_a_prefix_is_taken_off_in_safetensors_too(tmp_path: Path) -> None:
     save_file({f"_orig_mod.{name}": tensor for name, tensor in STATE.items()}, tmp_path / "w.safetensors")
-    assert "write weights_key: _orig_mod)" in refusal(net(tmp_path, weights="w.safetensors"))
+    assert "set `weights_key: _orig_mod`)" in refusal(net(tmp_path, weights="w.safetensors"))
     model = load(net(tmp_path, weights="w.safetensors", weights_key="_orig_mod"))
     np.testing.assert_allclose(run(model, ROWS)[0], ANSWER, rtol=1e-6)
 
@@ -154,7 +154,7 @@ def test_equal_weights_that_are_not_tied_must_all_be_there(tmp_path: Path) -> No
         "self.head.weight = self.embedding.weight", "self.head.weight.data.copy_(self.embedding.weight)"
     )
     save_file({"embedding.weight": torch.zeros(7, 4)}, tmp_path / "w.safetensors")
-    assert "1 tensors are missing in the file: head.weight" in refusal(net(tmp_path, code, weights="w.safetensors"))
+    assert "1 tensor is missing in the file: head.weight" in refusal(net(tmp_path, code, weights="w.safetensors"))
 
 
 @pytest.mark.parametrize("size", [1, 33, 1 << 28])

@@ -176,7 +176,9 @@ def test_torchscript_is_refused_for_dynamo_and_taken_where_the_exporter_is_left_
 ) -> None:
     traced(module, tmp_path / "m.pt")
     message = refusal(spec(tmp_path, "m.pt", exporter="dynamo"))
-    assert message == "the dynamo exporter cannot read TorchScript (write torchscript, or leave it out)"
+    assert (
+        message == "the dynamo exporter cannot read TorchScript (set `exporter: torchscript`, or leave `exporter` out)"
+    )
     made = export_here(spec(tmp_path, "m.pt"), tmp_path / "out")
     assert made.exported.exporter == "torchscript"
     assert list(made.reference.notes) == [

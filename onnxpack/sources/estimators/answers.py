@@ -21,8 +21,11 @@ def run(model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
         if not hasattr(model, "predict_proba"):
             return [_label(answer)]
         probabilities = model.predict_proba(table)
+        # scikit-learn gives a list of tables for several targets.
         if isinstance(probabilities, list):
-            raise SourceError(f"this {type(model).__name__} answers several questions", "export one model for each")
+            raise SourceError(
+                f"this {type(model).__name__} predicts several targets", "export one model for each target"
+            )
         return [_label(answer.reshape(-1)), probabilities.astype(kind)]  # CatBoost gives a column of labels
     if clusters(model):
         return [_label(answer)]

@@ -77,6 +77,7 @@ def _round_thresholds(model: Any) -> Any:
     skl2onnx itself rounds them to the nearest float32, which may lie above: then a value equal to it changes sides.
     """
     rounded = copy.copy(model)
+    # Deep, as the thresholds are changed in place, and the source still answers the hunt.
     rounded._predictors = copy.deepcopy(model._predictors)
     for predictor in itertools.chain.from_iterable(rounded._predictors):
         thresholds = predictor.nodes["num_threshold"]
@@ -117,6 +118,7 @@ def _register(kind: type, convert: Convert) -> None:
 
 def _repair(kind: type) -> None:
     alias = supported.sklearn_operator_name_map[kind]
+    # Repaired before, by an earlier export of this process.
     if alias.startswith("onnxpack."):
         return
     original = registry.get_converter(alias)

@@ -78,6 +78,7 @@ def _options(model: Any) -> dict[int, dict[str, Any]]:
     options: dict[int, dict[str, Any]] = {}
     for _, inner in steps(model):
         if getattr(inner, "token_pattern", None) in _TOKENS and getattr(inner, "analyzer", "") == "word":
+            # Only the usual patterns have a translation here; any other is left to skl2onnx.
             options[id(inner)] = {"tokenexp": _TOKENS[inner.token_pattern]}
     if classifies(model) and hasattr(model, "predict_proba"):
         options[id(model)] = {"zipmap": False}
@@ -136,7 +137,9 @@ def _as_columns(model: Any, spec: Spec) -> bool:
 def _initial_types(model: Any, spec: Spec) -> list[tuple[str, Any]]:
     for tensor in spec.inputs.values():
         if tensor.dtype not in _TENSOR_TYPES:
-            raise SourceError(f"skl2onnx takes no {tensor.dtype} input", f"use one of {', '.join(_TENSOR_TYPES)}")
+            raise SourceError(
+                f"skl2onnx takes no {tensor.dtype} input", f"set `dtype` to one of {', '.join(_TENSOR_TYPES)}"
+            )
     names = ordered(model, tuple(spec.inputs))
     if _as_columns(model, spec) or (len(names) == 1 and takes_columns(model)):
         return [(name, _type(spec.inputs[name].dtype, spec.inputs[name].shape)) for name in names]
@@ -181,7 +184,7 @@ def _require_runnable(model: Any, converted: onnx.ModelProto, kind: str) -> None
         reason = f"its trees do not run on float64: {flatten_words(error, 300)}"
         raise SourceError(
             Problem(f"skl2onnx cannot convert {named(model, (trees or [model])[-1])}: {reason}",
-                    "write dtype: float32, which is what trees compare with")
+                    "set `dtype: float32`, in which trees compare")
         ) from None  # fmt: skip
 
 
@@ -200,9 +203,11 @@ def _connect_inputs(graph: onnx.GraphProto, names: tuple[str, ...], spec: Spec) 
     if any(node.op_type == "Reshape" for node in nodes):
         graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), _COLUMN_SHAPE))
     inner = list(graph.node)
+    # Nodes must come before those that read them.
     del graph.node[:], graph.input[:]
     graph.node.extend(nodes + inner)
     for name, tensor in spec.inputs.items():
+        # Open here; ``DeclareInputs`` writes the axes' names.
         shape = [None if isinstance(size, str) else size for size in tensor.shape]
         graph.input.append(onnx.helper.make_tensor_value_info(name, _element(tensor.dtype), shape))
 

@@ -33,17 +33,20 @@ def load_estimator(file: SpecFile) -> Any:
     """
     model = file.spec.model
     assert model.path
+    # Read once, so that what is loaded is what was digested.
     data = file.resolve(model.path).read_bytes()
     skops = model.path.endswith(".skops")
     if (model.sha256 or not skops) and hashlib.sha256(data).hexdigest() != model.sha256:
-        raise SourceError(f"'{model.path}' changed after its digest was checked", "build again")
+        raise SourceError(f"'{model.path}' changed after its digest was checked", "run the build again")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # libraries' own, about other versions of themselves
+        # Another scikit-learn may load the pickle and answer differently: an error here.
         warnings.simplefilter("error", category=_version_warning())
         estimator = _load_skops(model.path, data, model.sha256) if skops else _unpickle(model.path, data)
     if not (hasattr(estimator, "predict") or hasattr(estimator, "transform")):
         raise SourceError(
-            f"'{model.path}' holds a {type(estimator).__name__}", "it must be a fitted estimator or pipeline"
+            f"'{model.path}' holds an object of type {type(estimator).__name__}",
+            "save a fitted estimator or pipeline",
         )
     return estimator
 
@@ -71,7 +74,7 @@ def _load_skops(path: str, data: bytes, sha256: str | None) -> Any:
         digest = hashlib.sha256(data).hexdigest()
         raise SourceError(
             f"'{path}' holds types that skops does not trust: {', '.join(strangers)}",
-            f"if you trust the file, add below it   sha256: {digest}",
+            f"if you trust the file, add below it: `sha256: {digest}`",
         )
     try:
         return skops.loads(data, trusted=strangers)
@@ -94,12 +97,13 @@ def _explain_refusal(path: str, error: Exception, saved_by: str | None) -> Sourc
     words = flatten_words(error, 1000)
     return SourceError(
         Problem(f"cannot load '{path}': {type(error).__name__}: {words}",
-                "install the libraries that saved it, in their versions")
+                "install the libraries that saved it, in the same versions")
     )  # fmt: skip
 
 
 def _find_saved_version(data: bytes) -> str | None:
     """Return the scikit-learn version in a pickle, found without loading it; None where there is none."""
+    # joblib compresses by any of these, and the name does not tell which.
     for decompress in (bytes, *_COMPRESSIONS):
         try:
             found = _VERSION.search(decompress(data))

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from onnxpack.core.errors import Problem, SourceError
+from onnxpack.core.text import plural
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.sources.estimators.steps import takes_texts
 from onnxpack.spec.load import SpecFile
@@ -22,10 +23,14 @@ def check_inputs(model: Any, file: SpecFile) -> None:
     for name, tensor in inputs.items():
         dimensions = len(tensor.shape)
         if len(inputs) == 1 and dimensions not in (1, 2):
-            problems.append(Problem(f"input '{name}' has {dimensions} dimensions", "a table is [batch, features]"))
+            found = plural(dimensions, "dimension")
+            problems.append(Problem(f"input '{name}' has {found}", "give it the shape of a table: [batch, features]"))
         if len(inputs) > 1 and not (dimensions == 1 or (dimensions == 2 and tensor.shape[1] == 1)):
             problems.append(
-                Problem(f"input '{name}' of several is {list(tensor.shape)}", "a column is [batch, 1] or [batch]")
+                Problem(
+                    f"input '{name}' has the shape {list(tensor.shape)}, and of several inputs each is one column",
+                    "give it the shape [batch, 1] or [batch]",
+                )
             )
     known = fitted_columns(model, tuple(inputs))
     if known:
@@ -67,6 +72,7 @@ def table_of(model: Any, inputs: Arrays) -> Any:
         return _frame({name: _plain(inputs[name]).reshape(-1) for name in names})
     columns = [_plain(array).reshape(len(array), -1) for array in inputs.values()]
     if len(columns) == 1:
+        # Vectorizers take a list of texts, and no table.
         return columns[0].reshape(-1) if takes_texts(model) else columns[0]
     if any(column.dtype.kind == "O" for column in columns):
         return np.hstack([column.astype(object) for column in columns])

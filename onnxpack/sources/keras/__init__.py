@@ -67,7 +67,7 @@ def export(model: Ready, file: SpecFile, example: Arrays, count: int, destinatio
         onnx.save(proto, destination)
     except Exception as error:  # protobuf's own, over 2 GB
         raise SourceError(
-            f"the export cannot be written: {flatten_words(error, 500)}", "tf2onnx makes models of up to 2 GB"
+            f"the export cannot be written: {flatten_words(error, 500)}", "make it smaller: tf2onnx is limited to 2 GB"
         ) from None
     return Export(tuple(names))
 
@@ -75,6 +75,7 @@ def export(model: Ready, file: SpecFile, example: Arrays, count: int, destinatio
 def _convert(model: Ready, file: SpecFile) -> onnx.ModelProto:
     import tf2onnx
 
+    # The same file gives the same bytes in every process.
     _keep_names_steady()
     signature = [
         tf.TensorSpec(
@@ -105,14 +106,14 @@ def _convert(model: Ready, file: SpecFile) -> onnx.ModelProto:
     except Exception as error:  # tracing and conversion raise whatever they meet
         raise SourceError(
             f"tf2onnx cannot export the model: {type(error).__name__}: {flatten_words(error, 500)}",
-            "a layer may need a size that the spec leaves dynamic; fix the axis, or change the layer",
+            "a layer may need a size that the spec leaves dynamic: fix the axis in `shape`, or change the layer",
         ) from None
     finally:
         logger.removeHandler(missing)
     if missing.words:
         raise SourceError(
             f"tf2onnx has no ONNX operator for: {', '.join(dict.fromkeys(missing.words))}",
-            "do it before or after the model, or with layers of plain arithmetic",
+            "compute this before or after the model, or with layers of plain arithmetic",
         )
     _bind_constants(proto.graph, function.get_concrete_function(*signature))
     exported: onnx.ModelProto = proto
@@ -131,7 +132,7 @@ def _bind_constants(graph: onnx.GraphProto, function: Any) -> None:
     if unbound:
         raise SourceError(
             f"tf2onnx cannot export what gives {', '.join(unbound)[:500]}",
-            "lookup tables (StringLookup, TextVectorization) belong before the model",
+            "move lookup tables (StringLookup, TextVectorization) out of the model, before it",
         )
     for value in strangers:
         graph.input.remove(value)

@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from onnxpack.core.errors import SourceError, flatten_words
+from onnxpack.sources.factories import call_factory
 from onnxpack.sources.seeds import SEEDS, digest_values, require_same
 from onnxpack.spec.formats import SAVED_MODEL
 from onnxpack.spec.load import SpecFile
-from onnxpack.worker.user_code import built
 
 _SIGNATURE = "serving_default"
 _UNSAFE = ("unsafe", "safe_mode", "arbitrary code", "lambda")
@@ -87,10 +87,7 @@ def _make_model(file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> An
 
 def _make_model_under_seed(seed: int, file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> Any:
     keras.utils.set_random_seed(seed)
-    model = built(file, reference, *args, **kwargs)
-    if not isinstance(model, keras.Model):
-        raise SourceError(f"{reference} gave a {type(model).__name__}", "it must give a keras.Model")
-    return model
+    return call_factory(file, reference, keras.Model, "keras.Model", *args, **kwargs)
 
 
 def _load_whole(file: SpecFile) -> Any:
@@ -99,6 +96,7 @@ def _load_whole(file: SpecFile) -> Any:
     assert spec.path
     try:
         with _open_trusted(file, spec.path) as path:
+            # compile=False: losses and optimizers are for training, and may need classes that are not here.
             return keras.models.load_model(path, compile=False, safe_mode=spec.sha256 is None)
     except SourceError:
         raise
@@ -109,12 +107,12 @@ def _load_whole(file: SpecFile) -> Any:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             raise SourceError(
                 f"'{spec.path}' holds code, as Lambda layers do: {words}",
-                f"if you trust the file, add below it   sha256: {digest}",
+                f"if you trust the file, add below it: `sha256: {digest}`",
             ) from None
         raise SourceError(
             f"keras {keras.__version__} cannot load '{spec.path}': {words}",
-            "classes of your own need a factory, which may load the file itself; a file of another Keras needs its "
-            "version in model.requirements",
+            "use a `factory`, which may load the file itself, if it has classes of your own; name the version of Keras "
+            "that saved it in `model.requirements`",
         ) from None
 
 
@@ -126,7 +124,7 @@ def _open_trusted(file: SpecFile, path: str) -> Iterator[Path]:
         return
     data = file.resolve(path).read_bytes()
     if hashlib.sha256(data).hexdigest() != file.spec.model.sha256:
-        raise SourceError(f"'{path}' changed after its digest was checked", "build again")
+        raise SourceError(f"'{path}' changed after its digest was checked", "run the build again")
     with tempfile.TemporaryDirectory(prefix="onnxpack-") as scratch:
         copy = Path(scratch) / Path(path).name
         copy.write_bytes(data)
@@ -146,7 +144,7 @@ def _fill(model: Any, file: SpecFile) -> None:
     except Exception as error:  # h5py's and Keras' own are of many kinds
         raise SourceError(
             f"'{weights}' does not fit the model: {flatten_words(error, 500)}",
-            "the factory's layers must be those whose weights were saved, in their order",
+            "let the factory make the layers whose weights were saved, in the same order",
         ) from None
 
 
@@ -165,17 +163,17 @@ def _load_saved_model(file: SpecFile, names: list[str]) -> Ready:
         if part.is_file():
             part.open("rb").close()  # TensorFlow reads natively, unseen by the record of what an export reads
     if hashlib.sha256(file.resolve(path).read_bytes()).hexdigest() != file.spec.model.sha256:
-        raise SourceError(f"'{path}' changed after its digest was checked", "build again")
+        raise SourceError(f"'{path}' changed after its digest was checked", "run the build again")
     try:
         loaded = tf.saved_model.load(str(folder))
         signatures = dict(loaded.signatures)
     except Exception as error:  # missing variables, torn files, operators of another TensorFlow
         raise SourceError(
             f"TensorFlow {tf.__version__} cannot load '{path}': {flatten_words(error, 500)}",
-            "its variables/ must lie beside it",
+            "check that its variables/ folder lies beside it",
         ) from None
     if not signatures:
-        raise SourceError(f"'{path}' has no signature", "save it with model.export, or with signatures=")
+        raise SourceError(f"'{path}' has no signature", "save it with `model.export`, or pass `signatures=`")
     function = signatures.get(_SIGNATURE) or next(iter(signatures.values()))
     keys = list(function.structured_input_signature[1])
     order = _match_inputs(names, keys)
@@ -228,7 +226,7 @@ def _match_inputs(names: Sequence[str], own: Sequence[str], keys: Sequence[str] 
     if len(names) != len(own) or moved:
         raise SourceError(
             f"the model's inputs are {', '.join(keys or own)}; the spec's {', '.join(names)}",
-            "inputs go by name if all are the model's own, else by position",
+            "name the inputs as the model does, or list as many as it takes, in its order",
         )
     return list(range(len(names)))
 

@@ -45,10 +45,15 @@ def load(file: SpecFile) -> torch.nn.Module:
         module.eval()
     _require_rest(module)
     if has_torchscript(module) and model.exporter == "dynamo":
-        raise SourceError("the dynamo exporter cannot read TorchScript", "write torchscript, or leave it out")
+        raise SourceError(
+            "the dynamo exporter cannot read TorchScript", "set `exporter: torchscript`, or leave `exporter` out"
+        )
     strings = [name for name, tensor in file.spec.inputs.items() if tensor.dtype == "string"]
     if strings:
-        raise SourceError(f"input '{strings[0]}': torch has no strings", "give it numbers, as a tokenizer makes them")
+        raise SourceError(
+            f"input '{strings[0]}': torch has no strings",
+            "take numbers instead, such as the ids that a tokenizer makes",
+        )
     require_fit(module, list(file.spec.inputs))
     for parameter in module.parameters():
         parameter.requires_grad_(False)
@@ -62,7 +67,7 @@ def _require_rest(module: torch.nn.Module) -> None:
         more = f" and {len(awake) - _SHOWN_MODULES} more" if len(awake) > _SHOWN_MODULES else ""
         raise SourceError(
             f"after eval() these are still in training mode: {', '.join(awake[:_SHOWN_MODULES])}{more}",
-            "a train() of your own must pass the mode on and give self",
+            "if the module overrides train(), let it call super().train(mode) and return self",
         )
 
 
@@ -101,7 +106,7 @@ def _trial(file: SpecFile, asked: Name) -> str:
         opset = call_alone(TryExporter(SpecPart(changed)), within=_TRIAL_SECONDS)
     except OnnxpackError as error:
         return f"`exporter: {other}` was tried, and fails too: {error.problems[0].message}"
-    return f"write `exporter: {other}`: it was tried, takes this model, and gives the same answers, at opset {opset}"
+    return f"set `exporter: {other}`: it was tried, takes this model, and gives the same answers, at opset {opset}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,6 +85,7 @@ class Watch(Loops):
     ) -> Any:
         """Run the function, note a decision, and mark what it gives and what it changes in place."""
         given = kwargs or {}
+        # Before the trace begins nothing leaves the graph.
         if torch._C._get_tracing_state() is None:
             return func(*args, **given)
         name = _name(func)
@@ -101,6 +102,7 @@ class Watch(Loops):
 
     def _decides(self, name: str, func: Callable[..., Any], depends: Dependence, args: Sequence[Any]) -> bool:
         """Return whether a function turns values of the inputs into Python values."""
+        # These read a size alone, which may itself depend on values, as after nonzero.
         if name == "__len__" or _is_iteration(func):
             return depends is Dependence.SIZES
         if name == "as_tensor" and isinstance(args[0], torch.Tensor):
@@ -112,6 +114,7 @@ class Watch(Loops):
         if name in _SIZES:
             return Dependence.VALUES if depends is Dependence.SIZES else Dependence.NOTHING
         if _LIKE.fullmatch(name):
+            # ``zeros_like`` and its kin take of their first argument the size alone; of the others the values.
             rest = max(map(self._dependence, _tensors(args[1:])), default=Dependence.NOTHING)
             return depends if depends is Dependence.SIZES else rest
         if depends is Dependence.VALUES and (

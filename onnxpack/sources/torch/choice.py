@@ -46,6 +46,7 @@ def choose_exporter(job: ExportJob) -> _Choice:
     if has_torchscript(job.flat):
         run_exporter("torchscript", job)
         return "torchscript", ("exported by torchscript: the model holds TorchScript, which dynamo cannot read",)
+    # First, as it is torch's own default.
     dynamo = _attempt("dynamo", job)
     if not dynamo.words:
         return _take(dynamo)
@@ -60,11 +61,12 @@ def choose_exporter(job: ExportJob) -> _Choice:
         return _take(dynamo, f"exported by dynamo, although {dynamo.words}: {torchscript.words}")
     if torchscript.error is None:
         raise _with_hint(dynamo.error, f"torchscript was tried too: {torchscript.words}")
-    failed = _with_hint(dynamo.error, "torchscript was tried too, and fails by what is said next")
+    failed = _with_hint(dynamo.error, "torchscript was tried too, and fails with the next error")
     raise SourceError([*failed.problems, *torchscript.error.problems])
 
 
 def _attempt(name: Name, job: ExportJob) -> _Attempt:
+    # A folder for each: external data has the same name in both.
     folder = job.destination.parent / name
     folder.mkdir()
     job = dataclasses.replace(job, destination=folder / job.destination.name)

@@ -75,7 +75,7 @@ def _dynamo(job: ExportJob) -> None:
     assert program is not None
     actual = program.model.opset_imports[""]
     if spec.opset is not None and actual != spec.opset:  # a conversion that fails leaves no more than a log line
-        raise SourceError(f"opset {spec.opset} cannot be had: the export has {actual}", f"write `opset: {actual}`")
+        raise SourceError(f"opset {spec.opset} cannot be had: the export has {actual}", f"set `opset: {actual}`")
     _name_inputs(program.model.graph, list(spec.inputs))
     _mend_splits(program.model)
     program.save(str(job.destination))
@@ -149,6 +149,7 @@ def _find_changing_loops(watch: Watch, job: ExportJob) -> list[tuple[Place, ...]
         return []
     with torch.no_grad(), Loops() as loops:
         job.flat(*to_tensors(draw(job.file.spec, at, 1)))
+    # By the innermost line, as the frames above it differ between the trace and this run.
     ends = {places[-1]: steps for places, steps in loops.steps.items()}
     return [places for places, steps in watch.steps.items() if ends.get(places[-1], steps) != steps]
 

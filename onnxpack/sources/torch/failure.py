@@ -27,6 +27,7 @@ Place = tuple[str, int]
 def explain(error: Exception, file: SpecFile, exporter: str) -> SourceError:
     """Return the exporter's error in words: its cause, the operator, the line of the user's code that led to it."""
     chain = list(_chain(error))
+    # The whole chain: the exporters wrap the error that says what is wrong.
     text = "\n".join(_plain(one) for one in chain)
     operator, lines = _node(chain)
     place = _find_place(file, lines or [*_frames(text), *_traceback(chain)])
@@ -74,6 +75,7 @@ def _operator(text: str) -> str:
 
 def _node(chain: list[BaseException]) -> tuple[str, list[Place]]:
     """Return the operator that was being exported when the error was raised, and the lines of code that made it."""
+    # From the first cause on, which is nearest to the operator.
     for error in reversed(chain):
         operator = _operator(_plain(error))
         for trace in reversed(list(_stack(error))):

@@ -26,7 +26,7 @@ def whole_model(file: SpecFile) -> torch.nn.Module:
     assert model.path
     data = file.resolve(model.path).read_bytes()
     if hashlib.sha256(data).hexdigest() != model.sha256:
-        raise SourceError(f"'{model.path}' changed after its digest was checked", "build again")
+        raise SourceError(f"'{model.path}' changed after its digest was checked", "run the build again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own about formats that it will drop
@@ -35,12 +35,16 @@ def whole_model(file: SpecFile) -> torch.nn.Module:
         words = (str(error).strip().splitlines() or [""])[0]
         raise SourceError(
             f"cannot load '{model.path}': {type(error).__name__}: {words}",
-            "load it by hand with the torch installed here; the classes of a pickled module must be importable",
+            "try to load it in Python with this version of torch; the classes of a pickled module must be importable",
         ) from None
     if isinstance(value, Mapping):
-        raise SourceError(f"'{model.path}' holds weights without code", "give it as weights, and a factory")
+        raise SourceError(
+            f"'{model.path}' holds weights without code", "name it in `model.weights`, and the code in `model.factory`"
+        )
     if not isinstance(value, torch.nn.Module):
-        raise SourceError(f"'{model.path}' holds a {type(value).__name__}", "it must hold a torch.nn.Module")
+        raise SourceError(
+            f"'{model.path}' holds an object of type {type(value).__name__}", "save a torch.nn.Module in it"
+        )
     return value
 
 

@@ -71,7 +71,7 @@ def require_fit(module: torch.nn.Module, names: Sequence[str]) -> None:
         takes = ", ".join(f"{one.name}=…" if one.default is not one.empty else one.name for one in parameters)
         raise SourceError(
             f"forward takes ({takes}); the spec's inputs are {', '.join(names)}: {error}",
-            "inputs go by name if all are parameters of forward, else by position",
+            "name the inputs as forward's parameters, or list as many as it takes, in its order",
         ) from None
     except ValueError:  # optional parameters before others, which TorchScript has: only the run itself can tell
         return
@@ -104,6 +104,7 @@ def leaves(value: Any) -> Iterator[tuple[nested.Path, torch.Tensor]]:
 
 def to_tensors(inputs: Arrays) -> tuple[torch.Tensor, ...]:
     """Return the inputs as tensors, in order."""
+    # reshape: ascontiguousarray makes a scalar one-dimensional.
     return tuple(torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape)) for array in inputs.values())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from onnxpack.core.errors import Problem, SourceError
+from onnxpack.core.text import plural
 from onnxpack.spec.load import SpecFile
 
 _SHOWN_KEYS = 8
@@ -85,12 +86,13 @@ def _load_content(path: Path, root: Path) -> Any:
             with safe_open(path, framework="pt") as file:
                 shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no dict
             return {key: _Stored(path, key, shape) for key, shape in shapes.items()}
+        # weights_only: a pickle could run code. mmap, which zip files allow, keeps the file's bytes out of memory.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torn zip, hostile pickle, wrong header: each has its own kind
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SourceError(
             f"cannot load the weights in '{path.name}': {words}",
-            "it must be a safetensors file, or a state dict saved by torch.save: plain tensors, no objects of classes",
+            "save them as safetensors, or with torch.save as a state dict of tensors alone",
         ) from None
 
 
@@ -101,13 +103,17 @@ def _load_shards(path: Path, root: Path) -> State:
         assert isinstance(places, dict)
         assert all(isinstance(name, str) for name in places.values())
     except Exception:  # not UTF-8, not JSON, not an index
-        raise SourceError(f"'{path.name}' is no index of shards", "it needs a weight_map: {tensor: file}") from None
+        raise SourceError(
+            f"'{path.name}' is not an index of shards", "give it a `weight_map` from tensors to files"
+        ) from None
     state: State = {}
     problems = []
     for name in sorted(set(places.values())):
         shard = (path.parent / name).resolve()
         if not shard.is_relative_to(root.resolve()) or not shard.is_file() or shard.name.endswith(_INDEX):
-            problems.append(Problem(f"'{path.name}' names '{name}', which is no file here", "put the shard beside it"))
+            problems.append(
+                Problem(f"'{path.name}' names '{name}', which is not a file here", "put the shard beside it")
+            )
             continue
         shard.open("rb").close()  # safetensors reads natively, unseen by the record of what an export reads
         wanted = [key for key, place in places.items() if place == name]
@@ -115,7 +121,7 @@ def _load_shards(path: Path, root: Path) -> State:
         missing = [key for key in wanted if not isinstance(content, Mapping) or key not in content]
         if missing:
             problems.append(
-                Problem(f"'{name}' lacks tensors of the index: {_list_some(missing)}", "get the shard again")
+                Problem(f"'{name}' lacks tensors of the index: {_list_some(missing)}", "download the shard again")
             )
         state |= {key: content[key] for key in wanted if key not in missing}
     if problems:
@@ -125,12 +131,16 @@ def _load_shards(path: Path, root: Path) -> State:
 
 def _state_dict(content: Any, key: str | None, label: str) -> tuple[State, str]:
     """Return the state dict at ``key``, and that key; a Lightning checkpoint needs none."""
+    # Lightning puts it under a key of its own, beside optimizer states.
     if key is None and isinstance(content, Mapping) and _is_state(content.get(_LIGHTNING)):
         key = _LIGHTNING
     rest = key or ""
     while rest:
         if not isinstance(content, Mapping):
-            raise SourceError(f"'{label}' has no key '{key}'", f"at '{rest}' it has: {type(content).__name__}")
+            raise SourceError(
+                f"'{label}' has no key '{key}': above '{rest}' is an object of type {type(content).__name__}",
+                "correct `weights_key`",
+            )
         # A checkpoint's own keys may have dots in them, and those of a state dict mostly do.
         head = rest if rest in content else rest.partition(".")[0]
         if head in content:
@@ -144,7 +154,7 @@ def _state_dict(content: Any, key: str | None, label: str) -> tuple[State, str]:
     if not _is_state(content):
         words = ", ".join(map(str, content))[:300] if isinstance(content, Mapping) else type(content).__name__
         found = ", ".join(_find_state_dicts(content, key))
-        hint = f"name the right key in weights_key: {found}" if found else "name the right key in weights_key"
+        hint = f"set `weights_key` to one of: {found}" if found else "set `weights_key` to the key of the state dict"
         raise SourceError(f"'{label}' is not a state dict here: {words}", hint)
     return dict(content), key or ""
 
@@ -182,12 +192,11 @@ def _find_misfits(own: Mapping[str, torch.Tensor], state: State, label: str, key
             if name in state and state[name].shape != own[name].shape
         ],
     }
-    hint = _prefix_hint(own, state, key) or "check factory, kwargs and weights_key"
+    hint = _prefix_hint(own, state, key) or "check `factory`, `kwargs` and `weights_key`"
     for words, keys in lists.items():
         if keys:
-            yield Problem(
-                f"'{label}' does not fit the model: {len(keys)} tensors are {words}: {_list_some(keys)}", hint
-            )
+            count = f"{plural(len(keys), 'tensor')} {'is' if len(keys) == 1 else 'are'}"
+            yield Problem(f"'{label}' does not fit the model: {count} {words}: {_list_some(keys)}", hint)
 
 
 def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
@@ -198,9 +207,9 @@ def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
 def _prefix_hint(own: Mapping[str, Any], state: State, key: str) -> str:
     """Return a hint where one side's keys are the other's with a prefix, as wrappers and Lightning leave them."""
     if prefix := _find_prefix(state, own):
-        return f"the file's keys begin with '{prefix}': write weights_key: {f'{key}.{prefix}'.strip('.')}"
+        return f"the file's keys begin with '{prefix}': set `weights_key: {f'{key}.{prefix}'.strip('.')}`"
     if prefix := _find_prefix(own, state):
-        return f"the model's keys begin with '{prefix}': make the factory give that part, or fill it there"
+        return f"the model's keys begin with '{prefix}': let the factory return that part, or load the weights itself"
     return ""
 
 
