@@ -308,7 +308,7 @@ def test_what_the_runtime_cannot_serve_meets_no_session(
     assert words in refusal(model)
 
 
-def test_an_operator_of_nobody_is_named(refusal: Callable[..., str]) -> None:
+def test_unknown_operator_is_named(refusal: Callable[..., str]) -> None:
     model = make_model([helper.make_node("Foo", ["x"], ["y"], domain="acme")], domains={"acme": 1})
     message = refusal(model, session=True)
     assert "acme:Foo(-1) is not a registered function/op" in message

@@ -109,7 +109,7 @@ def test_the_picture_says_what_the_table_says(bench: Bench) -> None:
     assert memory.bars[0].text == "412.0 MB"
 
 
-def test_texts_cannot_leave_their_place(bench: Bench) -> None:
+def test_picture_of_hostile_names_holds_no_script(bench: Bench) -> None:
     nasty = '</text><script>alert("1")</script>&\x00\ud800'
     results = (replace(bench.results[0], label=nasty), *bench.results[1:])
     text = picture(replace(bench, name=nasty, results=results))
@@ -134,7 +134,7 @@ def test_bars_stay_in_their_panels(bench: Bench) -> None:
     assert max(float(bar.get("width", 0)) for bar in longest) > 100  # one noisy call does not flatten them
 
 
-def test_it_is_written_whole(bench: Bench, tmp_path: Path) -> None:
+def test_write_picture_replaces_the_file_whole(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "b.svg").write_text("old")
     write_picture(bench, tmp_path / "b.svg")
     assert (tmp_path / "b.svg").read_text() == picture(bench)

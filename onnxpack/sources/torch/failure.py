@@ -20,6 +20,12 @@ _OPERATOR = re.compile(r"(?:OpOverload\(op='|operator '|Unsupported: .*?|operato
 _NO_FORM = "No ONNX function found"
 _TOOLS = ("torch", "onnxscript", "onnx_ir", "onnx", "onnxpack", "python")
 _DETAIL = 4000
+_SUMMARY = "## Exception summary"
+"""What dynamo's steps before this line name is the same for every error."""
+_ADVICE = (
+    "For more ", "For extended ", "For C++ ", "If you suspect ", "The error above occurred when calling ", "(Refer to ",
+)  # fmt: skip
+"""How lines begin that tell how to debug torch itself: as many as the rest together."""
 _LINE = 300
 Place = tuple[str, int]
 
@@ -38,8 +44,9 @@ def explain(error: Exception, file: SpecFile, exporter: str) -> SourceError:
         parts.append(f"operator {operator}")
     if place:
         parts.append(_format_place(file, place))
+    hint = "rewrite this line with operations that the exporter takes" if place else "change the model's code"
     return SourceError(
-        f"the {exporter} exporter failed: {'; '.join(parts)}", "the cause is below", _plain(error)[-_DETAIL:]
+        f"the {exporter} exporter failed: {'; '.join(parts)}", f"{hint}; its own error is below", _detail(error)
     )
 
 
@@ -60,6 +67,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _plain(error: BaseException) -> str:
     return _COLOURS.sub("", str(error)).strip()
+
+
+def _detail(error: BaseException) -> str:
+    """Return the exporter's own text without its advice to those who develop torch."""
+    text = _plain(error)
+    summary = text.partition(_SUMMARY)[2] or text
+    lines = [line for line in summary.splitlines() if line.strip() and not line.startswith(_ADVICE)]
+    return "\n".join(lines)[-_DETAIL:]
 
 
 def _first_line(error: BaseException) -> str:
