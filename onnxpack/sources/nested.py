@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from onnxpack.core.errors import SourceError
+from onnxpack.core.text import with_article
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_NAME = 150
@@ -63,7 +64,7 @@ def _parts(value: Any, path: Path) -> list[tuple[str | int, Any]]:
         return list(enumerate(value))
     place = f" at '{'.'.join(map(str, path))}'" if path else ""
     raise SourceError(
-        f"the model returns an object of type {type(value).__name__}{place}",
+        f"the model returns {with_article(type(value).__name__)}{place}",
         "outputs must be tensors, or lists, tuples, dicts and dataclasses of them: turn it off in `kwargs`, or drop it "
         "in a `prepare` function",
     )

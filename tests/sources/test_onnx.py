@@ -292,12 +292,12 @@ NARROW = TensorProto.FLOAT8E4M3FN
         (make_model(RELU, ir=14), "has IR version 14; the runtime reads 13 at most"),
         (make_model(RELU, opset=27, ir=13), "has opset 27; the runtime reads 26 at most"),
         (make_model(RELU, opset=99, ir=13), "has opset 99; the runtime reads 26 at most"),
-        (MAPS, "output 'y' of 'm.onnx' is no tensor"),
+        (MAPS, "output 'y' of 'm.onnx' is not a tensor"),
         (
             make_model(
                 [helper.make_node("Cast", ["x"], ["y"], to=NARROW)], outputs=[("y", NARROW, ["b", 4])], opset=19
             ),
-            "output 'y' of 'm.onnx' is no tensor of a dtype that numpy has",
+            "output 'y' of 'm.onnx' is not a tensor of a dtype that numpy has",
         ),
     ],
     ids=["operator", "ir", "opset 27", "opset 99", "maps", "float8"],

@@ -108,7 +108,7 @@ def test_weights_of_every_format_are_loaded(
     [
         ({"a": STATE, "b": {}}, "c", "'w.pt' has no key 'c' (at 'c' it has: a, b)"),
         ({"a": STATE}, "a.model", "'w.pt' has no key 'a.model' (at 'model' it has: linear.weight, linear.bias)"),
-        ({"a": 1}, "a.b", "'w.pt' has no key 'a.b' (at 'b' it has: int)"),
+        ({"a": 1}, "a.b", "'w.pt' has no key 'a.b': above 'b' is an int (correct `weights_key`)"),
         ({"model": STATE, "epoch": 3}, None, "'w.pt' is not a state dict here: model, epoch"),
         ([1, 2], None, "'w.pt' is not a state dict here: list"),
     ],
@@ -124,7 +124,7 @@ def test_weights_that_do_not_fit_are_all_listed(net: Callable[..., SpecFile], tm
     save({"linear.weight": torch.zeros(3, 4), "head.bias": torch.zeros(1), "head.weight": torch.zeros(1)},
          tmp_path / "w.safetensors")  # fmt: skip
     assert refusal(net(weights="w.safetensors")).splitlines() == [
-        f"'w.safetensors' does not fit the model: {words} (check factory, kwargs and weights_key)"
+        f"'w.safetensors' does not fit the model: {words} (check `factory`, `kwargs` and `weights_key`)"
         for words in (
             "1 tensor is missing in the file: linear.bias",
             "2 tensors are not in the model: head.bias; head.weight",
@@ -253,8 +253,8 @@ def test_dropout_and_batch_norm_are_at_rest(net: Callable[..., SpecFile]) -> Non
     ("expression", "words"),
     [
         ("None", "gives no outputs"),
-        ("(x, 3)", "the model gives a int"),
-        ("{'a': [x, 'text']}", "the model gives a str"),
+        ("(x, 3)", "the model returns an int"),
+        ("{'a': [x, 'text']}", "the model returns a str"),
         ("(x,) * x.shape[0]", "another number of outputs at other sizes"),
         ("x @ x", "the source model fails on x (1, 4): RuntimeError"),
         ("x.sum(1).squeeze()", "output 'output' has another number of dimensions at other sizes: () and (16,)"),

@@ -58,10 +58,10 @@ def test_every_shard_counts_as_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"linear.bias": "gone.safetensors"}, "names 'gone.safetensors', which is no file here"),
-        ({"linear.bias": "../out.safetensors"}, "names '../out.safetensors', which is no file here"),
-        ({"linear.bias": "/etc/passwd"}, "names '/etc/passwd', which is no file here"),
-        ({"linear.bias": INDEX}, f"names '{INDEX}', which is no file here"),
+        ({"linear.bias": "gone.safetensors"}, "names 'gone.safetensors', which is not a file here"),
+        ({"linear.bias": "../out.safetensors"}, "names '../out.safetensors', which is not a file here"),
+        ({"linear.bias": "/etc/passwd"}, "names '/etc/passwd', which is not a file here"),
+        ({"linear.bias": INDEX}, f"names '{INDEX}', which is not a file here"),
         (
             {"linear.bias": "model-00001-of-00002.safetensors"},
             "'model-00001-of-00002.safetensors' lacks tensors of the index: linear.bias",
@@ -80,7 +80,7 @@ def test_an_index_that_does_not_fit_its_shards_is_told(tmp_path: Path, changes: 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}', "\x80"])
 def test_a_file_that_is_no_index_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / INDEX).write_text(text, encoding="latin-1")
-    assert f"'{INDEX}' is no index of shards (it needs a weight_map" in refusal(net(tmp_path, weights=INDEX))
+    assert f"'{INDEX}' is not an index of shards (give it a `weight_map`" in refusal(net(tmp_path, weights=INDEX))
 
 
 def test_a_lightning_checkpoint_needs_no_key(tmp_path: Path) -> None:
@@ -107,20 +107,20 @@ def test_a_prefix_is_taken_off_in_safetensors_too(tmp_path: Path) -> None:
 def test_weights_of_a_part_of_the_model_are_told(tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "w.pt")
     message = refusal(net(tmp_path, weights="w.pt", factory="model.py:Wrapped"))
-    assert "(the model's keys begin with 'model.': make the factory give that part" in message
+    assert "(the model's keys begin with 'model.': let the factory return that part" in message
 
 
 def test_a_checkpoint_without_a_key_lists_its_state_dicts(tmp_path: Path) -> None:
     torch.save({"epoch": 1, "ema": {"model": STATE}, "net": STATE, "losses": [1.0]}, tmp_path / "w.pt")
     message = refusal(net(tmp_path, weights="w.pt"))
-    assert "(name the right key in weights_key: ema.model, net)" in message
+    assert "(set `weights_key` to one of: ema.model, net)" in message
 
 
 def test_a_class_in_a_checkpoint_is_not_loaded_and_told(tmp_path: Path) -> None:
     torch.save(LIGHTNING | {"hyper_parameters": Path("data")}, tmp_path / "last.ckpt")
     message = refusal(net(tmp_path, LINEAR, weights="last.ckpt"))
     assert message.startswith("cannot load the weights in 'last.ckpt': ")
-    assert "plain tensors, no objects of classes" in message
+    assert "a state dict of tensors alone" in message
 
 
 TIED = """

@@ -141,7 +141,10 @@ def test_a_file_that_changed_after_the_check_is_not_loaded(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"a": torch.ones(1)}, "'m.pt' holds weights without code (give it as weights, and a factory)"),
+        (
+            {"a": torch.ones(1)},
+            "'m.pt' holds weights without code (name it in `model.weights`, and the code in `model.factory`)",
+        ),
         ([1, 2], "'m.pt' holds a list"),
     ],
 )

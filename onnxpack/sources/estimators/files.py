@@ -14,6 +14,7 @@ from typing import Any
 import joblib
 
 from onnxpack.core.errors import Problem, SourceError, flatten_words
+from onnxpack.core.text import with_article
 from onnxpack.spec.load import SpecFile
 
 _VERSION = re.compile(rb"_sklearn_version.{1,12}?(\d+\.\d+[\w.]{0,12})", re.DOTALL)
@@ -45,7 +46,7 @@ def load_estimator(file: SpecFile) -> Any:
         estimator = _load_skops(model.path, data, model.sha256) if skops else _unpickle(model.path, data)
     if not (hasattr(estimator, "predict") or hasattr(estimator, "transform")):
         raise SourceError(
-            f"'{model.path}' holds an object of type {type(estimator).__name__}",
+            f"'{model.path}' holds {with_article(type(estimator).__name__)}",
             "save a fitted estimator or pipeline",
         )
     return estimator

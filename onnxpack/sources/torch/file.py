@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from onnxpack.core.errors import SourceError
+from onnxpack.core.text import with_article
 from onnxpack.spec.load import SpecFile
 
 
@@ -42,9 +43,7 @@ def whole_model(file: SpecFile) -> torch.nn.Module:
             f"'{model.path}' holds weights without code", "name it in `model.weights`, and the code in `model.factory`"
         )
     if not isinstance(value, torch.nn.Module):
-        raise SourceError(
-            f"'{model.path}' holds an object of type {type(value).__name__}", "save a torch.nn.Module in it"
-        )
+        raise SourceError(f"'{model.path}' holds {with_article(type(value).__name__)}", "save a torch.nn.Module in it")
     return value
 
 

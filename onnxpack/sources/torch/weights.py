@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from onnxpack.core.errors import Problem, SourceError
-from onnxpack.core.text import plural
+from onnxpack.core.text import plural, with_article
 from onnxpack.spec.load import SpecFile
 
 _SHOWN_KEYS = 8
@@ -138,7 +138,7 @@ def _state_dict(content: Any, key: str | None, label: str) -> tuple[State, str]:
     while rest:
         if not isinstance(content, Mapping):
             raise SourceError(
-                f"'{label}' has no key '{key}': above '{rest}' is an object of type {type(content).__name__}",
+                f"'{label}' has no key '{key}': above '{rest}' is {with_article(type(content).__name__)}",
                 "correct `weights_key`",
             )
         # A checkpoint's own keys may have dots in them, and those of a state dict mostly do.
