@@ -42,6 +42,7 @@ def calibrate(
     ranges, sizes = _extremes(model, tensors, batches, scratch, say)
     if method == "minmax":
         return ranges
+    # The second pass, for which the ends of the first set the bins.
     choose = {"entropy": entropy_range, "percentile": percentile_range}[method]
     for number, group in enumerate(_groups(sizes)):
         counts = {name: np.zeros(BINS, np.int64) for name in group}
@@ -86,6 +87,7 @@ def entropy_range(counts: np.ndarray[Any, Any], ends: tuple[float, float]) -> tu
     low, high = ends
     if not counts.sum():
         return ends
+    # A copy: the caller's histogram stays as it was counted.
     counts = counts.astype(np.float64)
     counts[0] = counts[1]
     losses = [_divergence(counts, kept) for kept in range(LEVELS, BINS + 1)]

@@ -60,6 +60,7 @@ class PoolBeforeRelu(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Swap, except where something else reads the tensor between the two."""
+        # Inner graphs count too: they may read the tensor between the two.
         readers = Counter(name for node in nodes_of(model.graph) for name in node.input)
         outside = {value.name for value in model.graph.output}
         relus = {node.output[0]: node for node in model.graph.node if node.op_type == "Relu"}
@@ -235,6 +236,7 @@ def _split_gemm(node: onnx.NodeProto, known: Initializers) -> tuple[str, str, li
     names = [node.input[1], bias]
     if attribute(node, "transB", 0) or alpha != 1.0:
         array = onnx.numpy_helper.to_array(weight)
+        # Transposed and scaled once here instead of in each run.
         array = (array.T if attribute(node, "transB", 0) else array) * array.dtype.type(alpha)
         names[0] = f"{node.name}__weight"
         added.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), names[0]))

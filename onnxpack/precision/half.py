@@ -105,6 +105,7 @@ class _Work:
         for value in self.model.graph.output:
             self._real(value.name)
         replace_nodes(self.model, self.nodes)
+        # The float32 constants whose readers all take 16 bits.
         run_passes(self.model, (DropUnused(),))
 
     def _half_of(self, name: str) -> str:

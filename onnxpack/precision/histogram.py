@@ -39,6 +39,7 @@ def makeup(model: onnx.ModelProto) -> Makeup:
     """Count what a model is made of, its inner graphs included."""
     nodes = list(nodes_of(model.graph))
     weights: Counter[str] = Counter()
+    # Constants in nodes and inner graphs too.
     for tensor in onnx.external_data_helper._get_all_tensors(model):
         weights[DTYPES.get(tensor.data_type, str(tensor.data_type))] += bytes_of(tensor)
     return Makeup(

@@ -87,6 +87,7 @@ def _product(node: onnx.NodeProto, source: list[str], weight: tuple[str, str]) -
     whole, real, scales = (f"{output}__{part}" for part in ("int32", "float", "scales"))
     make = onnx.helper.make_node
     return [
+        # The weights are symmetric, and have no zero point.
         make("MatMulInteger", [values, weight[0], zero], [whole], base),
         make("Cast", [whole], [real], f"{base}__cast", to=onnx.TensorProto.FLOAT),
         make("Mul", [scale, weight[1]], [scales], f"{base}__scales"),

@@ -56,6 +56,7 @@ def reduce_model(
     scratch = folder / "scratch"
     scratch.mkdir()
     job = replace(job_of(path, wish, samples, scratch), calibration=calibration, say=say)
+    # Now, as the conversion edits the model in place.
     before = makeup(job.model)
     outside = [info_of(value) for value in (*true_inputs(job.model.graph), *job.model.graph.output)]
     opset = opset_of(job.model)
@@ -206,5 +207,6 @@ def _check_loads(path: Path, job: Job) -> list[str]:
     """
     if job.wish.precision == "bfloat16":
         return ["not loaded here: the CPU has no bfloat16 arithmetic"]
+    # Plain for a GPU: the CPU cannot fuse float16, see ``session``.
     session(path, plain=job.wish.device != "cpu")
     return []

@@ -67,6 +67,7 @@ def _schema(
         found = _runtime_schemas().get((domain, op))
         if found is None:
             return None
+        # onnxruntime spells in camel case what onnx does not.
         kinds = ([item.typeStr for item in found.inputs], [item.typeStr for item in found.outputs])
     allowed = {item.type_param_str: frozenset(item.allowed_type_strs) for item in found.type_constraints}
     return (tuple(kinds[0]), tuple(kinds[1])), allowed

@@ -46,6 +46,7 @@ def select(
         if node.op_type not in OPS or node.domain not in ("", "ai.onnx"):
             continue
         why = _why_not(node, known, excluded, ranges)
+        # Without constants: what counts is where the computed inputs come from.
         given = [name for name in node.input[: _data_inputs(node)] if name and name not in known]
         fed = bool(given) and all(name in convolved for name in given)
         if fed or node.op_type in ("Conv", "ConvTranspose"):

@@ -26,6 +26,7 @@ _DTYPES = {
 def element_types(model: onnx.ModelProto, scratch: Path) -> dict[str, int]:
     """Return the element type of every tensor of the outer graph."""
     found = {name: kind.elem_type for name, kind in inferred(model).items()}
+    # A session costs time and memory: only if onnx leaves types open.
     unknown = [name for name in made_tensors(model) if not found.get(name)]
     if unknown:
         running = runnable(model, unknown, scratch)

@@ -89,10 +89,12 @@ def _pack_weight(weight: onnx.TensorProto, bits: int, block: int) -> list[onnx.T
 
     matrix = np.ascontiguousarray(onnx.numpy_helper.to_array(weight))
     rows, columns = matrix.shape
+    # Rounded up: the last block is padded with zeros below.
     blocks = -(-rows // block)
     per_byte = 8 // bits
     padded = np.pad(matrix, ((0, blocks * block - rows), (0, 0)))
     packed = np.zeros((columns, blocks, block // per_byte), np.uint8)
+    # Zero points are packed as the values are: two in a byte of 4 bits.
     zeros = np.zeros((columns, -(-blocks // per_byte)), np.uint8)
     scales = np.zeros((columns, blocks), np.float32)
     pack = runtime.quantize_matmul_4bits if bits == 4 else runtime.quantize_matmul_8bits

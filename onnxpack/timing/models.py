@@ -42,6 +42,7 @@ def measure(
         SourceError: the runtime refuses a model.
     """
     sessions, loads = loaded({name: partial(session, path, threads) for name, path in models.items()})
+    # Half of the time for each of latency and throughput.
     share = seconds / (2 if throughput else 1)
     latencies = side_by_side(_works(sessions, read_arrays(inputs)), share)
     batch = read_arrays(throughput) if throughput else None
@@ -91,6 +92,7 @@ def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[fl
         for _ in range(_WARM):
             started = time.perf_counter()
             work()
+            # The last warm-up decides, after the caches are filled.
             quick[name] = time.perf_counter() - started < _QUICK
     times: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)

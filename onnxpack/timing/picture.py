@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from onnxpack.core.text import plural, size
+from onnxpack.core.text import clean, plural, size
 from onnxpack.timing.bench import Bench, Result, count_text, size_text, time_text
 
 _WIDTH = 1120
@@ -131,11 +131,6 @@ def colours_of(results: Sequence[Result]) -> list[str]:
     own = [result for result in results if result.kind not in ("source", "float32")]
     plain = {"source": _SOURCE, "float32": _FLOAT32}
     return [plain.get(result.kind) or _OWN[own.index(result) % len(_OWN)] for result in results]
-
-
-def clean(text: str) -> str:
-    """Replace what XML cannot hold: most control characters, and halves of surrogate pairs."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _bars(bench: Bench, make: Callable[[Bench, Result], Bar]) -> tuple[Bar, ...]:
