@@ -19,7 +19,7 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.spec.messages import closest
 from onnxpack.spec.part import SpecPart
 from onnxpack.targets import device
-from onnxpack.timing.bench import Bench, Entry, busy, results_of, this_machine
+from onnxpack.timing.bench import Bench, Entry, busy, results_of, source_bytes, this_machine
 from onnxpack.timing.contest import Contender, HoldContest
 from onnxpack.worker.call import Setting, call
 
@@ -98,7 +98,7 @@ def bench_spec(run: Build, targets: Sequence[str], output: Path, wish: Wish) -> 
     names = tuple(tensor.name for tensor in exported.model.outputs)
     source = None
     if file.spec.model.framework != "onnx":  # an ONNX source and its export are the same
-        source = Entry("source", f"{file.spec.model.framework} (source)")
+        source = Entry("source", f"{file.spec.model.framework} (source)", size_bytes=source_bytes(here))
     share = wish.seconds / (len(entries) + 1) if python and source else 0.0
     found: dict[str, Contender] = {}
     with run.progress.stage("bench"), run.store.scratch() as scratch:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 
 from onnxpack.core.artifacts import Artifact
+from onnxpack.core.text import plural
 from onnxpack.core.values import Exported, OnnxModel
 from onnxpack.pipeline.run import Build
 from onnxpack.precision import Reduced, Samples, Wish
-from onnxpack.precision.candidates import counted
 from onnxpack.spec.part import SpecPart
 from onnxpack.spec.traits import precisions
 from onnxpack.tasks.precision import CalibrateModel, RankLayers, ReducePrecision
@@ -25,7 +25,7 @@ class Conversion:
     def title(self) -> str:
         """What tells it apart from others of its precision."""
         left = self.wish.without
-        return f"{self.wish.precision} without {counted(len(left), 'layer')}" if left else self.wish.precision
+        return f"{self.wish.precision} without {plural(len(left), 'layer')}" if left else self.wish.precision
 
 
 def conversion(run: Build, precision: str, exported: Exported) -> Conversion:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from onnxpack.parity.compare import Comparison, aligned
+from onnxpack.core.text import table
+from onnxpack.parity.compare import Comparison
 
 
 @dataclass(frozen=True)
@@ -121,4 +122,4 @@ def parity_table(parity: Parity) -> str:
             "equal" if exact else f"{row.atol:g}",
             "yes" if row.passed else f"NO: {row.differs}",
         ))  # fmt: skip
-    return "\n".join(aligned(cells))
+    return "\n".join(table(cells))
