@@ -1,1 +1,1 @@
-"""Model, packages and templates → a build context."""
+"""Turn a model, locked packages and templates into a build context that ``docker build`` takes."""

@@ -1,4 +1,4 @@
-"""Whether a lock's packages are exactly those that the requirements need, and whether the wheels say the same.
+"""Checks that a lock's packages are exactly those that the requirements need, and that the wheels say the same.
 
 The lock says of each package what it requires. From that the set is checked without a network. What a lock says can be
 edited, so each wheel's own metadata, whose hash was checked with it, must agree once it is unpacked.
@@ -80,9 +80,9 @@ def require_metadata(folder: Path, packages: Sequence[Package], python: str, mac
     for name, metadata in found.items():
         lines = metadata.get_all("Requires-Dist", [])
         extras = metadata.get_all("Provides-Extra", [])
-        least = _needed(lines, "", python, machine)
+        least = _list_needed(lines, "", python, machine)
         most = least | {
-            other: spec for extra in extras for other, spec in _needed(lines, extra, python, machine).items()
+            other: spec for extra in extras for other, spec in _list_needed(lines, extra, python, machine).items()
         }
         says = set(wanted[name].requires)
         if wrong := sorted((says - most.keys()) | (least.keys() - says)):
@@ -94,7 +94,7 @@ def require_metadata(folder: Path, packages: Sequence[Package], python: str, mac
                 raise SpecError(text, _HINT)
 
 
-def _needed(lines: Sequence[str], extra: str, python: str, machine: str) -> dict[str, SpecifierSet]:
+def _list_needed(lines: Sequence[str], extra: str, python: str, machine: str) -> dict[str, SpecifierSet]:
     """Return what the lines of a wheel's metadata require in an image, for one of its extras or for none."""
     # Markers may ask for a patch release, which an image's Python does not name: its first one is as good as any.
     image = {

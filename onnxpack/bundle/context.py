@@ -63,7 +63,7 @@ def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context
 
 
 def _copy_tree(source: Path, destination: Path, earlier: Path | None) -> None:
-    """Like ``shutil.copytree``, but the first file that finds no room ends it, and is the only one told.
+    """Copy a folder, and stop at the first file that finds no room: ``shutil.copytree`` would list every one of them.
 
     A file of ``earlier``, a copy that was made of the same tree, is linked where its size and time say that nobody
     touched it since.
@@ -97,12 +97,12 @@ def _read(path: Path) -> str | None:
 
 
 def model_files(model: Path) -> list[Path]:
-    """The model and, if it is large, its external data beside it."""
+    """Return the model's file and, if the model is large, the file of its external data beside it."""
     return [path for path in (model, data_beside(model)) if path.exists()]
 
 
 def normalise(folder: Path) -> None:
-    """Gives every file and folder one mode and one time, whatever the umask and the clock were."""
+    """Give every file and folder one mode and one time, whatever the umask and the clock are."""
     for parent, folders, names in os.walk(folder, topdown=False):
         for name in names:
             path = Path(parent, name)

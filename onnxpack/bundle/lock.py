@@ -30,7 +30,7 @@ class Package:
     """The names of all distributions that it requires, also of those that no image needs."""
 
     def requirement(self) -> str:
-        """A line of a requirements file."""
+        """Return the package as a line of a requirements file, with its hashes."""
         return " ".join([f"{self.name}=={self.version}", *(f"--hash=sha256:{digest}" for digest in self.hashes)])
 
 
@@ -45,19 +45,19 @@ class TargetLock:
 
 
 def lock_path(spec: Path) -> Path:
-    """``iris.yaml`` → ``iris.lock``."""
+    """Return the path of a spec's lock: ``iris.lock`` for ``iris.yaml``."""
     return spec.with_suffix(".lock")
 
 
 def wanted(spec: Spec, target: str) -> TargetLock:
-    """What the spec asks for, nothing resolved yet."""
+    """Return what the spec asks for, as a lock without packages."""
     chosen = spec.targets[target]
     requirements = device(chosen.device).requirements + _SERVER_REQUIREMENTS[spec.runtime.server]
     return TargetLock(spec.image.python, chosen.platform, tuple(sorted(requirements)), ())
 
 
 def read(path: Path) -> dict[str, TargetLock]:
-    """The lock's targets.
+    """Read the targets of a lock, by name.
 
     Raises:
         SpecError: it is not a lock that this version wrote.
@@ -76,7 +76,7 @@ def read(path: Path) -> dict[str, TargetLock]:
 
 
 def write(path: Path, targets: dict[str, TargetLock]) -> None:
-    """Writes the lock whole or not at all."""
+    """Write the lock whole or not at all."""
     data = {
         "onnxpack-lock": FORMAT,
         "targets": {
@@ -106,7 +106,7 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
 
 
 def resolve(spec: Spec, target: str) -> TargetLock:
-    """Asks the package index for the newest packages that fit.
+    """Ask the package index for the newest packages that fit.
 
     Raises:
         EngineError: the index cannot be reached, or nothing fits.
@@ -158,7 +158,11 @@ def _target(entry: Any) -> TargetLock:
 
 
 def _package(item: Any) -> Package:
-    """A package whose parts are safe on a line of a requirements file."""
+    """Return a package whose parts are safe on a line of a requirements file.
+
+    Raises:
+        ValueError: a name, a version or a hash is not written as one.
+    """
     parts = [("name", item["name"]), ("version", item["version"])]
     parts += [("sha256", value) for value in item["sha256"] or [""]] + [("name", value) for value in item["requires"]]
     for part, value in parts:

@@ -88,7 +88,7 @@ def _require_versions(packages: Sequence[Package], folder: Path) -> None:
 
 
 def prune(folder: Path) -> None:
-    """Removes what neither the generated module nor the server imports; licences stay."""
+    """Remove what neither the generated module nor the server imports; licences stay."""
     for pattern in _UNUSED_FOLDERS:
         for path in folder.glob(pattern):
             shutil.rmtree(path)
@@ -99,7 +99,7 @@ def prune(folder: Path) -> None:
             unused = path.name in _UNUSED_ANYWHERE if path.is_dir() else _is_unused(path)
         if unused:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for library in _unlinked_libraries(folder):
+    for library in _find_unlinked_libraries(folder):
         library.unlink()
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir() and not any(path.iterdir()):
@@ -110,8 +110,11 @@ def _is_unused(path: Path) -> bool:
     return path.name == ".lock" or any(path.match(pattern) for pattern in _UNUSED_FILES)
 
 
-def _unlinked_libraries(folder: Path) -> Iterator[Path]:
-    """Onnxruntime's wheel holds the engine twice; the C library may go if nothing in the folder links it."""
+def _find_unlinked_libraries(folder: Path) -> Iterator[Path]:
+    """Find the copies of onnxruntime's C library that no other library in the folder links.
+
+    The wheel holds the engine twice: the Python extension has it built in.
+    """
     libraries = [path for path in folder.rglob("*.so*") if path.is_file()]
     linked = {name for path in libraries for name in needed_libraries(path)}
     for path in folder.glob("onnxruntime/capi/libonnxruntime.so*"):
@@ -120,7 +123,7 @@ def _unlinked_libraries(folder: Path) -> Iterator[Path]:
 
 
 def needed_libraries(path: Path) -> list[str]:
-    """The ``DT_NEEDED`` entries of a shared library; none for a file that is no ELF."""
+    """Return the ``DT_NEEDED`` entries of a shared library; none for a file that is not ELF."""
     try:
         with path.open("rb") as stream:
             section: Any = ELFFile(stream).get_section_by_name(".dynamic")
@@ -130,7 +133,7 @@ def needed_libraries(path: Path) -> list[str]:
 
 
 def provider_libraries(folder: Path, device: str) -> tuple[str, ...]:
-    """What the device's execution provider below ``folder`` links, but for the driver, which the host brings."""
+    """Return the libraries that the device's execution provider links, except the driver, which the host brings."""
     found = {
         name
         for provider in folder.rglob(f"libonnxruntime_providers_{device}.so")

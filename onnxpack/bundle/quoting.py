@@ -19,18 +19,18 @@ _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 
 
 def python_literal(text: str) -> str:
-    """A literal for ``text`` on one line, in double quotes where that needs no escapes."""
+    """Return a Python literal of ``text`` on one line, in double quotes where that needs no escapes."""
     return repr(text) if '"' in text else '"' + repr(f"'{text}")[2:]
 
 
 def docstring(text: str) -> str:
-    """``text`` as a part of one line of a docstring: it cannot end it, and reads back as it was."""
+    """Escape ``text`` for one line of a docstring: it cannot end the docstring, and reads back as it was."""
     safe = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text.replace("\\", "\\\\"))
     return safe.replace('"""', r"\"\"\"")
 
 
 def fold(text: str) -> list[str]:
-    """Lines of at most a page's width; a paragraph's white space becomes single spaces."""
+    """Wrap ``text`` into lines of at most 100 characters; a paragraph's white space becomes single spaces."""
     lines: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         lines += textwrap.wrap(" ".join(paragraph.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
@@ -39,14 +39,14 @@ def fold(text: str) -> list[str]:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows with their cells aligned; cells that hold white space at an end are quoted."""
+    """Align the cells of rows; a cell that begins or ends with white space is quoted."""
     shown = [[cell if cell == cell.strip() else python_literal(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in shown if len(row) > i) for i in range(max(map(len, shown)))]
     return ["  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=False)).rstrip() for row in shown]
 
 
 def identifiers(names: Sequence[str], what: str, taken: Collection[str]) -> list[str]:
-    """A Python identifier for each name: never a keyword, never one of ``taken``, all different.
+    """Return a Python identifier for each name: never a keyword, never one of ``taken``, all different.
 
     Names lose leading underscores, which a class would mangle and a NamedTuple refuses.
     """
@@ -66,7 +66,7 @@ def identifiers(names: Sequence[str], what: str, taken: Collection[str]) -> list
 
 
 def docker_word(text: str) -> str:
-    """A double-quoted word that gives back exactly ``text``.
+    """Return a double-quoted word that a Dockerfile reads back as exactly ``text``.
 
     Raises SpecError for control characters, a line's end among them: no quoting can carry them.
     """
@@ -77,7 +77,7 @@ def docker_word(text: str) -> str:
 
 
 def docker_label(text: str) -> str:
-    """Like docker_word, but white space is folded into single spaces, as several lines cannot be labels."""
+    """Return ``text`` as docker_word does, with white space folded: a label cannot have several lines."""
     return docker_word(" ".join(text.split()))
 
 

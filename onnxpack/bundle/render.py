@@ -38,22 +38,22 @@ class DockerView:
 
     @property
     def python_path(self) -> str:
-        """Where the image's Python finds modules."""
+        """Return the image's ``PYTHONPATH``."""
         return f"{APP_FOLDER}:{LIB_FOLDER}"
 
     @property
     def label_words(self) -> list[str]:
-        """The labels, quoted."""
+        """Return the labels as quoted words of a Dockerfile."""
         return [f"{key}={quoting.docker_label(value)}" for key, value in self.labels.items()]
 
     @property
     def env_words(self) -> list[str]:
-        """The environment, quoted."""
+        """Return the environment variables as quoted words of a Dockerfile."""
         return [f"{name}={quoting.docker_word(value)}" for name, value in self.env.items()]
 
 
 def render_module(view: ModuleView) -> dict[str, str]:
-    """The Python files of ``/opt/onnxpack/app``, by file name."""
+    """Return the texts of the Python files of ``/opt/onnxpack/app``, by file name."""
     names = ["inference.py"]
     if view.server == "http":
         names += ["server.py", "protocol.py", "healthcheck.py"]
@@ -61,7 +61,7 @@ def render_module(view: ModuleView) -> dict[str, str]:
 
 
 def render_dockerfile(view: DockerView) -> str:
-    """The Dockerfile of a context whose ``rootfs/runtime`` and ``rootfs/model`` become the two layers."""
+    """Return the Dockerfile of a context whose ``rootfs/runtime`` and ``rootfs/model`` become the two layers."""
     return _render("Dockerfile", view)
 
 
@@ -84,6 +84,6 @@ def _environment() -> jinja2.Environment:
 
 
 def _template_folders() -> Iterable[Path]:
-    """Where templates are: inside the package once it is installed, beside it in a checkout."""
+    """Return where templates may be: inside the package once it is installed, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     return package / "templates", package.parent / "templates"

@@ -1,4 +1,4 @@
-"""What verbs share: which files a SPEC argument names, and running through several."""
+"""Arguments and options that verbs share, and a loop over several paths."""
 
 import codecs
 import os
@@ -37,7 +37,7 @@ _SKIPPED_FOLDERS = {"dist", "node_modules", "__pycache__", "venv"}
 
 
 def spec_files(arguments: Iterable[Path]) -> list[Path]:
-    """The files named; for a folder, every YAML file below it that says ``onnxpack:`` at its top.
+    """Return the files named; for a folder, every YAML file below it that has ``onnxpack:`` at its top level.
 
     Raises:
         SpecError: a folder holds no spec.
@@ -90,7 +90,7 @@ def chosen_targets(file: SpecFile, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def each(paths: Iterable[Path], action: Callable[[Path], None]) -> int:
-    """Runs through all of them, telling what fails; the first failure's exit code, else 0."""
+    """Run ``action`` on each path and print what fails; return the first failure's exit code, else 0."""
     from onnxpack.cli.failure import tell
 
     status = 0

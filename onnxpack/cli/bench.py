@@ -72,7 +72,7 @@ def command(
 
 
 def _is_spec(path: Path) -> bool:
-    """A folder is that of a spec.
+    """Return whether the path is a spec, or a folder of one; else it is an ONNX file.
 
     Raises:
         SpecError: there is nothing that could be timed.
@@ -112,7 +112,7 @@ def _of_model(path: Path, wish: "Wish", *, sandbox: bool) -> "Bench":
 
 
 def axis_sizes(words: tuple[str, ...]) -> dict[str, int]:
-    """What `AXIS=N` options say.
+    """Read `AXIS=N` options as sizes by the axis's name.
 
     Raises:
         click.BadParameter: one says something else.

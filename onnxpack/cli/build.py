@@ -1,4 +1,4 @@
-"""``onnxpack build``."""
+"""``onnxpack build``: specs as verified container images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,7 @@ def command(
 
 @dataclass(frozen=True)
 class _How:
-    """What the command line says about every build."""
+    """The options of the command line that hold for every build."""
 
     output: Path
     wanted: "Wanted"

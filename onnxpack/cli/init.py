@@ -1,4 +1,4 @@
-"""``onnxpack init``."""
+"""``onnxpack init``: a first spec for a model."""
 
 from pathlib import Path
 

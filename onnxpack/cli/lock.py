@@ -1,4 +1,4 @@
-"""``onnxpack lock``."""
+"""``onnxpack lock``: the pinned Python packages of specs' images."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from onnxpack.spec.load import load
 @click.pass_context
 def command(ctx: click.Context, specs: tuple[Path, ...], check: bool) -> None:
     """Resolve the Python packages of each SPEC's images and pin them, by hash, in a .lock file beside it."""
-    ctx.exit(each(spec_files(specs), _checked if check else _written))
+    ctx.exit(each(spec_files(specs), _check_lock if check else _write_lock))
 
 
-def _written(path: Path) -> None:
+def _write_lock(path: Path) -> None:
     from onnxpack.bundle.lock import lock_path, resolve, write
 
     spec = load(path).spec
@@ -26,7 +26,7 @@ def _written(path: Path) -> None:
     click.echo(f"{lock_path(path)}: written", err=True)
 
 
-def _checked(path: Path) -> None:
+def _check_lock(path: Path) -> None:
     from onnxpack.bundle.closure import find_stale
     from onnxpack.bundle.lock import lock_path, read
 

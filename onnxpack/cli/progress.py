@@ -1,4 +1,4 @@
-"""What a person sees while a build runs: on a terminal one live line, elsewhere plain lines. All on stderr."""
+"""Shows a build's progress on stderr: one live line on a terminal, plain lines elsewhere."""
 
 import shutil
 import sys
@@ -14,34 +14,34 @@ _PERIOD = 0.1  # seconds
 
 
 class PlainProgress:
-    """A line when a stage ends, and one when it starts, for logs."""
+    """Progress as plain lines, for logs: one when a stage starts, and one when it ends."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Says when the work starts, and how long it took if it ended well."""
+        """Print when the work starts, and how long it took if it ended well."""
         click.echo(f"{name} …", err=True)
         started = time.monotonic()
         yield
         click.echo(f"{name} done in {time.monotonic() - started:.1f} s", err=True)
 
     def note(self, text: str) -> None:
-        """An indented line."""
+        """Print an indented line."""
         click.echo(f"  {text}", err=True)
 
     def skipped(self, name: str, why: str) -> None:
-        """A line of its own."""
+        """Print a line for a stage whose result is reused."""
         click.echo(f"{name} {why}", err=True)
 
 
 class LiveProgress:
-    """One line that lives while a stage works, and stays as its summary."""
+    """Progress as one line that is repainted while a stage works, and stays as its summary."""
 
     def __init__(self) -> None:
         self._note = ""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Paints until the work ends, and leaves a line that says how."""
+        """Paint the line until the work ends, and leave one that says how it ended."""
         self._note = ""
         started = time.monotonic()
         done = threading.Event()
@@ -58,11 +58,11 @@ class LiveProgress:
             self._line(f"{mark} {name:<8} {time.monotonic() - started:6.1f} s", end="\n")
 
     def note(self, text: str) -> None:
-        """Shown behind the stage until the next one."""
+        """Show a text behind the stage until the next one."""
         self._note = text
 
     def skipped(self, name: str, why: str) -> None:
-        """A line that stays."""
+        """Leave a line for a stage whose result is reused."""
         self._line(f"{click.style('✓', fg='green')} {name:<8} {why}", end="\n")
 
     def _paint(self, name: str, started: float, done: threading.Event) -> None:
@@ -80,5 +80,5 @@ class LiveProgress:
 
 
 def progress() -> PlainProgress | LiveProgress:
-    """The live one on a terminal, else the plain one."""
+    """Return the live progress on a terminal, else the plain one."""
     return LiveProgress() if sys.stderr.isatty() else PlainProgress()

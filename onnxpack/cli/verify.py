@@ -1,4 +1,4 @@
-"""``onnxpack verify``: source and verification alone."""
+"""``onnxpack verify``: the export and its verification alone."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``onnxpack view``."""
+"""``onnxpack view``: a model in Netron."""
 
 import importlib
 import importlib.util

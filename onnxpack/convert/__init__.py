@@ -1,1 +1,1 @@
-"""ONNX → TensorFlow: a SavedModel or a TFLite file."""
+"""Converts ONNX to TensorFlow: a SavedModel or a TFLite file."""

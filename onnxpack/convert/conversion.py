@@ -1,4 +1,4 @@
-"""The whole conversion: what the ONNX file answers, what is made of it elsewhere, and whether both agree."""
+"""Converts an ONNX file with another tool, in another environment, and checks that both models answer the same."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ _SMALL, _LARGE = 2, 3
 
 @dataclass(frozen=True)
 class Converted:
-    """What was made, and how it compares; ``layouts`` are outputs that have their channels last now."""
+    """A conversion's file and how its answers compare; ``layouts`` are outputs that have their channels last now."""
 
     path: Path
     rows: tuple[Comparison, ...]
@@ -37,7 +37,7 @@ class Converted:
     layouts: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the result as JSON values."""
         worst = max(row.max_abs_diff for row in self.rows)
         return {
             "path": str(self.path),
@@ -51,7 +51,7 @@ class Converted:
 def convert(
     model: Path, kind: str, output: Path, sizes: Mapping[str, int], store: Store, progress: Progress
 ) -> Converted:
-    """Writes ``output``, a folder (savedmodel) or a file (tflite). ``sizes`` fix axes of the model.
+    """Convert a model to ``output``, a folder (savedmodel) or a file (tflite); ``sizes`` fix axes of the model.
 
     Raises:
         SpecError: an axis is not the model's, or a folder that is no SavedModel is in the place of the output.
@@ -128,5 +128,5 @@ def _place(made: Path, kind: str, output: Path) -> None:
 
 
 def as_text(found: Converted) -> str:
-    """The document, for a program."""
+    """Return the result as JSON text, with every comparison."""
     return json.dumps(found.document() | {"rows": [asdict(row) for row in found.rows]}, indent=2)

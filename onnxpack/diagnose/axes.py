@@ -1,4 +1,4 @@
-"""Which dynamic axis became fixed: the sizes that the export was made with work, and others do not."""
+"""Finds dynamic axes that became fixed: the sizes that the export was made with work, and others do not."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ Works = Callable[[dict[str, int]], bool]
 
 
 def baked(axes: tuple[Axis, ...], failing: Iterable[dict[str, int]], works: Works) -> list[str]:
-    """A line for every axis that may not be changed alone, starting from the sizes that the export was made with.
+    """Return a line for every axis that may not be changed alone, starting from the sizes of the export.
 
     ``failing`` are the sizes at which the model differs from its source. Where it differs at the tracing sizes too
     nothing was baked in: the numbers are wrong.
@@ -36,6 +36,6 @@ def baked(axes: tuple[Axis, ...], failing: Iterable[dict[str, int]], works: Work
 
 
 def stopped_at(reasons: Iterable[Any]) -> list[str]:
-    """A line for every node that the runtime names as the one that failed."""
+    """Return a line for every node that the runtime names as the one that failed."""
     nodes = {found.groups() for reason in reasons if (found := NODE.search(reason))}
     return [f"the {kind} node '{name}' does not run" for kind, name in sorted(nodes)]

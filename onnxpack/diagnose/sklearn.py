@@ -1,4 +1,4 @@
-"""A scikit-learn pipeline: it is exported up to each of its steps, and each part compared with what the steps give."""
+"""Finds the first step of a scikit-learn pipeline that differs: each beginning of it is exported and compared."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from onnxpack.spec.load import SpecFile
 
 
 def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays, judge: Judge) -> str:
-    """The first step whose outputs differ."""
+    """Describe the first step whose outputs differ."""
     from sklearn.pipeline import Pipeline
 
     if not isinstance(model, Pipeline):
@@ -29,7 +29,7 @@ def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays
 def _agrees(
     source: Source, part: Any, file: SpecFile, work: Path, inputs: Arrays, example: Arrays, judge: Judge
 ) -> bool:
-    """Whether the pipeline's beginning is exported right; what cannot be exported by itself says nothing."""
+    """Return whether the pipeline's beginning is exported right; one that cannot be exported counts as right."""
     target = work / "part.onnx"
     try:
         expected = source.run(part, inputs)

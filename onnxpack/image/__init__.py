@@ -1,1 +1,1 @@
-"""What builds images, and runs them for the smoke test."""
+"""Builds images with the Docker Engine, and runs them for the smoke test."""

@@ -30,7 +30,7 @@ class Container:
     id: str
 
     def start(self) -> None:
-        """Runs its command.
+        """Start the container's command.
 
         Raises:
             GateError: the image has no such program, or it cannot be executed.
@@ -47,7 +47,7 @@ class Container:
                 ) from None
 
     def execute(self, command: list[str]) -> tuple[int, str, str]:
-        """Runs one more command in it; gives exit status, stdout and stderr.
+        """Run one more command in the container; return its exit status, stdout and stderr.
 
         A container that has ended, or ends meanwhile, counts as a command that failed.
         """
@@ -66,7 +66,7 @@ class Container:
         return status, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace")
 
     def wait(self, seconds: int) -> int | None:
-        """Its exit status, or None if it still runs after that time."""
+        """Return the exit status of the container, or None if it still runs after so many ``seconds``."""
         try:
             with self.engine.guarded("wait for the container"):
                 try:
@@ -81,12 +81,12 @@ class Container:
             raise
 
     def running(self) -> bool:
-        """Whether its command has not ended."""
+        """Return whether the container's command still runs."""
         with self.engine.guarded("inspect the container"):
             return bool(self.engine.client.inspect_container(self.id)["State"]["Running"])
 
     def output(self) -> tuple[str, str]:
-        """What it printed so far on stdout and stderr."""
+        """Return what the container has printed so far on stdout and stderr."""
         with self.engine.guarded("read the container's log"):
             client = self.engine.client
             return (
@@ -95,7 +95,7 @@ class Container:
             )
 
     def fetch(self, folder: str) -> dict[str, bytes]:
-        """The files of a folder of the volume, by name."""
+        """Return the files of a folder of the volume, by name."""
         with self.engine.guarded("read the container's files"):
             chunks, _ = self.engine.client.get_archive(self.id, f"{VOLUME}/{folder}")
             data = io.BytesIO(b"".join(chunks))
@@ -117,7 +117,7 @@ def container(
     command: list[str] | None = None,
     gpu: bool = False,
 ) -> Iterator[Container]:
-    """A created container of ``image`` with ``files`` in its volume beside a writable ``out/``; removed at the end."""
+    """Create a container of ``image`` with ``files`` in its volume beside a writable ``out/``, then remove it."""
     client = engine.client
     name = f"onnxpack-check-{secrets.token_hex(8)}"
     options: dict[str, Any] = {"device_requests": [{"Count": -1, "Capabilities": [["gpu"]]}]} if gpu else {}

@@ -1,4 +1,4 @@
-"""The Docker Engine through its SDK. What cannot be trusted (log texts, exit codes of streams) is inspected instead."""
+"""The Docker Engine through its SDK; log texts and exit codes of streams can be wrong, so results are inspected."""
 
 import contextlib
 import io
@@ -52,7 +52,7 @@ class DockerEngine:
 
     @cached_property
     def client(self) -> Any:
-        """The low-level client, after one answer from the engine.
+        """Return the SDK's low-level client, after one answer from the engine.
 
         Raises:
             EngineError: no engine answers.
@@ -68,7 +68,7 @@ class DockerEngine:
         return client
 
     def find(self, reference: str) -> Image | None:
-        """The image of that name or id, if the engine has it."""
+        """Return the image of that name or id, if the engine has it."""
         with self.guarded(f"inspect {reference}"):
             try:
                 facts = self.client.inspect_image(reference)
@@ -87,7 +87,7 @@ class DockerEngine:
         return Image(facts["Id"], facts["Size"], layers, facts["Config"].get("Labels") or {}, digest)
 
     def require_base(self, reference: str, progress: Progress) -> Image:
-        """The base image, pulled if it is not there.
+        """Return the base image, and pull it if it is not there.
 
         Raises:
             EngineError: no registry gives it.
@@ -115,7 +115,7 @@ class DockerEngine:
         )
 
     def build(self, context: Path, tag: str, progress: Progress, *, fresh: bool) -> Image:
-        """Builds a context under ``tag``; ``fresh`` takes no layer that an earlier build made.
+        """Build a context under ``tag``; ``fresh`` takes no layer that an earlier build made.
 
         The tag comes last, and from here: an engine that tags by itself may still do so after an interrupt.
 
@@ -148,19 +148,19 @@ class DockerEngine:
         return image
 
     def tag(self, image: str, reference: str) -> None:
-        """Gives an image one more name."""
+        """Give an image one more name."""
         repository, _, tag = reference.rpartition(":")
         with self.guarded(f"tag {reference}"), uninterrupted():
             self.client.tag(image, repository, tag, force=True)
 
     def untag(self, reference: str) -> None:
-        """Takes a name away, and the image with its last one; a name that is not there is fine."""
+        """Remove a name, and the image with its last one; a name that is not there is fine."""
         with self.guarded(f"remove {reference}"), contextlib.suppress(NotFound):
             self.client.remove_image(reference, noprune=False)
 
     @contextlib.contextmanager
     def guarded(self, what: str, log: list[str] | None = None) -> Iterator[None]:
-        """Turns what the SDK raises into one typed error."""
+        """Turn what the SDK raises into one typed error."""
         try:
             yield
         except OnnxpackError:
@@ -178,7 +178,7 @@ class DockerEngine:
 
 
 def endpoint() -> str:
-    """Where the SDK looks for the engine: what ``DOCKER_HOST`` says, else the current Docker context."""
+    """Return where the SDK looks for the engine: ``DOCKER_HOST``, else the current Docker context."""
     host = os.environ.get("DOCKER_HOST")
     if not host:
         with contextlib.suppress(DockerException, OSError, ValueError):
@@ -187,7 +187,7 @@ def endpoint() -> str:
 
 
 def archive_of(files: dict[str, bytes], folders: dict[str, int]) -> bytes:
-    """A tar of ``files`` by path, below ``folders`` with their modes."""
+    """Return a tar of ``files`` by path, below ``folders`` with their modes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, mode in folders.items():
@@ -203,7 +203,7 @@ def archive_of(files: dict[str, bytes], folders: dict[str, int]) -> bytes:
 
 @contextlib.contextmanager
 def _tar(context: Path) -> Iterator[Any]:
-    """The context as a tar in a temporary file: sorted, owned by root, of one time."""
+    """Write the context as a tar into a temporary file: sorted, owned by root, with one time."""
     with tempfile.TemporaryFile(prefix="onnxpack-context-") as stream:
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
             for path in sorted(context.rglob("*")):

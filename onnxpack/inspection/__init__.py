@@ -1,1 +1,1 @@
-"""Looking into models, bundles, images and reports, and drafting a spec from what is seen."""
+"""Looks into models, bundles, images and reports, and drafts a spec from what is seen."""

@@ -1,4 +1,4 @@
-"""What a user points at → a draft of its spec; the model itself is only opened in a child process."""
+"""Drafts a spec for the model that a user points at; the model itself is only opened in a child process."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from onnxpack.worker.call import call_alone
 
 @dataclass(frozen=True)
 class Wish:
-    """What the command line says."""
+    """The arguments of ``onnxpack init``."""
 
     path: Path | None
     """An ONNX file, a pickled estimator, or weights."""
@@ -33,12 +33,12 @@ class Wish:
 
     @property
     def beside(self) -> Path:
-        """The folder that the spec goes into unless another is named."""
+        """Return the folder that the spec goes into unless another is named."""
         return (self.path or Path((self.factory or "").rpartition(":")[0])).parent
 
 
 def begin(wish: Wish, destination: Path, *, force: bool) -> Draft:
-    """Looks into the model and writes the spec at ``destination``; gives what was written.
+    """Look into the model, write the spec at ``destination`` and return its draft.
 
     Raises:
         SpecError: the command line is wrong, a pickle is not trusted, or something stands there and ``force`` is not
@@ -48,12 +48,12 @@ def begin(wish: Wish, destination: Path, *, force: bool) -> Draft:
     place = destination.parent.resolve() / destination.name
     function, model = _source(wish, place)
     require_free(destination, force=force)
-    draft = _drafted(wish, place, function, model)
+    draft = _make_draft(wish, place, function, model)
     write(draft, destination, force=force)
     return draft
 
 
-def _drafted(wish: Wish, place: Path, function: Look, model: dict[str, Any]) -> Draft:
+def _make_draft(wish: Wish, place: Path, function: Look, model: dict[str, Any]) -> Draft:
     stem = wish.path.stem if wish.path else (wish.factory or "").rpartition(":")[2]
     draft = Draft({"onnxpack": 1, "name": _word(stem), "model": model})
     origin = " and ".join(str(part) for part in (wish.path and wish.path.name, wish.factory) if part)
@@ -73,7 +73,7 @@ def _drafted(wish: Wish, place: Path, function: Look, model: dict[str, Any]) -> 
 
 
 def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
-    """Which function looks into it, and the spec's ``model``."""
+    """Choose the function that looks into the model, and return it with the spec's ``model``."""
     if wish.path is None and wish.factory is None:
         raise SpecError("nothing to look into", "onnxpack init MODEL, or --from FILE.py:NAME for torch")
     path = _inside(wish.path, destination) if wish.path else ""
@@ -88,7 +88,11 @@ def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
         return "onnx_file", {"framework": "onnx", "path": path}
     if suffix in PICKLES:
         assert wish.path
-        return "sklearn_file", {"framework": "sklearn", "path": path, "sha256": _trusted(wish.path, trust=wish.trust)}
+        return "sklearn_file", {
+            "framework": "sklearn",
+            "path": path,
+            "sha256": _require_trust(wish.path, trust=wish.trust),
+        }
     kinds = f"it takes .onnx, {', '.join((*PICKLES, *STATE_DICTS))}"
     hint = f"for code: --from {wish.path}:NAME" if suffix == ".py" else kinds
     raise SpecError(Problem("its name does not end like a model's", hint, Location(str(wish.path))))
@@ -112,8 +116,8 @@ def _kwargs(wish: Wish) -> dict[str, Any]:
     return {"kwargs": kwargs} if kwargs else {}
 
 
-def _trusted(path: Path, *, trust: bool) -> str:
-    """The digest of a file that runs code when it is loaded.
+def _require_trust(path: Path, *, trust: bool) -> str:
+    """Return the digest of a file that runs code when it is loaded.
 
     Raises:
         SpecError: the user has not said that it is trusted.
@@ -129,7 +133,7 @@ def _trusted(path: Path, *, trust: bool) -> str:
 
 
 def _inside(path: Path, destination: Path) -> str:
-    """The path as the spec at ``destination`` refers to it.
+    """Return the path as the spec at ``destination`` refers to it.
 
     Raises:
         SpecError: it is not a regular file inside the spec's project.
@@ -147,7 +151,7 @@ def _inside(path: Path, destination: Path) -> str:
 
 
 def _inputs(words: Sequence[str]) -> dict[str, Any]:
-    """``x:float32:batch,3,32,32`` as fields of the spec; the fields themselves are checked with the draft."""
+    """Read inputs like ``x:float32:batch,3,32,32`` as fields of the spec; their values are checked with the draft."""
     found: dict[str, Any] = {}
     for word in words:
         name, dtype, sizes = [*word.rsplit(":", 2), "", ""][:3]
@@ -160,6 +164,6 @@ def _inputs(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _word(stem: str) -> str:
-    """A file's or a class's name as a spec's."""
+    """Turn the name of a file or class into a valid name of a spec."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", stem)
     return re.sub(r"[^a-z0-9]+", "-", parted.lower())[:63].strip("-") or "model"

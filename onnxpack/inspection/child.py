@@ -1,4 +1,4 @@
-"""Tasks that open foreign files to look at them, each in a child process of its own."""
+"""Tasks that open files of unknown origin to look at them, each in a child process of its own."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A first spec: fields, what is to be said about them, and the file that holds both."""
+"""A first spec: its fields, the comments about them, and the file that holds both."""
 
 import contextlib
 import errno
@@ -31,11 +31,11 @@ class Draft:
     notes: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     def note(self, *path: str, text: str) -> None:
-        """Adds a comment above the field at ``path``."""
+        """Add a comment above the field at ``path``."""
         self.notes.setdefault(path, []).append(text)
 
     def declare_axes(self) -> None:
-        """Declares every name in a shape that is not declared yet."""
+        """Declare every axis that a shape names and that is not declared yet."""
         axes = self.fields.setdefault("dynamic_axes", {})
         for tensor in self.fields["inputs"].values():
             for name in tensor["shape"]:
@@ -45,7 +45,7 @@ class Draft:
             del self.fields["dynamic_axes"]
 
     def file(self, destination: Path) -> SpecFile:
-        """The spec as a value, as if it stood at ``destination``.
+        """Return the spec as a value, as if it stood at ``destination``.
 
         Raises:
             SpecError: a field is wrong.
@@ -58,17 +58,17 @@ class Draft:
 
     @property
     def checks(self) -> int:
-        """How many comments ask the user to look."""
+        """Return how many comments ask the user to check something."""
         return sum(line.startswith("check") for lines in self.notes.values() for line in lines)
 
     def text(self) -> str:
-        """The spec's YAML."""
+        """Return the spec's YAML."""
         fields = {key[0]: UNSET for key in self.notes if len(key) == 1} | self.fields
         return document({key: fields[key] for key in _ORDER if key in fields}, self.notes)
 
 
 def write(draft: Draft, destination: Path, *, force: bool) -> None:
-    """Writes the spec, whole or not at all, after it was read back as what was meant.
+    """Write the spec, whole or not at all, after it was read back as what was meant.
 
     Raises:
         SpecError: it would not be valid, or something stands there already and ``force`` is not given.
@@ -96,7 +96,7 @@ def write(draft: Draft, destination: Path, *, force: bool) -> None:
 
 
 def require_free(destination: Path, *, force: bool) -> None:
-    """Nothing may be overwritten unless that is asked for.
+    """Make sure that no file is overwritten unless ``force`` asks for it.
 
     Raises:
         SpecError: something is there, or no file can be.
@@ -112,7 +112,7 @@ def require_free(destination: Path, *, force: bool) -> None:
 
 @contextlib.contextmanager
 def _beside(destination: Path, text: str) -> Iterator[Path]:
-    """A hidden file in the destination's folder, so that the spec's relative paths lead where they will."""
+    """Write a hidden file into the destination's folder, so that the spec's relative paths lead to the same files."""
     partial = destination.with_name(f".{destination.name[:50]}-{secrets.token_hex(4)}.yaml")
     try:
         partial.write_text(text, encoding="utf-8")

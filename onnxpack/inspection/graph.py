@@ -1,4 +1,4 @@
-"""What an ONNX file holds, whatever it is: read leniently, in a child process, without its external data."""
+"""Reads the facts of an ONNX file, valid or not: leniently, in a child process, without its external data."""
 
 import math
 from collections import Counter, defaultdict
@@ -21,7 +21,7 @@ _DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
 def onnx_facts(path: Path) -> dict[str, Any]:
-    """The facts as JSON values; sizes in bytes.
+    """Return the facts about an ONNX file as JSON values; sizes are in bytes.
 
     Raises:
         SourceError: it is no ONNX file.
@@ -65,7 +65,7 @@ def onnx_facts(path: Path) -> dict[str, Any]:
 
 
 def _weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """The constants of a graph and of all graphs inside it: initializers, and Constant nodes' tensors."""
+    """Yield the constants of a graph and of all graphs inside it: initializers, and Constant nodes' tensors."""
     for inner in graphs(graph):
         yield from inner.initializer
         yield from (sparse.values for sparse in inner.sparse_initializer)
@@ -100,7 +100,7 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
 
 
 def _external(weights: list[onnx.TensorProto], folder: Path) -> list[dict[str, Any]]:
-    """The files beside the model, with the bytes that it takes from each; none is opened."""
+    """Return the external data files, with the bytes that the model uses of each; none is opened."""
     used: dict[str, int] = defaultdict(int)
     for tensor in weights:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -113,7 +113,7 @@ def _external(weights: list[onnx.TensorProto], folder: Path) -> list[dict[str, A
 
 
 def _size_of(folder: Path, location: str) -> int | None:
-    """None for what is not a regular file in the model's folder."""
+    """Return the size in bytes of a regular file in the model's folder, and None for anything else."""
     path = folder / location
     if not location or Path(location).is_absolute() or ".." in Path(location).parts or path.is_symlink():
         return None
@@ -124,7 +124,7 @@ def _size_of(folder: Path, location: str) -> int | None:
 
 
 def _problems(model: onnx.ModelProto) -> list[str]:
-    """Why the runtime would not take it, as far as its head tells."""
+    """List why the runtime would refuse the model, as far as its IR version and opset tell."""
     found = []
     if model.ir_version > MAX_IR:
         found.append(f"IR version {model.ir_version}: the runtime reads {MAX_IR} at most")

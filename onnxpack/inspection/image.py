@@ -1,4 +1,4 @@
-"""What an image says about itself, as its engine has it."""
+"""Reads what an image says about itself, as its engine has it."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +12,7 @@ _OWN = "dev.onnxpack."
 
 
 def image_facts(reference: str) -> dict[str, Any]:
-    """The facts as JSON values; sizes in bytes.
+    """Return the facts about an image as JSON values; sizes are in bytes.
 
     Raises:
         SpecError: the engine has no image of that name.
@@ -51,7 +51,7 @@ def image_facts(reference: str) -> dict[str, Any]:
 
 
 def _provenance(labels: dict[str, str]) -> dict[str, str] | None:
-    """Where an image of ours comes from; None for any other."""
+    """Return where an image that onnxpack built comes from; None for any other."""
     if CONTENT_LABEL not in labels:
         return None
     own = {key.removeprefix(_OWN): value for key, value in labels.items() if key.startswith(_OWN)}

@@ -1,4 +1,4 @@
-"""Reading a ``report.json`` that may come from anywhere."""
+"""Reads a ``report.json`` that may come from anywhere."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _PASSED = {"stages": list, "model": dict}
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """The report's JSON values, its outline checked.
+    """Return the report's JSON values after a check of its outline.
 
     Raises:
         SpecError: it is not a build's report.

@@ -1,4 +1,4 @@
-"""Facts → lines for a person."""
+"""Turns facts into lines for a person."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ _REPORTED = {
 
 
 def lines(facts: Facts) -> list[str]:
-    """The facts of any kind but a spec's, readably.
+    """Return the facts of any kind but a spec's as lines for a person.
 
     Raises:
         SpecError: a report holds something else than a build writes.
@@ -36,7 +36,7 @@ def lines(facts: Facts) -> list[str]:
         raise SpecError(Problem("it is not what a build writes", hint, Location(str(facts.get("path", ""))))) from None
 
 
-def _named(pairs: Iterable[tuple[str, Any]]) -> list[str]:
+def _show_pairs(pairs: Iterable[tuple[str, Any]]) -> list[str]:
     return table((name, value) for name, value in pairs if value not in (None, "", [], {}))
 
 
@@ -60,7 +60,7 @@ def _onnx(facts: Facts) -> list[str]:
     ]
     return [
         f"{clean(facts['path'])}: ONNX model",
-        *(f"  {line}" for line in _named(head)),
+        *(f"  {line}" for line in _show_pairs(head)),
         *section("problems", map(clean, facts["problems"])),
         *section("inputs", table((info["name"], tensor(info)) for info in facts["inputs"])),
         *section("outputs", table((info["name"], tensor(info)) for info in facts["outputs"])),
@@ -77,7 +77,9 @@ def _present(count: int | None) -> str:
 def _bundle(facts: Facts) -> list[str]:
     docker = facts["dockerfile"] or {}
     out = [f"{clean(facts['path'])}: bundle"]
-    out += [f"  {line}" for line in _named((key, docker.get(key)) for key in ("base", "user", "port", "entrypoint"))]
+    out += [
+        f"  {line}" for line in _show_pairs((key, docker.get(key)) for key in ("base", "user", "port", "entrypoint"))
+    ]
     out += section("labels", table(docker.get("labels", {}).items()))
     out += section("environment", table(docker.get("env", {}).items()))
     for layer in facts["layers"]:
@@ -106,9 +108,9 @@ def _image(facts: Facts) -> list[str]:
     ]
     return [
         f"{clean(facts['reference'])}: image",
-        *(f"  {line}" for line in _named(head)),
+        *(f"  {line}" for line in _show_pairs(head)),
         *section("layers", _layers(facts["layers"])),
-        *section("provenance", _named((facts["provenance"] or {}).items())),
+        *section("provenance", _show_pairs((facts["provenance"] or {}).items())),
         *section("labels", table(facts["labels"].items())),
         *section("environment", table(facts["env"].items())),
     ]
@@ -143,20 +145,22 @@ def _report(facts: Facts) -> list[str]:
     title = " ".join(str(part) for part in (facts["name"], facts.get("version")) if part)
     return [
         f"{clean(facts['path'])}: report of {clean(title)}",
-        *(f"  {line}" for line in _named((key, value) for key, value in head if value is not None)),
+        *(f"  {line}" for line in _show_pairs((key, value) for key, value in head if value is not None)),
         *section("problems", _problems(facts.get("problems") or ())),
         *section("stages", table(stages, right=(1,))),
         *section("inputs", table((info["name"], tensor(info)) for info in model.get("inputs", ()))),
         *section("outputs", table((info["name"], tensor(info)) for info in model.get("outputs", ()))),
-        *section("parity", _named((key, value) for key, value in parity.items() if not isinstance(value, list))),
-        *section("parity by output", _named((row["name"], _measures(row)) for row in parity.get("outputs", ()))),
+        *section("parity", _show_pairs((key, value) for key, value in parity.items() if not isinstance(value, list))),
+        *section("parity by output", _show_pairs((row["name"], _measures(row)) for row in parity.get("outputs", ()))),
         *section("not verified", parity.get("notes", ())),
-        *section("gates not judged", _named((gate["gate"], gate["why"]) for gate in facts.get("not_judged") or ())),
-        *section("evaluation", _named((facts.get("evaluation") or {}).items())),
+        *section(
+            "gates not judged", _show_pairs((gate["gate"], gate["why"]) for gate in facts.get("not_judged") or ())
+        ),
+        *section("evaluation", _show_pairs((facts.get("evaluation") or {}).items())),
         *section("precisions", _candidates(facts.get("candidates") or ())),
         *section("image", _report_image(image)),
-        *section("smoke", _named(_measured(smoke))),
-        *section("more", _named((key, json.dumps(value)) for key, value in facts.items() if key not in _REPORTED)),
+        *section("smoke", _show_pairs(_show_measures(smoke))),
+        *section("more", _show_pairs((key, json.dumps(value)) for key, value in facts.items() if key not in _REPORTED)),
     ]
 
 
@@ -183,10 +187,10 @@ def _report_image(image: Facts) -> list[str]:
         return []
     names = ", ".join(image.get("references") or [image["reference"] or ""])
     head = [("names", names), ("id", image["id"]), ("digest", image["digest"]), ("size", size(image["size_bytes"]))]
-    return [*_named(head), *_layers(image["layers"])]
+    return [*_show_pairs(head), *_layers(image["layers"])]
 
 
-def _measured(smoke: Facts) -> Iterable[tuple[str, Any]]:
+def _show_measures(smoke: Facts) -> Iterable[tuple[str, Any]]:
     for name, value in smoke.items():
         if value is not None and name.endswith("_seconds"):
             yield name.removesuffix("_seconds"), f"{value:.3f} s"

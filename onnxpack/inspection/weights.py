@@ -1,4 +1,4 @@
-"""A file of weights without its code: where the state dict is, and what the first layer seems to take."""
+"""Reads a file of weights without its code: where the state dict is, and what the first layer seems to take."""
 
 import math
 import re
@@ -33,7 +33,7 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """Reads a .safetensors file's head, or a checkpoint with ``weights_only``.
+    """Read the head of a .safetensors file, or a checkpoint with ``weights_only``.
 
     Raises:
         SourceError: it is neither, or holds no state dict.
@@ -88,7 +88,7 @@ def _checkpoint(path: Path) -> Any:
 
 
 def _state_dicts(content: Any) -> Iterator[tuple[str, Shapes]]:
-    """Every mapping of names to tensors alone, with the path to it as ``weights_key`` writes it."""
+    """Yield every mapping of names to nothing but tensors, with its path as ``weights_key`` writes it."""
     import torch
 
     queue: list[tuple[tuple[str, ...], Any]] = [((), content)]
@@ -104,7 +104,7 @@ def _state_dicts(content: Any) -> Iterator[tuple[str, Shapes]]:
 
 
 def _likeliness(found: tuple[str, Shapes]) -> tuple[bool, int, int]:
-    """A sort key: usual names first, averaged copies and optimizers last, then the larger."""
+    """Return a sort key: usual names first, averaged copies and optimizers last, then the larger."""
     key, shapes = found
     last = key.rpartition(".")[2]
     odd = any(word in key.lower() for word in ("ema", "optim", "teacher", "swa"))
@@ -114,7 +114,7 @@ def _likeliness(found: tuple[str, Shapes]) -> tuple[bool, int, int]:
 
 @dataclass(frozen=True)
 class Guess:
-    """What the first layer seems to take, and why."""
+    """The dtype and shape that the first layer seems to take, and the reason."""
 
     dtype: str
     shape: tuple[int | str, ...]
@@ -122,13 +122,13 @@ class Guess:
     words: str
 
     def input(self) -> dict[str, Any]:
-        """As a field of the spec."""
+        """Return the guess as a field of the spec."""
         plain = {"dtype": self.dtype, "shape": list(self.shape)}
         return plain | {"range": list(self.range)} if self.range else plain
 
 
 def first_layer(shapes: Shapes, *, in_order: bool) -> Guess:
-    """A guess from the first weight of a layer; where the file is sorted, from the one with the likeliest name."""
+    """Guess the input from the first weight of a layer; in a sorted file, from the one with the likeliest name."""
     layers = {key: shape for key, shape in shapes.items() if len(shape) in (2, 3, 4, 5) and "weight" in key}
     if not layers:
         return Guess("float32", ("batch", 1), None, "check: the weights do not tell the input; this is a placeholder")

@@ -20,7 +20,7 @@ def bundle(run: Build, product: Product) -> Product:
     assert product.model
     assert product.folder
     plan, model = run.plan, product.model
-    locked = _locked(run)
+    locked = _read_lock(run)
     left_out = plan.device.left_out(frozenset(model.ops))
     packages = tuple(package for package in locked.packages if package.name not in left_out)
     installed = run.runner.run(InstallPackages(locked.python, locked.platform, packages)).files
@@ -30,7 +30,7 @@ def bundle(run: Build, product: Product) -> Product:
     return replace(product, context=assemble(folder, parts, earlier=plan.output / folder.name))
 
 
-def _locked(run: Build) -> locks.TargetLock:
+def _read_lock(run: Build) -> locks.TargetLock:
     """Return the target's pinned packages; a spec without a lock gets one."""
     plan = run.plan
     path = locks.lock_path(plan.file.path)

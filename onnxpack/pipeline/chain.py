@@ -17,7 +17,7 @@ from onnxpack.precision import HALVES
 
 @dataclass(frozen=True)
 class Stage:
-    """A link of the chain: its names, as users see them, and what it does to the product.
+    """A link of the chain: its names, as users see them, and the function that it applies to the product.
 
     ``names`` are several where one stage makes several transforms of each variant.
     """

@@ -1,4 +1,4 @@
-"""What a spec's gates ask of a model and its image, against what was measured, and which of them nothing judged."""
+"""Judges a model and its image by the gates of a spec, and lists the gates that nothing judged."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -26,7 +26,7 @@ class NotJudged:
 
 @dataclass(frozen=True)
 class BuildFacts:
-    """What a build found out of one target, as far as its gates depend on it."""
+    """The facts about one target's build that its gates depend on."""
 
     precision: str
     """The one asked for; with ``auto``, the one that was chosen once it is."""

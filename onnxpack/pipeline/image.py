@@ -77,12 +77,12 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         timed=exported.served.opt_case(plan.axes),
         port=plan.port,
         on_gpu=has_gpu(run.engine) if plan.device.name == "cuda" else None,
-        libraries=_linked_libraries(context, plan.device.name),
+        libraries=_list_linked_libraries(context, plan.device.name),
     )
     return run.runner.keep("smoke", asked, Smoke, "onnxpack.image.smoke", lambda: smoke_test(run.engine, asked))
 
 
-def _linked_libraries(context: Context, device: str) -> tuple[str, ...]:
+def _list_linked_libraries(context: Context, device: str) -> tuple[str, ...]:
     """Return what the device's execution provider links; the CPU's is part of the runtime."""
     if device == "cpu":
         return ()

@@ -1,4 +1,4 @@
-"""How fast models are beside each other, on this machine."""
+"""Measures how fast models are beside each other, on this machine."""
 
 from collections.abc import Mapping
 from dataclasses import replace

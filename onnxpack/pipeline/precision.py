@@ -14,7 +14,7 @@ from onnxpack.worker import Effort
 
 @dataclass(frozen=True)
 class Conversion:
-    """How one candidate's precision is made: the wish, what calibrates it, and an earlier calibration."""
+    """How one candidate's precision is made: the request, the calibration samples, and an earlier calibration."""
 
     wish: Wish
     samples: Samples
@@ -22,13 +22,13 @@ class Conversion:
 
     @property
     def title(self) -> str:
-        """What tells it apart from others of its precision."""
+        """Return a title that tells the candidate apart from others of its precision."""
         left = self.wish.without
         return f"{self.wish.precision} without {counted(len(left), 'layer')}" if left else self.wish.precision
 
 
 def conversion(run: Build, precision: str, exported: Exported) -> Conversion:
-    """Return what is asked of a precision: only one that calibrates is given the calibration data."""
+    """Return how a precision is to be made; only one that calibrates is given the calibration data."""
     file, target = run.plan.file, run.plan.spec_target
     wish = Wish(
         precision, target.device, target.isa, target.per_channel, target.exclude_nodes, seed=file.spec.verify.seed

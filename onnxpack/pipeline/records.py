@@ -77,14 +77,14 @@ class Evaluated:
 
 
 def parity_of(rows: list[Comparison], notes: tuple[str, ...] = ()) -> Parity:
-    """The summary of at least one comparison."""
+    """Return the summary of at least one comparison."""
     names = dict.fromkeys(row.output for row in rows)
     outputs = [OutputParity(name, **_extremes([row for row in rows if row.output == name])) for name in names]
     return Parity(**_extremes(rows), outputs=tuple(outputs), notes=notes)
 
 
 def _extremes(rows: list[Comparison]) -> dict[str, Any]:
-    def known(field: str) -> list[float]:
+    def list_known(field: str) -> list[float]:
         return [value for row in rows if (value := getattr(row, field)) is not None]
 
     return {
@@ -93,17 +93,17 @@ def _extremes(rows: list[Comparison]) -> dict[str, Any]:
         "comparisons": len(rows),
         "max_abs_diff": max(row.max_abs_diff for row in rows),
         "max_rel_diff": max(row.max_rel_diff for row in rows),
-        "min_cosine": min(known("cosine"), default=None),
-        "min_sqnr_db": min(known("sqnr_db"), default=None),
-        "argmax_agreement": min(known("argmax_agreement"), default=None),
+        "min_cosine": min(list_known("cosine"), default=None),
+        "min_sqnr_db": min(list_known("sqnr_db"), default=None),
+        "argmax_agreement": min(list_known("argmax_agreement"), default=None),
         "ties": sum(row.ties for row in rows),
-        "rtol": max(known("rtol"), default=None),
-        "atol": max(known("atol"), default=None),
+        "rtol": max(list_known("rtol"), default=None),
+        "atol": max(list_known("atol"), default=None),
     }
 
 
 def parity_table(parity: Parity) -> str:
-    """A line per output, for a person."""
+    """Return a table for a person with a line for each output."""
     head = ("output", "compared", "max abs", "max rel", "cosine", "SQNR", "argmax", "ties", "rtol", "atol", "passed")
     cells: list[tuple[str, ...]] = [head]
     for row in parity.outputs:

@@ -1,4 +1,4 @@
-"""Which gates a build could not judge: said in the log and in the report, and an error where that is asked for."""
+"""Says in the log which gates a build could not judge, and fails the build where every gate is required."""
 
 from onnxpack.core.errors import GateError, Problem
 from onnxpack.pipeline.gates import BuildFacts, NotJudged, not_judged

@@ -1,4 +1,4 @@
-"""Reduce a model's precision: calibrate, rank layers, convert."""
+"""Tasks that reduce a model's precision: calibrate, rank layers, convert."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from onnxpack.worker import Effort, Say, Task
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The folder of what a float32 model's tensors were seen to hold."""
+    """The folder with the ranges that a float32 model's tensors had on the calibration data."""
 
     files: Artifact
 
