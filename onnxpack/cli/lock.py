@@ -1,12 +1,16 @@
 """``onnxpack lock``: the pinned Python packages of specs' images."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from onnxpack.cli.arguments import SPECS, each, spec_files
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.spec.load import load
+
+if TYPE_CHECKING:
+    from onnxpack.bundle.lock import TargetLock
 
 
 @click.command("lock")
@@ -22,8 +26,23 @@ def _write_lock(path: Path) -> None:
     from onnxpack.bundle.lock import lock_path, resolve, write
 
     spec = load(path).spec
-    write(lock_path(path), {name: resolve(spec, name) for name in spec.targets})
-    click.echo(f"{lock_path(path)}: written", err=True)
+    place = lock_path(path)
+    found = {name: resolve(spec, name) for name in spec.targets}
+    if _read_if_valid(place) == found:
+        click.echo(f"{place}: unchanged", err=True)
+        return
+    write(place, found)
+    click.echo(f"{place}: written", err=True)
+
+
+def _read_if_valid(place: Path) -> "dict[str, TargetLock] | None":
+    """Return the lock that is there; None where there is none, or none that this version reads: it is made anew."""
+    from onnxpack.bundle.lock import read
+
+    try:
+        return read(place)
+    except SpecError:
+        return None
 
 
 def _check_lock(path: Path) -> None:

@@ -17,20 +17,18 @@ def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays
 
     if not isinstance(model, Pipeline):
         return f"the whole {type(model).__name__} is one step: its converter is what differs"
-    example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
     for end, (name, step) in enumerate(model.steps, 1):
         if step in (None, "passthrough"):
             continue
-        if not _agrees(source, model[:end] if end < len(model.steps) else model, file, work, inputs, example, judge):
+        if not _agrees(source, model[:end] if end < len(model.steps) else model, file, work, inputs, judge):
             return f"the step '{name}' ({type(step).__name__}) is the first that differs from the source's"
     raise UnknownPlaceError("every step agrees")
 
 
-def _agrees(
-    source: Source, part: Any, file: SpecFile, work: Path, inputs: Arrays, example: Arrays, judge: Judge
-) -> bool:
+def _agrees(source: Source, part: Any, file: SpecFile, work: Path, inputs: Arrays, judge: Judge) -> bool:
     """Return whether the pipeline's beginning is exported right; one that cannot be exported counts as right."""
     target = work / "part.onnx"
+    example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
     try:
         expected = source.run(part, inputs)
         source.export(part, file, example, len(expected), target)

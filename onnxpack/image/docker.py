@@ -114,7 +114,7 @@ class DockerEngine:
             "check image.base, the network and `docker login`; an image that the engine has already is used as it is",
         )
 
-    def build(self, context: Path, tag: str, progress: Progress, *, fresh: bool) -> Image:
+    def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
         """Build a context under ``tag``; ``fresh`` takes no layer that an earlier build made.
 
         The tag comes last, and from here: an engine that tags by itself may still do so after an interrupt.
@@ -138,9 +138,7 @@ class DockerEngine:
                 built = event.get("aux", {}).get("ID", built)
                 text = event.get("stream", event.get("status", "")).strip()
                 if text:
-                    log.append(text)
-                if text.startswith("Step "):
-                    progress.note(text.splitlines()[0][:100])
+                    log.append(text)  # shown if it fails: nobody needs the Dockerfile's steps of a build that works
         image = self.find(built) if built else None
         if not image:
             raise EngineError("the engine's build stream ended without an image", "the log's end is below", _end(log))

@@ -1,12 +1,13 @@
 """Turns facts into lines for a person."""
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, replace
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.text import clean, section, size, table, tensor
+from onnxpack.parity.summary import format_measure, parity_table, read_outputs
 from onnxpack.precision import candidates
 from onnxpack.precision.candidates import Candidate
 
@@ -14,7 +15,7 @@ Facts = dict[str, Any]
 _REPORTED = {
     "kind", "path", "name", "version", "target", "status", "stages", "model", "parity", "evaluation", "candidates",
     "image", "smoke", "stage", "exit_code", "problems", "spec", "until", "chain", "exporter", "notes", "not_judged",
-    "ran_on_gpu", "last_good",
+    "ran_on_gpu", "last_good", "set", "sandbox",
 }  # fmt: skip
 
 
@@ -135,11 +136,18 @@ def _report(facts: Facts) -> list[str]:
         ("model", f"opset {model['opset']}, {model['precision']}, {size(model['size_bytes'])}" if known else None),
         ("sha256", model.get("sha256")),
         ("exporter", facts.get("exporter") or None),
-        ("ran on a GPU", facts.get("ran_on_gpu")),
+        ("ran on a GPU", _plain(facts.get("ran_on_gpu"))),
+        ("sandbox", None if facts.get("sandbox") == "none" else facts.get("sandbox")),
+        ("set", _plain(facts.get("set") or None)),
         ("last good", facts.get("last_good")),
     ]
     stages = [
-        (stage["name"], f"{stage['seconds']:.3f} s", "unchanged" if stage["cached"] else "done", str(stage["key"])[:12])
+        (
+            f"{stage['name']} {stage.get('of') or ''}".strip(),
+            f"{stage['seconds']:.3f} s",
+            "unchanged" if stage["cached"] else "done",
+            str(stage["key"])[:12],
+        )
         for stage in facts.get("stages") or ()
     ]
     title = " ".join(str(part) for part in (facts["name"], facts.get("version")) if part)
@@ -150,17 +158,17 @@ def _report(facts: Facts) -> list[str]:
         *section("stages", table(stages, right=(1,))),
         *section("inputs", table((info["name"], tensor(info)) for info in model.get("inputs", ()))),
         *section("outputs", table((info["name"], tensor(info)) for info in model.get("outputs", ()))),
-        *section("parity", _show_pairs((key, value) for key, value in parity.items() if not isinstance(value, list))),
-        *section("parity by output", _show_pairs((row["name"], _measures(row)) for row in parity.get("outputs", ()))),
+        *section("parity", _show_pairs(_parity(parity))),
+        *section("parity by output", _outputs(parity.get("outputs") or ())),
         *section("not verified", parity.get("notes", ())),
         *section(
             "gates not judged", _show_pairs((gate["gate"], gate["why"]) for gate in facts.get("not_judged") or ())
         ),
-        *section("evaluation", _show_pairs((facts.get("evaluation") or {}).items())),
+        *section("evaluation", _show_pairs(_evaluation(facts.get("evaluation") or {}))),
         *section("precisions", _candidates(facts.get("candidates") or ())),
         *section("image", _report_image(image)),
         *section("smoke", _show_pairs(_show_measures(smoke))),
-        *section("more", _show_pairs((key, json.dumps(value)) for key, value in facts.items() if key not in _REPORTED)),
+        *section("more", _show_pairs((key, _plain(value)) for key, value in facts.items() if key not in _REPORTED)),
     ]
 
 
@@ -172,8 +180,33 @@ def _problems(problems: Iterable[Facts]) -> list[str]:
     return found
 
 
-def _measures(row: Facts) -> str:
-    return ", ".join(f"{key} {value}" for key, value in row.items() if key != "name" and value is not None)
+def _parity(parity: Facts) -> Iterator[tuple[str, Any]]:
+    for key, value in parity.items():
+        if key == "passed":
+            yield key, "yes" if value else f"NO: {parity.get('differs') or 'values'}"
+        elif key != "differs" and value is not None and not isinstance(value, list):
+            yield key, format_measure(key, value)
+
+
+def _outputs(rows: Iterable[Facts]) -> list[str]:
+    found = [replace(row, name=clean(row.name), differs=clean(row.differs)) for row in read_outputs(rows)]
+    return parity_table(found).splitlines() if found else []
+
+
+def _evaluation(scored: Facts) -> Iterator[tuple[str, Any]]:
+    for key, value in scored.items():
+        yield key, str(value)[:12] if key == "model_digest" else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a JSON value in a person's words: ``yes`` and ``no``, six digits of a number, text without quotes."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
+        return ", ".join(map(str, value))
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def _candidates(rows: Iterable[Facts]) -> list[str]:
@@ -197,4 +230,4 @@ def _show_measures(smoke: Facts) -> Iterable[tuple[str, Any]]:
         elif value is not None and name.endswith("_bytes"):
             yield name.removesuffix("_bytes"), size(value)
         else:
-            yield name, value
+            yield name, _plain(value)

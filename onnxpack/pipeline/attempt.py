@@ -74,7 +74,7 @@ def require_free(run: Build) -> None:
     if other == plan.file.path.resolve() or not other.is_file():
         return
     if _name_of(other) == plan.file.spec.name:
-        text = f"'{_show_path(plan.output)}' holds the build of '{_show_path(other)}', which has the same name"
+        text = f"'{show_path(plan.output)}' holds the build of '{show_path(other)}', which has the same name"
         hint = "give one of the specs another `name`, or build into another --output"
         raise SpecError(Problem(text, hint, plan.file.where("name")))
 
@@ -87,12 +87,12 @@ def _require_ours(plan: Plan) -> None:
     except FileNotFoundError:
         return
     except NotADirectoryError:
-        raise SpecError(f"a part of '{_show_path(place)}' is a file", "build into another --output") from None
+        raise SpecError(f"a part of '{show_path(place)}' is a file", "build into another --output") from None
     if not stat.S_ISDIR(mode):
-        text = f"the outputs go to '{_show_path(place)}', which is no folder"
+        text = f"the outputs go to '{show_path(place)}', which is no folder"
         raise SpecError(Problem(text, "move it away, or build into another --output", plan.file.where("name")))
     if not _is_ours(report_in(place)) and any(place.iterdir()):
-        text = f"the outputs would replace '{_show_path(place)}', which no build has made"
+        text = f"the outputs would replace '{show_path(place)}', which no build has made"
         hint = f"it holds no {REPORT} of onnxpack: move it away, or build into another --output"
         raise SpecError(Problem(text, hint, plan.file.where("name")))
 
@@ -177,6 +177,6 @@ def _put_aside(run: Build) -> Path | None:
     return place if status == PASSED or (status == FAILED and place.exists()) else None
 
 
-def _show_path(path: Path) -> str:
+def show_path(path: Path) -> str:
     """Return the path from here where it is below the working folder."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

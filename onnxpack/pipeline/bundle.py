@@ -23,7 +23,9 @@ def bundle(run: Build, product: Product) -> Product:
     locked = _read_lock(run)
     left_out = plan.device.left_out(frozenset(model.ops))
     packages = tuple(package for package in locked.packages if package.name not in left_out)
-    installed = run.runner.run(InstallPackages(locked.python, locked.platform, packages)).files
+    task = InstallPackages(locked.python, locked.platform, packages)
+    # Another spec of the same device may have made it: the model in the bundle can be new all the same.
+    installed = run.runner.run(task, reused="runtime layer reused").files
     folder = product.folder / "context"
     folder.mkdir()
     parts = Parts(model, installed, plan.module_view(model), plan.docker_view(model), plan.file.spec.version)

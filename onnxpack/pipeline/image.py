@@ -60,7 +60,7 @@ def _make_image(run: Build, context: Context, base: Image, names: tuple[str, str
         run.runner.record("image", "", started, key, cached=True)
         return found
     with run.progress.stage("image"):
-        image = run.engine.build(context.folder, temporary, run.progress, fresh=run.store.fresh)
+        image = run.engine.build(context.folder, temporary, fresh=run.store.fresh)
     run.runner.record("image", "", started, key, cached=False)
     return image
 

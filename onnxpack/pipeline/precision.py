@@ -44,7 +44,7 @@ def calibrate(run: Build, model: OnnxModel, asked: Conversion) -> Conversion:
     """Look at the model's values once, for all tries of this conversion."""
     if asked.wish.precision != CALIBRATED:
         return asked
-    found = run.runner.run(CalibrateModel(model, asked.wish.device, asked.samples))
+    found = run.runner.run(CalibrateModel(model, asked.wish.device, asked.samples), of=asked.wish.precision)
     return replace(asked, calibration=found.files)
 
 
@@ -52,7 +52,8 @@ def rank_layers(run: Build, model: OnnxModel, asked: Conversion) -> tuple[str, .
     """Return the layers that lose the most, the worst first."""
     assert asked.calibration
     limit = Effort(run.budget / 4)
-    return run.runner.run(RankLayers(model, asked.calibration, asked.wish, asked.samples, limit)).layers
+    task = RankLayers(model, asked.calibration, asked.wish, asked.samples, limit)
+    return run.runner.run(task, of=asked.wish.precision).layers
 
 
 def reduce_precision(run: Build, model: OnnxModel, asked: Conversion) -> Reduced:

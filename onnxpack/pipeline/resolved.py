@@ -81,9 +81,16 @@ def _show_fields(value: Any, path: tuple[str, ...], notes: dict[tuple[str, ...],
             shown[name] = _show_fields(item, (*path, name), notes)
         elif isinstance(item, Mapping) and item and all(map(is_dataclass, item.values())):
             shown[name] = {key: _show_fields(one, (*path, name, key), notes) for key, one in item.items()}
+        elif isinstance(item, tuple) and any(map(is_dataclass, item)):
+            # A list has no room for comments: what is not set in a step is left out.
+            shown[name] = [_drop_unset(_show_fields(one, (*path, name), {})) for one in item]
         else:
             shown[name] = _spell(item, annotation)
     return shown
+
+
+def _drop_unset(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not UNSET}
 
 
 def _spell(item: Any, annotation: Any) -> Any:

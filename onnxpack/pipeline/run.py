@@ -10,8 +10,9 @@ from onnxpack.core.progress import Progress
 from onnxpack.core.values import Exported, OnnxModel
 from onnxpack.image.docker import DockerEngine, Image
 from onnxpack.image.smoke import Smoke
+from onnxpack.parity.summary import Parity
 from onnxpack.pipeline.plan import Plan
-from onnxpack.pipeline.records import Evaluated, Parity
+from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.runner import Runner
 from onnxpack.precision.candidates import Candidate
 

@@ -47,11 +47,13 @@ class Runner:
     """Whether tasks are confined. Their results are the same, so stored ones are taken."""
     records: list[StageRecord] = field(default_factory=list)
 
-    def run(self, task: Task[ResultT], apart: "Apart | None" = None, of: str = "") -> ResultT:
+    def run(
+        self, task: Task[ResultT], apart: "Apart | None" = None, of: str = "", reused: str = "unchanged"
+    ) -> ResultT:
         """Return the result of a task: the stored one, else a new one, which is stored.
 
         ``apart`` is where a task runs that needs more than this process has; ``of`` tells apart several tasks of one
-        name.
+        name; ``reused`` is what a person reads where the stored result is taken.
 
         Raises:
             OnnxpackError: the task failed; nothing is stored.
@@ -66,7 +68,7 @@ class Runner:
                 if stored is None:
                     return self._make(asked)
         if all(record.key != stored.key for record in self.records):  # several candidates ask for the same
-            self.progress.skipped(asked.words, "unchanged")
+            self.progress.skipped(asked.words, reused)
             self.record(task.NAME, of, asked.started, stored.key, cached=True)
         data = (stored.folder / _RESULT).read_bytes()
         return decode(data, result_type(type(task)), stored.folder / _FILES)

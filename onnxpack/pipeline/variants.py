@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, replace
 from onnxpack.core.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
 from onnxpack.core.values import Exported, OnnxModel
 from onnxpack.parity.compare import ParityError, require
+from onnxpack.parity.summary import Parity, parity_of
 from onnxpack.pipeline.evaluate import evaluate
 from onnxpack.pipeline.gates import degraded, too_low, unhelpful
 from onnxpack.pipeline.measure import measure
 from onnxpack.pipeline.precision import Conversion, calibrate, conversion, rank_layers, reduce_precision
-from onnxpack.pipeline.records import Evaluated, Parity, parity_of
+from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.verify import compare
 from onnxpack.precision import CALIBRATED

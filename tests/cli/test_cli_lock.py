@@ -123,3 +123,30 @@ def test_the_examples_locks_are_fresh(onnxpack: Run) -> None:
     specs = Path(__file__).parents[2] / "specs"
     ended = onnxpack("lock", "--check", specs)
     assert (ended.code, ended.err.count(": fresh\n")) == (0, len(list(specs.glob("*/spec.yaml"))))
+
+
+def resolve_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the index answer what the lock of the fixture ``written`` holds."""
+    known = lock.read(Path("spec.lock"))
+    monkeypatch.setattr(lock, "resolve", lambda spec, name: known[name])
+
+
+@pytest.mark.usefixtures("written")
+def test_a_lock_that_would_be_the_same_is_left_as_it_is(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_as_written(monkeypatch)
+    before = Path("spec.lock").stat()
+    assert onnxpack("lock", "spec.yaml") == Ended(0, "", "spec.lock: unchanged\n")
+    after = Path("spec.lock").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.usefixtures("written")
+@pytest.mark.parametrize("text", [None, "no lock", '{"onnxpack-lock": 1}'])
+def test_a_lock_that_cannot_be_read_is_written_anew(
+    text: str | None, onnxpack: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_as_written(monkeypatch)
+    whole = Path("spec.lock").read_text()
+    Path("spec.lock").unlink() if text is None else Path("spec.lock").write_text(text)
+    assert onnxpack("lock", "spec.yaml") == Ended(0, "", "spec.lock: written\n")
+    assert Path("spec.lock").read_text() == whole
