@@ -70,7 +70,9 @@ def read(path: Path) -> dict[str, TargetLock]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SpecError(
             Problem(
-                f"not a lock of this version: {_words(error)}", f"onnxpack lock {_spec_of(path)}", Location(str(path))
+                f"it is not a lock of this onnxpack version: {_words(error)}",
+                f"run `onnxpack lock {_spec_of(path)}`",
+                Location(str(path)),
             )
         ) from None
 
@@ -153,7 +155,7 @@ def _packages(listed: str) -> list[Package]:
 def _target(entry: Any) -> TargetLock:
     packages = tuple(_package(item) for item in entry["packages"])
     if len({package.name for package in packages}) < len(packages):
-        raise ValueError("a package stands twice in it")
+        raise ValueError("it lists a package twice")
     return TargetLock(entry["python"], entry["platform"], tuple(entry["requirements"]), packages)
 
 

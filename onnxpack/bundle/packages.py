@@ -49,7 +49,7 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
     each wheel is downloaded again and its hash checked; the store keeps what comes of it.
 
     Raises:
-        EngineError: a wheel cannot be had, has another hash than the lock, or was not unpacked into the folder.
+        EngineError: a wheel cannot be downloaded, has another hash than the lock, or was not unpacked into the folder.
         SpecError: the lock says something else than a wheel about what it requires.
     """
     destination = destination.absolute()  # uv runs in a folder of its own
@@ -84,7 +84,7 @@ def _require_versions(packages: Sequence[Package], folder: Path) -> None:
         if (canonicalize_name(one.name), canonicalize_version(one.version)) not in found
     ]
     if missing:
-        raise EngineError(f"uv did not install the locked version of: {', '.join(missing)}", "build again")
+        raise EngineError(f"uv did not install the locked version of: {', '.join(missing)}", "run the build again")
 
 
 def prune(folder: Path) -> None:
@@ -146,5 +146,5 @@ def provider_libraries(folder: Path, device: str) -> tuple[str, ...]:
 def _some(packages: Iterable[Package]) -> str:
     names = [package.name for package in packages]
     if not names:
-        raise EngineError("the lock holds no packages", "onnxpack lock SPEC makes it anew")
+        raise EngineError("the lock holds no packages", "run `onnxpack lock SPEC`")
     return ", ".join(names[:4]) + (" …" if len(names) > 4 else "")

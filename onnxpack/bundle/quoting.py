@@ -84,7 +84,7 @@ def docker_label(text: str) -> str:
 def check_image_reference(base: str) -> None:
     """Raise SpecError unless FROM takes ``base`` as one image reference: it is not quoted there."""
     if not _IMAGE.fullmatch(base):
-        raise SpecError(f"{base!r} is not an image reference", hint="like registry.example.com/python:3.11")
+        raise SpecError(f"{base!r} is not an image reference", hint="set it like `registry.example.com/python:3.11`")
 
 
 def check_variables(names: Iterable[str], reserved: Collection[str]) -> None:
@@ -93,11 +93,11 @@ def check_variables(names: Iterable[str], reserved: Collection[str]) -> None:
         if not _VARIABLE.fullmatch(name):
             raise SpecError(f"{name!r} cannot be an environment variable's name")
         if name in reserved:
-            raise SpecError(f"{name} is set by the image itself", hint="leave it out of image.env")
+            raise SpecError(f"{name} is set by the image itself", hint="remove it from `image.env`")
 
 
 def check_label_keys(labels: Mapping[str, str]) -> None:
     """Raise SpecError for a key that Docker's guidelines for labels do not allow."""
     for key in labels:
         if not _LABEL_KEY.fullmatch(key):
-            raise SpecError(f"{key!r} cannot be a label's key", hint="letters, digits and . _ / - only")
+            raise SpecError(f"{key!r} cannot be a label's key", hint="use letters, digits and . _ / - only")

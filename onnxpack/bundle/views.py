@@ -105,7 +105,7 @@ class ModuleView:
             if info.dtype not in DATATYPES:
                 raise SpecError(
                     f"{info.name!r} has the dtype {info.dtype}, which numpy cannot hold",
-                    hint="give the model inputs and outputs of float32, and convert inside it",
+                    hint="give the model float32 inputs and outputs, and convert inside the model",
                 )
 
     @cached_property

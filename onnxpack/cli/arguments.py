@@ -48,7 +48,11 @@ def spec_files(arguments: Iterable[Path]) -> list[Path]:
             below = sorted(_below(argument))
             if not below:
                 raise SpecError(
-                    Problem("no spec below this folder", "a spec says `onnxpack: 1`", Location(str(argument)))
+                    Problem(
+                        "there is no spec in this folder",
+                        "a spec is a YAML file with `onnxpack: 1` at its top level",
+                        Location(str(argument)),
+                    )
                 )
             found += below
         else:

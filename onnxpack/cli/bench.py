@@ -54,7 +54,7 @@ def command(
 
     def time_one(path: Path) -> None:
         if said.svg and not said.svg.absolute().parent.is_dir():
-            raise SpecError(f"--svg: there is no folder '{said.svg.parent}'", f"mkdir -p '{said.svg.parent}'")
+            raise SpecError(f"--svg: there is no folder '{said.svg.parent}'", f"run `mkdir -p '{said.svg.parent}'`")
         if _is_spec(path):
             choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
             found = _bench_spec(path, choice, said.output, wish)
@@ -95,8 +95,8 @@ def _is_spec(path: Path) -> bool:
     if not path.is_file():
         raise SpecError(Problem("there is no such file", "check the path", Location(str(path))))
     if path.suffix.lower() != ".onnx":
-        hint = "name a spec, its folder, or a file that ends in .onnx"
-        raise SpecError(Problem("bench times specs and ONNX files", hint, Location(str(path))))
+        hint = "give a spec, its folder, or a file that ends in .onnx"
+        raise SpecError(Problem("`bench` times specs and ONNX files only", hint, Location(str(path))))
     return False
 
 
@@ -110,7 +110,9 @@ def _bench_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Benc
     found = spec_files([path])
     if len(found) > 1:
         names = ", ".join(str(each_one) for each_one in found[:5])
-        raise SpecError(Problem(f"{len(found)} specs are below this folder", f"name one: {names}", Location(str(path))))
+        raise SpecError(
+            Problem(f"{len(found)} specs are below this folder", f"give one of them: {names}", Location(str(path)))
+        )
     file = choice.load(found[0])
     plan = Plan(file, next(iter(file.spec.targets)), Path(), choice.sandbox)
     return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress()), choice.targets, output, wish)

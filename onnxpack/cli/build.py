@@ -132,7 +132,7 @@ class _Builds(EachTarget):
         first = self._places.setdefault(plan.output, file.path)
         if first != file.path:
             text = f"'{first.name}' in {first.parent} builds '{file.spec.name}', target '{target}' too"
-            raise SpecError(Problem(text, "give each spec a `name` of its own", file.where("name")))
+            raise SpecError(Problem(text, "change the `name` of one of them", file.where("name")))
         announce(file, target)
         run = Build(plan, self._store, DockerEngine(), progress(target), how.budget, how.require_gates)
         started = time.monotonic()

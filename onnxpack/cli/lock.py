@@ -52,12 +52,12 @@ def _check_lock(path: Path) -> None:
     spec = load(path).spec
     place = lock_path(path)
     if not place.exists():
-        raise SpecError(Problem("there is no lock", f"onnxpack lock {path}", Location(str(place))))
+        raise SpecError(Problem("there is no lock", f"run `onnxpack lock {path}`", Location(str(place))))
     reasons = find_stale(spec, read(place))
     if reasons:
-        message = "the lock does not answer what target '{}' asks: {}"
+        message = "the lock does not fit target '{}': {}"
         problems = [
-            Problem(message.format(name, reason), f"onnxpack lock {path}", Location(str(place)))
+            Problem(message.format(name, reason), f"run `onnxpack lock {path}`", Location(str(place)))
             for name, reason in reasons.items()
         ]
         raise SpecError(problems)

@@ -95,7 +95,7 @@ def _require(rows: tuple[Comparison, ...]) -> None:
         raise GateError(
             Problem(
                 f"the converted model differs from the ONNX file: {len(failed)} of {len(rows)} comparisons differ",
-                "onnx2tf guesses layouts: fix all axes with --size, or export the model with channels last",
+                "onnx2tf guesses layouts: fix every axis with --size, or export the model with channels last",
                 detail=table(failed),
             )
         )
@@ -104,9 +104,11 @@ def _require(rows: tuple[Comparison, ...]) -> None:
 def _require_replaceable(output: Path) -> None:
     """Refuse all but an earlier SavedModel and an empty folder: the whole folder is replaced."""
     if output.is_symlink() or (output.exists() and not output.is_dir()):
-        raise SpecError(f"'{output}' is no folder", "name another --output")
+        raise SpecError(f"'{output}' is not a folder", "choose another --output")
     if output.exists() and any(output.iterdir()) and not (output / "saved_model.pb").is_file():
-        raise SpecError(f"'{output}' holds no SavedModel that could be replaced", "name another --output")
+        raise SpecError(
+            f"'{output}' holds files, and they are not a SavedModel that could be replaced", "choose another --output"
+        )
 
 
 def _place(made: Path, kind: str, output: Path) -> None:

@@ -82,11 +82,13 @@ def _convert(model: Path, folder: Path, shapes: dict[str, tuple[int | str, ...]]
         words = str(error) if isinstance(error, Exception) else "it gave up"
         raise SourceError(
             f"onnx2tf cannot convert the model: {' '.join(words.split())[:500]}",
-            "fix its axes with --size, or keep it as ONNX",
+            "fix its axes with --size; some operators cannot be converted at all",
         ) from None
     made = next((path for path in folder.glob("*_float32.tflite")), None)
     if made is None or not (folder / "saved_model.pb").exists():
-        raise SourceError("onnx2tf wrote nothing", "keep the model as ONNX")
+        raise SourceError(
+            "onnx2tf wrote no model", "fix its axes with --size; some operators cannot be converted at all"
+        )
     made.rename(folder / "model.tflite")
 
 
@@ -104,7 +106,7 @@ def _answer(asked: RunConverted) -> None:
         except Exception as error:  # TensorFlow's own are of many kinds
             raise SourceError(
                 f"the converted model does not run: {flatten_words(error, 500)}",
-                "an axis may have become fixed: name its size with --size",
+                "an axis may have become fixed: give its size with --size",
             ) from None
         write_arrays(asked.place / f"{number}.actual.npz", _in_order(found, asked.outputs))
 

@@ -146,13 +146,13 @@ class _Failed:
         if not isinstance(raw, str) and self.judge.outputs_agree(self._name_by_place(self.answers), list(raw.values())):
             if not self.steady:
                 raise UnknownPlaceError(
-                    "the source answers differently each time it is loaded: give it weights, or a seed"
+                    "the source answers differently each time it is loaded: set `model.weights`, or seed its randomness"
                 )
             words = first_difference(self.work / MODEL, self.shipped, self.inputs, self.judge.agrees)
             return words or "the framework's own export agrees, so a later stage changed it"
         framework = self.file.spec.model.framework
         name = f"onnxpack.diagnose.{framework}"
         if importlib.util.find_spec(name) is None:
-            raise UnknownPlaceError(f"a {framework} model shows no intermediate values")
+            raise UnknownPlaceError(f"onnxpack cannot look inside a {framework} model")
         place: Place = importlib.import_module(name).place
         return place(self.source, self.model, self.file, self.work, self.inputs, self.judge)

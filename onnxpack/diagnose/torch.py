@@ -44,7 +44,7 @@ class Made:
 def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays, judge: Judge) -> str:
     """Describe the first operator that differs, its module's path and class, and the line of the user's code."""
     if not isinstance(model, torch.nn.Module):
-        raise UnknownPlaceError("only a torch.nn.Module can be watched")
+        raise UnknownPlaceError("onnxpack can look only inside a torch.nn.Module")
     graph = onnx.load(work / MODEL, load_external_data=False)
     modules = dict(model.named_modules())
     nodes = {name: node for name, node in values(graph).items() if _is_result(node, name)}

@@ -43,7 +43,7 @@ class Container:
                     raise
                 raise GateError(
                     f"the image's command cannot be run: {error.explanation}",
-                    "image.base must bring python3, of the version that image.python names",
+                    "set `image.base` to an image with the python3 that `image.python` names",
                 ) from None
 
     def execute(self, command: list[str]) -> tuple[int, str, str]:

@@ -63,7 +63,7 @@ class DockerEngine:
         except (DockerException, requests.RequestException, OSError) as error:
             raise EngineError(
                 f"no Docker engine answers at {endpoint()}: {_reason(error)}",
-                "start one, or name it in DOCKER_HOST; `--engine none` stops before the image",
+                "start Docker, set DOCKER_HOST to the engine, or add `--engine none` to stop before the image",
             ) from None
         return client
 
@@ -110,8 +110,8 @@ class DockerEngine:
     @staticmethod
     def _no_base(reference: str, why: str) -> Problem:
         return Problem(
-            f"the base image {reference} cannot be had: {why}",
-            "check image.base, the network and `docker login`; an image that the engine has already is used as it is",
+            f"the base image {reference} cannot be pulled: {why}",
+            "check `image.base`, the network and `docker login`, or pull the image yourself",
         )
 
     def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
@@ -132,7 +132,7 @@ class DockerEngine:
                 if "error" in event:
                     raise EngineError(
                         f"the engine cannot build the image: {event['error'].strip()}",
-                        "the log's end is below",
+                        "see the end of its log below",
                         _end(log),
                     )
                 built = event.get("aux", {}).get("ID", built)
@@ -141,7 +141,9 @@ class DockerEngine:
                     log.append(text)  # shown if it fails: nobody needs the Dockerfile's steps of a build that works
         image = self.find(built) if built else None
         if not image:
-            raise EngineError("the engine's build stream ended without an image", "the log's end is below", _end(log))
+            raise EngineError(
+                "the engine's build stream ended without an image", "see the end of its log below", _end(log)
+            )
         self.tag(image.id, tag)
         return image
 
@@ -165,12 +167,14 @@ class DockerEngine:
             raise
         except APIError as error:
             raise EngineError(
-                f"the engine cannot {what}: {error.explanation or error}", "see below" if log else "", _end(log)
+                f"the engine cannot {what}: {error.explanation or error}",
+                "see the end of its log below" if log else "",
+                _end(log),
             ) from None
         except (DockerException, requests.RequestException, OSError) as error:
             raise EngineError(
-                f"the engine at {endpoint()} went away while it was to {what}: {_reason(error)}",
-                "check that it runs and has disk space",
+                f"the engine at {endpoint()} stopped answering: it could not {what}: {_reason(error)}",
+                "check that the engine runs and has free disk space",
                 _end(log),
             ) from None
 

@@ -88,7 +88,7 @@ def _test_server(engine: DockerEngine, asked: SmokeRequest, port: int, files: di
         command = ["python3", "-m", "inference", "--input", *(f"{VOLUME}/{name}" for name in files), "--output", output]
         status, _, words = box.execute(command)
         if status:
-            raise GateError(f"the image's command line fails: exit status {status}", "its words are below", words)
+            raise GateError(f"the image's command line fails: exit status {status}", "see its output below", words)
         rows += _compare_replay(reference, box, tolerance)
     require("the image's answers differ from the source model's", rows)
     return _smoke(rows, facts, asked.on_gpu)
@@ -110,9 +110,15 @@ def _test_refusal(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
     with container(engine, asked.image, {}, entrypoint=["python3"], command=command) as box:
         facts = _wait_for_facts(box)
     if facts["missing"]:
-        raise GateError("libraries that the CUDA provider links are missing", "see below", "\n".join(facts["missing"]))
+        raise GateError(
+            "the image lacks libraries that onnxruntime's CUDA provider links",
+            "see their names below",
+            "\n".join(facts["missing"]),
+        )
     if not facts["refused"]:
-        raise GateError("the CUDA image loaded its model without a GPU", "it must refuse instead of falling back")
+        raise GateError(
+            "the CUDA image loaded its model without a GPU", "it must refuse to serve from the CPU: please report this"
+        )
     return Smoke(0, None, None, None, None, on_gpu=False)
 
 
@@ -137,7 +143,7 @@ def _probe(box: Container, *arguments: str) -> Any:
         log = "\n".join(box.output()) if not box.running() else ""
         raise GateError(
             "the container does not answer" if box.running() else "the container ended before it answered",
-            "its own words are below",
+            "see its output below",
             f"{log}\n{words}".strip()[-3000:],
         )
     return json.loads(out)
@@ -148,9 +154,9 @@ def _wait_for_facts(box: Container) -> Any:
     status = box.wait(_REPLAY_SECONDS)
     out, words = box.output()
     if status is None:
-        raise GateError(f"the container did not end within {_REPLAY_SECONDS} s", "its words are below", words[-3000:])
+        raise GateError(f"the container did not end within {_REPLAY_SECONDS} s", "see its output below", words[-3000:])
     if status:
-        raise GateError(f"the container failed: exit status {status}", "its words are below", words[-3000:])
+        raise GateError(f"the container failed: exit status {status}", "see its output below", words[-3000:])
     return json.loads(out)
 
 
@@ -168,7 +174,7 @@ def _compare_replay(reference: Reference, box: Container, tolerance: Tolerance) 
 def _compare_answer(reference: Reference, case: str, facts: Any, tolerance: Tolerance) -> list[Comparison]:
     """Compare the server's HTTP answer with the Reference."""
     if facts["status"] != 200:
-        raise GateError(f"the server answers {facts['status']}", "its answer is below", json.dumps(facts["answer"]))
+        raise GateError(f"the server answers {facts['status']}", "see its answer below", json.dumps(facts["answer"]))
     _, expected = read_case(reference.folder, case)
     tensors = {tensor["name"]: tensor for tensor in facts["answer"]["outputs"]}
     actual = {

@@ -75,7 +75,10 @@ def _make_draft(wish: Wish, place: Path, function: Look, model: dict[str, Any]) 
 def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
     """Choose the function that looks into the model, and return it with the spec's ``model``."""
     if wish.path is None and wish.factory is None:
-        raise SpecError("nothing to look into", "onnxpack init MODEL, or --from FILE.py:NAME for torch")
+        raise SpecError(
+            "no model is given",
+            "name one: `onnxpack init MODEL`, or `onnxpack init --from FILE.py:NAME` for torch code",
+        )
     path = _inside(wish.path, destination) if wish.path else ""
     suffix = wish.path.suffix.lower() if wish.path else ""
     if wish.factory is not None:
@@ -84,7 +87,7 @@ def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
         return "weights_file", {"framework": "torch", "weights": path} | _kwargs(wish)
     if suffix == ".onnx":
         if wish.inputs:
-            raise SpecError("an ONNX file tells its inputs itself", "leave --input out")
+            raise SpecError("an ONNX file declares its own inputs", "leave --input out")
         return "onnx_file", {"framework": "onnx", "path": path}
     if suffix in PICKLES:
         assert wish.path
@@ -93,17 +96,19 @@ def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
             "path": path,
             "sha256": _require_trust(wish.path, trust=wish.trust),
         }
-    kinds = f"it takes .onnx, {', '.join((*PICKLES, *STATE_DICTS))}"
-    hint = f"for code: --from {wish.path}:NAME" if suffix == ".py" else kinds
-    raise SpecError(Problem("its name does not end like a model's", hint, Location(str(wish.path))))
+    kinds = f"give a file that ends in .onnx, {', '.join((*PICKLES, *STATE_DICTS))}"
+    hint = f"for code use `--from {wish.path}:NAME`" if suffix == ".py" else kinds
+    raise SpecError(Problem("its name does not end as a model's does", hint, Location(str(wish.path))))
 
 
 def _torch(wish: Wish, destination: Path, path: str, suffix: str) -> tuple[Look, dict[str, Any]]:
     code, _, name = (wish.factory or "").rpartition(":")
     if not code.endswith(".py") or not name:
-        raise SpecError(f"--from {wish.factory}: it names no code", "write --from FILE.py:NAME")
+        raise SpecError(
+            f"--from {wish.factory} does not name code", "use `--from FILE.py:NAME`, as `--from model.py:Net`"
+        )
     if path and suffix not in STATE_DICTS:
-        raise SpecError(f"'{wish.path}' holds no weights for --from", f"they end in {', '.join(STATE_DICTS)}")
+        raise SpecError(f"'{wish.path}' is not a file of weights", f"use one that ends in {', '.join(STATE_DICTS)}")
     model = {"framework": "torch", "factory": f"{_inside(Path(code), destination)}:{name}"} | _kwargs(wish)
     return "torch_code", model | ({"weights": path} if path else {})
 
@@ -125,8 +130,8 @@ def _require_trust(path: Path, *, trust: bool) -> str:
     digest = file_digest(path)
     if not trust:
         hint = (
-            f"its sha256 is {digest}; if you trust who made it, say --trust: it is loaded in a process of its own, "
-            "and the spec takes this very file alone"
+            f"its sha256 is {digest}; if you trust who made it, add --trust: it is loaded in a process of its own, "
+            "and the spec accepts only this very file"
         )
         raise SpecError(Problem("loading it can run any code in it", hint, Location(str(path))))
     return digest
@@ -145,8 +150,8 @@ def _inside(path: Path, destination: Path) -> str:
         raise SpecError(Problem("it is not a regular file", "give the path of a model's file", where))
     root = work_tree(destination.parent)
     if not path.resolve().is_relative_to(root.resolve()):
-        hint = f"a spec's files are below {root}: copy it there, or write the spec elsewhere with --output"
-        raise SpecError(Problem("a spec there cannot name it", hint, where))
+        hint = f"a spec's files are below {root}: copy it there, or put the spec elsewhere with --output"
+        raise SpecError(Problem("the spec cannot refer to a file outside its project", hint, where))
     return os.path.relpath(path.parent.resolve() / path.name, destination.parent)
 
 
@@ -157,7 +162,7 @@ def _inputs(words: Sequence[str]) -> dict[str, Any]:
         name, dtype, sizes = [*word.rsplit(":", 2), "", ""][:3]
         if word.count(":") < 2 or name in found:
             problem = "names an input twice" if name in found else "is not NAME:DTYPE:SHAPE"
-            raise SpecError(f"--input {word} {problem}", "write --input x:float32:batch,3,32,32 for each input")
+            raise SpecError(f"--input {word} {problem}", "use `--input x:float32:batch,3,32,32`, once for each input")
         parts = [part.strip() for part in sizes.split(",")] if sizes.strip() else []
         found[name] = {"dtype": dtype, "shape": [int(part) if part.isdecimal() else part for part in parts]}
     return found

@@ -77,7 +77,7 @@ def _dockerfile(path: Path) -> dict[str, Any]:
         words = {name: [word for key, rest in instructions if key == name for word in shlex.split(rest)]
                  for name in ("LABEL", "ENV")}  # fmt: skip
     except ValueError as error:
-        hint = "inspect reads what `onnxpack build` writes"
+        hint = "use the Dockerfile that `onnxpack build` wrote"
         raise SpecError(Problem(f"its quotes do not close: {error}", hint, Location(str(path)))) from None
     last = dict(instructions)
     return {

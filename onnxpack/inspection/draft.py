@@ -103,11 +103,13 @@ def require_free(destination: Path, *, force: bool) -> None:
     """
     where = Location(str(destination))
     if destination.is_dir():
-        raise SpecError(Problem("it is a folder", "name the file to write", where))
+        raise SpecError(Problem("it is a folder", "give --output the path of a file", where))
     if not destination.parent.is_dir():
-        raise SpecError(Problem("its folder does not exist", f"mkdir -p {destination.parent}", where))
+        raise SpecError(Problem("its folder does not exist", f"run `mkdir -p {destination.parent}`", where))
     if not force and os.path.lexists(destination):
-        raise SpecError(Problem("it exists already", "--force overwrites it, --output names another", where))
+        raise SpecError(
+            Problem("it exists already", "overwrite it with --force, or choose another path with --output", where)
+        )
 
 
 @contextlib.contextmanager

@@ -30,9 +30,11 @@ def onnx_facts(path: Path) -> dict[str, Any]:
     try:
         model = onnx.load(file, format="protobuf", load_external_data=False)
     except Exception as error:  # protobuf's decode errors have no common base
-        raise SourceError(f"'{file.name}' is not an ONNX model: {str(error)[:300]}", "export it again") from None
+        raise SourceError(
+            f"'{file.name}' is not an ONNX model: {str(error)[:300]}", "export the model again, or check the path"
+        ) from None
     if not model.graph.node and not model.graph.output:
-        raise SourceError(f"'{file.name}' holds no graph", "export it again")
+        raise SourceError(f"'{file.name}' holds no graph", "export the model again")
     nodes = list(nodes_of(model.graph))
     weights = list(_weights(model.graph))
     by_dtype: dict[str, int] = defaultdict(int)

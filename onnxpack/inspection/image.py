@@ -25,7 +25,7 @@ def image_facts(reference: str) -> dict[str, Any]:
         message = f"there is no file '{reference}', so it is taken for an image, but {error.problems[0].message}"
         raise EngineError(message, error.problems[0].hint, error.problems[0].detail) from None
     if image is None:
-        hint = f"check the path, or `docker pull {reference}` first"
+        hint = f"check the path, or run `docker pull {reference}` first"
         raise SpecError(f"'{reference}' is neither a file nor an image that the engine has", hint)
     with engine.guarded(f"inspect {reference}"):
         facts = engine.client.inspect_image(image.id)

@@ -30,8 +30,8 @@ def kind_of(argument: str) -> Kind:
         found = _BY_SUFFIX.get(path.suffix.lower()) or _sniff(path)
         if found:
             return found
-        hint = "it looks into .onnx, a spec, a bundle, report.json and images; `onnxpack init` looks into weights"
-        raise SpecError(Problem("this is none of the kinds that inspect knows", hint, where))
+        hint = "give an .onnx file, a spec, a bundle, a report.json or an image's name; for weights use `onnxpack init`"
+        raise SpecError(Problem("`inspect` does not know this kind of file", hint, where))
     if path.exists():
         raise SpecError(Problem("it is neither a regular file nor a folder", "give the path of one", where))
     if path.suffix.lower() in _BY_SUFFIX or not _REFERENCE.fullmatch(argument):

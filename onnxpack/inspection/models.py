@@ -74,7 +74,9 @@ def sklearn_file(grown: Draft, destination: Path) -> Draft:
     kind = type(model).__name__
     count = getattr(model, "n_features_in_", None)
     if not known and not isinstance(count, int | np.integer):
-        raise SpecError(f"this {kind} does not tell how many columns it takes", "say it: --input x:float32:batch,4")
+        raise SpecError(
+            f"this {kind} does not tell how many columns it takes", "give them with `--input x:float32:batch,4`"
+        )
     if not known:
         grown.fields["inputs"]["x"]["shape"] = ["batch", int(count or 0)]
     (name,) = grown.fields["inputs"]
@@ -113,7 +115,9 @@ def torch_code(grown: Draft, destination: Path) -> Draft:
     if not known:
         names = [name for name, one in inspect.signature(module.forward).parameters.items() if one.default is one.empty]
         example = " ".join(f"--input {name}:float32:batch,4" for name in names)
-        raise SpecError("the inputs' dtypes and shapes are not known", f"say them in the order of forward: {example}")
+        raise SpecError(
+            "the inputs' dtypes and shapes are not known", f"give them in the order of forward's arguments: {example}"
+        )
     _finish(grown, _answers(source, module, file))
     return grown
 
@@ -221,7 +225,7 @@ def _answers(source: Any, model: Any, file: SpecFile) -> list[TensorInfo]:
             shapes = ", ".join(f"{key} {value.dtype.name} {value.shape}" for key, value in inputs.items())
             raise SourceError(
                 f"the model fails on {shapes}: {type(error).__name__}: {str(error)[:500]}",
-                "give its inputs' dtypes and shapes with --input",
+                "give the right dtypes and shapes with --input",
             ) from None
     infos = []
     for number, (one, other) in enumerate(zip(*runs, strict=True)):

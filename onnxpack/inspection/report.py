@@ -20,7 +20,7 @@ def read_report(path: Path) -> dict[str, Any]:
         SpecError: it is not a build's report.
     """
     where = Location(str(path))
-    hint = "a build writes one as dist/<name>/<target>/report.json"
+    hint = "give a build's report: dist/<name>/<target>/report.json"
     try:
         with path.open("rb") as stream:
             data = stream.read(_MAX_BYTES + 1)

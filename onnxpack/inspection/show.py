@@ -34,7 +34,9 @@ def lines(facts: Facts) -> list[str]:
         if facts["kind"] == "onnx":
             raise
         hint = f"{type(error).__name__}: {error}"
-        raise SpecError(Problem("it is not what a build writes", hint, Location(str(facts.get("path", ""))))) from None
+        raise SpecError(
+            Problem("it is not a report of this onnxpack version", hint, Location(str(facts.get("path", ""))))
+        ) from None
 
 
 def _show_pairs(pairs: Iterable[tuple[str, Any]]) -> list[str]:

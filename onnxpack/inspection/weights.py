@@ -45,12 +45,12 @@ def read_weights(path: Path) -> Weights:
         found = sorted(_state_dicts(_checkpoint(path)), key=_likeliness)
         if not found:
             raise SourceError(
-                f"'{path.name}' holds no state dict", "save one with torch.save(model.state_dict(), FILE)"
+                f"'{path.name}' holds no state dict", "save one with `torch.save(model.state_dict(), FILE)`"
             )
         key, shapes = found[0]
         others = [name or "the whole file" for name, _ in found[1:]]
     if not shapes:
-        raise SourceError(f"'{path.name}' holds no tensors", "save it again")
+        raise SourceError(f"'{path.name}' holds no tensors", "save the trained weights again")
     count = sum(math.prod(shape) for shape in shapes.values())
     notes = [f"{len(shapes)} tensors with {count:,} numbers"]
     if others:
@@ -67,9 +67,11 @@ def _safetensors(path: Path) -> Shapes:
         with safe_open(path, framework="numpy") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
     except ModuleNotFoundError:
-        raise SourceError("safetensors is not installed", "pip install 'onnxpack[torch]'") from None
+        raise SourceError("safetensors is not installed", "run `pip install 'onnxpack[torch]'`") from None
     except Exception as error:  # a broken header has several kinds
-        raise SourceError(f"'{path.name}' is no safetensors file: {error}", "save it again") from None
+        raise SourceError(
+            f"'{path.name}' is not a safetensors file: {error}", "save it again with safetensors"
+        ) from None
 
 
 def _checkpoint(path: Path) -> Any:
@@ -78,12 +80,12 @@ def _checkpoint(path: Path) -> Any:
 
         return torch.load(path, map_location="cpu", weights_only=True)
     except ModuleNotFoundError as error:
-        raise SourceError(f"'{error.name}' is not installed", "pip install 'onnxpack[torch]'") from None
+        raise SourceError(f"'{error.name}' is not installed", "run `pip install 'onnxpack[torch]'`") from None
     except Exception as error:  # a torn zip, a hostile pickle: each has its own kind
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SourceError(
             f"'{path.name}' cannot be read with weights_only: {line[:300]}",
-            "save the state dict alone: torch.save(model.state_dict(), FILE)",
+            "save only the state dict: `torch.save(model.state_dict(), FILE)`",
         ) from None
 
 

@@ -75,7 +75,7 @@ def require_free(run: Build) -> None:
         return
     if _name_of(other) == plan.file.spec.name:
         text = f"'{show_path(plan.output)}' holds the build of '{show_path(other)}', which has the same name"
-        hint = "give one of the specs another `name`, or build into another --output"
+        hint = "change the `name` of one of the specs, or choose another --output"
         raise SpecError(Problem(text, hint, plan.file.where("name")))
 
 
@@ -87,13 +87,13 @@ def _require_ours(plan: Plan) -> None:
     except FileNotFoundError:
         return
     except NotADirectoryError:
-        raise SpecError(f"a part of '{show_path(place)}' is a file", "build into another --output") from None
+        raise SpecError(f"a part of '{show_path(place)}' is a file", "choose another --output") from None
     if not stat.S_ISDIR(mode):
-        text = f"the outputs go to '{show_path(place)}', which is no folder"
-        raise SpecError(Problem(text, "move it away, or build into another --output", plan.file.where("name")))
+        text = f"the outputs go to '{show_path(place)}', which is not a folder"
+        raise SpecError(Problem(text, "move it away, or choose another --output", plan.file.where("name")))
     if not _is_ours(report_in(place)) and any(place.iterdir()):
-        text = f"the outputs would replace '{show_path(place)}', which no build has made"
-        hint = f"it holds no {REPORT} of onnxpack: move it away, or build into another --output"
+        text = f"the outputs would replace '{show_path(place)}', which onnxpack did not make"
+        hint = f"it has no {REPORT} of a build: move it away, or choose another --output"
         raise SpecError(Problem(text, hint, plan.file.where("name")))
 
 

@@ -127,14 +127,19 @@ def chosen_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
     asked = dict(wish.sizes)
     problems = []
     if wish.batches and batch is None:
-        problems.append(Problem("--batch: no dynamic axis is the first of every input", "name an axis by --size"))
+        problems.append(
+            Problem("--batch: no dynamic axis is the first of every input", "give the size of an axis with --size")
+        )
     wanted = [*asked.items(), *((batch, size) for size in wish.batches if batch)]
     for name, size in wanted:
         if name not in axes:
             problems.append(Problem(f"--size: the model has no dynamic axis '{name}'", closest(name, axes)))
         elif not free and not axes[name].min <= size <= axes[name].max:
             problems.append(
-                Problem(f"{size} is no size of '{name}': {axes[name].min} to {axes[name].max}", "see dynamic_axes")
+                Problem(
+                    f"{size} is outside the sizes of '{name}', {axes[name].min} to {axes[name].max}",
+                    "change --size or --batch, or `dynamic_axes` in the spec",
+                )
             )
     if problems:
         raise SpecError(problems)
@@ -158,7 +163,7 @@ def _list_shipped(file: SpecFile, targets: Sequence[str], output: Path, plain: s
         if not path.exists():
             if targets:
                 raise SpecError(
-                    Problem(f"target '{name}' is not built", "onnxpack build it first", Location(str(path)))
+                    Problem(f"target '{name}' is not built", "run `onnxpack build` first", Location(str(path)))
                 )
             notes.append(f"target {name} is not built")
         elif file.spec.targets[name].device != "cpu":

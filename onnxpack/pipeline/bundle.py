@@ -14,8 +14,8 @@ def bundle(run: Build, product: Product) -> Product:
     """Put the build context together in ``product.folder``.
 
     Raises:
-        SpecError: the lock does not answer what the spec asks.
-        EngineError: a wheel cannot be had, or has another hash than the lock.
+        SpecError: the lock does not fit the spec.
+        EngineError: a wheel cannot be downloaded, or has another hash than the lock.
     """
     assert product.model
     assert product.folder
@@ -41,6 +41,6 @@ def _read_lock(run: Build) -> locks.TargetLock:
         locks.write(path, {name: locks.resolve(plan.file.spec, name) for name in plan.file.spec.targets})
     targets = locks.read(path)
     if reason := find_stale(plan.file.spec, targets).get(plan.target):
-        message = f"the lock does not answer what target '{plan.target}' asks: {reason}"
-        raise SpecError(Problem(message, f"onnxpack lock {plan.file.path}", Location(str(path))))
+        message = f"the lock does not fit target '{plan.target}': {reason}"
+        raise SpecError(Problem(message, f"run `onnxpack lock {plan.file.path}`", Location(str(path))))
     return targets[plan.target]

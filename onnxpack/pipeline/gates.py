@@ -51,7 +51,7 @@ def require_size(gates: EffectiveGates, size_bytes: int) -> None:
     """
     limit = gates.limits.image_size
     if limit is not None and size_bytes > limit:
-        hint = "a smaller precision, or a smaller base image; `onnxpack inspect` shows the layers"
+        hint = "set a smaller `precision` or `image.base`, or raise the gate; `onnxpack inspect IMAGE` lists its layers"
         words = f"the image has {size(size_bytes)}, the gate allows {size(limit)}"
         raise GateError(Problem(words, hint, gates.where("image_size")))
 
@@ -73,7 +73,7 @@ def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
     problems = []
     for name, words, value, limit, shown in measured:
         if limit is not None and value is not None and value > limit:
-            hint = "the figure is of this machine; make the model lighter, or correct the gate"
+            hint = "it was measured on this machine: make the model smaller, or raise the gate"
             text = f"{words} {shown(value)}, gates.{name} allows {shown(limit)}"
             problems.append(Problem(text, hint, gates.where(name)))
     if problems:
@@ -94,7 +94,9 @@ def degraded(gates: EffectiveGates, precision: str, scored: Evaluated) -> Proble
         f"{precision}: {scored.metric} {scored.model:.6g} where the source model has {scored.source:.6g}: "
         f"a loss of {scored.degradation:.4g}, gates.max_degradation allows {limit:g}"
     )
-    return Problem(text, "use a wider precision, or leave the worst nodes out", gates.where("max_degradation"))
+    return Problem(
+        text, "set a wider `precision`, or list the worst nodes in `exclude_nodes`", gates.where("max_degradation")
+    )
 
 
 def too_low(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem | None:
@@ -103,9 +105,11 @@ def too_low(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem
     if limit is None or scored.model >= limit:
         return None
     text = f"{precision}: {scored.metric} {scored.model:.6g}, gates.min_score asks for {limit:g}"
-    hint = f"the source model has {scored.source:.6g}: use a wider precision, or leave the worst nodes out"
+    hint = (
+        f"the source model has {scored.source:.6g}: set a wider `precision`, or list the worst nodes in `exclude_nodes`"
+    )
     if scored.source < limit:
-        hint = f"the source model itself has only {scored.source:.6g}: ship a better one, or lower the gate"
+        hint = f"the source model itself has only {scored.source:.6g}: train a better one, or lower the gate"
     return Problem(text, hint, gates.where("min_score"))
 
 
@@ -121,12 +125,16 @@ def unhelpful(gates: EffectiveGates, found: Candidate, base: Candidate) -> Probl
         if found.speedup >= wanted:
             return None
         text = f"{found.precision} has {speed}, gates.min_speedup asks for {wanted:g}"
-        return Problem(text, "the figure is of this machine; use another precision", gates.where("min_speedup"))
+        return Problem(
+            text,
+            "it was measured on this machine: set another `precision`, or lower the gate",
+            gates.where("min_speedup"),
+        )
     smaller = (found.size_bytes or 0) <= (base.size_bytes or 0) * _SMALLER
     if smaller or (found.speedup or 0.0) > 1:
         return None
     text = f"{found.precision} does not help: {f'{speed}, and ' if speed else ''}no smaller"
-    return Problem(text, "leave the precision out, or use another one", gates.target)
+    return Problem(text, "remove `precision` from the target, or set another one", gates.target)
 
 
 def not_judged(gates: Gates, facts: BuildFacts) -> tuple[NotJudged, ...]:

@@ -52,7 +52,8 @@ class ChooseVariant:
         """Return the product with the variant that ships.
 
         Raises:
-            OnnxpackError: the precision cannot be had, changed nothing, did not help, or lost too much; with the table.
+            OnnxpackError: the precision cannot be made, changes nothing, does not help, or loses too much; with the
+                table of all that was tried.
         """
         assert product.exported
         assert product.model

@@ -163,21 +163,21 @@ def test_a_lock_that_was_edited_by_hand_names_its_cure(tmp_path: Path, kind: str
     with pytest.raises(SpecError) as refused:
         read(path)
     (problem,) = refused.value.problems
-    assert problem.message.startswith("not a lock of this version: ")
-    assert problem.message.removeprefix("not a lock of this version: ")
+    assert problem.message.startswith("it is not a lock of this onnxpack version: ")
+    assert problem.message.removeprefix("it is not a lock of this onnxpack version: ")
     assert problem.hint == f"onnxpack lock {tmp_path / 'iris.yaml'}"
     assert problem.where
     assert problem.where.file == str(path)
 
 
 def test_what_is_no_file_is_no_lock(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="not a lock of this version: No such file or directory"):
+    with pytest.raises(SpecError, match="it is not a lock of this onnxpack version: No such file or directory"):
         read(tmp_path / "iris.lock")
     (tmp_path / "iris.lock").mkdir()
-    with pytest.raises(SpecError, match="not a lock of this version: Is a directory"):
+    with pytest.raises(SpecError, match="it is not a lock of this onnxpack version: Is a directory"):
         read(tmp_path / "iris.lock")
     (tmp_path / "binary.lock").write_bytes(b"\xff\xfe")
-    with pytest.raises(SpecError, match="not a lock of this version: "):
+    with pytest.raises(SpecError, match="it is not a lock of this onnxpack version: "):
         read(tmp_path / "binary.lock")
 
 

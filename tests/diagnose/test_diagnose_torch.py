@@ -173,5 +173,5 @@ def test_a_source_that_is_another_each_time_is_no_fault_of_the_export(tmp_path: 
     words = locate(file, made.model.path, made.reference, {"00_n1": "planted"}, Tolerance())
     assert words.splitlines()[0] == (
         "the first operator that differs was not found: the source answers differently each time it is loaded: "
-        "give it weights, or a seed"
+        "set `model.weights`, or seed its random numbers"
     )
