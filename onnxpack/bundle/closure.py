@@ -81,6 +81,7 @@ def require_metadata(folder: Path, packages: Sequence[Package], python: str, mac
         lines = metadata.get_all("Requires-Dist", [])
         extras = metadata.get_all("Provides-Extra", [])
         least = _list_needed(lines, "", python, machine)
+        # A lock does not name extras, so what it says lies between none of a wheel's extras and all of them.
         most = least | {
             other: spec for extra in extras for other, spec in _list_needed(lines, extra, python, machine).items()
         }

@@ -15,7 +15,9 @@ from onnxpack.targets import device
 from onnxpack.worker.uv import for_image, uv, write_requirements
 
 FORMAT = 2
+"""The version of a lock's layout; a lock of another one is refused, and has to be made again."""
 _PARTS = {"name": r"[a-z0-9][a-z0-9._-]*", "version": r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", "sha256": r"[0-9a-f]{64}"}
+"""The patterns of a package's parts: they become words of a requirements file, where a space would add an option."""
 _SERVER_REQUIREMENTS = {"none": (), "http": ("httptools>=0.6", "uvicorn>=0.30")}
 
 
@@ -99,6 +101,7 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
             for name, entry in sorted(targets.items())
         },
     }
+    # A rename in one folder is atomic: nobody reads half a lock, and an interrupt leaves the old one.
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(json.dumps(data, indent=1) + "\n")
@@ -123,7 +126,7 @@ def resolve(spec: Spec, target: str) -> TargetLock:
             "--generate-hashes",
             "--no-header",
             "--annotation-style",
-            "line",
+            "line",  # one `# via` line for each package, as _packages reads it
             *for_image(question.python, question.platform),
             what=f"resolve the Python packages of target '{target}'",
         )

@@ -20,6 +20,7 @@ _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 
 def python_literal(text: str) -> str:
     """Return a Python literal of ``text`` on one line, in double quotes where that needs no escapes."""
+    # repr uses double quotes where a text holds a single one: it gets one in front, which is cut off again.
     return repr(text) if '"' in text else '"' + repr(f"'{text}")[2:]
 
 

@@ -73,7 +73,7 @@ def _render(name: str, view: ModuleView | DockerView) -> str:
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(list(_template_folders())),
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.StrictUndefined,  # a misspelt name in a template fails, instead of rendering nothing
         autoescape=False,  # noqa: S701 - none of this is HTML; the filters below quote for Python
         keep_trailing_newline=True,
         trim_blocks=True,

@@ -11,7 +11,7 @@ from onnxpack.core.errors import Problem
 from onnxpack.spec.layers import COMMAND_LINE
 
 Results = Sequence[tuple[Path, Sequence[Problem]]]
-"""Each spec with what is wrong in it."""
+"""Each spec with its problems."""
 
 _RULE = "invalid-spec"
 
@@ -37,6 +37,7 @@ def _command(path: Path, problem: Problem) -> str:
 
 
 def _escape(text: str, more: str) -> str:
+    # The percent sign comes first: it begins all the others' codes.
     for character in f"%\r\n{more}":
         text = text.replace(character, f"%{ord(character):02X}")
     return text

@@ -34,6 +34,7 @@ SANDBOX = click.option(
     help="Run model code without network, secrets and files to write, by bubblewrap.",
 )  # fmt: skip
 _SKIPPED_FOLDERS = {"dist", "node_modules", "__pycache__", "venv"}
+"""Folders of a project whose YAML is not its own: outputs of builds, and other people's packages."""
 
 
 def spec_files(arguments: Iterable[Path]) -> list[Path]:
@@ -71,6 +72,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def _is_spec(path: Path) -> bool:
     with path.open("rb") as stream:
+        # Enough for any comment above it: a folder may hold YAML files of gigabytes.
         start = stream.read(1 << 16).removeprefix(codecs.BOM_UTF8)
     return any(line.startswith(b"onnxpack:") for line in start.splitlines())
 

@@ -111,7 +111,7 @@ class _Builds(EachTarget):
         self._how = how
         self._store = store
         self._places: dict[Path, Path] = {}
-        """Which spec of this command builds into which folder."""
+        """The first spec of this command that builds into each folder."""
 
     def lose(self, path: Path, error: OnnxpackError) -> None:
         """Leave no output that could be taken for one of the spec as it is now."""

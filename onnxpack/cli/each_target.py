@@ -37,7 +37,7 @@ class EachTarget(ABC):
     """A verb that works on one target after another, and remembers what came of each."""
 
     stage: str
-    """What a target's failure is said to be in."""
+    """The stage that a failure is reported in."""
 
     def __init__(self, choice: Choice, *, show: bool) -> None:
         """Set up the loop: ``show`` prints results for a person, else the documents are printed at the end."""

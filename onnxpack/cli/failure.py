@@ -48,6 +48,7 @@ def _quote_line(where: Location) -> list[str]:
     except (OSError, ValueError):
         return []
     text = redact(text.rstrip().replace("\t", " "), keep_width=True)
+    # Below a line that wraps, or holds what a terminal obeys, the caret would point somewhere else.
     if not text or not text.isprintable() or len(text) > 160:
         return []
     number = f"{where.line:>5}"

@@ -5,7 +5,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from onnxpack.core.text import size, table
+from onnxpack.core.text import duration, size, table
 
 if TYPE_CHECKING:
     from onnxpack.pipeline.plan import Plan
@@ -18,7 +18,6 @@ _MOST_NUMBERS = 32
 def summarize(attempt: "Attempt", elapsed: float) -> list[str]:
     """Return the lines about an attempt that passed; ``elapsed`` are its seconds on the clock."""
     from onnxpack.pipeline.attempt import show_path
-    from onnxpack.pipeline.gates import seconds
 
     plan, product = attempt.plan, attempt.product
     model, image, parity, scored = product.model, product.image, product.parity, product.evaluation
@@ -42,7 +41,7 @@ def summarize(attempt: "Attempt", elapsed: float) -> list[str]:
             ("first answer after", smoke.first_answer_seconds),
             ("median request", smoke.latency_p50_seconds),
         )
-        words = [f"{title} {seconds(value)}" for title, value in times if value is not None]
+        words = [f"{title} {duration(value)}" for title, value in times if value is not None]
         words += [f"peak memory {size(smoke.peak_rss_bytes)}"] if smoke.peak_rss_bytes else []
         rows.append(("smoke test", ", ".join(words) or "the image refuses to serve without its GPU"))
     rows.append(("time", f"{elapsed:.1f} s"))

@@ -21,9 +21,9 @@ from onnxpack.worker.call import Setting, call
 from onnxpack.worker.environments import converter
 
 KINDS = {"savedmodel": "", "tflite": ".tflite"}
-"""What a model can become, and how its name ends."""
+"""The kinds of model that a conversion makes, with the ends of their names."""
 _SMALL, _LARGE = 2, 3
-"""Sizes that a free batch axis is tried at; others are one of their own, or what was asked."""
+"""The sizes that a free batch axis is tried at: not 1, which converters treat as a special case."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Converted:
     path: Path
     rows: tuple[Comparison, ...]
     fixed: Mapping[str, int]
-    """The axes that have one size now."""
+    """The axes that the conversion fixed, with their sizes."""
     layouts: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:

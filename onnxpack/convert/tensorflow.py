@@ -14,7 +14,7 @@ from onnxpack.data.test_inputs import Arrays, read_arrays, write_arrays
 from onnxpack.worker import Say, Task
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
-"""What TensorFlow reads when it is imported."""
+"""The environment of TensorFlow, which reads it once, at its import: errors only, no rounding of oneDNN, no GPU."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _convert(model: Path, folder: Path, shapes: dict[str, tuple[int | str, ...]]
     except (Exception, SystemExit) as error:  # onnx2tf ends the process where it cannot go on
         words = str(error) if isinstance(error, Exception) else "it gave up"
         raise SourceError(
-            f"onnx2tf cannot convert the model: {' '.join(words.split())[:500]}",
+            f"onnx2tf cannot convert the model: {flatten_words(words, 500)}",
             "fix its axes with --size; some operators cannot be converted at all",
         ) from None
     made = next((path for path in folder.glob("*_float32.tflite")), None)

@@ -113,9 +113,10 @@ class _Failed:
         except OnnxpackError as error:
             raise UnknownPlaceError(error.problems[0].message) from None
         self.steady = judge.outputs_agree(expected, self.answers)
-        """Whether this load answers as the one did that the model was made from."""
+        """Whether this load of the source gives the same answers as the load that was exported."""
 
     def _run(self, inputs: Arrays) -> list[Any]:
+        # A model may write into its inputs, which the export is run on as well.
         answers: list[Any] = self.source.run(self.model, {name: array.copy() for name, array in inputs.items()})
         return answers
 

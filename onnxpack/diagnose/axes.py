@@ -8,7 +8,7 @@ from onnxpack.core.values import Axis
 from onnxpack.data.test_inputs import tracing_sizes
 
 NODE = re.compile(r"running (\w+) node\. Name:\s*'([^']*)'")
-"""How onnxruntime names the node that failed (``ExecuteKernel`` in its sequential executor)."""
+"""The words in which onnxruntime names a node that failed (``ExecuteKernel`` in its sequential executor)."""
 
 Works = Callable[[dict[str, int]], bool]
 
@@ -25,6 +25,7 @@ def baked(axes: tuple[Axis, ...], failing: Iterable[dict[str, int]], works: Work
     lines = []
     for axis in axes:
         start = traced[axis.name]
+        # One step is enough: a size that was baked in works nowhere else.
         others = [size for size in (start + 1, start - 1) if axis.min <= size <= axis.max]
         if any(not works(traced | {axis.name: size}) for size in others):
             sizes = sorted({at[axis.name] for at in failing if at.get(axis.name) not in (None, start)})

@@ -67,6 +67,7 @@ def observed(model: torch.nn.Module, run: Any, folder: Path) -> Trace:
 
 def _leave_module(trace: Trace, stack: list[str], path: str, result: Any, folder: Path) -> None:
     stack.pop()
+    # Copying a value dispatches operators too, and they are not the model's.
     with torch.utils._python_dispatch._disable_current_modes():
         _record(trace, trace.modules, result, path, folder)
 
@@ -77,6 +78,7 @@ def _record(trace: Trace, found: list[Computed], result: Any, path: str, folder:
         if not isinstance(tensor, torch.Tensor) or trace.bytes > MAX_BYTES:
             continue
         with torch.utils._python_dispatch._disable_current_modes():
+            # numpy has no bfloat16, and float32 holds all its values.
             plain = tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
             value = plain.cpu().numpy().copy()
         trace.bytes += value.nbytes

@@ -17,10 +17,10 @@ from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET
 from onnxpack.parity.compare import runtime_words
 
 MAX_BYTES = 2**28
-"""Of the values that are kept at once."""
+"""The most bytes of values that are kept at once."""
 
 _CHUNK = 64
-"""Values that one session gives; what a session gives is all in memory at its end."""
+"""How many values one session returns: all that it returns is in memory at once, whatever their size."""
 
 Agrees = Callable[[Any, Any], bool]
 
@@ -61,10 +61,11 @@ def _run(model: onnx.ModelProto, inputs: Arrays, names: list[str]) -> Arrays:
     del shown.graph.output[:]
     shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = ort.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = 4  # fatal alone: a node that fails is an answer here, and no news for a terminal
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "shown.onnx")
+        # One protobuf message ends at 2 GiB, so the weights of a large model stay beside it.
         onnx.save(shown, target, save_as_external_data=shown.ByteSize() > MAX_BYTES)
         session = ort.InferenceSession(str(target), options, providers=["CPUExecutionProvider"])
         own = [value.name for value in true_inputs(model.graph)]

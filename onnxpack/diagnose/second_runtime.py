@@ -13,9 +13,9 @@ from onnxpack.graph.check import session
 from onnxpack.hunt.cost import run_cost
 
 MAX_BYTES = 2**26
-"""Of a file that is run: it is read into Python's objects."""
+"""The largest file in bytes that is run: the evaluator reads it into Python's objects."""
 MAX_COST = 2_000_000_000
-"""As ``run_cost`` counts: the evaluator's loops are numpy's, and some are Python's."""
+"""The most work, as ``run_cost`` counts it: the evaluator's loops are numpy's, and some of them Python's."""
 
 Agree = Callable[[Arrays, list[Any]], bool]
 

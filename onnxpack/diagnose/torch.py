@@ -24,10 +24,11 @@ from onnxpack.sources import Source
 from onnxpack.sources.torch.values import own_path
 from onnxpack.spec.load import SpecFile
 
+# A frame of a stack trace as Python prints it, and a value's name in the exporter's note: `%relu : [num_users=1] = …`.
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _FX_NAME = re.compile(r"^%(\w+) :")
 _METADATA = "pkg.torch.onnx."
-"""What the dynamo exporter notes on nodes; ``torch/onnx/_internal/exporter/_core.py`` writes it."""
+"""The prefix of the dynamo exporter's notes on nodes; ``torch/onnx/_internal/exporter/_core.py`` writes them."""
 
 
 @dataclass(frozen=True)

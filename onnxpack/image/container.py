@@ -16,10 +16,10 @@ from onnxpack.core.interrupts import afterwards, uninterrupted
 from onnxpack.image.docker import DockerEngine, archive_of
 
 VOLUME = "/onnxpack-check"
-"""Where the check's files lie in the container: a volume, since the root is read-only."""
+"""The folder of the check's files in the container: a volume, since the root is read-only."""
 
 _NO_STATUS = 255
-"""Of a command that could not be started."""
+"""The exit status that stands for a command which could not be started."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Container:
                 try:
                     return int(self.engine.client.wait(self.id, timeout=seconds)["StatusCode"])
                 except (requests.ReadTimeout, requests.ConnectionError) as error:
+                    # An engine that was killed shows as a ConnectionError too: the words alone tell them apart.
                     if "timed out" in str(error):
                         return None
                     raise
@@ -128,6 +129,7 @@ def container(
 
     with afterwards(remove):
         with engine.guarded("create a container"), uninterrupted():
+            # The strictest way in which a platform may run it: what an image needs beyond this must fail here.
             host = client.create_host_config(
                 network_mode="none",
                 read_only=True,
@@ -145,5 +147,6 @@ def container(
                 labels={"dev.onnxpack.check": "true"},
             )
         with engine.guarded("copy files into the container"):
+            # The image's user is not root, and must be able to write its answers.
             client.put_archive(name, VOLUME, archive_of(files, {"out": 0o777}))
         yield Container(engine, name)

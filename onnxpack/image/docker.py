@@ -18,12 +18,14 @@ from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from onnxpack.bundle.context import EPOCH
-from onnxpack.core.errors import EngineError, OnnxpackError, Problem
+from onnxpack.core.errors import EngineError, OnnxpackError, Problem, flatten_words
 from onnxpack.core.interrupts import uninterrupted
 from onnxpack.core.progress import Progress
 
 _TIMEOUT = 600
+"""Seconds that the engine may be silent; the SDK's default is 60."""
 _LOG_LINES = 15
+"""How many lines of a build's log an error shows."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Image:
     layers: tuple[Layer, ...]
     labels: dict[str, str]
     digest: str | None = None
-    """Of the manifest that a registry gave it by; None for one that came from nowhere."""
+    """The digest of the manifest that a registry has; None for an image that was neither pulled nor pushed."""
 
 
 class DockerEngine:
@@ -97,6 +99,7 @@ class DockerEngine:
             return found
         progress.note(f"pulling {reference}")
         try:
+            # A pull that fails may end without an exception: its stream has an event that says so.
             for event in self.client.pull(reference, stream=True, decode=True):
                 if "error" in event:
                     raise EngineError(self._no_base(reference, event["error"]))
@@ -125,6 +128,7 @@ class DockerEngine:
         log: list[str] = []
         built = None
         with self.guarded("build the image", log), _tar(context) as archive:
+            # The high-level API finds the image by matching texts of the log; by default intermediate containers stay.
             stream = self.client.build(
                 fileobj=archive, custom_context=True, nocache=fresh, rm=True, forcerm=True, decode=True, pull=False
             )
@@ -231,11 +235,12 @@ def _is_empty(entry: dict[str, Any]) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, APIError) and error.explanation:
         return str(error.explanation)
-    text = " ".join(str(error).split())
+    text = flatten_words(error, 300)
+    # The SDK wraps the cause in the texts of three libraries: the causes that people meet are told plainly.
     for words in ("Connection refused", "No such file or directory", "Permission denied", "Read timed out"):
         if words in text:
             return words.lower()
-    return text[:300] or type(error).__name__
+    return text or type(error).__name__
 
 
 def _end(log: list[str] | None) -> str:

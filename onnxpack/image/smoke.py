@@ -19,6 +19,7 @@ from onnxpack.parity.quantization_noise import spreads_of
 from onnxpack.timing import probe
 
 _REPLAY_SECONDS = 300
+"""How long an image without a server may take for all cases, its start included."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class SmokeRequest:
     """An image, and what it is tested with."""
 
     image: str
-    """Its id."""
+    """The id of the image."""
     reference: Reference
     tolerance: Tolerance
     timed: str
@@ -50,7 +51,7 @@ class SmokeRequest:
     on_gpu: bool | None
     """Whether a GPU is here; None for a CPU image."""
     libraries: tuple[str, ...]
-    """Those that the device's execution provider links, the driver's own excepted."""
+    """The libraries that the device's execution provider links, except the driver's own."""
 
 
 def smoke_test(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
@@ -83,6 +84,7 @@ def _test_server(engine: DockerEngine, asked: SmokeRequest, port: int, files: di
         box.start()
         facts = _probe(box, "server", str(port), VOLUME, case, asked.timed)
         rows = _compare_answer(reference, case, facts, tolerance)
+        # The command line writes one file for one input, and a folder for several.
         many = len(files) > 1
         output = f"{VOLUME}/out" if many else f"{VOLUME}/out/{next(iter(files))}"
         command = ["python3", "-m", "inference", "--input", *(f"{VOLUME}/{name}" for name in files), "--output", output]

@@ -13,7 +13,9 @@ from onnxpack.inspection.child import onnx_facts
 from onnxpack.inspection.report import read_report
 
 _LARGEST = 8
+"""How many files of a layer are listed, the largest first."""
 _MAX_TEXT = 1 << 20
+"""The most characters that are read of a text, which may come from anywhere."""
 
 
 def is_bundle(folder: Path) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+# Bounds of the search: the folders around a file of weights may hold anything.
 _MAX_FILES = 200
 _MAX_BYTES = 1 << 20
 

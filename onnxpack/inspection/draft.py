@@ -20,7 +20,7 @@ _ORDER = (
     "onnxpack", "name", "version", "model", "inputs", "outputs", "dynamic_axes", "opset", "verify", "targets",
 )  # fmt: skip
 AXIS = {"min": 1, "opt": 8, "max": 64}
-"""Of an axis about which nothing is known."""
+"""The sizes that a draft gives an axis about which nothing is known."""
 
 
 @dataclass
@@ -89,6 +89,7 @@ def write(draft: Draft, destination: Path, *, force: bool) -> None:
             # Unlike a rename, a link never takes the place of a file that came meanwhile.
             destination.hardlink_to(partial)
         except OSError as error:
+            # File systems without hard links refuse them in one of these ways.
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
                 require_free(destination, force=force)
                 raise
@@ -115,6 +116,7 @@ def require_free(destination: Path, *, force: bool) -> None:
 @contextlib.contextmanager
 def _beside(destination: Path, text: str) -> Iterator[Path]:
     """Write a hidden file into the destination's folder, so that the spec's relative paths lead to the same files."""
+    # A name has at most 255 bytes on the usual file systems, and what is added must fit as well.
     partial = destination.with_name(f".{destination.name[:50]}-{secrets.token_hex(4)}.yaml")
     try:
         partial.write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from onnxpack.core.errors import SourceError
+from onnxpack.core.errors import SourceError, flatten_words
 from onnxpack.graph.check import DTYPES, MAX_IR, graphs, info_of, nodes_of, opset_of, true_inputs
 from onnxpack.spec.checks import RUNTIME_MAX_OPSET
 
@@ -31,7 +31,8 @@ def onnx_facts(path: Path) -> dict[str, Any]:
         model = onnx.load(file, format="protobuf", load_external_data=False)
     except Exception as error:  # protobuf's decode errors have no common base
         raise SourceError(
-            f"'{file.name}' is not an ONNX model: {str(error)[:300]}", "export the model again, or check the path"
+            f"'{file.name}' is not an ONNX model: {flatten_words(error, 300)}",
+            "export the model again, or check the path",
         ) from None
     if not model.graph.node and not model.graph.output:
         raise SourceError(f"'{file.name}' holds no graph", "export the model again")
@@ -77,6 +78,7 @@ def _weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _count(tensor: onnx.TensorProto) -> int:
+    # A broken file may hold negative sizes.
     return math.prod(max(size, 0) for size in tensor.dims)
 
 

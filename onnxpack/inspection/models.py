@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.core.errors import Problem, SourceError, SpecError
+from onnxpack.core.errors import Problem, SourceError, SpecError, describe_error
 from onnxpack.core.text import clean
 from onnxpack.core.values import Shape, TensorInfo
 from onnxpack.data.test_inputs import draw, odd_sizes, tracing_sizes
@@ -224,7 +224,7 @@ def _answers(source: Any, model: Any, file: SpecFile) -> list[TensorInfo]:
         except Exception as error:  # a user's model may raise anything
             shapes = ", ".join(f"{key} {value.dtype.name} {value.shape}" for key, value in inputs.items())
             raise SourceError(
-                f"the model fails on {shapes}: {type(error).__name__}: {str(error)[:500]}",
+                f"the model fails on {shapes}: {describe_error(error, 500)}",
                 "give the right dtypes and shapes with --input",
             ) from None
     infos = []

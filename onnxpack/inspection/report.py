@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxpack.core.errors import Location, Problem, SpecError
+from onnxpack.core.errors import Location, Problem, SpecError, describe_error
 
 _MAX_BYTES = 16 << 20
+"""The largest report that is read: the file may come from anywhere."""
 _NEEDED = {"name": str, "target": str, "status": str}
 _PASSED = {"stages": list, "model": dict}
-"""What a report has besides, unless the build failed before there was any."""
+"""The fields that a report must have besides, unless its build failed."""
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def read_report(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SpecError(Problem(f"cannot read it: {error.strerror}", "check the path", where)) from None
     except (ValueError, RecursionError) as error:
-        raise SpecError(Problem(f"it is not JSON: {type(error).__name__}: {str(error)[:200]}", hint, where)) from None
+        raise SpecError(Problem(f"it is not JSON: {describe_error(error, 200)}", hint, where)) from None
     if not isinstance(content, dict) or not _holds(content, _NEEDED):
         raise SpecError(Problem("it is not the report of a build", hint, where))
     if content["status"] != "failed" and not _holds(content, _PASSED):

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
-from onnxpack.core.errors import Location, Problem, SpecError
-from onnxpack.core.text import clean, section, size, table, tensor
+from onnxpack.core.errors import Location, Problem, SpecError, describe_error
+from onnxpack.core.text import clean, duration, section, size, table, tensor
 from onnxpack.parity.summary import format_measure, parity_table, read_outputs
 from onnxpack.precision import candidates
 from onnxpack.precision.candidates import Candidate
@@ -33,7 +33,7 @@ def lines(facts: Facts) -> list[str]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if facts["kind"] == "onnx":
             raise
-        hint = f"{type(error).__name__}: {error}"
+        hint = describe_error(error, 200)
         raise SpecError(
             Problem("it is not a report of this onnxpack version", hint, Location(str(facts.get("path", ""))))
         ) from None
@@ -191,7 +191,7 @@ def _parity(parity: Facts) -> Iterator[tuple[str, Any]]:
 
 
 def _outputs(rows: Iterable[Facts]) -> list[str]:
-    found = [replace(row, name=clean(row.name), differs=clean(row.differs)) for row in read_outputs(rows)]
+    found = read_outputs(rows)
     return parity_table(found).splitlines() if found else []
 
 
@@ -228,7 +228,7 @@ def _report_image(image: Facts) -> list[str]:
 def _show_measures(smoke: Facts) -> Iterable[tuple[str, Any]]:
     for name, value in smoke.items():
         if value is not None and name.endswith("_seconds"):
-            yield name.removesuffix("_seconds"), f"{value:.3f} s"
+            yield name.removesuffix("_seconds"), duration(value)
         elif value is not None and name.endswith("_bytes"):
             yield name.removesuffix("_bytes"), size(value)
         else:

@@ -9,14 +9,17 @@ from typing import Any
 
 from onnxpack.core.errors import SourceError
 
+# Bounds of the search: a checkpoint may nest anything, and may be hostile.
 _MAX_DEPTH = 5
 _MAX_VISITED = 10_000
+# The usual keys of a state dict in a checkpoint, the likeliest first.
 _LIKELY = ("model_state_dict", "state_dict", "model", "module", "net", "network", "weights", "params")
 _EARLY = re.compile(
     r"(^|[._])(stem|embed\w*|emb|tok\w*|wte|patch\w*|inputs?|conv1|fc1|features\.0|layers?\.0|0)([._]|$)"
 )
 _EMBEDDING = re.compile(r"(^|[._])(\w*embed\w*|emb|tok\w*|wte|vocab\w*|words?)([._]|$)")
 _PICTURE = 224
+"""The height and width that a guess gives a picture: most image classifiers are trained with it."""
 
 Shapes = dict[str, tuple[int, ...]]
 

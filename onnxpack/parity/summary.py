@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from onnxpack.parity.compare import Comparison, aligned
+from onnxpack.core.text import table
+from onnxpack.parity.compare import Comparison
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def parity_table(outputs: Iterable[OutputParity]) -> str:
     for row in outputs:
         passed = "yes" if row.passed else f"NO: {row.differs}"
         cells.append((row.name, *(format_measure(name, getattr(row, name)) for name in _HEADS), passed))
-    return "\n".join(aligned(cells))
+    return "\n".join(table(cells))
 
 
 def read_outputs(rows: Iterable[dict[str, Any]]) -> list[OutputParity]:

@@ -26,7 +26,7 @@ from onnxpack.pipeline.unjudged import require_judged
 from onnxpack.spec.load import load
 
 _LAST = "last"
-"""In the store: outputs that passed and were put aside for a failed attempt."""
+"""The store's folder of outputs that passed and were put aside for a failed attempt."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from onnxpack.core.errors import GateError, Problem
-from onnxpack.core.text import size
+from onnxpack.core.text import duration, size
 from onnxpack.image.smoke import Smoke
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.precision.candidates import Candidate
@@ -13,6 +13,7 @@ from onnxpack.spec.field_types import Need
 from onnxpack.spec.limits import EffectiveGates
 
 _SMALLER = 0.95
+"""The share of float32's size below which a model counts as smaller: less is not worth any accuracy."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
     """
     limits = gates.limits
     measured = (
-        ("cold_start", "the container was ready after", smoke.ready_seconds, limits.cold_start, seconds),
-        ("latency_p50", "the median request took", smoke.latency_p50_seconds, limits.latency_p50, seconds),
+        ("cold_start", "the container was ready after", smoke.ready_seconds, limits.cold_start, duration),
+        ("latency_p50", "the median request took", smoke.latency_p50_seconds, limits.latency_p50, duration),
         ("peak_memory", "the serving process needed", smoke.peak_rss_bytes, limits.peak_memory, size),
     )
     problems = []
@@ -78,11 +79,6 @@ def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
             problems.append(Problem(text, hint, gates.where(name)))
     if problems:
         raise GateError(problems)
-
-
-def seconds(value: float) -> str:
-    """Write a time for a person."""
-    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.2f} ms"
 
 
 def degraded(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem | None:
@@ -182,4 +178,4 @@ _MISSING: Mapping[Need, Callable[[BuildFacts], str]] = {
     "image": _no_image,
     "container": _no_container,
 }
-"""Why a build did not find out what a gate judges; an empty text where it did."""
+"""For each need of a gate, a function that says why a build could not judge it; an empty text where it could."""

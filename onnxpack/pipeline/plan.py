@@ -85,7 +85,7 @@ class Plan:
         """Return the image's references: by version, and by content."""
         repository = self.file.spec.image.repository or self.file.spec.name
         names = (f"{repository}:{version}-{self.target}", f"{repository}:{content_key[:12]}-{self.target}")
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys(names))  # one name where the version is made of the content key
 
     def module_view(self, model: OnnxModel) -> ModuleView:
         """Return what the image's Python is rendered from; its version is filled in when it is known."""

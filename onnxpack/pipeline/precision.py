@@ -51,7 +51,7 @@ def calibrate(run: Build, model: OnnxModel, asked: Conversion) -> Conversion:
 def rank_layers(run: Build, model: OnnxModel, asked: Conversion) -> tuple[str, ...]:
     """Return the layers that lose the most, the worst first."""
     assert asked.calibration
-    limit = Effort(run.budget / 4)
+    limit = Effort(run.budget / 4)  # the rest is for the tries that the ranking is made for
     task = RankLayers(model, asked.calibration, asked.wish, asked.samples, limit)
     return run.runner.run(task, of=asked.wish.precision).layers
 

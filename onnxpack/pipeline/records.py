@@ -12,7 +12,7 @@ class StageRecord:
     cached: bool
     key: str
     of: str = ""
-    """What tells it apart from others of its name: a precision, the source."""
+    """A word that tells it apart from other stages of its name: a precision, the source."""
 
 
 @dataclass(frozen=True)

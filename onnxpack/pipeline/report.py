@@ -16,7 +16,7 @@ from onnxpack.pipeline.unjudged import list_unjudged
 from onnxpack.worker.sandbox import NAME as SANDBOX
 
 REPORT = "report.json"
-_LIMIT = 64 * 2**20  # bytes
+_LIMIT = 64 * 2**20  # bytes; another program may have put anything in its place
 PASSED, FAILED = "passed", "failed"
 
 

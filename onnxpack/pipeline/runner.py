@@ -20,7 +20,7 @@ from onnxpack.worker.task import Task, result_type
 ResultT = TypeVar("ResultT")
 
 _RESULT, _FILES = "result", "files"
-"""In an entry: the message of the result, and the folder of its files."""
+"""The parts of an entry: the message of the result, and the folder of its files."""
 _TRACES = "traces"
 _TRACES_LIMIT = 64 * 2**20  # bytes; a trace of 10,000 files has 1 MB
 _MOST_TRACES = 8
@@ -153,9 +153,9 @@ class Apart:
     """An environment and files that are only made when a task really runs."""
 
     key: str
-    """Of what is installed there; empty where it is this environment."""
+    """The key of what is installed in the environment; empty where it is this process's own."""
     prepare: Callable[[], tuple[Task[Any], Path | None]]
-    """Gives the task with all its files here, and the interpreter of the environment."""
+    """A function that returns the task with all its files here, and the environment's interpreter."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ image
 
 smoke
   comparisons  10
-  ready        0.880 s
+  ready        880.00 ms
   peak_rss     73.0 MB
 
 more
