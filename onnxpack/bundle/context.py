@@ -34,7 +34,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a context is made of. Without a ``version`` the content key's first twelve digits are it."""
+    """The ingredients of a context; without a ``version`` the first twelve digits of the content key are used."""
 
     model: OnnxModel
     packages: Artifact

@@ -38,7 +38,7 @@ class Package:
 
 @dataclass(frozen=True)
 class TargetLock:
-    """What one target asked for, and what it got."""
+    """The requirements of one target, and the packages that they were resolved to."""
 
     python: str
     platform: str

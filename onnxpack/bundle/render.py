@@ -23,7 +23,7 @@ LIB_FOLDER = "/opt/onnxpack/lib"
 
 @dataclass(frozen=True)
 class DockerView:
-    """What the Dockerfile is made from. ``port`` is None where nothing listens."""
+    """The values that the Dockerfile shows; ``port`` is None where nothing listens."""
 
     base: str
     labels: Mapping[str, str]

@@ -75,7 +75,7 @@ class Field:
 
 @dataclass(frozen=True)
 class ModuleView:
-    """What ``inference.py``, ``server.py`` and ``healthcheck.py`` are made from.
+    """The values that ``inference.py``, ``server.py`` and ``healthcheck.py`` show.
 
     ``threads`` None means: from the container's CPU quota, at run time. ``max_body`` is in bytes.
     """

@@ -115,14 +115,16 @@ def _bench_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Benc
         )
     file = choice.load(found[0])
     plan = Plan(file, next(iter(file.spec.targets)), Path(), choice.sandbox)
-    return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress()), choice.targets, output, wish)
+    return bench_spec(
+        Build(plan, Store(default_root()), DockerEngine(), progress(file.spec.name)), choice.targets, output, wish
+    )
 
 
 def _bench_model(path: Path, wish: "Wish", *, sandbox: bool) -> "Bench":
     from onnxpack.core.scratch import temporary_folder
     from onnxpack.pipeline.bench import bench_model
 
-    with temporary_folder() as scratch, progress().stage("bench"):
+    with temporary_folder() as scratch, progress(path.name).stage("bench"):
         return bench_model(path, wish, scratch, sandbox=sandbox)
 
 

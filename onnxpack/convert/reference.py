@@ -14,7 +14,7 @@ from onnxpack.worker import Say, Task
 
 @dataclass(frozen=True)
 class RunModel(Task[tuple[str, ...]]):
-    """Write ``<case>.inputs.npz`` and ``<case>.outputs.npz`` into ``place``; the result are the outputs' names."""
+    """Write ``<case>.inputs.npz`` and ``<case>.outputs.npz`` into ``place``, and return the outputs' names."""
 
     NAME = "run"
     spec: SpecPart
@@ -55,7 +55,7 @@ def compare_layouts(name: str, expected: Any, actual: Any, case: str) -> tuple[C
 
 @dataclass(frozen=True)
 class Agreement:
-    """All outputs of all cases, and which outputs have their channels last now."""
+    """The comparisons of all outputs of all cases, and the outputs that have their channels last now."""
 
     rows: tuple[Comparison, ...]
     channels_last: tuple[str, ...]

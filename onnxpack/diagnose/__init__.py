@@ -29,7 +29,7 @@ from onnxpack.spec.load import SpecFile
 
 
 class UnknownPlaceError(Exception):
-    """The place cannot be found; the words say why."""
+    """The place where a model differs cannot be found; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ Place = Callable[[Source, Any, SpecFile, Path, Arrays, Judge], str]
 def locate(file: SpecFile, model: Path, reference: Reference, reasons: dict[str, str], tolerance: Tolerance) -> str:
     """Return lines that say where it differs: the axis that is baked in, the operator, the module, the user's line.
 
-    They end with what a second runtime says. Nothing that happens meanwhile is an error of its own.
+    The last line is what a second runtime says. Whatever fails in the search becomes a line too, and is not raised.
 
     ``reasons`` has the first difference of each case that failed. A case that was searched for is looked at only where
     no other one fails: what a model makes of extreme values says less to a person.

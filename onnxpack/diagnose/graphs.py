@@ -28,8 +28,8 @@ Agrees = Callable[[Any, Any], bool]
 def run_all(path: Path, inputs: Arrays, names: Iterable[str]) -> Arrays | str:
     """Return the values ``names`` inside a graph, by default its outputs; or the runtime's words if it fails.
 
-    Without optimisation, which would remove them. ``inputs`` are given by name, or in order where the graph calls
-    them otherwise. Values over ``MAX_BYTES`` together, and those of no tensor type, are left out.
+    The graph runs without optimisation, which would remove inner values. ``inputs`` are matched by name, or in order
+    where the graph names them otherwise. Values beyond ``MAX_BYTES`` in all, and other things than tensors, are left out.
     """
     model = onnx.load(path)
     wanted = list(names) or [value.name for value in model.graph.output]

@@ -140,8 +140,8 @@ def _in(value: Any, others: list[Any], judge: Judge) -> bool:
 def _suspects(trace: Trace, made: list[Made], judge: Judge) -> tuple[Computed, list[Made]]:
     """Find the first module whose output is nowhere in the graph, and the values that may have made it so.
 
-    Of modules around it the same must be true: else the graph computes the same in another way. What is around a
-    module may have changed its input; and a right module inside it may go on after its own output.
+    The outputs of all modules around it must be missing too: else the graph computes the same in another way. A module
+    around it may have changed its input, and a right module inside it may go on after its own output.
     """
     right: dict[str, int] = {}
     wrong: dict[str, Computed] = {}

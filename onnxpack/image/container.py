@@ -24,7 +24,7 @@ _NO_STATUS = 255
 
 @dataclass(frozen=True)
 class Container:
-    """A created container."""
+    """A container that was created in an engine."""
 
     engine: DockerEngine
     id: str

@@ -13,7 +13,7 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Code:
-    """A class in a file, as a spec refers to it, and what its ``forward`` takes."""
+    """A class in a file, as a spec refers to it, and the arguments of its ``forward``."""
 
     reference: str
     arguments: tuple[str, ...]
@@ -23,8 +23,8 @@ class Code:
 def matching_class(keys: list[str], weights: Path, folder: Path, root: Path) -> Code | None:
     """Find the class near the file of ``weights`` whose attributes are the first words of all its keys.
 
-    It looks into the file's folder, the spec's ``folder``, which the path is relative to, and the one above each, but
-    never outside ``root``.
+    The search covers the file's folder, the spec's ``folder``, which the path is relative to, and the folder above
+    each, but never one outside ``root``.
     """
     words = {key.removeprefix("module.").partition(".")[0] for key in keys}
     beside = weights.parent.resolve()

@@ -26,7 +26,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors' shapes by their key in the state dict, which is at ``key`` in the file."""
+    """The shapes of a state dict's tensors by their keys; the state dict is at ``key`` in the file."""
 
     shapes: Shapes
     key: str | None

@@ -40,7 +40,7 @@ class Wanted:
 def build(run: Build, wanted: Wanted) -> Attempt:
     """Walk the chain and put the outputs in their place.
 
-    Returns an attempt that failed, instead of raising, for every error that a user can cause or meet.
+    It returns an attempt that failed, instead of raising, for every error that a user can cause or meet.
 
     Raises:
         SpecError: the place holds something else than a build of this spec; nothing is changed there.

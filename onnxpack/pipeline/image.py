@@ -48,7 +48,7 @@ class DeliverImage:
 def _make_image(run: Build, context: Context, base: Image, names: tuple[str, str]) -> Image:
     """Return the image that the engine has, if it is of this content on this base, else a new one.
 
-    ``names`` are the one that it would have, which is made of its content, and the one that a new one gets first.
+    ``names`` are the name that such an image has, made of its content, and the temporary name that a new one gets.
     """
     started = time.monotonic()
     content_tag, temporary = names

@@ -22,7 +22,7 @@ PASSED, FAILED = "passed", "failed"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One build of one target: how far it was to go, what it made, and why it ended early if it did."""
+    """One build of one target: how far it was to go, what it made, and why it ended early if it failed."""
 
     plan: Plan
     until: str

@@ -29,7 +29,7 @@ _MOST_TRACES = 8
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a result stands in the store, and the key that it has there."""
+    """The folder of a result in the store, and its key there."""
 
     key: str
     folder: Path
@@ -37,7 +37,7 @@ class Stored:
 
 @dataclass
 class Runner:
-    """Runs tasks of one build; ``records`` tells which ones, and which of them stood already."""
+    """Runs tasks of one build; ``records`` lists them, and which of their results were stored already."""
 
     store: Store
     progress: Progress
@@ -150,7 +150,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class Apart:
-    """An environment and files that are only made when a task really runs."""
+    """The environment and files of a task, which are only made when the task really runs."""
 
     key: str
     """The key of what is installed in the environment; empty where it is this process's own."""
@@ -160,7 +160,7 @@ class Apart:
 
 @dataclass(frozen=True)
 class _Asked(Generic[ResultT]):
-    """One request to the runner."""
+    """A request to the runner, with what tells it apart."""
 
     task: Task[ResultT]
     apart: Apart | None

@@ -29,7 +29,7 @@ Transform = Callable[[Build, "Variant"], "Variant"]
 
 @dataclass(frozen=True)
 class Variant:
-    """One precision of the model: how it is made, what was found out, and what was made of it so far."""
+    """One precision of the model: how it is made, what was measured, and the model as far as it is made."""
 
     exported: Exported
     candidate: Candidate

@@ -35,7 +35,7 @@ class CalibrateModel(Task[Calibrated]):
 
 @dataclass(frozen=True)
 class Ranking:
-    """Layers, the worst first; not ``complete`` where the time was over before all were tried."""
+    """Layers by what they lose, the worst first; ``complete`` unless the time ended before all were tried."""
 
     layers: tuple[str, ...]
     complete: bool
@@ -68,7 +68,7 @@ class RankLayers(Task[Ranking]):
 
 @dataclass(frozen=True)
 class ReducePrecision(Task[Reduced]):
-    """Convert a float32 model to another precision, and check that this did something."""
+    """Convert a float32 model to another precision, and check that the conversion changed something."""
 
     NAME = "precision"
     model: OnnxModel

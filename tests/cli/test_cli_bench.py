@@ -167,7 +167,7 @@ def test_wrong_usage_is_told(arguments: list[str], code: int, words: str, bench:
     assert "Traceback" not in ended.stderr
 
 
-def test_what_is_no_model_is_told(bench: Any, spec: Path, tmp_path: Path) -> None:
+def test_file_that_is_not_a_model_is_told(bench: Any, spec: Path, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no model")
     (tmp_path / "m.txt").write_bytes(b"no model")
     for name, code, words in [

@@ -234,7 +234,7 @@ def test_a_report_of_a_build_that_stopped_early(tmp_path: Path, onnxpack: Run) -
     ["", "{", "[]", "{}", "[" * 100_000, json.dumps(REPORT | {"stages": [1]}), json.dumps(REPORT | {"model": {}}),
      json.dumps(REPORT | {"stages": [{"name": "x", "seconds": "long", "cached": 1, "key": 2}]})],
 )  # fmt: skip
-def test_what_is_no_report_is_refused(tmp_path: Path, onnxpack: Run, text: str) -> None:
+def test_file_that_is_not_a_report_is_refused(tmp_path: Path, onnxpack: Run, text: str) -> None:
     (tmp_path / "report.json").write_text(text)
     ended = onnxpack("inspect", tmp_path / "report.json")
     assert (ended.code, ended.out) == (2, "")
@@ -309,7 +309,7 @@ def test_an_image(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert onnxpack("inspect", "iris:1").out == IMAGE_TEXT
 
 
-def test_a_name_that_stands_for_nothing(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_name_is_refused(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(look_image, "DockerEngine", FakeEngine)
     ended = onnxpack("inspect", "irsi:1")
     assert ended.code == 2

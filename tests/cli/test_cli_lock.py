@@ -100,7 +100,7 @@ def test_requirements_edited_by_hand(onnxpack: Run, written: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000, b'{"onnxpack-lock": 1}'])
-def test_what_is_no_lock(text: bytes, onnxpack: Run) -> None:
+def test_file_that_is_not_a_lock_is_refused(text: bytes, onnxpack: Run) -> None:
     Path("spec.lock").write_bytes(text)
     ended = onnxpack("lock", "--check", "spec.yaml")
     assert (ended.code, ended.out) == (2, "")

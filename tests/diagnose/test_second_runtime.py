@@ -43,7 +43,7 @@ def test_an_onnxruntime_that_is_wrong_stands_alone(model: Path, monkeypatch: pyt
     assert line == "onnx's reference evaluator agrees with neither: all three answers differ"
 
 
-def test_where_all_agree_there_is_nothing_to_say(model: Path) -> None:
+def test_vote_where_all_agree_says_nothing(model: Path) -> None:
     assert vote(model, X, {"y": RIGHT}, agree) == []
 
 

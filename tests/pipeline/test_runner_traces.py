@@ -79,7 +79,7 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def test_whatever_user_code_reads_or_imports_is_followed(project: Path, tmp_path: Path) -> None:
+def test_files_that_user_code_reads_or_imports_are_traced(project: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     first = run(project, store)
     assert reran(run(project, store)) == set(), "nothing changed"
