@@ -48,8 +48,8 @@ _DRIVER = "libcuda.so.1"
 def install(python: str, platform: str, packages: Sequence[Package], destination: Path) -> None:
     """Fill the empty folder ``destination`` with the packages, pruned, for an image's Python and platform.
 
-    Nothing is taken from uv's cache: it keeps wheels unpacked, and would copy a file that was changed there. So each wheel
-    is downloaded again and its hash is checked; the store keeps the result.
+    Nothing is taken from uv's cache: it keeps wheels unpacked, and would copy a file that was changed there. So each
+    wheel is downloaded again and its hash is checked; the store keeps the result.
 
     Raises:
         EngineError: a wheel cannot be downloaded, has another hash than the lock, or was not unpacked into the folder.

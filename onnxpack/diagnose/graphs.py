@@ -29,7 +29,7 @@ def run_all(path: Path, inputs: Arrays, names: Iterable[str]) -> Arrays | str:
     """Return the values ``names`` inside a graph, by default its outputs; or the runtime's words if it fails.
 
     The graph runs without optimisation, which would remove inner values. ``inputs`` are matched by name, or in order
-    where the graph names them otherwise. Values beyond ``MAX_BYTES`` in all, and other things than tensors, are left out.
+    where the graph names them otherwise. Values beyond ``MAX_BYTES`` in all are left out, and what is no tensor.
     """
     model = onnx.load(path)
     wanted = list(names) or [value.name for value in model.graph.output]
