@@ -73,7 +73,7 @@ def docker_word(text: str) -> str:
     """
     for char in text:
         if unicodedata.category(char) in ("Cc", "Cs") and char != "\t":
-            raise SpecError(f"{text!r} holds {char!r}, which a Dockerfile cannot express")
+            raise SpecError(f"{text!r} holds {char!r}, which a Dockerfile cannot express", "remove it")
     return '"' + re.sub(r'([\\"$])', r"\\\1", text) + '"'
 
 
@@ -92,7 +92,7 @@ def check_variables(names: Iterable[str], reserved: Collection[str]) -> None:
     """Raise SpecError for a name that is no environment variable's, or that the image itself relies on."""
     for name in names:
         if not _VARIABLE.fullmatch(name):
-            raise SpecError(f"{name!r} cannot be an environment variable's name")
+            raise SpecError(f"{name!r} cannot be an environment variable's name", "use letters, digits and _")
         if name in reserved:
             raise SpecError(f"{name} is set by the image itself", hint="remove it from `image.env`")
 

@@ -100,7 +100,8 @@ class ModuleView:
         for info in self.inputs:
             for size in info.shape:
                 if isinstance(size, str) and size not in declared:
-                    raise SpecError(f"input {info.name!r}: the axis {size!r} is not declared in dynamic_axes")
+                    message = f"input {info.name!r}: the axis {size!r} is not declared"
+                    raise SpecError(message, "declare it in `dynamic_axes`")
         for info in (*self.inputs, *self.outputs):
             if info.dtype not in DATATYPES:
                 raise SpecError(

@@ -5,7 +5,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from onnxpack.core.text import duration, size, table
+from onnxpack.core.text import duration, plural, size, table
 
 if TYPE_CHECKING:
     from onnxpack.pipeline.plan import Plan
@@ -32,7 +32,7 @@ def summarize(attempt: "Attempt", elapsed: float) -> list[str]:
     rows.append(("model", f"opset {model.opset}, {model.precision}, {size(model.size_bytes)}"))
     if parity:
         worst = f"max abs {parity.max_abs_diff:.2g}, max rel {parity.max_rel_diff:.2g}"
-        rows.append(("parity", f"{parity.comparisons} comparisons with the source agree: {worst}"))
+        rows.append(("parity", f"{plural(parity.comparisons, 'comparison')} within tolerance: {worst}"))
     if scored:
         rows.append(("score", f"{scored.metric} {scored.model:.6g}; the source model has {scored.source:.6g}"))
     if smoke := product.smoke:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem, SpecError, describe_error
-from onnxpack.core.text import clean, duration, section, size, table, tensor
+from onnxpack.core.text import clean, duration, plural, section, size, table, tensor
 from onnxpack.parity.summary import format_measure, parity_table, read_outputs
 from onnxpack.precision import candidates
 from onnxpack.precision.candidates import Candidate
@@ -86,7 +86,8 @@ def _bundle(facts: Facts) -> list[str]:
     out += section("labels", table(docker.get("labels", {}).items()))
     out += section("environment", table(docker.get("env", {}).items()))
     for layer in facts["layers"]:
-        title = f"layer {clean(layer['name'])}: {size(layer['size_bytes'])} in {layer['files']} files, the largest"
+        held = f"{size(layer['size_bytes'])} in {plural(layer['files'], 'file')}"
+        title = f"layer {clean(layer['name'])}: {held}, the largest"
         rows = [(size(file["size_bytes"]), file["path"]) for file in layer["largest"]]
         out += section(title, table(rows, right=(0,)))
     out += section("packages", table((package["name"], package["version"]) for package in facts["packages"]))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.core.errors import SourceError
+from onnxpack.core.text import plural
 
 # Bounds of the search: a checkpoint may nest anything, and may be hostile.
 _MAX_DEPTH = 5
@@ -55,7 +56,7 @@ def read_weights(path: Path) -> Weights:
     if not shapes:
         raise SourceError(f"'{path.name}' holds no tensors", "save the trained weights again")
     count = sum(math.prod(shape) for shape in shapes.values())
-    notes = [f"{len(shapes)} tensors with {count:,} numbers"]
+    notes = [f"{plural(len(shapes), 'tensor')} with {count:,} {'number' if count == 1 else 'numbers'}"]
     if others:
         notes.append(f"check: it holds other state dicts, too: weights_key may be {', '.join(others[:10])}")
     if all(name.startswith("module.") for name in shapes):

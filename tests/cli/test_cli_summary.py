@@ -55,7 +55,7 @@ def test_the_summary_of_an_image_has_its_figures_and_commands(tmp_path: Path) ->
         "example:1.0-cpu, example:cccccccccccc-cpu",
         f"121.5 MB, 81.5 MB of it on the base {attempt.plan.base}",
         f"opset 17, float32, {size} B",
-        "2 comparisons with the source agree: max abs 4.2e-07, max rel 1e-06",
+        "2 comparisons within tolerance: max abs 4.2e-07, max rel 1e-06",
         "ready after 1.33 s, first answer after 1.40 s, median request 0.31 ms, peak memory 73.0 MB",
         "16.9 s",
     ]
