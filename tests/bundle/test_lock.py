@@ -165,7 +165,7 @@ def test_a_lock_that_was_edited_by_hand_names_its_cure(tmp_path: Path, kind: str
     (problem,) = refused.value.problems
     assert problem.message.startswith("it is not a lock of this onnxpack version: ")
     assert problem.message.removeprefix("it is not a lock of this onnxpack version: ")
-    assert problem.hint == f"onnxpack lock {tmp_path / 'iris.yaml'}"
+    assert problem.hint == f"run `onnxpack lock {tmp_path / 'iris.yaml'}`"
     assert problem.where
     assert problem.where.file == str(path)
 

@@ -173,5 +173,5 @@ def test_source_that_loads_differently_is_not_blamed_on_the_export(tmp_path: Pat
     words = locate(file, made.model.path, made.reference, {"00_n1": "planted"}, Tolerance())
     assert words.splitlines()[0] == (
         "the first operator that differs was not found: the source answers differently each time it is loaded: "
-        "set `model.weights`, or seed its random numbers"
+        "set `model.weights`, or seed its randomness"
     )
