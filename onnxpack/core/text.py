@@ -27,6 +27,11 @@ def size(count: float) -> str:
     return f"{count:.1f} {unit}"
 
 
+def duration(seconds: float) -> str:
+    """Format seconds as ``1.33 s``, and less than one as ``0.31 ms``."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.2f} ms"
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun: ``1 row``, ``2 rows``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
