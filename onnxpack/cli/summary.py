@@ -5,7 +5,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from onnxpack.core.text import duration, plural, size, table
+from onnxpack.core.text import format_time, plural, size, table
 
 if TYPE_CHECKING:
     from onnxpack.pipeline.plan import Plan
@@ -41,7 +41,7 @@ def summarize(attempt: "Attempt", elapsed: float) -> list[str]:
             ("first answer after", smoke.first_answer_seconds),
             ("median request", smoke.latency_p50_seconds),
         )
-        words = [f"{title} {duration(value)}" for title, value in times if value is not None]
+        words = [f"{title} {format_time(value)}" for title, value in times if value is not None]
         words += [f"peak memory {size(smoke.peak_rss_bytes)}"] if smoke.peak_rss_bytes else []
         rows.append(("smoke test", ", ".join(words) or "the image refuses to serve without its GPU"))
     rows.append(("time", f"{elapsed:.1f} s"))

@@ -27,9 +27,18 @@ def size(count: float) -> str:
     return f"{count:.1f} {unit}"
 
 
-def duration(seconds: float) -> str:
-    """Format seconds as ``1.33 s``, and less than one as ``0.31 ms``."""
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.2f} ms"
+def format_time(seconds: float) -> str:
+    """Return a duration in seconds with three digits, in the unit that fits: ``1.33 s``, ``12.3 ms``, ``456 µs``."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 1:
+            return f"{format_digits(seconds * factor)} {unit}"
+    return f"{format_digits(seconds * 1e6)} µs"
+
+
+def format_digits(value: float) -> str:
+    """Return a number below 1,000 with three digits."""
+    places = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{places}f}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem, SpecError, describe_error
-from onnxpack.core.text import clean, duration, plural, section, size, table, tensor
+from onnxpack.core.text import clean, format_time, plural, section, size, table, tensor
 from onnxpack.parity.summary import format_measure, parity_table, read_outputs
 from onnxpack.precision import candidates
 from onnxpack.precision.candidates import Candidate
@@ -229,7 +229,7 @@ def _report_image(image: Facts) -> list[str]:
 def _show_measures(smoke: Facts) -> Iterable[tuple[str, Any]]:
     for name, value in smoke.items():
         if value is not None and name.endswith("_seconds"):
-            yield name.removesuffix("_seconds"), duration(value)
+            yield name.removesuffix("_seconds"), format_time(value)
         elif value is not None and name.endswith("_bytes"):
             yield name.removesuffix("_bytes"), size(value)
         else:

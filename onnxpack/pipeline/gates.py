@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from onnxpack.core.errors import GateError, Problem
-from onnxpack.core.text import duration, size
+from onnxpack.core.text import format_time, size
 from onnxpack.image.smoke import Smoke
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.precision.candidates import Candidate
@@ -67,8 +67,8 @@ def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
     """
     limits = gates.limits
     measured = (
-        ("cold_start", "the container was ready after", smoke.ready_seconds, limits.cold_start, duration),
-        ("latency_p50", "the median request took", smoke.latency_p50_seconds, limits.latency_p50, duration),
+        ("cold_start", "the container was ready after", smoke.ready_seconds, limits.cold_start, format_time),
+        ("latency_p50", "the median request took", smoke.latency_p50_seconds, limits.latency_p50, format_time),
         ("peak_memory", "the serving process needed", smoke.peak_rss_bytes, limits.peak_memory, size),
     )
     problems = []

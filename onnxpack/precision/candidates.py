@@ -6,7 +6,6 @@ from typing import Literal
 
 from onnxpack.core import text
 from onnxpack.spec.traits import precisions
-from onnxpack.timing.bench import time_text
 
 Objective = Literal["latency", "size", "throughput"]
 
@@ -122,7 +121,7 @@ def table(rows: Sequence[Candidate]) -> str:
         cells.append((
             row.precision + (f" - {text.plural(len(row.excluded), 'layer')}" if row.excluded else ""),
             _or_dash(row.size_bytes, text.size),
-            _or_dash(row.latency_p50_seconds, time_text),
+            _or_dash(row.latency_p50_seconds, text.format_time),
             _or_dash(row.speedup, lambda value: f"{value:.2f}x"),
             _or_dash(row.sqnr_db, lambda value: f"{value:.1f} dB"),
             _or_dash(row.cosine, lambda value: f"{value:.6f}"),

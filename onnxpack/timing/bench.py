@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, Literal
 
-from onnxpack.core.text import plural, size, table
+from onnxpack.core.text import format_digits, format_time, plural, size, table
 from onnxpack.spec.formats import SAVED_MODEL
 from onnxpack.spec.load import SpecFile
 from onnxpack.timing import paired_gain
@@ -154,7 +154,7 @@ def tables(bench: Bench) -> str:
     lines = [head, "", *table(_list_times(bench)), ""]
     cells: list[tuple[str, ...]] = [("model", "file", "peak memory", "load")]
     cells += [
-        (result.label, size_text(result.size_bytes), size(result.peak_rss_bytes), time_text(result.load_seconds))
+        (result.label, size_text(result.size_bytes), size(result.peak_rss_bytes), format_time(result.load_seconds))
         for result in bench.results
     ]
     return "\n".join([*lines, *table(cells), *(f"note: {note}" for note in bench.notes)])
@@ -178,18 +178,10 @@ def _list_times(bench: Bench) -> list[tuple[str, ...]]:
         for result in bench.results:
             timing = result.timings[index]
             gains = (gain_text(timing.speedup[kind]) if kind in timing.speedup else "-" for kind in against)
-            p50, p99 = time_text(timing.p50_seconds), time_text(timing.p99_seconds)
+            p50, p99 = format_time(timing.p50_seconds), format_time(timing.p99_seconds)
             sizes = [str(size) for size in first.sizes.values()]
             cells.append((*sizes, result.label, p50, p99, count_text(timing.rows_per_second), *gains))
     return cells
-
-
-def time_text(seconds: float) -> str:
-    """Format a duration in seconds with three digits, in the unit that fits."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3)):
-        if seconds * factor >= 1:
-            return f"{_digits(seconds * factor)} {unit}"
-    return f"{_digits(seconds * 1e6)} µs"
 
 
 def size_text(count: int | None) -> str:
@@ -199,14 +191,9 @@ def size_text(count: int | None) -> str:
 
 def count_text(count: float) -> str:
     """Format a number with three digits, and with commas between thousands."""
-    return f"{round(count, 3 - len(str(int(count)))):,.0f}" if count >= 1000 else _digits(count)
+    return f"{round(count, 3 - len(str(int(count)))):,.0f}" if count >= 1000 else format_digits(count)
 
 
 def gain_text(gain: float) -> str:
     """Format a ratio with three digits and the multiplication sign."""
     return f"{count_text(gain) if gain >= 1000 else f'{gain:#.3g}'.rstrip('.')}\N{MULTIPLICATION SIGN}"
-
-
-def _digits(value: float) -> str:
-    places = 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:.{places}f}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from onnxpack.core.text import clean, plural, size
-from onnxpack.timing.bench import Bench, Result, count_text, size_text, time_text
+from onnxpack.core.text import clean, format_time, plural, size
+from onnxpack.timing.bench import Bench, Result, count_text, size_text
 
 _WIDTH = 1120
 _MARGIN = 40
@@ -141,7 +141,7 @@ def _latency(bench: Bench, result: Result) -> Bar:
     timing = result.timings[bench.usual]
     gain = timing.speedup.get(bench.results[0].kind)
     text = f"{gain:.1f}\N{MULTIPLICATION SIGN}" if gain else ""
-    return Bar(timing.p50_seconds, time_text(timing.p50_seconds), timing.p99_seconds, text)
+    return Bar(timing.p50_seconds, format_time(timing.p50_seconds), timing.p99_seconds, text)
 
 
 def _throughput(bench: Bench, result: Result) -> Bar:

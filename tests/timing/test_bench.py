@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from onnxpack.core.text import format_time
 from onnxpack.spec.load import SpecFile
 from onnxpack.timing.bench import (
     Bench,
@@ -22,7 +23,6 @@ from onnxpack.timing.bench import (
     source_bytes,
     tables,
     this_machine,
-    time_text,
 )
 from onnxpack.timing.contest import Contender
 from onnxpack.timing.picture import panels_of, picture, write_picture
@@ -169,9 +169,9 @@ def test_source_bytes_counts_every_file_of_the_source(tmp_path: Path, model: dic
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        (time_text(2.5), "2.50 s"),
-        (time_text(0.0123), "12.3 ms"),
-        (time_text(0.000_456), "456 µs"),
+        (format_time(2.5), "2.50 s"),
+        (format_time(0.0123), "12.3 ms"),
+        (format_time(0.000_456), "456 µs"),
         (size_text(2_340_000_000), "2.3 GB"),
         (size_text(None), "-"),
         (count_text(123_456), "123,000"),
