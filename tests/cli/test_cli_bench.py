@@ -187,7 +187,7 @@ def test_a_build_of_another_state_of_the_spec_is_told(bench: Any, spec: Path, tm
     assert ended.returncode == 3
     assert "cpu (int8-dynamic): " in ended.stderr
     assert "does not run" in ended.stderr
-    assert "build it again from this spec" in ended.stderr
+    assert "run the build again with this spec" in ended.stderr
 
 
 def other() -> onnx.ModelProto:
