@@ -63,8 +63,7 @@ def test_budget_that_is_too_small_leaves_out_corners_first(spec: Spec) -> None:
     assert len(chosen) < len(full)
     assert bytes_now < total
     assert budget.notes == [
-        "1 mixed corner of the axes' sizes is not verified: "
-        "inputs and outputs of all cases may take 1 MiB"
+        "1 mixed corner of the axes' sizes is not verified: inputs and outputs of all cases may take 1 MiB"
     ]
 
 
