@@ -3,7 +3,7 @@ BASE := gcr.io/distroless/python3-debian12
 RUN := scripts/engine run --
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint unit e2e faults
+.PHONY: help setup demo test lint unit e2e faults docs
 
 help: ## list these
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -30,3 +30,6 @@ e2e: setup ## build and run real images
 
 faults: setup ## the attacks of tests/faults, twenty times as many (FAULTS=n for n times)
 	FAULTS=$${FAULTS:-20} $(BIN)/pytest -m "not e2e" tests/faults
+
+docs: setup ## build the documents as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -27,6 +27,20 @@ def size(count: float) -> str:
     return f"{count:.1f} {unit}"
 
 
+def format_time(seconds: float) -> str:
+    """Return a duration in seconds with three digits, in the unit that fits: ``1.33 s``, ``12.3 ms``, ``456 µs``."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 1:
+            return f"{format_digits(seconds * factor)} {unit}"
+    return f"{format_digits(seconds * 1e6)} µs"
+
+
+def format_digits(value: float) -> str:
+    """Return a number below 1,000 with three digits."""
+    places = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{places}f}"
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun: ``1 row``, ``2 rows``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -72,7 +72,7 @@ def test_a_folder_without_a_spec_is_an_error(onnxpack: Run, project: Path) -> No
     (project / "empty").mkdir()
     ended = onnxpack("validate", "empty")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("error: empty: no spec below this folder\n  → ")
+    assert ended.err.startswith("error: empty: there is no spec in this folder\n  → ")
 
 
 @pytest.mark.parametrize(

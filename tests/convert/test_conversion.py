@@ -94,7 +94,7 @@ def test_an_axis_that_is_not_there_is_refused(run: Any, model: Path) -> None:
         run(model, m=3)
 
 
-def test_what_is_no_model_is_refused(run: Any, tmp_path: Path) -> None:
+def test_file_that_is_not_a_model_is_refused(run: Any, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises((SourceError, SpecError)):
         run(tmp_path / "text.onnx")

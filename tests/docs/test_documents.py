@@ -12,7 +12,7 @@ from onnxpack.cli import VERBS
 from onnxpack.spec.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "specs").glob("*/README.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "specs").glob("*/README.md"))]
 HARMLESS = {"validate", "schema"}
 """Verbs that a test may run as the documents write them."""
 

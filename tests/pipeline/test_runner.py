@@ -187,7 +187,7 @@ def test_a_file_that_changed_while_it_was_read_is_refused_and_nothing_is_stored(
     assert entries(work, "script") == entries(work, "traces") == []
 
 
-def test_what_a_task_wrote_itself_is_no_input(work: Work) -> None:
+def test_file_that_the_task_wrote_is_not_an_input(work: Work) -> None:
     code = "open('made.txt', 'w').write('1')\nresult = open('made.txt').read()"
     (work.root / "script.py").write_text(code)
     os.utime(work.root / "script.py", (1, 1))

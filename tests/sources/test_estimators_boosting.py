@@ -96,7 +96,7 @@ def test_a_native_file_that_only_names_classes_tells_probabilities_too(tmp_path:
 
 
 @pytest.mark.parametrize("framework", NATIVE)
-def test_truth_values_are_classes(tmp_path: Path, framework: str) -> None:
+def test_boolean_labels_are_classes(tmp_path: Path, framework: str) -> None:
     if framework == "catboost":
         pytest.skip("CatBoost turns truth values into words")
     model = estimator(framework, "Classifier").fit(TABLE, NUMBERS == 1)

@@ -1,0 +1,59 @@
+"""The faults and bad inputs that must be survived, and the tests that are marked with their names."""
+
+import ast
+from pathlib import Path
+
+CASES = {
+    "Y1": "alias bombs, recursion, merge keys, nesting 10,000 deep, a 50 MB file: refused in under a second",
+    "Y2": "duplicate and unknown keys, two documents, NUL, not UTF-8, empty, a list at the top: line and column",
+    "Y3": "YAML's own surprises (3.10, no, 010, 12:30, 1e3): the right value, or 'quote it'",
+    "Y4": "random and mutated specs: no traceback, no hang",
+    "Y5": "newlines, quotes and templates in every free text: the Dockerfile has the same instructions",
+    "Y6": "paths that lead out, FIFOs, devices, folders where a file is meant: refused",
+    "Y7": "several mistakes in one spec: all at once, each once",
+    "M1": "malicious pickles, joblib files, whole torch modules: not executed unless the spec has their digest",
+    "M2": "external data that leads out, is missing, too short or overlaps: an error before any session",
+    "M3": "truncated, random, empty ONNX, unknown operators, a newer opset or IR: named",
+    "M4": "an export that differs, has NaN, bakes in an axis, loses an output, is not deterministic: exit status 4",
+    "M5": "an exporter that kills its process or never ends: an error, and the parent lives",
+    "M6": "npz files with wrong names, dtypes, shapes, pickles, NaN, no rows: an error",
+    "M7": "a quantizer that changes nothing, makes it slower, larger or wrong: refused, and said",
+    "M8": "model code with a syntax error, a missing import, wrong arguments, weights that do not fit: named",
+    "B1": "SIGKILL at every stage and at random points: old or complete output, and the next run reuses what is whole",
+    "B2": "a full disk in the cache, the output, the engine: no partial output, and the cache is sound",
+    "B3": "an engine that dies, cannot be reached, or is of another kind: one error that names the endpoint",
+    "B7": "builds of one spec and of two at once over one cache: all right",
+    "B8": "entries of the cache with a flipped bit, cut short, without a file: noticed, and made again",
+    "B9": "an engine's answer that is cut, has no id, or an error behind its success: an error",
+    "B11": "secrets in the environment, in .env, beside the spec: not in layers, labels, logs, reports",
+    "B12": "a lock that is missing, stale, wrong or edited: the command that makes it anew",
+    "B13": "no network, all in the cache and locked: the same image",
+    "B14": "ctrl-C in every stage: exit status 130, no child left, nothing partial",
+}
+"""By the names that tests carry in `pytest.mark.case`."""
+
+
+def find_marked(folder: Path) -> dict[str, list[str]]:
+    """Return the tests below a folder that carry each case's name, as ``file::test``."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("test_*.py")):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        everywhere = [
+            name
+            for node in module.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
+            for name in _names(node.value)
+        ]
+        for node in ast.walk(module):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                own = [name for decorator in node.decorator_list for name in _names(decorator)]
+                for name in dict.fromkeys((*everywhere, *own)):
+                    found.setdefault(name, []).append(f"{path.relative_to(folder).as_posix()}::{node.name}")
+    return found
+
+
+def _names(tree: ast.expr) -> list[str]:
+    """Return the arguments of every ``pytest.mark.case(…)`` in an expression."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    marks = [node for node in calls if ast.unparse(node.func) == "pytest.mark.case"]
+    return [str(ast.literal_eval(argument)) for node in marks for argument in node.args]
