@@ -1,1 +1,1 @@
-"""Download of source models: by http, from storages, and from other folders."""
+"""Download source models: by http, from storages, and from other folders."""

@@ -1,4 +1,4 @@
-"""The packages and settings of each device's images, in one module for each device."""
+"""Describe the packages and settings that each device needs in its images, in one module for each device."""
 
 import importlib
 from dataclasses import dataclass

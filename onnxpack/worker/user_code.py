@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -56,21 +55,7 @@ def called(function: Any, reference: str, hint: str, /, *args: Any, **kwargs: An
     except OnnxpackError:
         raise
     except Exception as error:  # a user's function may raise anything
-        wanted = _explain_parameters(function, args, kwargs) if isinstance(error, TypeError) else ""
-        raise SourceError(f"{reference} raised {type(error).__name__}: {error}", wanted or hint) from None
-
-
-def _explain_parameters(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Return which parameters a function has, if it cannot be called with these arguments; else nothing."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # not a function, or one in C that tells nothing of itself
-        return ""
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError:
-        return f"it takes: {', '.join(map(str, signature.parameters.values())) or 'no arguments'}"
-    return ""
+        raise SourceError(f"{reference} raised {type(error).__name__}: {error}", hint) from None
 
 
 def built(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> Any:

@@ -53,18 +53,3 @@ def test_code_that_cannot_be_imported_is_refused(file: SpecFile, text: str, word
 def test_a_function_that_fails_is_told(function: Any) -> None:
     with pytest.raises(SourceError, match=r"a\.py:f raised .*\(look there\)"):
         called(function, "a.py:f", "look there")
-
-
-@pytest.mark.parametrize(
-    ("function", "words"),
-    [(lambda width, *, depth=2: 0, "it takes: width, depth=2"), (lambda: 0, "it takes: no arguments")],
-)
-def test_function_that_does_not_take_the_arguments_is_told_with_its_own(function: Any, words: str) -> None:
-    with pytest.raises(SourceError) as refused:
-        called(function, "a.py:f", "look there", heigth=3)
-    assert refused.value.problems[0].hint == words
-
-
-def test_function_that_raises_a_type_error_itself_has_the_usual_hint() -> None:
-    with pytest.raises(SourceError, match=r"\(look there\)"):
-        called(lambda width: width + None, "a.py:f", "look there", width=3)
