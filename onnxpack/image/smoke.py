@@ -47,7 +47,7 @@ class SmokeRequest:
     timed: str
     """The case whose latency is measured."""
     port: int | None
-    """None where the image has no server."""
+    """The port that the server listens on; None where the image has no server."""
     on_gpu: bool | None
     """Whether a GPU is here; None for a CPU image."""
     libraries: tuple[str, ...]

@@ -35,7 +35,7 @@ class Plan:
     output: Path
     """``<output folder>/<name>/<target>``."""
     sandbox: bool = False
-    """Whether what loads and runs the model is confined; see ``worker.sandbox``."""
+    """True confines the processes that load and run the model; see ``worker.sandbox``."""
 
     @property
     def spec_target(self) -> Target:

@@ -24,4 +24,4 @@ class Evaluated:
     model: float
     degradation: float
     model_digest: str = ""
-    """Of the file that was scored, with its external data."""
+    """The digest of the file that was scored, with its external data."""

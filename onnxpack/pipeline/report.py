@@ -33,7 +33,7 @@ class Attempt:
     failed_stage: str = ""
     error: Exception | None = None
     last_good: Path | None = None
-    """Where the last output that passed was put aside, if that was asked for."""
+    """The folder of the last output that passed, if it was asked to be put aside."""
 
     @property
     def passed(self) -> bool:

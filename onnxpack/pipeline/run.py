@@ -57,4 +57,4 @@ class Product:
     references: tuple[str, ...] = ()
     smoke: Smoke | None = None
     folder: Path | None = field(default=None, compare=False)
-    """Where the outputs are put together, until they take the place of the last ones."""
+    """The folder where the outputs are put together, until they replace the last ones."""

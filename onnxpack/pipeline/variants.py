@@ -39,7 +39,7 @@ class Variant:
     parity: Parity | None = None
     evaluated: Evaluated | None = None
     error: OnnxpackError | None = None
-    """Why it was passed over, as the build says it where nothing else was asked for."""
+    """The error that it was passed over for; the build raises it where no other precision was asked for."""
 
 
 @dataclass(frozen=True)
