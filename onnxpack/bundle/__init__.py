@@ -1,1 +1,1 @@
-"""Make a build context of a model, its packages and the templates."""
+"""Turn a model, locked packages and templates into a build context that ``docker build`` takes."""

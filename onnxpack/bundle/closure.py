@@ -1,4 +1,4 @@
-"""Whether a lock's packages are exactly those that the requirements need, and whether the wheels say the same.
+"""Checks that a lock's packages are exactly those that the requirements need, and that the wheels say the same.
 
 The lock says of each package what it requires. From that the set is checked without a network. What a lock says can be
 edited, so each wheel's own metadata, whose hash was checked with it, must agree once it is unpacked.
@@ -19,7 +19,7 @@ from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.spec.model import Spec
 from onnxpack.targets import device
 
-_HINT = "onnxpack lock SPEC makes it anew"
+_HINT = "run `onnxpack lock SPEC`"
 
 
 def find_stale(spec: Spec, targets: dict[str, TargetLock]) -> dict[str, str]:
@@ -31,9 +31,9 @@ def find_stale(spec: Spec, targets: dict[str, TargetLock]) -> dict[str, str]:
 def _explain_staleness(spec: Spec, target: str, locked: TargetLock | None) -> str:
     question = wanted(spec, target)
     if locked is None:
-        return "it does not name this target"
+        return "the lock does not have this target"
     if replace(locked, packages=()) != question:
-        return "the Python, the platform or the requirements are others"
+        return "its Python, platform or requirements differ from the spec's"
     return explain_difference(question.requirements, locked.packages, device(spec.targets[target].device).unused)
 
 
@@ -59,7 +59,7 @@ def explain_difference(requirements: Sequence[str], packages: Sequence[Package],
         reached.add(needed)
         waiting += [(other, needed) for other in known[needed].requires]
     extra = sorted(known.keys() - reached)
-    return f"it holds '{extra[0]}', which nothing asks for" if extra else ""
+    return f"it holds '{extra[0]}', which nothing requires" if extra else ""
 
 
 def require_metadata(folder: Path, packages: Sequence[Package], python: str, machine: str) -> None:
@@ -76,25 +76,26 @@ def require_metadata(folder: Path, packages: Sequence[Package], python: str, mac
     wanted = {package.name: package for package in packages}
     if found.keys() != wanted.keys():
         names = ", ".join(sorted(found.keys() ^ wanted.keys()))
-        raise EngineError(f"uv did not install what the lock names; this differs: {names}", "build again")
+        raise EngineError(f"uv did not install what the lock names; this differs: {names}", "run the build again")
     for name, metadata in found.items():
         lines = metadata.get_all("Requires-Dist", [])
         extras = metadata.get_all("Provides-Extra", [])
-        least = _needed(lines, "", python, machine)
+        least = _list_needed(lines, "", python, machine)
+        # A lock does not name extras, so what it says lies between none of a wheel's extras and all of them.
         most = least | {
-            other: spec for extra in extras for other, spec in _needed(lines, extra, python, machine).items()
+            other: spec for extra in extras for other, spec in _list_needed(lines, extra, python, machine).items()
         }
         says = set(wanted[name].requires)
         if wrong := sorted((says - most.keys()) | (least.keys() - says)):
             verb = "requires" if wrong[0] in says else "does not require"
-            raise SpecError(f"the lock says that {name} {verb} '{wrong[0]}', and its wheel says otherwise", _HINT)
+            raise SpecError(f"the lock says that {name} {verb} '{wrong[0]}', but its wheel says otherwise", _HINT)
         for other, allowed in least.items():
             if other in wanted and not allowed.contains(wanted[other].version, prereleases=True):
                 text = f"the lock holds {other} {wanted[other].version}, and {name} requires {other}{allowed}"
                 raise SpecError(text, _HINT)
 
 
-def _needed(lines: Sequence[str], extra: str, python: str, machine: str) -> dict[str, SpecifierSet]:
+def _list_needed(lines: Sequence[str], extra: str, python: str, machine: str) -> dict[str, SpecifierSet]:
     """Return what the lines of a wheel's metadata require in an image, for one of its extras or for none."""
     # Markers may ask for a patch release, which an image's Python does not name: its first one is as good as any.
     image = {
@@ -108,7 +109,7 @@ def _needed(lines: Sequence[str], extra: str, python: str, machine: str) -> dict
         try:
             asked = Requirement(line)
         except InvalidRequirement:
-            raise SpecError(f"a wheel's metadata has a line that is no requirement: {line[:200]!r}", _HINT) from None
+            raise SpecError(f"a wheel's metadata has a line that is not a requirement: {line[:200]!r}", _HINT) from None
         if asked.marker is None or asked.marker.evaluate(image):
             needed[canonicalize_name(asked.name)] = asked.specifier
     return needed

@@ -34,7 +34,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a context is made of. Without a ``version`` the content key's first twelve digits are it."""
+    """The ingredients of a context; without a ``version`` the first twelve digits of the content key are used."""
 
     model: OnnxModel
     packages: Artifact
@@ -50,6 +50,7 @@ def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context
     labels = {**parts.docker.labels, VERSION_LABEL: version, CONTENT_LABEL: key}
     instructions = render_dockerfile(replace(parts.docker, labels=labels))
     runtime, app = folder / f"rootfs/runtime{LIB_FOLDER}", folder / f"rootfs/model{APP_FOLDER}"
+    # The Dockerfile has the content key in a label, so an equal one proves equal packages.
     known = earlier if earlier and _read(earlier / _DOCKERFILE) == instructions else None
     _copy_tree(parts.packages.path, runtime, known and known / runtime.relative_to(folder))
     app.mkdir(parents=True)
@@ -63,7 +64,7 @@ def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context
 
 
 def _copy_tree(source: Path, destination: Path, earlier: Path | None) -> None:
-    """Like ``shutil.copytree``, but the first file that finds no room ends it, and is the only one told.
+    """Copy a folder, and stop at the first file that finds no room: ``shutil.copytree`` would list every one of them.
 
     A file of ``earlier``, a copy that was made of the same tree, is linked where its size and time say that nobody
     touched it since.
@@ -75,7 +76,7 @@ def _copy_tree(source: Path, destination: Path, earlier: Path | None) -> None:
             file, target = Path(parent, name), destination / relative / name
             copy = earlier / relative / name if earlier else None
             if copy and _is_untouched(copy, file.lstat().st_size):
-                os.link(copy, target)
+                os.link(copy, target)  # the runtime layer has about 80 MB, which a rebuild would copy each time
             else:
                 shutil.copyfile(file, target, follow_symlinks=False)
 
@@ -97,12 +98,13 @@ def _read(path: Path) -> str | None:
 
 
 def model_files(model: Path) -> list[Path]:
-    """The model and, if it is large, its external data beside it."""
+    """Return the model's file and, if the model is large, the file of its external data beside it."""
     return [path for path in (model, data_beside(model)) if path.exists()]
 
 
 def normalise(folder: Path) -> None:
-    """Gives every file and folder one mode and one time, whatever the umask and the clock were."""
+    """Give every file and folder one mode and one time, whatever the umask and the clock are."""
+    # Both are part of a layer's digest: the same files must give the same layer on every machine.
     for parent, folders, names in os.walk(folder, topdown=False):
         for name in names:
             path = Path(parent, name)
@@ -116,5 +118,6 @@ def normalise(folder: Path) -> None:
 
 
 def _content_key(parts: Parts) -> str:
+    # Without the version: where the spec has none, it is made of this key.
     texts: Mapping[str, str] = render_module(replace(parts.module, version=""))
     return digest(parts.model.file.digest, parts.packages.digest, texts, render_dockerfile(parts.docker))

@@ -15,7 +15,9 @@ from onnxpack.targets import device
 from onnxpack.worker.uv import for_image, uv, write_requirements
 
 FORMAT = 2
+"""The version of a lock's layout; a lock of another one is refused, and has to be made again."""
 _PARTS = {"name": r"[a-z0-9][a-z0-9._-]*", "version": r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", "sha256": r"[0-9a-f]{64}"}
+"""The patterns of a package's parts: they become words of a requirements file, where a space would add an option."""
 _SERVER_REQUIREMENTS = {"none": (), "http": ("httptools>=0.6", "uvicorn>=0.30")}
 
 
@@ -30,13 +32,13 @@ class Package:
     """The names of all distributions that it requires, also of those that no image needs."""
 
     def requirement(self) -> str:
-        """A line of a requirements file."""
+        """Return the package as a line of a requirements file, with its hashes."""
         return " ".join([f"{self.name}=={self.version}", *(f"--hash=sha256:{digest}" for digest in self.hashes)])
 
 
 @dataclass(frozen=True)
 class TargetLock:
-    """What one target asked for, and what it got."""
+    """The requirements of one target, and the packages that they were resolved to."""
 
     python: str
     platform: str
@@ -45,19 +47,19 @@ class TargetLock:
 
 
 def lock_path(spec: Path) -> Path:
-    """``iris.yaml`` → ``iris.lock``."""
+    """Return the path of a spec's lock: ``iris.lock`` for ``iris.yaml``."""
     return spec.with_suffix(".lock")
 
 
 def wanted(spec: Spec, target: str) -> TargetLock:
-    """What the spec asks for, nothing resolved yet."""
+    """Return what the spec asks for, as a lock without packages."""
     chosen = spec.targets[target]
     requirements = device(chosen.device).requirements + _SERVER_REQUIREMENTS[spec.runtime.server]
     return TargetLock(spec.image.python, chosen.platform, tuple(sorted(requirements)), ())
 
 
 def read(path: Path) -> dict[str, TargetLock]:
-    """The lock's targets.
+    """Read the targets of a lock, by name.
 
     Raises:
         SpecError: it is not a lock that this version wrote.
@@ -70,13 +72,15 @@ def read(path: Path) -> dict[str, TargetLock]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SpecError(
             Problem(
-                f"not a lock of this version: {_words(error)}", f"onnxpack lock {_spec_of(path)}", Location(str(path))
+                f"it is not a lock of this onnxpack version: {_words(error)}",
+                f"run `onnxpack lock {_spec_of(path)}`",
+                Location(str(path)),
             )
         ) from None
 
 
 def write(path: Path, targets: dict[str, TargetLock]) -> None:
-    """Writes the lock whole or not at all."""
+    """Write the lock whole or not at all."""
     data = {
         "onnxpack-lock": FORMAT,
         "targets": {
@@ -97,6 +101,7 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
             for name, entry in sorted(targets.items())
         },
     }
+    # A rename in one folder is atomic: nobody reads half a lock, and an interrupt leaves the old one.
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(json.dumps(data, indent=1) + "\n")
@@ -106,7 +111,7 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
 
 
 def resolve(spec: Spec, target: str) -> TargetLock:
-    """Asks the package index for the newest packages that fit.
+    """Ask the package index for the newest packages that fit.
 
     Raises:
         EngineError: the index cannot be reached, or nothing fits.
@@ -121,7 +126,7 @@ def resolve(spec: Spec, target: str) -> TargetLock:
             "--generate-hashes",
             "--no-header",
             "--annotation-style",
-            "line",
+            "line",  # one `# via` line for each package, as _packages reads it
             *for_image(question.python, question.platform),
             what=f"resolve the Python packages of target '{target}'",
         )
@@ -153,12 +158,16 @@ def _packages(listed: str) -> list[Package]:
 def _target(entry: Any) -> TargetLock:
     packages = tuple(_package(item) for item in entry["packages"])
     if len({package.name for package in packages}) < len(packages):
-        raise ValueError("a package stands twice in it")
+        raise ValueError("it lists a package twice")
     return TargetLock(entry["python"], entry["platform"], tuple(entry["requirements"]), packages)
 
 
 def _package(item: Any) -> Package:
-    """A package whose parts are safe on a line of a requirements file."""
+    """Return a package whose parts are safe on a line of a requirements file.
+
+    Raises:
+        ValueError: a name, a version or a hash is not written as one.
+    """
     parts = [("name", item["name"]), ("version", item["version"])]
     parts += [("sha256", value) for value in item["sha256"] or [""]] + [("name", value) for value in item["requires"]]
     for part, value in parts:

@@ -19,18 +19,19 @@ _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 
 
 def python_literal(text: str) -> str:
-    """A literal for ``text`` on one line, in double quotes where that needs no escapes."""
+    """Return a Python literal of ``text`` on one line, in double quotes where that needs no escapes."""
+    # repr uses double quotes where a text holds a single one: it gets one in front, which is cut off again.
     return repr(text) if '"' in text else '"' + repr(f"'{text}")[2:]
 
 
 def docstring(text: str) -> str:
-    """``text`` as a part of one line of a docstring: it cannot end it, and reads back as it was."""
+    """Escape ``text`` for one line of a docstring: it cannot end the docstring, and reads back as it was."""
     safe = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text.replace("\\", "\\\\"))
     return safe.replace('"""', r"\"\"\"")
 
 
 def fold(text: str) -> list[str]:
-    """Lines of at most a page's width; a paragraph's white space becomes single spaces."""
+    """Wrap ``text`` into lines of at most 100 characters; a paragraph's white space becomes single spaces."""
     lines: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         lines += textwrap.wrap(" ".join(paragraph.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
@@ -39,14 +40,14 @@ def fold(text: str) -> list[str]:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows with their cells aligned; cells that hold white space at an end are quoted."""
+    """Align the cells of rows; a cell that begins or ends with white space is quoted."""
     shown = [[cell if cell == cell.strip() else python_literal(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in shown if len(row) > i) for i in range(max(map(len, shown)))]
     return ["  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=False)).rstrip() for row in shown]
 
 
 def identifiers(names: Sequence[str], what: str, taken: Collection[str]) -> list[str]:
-    """A Python identifier for each name: never a keyword, never one of ``taken``, all different.
+    """Return a Python identifier for each name: never a keyword, never one of ``taken``, all different.
 
     Names lose leading underscores, which a class would mangle and a NamedTuple refuses.
     """
@@ -66,38 +67,38 @@ def identifiers(names: Sequence[str], what: str, taken: Collection[str]) -> list
 
 
 def docker_word(text: str) -> str:
-    """A double-quoted word that gives back exactly ``text``.
+    """Return a double-quoted word that a Dockerfile reads back as exactly ``text``.
 
     Raises SpecError for control characters, a line's end among them: no quoting can carry them.
     """
     for char in text:
         if unicodedata.category(char) in ("Cc", "Cs") and char != "\t":
-            raise SpecError(f"{text!r} holds {char!r}, which a Dockerfile cannot express")
+            raise SpecError(f"{text!r} holds {char!r}, which a Dockerfile cannot express", "remove it")
     return '"' + re.sub(r'([\\"$])', r"\\\1", text) + '"'
 
 
 def docker_label(text: str) -> str:
-    """Like docker_word, but white space is folded into single spaces, as several lines cannot be labels."""
+    """Return ``text`` as docker_word does, with white space folded: a label cannot have several lines."""
     return docker_word(" ".join(text.split()))
 
 
 def check_image_reference(base: str) -> None:
     """Raise SpecError unless FROM takes ``base`` as one image reference: it is not quoted there."""
     if not _IMAGE.fullmatch(base):
-        raise SpecError(f"{base!r} is not an image reference", hint="like registry.example.com/python:3.11")
+        raise SpecError(f"{base!r} is not an image reference", hint="set it like `registry.example.com/python:3.11`")
 
 
 def check_variables(names: Iterable[str], reserved: Collection[str]) -> None:
     """Raise SpecError for a name that is no environment variable's, or that the image itself relies on."""
     for name in names:
         if not _VARIABLE.fullmatch(name):
-            raise SpecError(f"{name!r} cannot be an environment variable's name")
+            raise SpecError(f"{name!r} cannot be an environment variable's name", "use letters, digits and _")
         if name in reserved:
-            raise SpecError(f"{name} is set by the image itself", hint="leave it out of image.env")
+            raise SpecError(f"{name} is set by the image itself", hint="remove it from `image.env`")
 
 
 def check_label_keys(labels: Mapping[str, str]) -> None:
     """Raise SpecError for a key that Docker's guidelines for labels do not allow."""
     for key in labels:
         if not _LABEL_KEY.fullmatch(key):
-            raise SpecError(f"{key!r} cannot be a label's key", hint="letters, digits and . _ / - only")
+            raise SpecError(f"{key!r} cannot be a label's key", hint="use letters, digits and . _ / - only")

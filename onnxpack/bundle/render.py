@@ -23,7 +23,7 @@ LIB_FOLDER = "/opt/onnxpack/lib"
 
 @dataclass(frozen=True)
 class DockerView:
-    """What the Dockerfile is made from. ``port`` is None where nothing listens."""
+    """The values that the Dockerfile shows; ``port`` is None where nothing listens."""
 
     base: str
     labels: Mapping[str, str]
@@ -38,22 +38,22 @@ class DockerView:
 
     @property
     def python_path(self) -> str:
-        """Where the image's Python finds modules."""
+        """Return the image's ``PYTHONPATH``."""
         return f"{APP_FOLDER}:{LIB_FOLDER}"
 
     @property
     def label_words(self) -> list[str]:
-        """The labels, quoted."""
+        """Return the labels as quoted words of a Dockerfile."""
         return [f"{key}={quoting.docker_label(value)}" for key, value in self.labels.items()]
 
     @property
     def env_words(self) -> list[str]:
-        """The environment, quoted."""
+        """Return the environment variables as quoted words of a Dockerfile."""
         return [f"{name}={quoting.docker_word(value)}" for name, value in self.env.items()]
 
 
 def render_module(view: ModuleView) -> dict[str, str]:
-    """The Python files of ``/opt/onnxpack/app``, by file name."""
+    """Return the texts of the Python files of ``/opt/onnxpack/app``, by file name."""
     names = ["inference.py"]
     if view.server == "http":
         names += ["server.py", "protocol.py", "healthcheck.py"]
@@ -61,7 +61,7 @@ def render_module(view: ModuleView) -> dict[str, str]:
 
 
 def render_dockerfile(view: DockerView) -> str:
-    """The Dockerfile of a context whose ``rootfs/runtime`` and ``rootfs/model`` become the two layers."""
+    """Return the Dockerfile of a context whose ``rootfs/runtime`` and ``rootfs/model`` become the two layers."""
     return _render("Dockerfile", view)
 
 
@@ -73,7 +73,7 @@ def _render(name: str, view: ModuleView | DockerView) -> str:
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(list(_template_folders())),
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.StrictUndefined,  # a misspelt name in a template fails, instead of rendering nothing
         autoescape=False,  # noqa: S701 - none of this is HTML; the filters below quote for Python
         keep_trailing_newline=True,
         trim_blocks=True,
@@ -84,6 +84,6 @@ def _environment() -> jinja2.Environment:
 
 
 def _template_folders() -> Iterable[Path]:
-    """Where templates are: inside the package once it is installed, beside it in a checkout."""
+    """Return where templates may be: inside the package once it is installed, beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     return package / "templates", package.parent / "templates"

@@ -1,4 +1,4 @@
-"""What the Python templates show: a model, in the words that they need."""
+"""The values that the Python templates show, worked out from a model."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,52 +30,52 @@ _KINDS = {"float": "float", "int": "integer", "uint": "integer", "bool": "bool",
 
 @dataclass(frozen=True)
 class Field:
-    """One input or output as the generated Python sees it."""
+    """An input or output as the generated Python sees it."""
 
     info: TensorInfo
     identifier: str
 
     @property
     def name(self) -> str:
-        """The name in the ONNX file."""
+        """Return the name in the ONNX file."""
         return self.info.name
 
     @property
     def shape(self) -> Shape:
-        """Sizes and names of axes."""
+        """Return the sizes and names of the axes."""
         return self.info.shape
 
     @property
     def kind(self) -> str:
-        """``float``, ``integer``, ``bool`` or ``string``."""
+        """Return ``float``, ``integer``, ``bool`` or ``string``."""
         return _KINDS[self.info.dtype.rstrip("0123456789")]
 
     @property
     def dtype(self) -> str:
-        """The numpy type, as an expression."""
+        """Return the numpy type as a Python expression."""
         words = {"string": "np.str_", "bool": "np.bool_"}
         return words.get(self.info.dtype, f"np.{self.info.dtype}")
 
     @property
     def datatype(self) -> str:
-        """The protocol's word for the dtype."""
+        """Return the Open Inference Protocol's word for the dtype."""
         return DATATYPES[self.info.dtype]
 
     @property
     def shape_text(self) -> str:
-        """Like ``[batch, 4]``."""
+        """Return the shape for a reader, as ``[batch, 4]``."""
         return "[" + ", ".join(str(size) for size in self.shape) + "]"
 
     @property
     def shape_literal(self) -> str:
-        """A tuple's literal."""
+        """Return the shape as a tuple's literal in Python."""
         words = [quoting.python_literal(size) if isinstance(size, str) else str(size) for size in self.shape]
         return "(" + ", ".join(words) + ("," if len(words) == 1 else "") + ")"
 
 
 @dataclass(frozen=True)
 class ModuleView:
-    """What ``inference.py``, ``server.py`` and ``healthcheck.py`` are made from.
+    """The values that ``inference.py``, ``server.py`` and ``healthcheck.py`` show.
 
     ``threads`` None means: from the container's CPU quota, at run time. ``max_body`` is in bytes.
     """
@@ -100,93 +100,94 @@ class ModuleView:
         for info in self.inputs:
             for size in info.shape:
                 if isinstance(size, str) and size not in declared:
-                    raise SpecError(f"input {info.name!r}: the axis {size!r} is not declared in dynamic_axes")
+                    message = f"input {info.name!r}: the axis {size!r} is not declared"
+                    raise SpecError(message, "declare it in `dynamic_axes`")
         for info in (*self.inputs, *self.outputs):
             if info.dtype not in DATATYPES:
                 raise SpecError(
                     f"{info.name!r} has the dtype {info.dtype}, which numpy cannot hold",
-                    hint="give the model inputs and outputs of float32, and convert inside it",
+                    hint="give the model float32 inputs and outputs, and convert inside the model",
                 )
 
     @cached_property
     def arguments(self) -> tuple[Field, ...]:
-        """The inputs, named so that they can be arguments of ``predict``."""
+        """Return the inputs, named so that they can be arguments of ``predict``."""
         names = quoting.identifiers([info.name for info in self.inputs], "input", {"self", "Prediction"})
         return tuple(map(Field, self.inputs, names))
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
-        """The outputs, named so that they can be fields of a NamedTuple: the methods of a tuple are taken."""
+        """Return the outputs, named so that they can be fields of a NamedTuple, which has methods of its own."""
         names = quoting.identifiers([info.name for info in self.outputs], "output", {"count", "index"})
         return tuple(map(Field, self.outputs, names))
 
     @cached_property
     def input_axes(self) -> tuple[Axis, ...]:
-        """The dynamic axes that some input has."""
+        """Return the dynamic axes that at least one input has."""
         used = {size for info in self.inputs for size in info.shape}
         return tuple(axis for axis in self.axes if axis.name in used)
 
     @cached_property
     def has_axes(self) -> bool:
-        """Whether any shape holds a name."""
+        """Return whether any input's or output's shape holds the name of an axis."""
         return any(isinstance(size, str) for info in (*self.inputs, *self.outputs) for size in info.shape)
 
     @cached_property
     def has_shared_axis(self) -> bool:
-        """Whether an axis appears twice among the inputs, so that two sizes could disagree."""
+        """Return whether an axis appears twice among the inputs, so that two sizes could disagree."""
         used = [size for info in self.inputs for size in info.shape if isinstance(size, str)]
         return len(used) > len(set(used))
 
     @cached_property
     def batch(self) -> Axis | None:
-        """The dynamic axis that is dimension 0 of every input and output."""
+        """Return the dynamic axis that is dimension 0 of every input and output, if there is one."""
         firsts = {info.shape[:1] for info in (*self.inputs, *self.outputs)}
         return next((axis for axis in self.input_axes if firsts == {(axis.name,)}), None)
 
     @cached_property
     def input_kinds(self) -> frozenset[str]:
-        """What there is among ``Field.kind`` of the inputs."""
+        """Return the kinds of all inputs, as ``Field.kind`` names them."""
         return frozenset(field.kind for field in self.arguments)
 
     @cached_property
     def output_kinds(self) -> frozenset[str]:
-        """What there is among ``Field.kind`` of the outputs."""
+        """Return the kinds of all outputs, as ``Field.kind`` names them."""
         return frozenset(field.kind for field in self.fields)
 
     @property
     def only_string_inputs(self) -> bool:
-        """Whether no input is numeric, so that nothing is ever converted."""
+        """Return whether every input holds strings, so that no number is ever converted."""
         return self.input_kinds == {"string"}
 
     @property
     def only_float_outputs(self) -> bool:
-        """Whether every output can hold NaN."""
+        """Return whether every output can hold NaN."""
         return self.output_kinds == {"float"}
 
     @cached_property
     def datatypes(self) -> dict[str, str]:
-        """The numpy types that this model uses, with the protocol's words for them."""
+        """Return the numpy types that this model uses, with the protocol's words for them."""
         return {field.dtype: field.datatype for field in (*self.arguments, *self.fields)}
 
     @cached_property
     def readers(self) -> dict[str, str]:
-        """The numpy types of the inputs, each with the function of ``protocol.py`` that reads it."""
+        """Return the numpy types of the inputs, each with the function of ``protocol.py`` that reads it."""
         words = {"float": "floats", "integer": "integers", "bool": "booleans", "string": "strings"}
         return {field.dtype: words[field.kind] for field in self.arguments}
 
     @property
     def max_body_literal(self) -> str:
-        """A reader's way to say it: ``64 * 2**20``."""
+        """Return the limit of a request's body as a reader would write it: ``64 * 2**20``."""
         return f"{self.max_body >> 20} * 2**20" if self.max_body % 2**20 == 0 else str(self.max_body)
 
     @cached_property
     def summary(self) -> list[str]:
-        """The description, folded for a docstring."""
+        """Return the description, folded for a docstring."""
         return quoting.fold(self.description)
 
     @cached_property
     def table(self) -> list[str]:
-        """The inputs, outputs and axes, in columns."""
+        """Return the inputs, outputs and axes as lines in columns."""
         rows: list[tuple[str, ...]] = []
         for title, fields in (("input", self.arguments), ("output", self.fields)):
             rows += [(title, "dtype", "shape"), *((f.name, f.info.dtype, f.shape_text) for f in fields), ()]
@@ -196,7 +197,7 @@ class ModuleView:
 
     @cached_property
     def endpoints(self) -> list[str]:
-        """What the server answers, in columns."""
+        """Return what the server answers as lines in columns."""
         model = f"/v2/models/{self.name}"
         return quoting.columns(
             [
@@ -210,7 +211,7 @@ class ModuleView:
         )
 
     def zeros(self, field: Field) -> str:
-        """An expression for an array of this input's usual shape."""
+        """Return a Python expression for an array of this input's usual shape."""
         usual = {axis.name: axis.opt for axis in self.axes}
         sizes = [str(usual[size] if isinstance(size, str) else size) for size in field.shape]
         shape = f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"

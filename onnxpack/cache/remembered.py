@@ -1,4 +1,4 @@
-"""Remembers the digests of large files: a file of 20 GB takes 40 s to read, and is read for every command.
+"""A memory of the digests of large files: a file of 20 GB takes 40 s to read, and every command needs its digest.
 
 A file counts as the same while its device, inode, size and both times are. One that was changed a moment ago may change
 again within one tick of the file system's clock, so its digest is neither remembered nor believed.
@@ -24,7 +24,7 @@ _LONGEST = 1_000  # bytes
 
 
 def large_file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes; of a large one that is as it was, the digest that was computed then.
+    """Return the SHA-256 of a file's bytes, without reading a large file again that has not changed.
 
     Raises:
         OSError: it cannot be read, or is no regular file.
@@ -33,17 +33,17 @@ def large_file_digest(path: Path) -> str:
         before = os.fstat(stream.fileno())
         place = default_root() / _FOLDER / f"{before.st_dev}-{before.st_ino}"
         lasting = before.st_size >= _LARGE and _is_settled(before)
-        known = _remembered(place, _state(before)) if lasting else None
+        known = _read_known(place, _format_state(before)) if lasting else None
         if known:
             return known
         computed = hashlib.file_digest(stream, "sha256").hexdigest()
-        if lasting and _state(os.fstat(stream.fileno())) == _state(before):
+        if lasting and _format_state(os.fstat(stream.fileno())) == _format_state(before):
             with contextlib.suppress(OSError):  # without room for it the file is read again, and that is all
-                Store(default_root()).write(place, f"{_state(before)} {computed}\n".encode())
+                Store(default_root()).write(place, f"{_format_state(before)} {computed}\n".encode())
     return computed
 
 
-def _state(facts: os.stat_result) -> str:
+def _format_state(facts: os.stat_result) -> str:
     return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
 
 
@@ -51,8 +51,8 @@ def _is_settled(facts: os.stat_result) -> bool:
     return max(facts.st_mtime_ns, facts.st_ctime_ns) + _SETTLED_NS < time.time_ns()
 
 
-def _remembered(place: Path, state: str) -> str | None:
-    """Return the digest of a file in this state, if this user has written one down."""
+def _read_known(place: Path, state: str) -> str | None:
+    """Return the digest that this user has stored for a file in this state, if any."""
     try:
         if place.lstat().st_uid != os.geteuid():  # a digest decides which pickles are trusted
             return None

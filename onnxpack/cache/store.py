@@ -1,4 +1,4 @@
-"""The content-addressed store: what a stage made, under the digest of all that it read.
+"""The content-addressed store: the result of a stage under the digest of all that it read.
 
 An entry is a folder with a manifest of its files' digests. It appears whole by a rename, and is verified each time it
 is taken, so a truncated or flipped entry is a miss. Two processes that make the same entry both succeed.
@@ -25,9 +25,9 @@ _PARTIAL_SECONDS = 7 * 24 * 3600
 
 
 def default_root() -> Path:
-    """Return ``$ONNXPACK_CACHE``, else ``onnxpack`` below the user's cache folder; a relative one is below this folder.
+    """Return the store's folder: ``$ONNXPACK_CACHE``, else ``onnxpack`` in the user's cache folder.
 
-    It is absolute, because tools that are given it, as uv, run in other folders.
+    It is made absolute, because tools that are given it, such as uv, run in other folders.
     """
     override = os.environ.get("ONNXPACK_CACHE")
     place = Path(override) if override else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "onnxpack")
@@ -36,41 +36,41 @@ def default_root() -> Path:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of entries, ``<stage>/<key>/``."""
+    """A folder of entries, each in ``<stage>/<key>/``."""
 
     root: Path
     fresh: bool = False
-    """Take nothing that an earlier build made, as ``--no-cache`` asks."""
+    """Whether entries of earlier builds are ignored, as ``--no-cache`` asks."""
     _made: set[Path] = field(default_factory=set, compare=False, repr=False)
-    """The entries that this process made, which are taken all the same."""
+    """The entries that this process made; they are used even by a ``fresh`` store."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", self.root.absolute())
 
     def get(self, stage: str, key: str) -> Path | None:
-        """Return the entry's folder if it is there and whole; an entry that is not is removed."""
+        """Return the folder of an entry, or None if there is none; remove an entry that is damaged."""
         entry = self.root / stage / key
         if self.fresh and entry not in self._made:
             return None
-        whole = _contents(entry) is not None
+        whole = _read_contents(entry) is not None
         if not whole and os.path.lexists(entry):
-            with self._placing(stage, key):
-                whole = _contents(entry) is not None
+            with self._lock_place(stage, key):
+                whole = _read_contents(entry) is not None
                 if not whole:
                     self._discard(entry)
         return self.path(stage, key) if whole else None
 
     def path(self, stage: str, key: str) -> Path:
-        """Where the entry is that was just made."""
+        """Return the folder of an entry that was just made."""
         return self.root / stage / key / "data"
 
     def scratch(self) -> AbstractContextManager[Path]:
-        """Give an empty folder on the store's own file system, gone afterwards; what killed builds left goes first."""
+        """Make a temporary folder on the store's file system; remove first what killed builds left there."""
         self._sweep_partials()
         return working_folder(self.root)
 
     def alone(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
-        """Let one process at a time make an entry; ``waiting`` is called if that is another one now.
+        """Let one process at a time make an entry; call ``waiting`` if another one is making it now.
 
         Raises:
             EngineError: the lock cannot be had.
@@ -78,14 +78,14 @@ class Store:
         return locked(self._lock(stage, key), waiting)
 
     def partial(self, key: str) -> Path:
-        """Return where a download is kept that is not whole yet; its lock is that of the stage ``download``."""
+        """Return the path for an unfinished download; its lock is that of the stage ``download``."""
         place = self.root / _PARTIAL / key
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
 
     @contextmanager
     def making(self, stage: str, key: str) -> Iterator[Path]:
-        """Give an empty folder to fill; when the block ends well it becomes the entry, otherwise it goes.
+        """Yield an empty folder to fill; it becomes the entry if the block succeeds, and is removed if not.
 
         Raises:
             EngineError: nothing was put into the folder.
@@ -101,8 +101,8 @@ class Store:
             if not made:  # an entry without files is always whole, and would be taken for ever
                 raise EngineError(f"stage '{stage}' made no files", "report it: this is a bug in onnxpack")
             (work / _MANIFEST).write_text(json.dumps(made, sort_keys=True))
-            with self._placing(stage, key):
-                known = _contents(entry)
+            with self._lock_place(stage, key):
+                known = _read_contents(entry)
                 # One that holds the same stays: another process may be reading it.
                 if known is None or (self.fresh and known != made):
                     self._discard(entry)
@@ -110,7 +110,7 @@ class Store:
             self._made.add(entry)
 
     def write(self, place: Path, data: bytes) -> None:
-        """Put a file of one's own format into the store, whole, whatever stands in its place."""
+        """Write a file into the store atomically, in the place of whatever is there."""
         place.parent.mkdir(parents=True, exist_ok=True)
         with self.scratch() as work:
             (work / "file").write_bytes(data)
@@ -118,11 +118,11 @@ class Store:
                 self._discard(place)
             (work / "file").replace(place)
 
-    def _placing(self, stage: str, key: str) -> AbstractContextManager[None]:
-        """Let one process at a time judge and replace an entry: it could discard what another just put there.
+    def _lock_place(self, stage: str, key: str) -> AbstractContextManager[None]:
+        """Let one process at a time check and replace an entry, so that none discards what another just put there.
 
-        It is apart from ``alone``, which a process may hold already, and is held while files are read, never while
-        they are made.
+        This is another lock than that of ``alone``, which a process may hold already. It is held while files are read,
+        never while they are made.
         """
         return locked(self._lock("place", f"{stage}-{key}"))
 
@@ -130,7 +130,7 @@ class Store:
         return self.root / "locks" / f"{stage}-{key}"
 
     def _sweep_partials(self) -> None:
-        """Remove downloads that nobody has gone on with for a week."""
+        """Remove unfinished downloads that nobody has continued for a week."""
         folder = self.root / _PARTIAL
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.is_file() and time.time() - path.stat().st_mtime > _PARTIAL_SECONDS:
@@ -152,8 +152,8 @@ def _put(work: Path, entry: Path) -> None:
             raise
 
 
-def _contents(entry: Path) -> dict[str, str] | None:
-    """Return the digests of an entry's files, or None if it is not whole."""
+def _read_contents(entry: Path) -> dict[str, str] | None:
+    """Return the digests of an entry's files, or None if it is incomplete or damaged."""
     data = entry / "data"
     if any(path.is_symlink() or not path.is_dir() for path in (entry, data)):
         return None

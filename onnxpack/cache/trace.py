@@ -1,14 +1,12 @@
-"""What a task read while it ran, besides its request: files, listed folders, imported modules and their packages.
+"""The trace of a task: the files, folders, modules and packages that it read while it ran, besides its request.
 
 Only the work itself can know which modules a factory imports and which files it opens, so each run leaves a trace, as a
 compiler leaves a dependency file. The same request gives the same result as long as all of a trace is as it was.
 """
 
 import contextlib
-import hashlib
 import importlib
 import importlib.util
-import json
 import os
 import shutil
 import stat
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.cache.remembered import large_file_digest
-from onnxpack.core.digests import file_digest
+from onnxpack.core.digests import digest, file_digest
 from onnxpack.core.errors import SourceError
 from onnxpack.core.package_names import normalize_name
 from onnxpack.core.scratch import is_working_name
@@ -42,25 +40,25 @@ _METADATA = ".dist-info"
 
 @dataclass(frozen=True)
 class Trace:
-    """Digests of what was read. Files below the work tree are relative to it, others are absolute."""
+    """Digests of all that a task read; paths below the work tree are relative to it, others absolute."""
 
     files: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
-    """Folders that were listed, with the digest of the names in them."""
+    """The folders that were listed, with the digest of the names in them."""
     imports: dict[str, str] = field(default_factory=dict)
-    """Folders of the work tree that modules were looked for in, with the digest of the modules that are there."""
+    """The folders of the work tree that were searched for modules, with the digest of the modules in them."""
     modules: dict[str, str] = field(default_factory=dict)
     """This package's own modules that were imported, with the digests of their source."""
     distributions: dict[str, str] = field(default_factory=dict)
     """The installed distributions that were imported, with their versions."""
     isolated: bool = False
-    """The distributions are those of an isolated environment, which stays as it was made."""
+    """Whether the distributions are those of an isolated environment, which never changes."""
 
     def holds(self, root: Path) -> bool:
-        """Return whether all of it is as it was; ``root`` is the work tree."""
+        """Return whether all that was read is unchanged; ``root`` is the work tree."""
         return (
             all(module_digest(name) == known for name, known in self.modules.items())
-            and (self.isolated or all(_version(name) == known for name, known in self.distributions.items()))
+            and (self.isolated or all(_find_version(name) == known for name, known in self.distributions.items()))
             and all(content_digest(root / name) == known for name, known in self.files.items())
             and all(listing_digest(root / name) == known for name, known in self.folders.items())
             and all(importable_digest(root / name) == known for name, known in self.imports.items())
@@ -68,10 +66,10 @@ class Trace:
 
 
 class Recorder:
-    """Notes what this process reads from now on."""
+    """Records what this process reads from its creation on, by an audit hook of Python."""
 
     def __init__(self, root: Path, ignored: Iterable[Path]) -> None:
-        """``root`` is the work tree; what lies below ``ignored`` is the build's own."""
+        """Start to record; ``root`` is the work tree, and what is below ``ignored`` belongs to the build."""
         installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
         # A virtual environment may lie inside the work tree, and the work tree inside /usr, a prefix, or /var.
         prefixes = (path for path in (Path(sys.prefix), Path(sys.base_prefix)) if not _is_below(root, path))
@@ -90,24 +88,24 @@ class Recorder:
     def trace(self, isolated: bool) -> Trace:
         """Return the digests of all that was read.
 
-        The distributions are those of an isolated environment alone: of this one the build itself knows them.
+        The distributions are listed for an isolated environment only; those of this one the build knows itself.
 
         Raises:
             SourceError: a file changed meanwhile, so that no digest would be true.
         """
-        changed = [path for path in self._files if _changed_since(Path(path), self._began)]
+        changed = [path for path in self._files if _has_changed(Path(path), self._began)]
         inside = [path for path in changed if path.startswith(self._base)]
         if inside:
-            raise SourceError(f"'{self._relative(inside[0])}' changed while it was read", "build again")
+            raise SourceError(f"'{self._make_relative(inside[0])}' changed while it was read", "run the build again")
         # What changed elsewhere, a framework wrote for itself, natively and so unseen: a cache, a temporary file. What
         # is not there is one of these too, or a setting that nobody made, and would tie a key to this machine.
         lasting = {path for path in self._files if path.startswith(self._base) or os.path.exists(path)}  # noqa: PTH110
         files = sorted(lasting - set(changed))
         return Trace(
-            files={self._relative(path): content_digest(Path(path)) for path in files},
-            folders={self._relative(path): listing_digest(Path(path)) for path in sorted(self._folders)},
-            imports={self._relative(path): importable_digest(Path(path)) for path in sorted(self._imports)},
-            modules={name: module_digest(name) for name in sorted(_own_modules())},
+            files={self._make_relative(path): content_digest(Path(path)) for path in files},
+            folders={self._make_relative(path): listing_digest(Path(path)) for path in sorted(self._folders)},
+            imports={self._make_relative(path): importable_digest(Path(path)) for path in sorted(self._imports)},
+            modules={name: module_digest(name) for name in sorted(_list_own_modules())},
             distributions=imported_distributions(imported_packages()) if isolated else {},
             isolated=isolated,
         )
@@ -118,7 +116,7 @@ class Recorder:
             if arguments[1] is not None or sys._getframe(1).f_code.co_filename != shutil.__file__:
                 self._hear_open(arguments)
         elif event in ("os.listdir", "os.scandir"):
-            path = self._outside("." if arguments[0] is None else arguments[0])
+            path = self._resolve_input("." if arguments[0] is None else arguments[0])
             if path and not sys._getframe(1).f_code.co_filename.startswith(_IMPORTERS):
                 self._folders[path] = None
             # Which module an import found, the open file says; that there was none of a name, only the listing can.
@@ -126,7 +124,7 @@ class Recorder:
                 self._imports[path] = None
 
     def _hear_open(self, arguments: tuple[Any, ...]) -> None:
-        path = self._outside(arguments[0])
+        path = self._resolve_input(arguments[0])
         if path is None:
             return
         if arguments[2] & _WRITES:
@@ -134,8 +132,8 @@ class Recorder:
         elif path not in self._written:  # what this process wrote itself is no input
             self._files[path] = None
 
-    def _outside(self, given: Any) -> str | None:
-        """Return the absolute path, or None if it is the build's own, installed, or the machine's."""
+    def _resolve_input(self, given: Any) -> str | None:
+        """Return the absolute path, or None if the file belongs to the build, a package or the machine."""
         if not isinstance(given, str | bytes | os.PathLike):
             return None
         path = os.path.normpath(os.path.abspath(os.fsdecode(given)))  # noqa: PTH100 - a hook must be quick
@@ -148,12 +146,12 @@ class Recorder:
             return None
         return path
 
-    def _relative(self, path: str) -> str:
+    def _make_relative(self, path: str) -> str:
         return (path[len(self._base) :] or ".") if f"{path}/".startswith(self._base) else path
 
 
 def content_digest(path: Path) -> str:
-    """Return the SHA-256 of a regular file, or a word for what is no such file."""
+    """Return the SHA-256 of a regular file, or else ``special`` or ``absent``."""
     try:
         return large_file_digest(path) if stat.S_ISREG(path.stat().st_mode) else "special"
     except OSError:
@@ -161,12 +159,12 @@ def content_digest(path: Path) -> str:
 
 
 def listing_digest(path: Path) -> str:
-    """Return the SHA-256 of the sorted names in a folder, without what builds work in at this moment."""
+    """Return the SHA-256 of the sorted names in a folder, without the working folders of builds."""
     try:
         names = sorted(name for name in os.listdir(path) if not is_working_name(name))  # noqa: PTH208 - names count
     except OSError:
         return _ABSENT
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    return digest(names)
 
 
 @cache
@@ -189,43 +187,43 @@ def importable_digest(path: Path) -> str:
             names = sorted(entry.name for entry in entries if _is_importable(entry))
     except OSError:
         return _ABSENT
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    return digest(names)
 
 
 def _is_importable(entry: os.DirEntry[str]) -> bool:
     return entry.name.endswith((".py", ".so")) or Path(entry.path, "__init__.py").is_file()
 
 
-def _own_modules() -> list[str]:
-    """Return the names of this package's modules that are imported here; those of tests and plugins stand elsewhere."""
+def _list_own_modules() -> list[str]:
+    """Return the names of onnxpack's modules that are imported; those of tests and plugins are files like any other."""
     return [name for name in sys.modules if name == "onnxpack" or name.startswith("onnxpack.")]
 
 
 @cache
 def package_owners() -> dict[str, tuple[str, ...]]:
-    """Return the distributions that give each importable package; it takes a quarter of a second to find out."""
+    """Map each importable package to its distributions; the first call takes a quarter of a second."""
     return {package: tuple(names) for package, names in packages_distributions().items()}
 
 
 def imported_packages() -> tuple[str, ...]:
-    """Return the names of all top packages that are imported here."""
+    """Return the names of all top-level packages that this process has imported."""
     return tuple(sorted({name.partition(".")[0] for name in sys.modules}))
 
 
 def imported_distributions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of the distributions that give these packages, by their names."""
+    """Map the distributions of these packages to their versions."""
     owners = package_owners()
     names = {owner for package in packages for owner in owners.get(package, ())} - {"onnxpack"}
-    return {name: _version(name) for name in sorted(names)}
+    return {name: _find_version(name) for name in sorted(names)}
 
 
 @cache
-def _version(name: str) -> str:
-    """Return the version of an installed distribution, by the name of its folder where there is one.
+def _find_version(name: str) -> str:
+    """Return the version of an installed distribution, read from its folder's name where that is possible.
 
     Reading the metadata of each one would take longer than all else that a build without changes does.
     """
-    known = _installed().get(normalize_name(name))
+    known = _list_installed().get(normalize_name(name))
     if known is not None:
         return known
     try:
@@ -235,8 +233,8 @@ def _version(name: str) -> str:
 
 
 @cache
-def _installed() -> dict[str, str]:
-    """Return the versions of all distributions whose metadata lies in a folder ``NAME-VERSION.dist-info``, by name.
+def _list_installed() -> dict[str, str]:
+    """Map all distributions with a folder ``NAME-VERSION.dist-info`` to their versions.
 
     The first one on the path counts, as for the import system.
     """
@@ -254,11 +252,11 @@ def _is_below(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def _changed_since(path: Path, began: int) -> bool:
-    """Return whether a file was written or replaced since a time; one that claims to be of the future was not."""
+def _has_changed(path: Path, began: int) -> bool:
+    """Return whether a file was written or replaced since the time ``began``, in nanoseconds."""
     try:
         status = path.stat()
     except OSError:
         return False
-    now = time.time_ns()
+    now = time.time_ns()  # a time in the future says nothing, so it does not count
     return stat.S_ISREG(status.st_mode) and any(began <= at <= now for at in (status.st_mtime_ns, status.st_ctime_ns))

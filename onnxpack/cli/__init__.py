@@ -25,7 +25,7 @@ VERBS = {
 
 
 class _Verbs(click.Group):
-    """Knows the verbs' names and one line about each without importing any."""
+    """A click group that knows the verbs' names and one line about each without importing any."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -54,12 +54,16 @@ class _Verbs(click.Group):
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="onnxpack")
 def cli() -> None:
-    """One YAML file in; a small, verified, reproducible container image that serves the model out."""
+    """Build a small, verified, reproducible container image that serves a model, from one YAML file."""
 
 
 def main() -> None:
-    """Runs the command line and exits with the contract's codes."""
-    signal.signal(signal.SIGTERM, _terminated)
+    """Run the command line and exit with its status.
+
+    It is 0 for done, 2 for usage or a spec, 3 for the source model or the export, 4 for a gate that failed, 5 for
+    engine, registry, network or disk, 130 for an interrupt, and 1 for a bug.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         # Outside click's standalone mode an exit status asked for is returned, not raised.
         sys.exit(cli.main(prog_name="onnxpack", standalone_mode=False))
@@ -81,6 +85,6 @@ def _fail(error: Exception) -> NoReturn:
     sys.exit(tell(error))
 
 
-def _terminated(signum: int, frame: FrameType | None) -> None:
+def _interrupt(signum: int, frame: FrameType | None) -> None:
     # As ctrl-C: every ``finally`` runs, so that children end and nothing partial stays.
     raise KeyboardInterrupt

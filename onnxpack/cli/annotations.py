@@ -1,4 +1,4 @@
-"""Problems for machines: JSON, GitHub's workflow commands, and SARIF 2.1.0."""
+"""Formats problems for other programs: JSON, GitHub's workflow commands, and SARIF 2.1.0."""
 
 import json
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from typing import Any
 
 from onnxpack import __version__
 from onnxpack.core.errors import Problem
-from onnxpack.spec.layers import COMMAND_LINE
+from onnxpack.spec.layers import is_setting
 
 Results = Sequence[tuple[Path, Sequence[Problem]]]
-"""Each spec with what is wrong in it."""
+"""Each spec with its problems."""
 
 _RULE = "invalid-spec"
 
 
 def as_json(results: Results) -> str:
-    """A list with one entry a spec."""
+    """Return a JSON list with one entry for each spec."""
     documents = [
         {"spec": str(path), "valid": not problems, "problems": [asdict(problem) for problem in problems]}
         for path, problems in results
@@ -26,24 +26,25 @@ def as_json(results: Results) -> str:
 
 
 def as_github(results: Results) -> str:
-    """One ``::error`` line a problem (workflow commands of GitHub Actions); nothing where all is well."""
+    """Return one ``::error`` line for each problem (workflow commands of GitHub Actions); nothing without problems."""
     return "\n".join(_command(path, problem) for path, problems in results for problem in problems)
 
 
 def _command(path: Path, problem: Problem) -> str:
     file, line, column = _place(path, problem)
-    place = f"file={_escaped(file, ',:')}" + (f",line={line},col={column}" if line else "")
-    return f"::error {place},title=onnxpack::{_escaped(_words(problem), '')}"
+    place = f"file={_escape(file, ',:')}" + (f",line={line},col={column}" if line else "")
+    return f"::error {place},title=onnxpack::{_escape(_words(problem), '')}"
 
 
-def _escaped(text: str, more: str) -> str:
+def _escape(text: str, more: str) -> str:
+    # The percent sign comes first: it begins all the others' codes.
     for character in f"%\r\n{more}":
         text = text.replace(character, f"%{ord(character):02X}")
     return text
 
 
 def as_sarif(results: Results) -> str:
-    """A SARIF 2.1.0 log (OASIS), as code scanning services take it."""
+    """Return a SARIF 2.1.0 log (OASIS), as code scanning services take it."""
     found = [_result(path, problem) for path, problems in results for problem in problems]
     rule = {"id": _RULE, "shortDescription": {"text": "The spec is not valid"}}
     driver = {"name": "onnxpack", "version": __version__, "rules": [rule]}
@@ -67,7 +68,7 @@ def _result(path: Path, problem: Problem) -> dict[str, Any]:
 
 def _place(path: Path, problem: Problem) -> tuple[str, int, int]:
     where = problem.where
-    if where is None or where.file.startswith(COMMAND_LINE):
+    if where is None or is_setting(where):
         return str(path), 0, 0
     return where.file, where.line, where.column
 

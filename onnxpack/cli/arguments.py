@@ -1,4 +1,4 @@
-"""What verbs share: which files a SPEC argument names, and running through several."""
+"""Arguments and options that verbs share, and a loop over several paths."""
 
 import codecs
 import os
@@ -34,10 +34,11 @@ SANDBOX = click.option(
     help="Run model code without network, secrets and files to write, by bubblewrap.",
 )  # fmt: skip
 _SKIPPED_FOLDERS = {"dist", "node_modules", "__pycache__", "venv"}
+"""Folders of a project whose YAML is not its own: outputs of builds, and other people's packages."""
 
 
 def spec_files(arguments: Iterable[Path]) -> list[Path]:
-    """The files named; for a folder, every YAML file below it that says ``onnxpack:`` at its top.
+    """Return the files named; for a folder, every YAML file below it that has ``onnxpack:`` at its top level.
 
     Raises:
         SpecError: a folder holds no spec.
@@ -48,7 +49,11 @@ def spec_files(arguments: Iterable[Path]) -> list[Path]:
             below = sorted(_below(argument))
             if not below:
                 raise SpecError(
-                    Problem("no spec below this folder", "a spec says `onnxpack: 1`", Location(str(argument)))
+                    Problem(
+                        "there is no spec in this folder",
+                        "a spec is a YAML file with `onnxpack: 1` at its top level",
+                        Location(str(argument)),
+                    )
                 )
             found += below
         else:
@@ -67,6 +72,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def _is_spec(path: Path) -> bool:
     with path.open("rb") as stream:
+        # Enough for any comment above it: a folder may hold YAML files of gigabytes.
         start = stream.read(1 << 16).removeprefix(codecs.BOM_UTF8)
     return any(line.startswith(b"onnxpack:") for line in start.splitlines())
 
@@ -90,7 +96,7 @@ def chosen_targets(file: SpecFile, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def each(paths: Iterable[Path], action: Callable[[Path], None]) -> int:
-    """Runs through all of them, telling what fails; the first failure's exit code, else 0."""
+    """Run ``action`` on each path and print what fails; return the first failure's exit code, else 0."""
     from onnxpack.cli.failure import tell
 
     status = 0

@@ -2,8 +2,9 @@
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -35,18 +36,9 @@ _SIZE = re.compile(r"(.+)=([1-9][0-9]{0,8})")
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     path: Path,
-    settings: tuple[str, ...],
-    targets: tuple[str, ...],
-    output: Path,
-    batches: tuple[int, ...],
-    sizes: tuple[str, ...],
-    threads: int | None,
-    seconds: float,
-    svg: Path | None,
-    trust: bool,
-    sandbox: bool,
-    as_json: bool,
+    **options: Any,
 ) -> None:
     """Time SPEC's source model, its float32 export and what was built of it; or MODEL, an ONNX file, alone.
 
@@ -57,22 +49,43 @@ def command(
     from onnxpack.timing.bench import tables
     from onnxpack.timing.picture import write_picture
 
-    wish = Wish(batches, axis_sizes(sizes), seconds, threads)
+    said = _Options(**options)
+    wish = Wish(said.batches, axis_sizes(said.sizes), said.seconds, said.threads)
 
-    def one(path: Path) -> None:
-        if svg and not svg.absolute().parent.is_dir():
-            raise SpecError(f"--svg: there is no folder '{svg.parent}'", "make it first")
-        choice = Choice(settings, targets, trust, sandbox)
-        found = _of_spec(path, choice, output, wish) if _is_spec(path) else _of_model(path, wish, sandbox=sandbox)
-        if svg:
-            write_picture(found, svg)
-        click.echo(json.dumps(found.document(), indent=2) if as_json else tables(found))
+    def time_one(path: Path) -> None:
+        if said.svg and not said.svg.absolute().parent.is_dir():
+            raise SpecError(f"--svg: there is no folder '{said.svg.parent}'", f"run `mkdir -p '{said.svg.parent}'`")
+        if _is_spec(path):
+            choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
+            found = _bench_spec(path, choice, said.output, wish)
+        else:
+            found = _bench_model(path, wish, sandbox=said.sandbox)
+        if said.svg:
+            write_picture(found, said.svg)
+        click.echo(json.dumps(found.document(), indent=2) if said.as_json else tables(found))
 
-    ctx.exit(each([path], one))
+    ctx.exit(each([path], time_one))
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options of the verb, as click hands them over."""
+
+    settings: tuple[str, ...]
+    targets: tuple[str, ...]
+    output: Path
+    batches: tuple[int, ...]
+    sizes: tuple[str, ...]
+    threads: int | None
+    seconds: float
+    svg: Path | None
+    trust: bool
+    sandbox: bool
+    as_json: bool
 
 
 def _is_spec(path: Path) -> bool:
-    """A folder is that of a spec.
+    """Return whether the path is a spec, or a folder of one; else it is an ONNX file.
 
     Raises:
         SpecError: there is nothing that could be timed.
@@ -82,12 +95,12 @@ def _is_spec(path: Path) -> bool:
     if not path.is_file():
         raise SpecError(Problem("there is no such file", "check the path", Location(str(path))))
     if path.suffix.lower() != ".onnx":
-        hint = "name a spec, its folder, or a file that ends in .onnx"
-        raise SpecError(Problem("bench times specs and ONNX files", hint, Location(str(path))))
+        hint = "give a spec, its folder, or a file that ends in .onnx"
+        raise SpecError(Problem("`bench` times specs and ONNX files only", hint, Location(str(path))))
     return False
 
 
-def _of_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Bench":
+def _bench_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Bench":
     from onnxpack.cache.store import Store, default_root
     from onnxpack.image.docker import DockerEngine
     from onnxpack.pipeline.bench import bench_spec
@@ -97,22 +110,26 @@ def _of_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Bench":
     found = spec_files([path])
     if len(found) > 1:
         names = ", ".join(str(each_one) for each_one in found[:5])
-        raise SpecError(Problem(f"{len(found)} specs are below this folder", f"name one: {names}", Location(str(path))))
+        raise SpecError(
+            Problem(f"{len(found)} specs are below this folder", f"give one of them: {names}", Location(str(path)))
+        )
     file = choice.load(found[0])
     plan = Plan(file, next(iter(file.spec.targets)), Path(), choice.sandbox)
-    return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress()), choice.targets, output, wish)
+    return bench_spec(
+        Build(plan, Store(default_root()), DockerEngine(), progress(file.spec.name)), choice.targets, output, wish
+    )
 
 
-def _of_model(path: Path, wish: "Wish", *, sandbox: bool) -> "Bench":
+def _bench_model(path: Path, wish: "Wish", *, sandbox: bool) -> "Bench":
     from onnxpack.core.scratch import temporary_folder
     from onnxpack.pipeline.bench import bench_model
 
-    with temporary_folder() as scratch, progress().stage("bench"):
+    with temporary_folder() as scratch, progress(path.name).stage("bench"):
         return bench_model(path, wish, scratch, sandbox=sandbox)
 
 
 def axis_sizes(words: tuple[str, ...]) -> dict[str, int]:
-    """What `AXIS=N` options say.
+    """Read `AXIS=N` options as sizes by the axis's name.
 
     Raises:
         click.BadParameter: one says something else.

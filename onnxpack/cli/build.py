@@ -1,8 +1,9 @@
-"""``onnxpack build``."""
+"""``onnxpack build``: specs as verified container images."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -48,19 +49,9 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     specs: tuple[Path, ...],
-    settings: tuple[str, ...],
-    targets: tuple[str, ...],
-    until: str,
-    output: Path,
-    engine: str,
-    budget: float,
-    no_cache: bool,
-    require_gates: bool,
-    keep_last: bool,
-    trust: bool,
-    sandbox: bool,
-    as_json: bool,
+    **options: Any,
 ) -> None:
     """Build each SPEC, a file or a folder of them, into a verified image per target.
 
@@ -70,16 +61,34 @@ def command(
     from onnxpack.cache.store import Store, default_root
     from onnxpack.pipeline.attempt import Wanted
 
-    if engine == "none":
-        until = min(until, "bundle", key=UNTIL.index)
-    how = _How(output.absolute(), Wanted(until, keep_last), budget, require_gates)
-    choice = Choice(settings, targets, trust, sandbox)
-    ctx.exit(_Builds(choice, how, Store(default_root(), fresh=no_cache), show=not as_json).run(specs))
+    said = _Options(**options)
+    until = min(said.until, "bundle", key=UNTIL.index) if said.engine == "none" else said.until
+    how = _How(said.output.absolute(), Wanted(until, said.keep_last), said.budget, said.require_gates)
+    choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
+    ctx.exit(_Builds(choice, how, Store(default_root(), fresh=said.no_cache), show=not said.as_json).run(specs))
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options of the verb, as click hands them over."""
+
+    settings: tuple[str, ...]
+    targets: tuple[str, ...]
+    until: str
+    output: Path
+    engine: str
+    budget: float
+    no_cache: bool
+    require_gates: bool
+    keep_last: bool
+    trust: bool
+    sandbox: bool
+    as_json: bool
 
 
 @dataclass(frozen=True)
 class _How:
-    """What the command line says about every build."""
+    """The options of the command line that hold for every build."""
 
     output: Path
     wanted: "Wanted"
@@ -97,7 +106,7 @@ class _Builds(EachTarget):
         self._how = how
         self._store = store
         self._places: dict[Path, Path] = {}
-        """Which spec of this command builds into which folder."""
+        """The first spec of this command that builds into each folder."""
 
     def lose(self, path: Path, error: OnnxpackError) -> None:
         """Leave no output that could be taken for one of the spec as it is now."""
@@ -119,24 +128,24 @@ class _Builds(EachTarget):
         first = self._places.setdefault(plan.output, file.path)
         if first != file.path:
             text = f"'{first.name}' in {first.parent} builds '{file.spec.name}', target '{target}' too"
-            raise SpecError(Problem(text, "give each spec a `name` of its own", file.where("name")))
+            raise SpecError(Problem(text, "change the `name` of one of them", file.where("name")))
         announce(file, target)
-        run = Build(plan, self._store, DockerEngine(), progress(), how.budget, how.require_gates)
+        run = Build(plan, self._store, DockerEngine(), progress(target), how.budget, how.require_gates)
+        started = time.monotonic()
         attempt = build(run, how.wanted)
         if attempt.error:
             self.fail(document(attempt), attempt.error)
         else:
             self.documents.append(document(attempt))
-            self._show_result(attempt)
+            self._show_result(attempt, time.monotonic() - started)
 
-    def _show_result(self, attempt: "Attempt") -> None:
+    def _show_result(self, attempt: "Attempt", elapsed: float) -> None:
+        from onnxpack.cli.summary import summarize
         from onnxpack.precision.candidates import table
 
         product = attempt.product
         if product.candidates:
             click.echo(table(product.candidates), err=True)
-        elif scored := product.evaluation:
-            words = f"{scored.metric} {scored.model:.6g}; the source model has {scored.source:.6g}"
-            click.echo(words, err=True)
+        click.echo("\n".join(summarize(attempt, elapsed)), err=True)
         if self.show:
             click.echo(product.references[0] if product.references else attempt.plan.result(attempt.until))

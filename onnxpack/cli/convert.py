@@ -34,7 +34,7 @@ def command(
         if not path.is_file():
             raise SpecError(Problem("there is no such file", "check the path", Location(str(path))))
         place = output or path.with_name(f"{path.stem}{KINDS[kind] or '-savedmodel'}")
-        found = convert(path, kind, place.absolute(), wanted, Store(default_root()), progress())
+        found = convert(path, kind, place.absolute(), wanted, Store(default_root()), progress(path.name))
         for axis, size in found.fixed.items():
             click.echo(f"  axis '{axis}' is {size} now", err=True)
         for name in found.layouts:

@@ -1,4 +1,4 @@
-"""What verbs share that go through all targets of several specs: each target has a document, passed or failed."""
+"""The loop of verbs over all targets of several specs: each target leaves a document, passed or failed."""
 
 import json
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from onnxpack.spec.trust import trust_code
 
 @dataclass(frozen=True)
 class Choice:
-    """What a command line says about every spec: changed fields, which targets, and how its code may run."""
+    """The options that hold for every spec: changed fields, the targets, and how its code may run."""
 
     settings: tuple[str, ...]
     targets: tuple[str, ...]
@@ -34,13 +34,13 @@ class Choice:
 
 
 class EachTarget(ABC):
-    """Works on one target after another, and remembers what came of each."""
+    """A verb that works on one target after another, and remembers what came of each."""
 
     stage: str
-    """What a target's failure is said to be in."""
+    """The stage that a failure is reported in."""
 
     def __init__(self, choice: Choice, *, show: bool) -> None:
-        """``show`` prints results for a person; else the documents are printed in the end."""
+        """Set up the loop: ``show`` prints results for a person, else the documents are printed at the end."""
         self.choice = choice
         self.show = show
         self.documents: list[dict[str, Any]] = []

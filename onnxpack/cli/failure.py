@@ -1,4 +1,4 @@
-"""Errors as words for a person."""
+"""Prints errors for a person."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from onnxpack.core.redact import redact
 
 
 def tell(error: Exception) -> int:
-    """Prints the error on stderr and gives its exit code."""
+    """Print the error on stderr and return its exit code."""
     known = typed(error)
     if known is None:
         return _bug(error)
@@ -23,11 +23,11 @@ def tell(error: Exception) -> int:
 
 
 def describe(problem: Problem) -> str:
-    """A problem in a few lines: where and what, the line of the file with a caret, the cure, the detail."""
+    """Return a problem in a few lines: where and what, the line of the file with a caret, the hint, the detail."""
     where = f"{problem.where}: " if problem.where else ""
     lines = [f"{click.style('error', fg='red', bold=True)}: {_printable(where + problem.message)}"]
     if problem.where and problem.where.line:
-        lines += _quoted(problem.where)
+        lines += _quote_line(problem.where)
     if problem.hint:
         lines.append(f"  {click.style('→', fg='green')} {_printable(problem.hint)}")
     if problem.detail:
@@ -40,14 +40,15 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def _quoted(where: Location) -> list[str]:
-    """The line that the problem is in, with a caret below its column."""
+def _quote_line(where: Location) -> list[str]:
+    """Return the line that the problem is in, with a caret below its column."""
     try:
         with Path(where.file).open(encoding="utf-8-sig") as stream:
             text = next((line for number, line in enumerate(stream, 1) if number == where.line), "")
     except (OSError, ValueError):
         return []
     text = redact(text.rstrip().replace("\t", " "), keep_width=True)
+    # Below a line that wraps, or holds what a terminal obeys, the caret would point somewhere else.
     if not text or not text.isprintable() or len(text) > 160:
         return []
     number = f"{where.line:>5}"

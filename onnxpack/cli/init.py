@@ -1,12 +1,13 @@
-"""``onnxpack init``."""
+"""``onnxpack init``: a first spec for a model."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 
 @click.command("init")
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False, metavar="[MODEL]", type=click.Path(path_type=Path))
 @click.option("--from", "factory", metavar="FILE.py:NAME", help="torch: code that makes the module; it is run.")
 @click.option(
     "--input", "inputs", multiple=True, metavar="NAME:DTYPE:SHAPE",
@@ -19,23 +20,22 @@ import click
 @click.pass_context
 def command(
     ctx: click.Context,
-    model: Path | None,
-    factory: str | None,
-    inputs: tuple[str, ...],
-    kwargs: str,
-    trust: bool,
+    /,
     output: Path | None,
     force: bool,
+    **what: Any,
 ) -> None:
     """Look into MODEL (.onnx, a pickled estimator, torch weights) or torch code, and write a first spec.
 
     The spec's path goes to stdout. It is valid; what the model does not tell is marked with "check" in it.
     """
+    from onnxpack.core.text import plural
     from onnxpack.inspection.begin import Wish, begin
 
-    wish = Wish(model, factory, inputs, kwargs, trust)
+    wish = Wish(**what)
     destination = output or wish.beside / "spec.yaml"
     draft = begin(wish, destination, force=force)
-    click.echo(f"{destination}: written; {draft.checks} lines in it say 'check'", err=True)
+    say = "says" if draft.checks == 1 else "say"
+    click.echo(f"{destination}: written; {plural(draft.checks, 'line')} in it {say} 'check'", err=True)
     click.echo(destination)
     ctx.exit(0)

@@ -1,4 +1,4 @@
-"""``onnxpack inspect``."""
+"""``onnxpack inspect``: what a model, spec, bundle, image or report holds."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def command(ctx: click.Context, paths: tuple[str, ...], as_json: bool) -> None:
     status = 0
     for path in paths:
         try:
-            for facts, text in _looked(path):
+            for facts, text in _look(path):
                 if not as_json:
                     click.echo(("\n" if documents else "") + text)
                 documents.append(facts)
@@ -36,8 +36,8 @@ def command(ctx: click.Context, paths: tuple[str, ...], as_json: bool) -> None:
     ctx.exit(status)
 
 
-def _looked(path: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each thing that the path stands for: its facts, and the same in words."""
+def _look(path: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield each thing that the path stands for: its facts, and the same as text."""
     from onnxpack.cli.arguments import spec_files
     from onnxpack.inspection.kinds import kind_of
 

@@ -1,4 +1,4 @@
-"""``onnxpack schema``."""
+"""``onnxpack schema``: the JSON Schema of the spec."""
 
 import json
 

@@ -1,6 +1,6 @@
-"""``onnxpack verify``: source and verification alone."""
+"""``onnxpack verify``: the export and its verification alone."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from onnxpack.spec.load import SpecFile
 
 if TYPE_CHECKING:
     from onnxpack.cache.store import Store
-    from onnxpack.pipeline.records import Parity
+    from onnxpack.parity.summary import Parity
 
 
 @click.command("verify")
@@ -27,13 +27,9 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     specs: tuple[Path, ...],
-    settings: tuple[str, ...],
-    targets: tuple[str, ...],
-    no_cache: bool,
-    trust: bool,
-    sandbox: bool,
-    as_json: bool,
+    **options: Any,
 ) -> None:
     """Export each SPEC's model and compare it with its source, steps included: no image, nothing in dist.
 
@@ -42,8 +38,21 @@ def command(
     """
     from onnxpack.cache.store import Store, default_root
 
-    choice = Choice(settings, targets, trust, sandbox)
-    ctx.exit(_Checks(choice, Store(default_root(), fresh=no_cache), show=not as_json).run(specs))
+    said = _Options(**options)
+    choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
+    ctx.exit(_Checks(choice, Store(default_root(), fresh=said.no_cache), show=not said.as_json).run(specs))
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options of the verb, as click hands them over."""
+
+    settings: tuple[str, ...]
+    targets: tuple[str, ...]
+    no_cache: bool
+    trust: bool
+    sandbox: bool
+    as_json: bool
 
 
 class _Checks(EachTarget):
@@ -64,7 +73,7 @@ class _Checks(EachTarget):
 
         announce(file, target)
         plan = Plan(file, target, Path(), self.choice.sandbox)
-        run = Build(plan, self._store, DockerEngine(), progress())
+        run = Build(plan, self._store, DockerEngine(), progress(target))
         parity = walk(run, chain(plan, "verify"), Product()).parity
         assert parity
         self._show_table(parity)
@@ -75,7 +84,7 @@ class _Checks(EachTarget):
     def fail(self, document: dict[str, Any], error: Exception) -> None:
         """Show all that was compared, also where it differs."""
         from onnxpack.parity.compare import ParityError
-        from onnxpack.pipeline.records import parity_of
+        from onnxpack.parity.summary import parity_of
 
         parity = parity_of(error.rows) if isinstance(error, ParityError) else None
         if parity:
@@ -83,7 +92,7 @@ class _Checks(EachTarget):
         super().fail(document | {"parity": asdict(parity) if parity else None}, error)
 
     def _show_table(self, parity: "Parity") -> None:
-        from onnxpack.pipeline.records import parity_table
+        from onnxpack.parity.summary import parity_table
 
         if self.show:
-            click.echo(parity_table(parity))
+            click.echo(parity_table(parity.outputs))

@@ -1,4 +1,4 @@
-"""``onnxpack view``."""
+"""``onnxpack view``: a model in Netron."""
 
 import importlib
 import importlib.util
@@ -26,15 +26,15 @@ def command(ctx: click.Context, path: Path, port: int, browser: bool) -> None:
     model = path / MODEL if path.is_dir() else path
     if not model.is_file():
         raise SpecError(
-            Problem("there is no such file", "give a model's file, or a bundle's folder", Location(str(model)))
+            Problem("there is no such file", "give the path of a model's file or of a bundle", Location(str(model)))
         )
     if importlib.util.find_spec("netron") is None:
-        raise SpecError("Netron, which shows models, is not installed", "pip install 'onnxpack[view]'")
+        raise SpecError("Netron, which shows models, is not installed", "run `pip install 'onnxpack[view]'`")
     netron: Any = importlib.import_module("netron")
     try:
         host, taken = netron.start(str(model), address=("localhost", port), browse=browser)
     except OSError as error:
-        raise EngineError(f"Netron cannot listen on port {port}: {error.strerror}", "name another --port") from None
+        raise EngineError(f"Netron cannot listen on port {port}: {error.strerror}", "choose another --port") from None
     click.echo(f"http://{host}:{taken}")
     netron.wait()
     ctx.exit(0)

@@ -1,4 +1,4 @@
-"""The whole conversion: what the ONNX file answers, what is made of it elsewhere, and whether both agree."""
+"""Converts an ONNX file with another tool, in another environment, and checks that both models answer the same."""
 
 import json
 import shutil
@@ -21,23 +21,23 @@ from onnxpack.worker.call import Setting, call
 from onnxpack.worker.environments import converter
 
 KINDS = {"savedmodel": "", "tflite": ".tflite"}
-"""What a model can become, and how its name ends."""
+"""The kinds of model that a conversion makes, with the ends of their names."""
 _SMALL, _LARGE = 2, 3
-"""Sizes that a free batch axis is tried at; others are one of their own, or what was asked."""
+"""The sizes that a free batch axis is tried at: not 1, which converters treat as a special case."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was made, and how it compares; ``layouts`` are outputs that have their channels last now."""
+    """A conversion's file and how its answers compare; ``layouts`` are outputs that have their channels last now."""
 
     path: Path
     rows: tuple[Comparison, ...]
     fixed: Mapping[str, int]
-    """The axes that have one size now."""
+    """The axes that the conversion fixed, with their sizes."""
     layouts: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the result as JSON values."""
         worst = max(row.max_abs_diff for row in self.rows)
         return {
             "path": str(self.path),
@@ -51,7 +51,7 @@ class Converted:
 def convert(
     model: Path, kind: str, output: Path, sizes: Mapping[str, int], store: Store, progress: Progress
 ) -> Converted:
-    """Writes ``output``, a folder (savedmodel) or a file (tflite). ``sizes`` fix axes of the model.
+    """Convert a model to ``output``, a folder (savedmodel) or a file (tflite); ``sizes`` fix axes of the model.
 
     Raises:
         SpecError: an axis is not the model's, or a folder that is no SavedModel is in the place of the output.
@@ -95,7 +95,7 @@ def _require(rows: tuple[Comparison, ...]) -> None:
         raise GateError(
             Problem(
                 f"the converted model differs from the ONNX file: {len(failed)} of {len(rows)} comparisons differ",
-                "onnx2tf guesses layouts: fix all axes with --size, or export the model with channels last",
+                "onnx2tf guesses layouts: fix every axis with --size, or export the model with channels last",
                 detail=table(failed),
             )
         )
@@ -104,9 +104,11 @@ def _require(rows: tuple[Comparison, ...]) -> None:
 def _require_replaceable(output: Path) -> None:
     """Refuse all but an earlier SavedModel and an empty folder: the whole folder is replaced."""
     if output.is_symlink() or (output.exists() and not output.is_dir()):
-        raise SpecError(f"'{output}' is no folder", "name another --output")
+        raise SpecError(f"'{output}' is not a folder", "choose another --output")
     if output.exists() and any(output.iterdir()) and not (output / "saved_model.pb").is_file():
-        raise SpecError(f"'{output}' holds no SavedModel that could be replaced", "name another --output")
+        raise SpecError(
+            f"'{output}' holds files, and they are not a SavedModel that could be replaced", "choose another --output"
+        )
 
 
 def _place(made: Path, kind: str, output: Path) -> None:
@@ -128,5 +130,5 @@ def _place(made: Path, kind: str, output: Path) -> None:
 
 
 def as_text(found: Converted) -> str:
-    """The document, for a program."""
+    """Return the result as JSON text, with every comparison."""
     return json.dumps(found.document() | {"rows": [asdict(row) for row in found.rows]}, indent=2)

@@ -1,4 +1,4 @@
-"""This side of a conversion, in child processes: what the ONNX file answers, and whether the converted one agrees."""
+"""Tasks on the ONNX side of a conversion: run the ONNX file, and compare its answers with the converted model's."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from onnxpack.worker import Say, Task
 
 @dataclass(frozen=True)
 class RunModel(Task[tuple[str, ...]]):
-    """Write ``<case>.inputs.npz`` and ``<case>.outputs.npz`` into ``place``; the result are the outputs' names."""
+    """Write ``<case>.inputs.npz`` and ``<case>.outputs.npz`` into ``place``, and return the outputs' names."""
 
     NAME = "run"
     spec: SpecPart
@@ -41,7 +41,10 @@ class RunModel(Task[tuple[str, ...]]):
 
 
 def compare_layouts(name: str, expected: Any, actual: Any, case: str) -> tuple[Comparison, bool]:
-    """One output as it is, else with its channels moved back from the last axis to the second."""
+    """Compare one output as it is, and if that fails with its channels moved back from the last axis to the second.
+
+    Return the comparison, and whether the channels were moved.
+    """
     row = compare(case, name, expected, actual, None, None)
     if row.reason and actual.ndim > 2:
         moved = compare(case, name, expected, np.moveaxis(actual, -1, 1), None, None)
@@ -52,7 +55,7 @@ def compare_layouts(name: str, expected: Any, actual: Any, case: str) -> tuple[C
 
 @dataclass(frozen=True)
 class Agreement:
-    """All outputs of all cases, and which outputs have their channels last now."""
+    """The comparisons of all outputs of all cases, and the outputs that have their channels last now."""
 
     rows: tuple[Comparison, ...]
     channels_last: tuple[str, ...]

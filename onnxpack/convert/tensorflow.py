@@ -1,4 +1,4 @@
-"""The converter's side, in its own environment: onnx2tf makes a SavedModel and a TFLite file, TensorFlow runs them."""
+"""Tasks on the converter's side, in its own environment: onnx2tf makes both files, TensorFlow runs them."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from onnxpack.data.test_inputs import Arrays, read_arrays, write_arrays
 from onnxpack.worker import Say, Task
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
-"""What TensorFlow reads when it is imported."""
+"""The environment of TensorFlow, which reads it once, at its import: errors only, no rounding of oneDNN, no GPU."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class RunConverted(Task[None]):
 
 
 def _convert(model: Path, folder: Path, shapes: dict[str, tuple[int | str, ...]]) -> None:
-    """Writes a SavedModel and ``model.tflite`` into ``folder``; a name in ``shapes`` is an axis that stays free.
+    """Write a SavedModel and ``model.tflite`` into ``folder``; a name in ``shapes`` is an axis that stays free.
 
     Inputs keep their layout: pictures get a transposition behind them, everything else is taken as it is.
 
@@ -81,22 +81,24 @@ def _convert(model: Path, folder: Path, shapes: dict[str, tuple[int | str, ...]]
     except (Exception, SystemExit) as error:  # onnx2tf ends the process where it cannot go on
         words = str(error) if isinstance(error, Exception) else "it gave up"
         raise SourceError(
-            f"onnx2tf cannot convert the model: {' '.join(words.split())[:500]}",
-            "fix its axes with --size, or keep it as ONNX",
+            f"onnx2tf cannot convert the model: {flatten_words(words, 500)}",
+            "fix its axes with --size; some operators cannot be converted at all",
         ) from None
     made = next((path for path in folder.glob("*_float32.tflite")), None)
     if made is None or not (folder / "saved_model.pb").exists():
-        raise SourceError("onnx2tf wrote nothing", "keep the model as ONNX")
+        raise SourceError(
+            "onnx2tf wrote no model", "fix its axes with --size; some operators cannot be converted at all"
+        )
     made.rename(folder / "model.tflite")
 
 
 def _answer(asked: RunConverted) -> None:
-    """Write the answers.
+    """Run the converted model on every case, and write its answers.
 
     Raises:
         SourceError: it does not run.
     """
-    run = _saved_model if asked.kind == "savedmodel" else _tflite
+    run = _run_saved_model if asked.kind == "savedmodel" else _run_tflite
     for number in range(asked.cases):
         inputs = read_arrays(asked.place / f"{number}.inputs.npz")
         try:
@@ -104,25 +106,25 @@ def _answer(asked: RunConverted) -> None:
         except Exception as error:  # TensorFlow's own are of many kinds
             raise SourceError(
                 f"the converted model does not run: {flatten_words(error, 500)}",
-                "an axis may have become fixed: name its size with --size",
+                "an axis may have become fixed: give its size with --size",
             ) from None
         write_arrays(asked.place / f"{number}.actual.npz", _in_order(found, asked.outputs))
 
 
-def _saved_model(made: Path, inputs: Arrays) -> Arrays:
+def _run_saved_model(made: Path, inputs: Arrays) -> Arrays:
     import tensorflow as tf
 
     signature = tf.saved_model.load(str(made)).signatures["serving_default"]
-    given = _by_name(inputs, list(signature.structured_input_signature[1]))
+    given = _match_by_name(inputs, list(signature.structured_input_signature[1]))
     return {name: value.numpy() for name, value in signature(**{k: tf.constant(v) for k, v in given.items()}).items()}
 
 
-def _tflite(made: Path, inputs: Arrays) -> Arrays:
+def _run_tflite(made: Path, inputs: Arrays) -> Arrays:
     import tensorflow as tf
 
     interpreter = tf.lite.Interpreter(str(made / "model.tflite"))
     details = interpreter.get_input_details()
-    given = _by_name(inputs, [detail["name"] for detail in details])
+    given = _match_by_name(inputs, [detail["name"] for detail in details])
     for detail in details:
         interpreter.resize_tensor_input(detail["index"], given[detail["name"]].shape)
     interpreter.allocate_tensors()
@@ -132,22 +134,22 @@ def _tflite(made: Path, inputs: Arrays) -> Arrays:
     return {detail["name"]: interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()}
 
 
-def _by_name(inputs: Arrays, wanted: list[str]) -> Arrays:
-    """By name; what TensorFlow had to rename, by place among what is left."""
-    plain = {_plain(name): name for name in inputs}
-    found: dict[str, Any] = {name: inputs[plain[_plain(name)]] for name in wanted if _plain(name) in plain}
-    rest = [array for name, array in inputs.items() if _plain(name) not in {_plain(known) for known in found}]
+def _match_by_name(inputs: Arrays, wanted: list[str]) -> Arrays:
+    """Match inputs by name; what TensorFlow had to rename is matched by its place among what is left."""
+    plain = {_strip_name(name): name for name in inputs}
+    found: dict[str, Any] = {name: inputs[plain[_strip_name(name)]] for name in wanted if _strip_name(name) in plain}
+    rest = [array for name, array in inputs.items() if _strip_name(name) not in {_strip_name(known) for known in found}]
     missing = [name for name in wanted if name not in found]
     return found | dict(zip(missing, rest, strict=True))
 
 
 def _in_order(found: Arrays, outputs: Sequence[str]) -> Arrays:
-    known = {_plain(name): array for name, array in found.items()}
-    if all(_plain(name) in known for name in outputs):
-        return {name: np.asarray(known[_plain(name)]) for name in outputs}
+    known = {_strip_name(name): array for name, array in found.items()}
+    if all(_strip_name(name) in known for name in outputs):
+        return {name: np.asarray(known[_strip_name(name)]) for name in outputs}
     return {name: np.asarray(array) for name, array in zip(outputs, found.values(), strict=True)}
 
 
-def _plain(name: str) -> str:
-    """Without what TensorFlow cannot have in a name, and what it adds."""
+def _strip_name(name: str) -> str:
+    """Return a name without the characters that TensorFlow cannot have, and without what it adds."""
     return re.sub(r"[^0-9A-Za-z]", "_", name.removeprefix("serving_default_").split(":")[0])

@@ -7,7 +7,7 @@ from onnxpack.core.digests import digest, file_digest, tree_digests
 
 
 def data_beside(path: Path) -> Path:
-    """Return where the external data of the ONNX file at ``path`` is, if it has any."""
+    """Return the path at which the external data of the ONNX file ``path`` is, if it has any."""
     return path.with_name(f"{path.name}.data")
 
 

@@ -10,7 +10,7 @@ from onnxpack.core.regular import open_regular
 
 
 def digest(*parts: Any) -> str:
-    """The SHA-256 of JSON values in their canonical form: sorted keys, no spaces."""
+    """Return the SHA-256 of JSON values in their canonical form: sorted keys, no spaces."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -26,13 +26,14 @@ def file_digest(path: Path) -> str:
 
 
 def tree_digests(folder: Path) -> dict[str, str]:
-    """Return relative path → SHA-256 of every file below a folder, a symlink as ``link:`` and its target.
+    """Map the relative path of every file below a folder to its SHA-256, or of a symlink to ``link:`` and its target.
 
     Raises:
         OSError: one cannot be read, or is a pipe, a socket or a device.
     """
     found = {}
     for parent, folders, names in os.walk(folder):
+        # os.walk lists links to folders among the folders, and does not enter them.
         for name in (*names, *(name for name in folders if Path(parent, name).is_symlink())):
             path = Path(parent, name)
             relative = path.relative_to(folder).as_posix()

@@ -15,7 +15,7 @@ _LONGEST, _LONGEST_DETAIL = 4_000, 40_000
 
 
 def bound_text(text: str, longest: int) -> str:
-    """Return the text, or of one with more than ``longest`` characters its first and last, and how many are missing."""
+    """Shorten a text of more than ``longest`` characters in its middle, and say there how many are left out."""
     missing = len(text) - longest
     if missing <= 0:
         return text
@@ -24,12 +24,12 @@ def bound_text(text: str, longest: int) -> str:
 
 
 def flatten_words(error: object, longest: int) -> str:
-    """Return what an error says in one line of at most ``longest`` characters."""
+    """Return an error's text as one line of at most ``longest`` characters."""
     return " ".join(str(error).split())[:longest]
 
 
 def describe_error(error: BaseException, longest: int) -> str:
-    """Return an error's type and what it says, in one line."""
+    """Return an error's type and its text of at most ``longest`` characters, in one line."""
     return f"{type(error).__name__}: {flatten_words(error, longest)}"
 
 
@@ -47,7 +47,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: what, where (if it is in a file), and what to do about it.
+    """One problem: what is wrong, where (if it is in a file), and what to do about it.
 
     ``detail`` is extra text of several lines (a table, a log's end) shown below the message. Secrets in all three
     texts are hidden from the start, so that whatever shows a problem, in whatever format, shows none.
@@ -110,20 +110,25 @@ class EngineError(OnnxpackError):
     exit_code = 5
 
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
-"""How a file system says that it takes no more."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The error numbers of a full disk, or a full quota."""
+NO_ROOM = (*DISK_FULL, errno.EROFS, errno.EFBIG)
+"""The error numbers of a file system that takes no more: full, over quota, read-only, or the file too large."""
 
 
 def typed(error: Exception) -> OnnxpackError | None:
-    """Return the error of this module that tells what happened; None for one that nobody expected: a bug.
+    """Return an exception as an error of this module; None for one that nobody expected, which is a bug.
 
-    What is left of ``OSError`` at the boundary is the machine's: a full disk, a folder that may not be written.
+    An ``OSError`` that no stage handled is the machine's: a full disk, a folder that may not be written.
     """
     if isinstance(error, OSError):
         # A copy that finds no room names its source first; the room is missing at the other.
         name = error.filename2 if error.errno in NO_ROOM and error.filename2 else error.filename
         place = f" '{name}'" if name else ""
-        return EngineError(f"{error.strerror or error}{place}", "make room, or name another --output or ONNXPACK_CACHE")
+        return EngineError(
+            f"{error.strerror or error}{place}",
+            "free disk space, or choose another --output or ONNXPACK_CACHE",
+        )
     return error if isinstance(error, OnnxpackError) else None
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C at the wrong moment: what an engine was asked to make must come back, or nobody can take it away again."""
+"""Handling of Ctrl-C while a container engine works: what it was asked to make must be known, to be removed again."""
 
 import contextlib
 import signal
@@ -11,7 +11,7 @@ from onnxpack.core.errors import EngineError
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the block has ended. For single short requests alone."""
+    """Delay Ctrl-C and SIGTERM until the block has ended; use it around single short requests only."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only
         return
@@ -32,7 +32,7 @@ def uninterrupted() -> Iterator[None]:
 
 @contextlib.contextmanager
 def afterwards(action: Callable[[], None]) -> Iterator[None]:
-    """Runs ``action`` however the block ends. Its own failure never hides the one that ended the block."""
+    """Run ``action`` however the block ends; its own failure never hides the one that ended the block."""
     try:
         yield
     except BaseException:

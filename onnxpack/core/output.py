@@ -9,13 +9,13 @@ from pathlib import Path
 
 from onnxpack.core.scratch import working_folder
 
-_AT_FDCWD = -100
+_AT_FDCWD = -100  # fcntl.h: relative paths start at the working folder, as for other calls
 _RENAME_EXCHANGE = 2  # renameat2(2)
 
 
 @contextlib.contextmanager
 def replacing(destination: Path) -> Iterator[Path]:
-    """Give a new empty folder that takes the place of the folder ``destination`` when the block ends well, else goes.
+    """Yield a new empty folder that replaces the folder ``destination`` if the block succeeds, and is removed if not.
 
     Raises:
         OSError: there is no room, or a file or link is in its place, which stays.
@@ -37,6 +37,7 @@ def _exchange(one: Path, other: Path) -> None:
     """Swap two folders atomically; where the file system cannot, by two renames."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+        # Between the two renames there is no output for a moment.
         old = other.rename(one.with_name("old"))
         try:
             one.rename(other)

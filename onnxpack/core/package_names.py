@@ -9,5 +9,5 @@ def normalize_name(name: str) -> str:
 
 
 def pinned_name(pin: str) -> str:
-    """Return the normalized name of the distribution that a pin of a spec is of, as ``onnx`` of ``ONNX[x]==1.2``."""
+    """Return the normalized name of the distribution in a pin: ``onnx`` for ``ONNX[x]==1.2``."""
     return normalize_name(re.split(r"\[|==", pin)[0])

@@ -1,4 +1,4 @@
-"""Looks at something again and again while other work goes on."""
+"""A thread that calls a function periodically while other work goes on."""
 
 import contextlib
 import threading

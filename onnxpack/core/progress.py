@@ -1,31 +1,31 @@
-"""How stages tell what they are doing, whoever listens."""
+"""The interface by which stages report progress."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Shown to a person while a build runs; never the result."""
+    """Receives what a person sees while a build runs; results never go this way."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Around a stage's work."""
+        """Show that a stage works as long as the block lasts."""
 
     def note(self, text: str) -> None:
-        """One line about the stage at hand."""
+        """Show one line about the stage at hand."""
 
     def skipped(self, name: str, why: str) -> None:
-        """A stage whose result stands already."""
+        """Show that a stage is skipped since its result exists already."""
 
 
 class SilentProgress:
-    """Tell nobody."""
+    """A progress that shows nothing."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Do nothing around a stage's work."""
+        """Return a context that does nothing."""
         return nullcontext()
 
     def note(self, text: str) -> None:
-        """Drop a line."""
+        """Ignore a line."""
 
     def skipped(self, name: str, why: str) -> None:
-        """Drop what stands already."""
+        """Ignore a skipped stage."""

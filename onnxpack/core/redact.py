@@ -1,6 +1,6 @@
-"""What a secret looks like, in a URL, in an assignment and by itself: the one place that knows.
+"""Detection of secrets in URLs, in assignments and by their shape; no other module decides what a secret is.
 
-The spec's rules ask it whether a URL may stand in a spec; errors, logs and reports send through it what they show.
+The spec's rules ask it whether a URL may be in a spec; errors, logs and reports pass what they show through it.
 """
 
 import re
@@ -72,10 +72,10 @@ def redact(text: str, *, keep_width: bool = False) -> str:
         return "*" * len(found) if keep_width else HIDDEN
 
     text = _SHAPES.sub(lambda match: hide(match[0]), text)
-    return _ASSIGNED.sub(_value_hider(hide), text)
+    return _ASSIGNED.sub(_make_value_hider(hide), text)
 
 
-def _value_hider(hide: Callable[[str], str]) -> Callable[[re.Match[str]], str]:
+def _make_value_hider(hide: Callable[[str], str]) -> Callable[[re.Match[str]], str]:
     def replace(match: re.Match[str]) -> str:
         # A field's path, as of --set, names a secret if a mapping around the value does.
         if not any(is_secret_name(part) for part in match["name"].split(".")):

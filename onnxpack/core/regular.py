@@ -1,4 +1,4 @@
-"""Reads files that anybody may have replaced: a pipe never blocks, and a size is bounded."""
+"""Safe reading of files that anybody may have replaced: a pipe never blocks, and sizes are bounded."""
 
 import errno
 import os
@@ -13,6 +13,7 @@ def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
     Raises:
         OSError: it cannot be read, or is no regular file.
     """
+    # Without O_NONBLOCK the opening of a pipe would wait for a writer.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -1,4 +1,4 @@
-"""Folders that a process works in, and locks that several processes share.
+"""Temporary working folders of a process, and locks that several processes share.
 
 What is in use is locked by flock(2). Such a lock ends with its process, however that ends, so what a killed process
 left is told from what another one works in.
@@ -31,12 +31,13 @@ def is_working_name(name: str) -> bool:
 
 @contextlib.contextmanager
 def working_folder(parent: Path) -> Iterator[Path]:
-    """Give a new empty folder in ``parent``, which is made if it is missing, and remove it in the end.
+    """Yield a new empty folder in ``parent``, which is made if it is missing, and remove the folder in the end.
 
     What killed processes left in ``parent`` is removed first.
 
     Raises:
-        OSError: the folder cannot be made. One of the block that there is no room names ``parent`` if it names no file.
+        OSError: the folder cannot be made. Where the block itself raises one for a full disk that names no file, it
+            names ``parent``.
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
@@ -53,12 +54,12 @@ def working_folder(parent: Path) -> Iterator[Path]:
 
 
 def temporary_folder() -> contextlib.AbstractContextManager[Path]:
-    """Give a ``working_folder`` in the machine's folder for temporary files."""
+    """Make a ``working_folder`` in the machine's folder for temporary files."""
     return working_folder(Path(tempfile.gettempdir()))
 
 
 def sweep(parent: Path) -> None:
-    """Remove the working folders in ``parent`` that no process holds; where locks do not work, all stay."""
+    """Remove the working folders in ``parent`` that no process has locked; without working locks, all stay."""
     with os.scandir(parent) as entries:
         found = [Path(entry) for entry in entries if is_working_name(entry.name)]
     for folder in found:
@@ -74,7 +75,7 @@ def sweep(parent: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock file ``path``, which goes afterwards; ``waiting`` is called once if another process has it.
+    """Hold the lock file ``path`` and remove it afterwards; call ``waiting`` once if another process has it.
 
     Raises:
         EngineError: something else is in its place.
@@ -91,7 +92,7 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
 
 @contextlib.contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock file ``path`` if no other process has it; give whether it is held."""
+    """Hold the lock file ``path`` if no other process has it; yield whether it is held."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _lock(path, None)
     try:
@@ -103,25 +104,25 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 
 
 def _claim(parent: Path) -> tuple[Path, int]:
-    """Make a folder and lock it; a sweep may come between the two, so it is looked at again."""
+    """Make a folder and lock it, again if another process's sweep removed it between the two."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         try:
             descriptor = _open_folder(folder)
         except FileNotFoundError:
             continue
-        _flock(descriptor, fcntl.LOCK_EX)
+        _acquire_flock(descriptor, fcntl.LOCK_EX)
         if _is_at(descriptor, folder):
             return folder, descriptor
         os.close(descriptor)
 
 
 def _lock(path: Path, waiting: Callable[[], None] | None) -> int | None:
-    """Return the descriptor that holds a lock file; None if it is taken and nobody wants to wait."""
+    """Return the descriptor that holds a lock file; None if it is taken and ``waiting`` is None."""
     while True:
         descriptor = _open_lock(path)
         try:
-            _flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _acquire_flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if waiting is None:
                 os.close(descriptor)
@@ -129,7 +130,7 @@ def _lock(path: Path, waiting: Callable[[], None] | None) -> int | None:
             waiting()
             waiting = _wait_in_silence
             try:
-                _flock(descriptor, fcntl.LOCK_EX)
+                _acquire_flock(descriptor, fcntl.LOCK_EX)
             except BaseException:  # ctrl-C
                 os.close(descriptor)
                 raise
@@ -139,7 +140,7 @@ def _lock(path: Path, waiting: Callable[[], None] | None) -> int | None:
 
 
 def _wait_in_silence() -> None:
-    """Take the place of what was told already."""
+    """Do nothing: that another process has the lock was said already."""
 
 
 def _open_lock(path: Path) -> int:
@@ -149,23 +150,23 @@ def _open_lock(path: Path) -> int:
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise _no_lock(path) from None
+            raise _lock_error(path) from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise _no_lock(path)
+        raise _lock_error(path)
     return descriptor
 
 
-def _no_lock(path: Path) -> EngineError:
-    return EngineError(f"'{path}' is in the place of a lock and is no file", "remove it")
+def _lock_error(path: Path) -> EngineError:
+    return EngineError(f"a lock file belongs at '{path}', and something else is there", "remove it")
 
 
 def _open_folder(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def _flock(descriptor: int, how: int) -> None:
+def _acquire_flock(descriptor: int, how: int) -> None:
     try:
         fcntl.flock(descriptor, how)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Words for a terminal: sizes, aligned tables, and foreign text made harmless."""
+"""Text for a terminal: sizes, aligned tables, plurals, and foreign text made harmless."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -9,24 +9,50 @@ _WIDTH = 120
 
 
 def clean(value: Any, limit: int = 300) -> str:
-    """One line without control characters: what a file says may neither steer a terminal nor end a comment."""
+    """Return a value as one line without control characters, which could steer a terminal or end a comment."""
+    # One character more than is kept shows whether something was cut.
     text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value)[: limit + 1])
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def size(count: float) -> str:
-    """Bytes as ``12.3 MB``, in the units that the spec reads: powers of 1000."""
+    """Format a number of bytes as ``12.3 MB``, in powers of 1000 as the spec reads them."""
     if count < 1000:
         return f"{count:.0f} B"
     for unit in _UNITS:
         count /= 1000
+        # From 999.95 on, one decimal would be rounded to 1000.0.
         if count < 999.95 or unit == _UNITS[-1]:
             break
     return f"{count:.1f} {unit}"
 
 
+def format_time(seconds: float) -> str:
+    """Return a duration in seconds with three digits, in the unit that fits: ``1.33 s``, ``12.3 ms``, ``456 µs``."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 1:
+            return f"{format_digits(seconds * factor)} {unit}"
+    return f"{format_digits(seconds * 1e6)} µs"
+
+
+def format_digits(value: float) -> str:
+    """Return a number below 1,000 with three digits."""
+    places = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{places}f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 row``, ``2 rows``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def with_article(noun: str) -> str:
+    """Return a word behind its indefinite article: ``a list``, ``an int``."""
+    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
+
+
 def table(rows: Iterable[Sequence[Any]], right: Iterable[int] = ()) -> list[str]:
-    """The rows' cells in columns; those numbered in ``right`` are aligned to the right."""
+    """Return the rows as lines with aligned columns; ``right`` has the indexes of those aligned to the right."""
     shown = [[clean(cell) for cell in row] for row in rows]
     flush = set(right)
     widths = [
@@ -42,17 +68,17 @@ def table(rows: Iterable[Sequence[Any]], right: Iterable[int] = ()) -> list[str]
 
 
 def section(title: str, lines: Iterable[str]) -> list[str]:
-    """Indented lines below a title, after an empty one; nothing without lines."""
+    """Indent lines below a title, with an empty line in front; return nothing if there are no lines."""
     below = [f"  {line}" for line in lines]
     return ["", title, *below] if below else []
 
 
 def comment(text: str, indent: int = 0) -> list[str]:
-    """Lines of a YAML comment that hold ``text``."""
+    """Wrap a text into the lines of a YAML comment."""
     pad = " " * indent + "# "
     return [pad + line for line in textwrap.wrap(clean(text, 2000), _WIDTH - len(pad), break_on_hyphens=False)]
 
 
 def tensor(info: dict[str, Any]) -> str:
-    """``float32 [batch, 4]``."""
+    """Format a tensor's dtype and shape as ``float32 [batch, 4]``."""
     return f"{info['dtype']} [{', '.join(map(str, info['shape']))}]"

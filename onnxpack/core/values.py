@@ -1,4 +1,4 @@
-"""The values that flow between stages: frozen and framework-free."""
+"""The frozen values that stages exchange; none depends on a framework."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,11 +38,11 @@ class Axis:
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """An ONNX file whose facts were read back from the file itself, never assumed."""
+    """An ONNX file with its opset, inputs and other facts, which were all read from the file itself."""
 
     file: Artifact
     sha256: str
-    """Of the file itself; ``file.digest`` counts the external data beside it too."""
+    """The SHA-256 of the file itself; ``file.digest`` also covers the external data beside it."""
     opset: int
     ir_version: int
     inputs: tuple[TensorInfo, ...]
@@ -54,13 +54,13 @@ class OnnxModel:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """Return the file's path."""
         return self.file.path
 
 
 @dataclass(frozen=True)
 class Changed:
-    """What a stage made of a model, and what a person should know about it."""
+    """The model that a stage made of another one, and notes about it for a person."""
 
     model: OnnxModel
     notes: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class Changed:
 
 @dataclass(frozen=True)
 class Reference:
-    """The source model's own answers: a folder of ``<case>.inputs.npz`` and ``<case>.outputs.npz``.
+    """The source model's own outputs: a folder of ``<case>.inputs.npz`` and ``<case>.outputs.npz``.
 
     Cases are in the order of ``cases``; each npz holds one array per input or output, by its name.
     """
@@ -78,30 +78,30 @@ class Reference:
     sizes: tuple[dict[str, int], ...] = field(default=())
     """The size of every dynamic axis, case by case."""
     notes: tuple[str, ...] = ()
-    """What of the spec is not among the cases, and why; what both models make of values that it does not declare."""
+    """Notes on what of the spec no case covers, and why, and on what both models do with values outside the spec."""
     hunted: dict[str, dict[str, int]] = field(default_factory=dict)
-    """More cases, that were searched for, with the sizes of their axes.
+    """More cases, found by a search for inputs at which an export may go wrong, with the sizes of their axes.
 
-    They are where an export would be wrong, not what the model is used on: they judge single values, and neither the
-    noise of a reduced model nor its speed, and nothing is calibrated on them.
+    They are not what the model is used on, so only single values are compared on them: they count neither for the noise
+    nor for the speed of a reduced model, and nothing is calibrated on them.
     """
 
     def judging(self, precision: str) -> tuple[str, ...]:
-        """Return the cases that judge a model of this precision: the hunted ones only one that rounds nothing."""
+        """Return the cases to compare a model of this precision on; the hunted ones are for float32 alone."""
         return (*self.cases, *self.hunted) if precision == "float32" else self.cases
 
     @property
     def all_sizes(self) -> dict[str, dict[str, int]]:
-        """The axes' sizes of every case by its name."""
+        """Return the sizes of the axes of every case, by the case's name."""
         return dict(zip(self.cases, self.sizes, strict=True)) | self.hunted
 
     @property
     def folder(self) -> Path:
-        """Where the cases are."""
+        """Return the folder of the cases."""
         return self.files.path
 
     def opt_case(self, axes: tuple[Axis, ...]) -> str:
-        """The case at the axes' opt sizes, by which speed is measured; the first one, if that is not there."""
+        """Return the case at the axes' opt sizes, which speed is measured on, or else the first case."""
         wanted = {axis.name: axis.opt for axis in axes}
         named = zip(self.cases, self.sizes, strict=False)
         return next((case for case, sizes in named if sizes == wanted), self.cases[0])
@@ -109,13 +109,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export leaves: the model, and what it and all later stages are judged against."""
+    """The results of an export: the model, and the outputs that it and all later models are compared with."""
 
     model: OnnxModel
     reference: Reference
-    """The source model's own answers: what an export is judged by."""
+    """The source model's own outputs, which the exported model is compared with."""
     served: Reference
-    """What a client is to get, pre- and postprocessing included: what everything after it is judged by."""
+    """What a client is to get, pre- and postprocessing included; every later model is compared with it."""
     evaluation: Artifact | None = None
     """The source model's outputs for the evaluation data."""
     exporter: str | None = None
@@ -124,7 +124,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Score:
-    """The metric's value, and how many rows it is of."""
+    """A metric's value, and the number of rows that it was computed on."""
 
     value: float
     rows: int

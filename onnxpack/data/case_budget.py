@@ -1,25 +1,26 @@
-"""How many bytes the verification may cost, and what is left out when that is not enough."""
+"""The limit on the memory of the cases to verify, and the choice of their sizes within it."""
 
 from collections.abc import Iterable, Iterator
 from itertools import cycle, islice
 from typing import Any
 
+from onnxpack.core.text import plural
 from onnxpack.data.domains import numpy_dtype
 from onnxpack.data.test_inputs import corners, main_sizes, shape_at
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.model import Input, Spec
 
 MAX_BYTES = 2**30
-"""Of the inputs and outputs of all cases together."""
+"""The limit on the inputs and outputs of all cases together."""
 
 MIN_CASES = 3
-"""How many random cases there are at least, where the axes leave fewer sizes: one draw proves little."""
+"""The least number of random cases, also if the axes have fewer sizes: one draw proves little."""
 
 _STRING_BYTES = 4  # of a character, as numpy keeps it
 
 
 def input_bytes(spec: Spec, at: dict[str, int]) -> int:
-    """Of one case's inputs."""
+    """Return the size in bytes of one case's inputs."""
     total = 0
     for tensor in spec.inputs.values():
         count = 1
@@ -36,9 +37,9 @@ def _item_bytes(tensor: Input) -> int:
 
 
 class Budget:
-    """Keeps the cases within ``MAX_BYTES``; what it leaves out is said in ``notes``.
+    """A budget that keeps the cases within ``limit`` bytes, and lists in ``notes`` what it leaves out.
 
-    The outputs' part is learned from the cases that ran: so many bytes for each byte of inputs, at the most.
+    The size of outputs is estimated from the cases that ran: by the highest ratio of output to input bytes.
     """
 
     def __init__(self, spec: Spec, limit: int = MAX_BYTES) -> None:
@@ -46,28 +47,28 @@ class Budget:
         # With steps there are inputs of two kinds: what a client sends, and what the model takes.
         self._levels = (spec,) if self._spec is spec else (self._spec, spec)
         self._limit = limit
-        self._outputs_per_input = 1.0
+        self._outputs_per_input = 1.0  # a guess until a case has run
         self._spent = 0
         self.notes: list[str] = []
 
     def count(self, inputs: Iterable[Any], outputs: Iterable[Any]) -> None:
-        """What a case cost, in inputs of all kinds and in outputs."""
+        """Add the bytes of a case that ran to what is spent."""
         given, made = sum(array.nbytes for array in inputs), sum(array.nbytes for array in outputs)
         self._spent += given + made
         if given:
             self._outputs_per_input = max(self._outputs_per_input, made / given)
 
     def cost(self, at: dict[str, int]) -> int:
-        """What a case at these sizes is expected to take."""
+        """Estimate the bytes of a case at these sizes."""
         return int(sum(input_bytes(spec, at) for spec in self._levels) * (1 + self._outputs_per_input))
 
     def sizes(self) -> Iterator[dict[str, int]]:
-        """Yield the sizes to verify next: a main one that does not fit is made smaller, a corner is left out.
+        """Yield the sizes to verify: main sizes are reduced until they fit, corners that do not fit are left out.
 
-        Each comes once, and again where that leaves fewer than ``MIN_CASES``.
+        Each comes once, or again if there would be fewer than ``MIN_CASES``.
         """
         seen: list[dict[str, int]] = []
-        for at in map(self._smaller, main_sizes(self._spec.axes)):
+        for at in map(self._reduce, main_sizes(self._spec.axes)):
             if at not in seen:
                 seen.append(at)
                 yield at
@@ -84,9 +85,10 @@ class Budget:
             if self._fits(at):
                 yield at
         if left_out:
-            self.notes.append(f"{left_out} mixed corners of the axes' sizes are not verified: {self._why()}")
+            corners_left = f"{plural(left_out, 'mixed corner')} of the axes' sizes {'is' if left_out == 1 else 'are'}"
+            self.notes.append(f"{corners_left} not verified: {self._explain_limit()}")
 
-    def _smaller(self, at: dict[str, int]) -> dict[str, int]:
+    def _reduce(self, at: dict[str, int]) -> dict[str, int]:
         found = dict(at)
         low = {axis.name: axis.min for axis in self._spec.axes}
         while not self._fits(found):
@@ -96,11 +98,11 @@ class Budget:
             found[name] = max(low[name], found[name] // 2)
         changed = [f"{name} {size} instead of {at[name]}" for name, size in found.items() if size != at[name]]
         if changed:
-            self.notes.append(f"verified at {', '.join(changed)}: {self._why()}")
+            self.notes.append(f"verified at {', '.join(changed)}: {self._explain_limit()}")
         return found
 
     def _fits(self, at: dict[str, int]) -> bool:
         return self._spent + self.cost(at) <= self._limit
 
-    def _why(self) -> str:
+    def _explain_limit(self) -> str:
         return f"inputs and outputs of all cases may take {self._limit / 2**20:.0f} MiB"

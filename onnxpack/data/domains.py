@@ -1,4 +1,4 @@
-"""What the elements of an input may be, and random arrays of them."""
+"""The domains of inputs, which are the values that their elements may have, and random arrays of them."""
 
 import math
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ Array = np.ndarray[Any, Any]
 
 _WORDS = ("alpha", "beta", "gamma")
 _HIGHEST_INT = 9
-"""The largest of integers without a range: small, since most of them index something."""
+"""The largest integer drawn without a range: small, since most integers index something."""
 _NORMAL_END = 4.0
-"""Where samples of floats without a range end: one in 16,000 of a standard normal distribution lies beyond."""
+"""The end of the domain of floats without a range: one in 16,000 normally distributed values is beyond it."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What one element may be: one of ``choices``, or anything from ``low`` to ``high``, whole numbers if ``whole``."""
+    """The values of one element: one of ``choices``, or any from ``low`` to ``high``, only whole ones if ``whole``."""
 
     low: float = 0
     high: float = 0
@@ -29,30 +29,30 @@ class Domain:
 
     @property
     def ends(self) -> tuple[Any, Any]:
-        """The least and the greatest value; of words the first and the last."""
+        """Return the least and the greatest value; for words the first and the last."""
         return (self.ordered[0], self.ordered[-1]) if self.choices else (self.low, self.high)
 
     @property
     def ordered(self) -> tuple[Any, ...]:
-        """The choices, from the least on; words in the order in which they are given."""
+        """Return the choices from the least to the greatest; words in the order in which they are given."""
         return tuple(sorted(self.choices)) if self.choices and not isinstance(self.choices[0], str) else self.choices
 
 
 def numpy_dtype(tensor: Input) -> np.dtype[Any]:
-    """Return the dtype that samples travel in: numpy has no bfloat16, so those are float32, rounded where used."""
-    return _numpy_dtype(tensor.dtype)
+    """Return the numpy dtype of an input's samples: numpy has no bfloat16, so it is float32, rounded when used."""
+    return _to_numpy_dtype(tensor.dtype)
 
 
-def _numpy_dtype(word: str) -> np.dtype[Any]:
+def _to_numpy_dtype(word: str) -> np.dtype[Any]:
     return np.dtype({"string": "str", "bfloat16": "float32"}.get(word, word))
 
 
 def domains(tensor: Input) -> list[Domain]:
-    """Return the domain of each place along the last axis; one alone if it is the same for all."""
-    return [_domain(tensor.dtype, values) for values in tensor.columns or (tensor,)]
+    """Return the domain of each place along the last axis, or a single one for all places."""
+    return [_make_domain(tensor.dtype, values) for values in tensor.columns or (tensor,)]
 
 
-def _domain(dtype: str, values: Input | Column) -> Domain:
+def _make_domain(dtype: str, values: Input | Column) -> Domain:
     if dtype == "string":
         return Domain(choices=tuple(values.choices or _WORDS))
     if values.choices is not None:
@@ -67,7 +67,7 @@ def _domain(dtype: str, values: Input | Column) -> Domain:
 
 
 def draw_array(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    """Return a random array of an input's samples, of dtype ``numpy_dtype(tensor)``."""
+    """Draw a random array of an input's samples, with dtype ``numpy_dtype(tensor)``."""
     if tensor.columns:
         parts = [_draw(tensor.dtype, column, shape[:-1], generator) for column in tensor.columns]
         array = np.stack(parts, axis=-1)
@@ -78,7 +78,7 @@ def draw_array(tensor: Input, shape: tuple[int, ...], generator: np.random.Gener
 
 def _draw(word: str, values: Input | Column, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     drawn: Any
-    dtype, domain = _numpy_dtype(word), _domain(word, values)
+    dtype, domain = _to_numpy_dtype(word), _make_domain(word, values)
     if dtype.kind == "U" or values.choices is not None:
         drawn = generator.choice(np.array(domain.choices, dtype=dtype), shape)
     elif dtype.kind == "b":
@@ -92,7 +92,7 @@ def _draw(word: str, values: Input | Column, shape: tuple[int, ...], generator: 
 
 
 def _draw_between(domain: Domain, dtype: np.dtype[Any], shape: tuple[int, ...], generator: np.random.Generator) -> Any:
-    """Return floats, evenly spread over a domain."""
+    """Draw uniformly distributed floats from a domain."""
     low, high, share = domain.low, domain.high, generator.random(shape)
     if domain.whole:
         return np.clip(np.floor(low + (high - low + 1) * share), low, high)
@@ -100,9 +100,9 @@ def _draw_between(domain: Domain, dtype: np.dtype[Any], shape: tuple[int, ...], 
 
 
 def fill_rows(array: Array, found: Sequence[Domain], generator: np.random.Generator) -> Array:
-    """Write one value other than zero into each row along the last axis that has none; ``found`` are its domains."""
+    """Put a nonzero value into each row along the last axis that has none; ``found`` has the domains of its places."""
     size = array.shape[-1]
-    values = [_nonzero(domain) for domain in (found if len(found) > 1 else list(found) * size)]
+    values = [_choose_nonzero(domain) for domain in (found if len(found) > 1 else list(found) * size)]
     places = [place for place, value in enumerate(values) if value]
     rows = array.reshape(-1, size) if size else array[:0]
     for row in np.flatnonzero(~rows.astype(bool).any(axis=-1)) if places else ():
@@ -111,7 +111,7 @@ def fill_rows(array: Array, found: Sequence[Domain], generator: np.random.Genera
     return rows.reshape(array.shape) if size else array
 
 
-def _nonzero(domain: Domain) -> Any:
-    """Return a value of a domain that is not zero; 0 if it has none."""
+def _choose_nonzero(domain: Domain) -> Any:
+    """Return a nonzero value of a domain, or 0 if it has none."""
     ordered = domain.choices or (min(domain.high, 1) if domain.high > 0 else domain.high, domain.low)
     return next((value for value in ordered if value), 0)

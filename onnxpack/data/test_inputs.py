@@ -1,4 +1,4 @@
-"""Inputs for the source model: seeded, in the spec's ranges, at several sizes of every dynamic axis."""
+"""Test inputs for the source model: seeded, in the spec's ranges, at several sizes of every dynamic axis."""
 
 import contextlib
 import zipfile
@@ -21,7 +21,7 @@ _MAX_CORNERS = 8
 
 
 def main_sizes(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
-    """Return the sizes that are verified first: all at min, odd ones that differ, all at opt, all at max."""
+    """Return the main sizes to verify: all axes at min, at odd sizes that differ, at opt, and at max."""
     low = {axis.name: axis.min for axis in axes}
     high = {axis.name: axis.max for axis in axes}
     return [low, odd_sizes(axes), {axis.name: axis.opt for axis in axes}, high]
@@ -30,7 +30,7 @@ def main_sizes(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
 def corners(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
     """Return at most 8 mixed sizes: one axis at its maximum and the others at their minimum, and the reverse.
 
-    Two axes that an exporter made one are told apart by them.
+    They show whether an exporter made two axes one.
     """
     if len(axes) < 2:
         return []
@@ -41,9 +41,10 @@ def corners(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
 
 
 def odd_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
-    """A size within each axis' limits that is odd and, where the limits allow it, no other axis' and not 1."""
+    """Choose a size for each axis that is odd and, if the limits allow it, neither 1 nor another axis' size."""
     chosen: dict[str, int] = {}
     for axis in axes:
+        # "| 1" makes the first of the range odd.
         candidates = chain(_PRIMES, range(max(axis.min, 3) | 1, axis.max + 1, 2))
         fitting = (size for size in candidates if axis.min <= size <= axis.max and size not in chosen.values())
         chosen[axis.name] = next(fitting, axis.max)
@@ -51,7 +52,7 @@ def odd_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
 
 
 def tracing_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
-    """Sizes to trace at: at least 2 and all different, since exporters treat 0, 1 and equal sizes as special."""
+    """Choose sizes to trace at: 2 or more and all different, since exporters treat 0, 1 and equal sizes specially."""
     chosen: dict[str, int] = {}
     for axis in axes:
         size = max(axis.min, 2)
@@ -62,12 +63,12 @@ def tracing_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
 
 
 def shape_at(tensor: Input, at: dict[str, int]) -> tuple[int, ...]:
-    """The input's shape with every axis at its size."""
+    """Return an input's shape with the size of every dynamic axis filled in."""
     return tuple(at[size] if isinstance(size, str) else size for size in tensor.shape)
 
 
 def draw(spec: Spec, at: dict[str, int], case: int) -> Arrays:
-    """One array per input at the given axis sizes; the same for the same spec, sizes and case number."""
+    """Draw an array for each input at the given axis sizes; the same for the same spec, sizes and case number."""
     generator = np.random.default_rng([spec.verify.seed, case])
     return {name: draw_array(tensor, shape_at(tensor, at), generator) for name, tensor in spec.inputs.items()}
 
@@ -75,11 +76,11 @@ def draw(spec: Spec, at: dict[str, int], case: int) -> Arrays:
 def cases(
     spec: Spec, given: Path | None, chosen: Iterable[dict[str, int]]
 ) -> Iterator[tuple[str, dict[str, int], Arrays]]:
-    """Yield every case's name, axis sizes and inputs; the user's own samples, if any, last.
+    """Yield every case's name, axis sizes and inputs; the user's own samples, if any, come last.
 
-    ``chosen`` are the sizes of the random ones; each is asked for when the case before has been used. Where the spec
-    wants no random ones, the first rows of the samples are a case of their own: at one size alone an axis that an
-    export made fixed would not show.
+    ``chosen`` are the sizes of the random cases; each is taken from it after the case before was used. If the spec
+    wants no random cases, the first rows of the samples are one more case: at a single size an axis that an export made
+    fixed would not show.
     """
     if spec.verify.random:
         for number, at in enumerate(chosen):
@@ -88,19 +89,19 @@ def cases(
     if given is not None:
         arrays = read_samples(spec, given)
         yield "samples", sizes_of(spec, arrays), arrays
-        first = None if spec.verify.random else _first_rows(spec, arrays)
+        first = None if spec.verify.random else _take_first_rows(spec, arrays)
         if first:
             yield "samples_first", sizes_of(spec, first), first
 
 
 def row_axis(spec: Spec) -> str | None:
-    """Return the dynamic axis that is the first of every input and nowhere else, so that inputs can be cut by rows."""
+    """Return the dynamic axis that is the first of every input and nowhere else, along which inputs can be split."""
     others = {size for tensor in spec.inputs.values() for size in tensor.shape[1:]}
     name = spec.first_size
     return name if isinstance(name, str) and name not in others else None
 
 
-def _first_rows(spec: Spec, arrays: Arrays) -> Arrays | None:
+def _take_first_rows(spec: Spec, arrays: Arrays) -> Arrays | None:
     name = row_axis(spec)
     rows = len(next(iter(arrays.values()))) // 2 if name else 0
     fits = name and max(spec.dynamic_axes[name].min, 1) <= rows
@@ -108,7 +109,7 @@ def _first_rows(spec: Spec, arrays: Arrays) -> Arrays | None:
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
-    """An npz of arrays by any name; ``numpy.savez`` takes some names as its own arguments."""
+    """Write arrays of any name to an npz; ``numpy.savez`` would take some names as its own arguments."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
@@ -116,10 +117,10 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
 
 
 def read_arrays(file: Path | BinaryIO) -> Arrays:
-    """The arrays of an npz, in its order; pickles are refused.
+    """Read the arrays of an npz in its order; pickles are refused.
 
     Raises:
-        Exception: it is not one; of any kind.
+        Exception: of any type; it is no readable npz.
     """
     with contextlib.ExitStack() as stack:
         # numpy itself leaves a file open that it cannot read.
@@ -133,7 +134,7 @@ def read_arrays(file: Path | BinaryIO) -> Arrays:
 
 
 def read_samples(spec: Spec, path: Path) -> Arrays:
-    """The user's samples, checked against the inputs.
+    """Read the user's samples and check them against the inputs.
 
     Raises:
         SpecError: it is no npz, holds pickles, or its names, dtypes, shapes or values do not fit.
@@ -142,9 +143,15 @@ def read_samples(spec: Spec, path: Path) -> Arrays:
     try:
         arrays = read_arrays(path)
     except Exception as error:  # each layer of a torn archive (zip, deflate, header) raises its own kinds
-        raise SpecError(f"{label}: not a readable .npz of plain arrays: {error}", "save it with numpy.savez") from None
+        raise SpecError(
+            f"{label}: not a readable .npz of plain arrays: {error}", "save it again with numpy.savez"
+        ) from None
     problems = [
-        *(Problem(f"{label}: no array named '{name}'", "one per input") for name in spec.inputs if name not in arrays),
+        *(
+            Problem(f"{label}: no array named '{name}'", "save one array for each input")
+            for name in spec.inputs
+            if name not in arrays
+        ),
         *(Problem(f"{label}: '{name}' is not an input", "remove it") for name in arrays if name not in spec.inputs),
     ]
     seen: dict[str, int] = {}
@@ -160,16 +167,16 @@ def read_samples(spec: Spec, path: Path) -> Arrays:
 
 
 def dtype_word(dtype: np.dtype[Any]) -> str:
-    """The spec's word for a numpy dtype."""
+    """Return the spec's word for a numpy dtype."""
     return "string" if dtype.kind == "U" else dtype.name
 
 
 def misfits(
     spec: Spec, tensor: Input, array: tuple[np.dtype[Any], tuple[int, ...]], seen: dict[str, int], first: int = 0
 ) -> Iterator[str]:
-    """What in an array's dtype and shape is not its input's; ``seen`` has the sizes that axes had in others.
+    """Yield how an array's dtype and shape differ from its input's; ``seen`` holds the axis sizes of other arrays.
 
-    Axes before ``first`` are left to the caller.
+    Axes before ``first`` are not checked.
     """
     dtype, shape = array
     if dtype_word(dtype) != dtype_word(numpy_dtype(tensor)):
@@ -190,17 +197,17 @@ def misfits(
 
 
 def plain_strings(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return strings as numpy's own, all else as it is: runtimes give objects, which an npz would have to pickle."""
+    """Convert an array of objects, as runtimes return strings, to numpy's strings, since an npz would pickle it."""
     return array.astype(str) if array.dtype.kind == "O" else array
 
 
 def has_values(array: np.ndarray[Any, Any]) -> bool:
-    """Whether every number in it is one: NaN and infinities compare with anything, or with nothing."""
+    """Return whether an array has neither NaN nor infinite values, which cannot be compared within a tolerance."""
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def sizes_of(spec: Spec, arrays: Arrays) -> dict[str, int]:
-    """Return the size of every dynamic axis in one set of inputs."""
+    """Return the size of every dynamic axis in the arrays of one case."""
     return {
         axis: size
         for name, tensor in spec.inputs.items()

@@ -1,4 +1,4 @@
-"""Where an exported model leaves its source: runs after a failed comparison, in a child process.
+"""Finds where an exported model leaves its source; it runs after a failed comparison, in a child process.
 
 A framework that can show its intermediates has a module here, named as its source, with one function::
 
@@ -29,7 +29,7 @@ from onnxpack.spec.load import SpecFile
 
 
 class UnknownPlaceError(Exception):
-    """The place cannot be found; the words say why."""
+    """The place where a model differs cannot be found; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Judge:
     precision: str
 
     def agrees(self, expected: Any, actual: Any) -> bool:
-        """Whether two intermediate values are the same within tolerance."""
+        """Return whether two intermediate values are the same within the tolerance."""
         tolerance = tolerance_of(expected.dtype.name, self.precision, self.rtol, self.atol)
         return not compare("", "", expected, actual, *tolerance).reason
 
     def outputs_agree(self, expected: Arrays, actual: list[Any]) -> bool:
-        """Whether a graph's outputs, in order, are the source's."""
+        """Return whether a graph's outputs, in order, are the source's."""
         if len(expected) != len(actual):
             return False
         named = dict(zip(expected, actual, strict=True))
@@ -59,7 +59,7 @@ Place = Callable[[Source, Any, SpecFile, Path, Arrays, Judge], str]
 def locate(file: SpecFile, model: Path, reference: Reference, reasons: dict[str, str], tolerance: Tolerance) -> str:
     """Return lines that say where it differs: the axis that is baked in, the operator, the module, the user's line.
 
-    They end with what a second runtime says. Nothing that happens meanwhile is an error of its own.
+    The last line is what a second runtime says. Whatever fails in the search becomes a line too, and is not raised.
 
     ``reasons`` has the first difference of each case that failed. A case that was searched for is looked at only where
     no other one fails: what a model makes of extreme values says less to a person.
@@ -71,8 +71,8 @@ def locate(file: SpecFile, model: Path, reference: Reference, reasons: dict[str,
     with tempfile.TemporaryDirectory() as work:
         try:
             failed = _Failed(file, model, Path(work), inputs, expected, judge)
-            lines = failed.baked([sizes[name] for name in reasons]) + stopped_at(reasons.values())
-            lines.append(f"at case {case}: {failed.place()}")
+            lines = failed.find_baked_axes([sizes[name] for name in reasons]) + stopped_at(reasons.values())
+            lines.append(f"at case {case}: {failed.find_place()}")
         except UnknownPlaceError as unknown:
             lines = [*stopped_at(reasons.values()), f"the first operator that differs was not found: {unknown}"]
         except (Exception, SystemExit) as error:  # the user's code runs, watched, and may do anything
@@ -92,13 +92,13 @@ def _vote(model: Path, reference: Path, case: str, judge: Judge) -> list[str]:
 
 
 def _weight(at: dict[str, int]) -> tuple[bool, int]:
-    """The smallest case first, but an empty one, which shows nothing, last."""
+    """Return a sort key that puts the smallest case first, and an empty one, which shows nothing, last."""
     count = math.prod(at.values())
     return not count, count
 
 
 class _Failed:
-    """A comparison that failed: the source is loaded and exported once more, with all that its framework notes."""
+    """A comparison that failed, with its source loaded and exported once more under observation."""
 
     def __init__(
         self, file: SpecFile, shipped: Path, work: Path, inputs: Arrays, expected: Arrays, judge: Judge
@@ -113,17 +113,18 @@ class _Failed:
         except OnnxpackError as error:
             raise UnknownPlaceError(error.problems[0].message) from None
         self.steady = judge.outputs_agree(expected, self.answers)
-        """Whether this load answers as the one did that the model was made from."""
+        """Whether this load of the source gives the same answers as the load that was exported."""
 
     def _run(self, inputs: Arrays) -> list[Any]:
+        # A model may write into its inputs, which the export is run on as well.
         answers: list[Any] = self.source.run(self.model, {name: array.copy() for name, array in inputs.items()})
         return answers
 
-    def _named(self, answers: list[Any]) -> Arrays:
+    def _name_by_place(self, answers: list[Any]) -> Arrays:
         return {str(index): answer for index, answer in enumerate(answers)}
 
-    def baked(self, failing: list[dict[str, int]]) -> list[str]:
-        """What ``axes.baked`` finds out with a few more sizes."""
+    def find_baked_axes(self, failing: list[dict[str, int]]) -> list[str]:
+        """Find the axes that the export fixed, with a few more sizes; see ``axes.baked``."""
 
         def works(at: dict[str, int]) -> bool:
             inputs = draw(self.file.spec, at, 0)
@@ -135,24 +136,24 @@ class _Failed:
             if isinstance(actual, str):
                 return False
             if self.steady:
-                return self.judge.outputs_agree(self._named(expected), list(actual.values()))
+                return self.judge.outputs_agree(self._name_by_place(expected), list(actual.values()))
             return [array.shape for array in expected] == [array.shape for array in actual.values()]
 
         return baked(self.file.spec.axes, failing, works)
 
-    def place(self) -> str:
-        """First whether the framework's own export is wrong already, then in which of its operators."""
+    def find_place(self) -> str:
+        """Find out whether the framework's own export is wrong already, and then which of its operators is."""
         raw = run_all(self.work / MODEL, self.inputs, ())
-        if not isinstance(raw, str) and self.judge.outputs_agree(self._named(self.answers), list(raw.values())):
+        if not isinstance(raw, str) and self.judge.outputs_agree(self._name_by_place(self.answers), list(raw.values())):
             if not self.steady:
                 raise UnknownPlaceError(
-                    "the source answers differently each time it is loaded: give it weights, or a seed"
+                    "the source answers differently each time it is loaded: set `model.weights`, or seed its randomness"
                 )
             words = first_difference(self.work / MODEL, self.shipped, self.inputs, self.judge.agrees)
             return words or "the framework's own export agrees, so a later stage changed it"
         framework = self.file.spec.model.framework
         name = f"onnxpack.diagnose.{framework}"
         if importlib.util.find_spec(name) is None:
-            raise UnknownPlaceError(f"a {framework} model shows no intermediate values")
+            raise UnknownPlaceError(f"onnxpack cannot look inside a {framework} model")
         place: Place = importlib.import_module(name).place
         return place(self.source, self.model, self.file, self.work, self.inputs, self.judge)

@@ -1,4 +1,4 @@
-"""What a torch model computes inside while it runs: every operator's and every module's output, and where."""
+"""Records what a torch model computes while it runs: the output of every operator and module, and the code's line."""
 
 import sys
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Computed:
 
 @dataclass
 class Trace:
-    """In the order of their computation; a module ends after all that is inside it."""
+    """The values in the order of their computation; a module ends after all that is inside it."""
 
     operators: list[Computed] = field(default_factory=list)
     modules: list[Computed] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Trace:
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees each operator below autograd, as the CPU will run it."""
+    """A dispatch mode that sees each operator below autograd, as the CPU runs it."""
 
     def __init__(self, trace: Trace, stack: list[str], folder: Path) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -45,7 +45,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def observed(model: torch.nn.Module, run: Any, folder: Path) -> Trace:
-    """Calls ``run`` and gives what ``model``'s operators and modules computed, up to ``MAX_BYTES``.
+    """Call ``run`` and return what ``model``'s operators and modules computed, up to ``MAX_BYTES``.
 
     Lines are those of files below ``folder``; what else is on the stack is somebody else's code.
     """
@@ -53,7 +53,9 @@ def observed(model: torch.nn.Module, run: Any, folder: Path) -> Trace:
     hooks = []
     for path, module in model.named_modules():
         hooks.append(module.register_forward_pre_hook(lambda *_, path=path: stack.append(path)))
-        hooks.append(module.register_forward_hook(lambda *seen, path=path: _left(trace, stack, path, seen[-1], folder)))
+        hooks.append(
+            module.register_forward_hook(lambda *seen, path=path: _leave_module(trace, stack, path, seen[-1], folder))
+        )
     try:
         with _Recorder(trace, stack, folder):
             run()
@@ -63,8 +65,9 @@ def observed(model: torch.nn.Module, run: Any, folder: Path) -> Trace:
     return trace
 
 
-def _left(trace: Trace, stack: list[str], path: str, result: Any, folder: Path) -> None:
+def _leave_module(trace: Trace, stack: list[str], path: str, result: Any, folder: Path) -> None:
     stack.pop()
+    # Copying a value dispatches operators too, and they are not the model's.
     with torch.utils._python_dispatch._disable_current_modes():
         _record(trace, trace.modules, result, path, folder)
 
@@ -75,6 +78,7 @@ def _record(trace: Trace, found: list[Computed], result: Any, path: str, folder:
         if not isinstance(tensor, torch.Tensor) or trace.bytes > MAX_BYTES:
             continue
         with torch.utils._python_dispatch._disable_current_modes():
+            # numpy has no bfloat16, and float32 holds all its values.
             plain = tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
             value = plain.cpu().numpy().copy()
         trace.bytes += value.nbytes
@@ -82,7 +86,7 @@ def _record(trace: Trace, found: list[Computed], result: Any, path: str, folder:
 
 
 def _line(folder: Path) -> str:
-    """The innermost frame of the user's own code."""
+    """Return the innermost frame of the user's own code as ``file:line``, or an empty text."""
     frame = sys._getframe(1)
     root = f"{folder.resolve()}/"
     while frame:

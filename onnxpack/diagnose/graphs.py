@@ -1,4 +1,4 @@
-"""ONNX graphs with their insides shown: every value that a node gives, and the first that two graphs disagree on."""
+"""Runs ONNX graphs with their inner values shown, and finds the first value that two graphs disagree on."""
 
 import tempfile
 from collections.abc import Callable, Iterable
@@ -17,24 +17,24 @@ from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET
 from onnxpack.parity.compare import runtime_words
 
 MAX_BYTES = 2**28
-"""Of the values that are kept at once."""
+"""The most bytes of values that are kept at once."""
 
 _CHUNK = 64
-"""Values that one session gives; what a session gives is all in memory at its end."""
+"""How many values one session returns: all that it returns is in memory at once, whatever their size."""
 
 Agrees = Callable[[Any, Any], bool]
 
 
 def run_all(path: Path, inputs: Arrays, names: Iterable[str]) -> Arrays | str:
-    """The values ``names`` inside a graph, or its outputs if none are named; the runtime's words if it fails.
+    """Return the values ``names`` inside a graph, by default its outputs; or the runtime's words if it fails.
 
-    Without optimisation, which would remove them. ``inputs`` are given by name, or in order where the graph calls
-    them otherwise. Values over ``MAX_BYTES`` together, and those of no tensor type, are left out.
+    The graph runs without optimisation, which would remove inner values. ``inputs`` are matched by name, or in order
+    where the graph names them otherwise. Values beyond ``MAX_BYTES`` in all are left out, and what is no tensor.
     """
     model = onnx.load(path)
     wanted = list(names) or [value.name for value in model.graph.output]
     if opset_of(model) < RUNTIME_MIN_OPSET:
-        return _evaluated(model, inputs, wanted)
+        return _evaluate(model, inputs, wanted)
     found: Arrays = {}
     for start in range(0, len(wanted), _CHUNK):
         try:
@@ -46,8 +46,8 @@ def run_all(path: Path, inputs: Arrays, names: Iterable[str]) -> Arrays | str:
     return found
 
 
-def _evaluated(model: onnx.ModelProto, inputs: Arrays, names: list[str]) -> Arrays | str:
-    """Run a graph that onnxruntime does not."""
+def _evaluate(model: onnx.ModelProto, inputs: Arrays, names: list[str]) -> Arrays | str:
+    """Run a graph whose opset onnxruntime does not support with the evaluator of ``graph.evaluate``."""
     try:
         values = Evaluator(model).run_all(inputs)
     except SourceError as error:
@@ -61,10 +61,11 @@ def _run(model: onnx.ModelProto, inputs: Arrays, names: list[str]) -> Arrays:
     del shown.graph.output[:]
     shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = ort.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = 4  # fatal alone: a node that fails is an answer here, and no news for a terminal
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "shown.onnx")
+        # One protobuf message ends at 2 GiB, so the weights of a large model stay beside it.
         onnx.save(shown, target, save_as_external_data=shown.ByteSize() > MAX_BYTES)
         session = ort.InferenceSession(str(target), options, providers=["CPUExecutionProvider"])
         own = [value.name for value in true_inputs(model.graph)]
@@ -78,18 +79,18 @@ def _run(model: onnx.ModelProto, inputs: Arrays, names: list[str]) -> Arrays:
 
 
 def values(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
-    """Every value that a node of the main graph gives, in order, with the node."""
+    """Return every value that a node of the main graph computes, in order, with its node."""
     return {name: node for node in model.graph.node for name in node.output if name}
 
 
 def described(node: onnx.NodeProto, name: str) -> str:
-    """A node in words."""
+    """Describe a node for a person."""
     called = f" '{node.name}'" if node.name else ""
     return f"the {node.op_type} node{called} (value '{name}')"
 
 
 def first_difference(right: Path, wrong: Path, inputs: Arrays, agrees: Agrees) -> str:
-    """The first value, in the second graph's order, that both graphs name and disagree on; "" if there is none.
+    """Describe the first value, in the second graph's order, that both graphs name and disagree on; "" if none is.
 
     Outputs are matched by their place, since they may have other names.
     """

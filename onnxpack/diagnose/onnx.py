@@ -1,4 +1,4 @@
-"""An ONNX source: both graphs are run with all their values shown."""
+"""Finds the first difference of an ONNX source: both graphs are run with all their values shown."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from onnxpack.spec.load import SpecFile
 
 
 def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays, judge: Judge) -> str:
-    """The first value of the converted graph that the file's own graph disagrees on."""
+    """Describe the first value of the converted graph that the file's own graph disagrees on."""
     assert file.spec.model.path
     found = first_difference(file.resolve(file.spec.model.path), work / MODEL, inputs, judge.agrees)
     if not found:

@@ -1,4 +1,4 @@
-"""A second runtime, onnx's reference evaluator, says which of two answers an exported file gives by its definition."""
+"""Asks a second runtime, onnx's reference evaluator, which of two answers an exported file gives by definition."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +13,15 @@ from onnxpack.graph.check import session
 from onnxpack.hunt.cost import run_cost
 
 MAX_BYTES = 2**26
-"""Of a file that is run: it is read into Python's objects."""
+"""The largest file in bytes that is run: the evaluator reads it into Python's objects."""
 MAX_COST = 2_000_000_000
-"""As ``run_cost`` counts: the evaluator's loops are numpy's, and some are Python's."""
+"""The most work, as ``run_cost`` counts it: the evaluator's loops are numpy's, and some of them Python's."""
 
 Agree = Callable[[Arrays, list[Any]], bool]
 
 
 def vote(model: Path, inputs: Arrays, expected: Arrays, agree: Agree) -> list[str]:
-    """Return a line on what the evaluator answers to ``inputs``, beside the source (``expected``) and onnxruntime.
+    """Return a line on whose answers to ``inputs`` the evaluator's equal: the source's, onnxruntime's or neither's.
 
     A model that is too large for it, or of operators that are not onnx's own, gives no line.
 
@@ -36,7 +36,7 @@ def vote(model: Path, inputs: Arrays, expected: Arrays, agree: Agree) -> list[st
         answers = ReferenceEvaluator(str(model)).run(None, inputs)
     second = [plain_strings(np.asarray(answer)) for answer in answers]
     source = agree(expected, second)
-    runtime = agree(dict(zip(expected, second, strict=True)), _shipped(model, inputs))
+    runtime = agree(dict(zip(expected, second, strict=True)), _run_shipped(model, inputs))
     if source and not runtime:
         return ["onnxruntime stands alone: onnx's reference evaluator gives what the source gives"]
     if runtime and not source:
@@ -44,8 +44,8 @@ def vote(model: Path, inputs: Arrays, expected: Arrays, agree: Agree) -> list[st
     return [] if source else ["onnx's reference evaluator agrees with neither: all three answers differ"]
 
 
-def _shipped(model: Path, inputs: Arrays) -> list[Any]:
-    """Return onnxruntime's answers as it gives them where the model is served; none if it fails."""
+def _run_shipped(model: Path, inputs: Arrays) -> list[Any]:
+    """Return onnxruntime's answers, with the options that the served model has; none if it fails."""
     running = session(model)
     try:
         return list(running.run(None, inputs))

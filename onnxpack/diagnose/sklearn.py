@@ -1,4 +1,4 @@
-"""A scikit-learn pipeline: it is exported up to each of its steps, and each part compared with what the steps give."""
+"""Finds the first step of a scikit-learn pipeline that differs: each beginning of it is exported and compared."""
 
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,23 @@ from onnxpack.spec.load import SpecFile
 
 
 def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays, judge: Judge) -> str:
-    """The first step whose outputs differ."""
+    """Describe the first step whose outputs differ."""
     from sklearn.pipeline import Pipeline
 
     if not isinstance(model, Pipeline):
         return f"the whole {type(model).__name__} is one step: its converter is what differs"
-    example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
     for end, (name, step) in enumerate(model.steps, 1):
         if step in (None, "passthrough"):
             continue
-        if not _agrees(source, model[:end] if end < len(model.steps) else model, file, work, inputs, example, judge):
+        if not _agrees(source, model[:end] if end < len(model.steps) else model, file, work, inputs, judge):
             return f"the step '{name}' ({type(step).__name__}) is the first that differs from the source's"
     raise UnknownPlaceError("every step agrees")
 
 
-def _agrees(
-    source: Source, part: Any, file: SpecFile, work: Path, inputs: Arrays, example: Arrays, judge: Judge
-) -> bool:
-    """Whether the pipeline's beginning is exported right; what cannot be exported by itself says nothing."""
+def _agrees(source: Source, part: Any, file: SpecFile, work: Path, inputs: Arrays, judge: Judge) -> bool:
+    """Return whether the pipeline's beginning is exported right; one that cannot be exported counts as right."""
     target = work / "part.onnx"
+    example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
     try:
         expected = source.run(part, inputs)
         source.export(part, file, example, len(expected), target)

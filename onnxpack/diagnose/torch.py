@@ -1,4 +1,4 @@
-"""A torch model: the export's values are matched with what its modules and operators compute.
+"""Finds the first difference of a torch model: the export's values are matched with what the model computes.
 
 An operator is wrong if no value that its module computed, of the same shape, is the one that the graph has. Exports
 split and join operators, so that alone proves little; it counts only in a module whose own output is nowhere in the
@@ -24,10 +24,11 @@ from onnxpack.sources import Source
 from onnxpack.sources.torch.values import own_path
 from onnxpack.spec.load import SpecFile
 
+# A frame of a stack trace as Python prints it, and a value's name in the exporter's note: `%relu : [num_users=1] = …`.
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _FX_NAME = re.compile(r"^%(\w+) :")
 _METADATA = "pkg.torch.onnx."
-"""What the dynamo exporter notes on nodes; ``torch/onnx/_internal/exporter/_core.py`` writes it."""
+"""The prefix of the dynamo exporter's notes on nodes; ``torch/onnx/_internal/exporter/_core.py`` writes them."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,15 @@ class Made:
 
 
 def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays, judge: Judge) -> str:
-    """The first operator, its module's path and class, and the line of the user's code."""
+    """Describe the first operator that differs, its module's path and class, and the line of the user's code."""
     if not isinstance(model, torch.nn.Module):
-        raise UnknownPlaceError("only a torch.nn.Module can be watched")
+        raise UnknownPlaceError("onnxpack can look only inside a torch.nn.Module")
     graph = onnx.load(work / MODEL, load_external_data=False)
     modules = dict(model.named_modules())
     nodes = {name: node for name, node in values(graph).items() if _is_result(node, name)}
     found = run_all(work / MODEL, inputs, nodes)
     if isinstance(found, str):
-        return _stopped(found, graph, modules, file.folder)
+        return _describe_stop(found, graph, modules, file.folder)
     made = [
         Made(name, node, _module(node, set(modules)), _user_line(node, file.folder), found[name])
         for name, node in nodes.items()
@@ -63,52 +64,51 @@ def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays
     if operator is None and not wrong.module:
         raise UnknownPlaceError("all that the modules compute is in the export")
     if operator is None:
-        return (
-            f"the {_described(modules, wrong.module, wrong.line)} is the first whose output differs from the source's"
-        )
+        words = _describe_module(modules, wrong.module, wrong.line)
+        return f"the {words} is the first whose output differs from the source's"
     line = operator.line or _source_line(trace, operator.module, made, judge)
     line = line or _forward_line(modules[operator.module], file.folder)
     return (
         f"{described(operator.node, operator.name)} is the first that differs from the source's, "
-        f"in the {_described(modules, operator.module, line)}"
+        f"in the {_describe_module(modules, operator.module, line)}"
     )
 
 
 def _shapes_differ(trace: Trace, made: list[Made], graph: onnx.ModelProto) -> bool:
-    """Whether the outputs have other shapes than those of the model as a whole."""
+    """Return whether the export's outputs have other shapes than the model's own outputs."""
     names = {output.name for output in graph.graph.output}
     shapes = {value.value.shape for value in made if value.name in names}
     return shapes != {done.value.shape for done in trace.modules if not done.module}
 
 
-def _described(modules: dict[str, torch.nn.Module], path: str, line: str) -> str:
+def _describe_module(modules: dict[str, torch.nn.Module], path: str, line: str) -> str:
     words = f"{type(modules[path]).__name__} module"
     return words + (f" '{path}'" if path else "") + (f", {line}" if line else "")
 
 
-def _stopped(reason: str, graph: onnx.ModelProto, modules: dict[str, torch.nn.Module], folder: Path) -> str:
-    """What is known of the node at which the runtime gave up."""
+def _describe_stop(reason: str, graph: onnx.ModelProto, modules: dict[str, torch.nn.Module], folder: Path) -> str:
+    """Describe the node at which the runtime gave up, and its module."""
     named = NODE.search(reason)
     node = next((node for node in graph.graph.node if named and node.name == named[2]), None)
     if node is None:
         raise UnknownPlaceError(f"the export does not run: {reason}")
-    module = _described(modules, _module(node, set(modules)), _user_line(node, folder))
+    module = _describe_module(modules, _module(node, set(modules)), _user_line(node, folder))
     return f"{described(node, node.output[0])} does not run, in the {module}"
 
 
-def _noted(node: onnx.NodeProto, key: str) -> str:
+def _read_note(node: onnx.NodeProto, key: str) -> str:
     return next((entry.value for entry in node.metadata_props if entry.key == _METADATA + key), "")
 
 
 def _is_result(node: onnx.NodeProto, name: str) -> bool:
-    """Whether the value is what the traced operator gave; without dynamo's notes every value may be."""
-    note = _FX_NAME.match(_noted(node, "fx_node"))
+    """Return whether the value is what the traced operator gave; without dynamo's notes every value may be."""
+    note = _FX_NAME.match(_read_note(node, "fx_node"))
     return node.op_type != "Constant" and (not note or name == note[1] or name.startswith("onnxpack.output."))
 
 
 def _module(node: onnx.NodeProto, modules: set[str]) -> str:
-    """The path of the innermost module that the node comes from; TorchScript's node names begin with it."""
-    noted = _noted(node, "name_scopes")
+    """Return the path of the innermost module that the node comes from; TorchScript's node names begin with it."""
+    noted = _read_note(node, "name_scopes")
     if noted:
         scopes = [own_path(re.sub(r"@\d+$", "", scope)) for scope in ast.literal_eval(noted)]
         return next((scope for scope in reversed(scopes[:-1]) if scope in modules), "")
@@ -119,13 +119,13 @@ def _module(node: onnx.NodeProto, modules: set[str]) -> str:
 
 def _user_line(node: onnx.NodeProto, folder: Path) -> str:
     root = f"{folder.resolve()}/"
-    lines = [f"{path[len(root) :]}:{line}" for path, line in _FRAME.findall(_noted(node, "stack_trace"))
+    lines = [f"{path[len(root) :]}:{line}" for path, line in _FRAME.findall(_read_note(node, "stack_trace"))
              if path.startswith(root)]  # fmt: skip
     return lines[-1] if lines else ""
 
 
 def _forward_line(module: torch.nn.Module, folder: Path) -> str:
-    """Where the module's ``forward`` begins, if it is the user's own code."""
+    """Return where the module's ``forward`` begins, if it is the user's own code."""
     code = getattr(type(module).forward, "__code__", None)
     root = f"{folder.resolve()}/"
     if code is None or not code.co_filename.startswith(root):
@@ -138,10 +138,10 @@ def _in(value: Any, others: list[Any], judge: Judge) -> bool:
 
 
 def _suspects(trace: Trace, made: list[Made], judge: Judge) -> tuple[Computed, list[Made]]:
-    """The first module whose output is nowhere in the graph, and the values that may have made it so.
+    """Find the first module whose output is nowhere in the graph, and the values that may have made it so.
 
-    Of modules around it the same must be true: else the graph computes the same in another way. What is around a
-    module may have changed its input; and a right module inside it may go on after its own output.
+    The outputs of all modules around it must be missing too: else the graph computes the same in another way. A module
+    around it may have changed its input, and a right module inside it may go on after its own output.
     """
     right: dict[str, int] = {}
     wrong: dict[str, Computed] = {}
@@ -172,7 +172,7 @@ def _within(module: str, other: str) -> bool:
 
 
 def _first_wrong_operator(trace: Trace, made: list[Made], judge: Judge, shapes: bool) -> Made | None:
-    """The first value that its module did not compute, though it computed some of that shape, or nothing at all.
+    """Find the first value that its module did not compute, though it computed others of that shape or none at all.
 
     Where the outputs have wrong ``shapes``, some of that rank are enough.
     """
@@ -189,7 +189,7 @@ def _first_wrong_operator(trace: Trace, made: list[Made], judge: Judge, shapes: 
 
 
 def _source_line(trace: Trace, module: str, made: list[Made], judge: Judge) -> str:
-    """The line of a module's first computation that the export does not have."""
+    """Return the line of a module's first computation that the export does not have."""
     every = [value.value for value in made]
     missing = (done for done in trace.operators if done.module == module and not _in(done.value, every, judge))
     return next((done.line for done in missing), "")

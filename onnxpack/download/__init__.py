@@ -1,1 +1,1 @@
-"""Fetch source models from elsewhere: by http, from storages, from other folders."""
+"""Download source models: by http, from storages, and from other folders."""

@@ -1,4 +1,4 @@
-"""Fetches one file from a URL, in a child process: resumed where it stopped, tried again, and known by its digest.
+"""The download of one file in a child process, with retries, resumption and a check of its digest.
 
 http, https and file need the standard library alone; every other scheme is fsspec's, with its own configuration.
 """
@@ -15,7 +15,7 @@ from functools import partial as bound
 from io import BufferedRandom
 from pathlib import Path
 
-from onnxpack.core.errors import EngineError, OnnxpackError
+from onnxpack.core.errors import DISK_FULL, EngineError, OnnxpackError
 from onnxpack.core.text import size as sized
 from onnxpack.download import transfer
 from onnxpack.download.http import from_http
@@ -25,15 +25,14 @@ from onnxpack.download.transfer import Answer, Pace, TooSlow, Transient
 from onnxpack.spec.origin import shown
 
 _ATTEMPTS = 5
-"""Failures in a row, none of them with progress, that end it."""
+"""The number of failures in a row, without progress, that end a download."""
 _LONGEST_WAIT = 30.0  # seconds; also of what a server asks for
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 Read = Callable[[str, int], Answer]
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """One file: from where, to where, how it is read, and how large it may be."""
+    """A file to download: its URL, its path here, its reader, and its size limit in bytes."""
 
     url: str
     path: Path
@@ -43,28 +42,30 @@ class _Wanted:
 
 
 def fetch(url: str, sha256: str, path: Path, total: Path, bounds: Bounds) -> int:
-    """Write what the URL gives to the file ``path``, behind what an earlier try left there, and return its size.
+    """Download a URL to the file ``path``, continue what an earlier try left there, and return the size in bytes.
 
     The size that the server announces is written to the file ``total`` for whoever watches. Call it in the
     main thread (see ``Pace``).
 
     Raises:
-        SpecError: a file: URL names what it may not.
+        SpecError: a file: URL is outside the allowed folders.
         EngineError: it is not there, access is refused, the network fails, it is too large, the digest differs, or the
-            disk is full. For the last three nothing stays.
-        SourceError: what reads such URLs is not installed.
+            disk is full. In the last three cases the file is removed.
+        SourceError: the package that reads such URLs is not installed.
     """
-    wanted = _Wanted(url, path, total, _reader(url, bounds.roots), bounds.limit)
+    wanted = _Wanted(url, path, total, _choose_reader(url, bounds.roots), bounds.limit)
     while True:
         resumed = path.exists() and path.stat().st_size > 0
         try:
-            actual = _complete(wanted)
+            actual = _download_rest(wanted)
         except OnnxpackError:
             raise
         except OSError as error:
-            if error.errno in _FULL:  # what is here already would take the room from builds that do not need it
+            if error.errno in DISK_FULL:  # what is here already would take the room from builds that do not need it
                 path.unlink(missing_ok=True)
-            raise EngineError(f"cannot keep '{shown(url)}': {error.strerror}", "make room in ONNXPACK_CACHE") from None
+            raise EngineError(
+                f"cannot keep '{shown(url)}': {error.strerror}", "free disk space in the folder ONNXPACK_CACHE"
+            ) from None
         if actual == sha256:
             return path.stat().st_size
         size = path.stat().st_size
@@ -72,11 +73,11 @@ def fetch(url: str, sha256: str, path: Path, total: Path, bounds: Bounds) -> int
         if not resumed:  # else the start was of another file, so once more from there
             raise EngineError(
                 f"'{shown(url)}' is not the file that the spec trusts: its sha256 is {actual} ({size} bytes)",
-                "restore the file, or write the new digest into model.sha256 if you trust it",
+                "restore the file, or, if you trust this one, set `sha256` to its digest",
             )
 
 
-def _reader(url: str, roots: Sequence[str]) -> Read:
+def _choose_reader(url: str, roots: Sequence[str]) -> Read:
     scheme = url.partition("://")[0].lower()
     if scheme in ("http", "https"):
         return from_http
@@ -84,7 +85,7 @@ def _reader(url: str, roots: Sequence[str]) -> Read:
 
 
 class _Part:
-    """A file as far as it is here, open at its end, and the digest of that."""
+    """The downloaded part of a file, open at its end, with its digest so far."""
 
     def __init__(self, stream: BufferedRandom) -> None:
         self.stream = stream
@@ -92,16 +93,16 @@ class _Part:
 
     @property
     def size(self) -> int:
-        """Return how many bytes are here."""
+        """Return the size of the part in bytes."""
         return self.stream.tell()
 
     @property
     def sha256(self) -> str:
-        """Return the digest of what is here."""
+        """Return the SHA-256 of the part."""
         return self._hasher.hexdigest()
 
     def rehash(self) -> None:
-        """Compute the digest anew from the file."""
+        """Compute the digest from the file again."""
         self.stream.flush()
         self.stream.seek(0)
         self._hasher = hashlib.file_digest(self.stream, "sha256")
@@ -112,13 +113,13 @@ class _Part:
         self.rehash()
 
     def append(self, chunk: bytes) -> None:
-        """Put more behind what is here."""
+        """Add bytes at the end."""
         self.stream.write(chunk)
         self._hasher.update(chunk)
 
 
-def _complete(wanted: _Wanted) -> str:
-    """Append all that is missing, with retries, and return the whole file's SHA-256."""
+def _download_rest(wanted: _Wanted) -> str:
+    """Download all that is missing, with retries, and return the whole file's SHA-256."""
     enough = transfer.SLOWEST * transfer.WINDOW  # bytes that are progress; with a byte for each try it would never end
     with wanted.path.open("a+b") as stream:
         part = _Part(stream)
@@ -128,21 +129,22 @@ def _complete(wanted: _Wanted) -> str:
                 _receive(wanted, part)
                 return part.sha256
             except Transient as error:
-                if isinstance(error, TooSlow):
+                if isinstance(error, TooSlow):  # a signal raised it, perhaps between the write and the digest
                     part.rehash()
                 failures += 1
                 if part.size - furthest >= enough:
                     furthest, failures = part.size, 1
                 if failures >= _ATTEMPTS:
                     raise EngineError(f"cannot fetch '{shown(wanted.url)}': {error}", error.hint) from None
+                # 1, 2, 4, … seconds, or what the server asks for.
                 time.sleep(min(_LONGEST_WAIT, error.wait or 0.5 * 2**failures))
 
 
 def _receive(wanted: _Wanted, part: _Part) -> None:
-    """Append what one answer gives.
+    """Append the bytes of one answer.
 
     Raises:
-        Transient: it ended before the file did.
+        Transient: the answer ended before the file did.
         EngineError: the file is larger than it may be.
         OSError: the disk has no room for it.
     """
@@ -165,7 +167,7 @@ def _receive(wanted: _Wanted, part: _Part) -> None:
 def _require_allowed(wanted: _Wanted, size: int) -> None:
     if size > wanted.limit:
         wanted.path.unlink(missing_ok=True)
-        hint = "if you trust it, raise the limit, as ONNXPACK_MAX_DOWNLOAD=100GB"
+        hint = "if you trust it, raise the limit, for example to ONNXPACK_MAX_DOWNLOAD=100GB"
         raise EngineError(f"'{shown(wanted.url)}' is larger than the limit of {sized(wanted.limit)}", hint)
 
 

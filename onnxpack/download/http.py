@@ -1,4 +1,4 @@
-"""Reads http and https URLs; logins come from ``~/.netrc`` (or ``$NETRC``), proxies from the environment."""
+"""The reader of http and https URLs; logins come from ``~/.netrc`` or ``$NETRC``, proxies from the environment."""
 
 import base64
 import http.client
@@ -26,27 +26,29 @@ _URL_LETTERS = "%/:=&?~#+!,;'@()*[]"
 
 
 def from_http(url: str, start: int) -> Answer:
-    """The file's bytes, from ``start`` on if the server can.
+    """Request a file from byte ``start`` on, or from its beginning if the server cannot resume.
 
     Raises:
         Transient: trying again may help.
-        EngineError: it cannot.
+        EngineError: trying again cannot help.
     """
+    # Compressed, the bytes would have another length and digest than the file.
     request = urllib.request.Request(quote(url, safe=_URL_LETTERS), headers={"Accept-Encoding": "identity"})  # noqa: S310
     if start:
         request.add_header("Range", f"bytes={start}-")
-    if login := _login(url):
+    if login := _find_login(url):
         # A redirect may lead to another host, which must not see it.
         request.add_unredirected_header("Authorization", login)
     try:
-        response = _opener().open(request, timeout=_TIMEOUT)
+        response = _make_opener().open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         with error:
-            return _refused(url, start, error)
+            return _handle_error(url, start, error)
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise EngineError(
-                f"cannot fetch '{shown(url)}': {error.reason.verify_message}", "SSL_CERT_FILE names other authorities"
+                f"cannot fetch '{shown(url)}': {error.reason.verify_message}",
+                "set SSL_CERT_FILE to the certificate of the authority, if you trust it",
             ) from None
         raise Transient(f"the server cannot be reached: {error.reason}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -54,10 +56,10 @@ def from_http(url: str, start: int) -> Answer:
     resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
     begin = start if resumed else 0
     length = response.headers.get("Content-Length", "")
-    return Answer(begin, begin + int(length) if length.isdigit() else None, _chunks(response), response.close)
+    return Answer(begin, begin + int(length) if length.isdigit() else None, _iterate_chunks(response), response.close)
 
 
-def _chunks(response: Any) -> Iterator[bytes]:
+def _iterate_chunks(response: Any) -> Iterator[bytes]:
     try:
         while chunk := response.read1(CHUNK):  # what has come, so that it counts at once
             yield chunk
@@ -65,7 +67,7 @@ def _chunks(response: Any) -> Iterator[bytes]:
         raise Transient(f"the connection broke: {type(error).__name__}") from None
 
 
-def _refused(url: str, start: int, error: urllib.error.HTTPError) -> Answer:
+def _handle_error(url: str, start: int, error: urllib.error.HTTPError) -> Answer:
     words = f"{error.code} {short(str(error.reason))}"
     if error.code == _UNSATISFIABLE and start:
         # What is here is all there is, or is of another file: its digest tells.
@@ -80,30 +82,30 @@ def _refused(url: str, start: int, error: urllib.error.HTTPError) -> Answer:
     if error.code in _GONE:
         raise EngineError(f"'{shown(url)}' is not there: {words}", "correct the URL, or put the file there")
     if error.code in _REFUSED:
-        hint = "put the login of its host into ~/.netrc, as `machine HOST login NAME password WORD`"
+        hint = "add the login of its host to ~/.netrc: `machine HOST login NAME password WORD`"
         if urlsplit(url).scheme.lower() != "https":
-            hint = "logins are sent over https only: use its https URL, and put the login of its host into ~/.netrc"
+            hint = "use its https URL, and add the login of its host to ~/.netrc: logins are sent over https only"
         raise EngineError(f"access to '{shown(url)}' is refused: {words}", hint)
-    raise EngineError(f"cannot fetch '{shown(url)}': {words}", "the server does not give it")
+    raise EngineError(f"cannot fetch '{shown(url)}': {words}", "check the URL and the server")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https; urllib's own follows those to ftp as well."""
+    """A handler that follows redirects to http and https only; urllib's own follows those to ftp too."""
 
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
         target = urljoin(req.full_url, headers.get("location") or headers.get("uri") or "")
         scheme = urlsplit(target).scheme
         if scheme not in ("http", "https"):
             fp.close()
-            hint = "a server may lead to http and https alone: give the URL of the file itself"
-            raise EngineError(f"'{shown(req.full_url)}' leads to {short(scheme)}:, which is not followed", hint)
+            hint = "use the URL of the file itself: redirects are followed to http and https only"
+            raise EngineError(f"'{shown(req.full_url)}' redirects to {short(scheme)}:, which is not followed", hint)
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """Make what knows http and https and nothing else: ``build_opener`` adds ftp, file and data."""
+def _make_opener() -> urllib.request.OpenerDirector:
+    """Make an opener for http and https only; ``build_opener`` would add ftp, file and data."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -117,8 +119,8 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _login(url: str) -> str | None:
-    """Return the login for a URL: of a host that netrc names, and over https alone, where nobody else can read it."""
+def _find_login(url: str) -> str | None:
+    """Return the login that netrc has for a URL's host; None without https, where others could read it."""
     parts = urlsplit(url)
     if parts.scheme.lower() != "https":
         return None
@@ -129,7 +131,7 @@ def _login(url: str) -> str | None:
         # Not authenticators(host): for a host that is not named it gives the entry `default`.
         found = netrc.netrc(str(path)).hosts.get(parts.hostname or "")
     except (netrc.NetrcParseError, OSError):
-        raise EngineError(f"cannot read '{path}'", "it must be in the format of netrc, and yours alone") from None
+        raise EngineError(f"cannot read '{path}'", "correct its format, and make it yours alone: `chmod 600`") from None
     if not found:
         return None
     return "Basic " + base64.b64encode(f"{found[0]}:{found[2]}".encode()).decode()

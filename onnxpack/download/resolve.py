@@ -1,4 +1,4 @@
-"""Source models that live elsewhere: fetched once by a child process, and kept in the store under their digest."""
+"""The download of source models by URL: once, by a child process, into the store under their digest."""
 
 import math
 import os
@@ -11,12 +11,13 @@ from onnxpack.core.digests import digest
 from onnxpack.core.errors import SpecError
 from onnxpack.core.periodic import repeating
 from onnxpack.core.progress import Progress
+from onnxpack.core.text import size as format_size
 from onnxpack.download.local import Bounds, allowed_roots, require_allowed
 from onnxpack.download.task import FetchFile
-from onnxpack.spec.decode import read_size
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.messages import short
 from onnxpack.spec.origin import file_name, is_url, shown
+from onnxpack.spec.units import read_size
 from onnxpack.worker.call import Setting, call
 
 LIMIT_VARIABLE = "ONNXPACK_MAX_DOWNLOAD"
@@ -24,16 +25,15 @@ DEFAULT_LIMIT = 32 * 2**30
 """Bytes of one file: 8.6 thousand million parameters in float32, more than the image of a small server takes. A source
 that sends without end stops here."""
 _STAGE = "download"
-_PERIOD = 2.0  # seconds between two words on a download's progress
-_MB = 1_000_000
+_PERIOD = 2.0  # seconds between two notes on a download's progress
 
 
 def brought_here(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
-    """The same spec, whose URLs resolve to files in the store.
+    """Download the URLs in a spec, and return the spec with their files in the store.
 
     Raises:
-        SpecError: a file: URL names what it may not, or a variable that says what may be fetched is not readable.
-        EngineError: one cannot be fetched, is too large, or is not the file that the spec trusts.
+        SpecError: a file: URL is outside the allowed folders, or a variable for downloads has no valid value.
+        EngineError: a file cannot be fetched, is too large, or has another digest than the spec.
     """
     model = file.spec.model
     fields = (("path", model.path), ("weights", model.weights_file))
@@ -47,14 +47,14 @@ def brought_here(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
         try:
             if url.lower().startswith("file:"):
                 require_allowed(url, bounds.roots)  # also where the store has it: a spec is right or wrong everywhere
-            fetched[url] = str(_local(url, model.sha256, bounds, store, progress))
+            fetched[url] = str(_get_file(url, model.sha256, bounds, store, progress))
         except SpecError as error:
             raise error.at(file.where("model", name)) from None
     return replace(file, fetched=fetched)
 
 
 def download_limit() -> int:
-    """Return how many bytes one file may have: what ``ONNXPACK_MAX_DOWNLOAD`` says, else 32 GiB.
+    """Return the size limit of a file in bytes: ``ONNXPACK_MAX_DOWNLOAD``, else 32 GiB.
 
     Raises:
         SpecError: it is not a size.
@@ -64,11 +64,13 @@ def download_limit() -> int:
         return DEFAULT_LIMIT
     limit = read_size(text)
     if limit is None:
-        raise SpecError(f"{LIMIT_VARIABLE} must be a size, not '{short(text)}'", "write a number with a unit, as 100GB")
+        raise SpecError(
+            f"{LIMIT_VARIABLE} must be a size, not '{short(text)}'", "use a number with a unit, such as 100GB"
+        )
     return limit
 
 
-def _local(url: str, sha256: str, bounds: Bounds, store: Store, progress: Progress) -> Path:
+def _get_file(url: str, sha256: str, bounds: Bounds, store: Store, progress: Progress) -> Path:
     key = digest(_STAGE, sha256, file_name(url))
     partial = store.partial(key)
     with store.alone(_STAGE, key, lambda: progress.note("another build fetches it: waiting")):
@@ -86,14 +88,14 @@ def _fetch(url: str, sha256: str, bounds: Bounds, partial: Path, store: Store, p
     progress.note(f"{shown(url)}{f', from byte {partial.stat().st_size} on' if partial.exists() else ''}")
     with store.scratch() as scratch:
         total = scratch / "total.json"
-        with _watched(partial, total, progress):
+        with _watch(partial, total, progress):
             # Without a limit: it ends where the source sends too little.
             size = call(FetchFile(url, sha256, partial, total, bounds), Setting(scratch, within=math.inf)).result
-    progress.note(f"{size / _MB:.1f} MB, digest verified")
+    progress.note(f"{format_size(size)}, digest verified")
 
 
-def _watched(partial: Path, total: Path, progress: Progress) -> AbstractContextManager[None]:
-    """Tell how far the download is, from outside the process that does it."""
+def _watch(partial: Path, total: Path, progress: Progress) -> AbstractContextManager[None]:
+    """Report the progress of a download in another process, as long as the block lasts."""
     before = 0
 
     def look() -> None:
@@ -101,8 +103,8 @@ def _watched(partial: Path, total: Path, progress: Progress) -> AbstractContextM
         size = partial.stat().st_size
         whole = total.read_text()
         if size != before:
-            of = f" of {int(whole) / _MB:.1f}" if whole.isdigit() else ""
-            progress.note(f"{size / _MB:.1f}{of} MB")
+            of = f" of {format_size(int(whole))}" if whole.isdigit() else ""
+            progress.note(f"{format_size(size)}{of}")
         before = size
 
     return repeating(look, _PERIOD)

@@ -1,4 +1,4 @@
-"""Reads all other URLs: s3, gs, hf and more through fsspec, each with its own configuration."""
+"""The reader of all other URLs (s3, gs, hf and more) by fsspec, each with its own configuration."""
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -9,28 +9,28 @@ from onnxpack.download.transfer import CHUNK, Answer, Transient
 from onnxpack.spec.origin import shown
 
 _INSTALL = "pip install 'onnxpack[remote]'"
-_LOGIN = "give its credentials in the environment or in the storage's own configuration"
+_LOGIN = "put its credentials into the environment or the storage's own configuration"
 
 
 def from_storage(url: str, start: int) -> Answer:
-    """The file's bytes from ``start`` on, or all of them if it is shorter.
+    """Open a file at byte ``start``, or at its beginning if it is shorter.
 
     Raises:
         Transient: trying again may help.
-        OnnxpackError: it cannot.
+        OnnxpackError: trying again cannot help.
     """
     try:
-        stream, total = _opened(url)
+        stream, total = _open(url)
         begin = start if start <= total else 0
         stream.seek(begin)
     except (OnnxpackError, Transient):
         raise
     except Exception as error:  # each storage has kinds of its own
-        raise _typed(url, error) from None
-    return Answer(begin, total, _chunks(url, stream), stream.close)
+        raise _classify(url, error) from None
+    return Answer(begin, total, _iterate_chunks(url, stream), stream.close)
 
 
-def _opened(url: str) -> tuple[BinaryIO, int]:
+def _open(url: str) -> tuple[BinaryIO, int]:
     try:
         import fsspec
         from fsspec.implementations.local import LocalFileSystem
@@ -45,21 +45,21 @@ def _opened(url: str) -> tuple[BinaryIO, int]:
             raise SpecError(f"nothing reads '{shown(url)}': {error}", "use https, s3, gs, hf or file") from None
         raise
     if isinstance(system, LocalFileSystem):  # under another name than file:, which reads only what it may
-        raise SpecError(f"'{shown(url)}' is a file of this machine", "write its URL as file:///folder/name")
+        raise SpecError(f"'{shown(url)}' is a file of this machine", "use its URL file:///folder/name")
     return system.open(path, "rb"), int(system.size(path))
 
 
-def _chunks(url: str, stream: Any) -> Iterator[bytes]:
+def _iterate_chunks(url: str, stream: Any) -> Iterator[bytes]:
     try:
         while chunk := stream.read(CHUNK):
             yield chunk
     except Transient:
         raise
     except Exception as error:  # each storage has kinds of its own
-        raise _typed(url, error) from None
+        raise _classify(url, error) from None
 
 
-def _typed(url: str, error: Exception) -> Exception:
+def _classify(url: str, error: Exception) -> Exception:
     kind = type(error).__name__
     words = redact(" ".join(str(error).split()))[:300]
     if isinstance(error, FileNotFoundError) or "NotFound" in kind:
@@ -68,4 +68,4 @@ def _typed(url: str, error: Exception) -> Exception:
         return EngineError(f"access to '{shown(url)}' is refused: {words}", _LOGIN)
     if isinstance(error, ConnectionError | TimeoutError) or "Connect" in kind or "Timeout" in kind:
         return Transient(f"the storage cannot be reached: {words}")
-    return EngineError(f"cannot fetch '{shown(url)}': {kind}: {words}", "the storage's own words are above")
+    return EngineError(f"cannot fetch '{shown(url)}': {kind}: {words}", "check the URL and the storage's configuration")

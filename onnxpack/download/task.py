@@ -1,4 +1,4 @@
-"""Bring a file that a spec names by its URL."""
+"""The task that downloads a file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from onnxpack.worker import Say, Task
 
 @dataclass(frozen=True)
 class FetchFile(Task[int]):
-    """Bring what a URL gives into the file ``partial``; the result is its size in bytes."""
+    """A download of ``url`` to the file ``partial``; the result is the size in bytes."""
 
     NAME = "fetch"
     TRUSTED = True
@@ -17,11 +17,11 @@ class FetchFile(Task[int]):
     sha256: str
     partial: Path
     total: Path
-    """Where the size goes that the server announces, for whoever watches."""
+    """The file for the size that the server announces, for a display of progress."""
     bounds: Bounds
 
     def run(self, folder: Path, say: Say) -> int:
-        """Fetch the file."""
+        """Download the file and return its size in bytes."""
         from onnxpack.download.fetch import fetch
 
         return fetch(self.url, self.sha256, self.partial, self.total, self.bounds)

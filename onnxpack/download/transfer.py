@@ -1,4 +1,4 @@
-"""What a reader of URLs gives, how it says that trying again may help, and how slow it may be."""
+"""What all readers of URLs share: their answer, the error after which they are tried again, and the slowest pace."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ SLOWEST = 1024
 
 @dataclass(frozen=True)
 class Answer:
-    """A file's bytes from ``start`` on; ``total`` is the whole file's size, if it is known."""
+    """A file's bytes from ``start`` on; ``total`` is the size of the whole file, if it is known."""
 
     start: int
     total: int | None
@@ -25,20 +25,20 @@ class Answer:
 
 
 class Transient(Exception):  # noqa: N818 - it never leaves the fetching
-    """A failure that may pass; ``wait`` is how many seconds the server asks for, 0 if it does not."""
+    """A failure that may pass; ``wait`` is the pause in seconds that the server asks for, or 0."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
         self.wait = wait
-        self.hint = "it was tried several times; check the network, and try later: it goes on where it stopped"
+        self.hint = "check the network and try again later: the download goes on where it stopped"
 
 
 class TooSlow(Transient):
-    """Too little came for too long; it may be raised anywhere, also between two lines that belong together."""
+    """A transfer was too slow; a signal raises this anywhere, even between two lines that belong together."""
 
 
 class Pace:
-    """How fast bytes come. Below ``SLOWEST`` over a ``WINDOW`` it ends whatever the process waits for.
+    """A watch on the speed of a transfer, which interrupts the process if it is below ``SLOWEST`` over a ``WINDOW``.
 
     A timeout of the socket alone would not: a server that sends a byte from time to time, of a header, of a chunk's
     size or of the file, keeps each single read going.
@@ -51,10 +51,10 @@ class Pace:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Keep the pace as long as the context lasts; in the main thread only, where a signal can end a read.
+        """Watch the speed as long as the block lasts; in the main thread only, where a signal can end a read.
 
         Raises:
-            TooSlow: too little came.
+            TooSlow: less than ``SLOWEST`` bytes a second came.
         """
         self._judged = self.received
         before = signal.signal(signal.SIGALRM, self._judge)

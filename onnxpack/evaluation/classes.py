@@ -1,4 +1,4 @@
-"""How labels and what a model predicts name the same classes: by the numbers of the model's columns, from 0."""
+"""The mapping of labels and predictions to the same class numbers: the model's columns of scores, from 0."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,133 +6,138 @@ from typing import Any
 import numpy as np
 
 from onnxpack.core.errors import SpecError
+from onnxpack.core.text import plural
 from onnxpack.data.test_inputs import Arrays
 
 _SHOWN = 10
-"""How many labels an error shows at most."""
+"""The number of labels that an error shows at most."""
 Array = np.ndarray[Any, Any]
 
 
 def flat(array: Array) -> Array:
-    """Drop a last axis of size 1."""
+    """Return an array without its last axis if that has size 1."""
     return array[..., 0] if array.ndim > 1 and array.shape[-1] == 1 else array
 
 
 def whole_labels(metric: str, labels: Array) -> Array:
-    """Return labels of a table's whole floats as integers, all others as they are.
+    """Convert floats that are whole numbers, as tables have them, to integers; return other labels unchanged.
 
     Raises:
-        SpecError: they are numbers with fractions.
+        SpecError: the labels have fractions.
     """
     if labels.dtype.kind != "f":
         return labels
     if not np.array_equal(labels, np.round(labels)):
         hint = "use the metric mse, mae or r2, or give class numbers as labels"
-        raise SpecError(f"evaluation: {metric} is of classes, and the labels are {_listed(labels)}", hint)
+        raise SpecError(f"evaluation: {metric} compares classes, and the labels are {_list(labels)}", hint)
     return labels.astype(np.int64)
 
 
 def number_outputs(outputs: Arrays, labels: Array, classes: Sequence[int | str]) -> Arrays:
-    """Return the outputs that a metric can be of, with what they predict as the numbers of columns.
+    """Return the outputs that a metric can use, with predictions as column numbers.
 
-    Texts of the labels' shape are looked up in ``classes``, and floats are scores. Only a model without
-    either is judged by integers of the labels' shape, which then are column numbers already. (A model whose integers
-    are the labels themselves needs no ``classes``.)
+    Texts of the labels' shape are looked up in ``classes``, and floats are scores. Integers of the labels' shape are
+    used only if the model has neither, and are column numbers already. (A model whose integers are the labels
+    themselves needs no ``classes``.)
 
     Raises:
         SpecError: a text is not in ``classes``, or an integer is no column's number.
     """
-    texts = {name: array for name, array in outputs.items() if array.dtype.kind in "OUS" and _fits(array, labels)}
+    texts = {name: array for name, array in outputs.items() if array.dtype.kind in "OUS" and _has_shape(array, labels)}
     numbered = {name: number_labels(array, classes, f"output '{name}'") for name, array in texts.items()}
     numbered |= {name: array for name, array in outputs.items() if array.dtype.kind == "f"}
-    if any(_fits(array, labels) or array.shape[:-1] == labels.shape for array in numbered.values()):
+    if any(_has_shape(array, labels) or array.shape[:-1] == labels.shape for array in numbered.values()):
         return numbered
     for name, array in outputs.items():
-        if array.dtype.kind in "iu" and _fits(array, labels) and not _are_numbers(array, len(classes)):
+        if array.dtype.kind in "iu" and _has_shape(array, labels) and not _are_column_numbers(array, len(classes)):
             hint = "leave classes out if these are the labels themselves: then both are compared as they are"
-            text = f"output '{name}' gives {_listed(array)}, and the columns of {len(classes)} classes are numbered"
+            text = f"output '{name}' gives {_list(array)}, and the columns of {len(classes)} classes are numbered"
             raise SpecError(f"evaluation: {text} 0 to {len(classes) - 1}", hint)
     return outputs
 
 
 def number_labels(labels: Array, classes: Sequence[int | str], whose: str) -> Array:
-    """Return the number of each label's column, int64 of the labels' shape; ``classes`` has the columns' labels.
+    """Return each label's column number, int64 in the labels' shape; ``classes`` has the columns' labels.
 
     Raises:
-        SpecError: a label is not among them; ``whose`` says where it was found.
+        SpecError: a label is not in ``classes``; ``whose`` says in the message where it was found.
     """
     text = labels.dtype.kind in "OUS"
     columns = {str(label) if text else label: number for number, label in enumerate(classes)}
     found, places = np.unique(labels.astype(str) if text else labels, return_inverse=True)
     unknown = [label for label in found.tolist() if label not in columns]
     if unknown or text != isinstance(classes[0], str):
-        odd = _listed(np.array(unknown)) if unknown else _listed(found)
+        odd = _list(np.array(unknown)) if unknown else _list(found)
         kind = "texts" if text else "numbers"
-        hint = f"classes has {_joined(classes)}; list every label, as the {kind} that they are in {whose}"
+        hint = f"classes has {_join(classes)}; list every label, as the {kind} that they are in {whose}"
         raise SpecError(f"evaluation: {whose} has labels that evaluation.classes lacks: {odd}", hint)
     numbers = np.array([columns[label] for label in found.tolist()], np.int64)
     return numbers[places].reshape(labels.shape)
 
 
 def require_columns(name: str, count: int, labels: Array, classes: Sequence[int | str]) -> None:
-    """Require that the labels are the numbers of the ``count`` columns of the output ``name``.
+    """Require that the labels are column numbers of the output ``name``, which has ``count`` columns.
 
     Raises:
-        SpecError: they are not, or ``classes`` names another number of columns.
+        SpecError: they are not, or ``classes`` has another number of labels.
     """
-    columns = f"output '{name}' has {count} columns"
+    columns = f"output '{name}' has {plural(count, 'column')}"
     if classes:
         if len(classes) != count:
             hint = "list one label for each column, in their order"
-            raise SpecError(f"evaluation: classes has {len(classes)} labels, and {columns}", hint)
-    elif not _are_numbers(labels, count):
-        raise SpecError(f"evaluation: the labels are {_listed(labels)}, and {columns}, 0 to {count - 1}", _hint(labels))
+            raise SpecError(f"evaluation: classes has {plural(len(classes), 'label')}, and {columns}", hint)
+    elif not _are_column_numbers(labels, count):
+        raise SpecError(
+            f"evaluation: the labels are {_list(labels)}, and {columns}, 0 to {count - 1}", _suggest_classes(labels)
+        )
 
 
 def refuse_shifted(name: str, predicted: Array, labels: Array, columns: int) -> None:
-    """Refuse integers that are column numbers where the labels begin at 1: all rows would be judged wrong, and alike.
+    """Refuse predicted column numbers if the labels begin at 1, since each would be compared with its neighbour.
 
-    ``columns`` is the number of columns of the model's scores, 0 where it has none.
+    ``columns`` is the number of columns of the model's scores, or 0 if it has none.
 
     Raises:
-        SpecError: the greatest label is one that no column has, and 0 is predicted that no label is.
+        SpecError: the greatest label is no column's number, and the model predicts 0, which is no label.
     """
     if labels.min() < 1 or predicted.min() != 0 or labels.max() <= predicted.max():
         return
     if labels.max() == predicted.max() + 1 or predicted.max() < columns <= labels.max():
         raise SpecError(
-            f"evaluation: the labels are {_listed(labels)}, and output '{name}' gives {_listed(predicted)}",
-            _hint(labels),
+            f"evaluation: the labels are {_list(labels)}, and output '{name}' gives {_list(predicted)}",
+            _suggest_classes(labels),
         )
 
 
-def _hint(labels: Array) -> str:
+def _suggest_classes(labels: Array) -> str:
     known = np.unique(labels).tolist()
     order = (
-        f"`classes: [{', '.join(map(_written, known))}]`" if len(known) <= _SHOWN else "`classes: [first, second, …]`"
+        f"`classes: [{', '.join(map(_format_yaml, known))}]`"
+        if len(known) <= _SHOWN
+        else "`classes: [first, second, …]`"
     )
-    return f"add to evaluation the labels in the order of the model's columns, as {order}"
+    return f"add to `evaluation` the labels in the order of the model's columns: {order}"
 
 
-def _written(label: object) -> str:
-    """Write a label as YAML takes it: texts in quotes, since 'no' or '1' would be something else without."""
+def _format_yaml(label: object) -> str:
+    """Format a label for YAML: texts in quotes, since 'no' or '1' would mean something else without."""
     return f'"{label}"' if isinstance(label, str) else str(label)
 
 
-def _listed(labels: Array) -> str:
-    """List the different labels for a person."""
-    return _joined(np.unique(labels.astype(str) if labels.dtype.kind == "O" else labels).tolist())
+def _list(labels: Array) -> str:
+    """Format the different labels as a list for a message."""
+    return _join(np.unique(labels.astype(str) if labels.dtype.kind == "O" else labels).tolist())
 
 
-def _joined(labels: Sequence[object]) -> str:
+def _join(labels: Sequence[object]) -> str:
     shown = [f"'{label}'" if isinstance(label, str) else str(label) for label in labels[:_SHOWN]]
     more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
     return ", ".join(shown) + more
 
 
-def _are_numbers(labels: Array, count: int) -> bool:
+def _are_column_numbers(labels: Array, count: int) -> bool:
     return bool(labels.dtype.kind in "iub" and labels.min() >= 0 and labels.max() < count)
 
 
-def _fits(array: Array, labels: Array) -> bool:
+def _has_shape(array: Array, labels: Array) -> bool:
     return bool(flat(array).shape == labels.shape)

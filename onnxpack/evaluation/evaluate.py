@@ -1,6 +1,6 @@
-"""How good a model is by the user's own measure: on the same data, the source model and every ONNX file made of it.
+"""The scores of the source model and of every ONNX file made from it, on the same evaluation data.
 
-What is judged is what a client gets: behind ``postprocess``. All but ``degradation`` runs in child
+Scores are computed on what a client gets: the outputs after ``postprocess``. All but ``degradation`` runs in child
 processes.
 """
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from onnxpack.core.errors import GateError, SpecError
+from onnxpack.core.text import with_article
 from onnxpack.core.values import Score
 from onnxpack.data.datasets import open_dataset
 from onnxpack.data.test_inputs import Arrays, read_arrays, write_arrays
@@ -21,20 +22,20 @@ from onnxpack.transforms.arrays import postprocessed
 from onnxpack.worker.user_code import attribute, called
 
 EVALUATION = "evaluation.npz"
-"""In an export: the source model's outputs for all rows, and their labels."""
+"""The file in an export that holds the source model's outputs for all rows, and the labels."""
 _OUTPUT = "outputs/"
 _LABELS = "labels"
-_BATCH = 32
+_BATCH = 32  # rows
 Array = np.ndarray[Any, Any]
 
 
 def record(file: SpecFile, path: Path, answer: Callable[[Arrays], Arrays]) -> None:
-    """Write the source model's outputs for the evaluation data; ``answer`` is the model behind ``preprocess``.
+    """Run the source model on the evaluation data and write its outputs; ``answer`` runs it with ``preprocess``.
 
     Raises:
-        SpecError: the data is not readable or does not fit, or no output has a row for each of its rows.
+        SpecError: the data is not readable or does not fit, or no output has as many rows as the data.
     """
-    outputs, labels = _collected(file, lambda sent: postprocessed(file, answer(sent)))
+    outputs, labels = _collect_outputs(file, lambda sent: postprocessed(file, answer(sent)))
     kept = {f"{_OUTPUT}{name}": array for name, array in outputs.items()}
     if labels is not None:
         kept[_LABELS] = labels
@@ -42,7 +43,7 @@ def record(file: SpecFile, path: Path, answer: Callable[[Arrays], Arrays]) -> No
 
 
 def score_source(file: SpecFile, path: Path) -> Score:
-    """Return the metric of the source model, whose outputs the export left at ``path``.
+    """Return the score of the source model, from its outputs in the file ``path``.
 
     Raises:
         GateError: the metric has no value for these outputs.
@@ -54,7 +55,7 @@ def score_source(file: SpecFile, path: Path) -> Score:
 
 
 def score_model(file: SpecFile, path: Path) -> Score:
-    """Return the metric of an ONNX file with the steps around it, run on the CPU; raises as ``score_source`` does."""
+    """Run an ONNX file that has its steps on the CPU, and return its score; raise as ``score_source`` does."""
     from onnxpack.graph.widen import cpu_session
     from onnxpack.parity.compare import runtime_words
 
@@ -66,26 +67,26 @@ def score_model(file: SpecFile, path: Path) -> Score:
             return dict(zip(names, running.run(None, sent), strict=True))
         except Exception as error:  # onnxruntime's exceptions share no base
             raise GateError(
-                f"the model does not run on the evaluation data: {runtime_words(error)}", "look at its values"
+                f"the model does not run on the evaluation data: {runtime_words(error)}", "check the values in the data"
             ) from None
 
-    return _score(file, *_collected(file, answer))
+    return _score(file, *_collect_outputs(file, answer))
 
 
 def degradation(metric: str, source: float, model: float) -> float:
-    """How much worse the model is than its source; below zero where it is better.
+    """Return how much worse the model scores than its source; negative if it is better.
 
-    A score's loss is absolute: 0.98 instead of 0.99 is 0.01. Errors (mse, mae) and the user's own metric have no scale
-    that is known, so theirs is relative to the source's value, unless that is 0.
+    The difference of scores is absolute: 0.98 instead of 0.99 is 0.01. Errors (mse, mae) and the user's own metric have
+    no known scale, so their difference is relative to the source's value, unless that is 0.
     """
     worse = model - source if metric in LOWER_IS_BETTER else source - model
     relative = metric in LOWER_IS_BETTER or is_code(metric)
     return worse / abs(source) if relative and source else worse
 
 
-def _collected(file: SpecFile, answer: Callable[[Arrays], Arrays]) -> tuple[Arrays, Array | None]:
-    """The outputs for all rows that have one row for each of them, and the labels."""
-    asked = _asked(file)
+def _collect_outputs(file: SpecFile, answer: Callable[[Arrays], Arrays]) -> tuple[Arrays, Array | None]:
+    """Run a model on all rows; return the outputs that have one row for each, and the labels."""
+    asked = _require_evaluation(file)
     columns = () if asked.labels is None else (asked.labels,)
     inputs = file.spec.inputs
     parts: list[Arrays] = []
@@ -97,7 +98,7 @@ def _collected(file: SpecFile, answer: Callable[[Arrays], Arrays]) -> tuple[Arra
         labels += [batch[name] for name in columns]
     names = [name for name in parts[0] if all(name in part for part in parts)]
     if not names:
-        raise SpecError("evaluation: no output has one row for each row of the data", "give the outputs a batch axis")
+        raise SpecError("evaluation: no output has as many rows as the data", "give the outputs a batch axis")
     try:
         joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
         return joined, np.concatenate(labels) if labels else None
@@ -107,9 +108,9 @@ def _collected(file: SpecFile, answer: Callable[[Arrays], Arrays]) -> tuple[Arra
 
 
 def _score(file: SpecFile, outputs: Arrays, labels: Array | None) -> Score:
-    asked = _asked(file)
+    asked = _require_evaluation(file)
     if is_code(asked.metric):
-        score = _users(file, asked.metric, outputs, labels)
+        score = _call_metric(file, asked.metric, outputs, labels)
     else:
         from onnxpack.evaluation.score import built_in  # a metric of the user's own does not depend on it
 
@@ -118,19 +119,21 @@ def _score(file: SpecFile, outputs: Arrays, labels: Array | None) -> Score:
     return Score(score, len(next(iter(outputs.values()))))
 
 
-def _users(file: SpecFile, metric: str, outputs: Arrays, labels: Array | None) -> float:
-    hint = "call it by hand with a dict of outputs, by name, and the labels"
+def _call_metric(file: SpecFile, metric: str, outputs: Arrays, labels: Array | None) -> float:
+    hint = "call it by hand, with a dict of outputs by name and the labels, to see the cause"
     value = called(attribute(file, metric), metric, hint, outputs, labels)
     try:
         score = float(value)
     except (TypeError, ValueError):
-        raise GateError(f"evaluation: {metric} gave a {type(value).__name__}", "it must give one number") from None
+        raise GateError(
+            f"evaluation: {metric} returned {with_article(type(value).__name__)}", "return one number"
+        ) from None
     if not np.isfinite(score):
-        raise GateError(f"evaluation: {metric} is {score}", "look at the outputs and the labels")
+        raise GateError(f"evaluation: {metric} is {score}", "check the outputs and the labels")
     return score
 
 
-def _asked(file: SpecFile) -> Evaluation:
+def _require_evaluation(file: SpecFile) -> Evaluation:
     if file.spec.evaluation is None:
         raise SpecError("the spec has no evaluation", "add `evaluation: {data: validation.npz, labels: y}`")
     return file.spec.evaluation

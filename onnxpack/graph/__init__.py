@@ -1,1 +1,1 @@
-"""Check and edit ONNX graphs."""
+"""Check, edit and convert ONNX graphs."""

@@ -1,4 +1,4 @@
-"""Reading ONNX files that nobody vouches for, and reading facts back from those we made."""
+"""Read and check ONNX files that come from outside, and read the facts of those made here."""
 
 import os
 import re
@@ -46,7 +46,7 @@ DTYPES: dict[int, str] = {
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """A model from a file, its external data included unless that is very large.
+    """Read a model from a file and check it; its external data is loaded unless that is very large.
 
     Raises:
         SourceError: not ONNX, broken, an unknown operator, an IR version or opset that the runtime cannot read, or
@@ -55,18 +55,19 @@ def read_model(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's decode errors have no common base
-        raise SourceError(f"'{path.name}' is not an ONNX model: {_line(error)}", "export it again") from None
+        raise SourceError(f"'{path.name}' is not an ONNX model: {_shorten_error(error)}", "export it again") from None
+    # Protobuf reads many kinds of bytes as an empty message without an error.
     if not model.graph.node or not model.opset_import:
         raise SourceError(f"'{path.name}' holds no graph", "export it again")
     if model.ir_version > MAX_IR:
         raise SourceError(
             f"'{path.name}' has IR version {model.ir_version}; the runtime reads {MAX_IR} at most",
-            "save it with an older IR version",
+            f"save it with IR version {MAX_IR}, such as by `model.ir_version = {MAX_IR}`",
         )
     if opset_of(model) > RUNTIME_MAX_OPSET:
         raise SourceError(
             f"'{path.name}' has opset {opset_of(model)}; the runtime reads {RUNTIME_MAX_OPSET} at most",
-            "export it with an older opset",
+            f"export it with opset {RUNTIME_MAX_OPSET} or lower",
         )
     _require_external_data(model, path)
     outside = stays_outside(model)
@@ -76,20 +77,22 @@ def read_model(path: Path) -> onnx.ModelProto:
     try:
         if not outside:
             onnx.load_external_data_for_model(model, str(path.parent))
+        # By path where the data stayed outside: the checker then reads what it needs from the file itself.
         onnx.checker.check_model(str(path) if outside else model)
     except Exception as error:  # the checker and the loader raise several kinds
-        raise SourceError(f"'{path.name}' is not valid ONNX: {_line(error)}", "export it again") from None
+        raise SourceError(f"'{path.name}' is not valid ONNX: {_shorten_error(error)}", "export it again") from None
     return model
 
 
 def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Every external tensor must lie in a regular file of its own in the model's folder, and fit into it."""
+    """Require that every external tensor lies in a regular file of its own in the model's folder, and fits into it."""
+    # All problems are collected, so that a person repairs a file once.
     problems, spans = [], []
     for tensor in onnx.external_data_helper._get_all_tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
-        reason = _unfit(path.parent, entries)
+        reason = _explain_misplaced(path.parent, entries)
         if reason:
             problems.append(Problem(f"'{path.name}': the data of '{tensor.name}' {reason}", "export the model again"))
         else:
@@ -99,18 +102,20 @@ def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
         if place == other and begin < end and (start, end) != (begin, stop):
             problem = f"'{path.name}': the data of '{late}' overlaps that of '{name}'"
             problems.append(Problem(problem, "export the model again"))
+    # Ten say enough: a broken export may have thousands of tensors.
     if problems:
         raise SourceError(problems[:10])
 
 
 def _span(entries: dict[str, str]) -> tuple[str, int, int]:
-    """File, first byte and end of external data; without a length it goes to the end of the file."""
+    """Return the file, first byte and end of external data; without a length it goes to the end of the file."""
     start = int(entries.get("offset") or 0)
     end = start + int(entries["length"]) if entries.get("length") else sys.maxsize
     return str(Path(entries["location"])), start, end
 
 
-def _unfit(folder: Path, entries: dict[str, str]) -> str:
+def _explain_misplaced(folder: Path, entries: dict[str, str]) -> str:
+    """Return why external data cannot be trusted, as the end of a sentence; empty where it can."""
     location = entries.get("location", "")
     if not location or Path(location).is_absolute() or ".." in Path(location).parts:
         return f"lies outside its folder: '{location}'"
@@ -129,7 +134,7 @@ def _unfit(folder: Path, entries: dict[str, str]) -> str:
 
 
 def session(model: Path | bytes, folder: Path | None = None, *, plain: bool = False) -> ort.InferenceSession:
-    """A session on the CPU, for a file or for a serialized model whose external data is in ``folder``.
+    """Return a CPU session for a file, or for a serialized model whose external data is in ``folder``.
 
     ``plain`` fuses nothing: onnxruntime 1.31 dies of fusing float16 products with their transposes for the CPU.
 
@@ -137,6 +142,7 @@ def session(model: Path | bytes, folder: Path | None = None, *, plain: bool = Fa
         SourceError: the runtime refuses the model.
     """
     options = ort.SessionOptions()
+    # 4 is fatal: what goes wrong is raised, and a message of the runtime would stand beside it a second time.
     options.log_severity_level = 4
     if plain:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -146,11 +152,11 @@ def session(model: Path | bytes, folder: Path | None = None, *, plain: bool = Fa
         source = model if isinstance(model, bytes) else str(model)
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base
-        raise _refused(_line(error)) from None
+        raise _explain_refusal(_shorten_error(error)) from None
 
 
-def _refused(words: str) -> SourceError:
-    """What the runtime says about a model that it does not load, and what to do, by the operator where it names one."""
+def _explain_refusal(words: str) -> SourceError:
+    """Turn the runtime's reason for not loading a model into an error that names the operator and a remedy."""
     words = _PREFIX.sub("", words)
     lacking = _LACKING.search(words)
     if lacking:
@@ -166,25 +172,26 @@ def _refused(words: str) -> SourceError:
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of the default operator set; an importer may name that domain in two ways, or twice."""
+    """Return the version of the default operator set, which a model may import under two names, or twice."""
     return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
 def info_of(value: onnx.ValueInfoProto) -> TensorInfo:
-    """An input or output as the file declares it; a dimension without name or size is called ``?``."""
+    """Return an input or output as the file declares it; a dimension without name or size is called ``?``."""
     tensor = value.type.tensor_type
     shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
     return TensorInfo(value.name, DTYPES.get(tensor.elem_type, "unsupported"), shape)
 
 
 def true_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """The inputs that a caller gives; old files list the constants among them."""
+    """Return the inputs that a caller gives; old files list the constants among them."""
+    # Before IR version 4 every constant had to be listed as an input.
     constants = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in constants]
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and all graphs inside its nodes."""
+    """Yield a graph and all graphs inside its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -193,12 +200,12 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph and of all graphs inside them."""
+    """Yield the nodes of a graph and of all graphs inside them."""
     return (node for inner in graphs(graph) for node in inner.node)
 
 
 def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None:
-    """Gives every tensor of a graph, and of those inside its nodes, the name that ``rename`` gives for its own."""
+    """Rename every tensor of a graph, and of the graphs inside its nodes, by the function ``rename``."""
     for inner in graphs(graph):
         for value in (*inner.input, *inner.output, *inner.initializer):
             value.name = rename(value.name)
@@ -208,8 +215,9 @@ def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None
 
 
 def facts(path: Path, precision: str = "float32") -> OnnxModel:
-    """What the file at ``path`` really is."""
+    """Read back from the file at ``path`` what it really holds: opset, inputs, outputs, operators, size, digest."""
     model, sha256 = onnx.load(path, load_external_data=False), file_digest(path)
+    # External data is named after the file, as ``save_copy`` and ``save_outside`` write it.
     beside = [file for file in path.parent.iterdir() if file.name.startswith(path.name + ".")]
     return OnnxModel(
         file=Artifact.of_model(path, sha256),
@@ -224,5 +232,5 @@ def facts(path: Path, precision: str = "float32") -> OnnxModel:
     )
 
 
-def _line(error: Any) -> str:
+def _shorten_error(error: Any) -> str:
     return flatten_words(error, 500) or type(error).__name__

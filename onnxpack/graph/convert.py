@@ -1,4 +1,4 @@
-"""Converts a graph to a higher opset with onnx's own converter, and says what stands in the way where that fails."""
+"""Convert a graph to a higher opset with onnx's own converter, and name the operator where that fails."""
 
 import re
 from collections.abc import Sequence
@@ -32,37 +32,38 @@ class ConvertOpset(GraphPass):
     to: int
 
     def requires(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Refuse to go down, which loses what the newer operators say."""
+        """Refuse to go down: an older operator may not be able to say what a newer one says."""
         have = opset_of(model)
-        return [Problem(f"opset {have} is above {self.to}", f"write opset: {have}")] if have > self.to else []
+        return [Problem(f"opset {have} is above {self.to}", f"set `opset: {have}`")] if have > self.to else []
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` that names the operator, and the nearest opset that can be had."""
+        """Convert, or raise a ``SourceError`` that names the operator and the nearest opset that can be reached."""
         have = opset_of(model)
         if have == self.to:
             return model, False
         try:
             return _convert(model, self.to), True
         except Exception as error:  # the converter raises RuntimeError and more
+            # Found by trying: the converter does not say how far it got.
             reached = nearest_opset(model, self.to)
             raise SourceError(
-                f"the model's opset {have} cannot be converted to {self.to}: {_reason(error, model, reached)}",
-                f"write opset: {reached}",
+                f"the model's opset {have} cannot be converted to {self.to}: {_explain_failure(error, model, reached)}",
+                f"set `opset: {reached}`",
             ) from None
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Read the opset back."""
+        """Check that the model now has the opset ``to``."""
         have = opset_of(model)
         return [Problem(f"the opset is {have} instead of {self.to}")] if have != self.to else []
 
 
 def nearest_opset(model: onnx.ModelProto, wanted: int) -> int:
-    """Return the highest opset up to ``wanted`` that the model can be converted to: at least its own."""
+    """Return the highest opset up to ``wanted`` that the model can be converted to; at least its own."""
     have = opset_of(model)
-    return next((opset for opset in range(wanted, have, -1) if _converts(model, opset)), have)
+    return next((opset for opset in range(wanted, have, -1) if _can_convert(model, opset)), have)
 
 
-def _converts(model: onnx.ModelProto, opset: int) -> bool:
+def _can_convert(model: onnx.ModelProto, opset: int) -> bool:
     try:
         _convert(model, opset)
     except Exception:  # as above; the reason was told for the opset that was asked for
@@ -72,13 +73,15 @@ def _converts(model: onnx.ModelProto, opset: int) -> bool:
 
 def _convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     converted = onnx.version_converter.convert_version(model, opset)
+    # The converter drops where external data is.
     keep_places(converted, model)
     return converted
 
 
-def _reason(error: Exception, model: onnx.ModelProto, reached: int) -> str:
-    """The converter's words, without the places in its own code, and the operators that it stumbled over."""
+def _explain_failure(error: Exception, model: onnx.ModelProto, reached: int) -> str:
+    """Return the converter's message without places in its own code, and the operators that it failed on."""
     words = _ASSERTION.sub("", " ".join(str(error).split()))[:300]
+    # The converter names an operator only where it has no rule for it; other errors are assertions inside a rule.
     found = _NO_RULE.search(words)
     if found:
         return f"onnx's converter has no rule for the operator {found['op']} at opset {reached + 1}"
@@ -90,7 +93,7 @@ def _reason(error: Exception, model: onnx.ModelProto, reached: int) -> str:
 
 @dataclass(frozen=True)
 class FlattenHardmax(GraphPass):
-    """Write each Hardmax of opset 1 to 12 so that it means the same from opset 13 on, which onnx's converter misses.
+    """Rewrite each Hardmax of opset 1 to 12 to mean the same from opset 13 on, which onnx's converter misses.
 
     ``to`` is the opset that the model is converted to afterwards.
     """
@@ -98,7 +101,7 @@ class FlattenHardmax(GraphPass):
     to: int
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Make its input a matrix and restore its shape behind; a matrix of its own needs nothing but its axis."""
+        """Flatten the input of each Hardmax to a matrix, and restore its shape behind it."""
         if not opset_of(model) < _LAST_AXIS_OPSET <= self.to:
             return model, False
         changed = False
@@ -107,19 +110,20 @@ class FlattenHardmax(GraphPass):
             del graph.node[:]
             for node in nodes:
                 flattened = node.op_type == "Hardmax" and node.domain in DEFAULT_DOMAINS
-                graph.node.extend(_flattened(node) if flattened else [node])
+                graph.node.extend(_flatten_hardmax(node) if flattened else [node])
                 changed = changed or flattened
         return model, changed
 
 
-def _flattened(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """Return the nodes that take a Hardmax' place; Flatten and the old Hardmax read ``axis`` in the same way."""
+def _flatten_hardmax(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Return the nodes that replace a Hardmax; Flatten and the old Hardmax read ``axis`` in the same way."""
     axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
     (source,), (end,) = node.input, node.output
     shape, matrix, chosen = (f"{end}__{part}" for part in ("shape", "matrix", "hardmax"))
     make = onnx.helper.make_node
     return [
         make("Shape", [source], [shape], f"{shape}_of"),
+        # The old Hardmax worked on a matrix: all axes from ``axis`` on were one.
         make("Flatten", [source], [matrix], f"{matrix}_of", axis=axis),
         make("Hardmax", [matrix], [chosen], node.name, axis=1),
         make("Reshape", [chosen, shape], [end], f"{end}__as_before"),
@@ -128,7 +132,7 @@ def _flattened(node: onnx.NodeProto) -> list[onnx.NodeProto]:
 
 @dataclass(frozen=True)
 class KeepResizeGrid(GraphPass):
-    """Say of each Resize that was converted from opset 7 to 10 how it maps places, which onnx's converter misses.
+    """Set how each Resize that came from opset 7 to 10 maps coordinates, which onnx's converter leaves out.
 
     ``since`` is the opset that the model had before its conversion. The way is that of onnxruntime's Upsample.
     """
@@ -136,12 +140,13 @@ class KeepResizeGrid(GraphPass):
     since: int
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Leave alone what says it already."""
+        """Add the attributes that are missing; those that are there stay."""
         if not self.since < _GRID_OPSET <= opset_of(model):
             return model, False
         changed = False
         for node in (node for node in nodes_of(model.graph) if node.op_type == "Resize"):
             given = {item.name for item in node.attribute}
+            # What Upsample and the old Resize did; the newer default is half_pixel.
             for name, value in (("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")):
                 if name not in given:
                     node.attribute.append(onnx.helper.make_attribute(name, value))

@@ -1,4 +1,4 @@
-"""Runs files of opset 1 to 6, which onnxruntime does not: onnx's reference evaluator, with operators given to it.
+"""Run files of opset 1 to 6, which onnxruntime does not run, with onnx's reference evaluator.
 
 Operators that changed before opset 7 are written in numpy after their definitions, apart from ``graph.upgrade``, which
 they judge: https://github.com/onnx/onnx/blob/main/docs/Changelog.md. Any other is one node that onnxruntime runs. The
@@ -29,7 +29,7 @@ _AGAIN = "export the model again with an opset of 7 or higher, which onnxruntime
 
 
 class Evaluator:
-    """A model of opset 1 to 6 that can be run."""
+    """Runs a model of opset 1 to 6."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         """Prepare ``model``, which stays as it is.
@@ -49,9 +49,11 @@ class Evaluator:
         self._inputs = [value.name for value in true_inputs(model.graph)]
         self._types = {value.name: value.type.tensor_type.elem_type for value in model.graph.output}
         try:
-            self._evaluator = ReferenceEvaluator(copy, new_ops=_operators(copy))
+            self._evaluator = ReferenceEvaluator(copy, new_ops=_choose_operators(copy))
         except Exception as error:  # the evaluator raises several kinds, some without a common base
-            raise SourceError(f"onnx's reference evaluator cannot load the model: {_line(error)}", _AGAIN) from None
+            raise SourceError(
+                f"onnx's reference evaluator cannot load the model: {_shorten_error(error)}", _AGAIN
+            ) from None
 
     def run(self, inputs: Arrays) -> list[Array]:
         """Return the outputs in order, each of the dtype that the file declares.
@@ -72,13 +74,13 @@ class Evaluator:
         try:
             values = self._evaluator.run(None, {name: inputs[name] for name in self._inputs}, intermediate=True)
         except Exception as error:  # as above
-            place = _node_of(error.__traceback__)
-            raise SourceError(f"onnx's reference evaluator fails{place}: {_line(error)}", _AGAIN) from None
+            place = _describe_running_node(error.__traceback__)
+            raise SourceError(f"onnx's reference evaluator fails{place}: {_shorten_error(error)}", _AGAIN) from None
         return cast(dict[str, Any], values)
 
 
-def _node_of(trace: TracebackType | None) -> str:
-    """Return in words the innermost node that was running."""
+def _describe_running_node(trace: TracebackType | None) -> str:
+    """Describe the innermost node that was running when the error was raised."""
     place = ""
     while trace is not None:
         running = trace.tb_frame.f_locals.get("self")
@@ -89,14 +91,14 @@ def _node_of(trace: TracebackType | None) -> str:
     return place
 
 
-def _line(error: Exception) -> str:
+def _shorten_error(error: Exception) -> str:
     # It goes on with lists of all that it knows.
     words = re.split(r", schema\.|, found | You may | Available ", " ".join(str(error).split()))[0]
     return words[:300] or type(error).__name__
 
 
 class _Operator(OpRun):
-    """An operator whose attributes are those that the node has: the schema that is looked up is of the newest opset."""
+    """An operator that takes the attributes of its node; the evaluator would look up the newest opset's schema."""
 
     op_schema = None
 
@@ -115,7 +117,7 @@ _FUNCTIONS: dict[str, Callable[[Array, Array], Array]] = {
 
 
 class _Binary(_Operator):
-    """B is broadcast along the axes of A that begin at ``axis``, else along the last ones."""
+    """An operator of two inputs; B is broadcast along the axes of A from ``axis`` on, else along the last ones."""
 
     def _run(self, a: Array, b: Array, axis: int | None = None, broadcast: int = 0) -> tuple[Array]:
         if broadcast and axis is not None:
@@ -124,7 +126,7 @@ class _Binary(_Operator):
 
 
 class PRelu(_Operator):
-    """One slope for all values, or one for each channel, which is the second axis."""
+    """PRelu with one slope for all values, or one for each channel, which is the second axis."""
 
     def _run(self, x: Array, slope: Array) -> tuple[Array]:
         if slope.ndim == 1 and x.ndim > 1:
@@ -133,7 +135,7 @@ class PRelu(_Operator):
 
 
 class Gemm(_Operator):
-    """``alpha · A' · B' + beta · C``, C broadcast."""
+    """Gemm, ``alpha · A' · B' + beta · C``, with C broadcast."""
 
     def _run(self, a: Array, b: Array, c: Array, **given: Any) -> tuple[Array]:
         left, right = (a.T if given.get("transA") else a), (b.T if given.get("transB") else b)
@@ -141,19 +143,20 @@ class Gemm(_Operator):
 
 
 class BatchNormalization(_Operator):
-    """With the statistics that were trained; each of a scale per channel, or, where ``spatial`` is 0, per value."""
+    """BatchNormalization by trained statistics: per channel, or per value where ``spatial`` is 0."""
 
     def _run(self, x: Array, scale: Array, bias: Array, mean: Array, var: Array, **given: Any) -> tuple[Array]:
         if not given.get("is_test", 0):
             raise ValueError("it is in training mode")
         each = [part if not given.get("spatial", 1) else part.reshape(-1, *(1,) * (x.ndim - 2))
                 for part in (scale, bias, mean, var)]  # fmt: skip
+        # 1e-5 is the definition's default.
         deviation = np.sqrt(each[3] + given.get("epsilon", 1e-5))
         return ((each[0] * (x - each[2]) / deviation + each[1]).astype(x.dtype),)
 
 
 class Dropout(_Operator):
-    """Nothing is dropped outside of training."""
+    """Dropout at inference, which drops nothing."""
 
     def _run(self, x: Array, **given: Any) -> tuple[Array, ...]:
         if not given.get("is_test", 0):
@@ -162,7 +165,7 @@ class Dropout(_Operator):
 
 
 class Cast(_Operator):
-    """``to`` is a number, or a word in opset 1 to 5."""
+    """Cast, whose ``to`` is a number, or in opset 1 to 5 a word."""
 
     def _run(self, x: Array, to: int | str) -> tuple[Array]:
         number = cast_type(to.encode() if isinstance(to, str) else to)
@@ -170,14 +173,14 @@ class Cast(_Operator):
 
 
 class Concat(_Operator):
-    """Along the second axis where none is named."""
+    """Concat along ``axis``, the second one by default."""
 
     def _run(self, *parts: Array, axis: int = 1) -> tuple[Array]:
         return (np.concatenate(parts, axis),)
 
 
 class GlobalLpPool(_Operator):
-    """The p-norm over all axes behind the channels'."""
+    """GlobalLpPool: the p-norm over all axes behind the channels."""
 
     def _run(self, x: Array, p: float = 2) -> tuple[Array]:
         axes = tuple(range(2, x.ndim))
@@ -185,7 +188,7 @@ class GlobalLpPool(_Operator):
 
 
 class Pad(_Operator):
-    """The widths are called ``paddings`` in opset 1."""
+    """Pad, whose widths are called ``paddings`` in opset 1."""
 
     def _run(self, x: Array, **given: Any) -> tuple[Array]:
         widths = np.reshape(given["paddings"] if "paddings" in given else given["pads"], (2, x.ndim)).T
@@ -195,7 +198,7 @@ class Pad(_Operator):
 
 
 class Reshape(_Operator):
-    """The target is an attribute in opset 1 to 4; 0 copies a size."""
+    """Reshape, whose target is an attribute in opset 1 to 4; 0 copies a size."""
 
     def _run(self, x: Array, target: Array | None = None, shape: list[int] | None = None) -> tuple[Array]:
         sizes = shape if target is None else target.tolist()
@@ -203,7 +206,7 @@ class Reshape(_Operator):
 
 
 class Split(_Operator):
-    """The sizes are an attribute, a second input in opset 1, or all the same."""
+    """Split by an attribute, in opset 1 also by a second input, or into equal parts."""
 
     def _run(self, x: Array, sizes: Array | None = None, **given: Any) -> tuple[Array, ...]:
         axis, count = given.get("axis", 0), len(self.onnx_node.output)
@@ -213,7 +216,7 @@ class Split(_Operator):
 
 
 class Tile(_Operator):
-    """Along one axis in opset 1 to 5, which two inputs of one number each say."""
+    """Tile, which in opset 1 to 5 repeats along one axis; two inputs of one number each give count and axis."""
 
     def _run(self, x: Array, repeats: Array, axis: Array | None = None) -> tuple[Array]:
         if axis is None:
@@ -222,7 +225,7 @@ class Tile(_Operator):
 
 
 class Upsample(_Operator):
-    """Images [N, C, H, W] alone; bilinear goes by onnxruntime, whose rule at the borders the definition leaves open."""
+    """Upsample of images [N, C, H, W]; onnxruntime does the bilinear one, whose borders the definition leaves open."""
 
     def _run(self, x: Array, height_scale: float, width_scale: float, mode: str = "nearest") -> tuple[Array]:
         if mode == "nearest":
@@ -234,13 +237,14 @@ class Upsample(_Operator):
 
 
 class _ByRuntime(_Operator):
-    """An operator that means the same in opset 7: onnxruntime, a node at a time."""
+    """An operator that means the same in opset 7, run by onnxruntime, one node at a time."""
 
     def __init__(self, onnx_node: onnx.NodeProto, run_params: dict[str, Any]) -> None:
         super().__init__(onnx_node, run_params)
         self._sessions: dict[tuple[Any, ...], ort.InferenceSession] = {}
 
     def _run(self, *inputs: Array | None, **given: Any) -> tuple[Array, ...]:
+        # An optional input that is left out has an empty name, and the evaluator passes None for it.
         named = {name: x for name, x in zip(self.onnx_node.input, inputs, strict=False) if x is not None}
         return _run_node(self.onnx_node, named, self._sessions)
 
@@ -248,7 +252,7 @@ class _ByRuntime(_Operator):
 def _run_node(
     node: onnx.NodeProto, inputs: Arrays, sessions: dict[tuple[Any, ...], ort.InferenceSession] | None = None
 ) -> tuple[Array, ...]:
-    """Return what onnxruntime makes of one node of opset 7; ``sessions`` keeps one for each choice of dtypes."""
+    """Run one node of opset 7 by onnxruntime; ``sessions`` keeps one session for each choice of dtypes."""
     kinds = tuple((name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype)) for name, array in inputs.items())
     known = {} if sessions is None else sessions
     if kinds not in known:
@@ -266,8 +270,8 @@ def _run_node(
     return tuple(next(made) if name else np.zeros(0) for name in node.output)
 
 
-def _operators(model: onnx.ModelProto) -> list[type[OpRun]]:
-    """Return the classes for a model's operators; those that run graphs, and Constant, are the evaluator's own."""
+def _choose_operators(model: onnx.ModelProto) -> list[type[OpRun]]:
+    """Return the classes that run a model's operators; the evaluator itself runs Constant and nodes with graphs."""
     nodes = [node for node in nodes_of(model.graph) if node.domain in DEFAULT_DOMAINS]
     inner = {node.op_type for node in nodes for item in node.attribute if item.type == onnx.AttributeProto.GRAPH}
     others = {node.op_type for node in nodes} - inner - {"Constant"} - {one.__name__ for one in OPERATORS}

@@ -1,4 +1,4 @@
-"""Models whose weights stay on the disk: the graph is edited without them, their bytes are moved or copied as they are.
+"""Edit models whose weights stay on disk, and move or copy the weights' bytes as they are.
 
 Protobuf ends at 2 GiB, and weights that are loaded to be written again would be in memory twice.
 """
@@ -17,27 +17,28 @@ _HALF_BYTES = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.F
 
 
 def external_tensors(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, dict[str, str]]]:
-    """Every tensor whose data is elsewhere, with where it is."""
+    """Yield every tensor whose data is in another file, with the entries that say where."""
     for tensor in onnx.external_data_helper._get_all_tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             yield tensor, {entry.key: entry.value for entry in tensor.external_data}
 
 
 def stays_outside(model: onnx.ModelProto) -> bool:
-    """Whether the external data is so large that it is never loaded here."""
+    """Return whether the external data is so large that it is never loaded here."""
     return sum(map(bytes_of, (tensor for tensor, _ in external_tensors(model)))) > EXTERNAL_DATA_OVER
 
 
 def bytes_of(tensor: onnx.TensorProto) -> int:
-    """How many bytes a tensor of its dtype and shape has."""
+    """Return the number of bytes that the tensor's dtype and shape need."""
     whole = 8 * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    # numpy keeps 4-bit values in a byte each; ONNX packs two into one.
     bits = 4 if tensor.data_type in _HALF_BYTES else whole
     elements = int(prod(tensor.dims))
     return -(-elements * bits // 8)
 
 
 def wrong_lengths(model: onnx.ModelProto, folder: Path) -> list[str]:
-    """What is wrong with external data whose length is not that of its shape."""
+    """Describe external data whose length does not match the tensor's shape."""
     found = []
     for tensor, entries in external_tensors(model):
         rest = (folder / entries["location"]).stat().st_size - int(entries.get("offset") or 0)
@@ -48,15 +49,16 @@ def wrong_lengths(model: onnx.ModelProto, folder: Path) -> list[str]:
 
 
 def link_data(model: onnx.ModelProto, source: Path, destination: Path) -> None:
-    """Makes the external data of a model in ``source`` reachable, under the same names, from ``destination``."""
+    """Link the external data of a model in ``source`` into ``destination``, under the same names."""
     for location in {entries["location"] for _, entries in external_tensors(model)}:
         link = destination / location
         link.parent.mkdir(parents=True, exist_ok=True)
+        # A link: the bytes are copied once, when the finished file is written.
         link.symlink_to((source / location).resolve())
 
 
 def keep_places(converted: onnx.ModelProto, original: onnx.ModelProto) -> None:
-    """Tells the tensors of a converted model again where their data is; onnx's converter forgets it."""
+    """Copy from the original to the converted model where tensors' data is; onnx's converter forgets it."""
     known = {tensor.name: tensor for tensor, _ in external_tensors(original)}
     for tensor in converted.graph.initializer:
         if tensor.name in known:
@@ -64,22 +66,23 @@ def keep_places(converted: onnx.ModelProto, original: onnx.ModelProto) -> None:
 
 
 def save_outside(model: onnx.ModelProto, source: Path, destination: Path) -> None:
-    """Writes a model whose data lies in ``source`` to ``destination``, and all the data to one file beside it."""
+    """Write a model from ``source`` to ``destination``, with all its external data in one file beside it."""
     data = destination.with_name(f"{destination.name}.data")
     tensors = list(external_tensors(model))
     files = {source / entries["location"] for _, entries in tensors}
     (first, *others) = files
     if not others and not first.is_symlink():
+        # One regular file that nobody else needs: moving it copies no bytes.
         first.rename(data)
         for tensor, entries in tensors:
-            _point(tensor, data.name, int(entries.get("offset") or 0))
+            _point_to(tensor, data.name, int(entries.get("offset") or 0))
     else:
         _gather(tensors, source, data)
     onnx.save(model, destination)
 
 
 def open_model(path: Path) -> onnx.ModelProto:
-    """A model of ours, its external data loaded unless that is very large."""
+    """Load a model that this program made; its external data is loaded unless that is very large."""
     model = onnx.load(path, load_external_data=False)
     if not stays_outside(model):
         onnx.load_external_data_for_model(model, str(path.parent))
@@ -87,7 +90,7 @@ def open_model(path: Path) -> onnx.ModelProto:
 
 
 def save_copy(model: onnx.ModelProto, source: Path, destination: Path) -> None:
-    """Writes and checks a model from ``open_model`` that was edited; what stayed outside is copied from ``source``."""
+    """Write and check an edited model from ``open_model``; data that stayed outside is copied from ``source``."""
     if stays_outside(model):
         _gather(list(external_tensors(model)), source, destination.with_name(f"{destination.name}.data"))
         onnx.save(model, destination)
@@ -105,25 +108,27 @@ def _gather(tensors: list[tuple[onnx.TensorProto, dict[str, str]]], source: Path
             start = int(entries.get("offset") or 0)
             place = (entries["location"], start)
             if place not in placed:
+                # Rounded up to the next page.
                 placed[place] = -(-output.tell() // _ALIGNMENT) * _ALIGNMENT
                 output.seek(placed[place])
                 _copy(source / entries["location"], start, bytes_of(tensor), output.fileno())
                 output.seek(placed[place] + bytes_of(tensor))
-            _point(tensor, data.name, placed[place])
+            _point_to(tensor, data.name, placed[place])
 
 
 def _copy(path: Path, start: int, length: int, output: int) -> None:
-    """Copies bytes inside the kernel, where the file systems share them if they can."""
+    """Copy bytes inside the kernel, without a way through Python."""
     with path.open("rb") as stream:
         stream.seek(start)
         while length:
+            # Linux moves at most 2 GiB in one call.
             copied = os.sendfile(output, stream.fileno(), None, min(length, 1 << 30))
             if not copied:
                 raise OSError(f"'{path.name}' ends early")
             length -= copied
 
 
-def _point(tensor: onnx.TensorProto, location: str, offset: int) -> None:
+def _point_to(tensor: onnx.TensorProto, location: str, offset: int) -> None:
     del tensor.external_data[:]
     for key, value in (("location", location), ("offset", offset), ("length", bytes_of(tensor))):
         entry = tensor.external_data.add()

@@ -1,4 +1,4 @@
-"""Makes an exported graph ours: the spec's names and shapes, one opset entry, nothing of the machine that made it."""
+"""Give an exported graph the spec's names and shapes, one opset, and nothing of the machine that made it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from onnxpack.core.errors import GateError, Problem, SourceError
+from onnxpack.core.text import plural
 from onnxpack.core.values import Shape
 from onnxpack.graph.check import info_of, opset_of, rename_tensors, true_inputs
 from onnxpack.graph.passes import Edit, GraphPass, run_passes
@@ -30,12 +31,12 @@ def finish(model: onnx.ModelProto, spec: Spec, output_names: Sequence[str]) -> N
 
 @dataclass(frozen=True)
 class KeepOneOpset(GraphPass):
-    """Leave one entry for each operator set, the default one first; the opset must be the spec's."""
+    """Keep one import of each operator set, the default one first; the opset must be the spec's."""
 
     spec: Spec
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` where the spec asks for an opset that the model does not have."""
+        """Remove repeated imports, or raise a ``SourceError`` where the model has another opset than the spec."""
         actual = opset_of(model)
         if self.spec.opset is not None and actual != self.spec.opset:
             hint = f"set `opset: {actual}`"
@@ -43,7 +44,7 @@ class KeepOneOpset(GraphPass):
         return model, set_opset(model, actual)
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Look for a domain that is imported twice."""
+        """Check that no domain is imported twice."""
         domains = [entry.domain for entry in model.opset_import]
         return [Problem(f"domain '{name}' is imported twice") for name in sorted({*domains}) if domains.count(name) > 1]
 
@@ -51,7 +52,7 @@ class KeepOneOpset(GraphPass):
 def declare_outputs(
     model: onnx.ModelProto, sizes: Sequence[dict[str, int]], outputs: Sequence[dict[str, np.ndarray[Any, Any]]]
 ) -> None:
-    """Write the outputs' shapes into ``model``, as ``DeclareOutputs`` does.
+    """Write the outputs' shapes, observed case by case, into ``model``.
 
     Raises:
         SourceError: an output has more dimensions in one case than in another.
@@ -72,7 +73,7 @@ class DeclareOutputs(GraphPass):
     shapes: Mapping[str, tuple[tuple[int, ...], ...]]
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` where an output has more dimensions in one case than in another."""
+        """Declare the shapes, or raise a ``SourceError`` where an output's number of dimensions changes."""
         before = [info_of(value) for value in model.graph.output]
         for value in model.graph.output:
             shapes = self.shapes[value.name]
@@ -81,8 +82,9 @@ class DeclareOutputs(GraphPass):
                 raise SourceError(
                     f"output '{value.name}' has another number of dimensions at other sizes: "
                     + " and ".join(map(str, ranks.values())),
-                    "a squeeze of all dimensions of size 1 does that; name the dimension",
+                    "a squeeze() without a dimension does that: name the dimension, as in squeeze(1)",
                 )
+            # Without this a scalar, of no dimensions, would count as a tensor of unknown shape.
             value.type.tensor_type.shape.SetInParent()
             observed = zip(*shapes, strict=True)
             sizes = [self._size(seen) for seen in observed]
@@ -90,19 +92,20 @@ class DeclareOutputs(GraphPass):
         return model, before != [info_of(value) for value in model.graph.output]
 
     def _size(self, observed: tuple[int, ...]) -> int | str | None:
-        """Return the axis that the sizes followed, else the one size that they have, else None."""
+        """Return the axis that the observed sizes followed, else the one size that they all have, else None."""
         followed = (
             name for name in self.sizes[0]
             if all(case[name] == size for case, size in zip(self.sizes, observed, strict=True))
         )  # fmt: skip
+        # The axis first: with one case alone every size looks fixed.
         return next(followed, observed[0] if len(set(observed)) == 1 else None)
 
 
 def other_count(source: int, export: int) -> GateError:
-    """What an export is refused with that lost outputs, or has some of its own."""
+    """Return the error for an export that has another number of outputs than the source."""
     return GateError(
-        f"the source gives {source} outputs, the export has {export}",
-        "make the outputs the same whether the model is traced or not",
+        f"the source gives {plural(source, 'output')}, the export has {export}",
+        "return the same outputs whether the model is traced or not",
     )
 
 
@@ -117,8 +120,8 @@ class NameOutputs(GraphPass):
     framework_names: tuple[str, ...]
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``GateError`` where the graph lost outputs, a ``SourceError`` where the spec's names do not fit."""
-        names = _chosen_outputs(model, self.spec, self.framework_names)
+        """Rename; raise a ``GateError`` where outputs got lost, a ``SourceError`` where the spec's names do not fit."""
+        names = _choose_output_names(model, self.spec, self.framework_names)
         nodes = len(model.graph.node)
         _copy_inputs(model.graph, names)
         changing = {old: new for old, new in names.items() if old != new}
@@ -126,16 +129,17 @@ class NameOutputs(GraphPass):
         return model, bool(changing) or len(model.graph.node) != nodes
 
 
-def _chosen_outputs(model: onnx.ModelProto, spec: Spec, framework_names: Sequence[str]) -> dict[str, str]:
-    """The graph's output names → the shipped ones. The spec names all in order, or some by the framework's names."""
+def _choose_output_names(model: onnx.ModelProto, spec: Spec, framework_names: Sequence[str]) -> dict[str, str]:
+    """Map the graph's output names to the shipped ones: the spec's, all in order, else the framework's."""
     graph_names = [output.name for output in model.graph.output]
     if len(graph_names) != len(framework_names):
         raise other_count(len(framework_names), len(graph_names))
     asked = spec.outputs or tuple(framework_names)
     if len(asked) != len(graph_names):
         raise SourceError(
-            f"the spec names {len(asked)} outputs, the model has {len(graph_names)}: {', '.join(framework_names)}",
-            "name them all, in order",
+            f"the spec names {plural(len(asked), 'output')}, the model has {len(graph_names)}: "
+            f"{', '.join(framework_names)}",
+            "name all of them in `outputs`, in this order",
         )
     twice = sorted({name for name in graph_names if graph_names.count(name) > 1})
     if twice:
@@ -144,7 +148,7 @@ def _chosen_outputs(model: onnx.ModelProto, spec: Spec, framework_names: Sequenc
 
 
 def _copy_inputs(graph: onnx.GraphProto, names: dict[str, str]) -> None:
-    """An input that is given back under another name becomes a tensor of its own; ``names`` is changed with it."""
+    """Copy an input that is also an output to a tensor of its own; ``names`` is changed with it."""
     inputs = {value.name for value in graph.input}
     for output in graph.output:
         name = output.name
@@ -156,9 +160,10 @@ def _copy_inputs(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    # New names that no output has now: these may stand for something else inside.
     taken = set(names.values()) - set(names)
 
-    def renamed(name: str) -> str:
+    def rename(name: str) -> str:
         # A name that becomes an output's may already stand for something inside the graph.
         return names.get(name) or (f"{name}__inner" if name in taken else name)
 
@@ -166,22 +171,22 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     clash = [new for new in names.values() if new in inputs]
     if clash:
         raise SourceError(f"output '{clash[0]}' has an input's name", "give the output another name")
-    rename_tensors(graph, renamed)
+    rename_tensors(graph, rename)
 
 
 @dataclass(frozen=True)
 class DeclareInputs(GraphPass):
-    """Write the spec's names of dynamic axes, after making sure that the graph agrees with the spec."""
+    """Check that the graph's inputs agree with the spec, and write the spec's names of dynamic axes."""
 
     spec: Spec
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` where the graph's inputs differ, a ``GateError`` where an axis became fixed."""
+        """Declare; raise a ``SourceError`` where the inputs differ, a ``GateError`` where an axis became fixed."""
         values = {value.name: value for value in true_inputs(model.graph)}
         if tuple(values) != tuple(self.spec.inputs):
             raise SourceError(
                 f"the export's inputs are {', '.join(values)}; the spec's {', '.join(self.spec.inputs)}",
-                "an input that the model does not use is lost: remove it from the spec",
+                "the export drops an input that the model does not use: remove it from the spec",
             )
         wrong, baked = mismatches(model.graph, self.spec)
         if wrong:
@@ -194,7 +199,7 @@ class DeclareInputs(GraphPass):
         return model, before != [info_of(value) for value in values.values()]
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Read the declarations back."""
+        """Check that the inputs are declared as the spec describes them."""
         infos = {value.name: info_of(value).shape for value in true_inputs(model.graph)}
         return [
             Problem(f"input '{name}' is declared as {list(infos[name])} instead of {list(asked.shape)}")
@@ -204,7 +209,8 @@ class DeclareInputs(GraphPass):
 
 
 def mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[Problem]]:
-    """Where the graph's inputs differ from the spec's, and the spec's axes that the graph has at a fixed size."""
+    """Find where the graph's inputs differ from the spec's, and which of the spec's axes have a fixed size there."""
+    # Two lists, as a fixed axis is a failed gate (exit code 4) and any other difference a wrong source (3).
     wrong: list[Problem] = []
     baked: list[Problem] = []
     infos = {value.name: info_of(value) for value in true_inputs(graph)}
@@ -212,21 +218,22 @@ def mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[
         info = infos[name]
         if info.dtype != asked.dtype:
             message = f"input '{name}' is {info.dtype} in the model, {asked.dtype} in the spec"
-            wrong.append(Problem(message, f"write dtype: {info.dtype}"))
+            wrong.append(Problem(message, f"set `dtype: {info.dtype}`"))
         if len(info.shape) != len(asked.shape):
-            message = f"input '{name}' has {len(info.shape)} dimensions in the model, {len(asked.shape)} in the spec"
-            wrong.append(Problem(message, f"the model has {list(info.shape)}"))
+            dimensions = plural(len(info.shape), "dimension")
+            message = f"input '{name}' has {dimensions} in the model, {len(asked.shape)} in the spec"
+            wrong.append(Problem(message, f"describe the model's shape, {list(info.shape)}, in `shape`"))
             continue
         for have, want in zip(info.shape, asked.shape, strict=True):
             if isinstance(have, int) and have != want:
-                hint = "make the model's code independent of this size, or fix it in the spec"
+                hint = f"make the model's code independent of this size, or replace {want} by {have} in `shape`"
                 problem = Problem(f"input '{name}': '{want}' is fixed at {have} in the model", hint)
                 (baked if isinstance(want, str) else wrong).append(problem)
     return wrong, baked
 
 
 def write_shape(value: onnx.ValueInfoProto, shape: Shape) -> None:
-    """Declare a tensor's shape: sizes, and names of dynamic axes."""
+    """Declare a tensor's shape from sizes and names of dynamic axes."""
     dims = value.type.tensor_type.shape.dim
     del dims[:]
     for size in shape:

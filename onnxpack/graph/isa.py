@@ -1,4 +1,4 @@
-"""What an instruction set means for 8-bit arithmetic, and which ones this machine has."""
+"""Know what a CPU's instruction set means for 8-bit arithmetic, and which ones this machine has."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ _EXACT_X86 = frozenset({"avx-vnni", "avx512-vnni", "amx"})
 
 
 def reduced_range(device: str, isa: str | None) -> bool:
-    """Whether weights get 7 bits, so that no pair of products saturates: 2 · 255 · 64 < 2¹⁵.
+    """Return whether weights get 7 bits, so that no pair of products saturates: 2 · 255 · 64 < 2¹⁵.
 
     Where nothing is said the machines may be x86 without VNNI; with 7 bits they all give the same.
     """
@@ -31,12 +31,12 @@ _WIDE = frozenset({"avx512", "avx512-vnni", "amx"})
 
 
 def this_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The instruction sets that this machine has, by the spec's words."""
+    """Return the instruction sets that this machine has, by the spec's words."""
     found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
     words = set(found[1].split()) if found else set()
     return frozenset(name for name, flag in _FLAGS.items() if flag in words)
 
 
 def lays_out_for(isa: str | None, machine: frozenset[str]) -> bool:
-    """Whether a machine arranges weights as one of ``isa`` reads them: in blocks as wide as its own registers."""
+    """Return whether this machine arranges weights in blocks as wide as a machine of ``isa`` reads them."""
     return isa in machine and (isa in _WIDE) == bool(machine & _WIDE)

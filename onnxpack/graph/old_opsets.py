@@ -1,4 +1,4 @@
-"""What opset 1 to 6 say otherwise than later ones: attributes that are gone, words for numbers, other defaults."""
+"""Handle what opset 1 to 6 write differently: attributes that are gone, words for numbers, other defaults."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ RUNTIME_MIN_OPSET = 7
 
 
 def take(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    """Remove an attribute from a node; return its value."""
+    """Remove an attribute from a node and return its value."""
     found = default
     for index, item in enumerate(node.attribute):
         if item.name == name:

@@ -1,4 +1,4 @@
-"""``optimize``: the graph that onnxruntime would make at each start, made once. It all runs in a child process.
+"""Optimise a graph once, at build time, as onnxruntime would at each start; all of it runs in a child process.
 
 ``basic`` folds constants and removes what does nothing: standard ONNX. ``extended`` fuses operators into those of
 onnxruntime's own domain, which its CPU provider has on every machine. ``all`` also lays weights out for the vector
@@ -38,31 +38,35 @@ def optimize_model(source: Path, folder: Path, level: str, isa: str | None) -> C
     Raises:
         GateError: ``all`` on a machine of another kind than ``isa``, or what came out is not the same model any more.
     """
+    # onnxruntime always lays out for the machine it runs on, and offers no choice.
     if level == "all" and not lays_out_for(isa, this_machine()):
         raise GateError(
-            f"optimize: all lays weights out for the machine that builds, and this one is no {isa}",
-            "build on a machine of that kind, or use extended",
+            f"`optimize: all` lays weights out for the building machine, and this one does not have {isa}",
+            "build on a machine that has it, or set `optimize: extended`",
         )
-    size = _weighs(source)
+    size = _measure_bytes(source)
     notes: list[str] = []
-    made = _optimized(source, folder, level, [])
+    # First with everything; what made the file larger is left out in the second try.
+    made = _optimize(source, folder, level, [])
     if _grew(size, made):
         notes.append("constants stay unfolded: folded they would make the file larger")
-        made = _optimized(source, folder, level, ["ConstantFolding"])
+        made = _optimize(source, folder, level, ["ConstantFolding"])
     if _grew(size, made):
         notes.append("left as it is: optimised it would be larger")
-        made = _copied(source, folder)
-    had = _ops(source)
-    if _ops(made)["Cast"] > had["Cast"]:
+        made = _copy_unchanged(source, folder)
+    had = _count_ops(source)
+    # onnxruntime computes 16-bit nodes that its CPU provider lacks in float32, and would write these casts into the
+    # file.
+    if _count_ops(made)["Cast"] > had["Cast"]:
         notes.append("left as it is: the CPU computes parts of it in float32, and those casts would be built in")
-        made = _copied(source, folder)
+        made = _copy_unchanged(source, folder)
     after = facts(made)
-    notes.append(f"{had.total()} → {_ops(made).total()} nodes, {size} → {after.size_bytes} bytes")
+    notes.append(f"{had.total()} → {_count_ops(made).total()} nodes, {size} → {after.size_bytes} bytes")
     return Changed(after, tuple(notes))
 
 
-def _optimized(source: Path, folder: Path, level: str, without: list[str]) -> Path:
-    """What onnxruntime writes, with the source's opset, IR version and declared shapes."""
+def _optimize(source: Path, folder: Path, level: str, without: list[str]) -> Path:
+    """Let onnxruntime optimise, and give the result the source's opset, IR version and declared shapes."""
     made = folder / MODEL
     _clear(folder)
     original = onnx.load(source, load_external_data=False)
@@ -86,12 +90,12 @@ class LoadOptimized(GraphPass):
     without: tuple[str, ...] = ()
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` where the runtime refuses the model."""
+        """Optimise, or raise a ``SourceError`` where the runtime refuses the model."""
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.graph_optimization_level = _LEVELS[self.level]
         options.optimized_model_filepath = str(self.made)
-        if _weighs(self.source) > external_data.EXTERNAL_DATA_OVER:
+        if _measure_bytes(self.source) > external_data.EXTERNAL_DATA_OVER:
             options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _DATA)
             options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
         try:
@@ -99,13 +103,13 @@ class LoadOptimized(GraphPass):
                 str(self.source), options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self.without)
             )
         except Exception as error:  # onnxruntime's exceptions share no base
-            raise SourceError(f"onnxruntime cannot optimise the model: {error}", "use optimize: none") from None
+            raise SourceError(f"onnxruntime cannot optimise the model: {error}", "set `optimize: none`") from None
         return onnx.load(self.made, load_external_data=False), True
 
 
 @dataclass(frozen=True)
 class DeclareAgain(GraphPass):
-    """Write what the runtime forgets, the axes' names and the IR version, and drop the domains that nothing uses."""
+    """Restore the axes' names and the IR version, which the runtime forgets, and drop domains that nothing uses."""
 
     original: onnx.ModelProto
 
@@ -113,6 +117,7 @@ class DeclareAgain(GraphPass):
         """Take the declarations of ``original``, by name."""
         before = (model.ir_version, [info_of(value) for value in (*model.graph.input, *model.graph.output)])
         model.ir_version = self.original.ir_version
+        # onnxruntime imports all domains that it knows.
         used = {node.domain for node in nodes_of(model.graph)}
         versions = {entry.domain: entry.version for entry in model.opset_import if entry.domain in used}
         imported = import_opsets(model, versions | {"": opset_of(self.original)})
@@ -126,21 +131,21 @@ class DeclareAgain(GraphPass):
         return model, imported or inferred or before != after
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Compare inputs, outputs and opset with those of ``original``."""
+        """Check that inputs, outputs and opset are those of ``original``."""
         outside = [
             ([info_of(value) for value in (*true_inputs(one.graph), *one.graph.output)], opset_of(one))
             for one in (self.original, model)
         ]
-        problem = Problem("the model has other inputs, outputs or another opset than before", "use optimize: none")
+        problem = Problem("the model has other inputs, outputs or another opset than before", "set `optimize: none`")
         return [problem] if outside[0] != outside[1] else []
 
 
 def _grew(size: int, made: Path) -> bool:
-    return _weighs(made) > size * _MAY_GROW + _MAY_GROW_BYTES
+    return _measure_bytes(made) > size * _MAY_GROW + _MAY_GROW_BYTES
 
 
-def _copied(source: Path, folder: Path) -> Path:
-    """The model as it was."""
+def _copy_unchanged(source: Path, folder: Path) -> Path:
+    """Write the model unchanged."""
     _clear(folder)
     external_data.save_copy(external_data.open_model(source), source.parent, folder / MODEL)
     return folder / MODEL
@@ -151,11 +156,11 @@ def _clear(folder: Path) -> None:
         file.unlink()
 
 
-def _weighs(source: Path) -> int:
+def _measure_bytes(source: Path) -> int:
     return sum(file.stat().st_size for file in source.parent.glob(f"{source.name}*"))
 
 
-def _ops(path: Path) -> Counter[str]:
-    """How many nodes of each operator."""
+def _count_ops(path: Path) -> Counter[str]:
+    """Count the nodes of each operator."""
     model = onnx.load(path, load_external_data=False)
     return Counter(node.op_type for node in nodes_of(model.graph))

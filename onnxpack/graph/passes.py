@@ -1,4 +1,4 @@
-"""The one protocol for everything that edits a graph: a precondition, the edit itself, and a postcondition.
+"""Define the one protocol for everything that edits a graph: a precondition, the edit, and a postcondition.
 
 A pass is a frozen dataclass whose fields are its parameters. ``run_passes`` runs several in turn, checks the conditions
 of each, and tells which of them changed the model. What a user can cause (a size that does not fit the spec) is raised
@@ -17,6 +17,7 @@ Edit = tuple[onnx.ModelProto, bool]
 """The model after a pass, which may be the one that it was given, and whether it differs from that."""
 
 
+# A gate's error: a condition that does not hold means that the model is not what the build believes it is.
 class PassError(GateError):
     """A condition of a graph pass does not hold; ``name`` is the pass, ``when`` is before or after it."""
 
@@ -38,11 +39,11 @@ class GraphPass(ABC):
 
     @property
     def name(self) -> str:
-        """The name that errors and reports use."""
+        """Return the name that errors and reports use."""
         return type(self).__name__
 
     def requires(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Return what is wrong with ``model`` as this pass' input; nothing, if the pass may run."""
+        """Return what is wrong with ``model`` as this pass's input; nothing if the pass may run."""
         return ()
 
     @abstractmethod
@@ -50,13 +51,13 @@ class GraphPass(ABC):
         """Edit the model; return the result and whether anything changed."""
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Return what is wrong with ``model`` as this pass' result; nothing, if the pass did its work."""
+        """Return what is wrong with ``model`` as this pass's result; nothing if the pass did its work."""
         return ()
 
 
 @dataclass(frozen=True)
 class Passed:
-    """What ``run_passes`` made, and the names of the passes that changed something, in their order."""
+    """The model that ``run_passes`` made, and the names of the passes that changed it, in order."""
 
     model: onnx.ModelProto
     modified: tuple[str, ...]

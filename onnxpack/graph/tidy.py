@@ -1,4 +1,4 @@
-"""Passes that change nothing of what a graph computes: its head, its names, and what it lists among its inputs."""
+"""Clean up a graph without changing what it computes: metadata, names, imports, and constants listed as inputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ FREE_CONSTANTS_IR = 4
 
 @dataclass(frozen=True)
 class Strip(GraphPass):
-    """Remove stack traces, source paths, tool names and inferred shapes: what differs between machines."""
+    """Remove what differs between machines: stack traces, source paths, tool names and inferred shapes."""
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Also name the producer and the graph, which an exporter would name after itself."""
+        """Clear these fields, and set the producer's and the graph's name, which exporters derive from themselves."""
         heads = (model.producer_name, model.graph.name)
         model.producer_name = "onnxpack"
         model.graph.name = "model"
@@ -34,7 +34,7 @@ class Strip(GraphPass):
 
 
 def _forget(message: Any) -> bool:
-    """Clear every description in a message and in those inside it; tell whether there was one."""
+    """Clear all descriptions in a protobuf message and its parts; return whether there were any."""
     if isinstance(message, onnx.TensorProto):  # its other fields are data, and large
         changed = bool(message.doc_string or message.metadata_props)
         message.ClearField("doc_string")
@@ -56,7 +56,7 @@ class LowerIrVersion(GraphPass):
     """Lower the IR version to the highest that the runtime reads; what is in the file stays the same."""
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Change the version alone."""
+        """Change the version and nothing else."""
         changed = model.ir_version > MAX_IR
         model.ir_version = min(model.ir_version, MAX_IR)
         return model, changed
@@ -64,14 +64,14 @@ class LowerIrVersion(GraphPass):
 
 @dataclass(frozen=True)
 class DropConstantInputs(GraphPass):
-    """Take the constants out of the graph's inputs, where old files list them, and raise the IR version for it.
+    """Remove constants from the graph's inputs, where old files list them, and raise the IR version to allow it.
 
     Before IR 4 every initializer had to be an input, so that a pass that adds or removes one would break the file; and
     the runtime folds no constant that a caller might replace.
     """
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Leave files alone that list none and are of IR 4 or later."""
+        """Remove them; a file of IR 4 or later that lists none stays as it is."""
         kept = true_inputs(model.graph)
         listed = len(kept) < len(model.graph.input)
         if not listed and model.ir_version >= FREE_CONSTANTS_IR:
@@ -83,17 +83,17 @@ class DropConstantInputs(GraphPass):
         return model, True
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Look for an initializer among the inputs."""
+        """Check that no initializer is among the inputs."""
         extra = len(model.graph.input) - len(true_inputs(model.graph))
-        return [Problem(f"{extra} constants are still inputs")] if extra else []
+        return [Problem(f"the inputs still list constants: {extra}")] if extra else []
 
 
 @dataclass(frozen=True)
 class NameNodes(GraphPass):
-    """Give every node without a name of its own one, by its operator and its place."""
+    """Name every node that has no name, or a name that is taken, by its operator and its place."""
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Keep names apart within each graph; nodes of inner graphs may have an outer node's name."""
+        """Make names unique within each graph; a node of an inner graph may share an outer node's name."""
         changed = False
         for graph in graphs(model.graph):
             taken: set[str] = {""}
@@ -102,12 +102,13 @@ class NameNodes(GraphPass):
                     node.name = f"{node.op_type}_{index}"
                     changed = True
                     while node.name in taken:
+                        # The name that was made up may be a real node's.
                         node.name += "_"
                 taken.add(node.name)
         return model, changed
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Look for a name that is missing, or that two nodes of one graph have."""
+        """Check that every node has a name that no other node of its graph has."""
         found = ([node.name for node in graph.node] for graph in graphs(model.graph))
         twice = any("" in names or len({*names}) < len(names) for names in found)
         return [Problem("two nodes have one name, or one has none")] if twice else []
@@ -115,10 +116,10 @@ class NameNodes(GraphPass):
 
 @dataclass(frozen=True)
 class ImportUsed(GraphPass):
-    """Import each operator set once, and only those that a node uses; functions keep what they may use."""
+    """Import each operator set once, and only those that nodes use; a model with functions keeps them all."""
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Take the default domain's highest version, as ``opset_of`` reads it."""
+        """Import the default domain at its highest version, as ``opset_of`` reads it."""
         used = {node.domain if node.domain != "ai.onnx" else "" for node in nodes_of(model.graph)}
         versions = {entry.domain: entry.version for entry in model.opset_import} | {"": opset_of(model)}
         kept = {name: version for name, version in versions.items() if name in used | {""} or model.functions}
@@ -126,13 +127,13 @@ class ImportUsed(GraphPass):
 
 
 def set_opset(model: onnx.ModelProto, opset: int) -> bool:
-    """Import the default operator set at ``opset``, and the others as before; tell whether the imports changed."""
+    """Import the default operator set at ``opset``, keep the others; return whether the imports changed."""
     others = {entry.domain: entry.version for entry in model.opset_import if entry.domain not in DEFAULT_DOMAINS}
     return import_opsets(model, others | {"": opset})
 
 
 def import_opsets(model: onnx.ModelProto, versions: Mapping[str, int]) -> bool:
-    """Import these operator sets alone, in the order of their domains; tell whether the imports changed."""
+    """Import exactly these operator sets, sorted by domain; return whether the imports changed."""
     before = [(entry.domain, entry.version) for entry in model.opset_import]
     after = sorted(versions.items())
     # Written even if they stay: an entry may say its domain or leave it out, which are different bytes.

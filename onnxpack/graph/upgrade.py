@@ -1,4 +1,4 @@
-"""Brings a graph of opset 1 to 6 to opset 7, the lowest that onnxruntime runs in full.
+"""Upgrade a graph of opset 1 to 6 to opset 7, the lowest that onnxruntime runs in full.
 
 onnx's own converter lacks rules for many of these operators, and some of those that it has are wrong: what is broadcast
 along an ``axis`` gets too many dimensions, a PRelu's slopes move to the last axis, an Upsample keeps a mode that the
@@ -30,7 +30,7 @@ _AGAIN = "export the model again with an opset of 7 or higher"
 
 @dataclass
 class _Graph:
-    """What the rules know of the graph that they rewrite; new nodes stand before the one that a rule looks at."""
+    """The graph that the rules rewrite: types, constants, and the nodes to insert before the current one."""
 
     types: dict[str, onnx.TypeProto]
     constants: dict[str, onnx.TensorProto]
@@ -42,11 +42,11 @@ class _Graph:
         """Return an input's number of dimensions, or raise a ``SourceError`` where nothing tells it."""
         name = node.input[index]
         if name not in self.types or not self.types[name].tensor_type.HasField("shape"):
-            raise _refusal(node, f"the number of dimensions of '{name}' is not known", _AGAIN)
+            raise _refuse(node, f"the number of dimensions of '{name}' is not known", _AGAIN)
         return len(self.types[name].tensor_type.shape.dim)
 
     def infer(self, node: onnx.NodeProto) -> None:
-        """Learn the types of a node's outputs: onnx infers few of them in the form that they had before opset 7."""
+        """Infer the types of a node's outputs; onnx infers few of them in the form that they had before opset 7."""
         inputs = [name for name in node.input if name]
         if node.op_type in _ALIKE and self.types.get(inputs[0]):
             self.types[node.output[0]] = self.types[inputs[0]]
@@ -60,28 +60,29 @@ class _Graph:
                 )
 
     def dtype(self, node: onnx.NodeProto, index: int) -> np.dtype[Any]:
-        """Return an input's dtype: float32 where it is no constant that tells another."""
+        """Return an input's dtype; float32 unless a constant tells another."""
         tensor = self.constants.get(node.input[index])
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type) if tensor else np.float32)
 
     def constant(self, node: onnx.NodeProto, index: int) -> np.ndarray[Any, Any]:
-        """Return an input's value, or raise a ``SourceError`` where it is only known when the model runs."""
+        """Return an input's value, or raise a ``SourceError`` where it is known only when the model runs."""
         name = node.input[index]
         if name not in self.constants:
-            raise _refusal(node, f"its input '{name}' is no constant", _AGAIN)
+            raise _refuse(node, f"its input '{name}' is not a constant", _AGAIN)
         value: np.ndarray[Any, Any] = onnx.numpy_helper.to_array(self.constants[name])
         return value
 
     def add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Add a node before the one that is rewritten; return its output's name."""
+        """Insert a node before the current one; return its output's name."""
         self.count += 1
         name = f"onnxpack_opset7_{self.count}"
         self.added.append(onnx.helper.make_node(op, inputs, [name], name, **attributes))
         return name
 
     def add_constant(self, value: np.ndarray[Any, Any]) -> str:
-        """Add an initializer of the outer graph, which inner ones see: before opset 9 a Constant holds floats alone."""
+        """Add an initializer to the outer graph and return its name."""
         self.count += 1
+        # In the outer graph, which inner graphs see; a Constant node would hold floats alone before opset 9.
         tensor = onnx.numpy_helper.from_array(value, f"onnxpack_opset7_{self.count}")
         self.initializers.append(tensor)
         self.constants[tensor.name] = tensor
@@ -97,16 +98,16 @@ class UpgradeToOpset7(GraphPass):
     """Rewrite every node of an older opset so that it means the same in opset 7."""
 
     def requires(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Refuse a graph whose constants must be inputs, since some are added."""
+        """Refuse a graph whose constants must be inputs, since this pass adds constants."""
         old = model.ir_version < FREE_CONSTANTS_IR
         return [Problem(f"IR version {model.ir_version} wants every constant among the inputs")] if old else []
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Raise a ``SourceError`` that names the node where opset 7 cannot say what it does, or it trains."""
+        """Rewrite, or raise a ``SourceError`` for a node that opset 7 cannot express, or that trains."""
         opset = opset_of(model)
         if opset >= RUNTIME_MIN_OPSET:
             return model, False
-        known = _Graph(_types(model), _constants(model))
+        known = _Graph(_find_types(model), _find_constants(model))
         for graph in graphs(model.graph):
             nodes = list(graph.node)
             del graph.node[:]
@@ -117,24 +118,29 @@ class UpgradeToOpset7(GraphPass):
                     known.infer(made)
                     graph.node.append(made)
                 known.added.clear()
+        # At the end, as rules of inner graphs add to the outer graph too.
         model.graph.initializer.extend(known.initializers)
         set_opset(model, RUNTIME_MIN_OPSET)
         return model, True
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Look for attributes that opset 7 does not know."""
+        """Check that no node has an attribute that opset 7 lacks."""
         opset = opset_of(model)
         problems = []
         for node in (node for node in nodes_of(model.graph) if node.domain in DEFAULT_DOMAINS):
             known = onnx.defs.get_schema(node.op_type, max(opset, RUNTIME_MIN_OPSET)).attributes
             strange = [item.name for item in node.attribute if item.name not in known]
             if strange:
-                problems.append(Problem(f"{_called(node)} has the attribute {strange[0]}, which opset {opset} lacks"))
+                problems.append(
+                    Problem(f"{_describe_node(node)} has the attribute {strange[0]}, which opset {opset} lacks")
+                )
         return problems
 
 
 def _upgrade(node: onnx.NodeProto, graph: _Graph, opset: int) -> None:
+    # Before the attributes are rewritten: a default that changed must be read by the node's own opset.
     write_defaults(node, opset)
+    # A hint for memory that opset 6 dropped; it changes no value.
     take(node, "consumed_inputs", None)
     rule = _broadcast if node.op_type in BROADCASTING else _RULES.get(node.op_type)
     if rule:
@@ -142,7 +148,7 @@ def _upgrade(node: onnx.NodeProto, graph: _Graph, opset: int) -> None:
 
 
 def _broadcast(node: onnx.NodeProto, graph: _Graph) -> None:
-    """B stands along the axes of A that begin at ``axis``: dimensions of size 1 behind B say so to opset 7."""
+    """Append dimensions of size 1 to B, so that opset 7 broadcasts it along the axes of A that begin at ``axis``."""
     axis = take(node, "axis", None)
     if not take(node, "broadcast", 0) or axis is None:
         return
@@ -154,7 +160,7 @@ def _broadcast(node: onnx.NodeProto, graph: _Graph) -> None:
 
 
 def _prelu(node: onnx.NodeProto, graph: _Graph) -> None:
-    """One slope per channel, which is the second axis; opset 7 looks from the last one."""
+    """Shape the slopes, one for each channel, for opset 7, which aligns them from the last axis."""
     behind = graph.rank(node, 0) - 2
     if graph.rank(node, 1) == 1 and behind > 0:
         node.input[1] = graph.add("Unsqueeze", [node.input[1]], axes=list(range(1, behind + 1)))
@@ -167,7 +173,7 @@ def _gemm(node: onnx.NodeProto, graph: _Graph) -> None:
 def _batch_normalization(node: onnx.NodeProto, graph: _Graph) -> None:
     _require_inference(node)
     if len(node.output) > 1:
-        raise _refusal(node, "it gives the statistics that training needs", _TRAINING)
+        raise _refuse(node, "it gives the statistics that training needs", _TRAINING)
     # Before opset 9, 0 means a scale for each value of a row. From there on it is always one for each channel.
     if take(node, "spatial", 1):
         return
@@ -189,8 +195,8 @@ def _dropout(node: onnx.NodeProto, graph: _Graph) -> None:
 
 def _require_inference(node: onnx.NodeProto) -> None:
     if not take(node, "is_test", 0):
-        raise _refusal(
-            node, "it is in training mode, where it computes from the batch or from random numbers", _TRAINING
+        raise _refuse(
+            node, "it is in training mode, in which its output depends on the batch or on random numbers", _TRAINING
         )
 
 
@@ -200,7 +206,7 @@ def _cast(node: onnx.NodeProto, graph: _Graph) -> None:
 
 
 def _concat(node: onnx.NodeProto, graph: _Graph) -> None:
-    """Join along the second axis where no other is named, as opset 1 to 3 do."""
+    """Set the axis, which in opset 1 to 3 is the second one by default."""
     node.attribute.append(onnx.helper.make_attribute("axis", take(node, "axis", 1)))
 
 
@@ -211,7 +217,7 @@ def _recurrent(node: onnx.NodeProto, graph: _Graph) -> None:
 def _lp_pool(node: onnx.NodeProto, graph: _Graph) -> None:
     power = take(node, "p", 2)
     if power != int(power):
-        raise _refusal(node, f"its p is {power}, and opset 7 knows whole ones alone", _AGAIN)
+        raise _refuse(node, f"its p is {power}, and opset 7 takes whole numbers only", _AGAIN)
     node.attribute.append(onnx.helper.make_attribute("p", int(power)))
 
 
@@ -234,9 +240,10 @@ def _split(node: onnx.NodeProto, graph: _Graph) -> None:
 
 
 def _tile(node: onnx.NodeProto, graph: _Graph) -> None:
-    """Opset 1 to 5 repeat along one axis; they take three inputs, two of which are one number each."""
+    """Replace the count and the axis, which opset 1 to 5 take as inputs, by one count for each axis."""
     if len(node.input) < 3:
         return
+    # From opset 6 on the second input holds a count for each axis.
     repeats = np.ones(graph.rank(node, 0), np.int64)
     tiles, axis = (int(graph.constant(node, index).reshape(-1)[0]) for index in (1, 2))
     repeats[axis] = tiles
@@ -245,7 +252,7 @@ def _tile(node: onnx.NodeProto, graph: _Graph) -> None:
 
 
 def _upsample(node: onnx.NodeProto, graph: _Graph) -> None:
-    """Images [N, C, H, W] alone, before opset 7."""
+    """Write the scales of images [N, C, H, W], the only ones before opset 7, as one list."""
     height, width = take(node, "height_scale", None), take(node, "width_scale", None)
     mode = take(node, "mode", b"nearest")
     node.attribute.append(onnx.helper.make_attribute("mode", b"linear" if mode == b"bilinear" else mode))
@@ -259,16 +266,16 @@ _RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def _called(node: onnx.NodeProto) -> str:
+def _describe_node(node: onnx.NodeProto) -> str:
     named = f"'{node.name}' ({node.op_type})" if node.name else f"{node.op_type} that gives '{node.output[0]}'"
     return f"the node {named}"
 
 
-def _refusal(node: onnx.NodeProto, why: str, hint: str) -> SourceError:
-    return SourceError(f"{_called(node)} cannot be brought to opset {RUNTIME_MIN_OPSET}: {why}", hint)
+def _refuse(node: onnx.NodeProto, why: str, hint: str) -> SourceError:
+    return SourceError(f"{_describe_node(node)} cannot be brought to opset {RUNTIME_MIN_OPSET}: {why}", hint)
 
 
-def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
+def _find_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
     """Return the type of each tensor where it is declared or inferred, those of inner graphs included."""
     found: dict[str, onnx.TypeProto] = {}
     for graph in graphs(onnx.shape_inference.infer_shapes(model).graph):
@@ -278,7 +285,7 @@ def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
     return found
 
 
-def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+def _find_constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     found: dict[str, onnx.TensorProto] = {}
     for graph in graphs(model.graph):
         found |= {tensor.name: tensor for tensor in graph.initializer}

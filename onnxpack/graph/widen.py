@@ -1,4 +1,4 @@
-"""16 bits on a CPU, which has no bfloat16: each value is computed in float32, and rounded at once.
+"""Run bfloat16 models on the CPU, which has no bfloat16: compute in float32 and round each value at once.
 
 A bfloat16 is the upper half of a float32, and accelerators add its products in float32: this gives what they give, but
 for the order of sums.
@@ -20,16 +20,18 @@ _ROUNDED = ".bfloat16"
 
 
 def cpu_session(path: Path) -> ort.InferenceSession:
-    """A session on the CPU for any model; one that holds bfloat16 is computed as its values would be.
+    """Return a CPU session for any model; one that holds bfloat16 is computed in float32 with rounding.
 
     Raises:
         SourceError: the runtime refuses the model.
     """
     outline = onnx.load(path, load_external_data=False)
+    # ``plain`` for float16: onnxruntime 1.31 crashes when it fuses such products with their transposes.
     if not _holds(outline, _BFLOAT16):
         return session(path, plain=_holds(outline, TensorProto.FLOAT16))
     with tempfile.TemporaryDirectory(prefix="onnxpack-") as folder:
         wide = Path(folder) / path.name
+        # In a folder of its own, because the session reads external data from beside the file.
         model = widened(onnx.load(path))
         large = sum(map(external_data.bytes_of, model.graph.initializer)) > external_data.EXTERNAL_DATA_OVER
         onnx.save(model, wide, save_as_external_data=large)
@@ -37,7 +39,7 @@ def cpu_session(path: Path) -> ort.InferenceSession:
 
 
 def widened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with float32 in the place of bfloat16, and a rounding behind every node that gives one."""
+    """Replace bfloat16 by float32, with a rounding behind every node that gives bfloat16; edit in place."""
     typed = onnx.shape_inference.infer_shapes(model, strict_mode=False)
     for graph, known in zip(graphs(model.graph), graphs(typed.graph), strict=True):
         values = (*known.value_info, *known.input, *known.output)
@@ -64,6 +66,7 @@ def _widen(graph: onnx.GraphProto, halves: set[str]) -> None:
         for index, name in enumerate(node.output):
             if name in halves:
                 node.output[index] = f"{name}{_ROUNDED}.wide"
+                # Two casts: there and back is the rounding to bfloat16.
                 nodes.append(helper.make_node("Cast", [node.output[index]], [f"{name}{_ROUNDED}"], to=_BFLOAT16))
                 nodes.append(helper.make_node("Cast", [f"{name}{_ROUNDED}"], [name], to=TensorProto.FLOAT))
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]

@@ -1,4 +1,4 @@
-"""Hunt for inputs that random ones miss: what an export may get wrong shows at thresholds, ends and odd values.
+"""Search for inputs that random ones miss: at thresholds, at the ends of ranges, and among odd values.
 
 It runs where the source model can be asked and the exported file can be run. What it finds become cases of the
 Reference, judged as any other; what no spec declares (NaN, infinities) is only told. The same spec and the same file
@@ -23,7 +23,7 @@ MAX_MODEL_BYTES = 2**29
 
 
 def hunt(spec: Spec, model: Path, size_bytes: int, answer: Answer) -> Findings:
-    """Return cases and notes for the finished file ``model``; ``answer`` is the source, and may raise anything.
+    """Return cases and notes for the finished file ``model``; ``answer`` is the source model, and may raise anything.
 
     A part of the hunt that fails says so in a note, and never fails the build.
     """

@@ -1,4 +1,4 @@
-"""Follow the features of a graph's trees back to the inputs' columns, through what only moves or scales them."""
+"""Trace the features of a graph's trees back to the inputs' columns, through nodes that only move or scale them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Column:
 
     @property
     def exact(self) -> bool:
-        """Whether the feature is the input's own value, so that not even its last bit differs."""
+        """Return whether the feature is the input's own value, so that not even its last bit differs."""
         return self.offset == 0 and self.scale == 1
 
 
@@ -38,21 +38,21 @@ Columns = list[Column | None]
 
 
 def columns_of(graph: onnx.GraphProto, name: str, spec: Spec) -> Columns | None:
-    """Return where the features in the value ``name`` come from; None if even their number is not known."""
+    """Return the input columns behind the features in the value ``name``; None if even their number is unknown."""
     makers = {output: node for node in graph.node for output in node.output}
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
     def follow(value: str) -> Columns | None:
         node = makers.get(value)
         if node is None:
-            return _of_input(value, spec)
+            return _make_columns(value, spec)
         attributes = {found.name: onnx.helper.get_attribute_value(found) for found in node.attribute}
-        return _behind(node, attributes, follow, constants)
+        return _follow_node(node, attributes, follow, constants)
 
     return follow(name)
 
 
-def _of_input(name: str, spec: Spec) -> Columns | None:
+def _make_columns(name: str, spec: Spec) -> Columns | None:
     tensor = spec.inputs.get(name)
     if tensor is None or tensor.dtype == "string" or not all(isinstance(size, int) for size in tensor.shape[1:]):
         return None
@@ -61,20 +61,21 @@ def _of_input(name: str, spec: Spec) -> Columns | None:
     return [Column(name, place, found[place % len(found)]) for place in range(size)]
 
 
-def _behind(
+def _follow_node(
     node: onnx.NodeProto,
     attributes: dict[str, Any],
     follow: Callable[[str], Columns | None],
     constants: dict[str, Any],
 ) -> Columns | None:
-    """Return the columns of a node's output."""
+    """Return the columns of a node's output, from those of its inputs."""
     if node.op_type in _MOVES or (node.op_type == "Cast" and attributes["to"] in _FLOATS):
         return follow(node.input[0])
     if node.op_type == "Concat" and attributes["axis"] in (1, -1):
         parts = [follow(name) for name in node.input]
         return None if any(part is None for part in parts) else [column for part in parts for column in part or ()]
     if node.op_type == "Scaler":
-        return _scaled(follow(node.input[0]), attributes)
+        return _scale_columns(follow(node.input[0]), attributes)
+    # Each of its features is 0 or 1 by a category, and has no threshold on the input's own value.
     if node.op_type == "OneHotEncoder":
         return [None] * len(attributes.get("cats_strings") or attributes.get("cats_int64s") or ())
     if node.op_type in ("ArrayFeatureExtractor", "Gather") and node.input[1] in constants:
@@ -85,7 +86,8 @@ def _behind(
     return None
 
 
-def _scaled(columns: Columns | None, attributes: dict[str, Any]) -> Columns | None:
+def _scale_columns(columns: Columns | None, attributes: dict[str, Any]) -> Columns | None:
+    """Return the columns behind a Scaler node."""
     if columns is None:
         return None
     offset, scale = (np.broadcast_to(attributes[word], len(columns)).tolist() for word in ("offset", "scale"))

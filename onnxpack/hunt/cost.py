@@ -1,4 +1,4 @@
-"""Estimate what one run of a model costs, from its graph alone, so that a search is as long on every machine."""
+"""Estimate the cost of one run of a model from its graph alone, so that a search is as long on every machine."""
 
 import contextlib
 from math import prod
@@ -21,7 +21,7 @@ _PER_TREE = 64
 
 
 def run_cost(path: Path, inputs: Arrays) -> int:
-    """Return the multiplications of one run on ``inputs``, or as many as take that long; a rough figure.
+    """Return a rough cost of one run on ``inputs``, in multiplications.
 
     Sizes come from onnx's shape inference; a node whose output is unknown to it counts by its weights.
     """

@@ -1,4 +1,4 @@
-"""Inputs at the ends of what the spec declares: all low, all high, in between, one element apart, tiny values."""
+"""Make inputs at the ends of the declared ranges: all low, all high, in between, one element apart, tiny values."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,22 +21,23 @@ _APART = 24
 
 
 def smallest_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
-    """Return the least size of each axis that holds something."""
+    """Return the least size of each axis that is not empty."""
     return {axis.name: min(max(axis.min, 1), axis.max) for axis in axes}
 
 
 def search_sizes(spec: Spec) -> dict[str, int]:
-    """Return sizes for one row: odd ones that differ, so that no two axes are mistaken, and one row where they go."""
+    """Return the sizes for one row: odd ones that differ, so that no two axes can be mistaken for each other."""
     rows = row_axis(spec)
     at = {name: max(size, 1) for name, size in odd_sizes(spec.axes).items()}
     return at | {rows: max(spec.dynamic_axes[rows].min, 1)} if rows else at
 
 
 def fill(tensor: Input, shape: tuple[int, ...], share: float) -> Array:
-    """Return an array with each element at the same place of its domain: 0 is the lowest value, 1 the highest."""
+    """Return an array whose elements lie at ``share`` of their domains: 0 is the lowest value, 1 the highest."""
     found = [_at(domain, share) for domain in domains(tensor)]
     # At once in their dtype: 0 beside the greatest uint64 would become a float that is greater still.
     row = np.array(found if len(found) > 1 or tensor.columns else found[0], numpy_dtype(tensor))
+    # A copy, as broadcast arrays are read-only.
     array = np.broadcast_to(row, shape).copy()
     return fill_rows(array, domains(tensor), np.random.default_rng(0)) if tensor.at_least_one else array
 
@@ -67,7 +68,7 @@ def corner_cases(spec: Spec) -> Iterator[tuple[str, Arrays]]:
 
 
 def mixed_rows(spec: Spec, generator: np.random.Generator) -> Iterator[Arrays]:
-    """Yield single rows (inputs at ``search_sizes``): ends drawn by chance, and one element apart from all others."""
+    """Yield single rows at ``search_sizes``: random ends of the domains, then one element apart from all others."""
     at = search_sizes(spec)
     shapes = {name: shape_at(tensor, at) for name, tensor in spec.inputs.items()}
     ends = {
@@ -86,7 +87,8 @@ def mixed_rows(spec: Spec, generator: np.random.Generator) -> Iterator[Arrays]:
 
 
 def tiny_case(spec: Spec) -> Arrays | None:
-    """Return ordinary inputs with -0.0, the least floats and denormals among them; None where no input may hold 0."""
+    """Return ordinary inputs with -0.0, the smallest floats and denormals; None where no input may hold 0."""
+    # The second number keeps this stream apart from those of the search (0) and the trees (2).
     generator = np.random.default_rng([spec.verify.seed, 1])
     at = search_sizes(spec)
     rows = row_axis(spec)

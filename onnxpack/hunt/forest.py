@@ -1,4 +1,4 @@
-"""The trees of an exported model as arrays, and the values that lead a row to each of their splits."""
+"""Read the trees of an exported model as arrays, and find the values that lead a row to each split."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ class Forest:
 
     @property
     def splits(self) -> Array:
-        """The places of the nodes that ask for something."""
+        """Return the places of the nodes that compare a feature."""
         return np.flatnonzero(self.mode != _NONE)
 
 
@@ -39,7 +39,7 @@ def read_forest(node: onnx.NodeProto) -> Forest:
 
 
 def _read_named(found: dict[str, Any]) -> Forest:
-    """Read the older operators: every node names its tree, its number there, and the numbers of its children."""
+    """Read the older operators, whose nodes name their tree, their number, and their children's numbers."""
     names = list(zip(found["nodes_treeids"], found["nodes_nodeids"], strict=True))
     places = {name: place for place, name in enumerate(names)}
     words = [mode.decode() for mode in found["nodes_modes"]]
@@ -60,7 +60,7 @@ def _read_named(found: dict[str, Any]) -> Forest:
 
 
 def _read_flat(found: dict[str, Any]) -> Forest:
-    """Read TreeEnsemble: leaves are no nodes, and children are places."""
+    """Read TreeEnsemble, whose leaves are no nodes and whose children are places."""
     modes = numpy_helper.to_array(found["nodes_modes"]).astype(int)
     sides = []
     for side in ("true", "false"):
@@ -82,6 +82,7 @@ def lead_to(forest: Forest, features: int) -> tuple[Array, Array]:
     low = np.full((len(forest.mode), features), -np.inf, np.float32)
     high = np.full_like(low, np.inf)
     at = forest.roots
+    # Level by level, so that each step is one operation on whole arrays.
     while at.size:
         at = at[forest.mode[at] != _NONE]
         following = []
@@ -106,6 +107,7 @@ def bounds(forest: Forest, nodes: Array, holds: bool) -> tuple[Array, Array]:
     everything = np.full_like(value, np.inf)
     left = {0: (-everything, value), 1: (-everything, below), 2: (value, everything), 3: (above, everything),
             4: (value, value), 5: (-everything, everything)}  # fmt: skip
+    # The side of a condition that does not hold is the opposite condition.
     opposite = {0: 3, 1: 2, 2: 1, 3: 0, 4: 5, 5: 4}
     least, most = np.empty_like(value), np.empty_like(value)
     for mode in left:

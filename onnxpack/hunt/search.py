@@ -1,4 +1,4 @@
-"""Search inputs of a network on which the exported model is as far from its source as can be.
+"""Search for a network's inputs on which the exported model is as far from its source as possible.
 
 A small evolution: of all inputs so far the worst are changed at random, their changes compared, and the worst kept. It
 needs no gradient, so it is the same for every framework. Its length depends on the model's cost, not on the clock.
@@ -39,41 +39,43 @@ def _bytes(case: Case) -> int:
 
 @dataclass
 class Population:
-    """Inputs, and how far apart both models are on each, as multiples of the tolerance."""
+    """Inputs, and on each how far apart both models are, in multiples of the tolerance."""
 
     inputs: list[Arrays]
     scores: list[float]
 
     def keep(self, count: int) -> None:
-        """Keep the inputs that are furthest apart; of equals the first."""
+        """Keep the inputs that are furthest apart; among equals the first."""
+        # Stable, so that the same scores give the same inputs on every machine.
         order = np.argsort([-score for score in self.scores], kind="stable")[:count]
         self.inputs = [self.inputs[index] for index in order]
         self.scores = [self.scores[index] for index in order]
 
 
 def search_network(trials: Trials, model: Path) -> Findings:
-    """Return the corners of the declared values, and the inputs that a search finds."""
+    """Return the corner cases of the declared values, and the inputs that a search finds."""
     spec = trials.spec
     findings = Findings()
+    # Asked before anything is drawn: an input may be larger than the memory.
     size = input_bytes(spec, smallest_sizes(spec.axes))
     if size > MOST_BYTES // 8:
         findings.notes.append(f"only random inputs are compared: one takes {size / 2**20:.0f} MiB")
         return findings
-    _add(findings, trials, corner_cases(spec))
+    _add_cases(findings, trials, corner_cases(spec))
     largest = max((_bytes(case) for case in findings.cases), default=size)
     if largest > MOST_BYTES // 64:
         findings.notes.append(f"no inputs are searched: one and its answer take {largest / 2**20:.0f} MiB")
         return findings
     tiny = tiny_case(spec)
     if tiny is not None:
-        _add(findings, trials, [("tiny", tiny)])
+        _add_cases(findings, trials, [("tiny", tiny)])
     found = climb(trials, np.random.default_rng([spec.verify.seed, 0]), lambda first: _rounds(model, first))
     _add_found(findings, trials, found)
     return findings
 
 
 def climb(trials: Trials, generator: np.random.Generator, rounds: Callable[[Arrays], int]) -> Population:
-    """Return the inputs on which both models are furthest apart, after as many rounds as ``rounds`` gives.
+    """Return the inputs on which both models are furthest apart, after the rounds that ``rounds`` allows.
 
     ``rounds`` is given the inputs of one run.
     """
@@ -83,18 +85,18 @@ def climb(trials: Trials, generator: np.random.Generator, rounds: Callable[[Arra
     found = Population([], [])
     first = list(mixed_rows(spec, generator))
     most = rounds(stack(first[:at_once]))
-    _try(trials, found, first[: count * most], at_once)
+    _try_candidates(trials, found, first[: count * most], at_once)
     for _ in range(most - 1):
         if not found.inputs:
             break
         found.keep(_KEPT)
-        _try(trials, found, [_change(spec, found.inputs, generator) for _ in range(count)], at_once)
+        _try_candidates(trials, found, [_change(spec, found.inputs, generator) for _ in range(count)], at_once)
     found.keep(_KEPT)
     return found
 
 
 def rows_tried(spec: Spec) -> int:
-    """Return how many inputs one run takes as rows of a batch; 1 where each needs a run of its own."""
+    """Return how many inputs go into one run as rows of a batch; 1 where each needs a run of its own."""
     rows = row_axis(spec)
     return min(_ROWS, spec.dynamic_axes[rows].max) if rows and spec.dynamic_axes[rows].min <= 1 else 1
 
@@ -104,8 +106,8 @@ def _rounds(model: Path, first: Arrays) -> int:
     return min(_MOST_ROUNDS, max(1, COST // (run_cost(model, first) * runs)))
 
 
-def _try(trials: Trials, found: Population, candidates: list[Arrays], at_once: int) -> None:
-    """Run candidates, as many together as the model takes, and remember how far apart both models are on each."""
+def _try_candidates(trials: Trials, found: Population, candidates: list[Arrays], at_once: int) -> None:
+    """Run the candidates, and record how far apart both models are on each."""
     for start in range(0, len(candidates), at_once):
         part = candidates[start : start + at_once]
         trial = trials.run(stack(part))
@@ -117,14 +119,14 @@ def _try(trials: Trials, found: Population, candidates: list[Arrays], at_once: i
 
 
 def stack(parts: list[Arrays]) -> Arrays:
-    """Return single rows as one batch."""
+    """Concatenate single rows to one batch."""
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _change(spec: Spec, parents: list[Arrays], generator: np.random.Generator) -> Arrays:
-    """Return one parent with some elements changed in one of five ways."""
+    """Return one parent with a share of its elements changed in one of five ways."""
     one, other = (parents[index] for index in generator.integers(0, len(parents), 2))
     way = int(generator.integers(0, 5))
     share = generator.choice(_SHARES)
@@ -148,7 +150,7 @@ def _change(spec: Spec, parents: list[Arrays], generator: np.random.Generator) -
 
 
 def _scale(spec: Spec, name: str, array: Any, factor: float) -> Any:
-    """Return floats moved away from the middle of their domain, or towards it, within its ends."""
+    """Move floats away from the middle of their domain, or towards it, within its ends."""
     tensor = spec.inputs[name]
     if numpy_dtype(tensor).kind != "f" or any(found.choices or found.whole for found in domains(tensor)):
         return array
@@ -156,8 +158,8 @@ def _scale(spec: Spec, name: str, array: Any, factor: float) -> Any:
     return np.clip(middle + (array - middle) * factor, low, high)
 
 
-def _add(findings: Findings, trials: Trials, cases: Iterable[tuple[str, Arrays]]) -> None:
-    """Add inputs as cases, but those that the source refuses, and differences that are the source's own."""
+def _add_cases(findings: Findings, trials: Trials, cases: Iterable[tuple[str, Arrays]]) -> None:
+    """Add inputs as cases, except those that the source refuses and those where the source itself jumps."""
     for word, inputs in cases:
         trial = trials.run(inputs)
         if trial is None:
@@ -169,15 +171,16 @@ def _add(findings: Findings, trials: Trials, cases: Iterable[tuple[str, Arrays]]
 
 
 def _add_found(findings: Findings, trials: Trials, found: Population) -> None:
-    """Add the inputs that are furthest apart, in one batch where the model takes one."""
+    """Add the inputs that are furthest apart, as one batch where the model takes one."""
     at_once, kept = rows_tried(trials.spec), []
     for inputs, score in zip(found.inputs, found.scores, strict=True):
+        # Over 1 is beyond the tolerance: worth one more run to see whether the source itself jumps there.
         if score > 1:
             alone = trials.run(inputs)
             if alone is None or (trials.differs(alone) and trials.is_cliff(alone)):
                 continue
         kept.append(inputs)
     if at_once == 1:
-        _add(findings, trials, ((f"search_{index}", inputs) for index, inputs in enumerate(kept[:2])))
+        _add_cases(findings, trials, ((f"search_{index}", inputs) for index, inputs in enumerate(kept[:2])))
     elif kept:
-        _add(findings, trials, [("search", stack(kept[:at_once]))])
+        _add_cases(findings, trials, [("search", stack(kept[:at_once]))])

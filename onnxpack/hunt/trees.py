@@ -1,4 +1,4 @@
-"""Rows that stand exactly at the splits of a model's trees: each threshold and the floats just below and above it.
+"""Make rows exactly at the splits of a model's trees: each threshold, and the floats just below and above it.
 
 A split is only asked by a row that reaches it, so each row is led there: its features are moved to the sides that all
 splits above ask for. Random rows almost never hit the one float32 at which a threshold that is off by one tells.
@@ -42,6 +42,7 @@ def hunt_trees(trials: Trials, path: Path) -> Findings:
     if at_once is None:
         findings.notes.append(f"none of {total} splits of the trees is tried: the inputs have no common axis of rows")
         return findings
+    # Every row visits every tree.
     limit = min(MOST_VISITS // sum(forest.roots.size for forest, _ in forests), _MOST_RUNS * at_once)
     reached, cases = 0, []
     for forest, node in forests:
@@ -50,18 +51,18 @@ def hunt_trees(trials: Trials, path: Path) -> Findings:
             continue
         rows, done = rows_at_splits(trials.spec, forest, columns, max(limit // len(forests), 3))
         reached += done
-        cases += list(_cut(rows, at_once))
+        cases += list(_split_rows(rows, at_once))
     if reached < total:
         findings.notes.append(
             f"{reached} of {total} splits of the trees are tried at their thresholds: the others lie outside the "
             "declared values, behind other steps, or beyond what a build has time for"
         )
-    _add(findings, trials, cases)
+    _add_cases(findings, trials, cases)
     return findings
 
 
 def rows_at_once(spec: Spec) -> int | None:
-    """Return how many rows one run takes: the most of the dynamic axis, or what the shapes say; None for neither."""
+    """Return how many rows one run takes, by the dynamic axis or by the fixed shapes; None where neither says."""
     name = row_axis(spec)
     if name:
         return spec.dynamic_axes[name].max
@@ -78,26 +79,30 @@ def rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> 
     features = len(columns)
     splits = forest.splits
     splits = splits[[columns[feature] is not None for feature in forest.feature[splits]]]
+    # Three rows of float32 (4 bytes) for each split.
     most = max(1, min(limit // 3, MOST_BYTES // (12 * max(features, 1))))
     chosen = np.sort(generator.permutation(splits)[:most])
     low, high = lead_to(forest, features)
     low, high = low[chosen], high[chosen]
-    base = _drawn(spec, len(chosen))
+    base = _draw_rows(spec, len(chosen))
     values = np.stack([_features(base, column, len(chosen)) for column in columns], axis=1)
-    values = _moved(values, low, high, columns)
+    values = _move_between(values, low, high, columns)
+    # Just below, at, and just above the threshold.
     made, sides = [], np.zeros(len(chosen), int)
     for index in range(3):
         rows = values.copy()
         own = forest.feature[chosen]
         wanted = np.array([
-            _beside(float(value), index - 1, columns[feature])
+            _find_beside(float(value), index - 1, columns[feature])
             for value, feature in zip(forest.threshold[chosen], own, strict=True)
         ], np.float64)  # fmt: skip
         rows[np.arange(len(chosen)), own] = wanted
         fits = _within(rows, low, high, columns)
+        # Rows on two of the three places stand on both sides of the split.
         sides += fits
         made.append((rows[fits], np.flatnonzero(fits)))
     numbers = np.concatenate([number for _, number in made])
+    # The rows of one split stay together, so that they meet in one run.
     order = np.argsort(numbers, kind="stable")
     rows = np.concatenate([part for part, _ in made])[order]
     inputs = {name: array[numbers[order]] for name, array in base.items()}
@@ -108,8 +113,8 @@ def rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> 
     return inputs, int((sides >= 2).sum())
 
 
-def _drawn(spec: Spec, rows: int) -> Arrays:
-    """Return random rows of every input."""
+def _draw_rows(spec: Spec, rows: int) -> Arrays:
+    """Draw random rows of every input."""
     at = {axis.name: axis.opt for axis in spec.axes}
     name = row_axis(spec)
     if name:
@@ -123,7 +128,7 @@ def _drawn(spec: Spec, rows: int) -> Arrays:
 
 
 def _features(base: Arrays, column: Column | None, rows: int) -> Array:
-    """Return a feature's values, as the trees see them; NaN where it is not an input's."""
+    """Return a feature's values as the trees see them; NaN where it does not come from an input."""
     if column is None:
         return np.full(rows, np.nan)
     own = base[column.input].reshape(rows, -1)[:, column.place].astype(np.float64)
@@ -131,13 +136,13 @@ def _features(base: Arrays, column: Column | None, rows: int) -> Array:
 
 
 def _as_input(values: Array, column: Column, dtype: Any) -> Array:
-    """Return what the input must be for a feature to have these values."""
+    """Return the input values that give a feature these values."""
     own = values / column.scale + column.offset
     return np.round(own).astype(dtype) if np.dtype(dtype).kind in "iub" else own.astype(dtype)
 
 
 def _ends(column: Column) -> tuple[float, float]:
-    """Return the least and greatest value of a feature."""
+    """Return the least and the greatest value of a feature."""
     ends = sorted((float(end) - column.offset) * column.scale for end in column.domain.ends)
     return ends[0], ends[1]
 
@@ -150,8 +155,8 @@ def _margin(column: Column, value: Any) -> Any:
     return _ROUNDING * np.finfo(np.float32).eps * (size + abs(column.offset * column.scale))
 
 
-def _beside(threshold: float, side: int, column: Column | None) -> float:
-    """Return the value just below a threshold (side -1), at it (0) or just above it (1) that an input may have."""
+def _find_beside(threshold: float, side: int, column: Column | None) -> float:
+    """Return the value just below a threshold (side -1), at it (0) or just above it (1); NaN where no input has it."""
     assert column is not None
     if not column.exact:
         own = threshold + side * float(_margin(column, threshold))
@@ -170,13 +175,14 @@ def _beside(threshold: float, side: int, column: Column | None) -> float:
     return float(np.nextafter(value, np.float32(side * np.inf)) if side else value)
 
 
-def _moved(values: Array, low: Array, high: Array, columns: Columns) -> Array:
-    """Return the rows with every feature between its ends, and otherwise as it was."""
+def _move_between(values: Array, low: Array, high: Array, columns: Columns) -> Array:
+    """Return the rows with every feature moved between its ends where it was not."""
     moved = values.copy()
     for index, column in enumerate(columns):
         if column is None:
             continue
         first, last = _ends(column)
+        # The margin keeps a value that rounds on its way from crossing the bound.
         least = np.maximum(low[:, index] + _margin(column, low[:, index]), first)
         most = np.minimum(high[:, index] - _margin(column, high[:, index]), last)
         outside = (values[:, index] < least) | (values[:, index] > most)
@@ -193,7 +199,7 @@ def _moved(values: Array, low: Array, high: Array, columns: Columns) -> Array:
 
 
 def _within(rows: Array, low: Array, high: Array, columns: Columns) -> Array:
-    """Return which rows reach their split with values that the spec declares, bool [rows]."""
+    """Return which rows reach their split with values that the spec declares, as bool [rows]."""
     fits = np.ones(len(rows), bool)
     for index, column in enumerate(columns):
         if column is None:
@@ -207,20 +213,20 @@ def _within(rows: Array, low: Array, high: Array, columns: Columns) -> Array:
     return fits
 
 
-def _cut(rows: Arrays, at_once: int) -> Iterator[Arrays]:
-    """Yield the rows in as few runs as they take."""
+def _split_rows(rows: Arrays, at_once: int) -> Iterator[Arrays]:
+    """Yield the rows in as few runs as possible."""
     count = len(next(iter(rows.values())))
     for start in range(0, count, at_once):
         yield {name: array[start : start + at_once] for name, array in rows.items()}
 
 
-def _add(findings: Findings, trials: Trials, cases: list[Arrays]) -> None:
-    """Run the cases; keep the first that agree, and the first that differ."""
+def _add_cases(findings: Findings, trials: Trials, cases: list[Arrays]) -> None:
+    """Run the cases; keep the first that agree and the first that differ."""
     agreeing = differing = 0
     name = row_axis(trials.spec)
     least = trials.spec.dynamic_axes[name].min if name else rows_at_once(trials.spec) or 1
     for part in cases:
-        whole = {key: _repeated(array, least) for key, array in part.items()}
+        whole = {key: _repeat_last_row(array, least) for key, array in part.items()}
         trial = trials.run(whole)
         if trial is None:
             continue
@@ -231,7 +237,7 @@ def _add(findings: Findings, trials: Trials, cases: list[Arrays]) -> None:
         agreeing += not apart
 
 
-def _repeated(array: Array, least: int) -> Array:
-    """Return an array of at least so many rows; the last one is repeated."""
+def _repeat_last_row(array: Array, least: int) -> Array:
+    """Return an array of at least ``least`` rows; the last row is repeated."""
     missing = least - len(array)
     return array if missing <= 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])

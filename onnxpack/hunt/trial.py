@@ -1,4 +1,4 @@
-"""Run the source and the exported model on the same inputs, and say how far apart they are."""
+"""Run the source and the exported model on the same inputs, and measure how far apart they are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ _LEAST_SHARE = 1e-3
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs that a search found worth comparing; the source's answers to them enter the Reference."""
+    """Inputs that a search found worth comparing, and the source's answers, which enter the Reference."""
 
     name: str
     inputs: Arrays
@@ -35,7 +35,7 @@ class Case:
 
 @dataclass
 class Findings:
-    """What a search gave, and what a person should know about it."""
+    """The cases that a search found, and notes for the report."""
 
     cases: list[Case] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of both on the same inputs; ``actual`` is empty where the exported model fails, ``failure`` says why."""
+    """One run of both models on the same inputs; ``actual`` is empty where the export fails, ``failure`` says why."""
 
     inputs: Arrays
     expected: Arrays
@@ -52,7 +52,7 @@ class Trial:
 
 
 class Trials:
-    """Compares the source with the exported file."""
+    """Runs the source model and the exported file on the same inputs."""
 
     def __init__(self, spec: Spec, model: Path, answer: Answer) -> None:
         from onnxpack.graph.widen import cpu_session
@@ -71,7 +71,7 @@ class Trials:
         return dict(zip(self.outputs, answers, strict=True)) if len(answers) == len(self.outputs) else None
 
     def run(self, inputs: Arrays) -> Trial | None:
-        """Run both; None where the source refuses the inputs."""
+        """Run both models; return None where the source refuses the inputs."""
         expected = self.expect(inputs)
         if expected is None:
             return None
@@ -88,10 +88,11 @@ class Trials:
         return any(row.reason for row in self._rows(trial.expected, trial.actual))
 
     def is_cliff(self, trial: Trial) -> bool:
-        """Return whether the source itself jumps here: inputs changed by rounding alone change its answer as much.
+        """Return whether the source itself jumps here: a change as small as rounding changes its answer as much.
 
         Such a difference says nothing about the export: argmax of equals, a round of a half, a row without variance.
         """
+        # A fixed seed: the same trial must be judged the same way each time.
         generator = np.random.default_rng(0)
         for _ in range(_NUDGES):
             moved = {name: self._nudge(name, array, generator) for name, array in trial.inputs.items()}
@@ -108,7 +109,7 @@ class Trials:
         return compare_case("", expected, actual, self.spec.verify.rtol, self.spec.verify.atol)
 
     def _nudge(self, name: str, array: Any, generator: np.random.Generator) -> Any:
-        """Return floats changed by what rounding may come to, within the values that the spec declares."""
+        """Return floats changed by about as much as rounding, within the values that the spec declares."""
         tensor = self.spec.inputs[name]
         if numpy_dtype(tensor).kind != "f":
             return array
@@ -116,12 +117,13 @@ class Trials:
         low, high = (np.array([domain.ends[end] for domain in found], np.float64) for end in (0, 1))
         size = np.abs(array) + _LEAST_SHARE * np.maximum(np.abs(low), np.abs(high))  # zero moves too
         moved = array + _NUDGE * size * generator.uniform(-1, 1, array.shape)
+        # Reflected at the ends: clipping would leave a value that stands at an end where it was.
         moved = np.where(moved > high, 2 * high - moved, np.where(moved < low, 2 * low - moved, moved))
         return np.clip(moved, low, high).astype(array.dtype)
 
 
 def score_rows(spec: Spec, trial: Trial, rows: int) -> np.ndarray[Any, Any]:
-    """Return how far apart both are in each of ``rows`` rows, float64 of shape [rows], as multiples of the tolerance.
+    """Return how far apart both are in each of ``rows`` rows, float64 [rows], in multiples of the tolerance.
 
     Outputs without that many rows count for all of them. What no number can say (another shape, NaN, a label) is far.
     """
@@ -146,6 +148,7 @@ def _apart(spec: Spec, right: Any, got: Any) -> np.ndarray[Any, Any]:
     rtol, atol = tolerance_of(right.dtype.name, rtol=spec.verify.rtol, atol=spec.verify.atol)
     with np.errstate(all="ignore"):
         expected, actual = right.astype(np.float64), got.astype(np.float64)
+        # 1e-300 keeps 0 / 0 of exact zero tolerances from becoming NaN.
         share = np.abs(expected - actual) / (atol + rtol * np.abs(expected) + 1e-300)
     same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
     return np.where(same, 0.0, np.where(np.isnan(share), np.inf, share))

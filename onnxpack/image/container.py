@@ -16,21 +16,21 @@ from onnxpack.core.interrupts import afterwards, uninterrupted
 from onnxpack.image.docker import DockerEngine, archive_of
 
 VOLUME = "/onnxpack-check"
-"""Where the check's files lie in the container: a volume, since the root is read-only."""
+"""The folder of the check's files in the container: a volume, since the root is read-only."""
 
 _NO_STATUS = 255
-"""Of a command that could not be started."""
+"""The exit status that stands for a command which could not be started."""
 
 
 @dataclass(frozen=True)
 class Container:
-    """A created container."""
+    """A container that was created in an engine."""
 
     engine: DockerEngine
     id: str
 
     def start(self) -> None:
-        """Runs its command.
+        """Start the container's command.
 
         Raises:
             GateError: the image has no such program, or it cannot be executed.
@@ -43,11 +43,11 @@ class Container:
                     raise
                 raise GateError(
                     f"the image's command cannot be run: {error.explanation}",
-                    "image.base must bring python3, of the version that image.python names",
+                    "set `image.base` to an image with the python3 that `image.python` names",
                 ) from None
 
     def execute(self, command: list[str]) -> tuple[int, str, str]:
-        """Runs one more command in it; gives exit status, stdout and stderr.
+        """Run one more command in the container; return its exit status, stdout and stderr.
 
         A container that has ended, or ends meanwhile, counts as a command that failed.
         """
@@ -66,12 +66,13 @@ class Container:
         return status, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace")
 
     def wait(self, seconds: int) -> int | None:
-        """Its exit status, or None if it still runs after that time."""
+        """Return the exit status of the container, or None if it still runs after so many ``seconds``."""
         try:
             with self.engine.guarded("wait for the container"):
                 try:
                     return int(self.engine.client.wait(self.id, timeout=seconds)["StatusCode"])
                 except (requests.ReadTimeout, requests.ConnectionError) as error:
+                    # An engine that was killed shows as a ConnectionError too: the words alone tell them apart.
                     if "timed out" in str(error):
                         return None
                     raise
@@ -81,12 +82,12 @@ class Container:
             raise
 
     def running(self) -> bool:
-        """Whether its command has not ended."""
+        """Return whether the container's command still runs."""
         with self.engine.guarded("inspect the container"):
             return bool(self.engine.client.inspect_container(self.id)["State"]["Running"])
 
     def output(self) -> tuple[str, str]:
-        """What it printed so far on stdout and stderr."""
+        """Return what the container has printed so far on stdout and stderr."""
         with self.engine.guarded("read the container's log"):
             client = self.engine.client
             return (
@@ -95,7 +96,7 @@ class Container:
             )
 
     def fetch(self, folder: str) -> dict[str, bytes]:
-        """The files of a folder of the volume, by name."""
+        """Return the files of a folder of the volume, by name."""
         with self.engine.guarded("read the container's files"):
             chunks, _ = self.engine.client.get_archive(self.id, f"{VOLUME}/{folder}")
             data = io.BytesIO(b"".join(chunks))
@@ -117,7 +118,7 @@ def container(
     command: list[str] | None = None,
     gpu: bool = False,
 ) -> Iterator[Container]:
-    """A created container of ``image`` with ``files`` in its volume beside a writable ``out/``; removed at the end."""
+    """Create a container of ``image`` with ``files`` in its volume beside a writable ``out/``, then remove it."""
     client = engine.client
     name = f"onnxpack-check-{secrets.token_hex(8)}"
     options: dict[str, Any] = {"device_requests": [{"Count": -1, "Capabilities": [["gpu"]]}]} if gpu else {}
@@ -128,6 +129,7 @@ def container(
 
     with afterwards(remove):
         with engine.guarded("create a container"), uninterrupted():
+            # The strictest way in which a platform may run it: what an image needs beyond this must fail here.
             host = client.create_host_config(
                 network_mode="none",
                 read_only=True,
@@ -145,5 +147,6 @@ def container(
                 labels={"dev.onnxpack.check": "true"},
             )
         with engine.guarded("copy files into the container"):
+            # The image's user is not root, and must be able to write its answers.
             client.put_archive(name, VOLUME, archive_of(files, {"out": 0o777}))
         yield Container(engine, name)

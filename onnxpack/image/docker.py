@@ -1,4 +1,4 @@
-"""The Docker Engine through its SDK. What cannot be trusted (log texts, exit codes of streams) is inspected instead."""
+"""The Docker Engine through its SDK; log texts and exit codes of streams can be wrong, so results are inspected."""
 
 import contextlib
 import io
@@ -18,12 +18,14 @@ from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from onnxpack.bundle.context import EPOCH
-from onnxpack.core.errors import EngineError, OnnxpackError, Problem
+from onnxpack.core.errors import EngineError, OnnxpackError, Problem, flatten_words
 from onnxpack.core.interrupts import uninterrupted
 from onnxpack.core.progress import Progress
 
 _TIMEOUT = 600
+"""Seconds that the engine may be silent; the SDK's default is 60."""
 _LOG_LINES = 15
+"""How many lines of a build's log an error shows."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Image:
     layers: tuple[Layer, ...]
     labels: dict[str, str]
     digest: str | None = None
-    """Of the manifest that a registry gave it by; None for one that came from nowhere."""
+    """The digest of the manifest that a registry has; None for an image that was neither pulled nor pushed."""
 
 
 class DockerEngine:
@@ -52,7 +54,7 @@ class DockerEngine:
 
     @cached_property
     def client(self) -> Any:
-        """The low-level client, after one answer from the engine.
+        """Return the SDK's low-level client, after one answer from the engine.
 
         Raises:
             EngineError: no engine answers.
@@ -63,12 +65,12 @@ class DockerEngine:
         except (DockerException, requests.RequestException, OSError) as error:
             raise EngineError(
                 f"no Docker engine answers at {endpoint()}: {_reason(error)}",
-                "start one, or name it in DOCKER_HOST; `--engine none` stops before the image",
+                "start Docker, set DOCKER_HOST to the engine, or add `--engine none` to stop before the image",
             ) from None
         return client
 
     def find(self, reference: str) -> Image | None:
-        """The image of that name or id, if the engine has it."""
+        """Return the image of that name or id, if the engine has it."""
         with self.guarded(f"inspect {reference}"):
             try:
                 facts = self.client.inspect_image(reference)
@@ -87,7 +89,7 @@ class DockerEngine:
         return Image(facts["Id"], facts["Size"], layers, facts["Config"].get("Labels") or {}, digest)
 
     def require_base(self, reference: str, progress: Progress) -> Image:
-        """The base image, pulled if it is not there.
+        """Return the base image, and pull it if it is not there.
 
         Raises:
             EngineError: no registry gives it.
@@ -97,6 +99,7 @@ class DockerEngine:
             return found
         progress.note(f"pulling {reference}")
         try:
+            # A pull that fails may end without an exception: its stream has an event that says so.
             for event in self.client.pull(reference, stream=True, decode=True):
                 if "error" in event:
                     raise EngineError(self._no_base(reference, event["error"]))
@@ -110,12 +113,12 @@ class DockerEngine:
     @staticmethod
     def _no_base(reference: str, why: str) -> Problem:
         return Problem(
-            f"the base image {reference} cannot be had: {why}",
-            "check image.base, the network and `docker login`; an image that the engine has already is used as it is",
+            f"the base image {reference} cannot be pulled: {why}",
+            "check `image.base`, the network and `docker login`, or pull the image yourself",
         )
 
-    def build(self, context: Path, tag: str, progress: Progress, *, fresh: bool) -> Image:
-        """Builds a context under ``tag``; ``fresh`` takes no layer that an earlier build made.
+    def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
+        """Build a context under ``tag``; ``fresh`` takes no layer that an earlier build made.
 
         The tag comes last, and from here: an engine that tags by itself may still do so after an interrupt.
 
@@ -125,6 +128,7 @@ class DockerEngine:
         log: list[str] = []
         built = None
         with self.guarded("build the image", log), _tar(context) as archive:
+            # The high-level API finds the image by matching texts of the log; by default intermediate containers stay.
             stream = self.client.build(
                 fileobj=archive, custom_context=True, nocache=fresh, rm=True, forcerm=True, decode=True, pull=False
             )
@@ -132,53 +136,55 @@ class DockerEngine:
                 if "error" in event:
                     raise EngineError(
                         f"the engine cannot build the image: {event['error'].strip()}",
-                        "the log's end is below",
+                        "see the end of its log below",
                         _end(log),
                     )
                 built = event.get("aux", {}).get("ID", built)
                 text = event.get("stream", event.get("status", "")).strip()
                 if text:
-                    log.append(text)
-                if text.startswith("Step "):
-                    progress.note(text.splitlines()[0][:100])
+                    log.append(text)  # shown if it fails: nobody needs the Dockerfile's steps of a build that works
         image = self.find(built) if built else None
         if not image:
-            raise EngineError("the engine's build stream ended without an image", "the log's end is below", _end(log))
+            raise EngineError(
+                "the engine's build stream ended without an image", "see the end of its log below", _end(log)
+            )
         self.tag(image.id, tag)
         return image
 
     def tag(self, image: str, reference: str) -> None:
-        """Gives an image one more name."""
+        """Give an image one more name."""
         repository, _, tag = reference.rpartition(":")
         with self.guarded(f"tag {reference}"), uninterrupted():
             self.client.tag(image, repository, tag, force=True)
 
     def untag(self, reference: str) -> None:
-        """Takes a name away, and the image with its last one; a name that is not there is fine."""
+        """Remove a name, and the image with its last one; a name that is not there is fine."""
         with self.guarded(f"remove {reference}"), contextlib.suppress(NotFound):
             self.client.remove_image(reference, noprune=False)
 
     @contextlib.contextmanager
     def guarded(self, what: str, log: list[str] | None = None) -> Iterator[None]:
-        """Turns what the SDK raises into one typed error."""
+        """Turn what the SDK raises into one typed error."""
         try:
             yield
         except OnnxpackError:
             raise
         except APIError as error:
             raise EngineError(
-                f"the engine cannot {what}: {error.explanation or error}", "see below" if log else "", _end(log)
+                f"the engine cannot {what}: {error.explanation or error}",
+                "see the end of its log below" if log else "",
+                _end(log),
             ) from None
         except (DockerException, requests.RequestException, OSError) as error:
             raise EngineError(
-                f"the engine at {endpoint()} went away while it was to {what}: {_reason(error)}",
-                "check that it runs and has disk space",
+                f"the engine at {endpoint()} stopped answering: it could not {what}: {_reason(error)}",
+                "check that the engine runs and has free disk space",
                 _end(log),
             ) from None
 
 
 def endpoint() -> str:
-    """Where the SDK looks for the engine: what ``DOCKER_HOST`` says, else the current Docker context."""
+    """Return where the SDK looks for the engine: ``DOCKER_HOST``, else the current Docker context."""
     host = os.environ.get("DOCKER_HOST")
     if not host:
         with contextlib.suppress(DockerException, OSError, ValueError):
@@ -187,7 +193,7 @@ def endpoint() -> str:
 
 
 def archive_of(files: dict[str, bytes], folders: dict[str, int]) -> bytes:
-    """A tar of ``files`` by path, below ``folders`` with their modes."""
+    """Return a tar of ``files`` by path, below ``folders`` with their modes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, mode in folders.items():
@@ -203,7 +209,7 @@ def archive_of(files: dict[str, bytes], folders: dict[str, int]) -> bytes:
 
 @contextlib.contextmanager
 def _tar(context: Path) -> Iterator[Any]:
-    """The context as a tar in a temporary file: sorted, owned by root, of one time."""
+    """Write the context as a tar into a temporary file: sorted, owned by root, with one time."""
     with tempfile.TemporaryFile(prefix="onnxpack-context-") as stream:
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
             for path in sorted(context.rglob("*")):
@@ -229,11 +235,12 @@ def _is_empty(entry: dict[str, Any]) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, APIError) and error.explanation:
         return str(error.explanation)
-    text = " ".join(str(error).split())
+    text = flatten_words(error, 300)
+    # The SDK wraps the cause in the texts of three libraries: the causes that people meet are told plainly.
     for words in ("Connection refused", "No such file or directory", "Permission denied", "Read timed out"):
         if words in text:
             return words.lower()
-    return text[:300] or type(error).__name__
+    return text or type(error).__name__
 
 
 def _end(log: list[str] | None) -> str:

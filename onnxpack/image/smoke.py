@@ -1,4 +1,4 @@
-"""The last gate: the image runs as it will in production, offline, and must give the source model's answers."""
+"""The smoke test, the last gate: the image runs as in production, offline, and must give the source model's answers."""
 
 import io
 import json
@@ -19,11 +19,12 @@ from onnxpack.parity.quantization_noise import spreads_of
 from onnxpack.timing import probe
 
 _REPLAY_SECONDS = 300
+"""How long an image without a server may take for all cases, its start included."""
 
 
 @dataclass(frozen=True)
 class Smoke:
-    """What the container showed. Seconds count from the start of its command; without a GPU there are none."""
+    """The figures of a smoke test; seconds count from the start of the container's command, None without a GPU."""
 
     comparisons: int
     ready_seconds: float | None
@@ -37,20 +38,20 @@ class Smoke:
 
 @dataclass(frozen=True)
 class SmokeRequest:
-    """What is tested of an image."""
+    """An image, and what it is tested with."""
 
     image: str
-    """Its id."""
+    """The id of the image."""
     reference: Reference
     tolerance: Tolerance
     timed: str
     """The case whose latency is measured."""
     port: int | None
-    """None where the image has no server."""
+    """The port that the server listens on; None where the image has no server."""
     on_gpu: bool | None
     """Whether a GPU is here; None for a CPU image."""
     libraries: tuple[str, ...]
-    """Those that the device's execution provider links, the driver's own excepted."""
+    """The libraries that the device's execution provider links, except the driver's own."""
 
 
 def smoke_test(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
@@ -60,59 +61,66 @@ def smoke_test(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
         GateError: it does not get ready, dies, answers wrongly, or would fall back from the GPU.
     """
     if asked.on_gpu is False:
-        return _refusal(engine, asked)
+        return _test_refusal(engine, asked)
     folder = asked.reference.folder
     files = {f"{case}.inputs.npz": (folder / f"{case}.inputs.npz").read_bytes() for case in asked.reference.cases}
     if asked.port is None:
-        return _module(engine, asked, files)
-    return _server(engine, asked, asked.port, files)
+        return _test_module(engine, asked, files)
+    return _test_server(engine, asked, asked.port, files)
 
 
 def has_gpu(engine: DockerEngine) -> bool:
-    """Whether the engine knows the NVIDIA runtime."""
+    """Return whether the engine knows the NVIDIA runtime."""
     with engine.guarded("describe itself"):
         facts = engine.client.info()
     return "nvidia" in facts.get("Runtimes", {})
 
 
-def _server(engine: DockerEngine, asked: SmokeRequest, port: int, files: dict[str, bytes]) -> Smoke:
+def _test_server(engine: DockerEngine, asked: SmokeRequest, port: int, files: dict[str, bytes]) -> Smoke:
     """Ask the server one case over HTTP, and the image's command line all of them."""
     reference, tolerance = asked.reference, asked.tolerance
     case = reference.cases[0]
     with container(engine, asked.image, files, gpu=bool(asked.on_gpu)) as box:
         box.start()
         facts = _probe(box, "server", str(port), VOLUME, case, asked.timed)
-        rows = _answered(reference, case, facts, tolerance)
+        rows = _compare_answer(reference, case, facts, tolerance)
+        # The command line writes one file for one input, and a folder for several.
         many = len(files) > 1
         output = f"{VOLUME}/out" if many else f"{VOLUME}/out/{next(iter(files))}"
         command = ["python3", "-m", "inference", "--input", *(f"{VOLUME}/{name}" for name in files), "--output", output]
         status, _, words = box.execute(command)
         if status:
-            raise GateError(f"the image's command line fails: exit status {status}", "its words are below", words)
-        rows += _replayed(reference, box, tolerance)
+            raise GateError(f"the image's command line fails: exit status {status}", "see its output below", words)
+        rows += _compare_replay(reference, box, tolerance)
     require("the image's answers differ from the source model's", rows)
     return _smoke(rows, facts, asked.on_gpu)
 
 
-def _module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, bytes]) -> Smoke:
+def _test_module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, bytes]) -> Smoke:
     """Let the generated module answer all cases in the container's own process: the image has no server."""
     command = ["-c", _probe_source(), "module", VOLUME, asked.timed, *asked.reference.cases]
     with container(engine, asked.image, files, entrypoint=["python3"], command=command, gpu=bool(asked.on_gpu)) as box:
-        facts = _finished(box)
-        rows = _replayed(asked.reference, box, asked.tolerance)
+        facts = _wait_for_facts(box)
+        rows = _compare_replay(asked.reference, box, asked.tolerance)
     require("the image's answers differ from the source model's", rows)
     return _smoke(rows, facts, asked.on_gpu)
 
 
-def _refusal(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
+def _test_refusal(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
     """Test a CUDA image where no GPU is: its libraries resolve, and it refuses to serve from the CPU."""
     command = ["-c", _probe_source(), "refusal", *asked.libraries]
     with container(engine, asked.image, {}, entrypoint=["python3"], command=command) as box:
-        facts = _finished(box)
+        facts = _wait_for_facts(box)
     if facts["missing"]:
-        raise GateError("libraries that the CUDA provider links are missing", "see below", "\n".join(facts["missing"]))
+        raise GateError(
+            "the image lacks libraries that onnxruntime's CUDA provider links",
+            "see their names below",
+            "\n".join(facts["missing"]),
+        )
     if not facts["refused"]:
-        raise GateError("the CUDA image loaded its model without a GPU", "it must refuse instead of falling back")
+        raise GateError(
+            "the CUDA image loaded its model without a GPU", "it must refuse to serve from the CPU: please report this"
+        )
     return Smoke(0, None, None, None, None, on_gpu=False)
 
 
@@ -137,38 +145,38 @@ def _probe(box: Container, *arguments: str) -> Any:
         log = "\n".join(box.output()) if not box.running() else ""
         raise GateError(
             "the container does not answer" if box.running() else "the container ended before it answered",
-            "its own words are below",
+            "see its output below",
             f"{log}\n{words}".strip()[-3000:],
         )
     return json.loads(out)
 
 
-def _finished(box: Container) -> Any:
+def _wait_for_facts(box: Container) -> Any:
     box.start()
     status = box.wait(_REPLAY_SECONDS)
     out, words = box.output()
     if status is None:
-        raise GateError(f"the container did not end within {_REPLAY_SECONDS} s", "its words are below", words[-3000:])
+        raise GateError(f"the container did not end within {_REPLAY_SECONDS} s", "see its output below", words[-3000:])
     if status:
-        raise GateError(f"the container failed: exit status {status}", "its words are below", words[-3000:])
+        raise GateError(f"the container failed: exit status {status}", "see its output below", words[-3000:])
     return json.loads(out)
 
 
-def _replayed(reference: Reference, box: Container, tolerance: Tolerance) -> list[Comparison]:
+def _compare_replay(reference: Reference, box: Container, tolerance: Tolerance) -> list[Comparison]:
     results = box.fetch("out")
 
-    def answered() -> Iterator[tuple[str, Arrays, Arrays]]:
+    def read_cases() -> Iterator[tuple[str, Arrays, Arrays]]:
         for case in reference.cases:
             data = results.get(f"{case}.inputs.npz")
             yield case, read_case(reference.folder, case)[1], read_arrays(io.BytesIO(data)) if data else {}
 
-    return compare_cases(answered(), tolerance)
+    return compare_cases(read_cases(), tolerance)
 
 
-def _answered(reference: Reference, case: str, facts: Any, tolerance: Tolerance) -> list[Comparison]:
-    """The HTTP answer against the Reference."""
+def _compare_answer(reference: Reference, case: str, facts: Any, tolerance: Tolerance) -> list[Comparison]:
+    """Compare the server's HTTP answer with the Reference."""
     if facts["status"] != 200:
-        raise GateError(f"the server answers {facts['status']}", "its answer is below", json.dumps(facts["answer"]))
+        raise GateError(f"the server answers {facts['status']}", "see its answer below", json.dumps(facts["answer"]))
     _, expected = read_case(reference.folder, case)
     tensors = {tensor["name"]: tensor for tensor in facts["answer"]["outputs"]}
     actual = {

@@ -1,4 +1,4 @@
-"""What a user points at → a draft of its spec; the model itself is only opened in a child process."""
+"""Drafts a spec for the model that a user points at; the model itself is only opened in a child process."""
 
 import os
 import re
@@ -23,7 +23,7 @@ _WEIGHTS = frameworks()["torch"].weights_endings
 
 @dataclass(frozen=True)
 class Wish:
-    """What the command line says."""
+    """The arguments of ``onnxpack init``."""
 
     path: Path | None
     """An ONNX file, a pickled estimator, or weights."""
@@ -36,12 +36,12 @@ class Wish:
 
     @property
     def beside(self) -> Path:
-        """The folder that the spec goes into unless another is named."""
+        """Return the folder that the spec goes into unless another is named."""
         return (self.path or Path((self.factory or "").rpartition(":")[0])).parent
 
 
 def begin(wish: Wish, destination: Path, *, force: bool) -> Draft:
-    """Looks into the model and writes the spec at ``destination``; gives what was written.
+    """Look into the model, write the spec at ``destination`` and return its draft.
 
     Raises:
         SpecError: the command line is wrong, a pickle is not trusted, or something stands there and ``force`` is not
@@ -51,12 +51,12 @@ def begin(wish: Wish, destination: Path, *, force: bool) -> Draft:
     place = destination.parent.resolve() / destination.name
     function, model = _source(wish, place)
     require_free(destination, force=force)
-    draft = _drafted(wish, place, function, model)
+    draft = _make_draft(wish, place, function, model)
     write(draft, destination, force=force)
     return draft
 
 
-def _drafted(wish: Wish, place: Path, function: Look, model: dict[str, Any]) -> Draft:
+def _make_draft(wish: Wish, place: Path, function: Look, model: dict[str, Any]) -> Draft:
     stem = wish.path.stem if wish.path else (wish.factory or "").rpartition(":")[2]
     draft = Draft({"onnxpack": 1, "name": _word(stem), "model": model})
     origin = " and ".join(str(part) for part in (wish.path and wish.path.name, wish.factory) if part)
@@ -76,9 +76,12 @@ def _drafted(wish: Wish, place: Path, function: Look, model: dict[str, Any]) -> 
 
 
 def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
-    """Which function looks into it, and the spec's ``model``."""
+    """Choose the function that looks into the model, and return it with the spec's ``model``."""
     if wish.path is None and wish.factory is None:
-        raise SpecError("nothing to look into", "onnxpack init MODEL, or --from FILE.py:NAME for torch")
+        raise SpecError(
+            "no model is given",
+            "name one: `onnxpack init MODEL`, or `onnxpack init --from FILE.py:NAME` for torch code",
+        )
     path = _inside(wish.path, destination) if wish.path else ""
     suffix = wish.path.suffix.lower() if wish.path else ""
     if wish.factory is not None:
@@ -87,22 +90,28 @@ def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
         return "weights_file", {"framework": "torch", "weights": path} | _kwargs(wish)
     if suffix == ".onnx":
         if wish.inputs:
-            raise SpecError("an ONNX file tells its inputs itself", "leave --input out")
+            raise SpecError("an ONNX file declares its own inputs", "leave --input out")
         return "onnx_file", {"framework": "onnx", "path": path}
     if suffix in PICKLES:
         assert wish.path
-        return "sklearn_file", {"framework": "sklearn", "path": path, "sha256": _trusted(wish.path, trust=wish.trust)}
-    kinds = f"it takes .onnx, {', '.join((*PICKLES, *_WEIGHTS))}"
-    hint = f"for code: --from {wish.path}:NAME" if suffix == ".py" else kinds
-    raise SpecError(Problem("its name does not end like a model's", hint, Location(str(wish.path))))
+        return "sklearn_file", {
+            "framework": "sklearn",
+            "path": path,
+            "sha256": _require_trust(wish.path, trust=wish.trust),
+        }
+    kinds = f"give a file that ends in .onnx, {', '.join((*PICKLES, *_WEIGHTS))}"
+    hint = f"for code use `--from {wish.path}:NAME`" if suffix == ".py" else kinds
+    raise SpecError(Problem("its name does not end as a model's does", hint, Location(str(wish.path))))
 
 
 def _torch(wish: Wish, destination: Path, path: str, suffix: str) -> tuple[Look, dict[str, Any]]:
     code, _, name = (wish.factory or "").rpartition(":")
     if not code.endswith(".py") or not name:
-        raise SpecError(f"--from {wish.factory}: it names no code", "write --from FILE.py:NAME")
+        raise SpecError(
+            f"--from {wish.factory} does not name code", "use `--from FILE.py:NAME`, as `--from model.py:Net`"
+        )
     if path and suffix not in _WEIGHTS:
-        raise SpecError(f"'{wish.path}' holds no weights for --from", f"they end in {', '.join(_WEIGHTS)}")
+        raise SpecError(f"'{wish.path}' is not a file of weights", f"use one that ends in {', '.join(_WEIGHTS)}")
     model = {"framework": "torch", "factory": f"{_inside(Path(code), destination)}:{name}"} | _kwargs(wish)
     return "torch_code", model | ({"weights": path} if path else {})
 
@@ -115,8 +124,8 @@ def _kwargs(wish: Wish) -> dict[str, Any]:
     return {"kwargs": kwargs} if kwargs else {}
 
 
-def _trusted(path: Path, *, trust: bool) -> str:
-    """The digest of a file that runs code when it is loaded.
+def _require_trust(path: Path, *, trust: bool) -> str:
+    """Return the digest of a file that runs code when it is loaded.
 
     Raises:
         SpecError: the user has not said that it is trusted.
@@ -124,15 +133,15 @@ def _trusted(path: Path, *, trust: bool) -> str:
     digest = file_digest(path)
     if not trust:
         hint = (
-            f"its sha256 is {digest}; if you trust who made it, say --trust: it is loaded in a process of its own, "
-            "and the spec takes this very file alone"
+            f"its sha256 is {digest}; if you trust who made it, add --trust: it is loaded in a process of its own, "
+            "and the spec accepts only this very file"
         )
         raise SpecError(Problem("loading it can run any code in it", hint, Location(str(path))))
     return digest
 
 
 def _inside(path: Path, destination: Path) -> str:
-    """The path as the spec at ``destination`` refers to it.
+    """Return the path as the spec at ``destination`` refers to it.
 
     Raises:
         SpecError: it is not a regular file inside the spec's project.
@@ -144,25 +153,25 @@ def _inside(path: Path, destination: Path) -> str:
         raise SpecError(Problem("it is not a regular file", "give the path of a model's file", where))
     root = work_tree(destination.parent)
     if not path.resolve().is_relative_to(root.resolve()):
-        hint = f"a spec's files are below {root}: copy it there, or write the spec elsewhere with --output"
-        raise SpecError(Problem("a spec there cannot name it", hint, where))
+        hint = f"a spec's files are below {root}: copy it there, or put the spec elsewhere with --output"
+        raise SpecError(Problem("the spec cannot refer to a file outside its project", hint, where))
     return os.path.relpath(path.parent.resolve() / path.name, destination.parent)
 
 
 def _inputs(words: Sequence[str]) -> dict[str, Any]:
-    """``x:float32:batch,3,32,32`` as fields of the spec; the fields themselves are checked with the draft."""
+    """Read inputs like ``x:float32:batch,3,32,32`` as fields of the spec; their values are checked with the draft."""
     found: dict[str, Any] = {}
     for word in words:
         name, dtype, sizes = [*word.rsplit(":", 2), "", ""][:3]
         if word.count(":") < 2 or name in found:
             problem = "names an input twice" if name in found else "is not NAME:DTYPE:SHAPE"
-            raise SpecError(f"--input {word} {problem}", "write --input x:float32:batch,3,32,32 for each input")
+            raise SpecError(f"--input {word} {problem}", "use `--input x:float32:batch,3,32,32`, once for each input")
         parts = [part.strip() for part in sizes.split(",")] if sizes.strip() else []
         found[name] = {"dtype": dtype, "shape": [int(part) if part.isdecimal() else part for part in parts]}
     return found
 
 
 def _word(stem: str) -> str:
-    """A file's or a class's name as a spec's."""
+    """Turn the name of a file or class into a valid name of a spec."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", stem)
     return re.sub(r"[^a-z0-9]+", "-", parted.lower())[:63].strip("-") or "model"

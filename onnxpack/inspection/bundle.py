@@ -1,4 +1,4 @@
-"""What a build left: ``dist/<name>/<target>``, or the context in it."""
+"""Looks into what a build left: ``dist/<name>/<target>``, or the context in it."""
 
 import os
 import re
@@ -13,16 +13,18 @@ from onnxpack.inspection.child import onnx_facts
 from onnxpack.inspection.report import read_report
 
 _LARGEST = 8
+"""How many files of a layer are listed, the largest first."""
 _MAX_TEXT = 1 << 20
+"""The most characters that are read of a text, which may come from anywhere."""
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether a folder looks like a build's output or a build context."""
+    """Return whether a folder looks like a build's output or a build context."""
     return (folder / "Dockerfile").is_file() or (folder / MODEL).is_file() or (folder / "context/Dockerfile").is_file()
 
 
 def bundle_facts(folder: Path) -> dict[str, Any]:
-    """The facts as JSON values; sizes in bytes.
+    """Return the facts about a bundle as JSON values; sizes are in bytes.
 
     Raises:
         SpecError: its Dockerfile or report cannot be read.
@@ -70,14 +72,14 @@ def _package(metadata: Path) -> dict[str, str]:
 
 
 def _dockerfile(path: Path) -> dict[str, Any]:
-    """What the image will be, read from the instructions of a Dockerfile as this package renders it."""
+    """Read what the image will be from the instructions of a Dockerfile that onnxpack rendered."""
     with path.open(encoding="utf-8", errors="replace") as stream:
         instructions = list(_instructions(stream.read(_MAX_TEXT)))
     try:
         words = {name: [word for key, rest in instructions if key == name for word in shlex.split(rest)]
                  for name in ("LABEL", "ENV")}  # fmt: skip
     except ValueError as error:
-        hint = "inspect reads what `onnxpack build` writes"
+        hint = "use the Dockerfile that `onnxpack build` wrote"
         raise SpecError(Problem(f"its quotes do not close: {error}", hint, Location(str(path)))) from None
     last = dict(instructions)
     return {

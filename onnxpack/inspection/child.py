@@ -1,4 +1,4 @@
-"""Tasks that open foreign files to look at them, each in a child process of its own."""
+"""Tasks that open files of unknown origin to look at them, each in a child process of its own."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ Look = Literal["onnx_file", "sklearn_file", "torch_code", "weights_file"]
 
 @dataclass(frozen=True)
 class LookAtModel(Task[Draft]):
-    """Let a draft, which has the source in it, learn the inputs and what else is known about the model."""
+    """Complete a draft, which has the source in it, by the inputs and what else is known about the model."""
 
     NAME = "init"
     look: Look
@@ -38,7 +38,7 @@ class LookAtModel(Task[Draft]):
 
 @dataclass(frozen=True)
 class ReadOnnxFacts(Task[dict[str, Any]]):
-    """Read what an ONNX file says of itself."""
+    """Read the facts that an ONNX file states about itself."""
 
     NAME = "inspect"
     path: Path

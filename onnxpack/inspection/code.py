@@ -1,4 +1,4 @@
-"""Which class may have made some weights: Python files are parsed, never run."""
+"""Finds the class that may have made some weights; Python files are parsed, never run."""
 
 import ast
 import os
@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+# Bounds of the search: the folders around a file of weights may hold anything.
 _MAX_FILES = 200
 _MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Code:
-    """A class in a file, as a spec refers to it, and what its ``forward`` takes."""
+    """A class in a file, as a spec refers to it, and the arguments of its ``forward``."""
 
     reference: str
     arguments: tuple[str, ...]
@@ -20,10 +21,10 @@ class Code:
 
 
 def matching_class(keys: list[str], weights: Path, folder: Path, root: Path) -> Code | None:
-    """The class near the file of ``weights`` whose attributes are the first words of all its keys.
+    """Find the class near the file of ``weights`` whose attributes are the first words of all its keys.
 
-    It looks into the file's folder, the spec's ``folder``, which the path is relative to, and the one above each, but
-    never outside ``root``.
+    The search covers the file's folder, the spec's ``folder``, which the path is relative to, and the folder above
+    each, but never one outside ``root``.
     """
     words = {key.removeprefix("module.").partition(".")[0] for key in keys}
     beside = weights.parent.resolve()
@@ -37,7 +38,7 @@ def matching_class(keys: list[str], weights: Path, folder: Path, root: Path) -> 
 
 
 def _classes(path: Path) -> Iterator[ast.ClassDef]:
-    """The subclasses of something called ``…Module`` in a file; none where it cannot be parsed."""
+    """Yield the subclasses of something called ``…Module`` in a file; none where it cannot be parsed."""
     try:
         if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             return
@@ -52,7 +53,7 @@ def _classes(path: Path) -> Iterator[ast.ClassDef]:
 
 
 def _attributes(definition: ast.ClassDef) -> set[str]:
-    """The names that are assigned to on ``self``, and those of parameters and buffers registered by name."""
+    """Return the names assigned on ``self``, and those of parameters, buffers and modules registered by name."""
     found = set()
     for node in ast.walk(definition):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -65,7 +66,7 @@ def _attributes(definition: ast.ClassDef) -> set[str]:
 
 
 def _code(definition: ast.ClassDef, path: str) -> Code:
-    methods = {node.name: _required(node) for node in definition.body if isinstance(node, ast.FunctionDef)}
+    methods = {node.name: _list_required(node) for node in definition.body if isinstance(node, ast.FunctionDef)}
     notes = ["its attributes fit the weights; check that it is the one"]
     needed = methods.get("__init__", ())
     if needed:
@@ -74,7 +75,7 @@ def _code(definition: ast.ClassDef, path: str) -> Code:
     return Code(f"{path}:{definition.name}", methods.get("forward", ()), tuple(notes))
 
 
-def _required(method: ast.FunctionDef) -> tuple[str, ...]:
-    """A method's arguments that have no default, without ``self``."""
+def _list_required(method: ast.FunctionDef) -> tuple[str, ...]:
+    """Return a method's arguments that have no default, without ``self``."""
     every = [*method.args.posonlyargs, *method.args.args]
     return tuple(one.arg for one in every[1 : len(every) - len(method.args.defaults)])

@@ -1,4 +1,4 @@
-"""A first spec: fields, what is to be said about them, and the file that holds both."""
+"""A first spec: its fields, the comments about them, and the file that holds both."""
 
 import contextlib
 import errno
@@ -20,7 +20,7 @@ _ORDER = (
     "onnxpack", "name", "version", "model", "inputs", "outputs", "dynamic_axes", "opset", "verify", "targets",
 )  # fmt: skip
 AXIS = {"min": 1, "opt": 8, "max": 64}
-"""Of an axis about which nothing is known."""
+"""The sizes that a draft gives an axis about which nothing is known."""
 
 
 @dataclass
@@ -31,11 +31,11 @@ class Draft:
     notes: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     def note(self, *path: str, text: str) -> None:
-        """Adds a comment above the field at ``path``."""
+        """Add a comment above the field at ``path``."""
         self.notes.setdefault(path, []).append(text)
 
     def declare_axes(self) -> None:
-        """Declares every name in a shape that is not declared yet."""
+        """Declare every axis that a shape names and that is not declared yet."""
         axes = self.fields.setdefault("dynamic_axes", {})
         for tensor in self.fields["inputs"].values():
             for name in tensor["shape"]:
@@ -45,7 +45,7 @@ class Draft:
             del self.fields["dynamic_axes"]
 
     def file(self, destination: Path) -> SpecFile:
-        """The spec as a value, as if it stood at ``destination``.
+        """Return the spec as a value, as if it stood at ``destination``.
 
         Raises:
             SpecError: a field is wrong.
@@ -58,17 +58,17 @@ class Draft:
 
     @property
     def checks(self) -> int:
-        """How many comments ask the user to look."""
+        """Return how many comments ask the user to check something."""
         return sum(line.startswith("check") for lines in self.notes.values() for line in lines)
 
     def text(self) -> str:
-        """The spec's YAML."""
+        """Return the spec's YAML."""
         fields = {key[0]: UNSET for key in self.notes if len(key) == 1} | self.fields
         return document({key: fields[key] for key in _ORDER if key in fields}, self.notes)
 
 
 def write(draft: Draft, destination: Path, *, force: bool) -> None:
-    """Writes the spec, whole or not at all, after it was read back as what was meant.
+    """Write the spec, whole or not at all, after it was read back as what was meant.
 
     Raises:
         SpecError: it would not be valid, or something stands there already and ``force`` is not given.
@@ -89,6 +89,7 @@ def write(draft: Draft, destination: Path, *, force: bool) -> None:
             # Unlike a rename, a link never takes the place of a file that came meanwhile.
             destination.hardlink_to(partial)
         except OSError as error:
+            # File systems without hard links refuse them in one of these ways.
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
                 require_free(destination, force=force)
                 raise
@@ -96,23 +97,26 @@ def write(draft: Draft, destination: Path, *, force: bool) -> None:
 
 
 def require_free(destination: Path, *, force: bool) -> None:
-    """Nothing may be overwritten unless that is asked for.
+    """Make sure that no file is overwritten unless ``force`` asks for it.
 
     Raises:
         SpecError: something is there, or no file can be.
     """
     where = Location(str(destination))
     if destination.is_dir():
-        raise SpecError(Problem("it is a folder", "name the file to write", where))
+        raise SpecError(Problem("it is a folder", "give --output the path of a file", where))
     if not destination.parent.is_dir():
-        raise SpecError(Problem("its folder does not exist", f"mkdir -p {destination.parent}", where))
+        raise SpecError(Problem("its folder does not exist", f"run `mkdir -p {destination.parent}`", where))
     if not force and os.path.lexists(destination):
-        raise SpecError(Problem("it exists already", "--force overwrites it, --output names another", where))
+        raise SpecError(
+            Problem("it exists already", "overwrite it with --force, or choose another path with --output", where)
+        )
 
 
 @contextlib.contextmanager
 def _beside(destination: Path, text: str) -> Iterator[Path]:
-    """A hidden file in the destination's folder, so that the spec's relative paths lead where they will."""
+    """Write a hidden file into the destination's folder, so that the spec's relative paths lead to the same files."""
+    # A name has at most 255 bytes on the usual file systems, and what is added must fit as well.
     partial = destination.with_name(f".{destination.name[:50]}-{secrets.token_hex(4)}.yaml")
     try:
         partial.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What an ONNX file holds, whatever it is: read leniently, in a child process, without its external data."""
+"""Reads the facts of an ONNX file, valid or not: leniently, in a child process, without its external data."""
 
 import math
 from collections import Counter, defaultdict
@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from onnxpack.core.errors import SourceError
+from onnxpack.core.errors import SourceError, flatten_words
 from onnxpack.graph.check import DTYPES, MAX_IR, graphs, info_of, nodes_of, opset_of, true_inputs
 from onnxpack.spec.traits import RUNTIME_MAX_OPSET
 
@@ -21,7 +21,7 @@ _DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
 def onnx_facts(path: Path) -> dict[str, Any]:
-    """The facts as JSON values; sizes in bytes.
+    """Return the facts about an ONNX file as JSON values; sizes are in bytes.
 
     Raises:
         SourceError: it is no ONNX file.
@@ -30,9 +30,12 @@ def onnx_facts(path: Path) -> dict[str, Any]:
     try:
         model = onnx.load(file, format="protobuf", load_external_data=False)
     except Exception as error:  # protobuf's decode errors have no common base
-        raise SourceError(f"'{file.name}' is not an ONNX model: {str(error)[:300]}", "export it again") from None
+        raise SourceError(
+            f"'{file.name}' is not an ONNX model: {flatten_words(error, 300)}",
+            "export the model again, or check the path",
+        ) from None
     if not model.graph.node and not model.graph.output:
-        raise SourceError(f"'{file.name}' holds no graph", "export it again")
+        raise SourceError(f"'{file.name}' holds no graph", "export the model again")
     nodes = list(nodes_of(model.graph))
     weights = list(_weights(model.graph))
     by_dtype: dict[str, int] = defaultdict(int)
@@ -65,7 +68,7 @@ def onnx_facts(path: Path) -> dict[str, Any]:
 
 
 def _weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """The constants of a graph and of all graphs inside it: initializers, and Constant nodes' tensors."""
+    """Yield the constants of a graph and of all graphs inside it: initializers, and Constant nodes' tensors."""
     for inner in graphs(graph):
         yield from inner.initializer
         yield from (sparse.values for sparse in inner.sparse_initializer)
@@ -75,6 +78,7 @@ def _weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _count(tensor: onnx.TensorProto) -> int:
+    # A broken file may hold negative sizes.
     return math.prod(max(size, 0) for size in tensor.dims)
 
 
@@ -100,7 +104,7 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
 
 
 def _external(weights: list[onnx.TensorProto], folder: Path) -> list[dict[str, Any]]:
-    """The files beside the model, with the bytes that it takes from each; none is opened."""
+    """Return the external data files, with the bytes that the model uses of each; none is opened."""
     used: dict[str, int] = defaultdict(int)
     for tensor in weights:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -113,7 +117,7 @@ def _external(weights: list[onnx.TensorProto], folder: Path) -> list[dict[str, A
 
 
 def _size_of(folder: Path, location: str) -> int | None:
-    """None for what is not a regular file in the model's folder."""
+    """Return the size in bytes of a regular file in the model's folder, and None for anything else."""
     path = folder / location
     if not location or Path(location).is_absolute() or ".." in Path(location).parts or path.is_symlink():
         return None
@@ -124,7 +128,7 @@ def _size_of(folder: Path, location: str) -> int | None:
 
 
 def _problems(model: onnx.ModelProto) -> list[str]:
-    """Why the runtime would not take it, as far as its head tells."""
+    """List why the runtime would refuse the model, as far as its IR version and opset tell."""
     found = []
     if model.ir_version > MAX_IR:
         found.append(f"IR version {model.ir_version}: the runtime reads {MAX_IR} at most")

@@ -1,4 +1,4 @@
-"""What an image says about itself, as its engine has it."""
+"""Reads what an image says about itself, as its engine has it."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +12,7 @@ _OWN = "dev.onnxpack."
 
 
 def image_facts(reference: str) -> dict[str, Any]:
-    """The facts as JSON values; sizes in bytes.
+    """Return the facts about an image as JSON values; sizes are in bytes.
 
     Raises:
         SpecError: the engine has no image of that name.
@@ -25,7 +25,7 @@ def image_facts(reference: str) -> dict[str, Any]:
         message = f"there is no file '{reference}', so it is taken for an image, but {error.problems[0].message}"
         raise EngineError(message, error.problems[0].hint, error.problems[0].detail) from None
     if image is None:
-        hint = f"check the path, or `docker pull {reference}` first"
+        hint = f"check the path, or run `docker pull {reference}` first"
         raise SpecError(f"'{reference}' is neither a file nor an image that the engine has", hint)
     with engine.guarded(f"inspect {reference}"):
         facts = engine.client.inspect_image(image.id)
@@ -51,7 +51,7 @@ def image_facts(reference: str) -> dict[str, Any]:
 
 
 def _provenance(labels: dict[str, str]) -> dict[str, str] | None:
-    """Where an image of ours comes from; None for any other."""
+    """Return where an image that onnxpack built comes from; None for any other."""
     if CONTENT_LABEL not in labels:
         return None
     own = {key.removeprefix(_OWN): value for key, value in labels.items() if key.startswith(_OWN)}

@@ -1,4 +1,4 @@
-"""What a path or a name stands for."""
+"""Finds out what a path or a name stands for: a model, a spec, a bundle, a report or an image."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ _ONNX_HEAD = b"\x08"
 
 
 def kind_of(argument: str) -> Kind:
-    """What to look at; what is no path is taken for an image's name.
+    """Return the kind of thing to look at; what is not a path is taken for an image's name.
 
     Raises:
         SpecError: it is nothing that can be looked into.
@@ -27,11 +27,11 @@ def kind_of(argument: str) -> Kind:
     if path.is_dir():
         return "bundle" if is_bundle(path) else "specs"
     if path.is_file():
-        found = _BY_SUFFIX.get(path.suffix.lower()) or _sniffed(path)
+        found = _BY_SUFFIX.get(path.suffix.lower()) or _sniff(path)
         if found:
             return found
-        hint = "it looks into .onnx, a spec, a bundle, report.json and images; `onnxpack init` looks into weights"
-        raise SpecError(Problem("this is none of the kinds that inspect knows", hint, where))
+        hint = "give an .onnx file, a spec, a bundle, a report.json or an image's name; for weights use `onnxpack init`"
+        raise SpecError(Problem("`inspect` does not know this kind of file", hint, where))
     if path.exists():
         raise SpecError(Problem("it is neither a regular file nor a folder", "give the path of one", where))
     if path.suffix.lower() in _BY_SUFFIX or not _REFERENCE.fullmatch(argument):
@@ -39,7 +39,7 @@ def kind_of(argument: str) -> Kind:
     return "image"
 
 
-def _sniffed(path: Path) -> Kind | None:
+def _sniff(path: Path) -> Kind | None:
     try:
         with path.open("rb") as stream:
             head = stream.read(1)

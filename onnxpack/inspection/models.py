@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.core.errors import Problem, SourceError, SpecError
+from onnxpack.core.errors import Problem, SourceError, SpecError, describe_error
 from onnxpack.core.text import clean
 from onnxpack.core.values import Shape, TensorInfo
 from onnxpack.data.test_inputs import draw, odd_sizes, tracing_sizes
@@ -29,7 +29,7 @@ _RANGES = (
 
 
 def onnx_file(grown: Draft, destination: Path) -> Draft:
-    """An ONNX file: it tells its inputs, outputs and opset itself."""
+    """Learn the inputs, outputs and opset that an ONNX file declares."""
     from onnxpack.graph.check import info_of, opset_of, read_model, true_inputs
     from onnxpack.graph.convert import nearest_opset
     from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET
@@ -46,11 +46,11 @@ def onnx_file(grown: Draft, destination: Path) -> Draft:
         )
     axes = _Axes()
     grown.fields["inputs"] = {
-        info.name: {"dtype": info.dtype, "shape": axes.named(info)} for info in map(info_of, values)
+        info.name: {"dtype": info.dtype, "shape": axes.name_shape(info)} for info in map(info_of, values)
     }
     for text in axes.notes:
         grown.note("inputs", text=text)
-    _finish(grown, [axes.known(info_of(value)) for value in model.graph.output])
+    _finish(grown, [axes.translate(info_of(value)) for value in model.graph.output])
     loaded = source.load(grown.file(destination))
     have = opset_of(model)
     if have < RUNTIME_MIN_OPSET:
@@ -63,7 +63,7 @@ def onnx_file(grown: Draft, destination: Path) -> Draft:
 
 
 def sklearn_file(grown: Draft, destination: Path) -> Draft:
-    """A pickled estimator, which the user trusts: how many columns it takes, and what it answers."""
+    """Learn from a pickled estimator, which the user trusts, how many columns it takes and what it answers."""
     from onnxpack.sources import sklearn as source
 
     known = "inputs" in grown.fields
@@ -74,7 +74,9 @@ def sklearn_file(grown: Draft, destination: Path) -> Draft:
     kind = type(model).__name__
     count = getattr(model, "n_features_in_", None)
     if not known and not isinstance(count, int | np.integer):
-        raise SpecError(f"this {kind} does not tell how many columns it takes", "say it: --input x:float32:batch,4")
+        raise SpecError(
+            f"this {kind} does not tell how many columns it takes", "give them with `--input x:float32:batch,4`"
+        )
     if not known:
         grown.fields["inputs"]["x"]["shape"] = ["batch", int(count or 0)]
     (name,) = grown.fields["inputs"]
@@ -94,7 +96,7 @@ def sklearn_file(grown: Draft, destination: Path) -> Draft:
 
 
 def torch_code(grown: Draft, destination: Path) -> Draft:
-    """A factory, with weights or without: the module is run, to see its outputs."""
+    """Learn the outputs of a factory's module, with weights or without, by running it."""
     from onnxpack.sources import torch as source
 
     model = grown.fields["model"]
@@ -113,13 +115,15 @@ def torch_code(grown: Draft, destination: Path) -> Draft:
     if not known:
         names = [name for name, one in inspect.signature(module.forward).parameters.items() if one.default is one.empty]
         example = " ".join(f"--input {name}:float32:batch,4" for name in names)
-        raise SpecError("the inputs' dtypes and shapes are not known", f"say them in the order of forward: {example}")
+        raise SpecError(
+            "the inputs' dtypes and shapes are not known", f"give them in the order of forward's arguments: {example}"
+        )
     _finish(grown, _answers(source, module, file))
     return grown
 
 
 def weights_file(grown: Draft, destination: Path) -> Draft:
-    """Weights alone: where they are in the file, which code may fit them, and what the first layer seems to take."""
+    """Learn from weights where they are in the file, which code may fit, and what the first layer seems to take."""
     from onnxpack.inspection.code import matching_class
 
     model = grown.fields["model"]
@@ -145,7 +149,7 @@ def weights_file(grown: Draft, destination: Path) -> Draft:
 
 
 def _find(weights: Weights, draft: Draft) -> None:
-    """Says where in the file the state dict is, and what else is there."""
+    """Note where in the file the state dict is, and what else the file holds."""
     if weights.key:
         draft.fields["model"]["weights_key"] = weights.key
     for text in weights.notes:
@@ -156,7 +160,7 @@ _NO_CODE = "check: no class that fits these weights was found nearby; name what 
 
 
 def _finish(draft: Draft, outputs: list[TensorInfo]) -> None:
-    """Axes, outputs, and what is to be said about any model."""
+    """Add what every draft has: axes, outputs, and comments about them."""
     draft.note("inputs", text=_RANGES)
     draft.declare_axes()
     if "dynamic_axes" in draft.fields:
@@ -171,20 +175,20 @@ def _finish(draft: Draft, outputs: list[TensorInfo]) -> None:
 
 
 class _Axes:
-    """Names for the dimensions of a graph that have no size: the file's own where the spec's grammar allows them."""
+    """Names for the dimensions without a size: the file's own where the spec's grammar allows them."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
         self.notes: list[str] = []
 
-    def named(self, info: TensorInfo) -> list[int | str]:
-        """The input's shape, every open dimension with a name."""
+    def name_shape(self, info: TensorInfo) -> list[int | str]:
+        """Return the input's shape with a name for every open dimension."""
         return [
             size if isinstance(size, int) else self._name(info, index, size) for index, size in enumerate(info.shape)
         ]
 
-    def known(self, info: TensorInfo) -> TensorInfo:
-        """An output's shape in the names that the inputs have got."""
+    def translate(self, info: TensorInfo) -> TensorInfo:
+        """Return an output with its shape in the names that the inputs have got."""
         shape: Shape = tuple(self._names.get(size, size) if isinstance(size, str) else size for size in info.shape)
         return TensorInfo(info.name, info.dtype, shape)
 
@@ -208,7 +212,7 @@ class _Axes:
 
 
 def _answers(source: Any, model: Any, file: SpecFile) -> list[TensorInfo]:
-    """The outputs' dtypes and shapes, after runs at two sizes of every axis."""
+    """Return the outputs' dtypes and shapes, after runs at two sizes of every axis."""
     sizes = [tracing_sizes(file.spec.axes), odd_sizes(file.spec.axes)]
     runs = []
     for number, at in enumerate(sizes):
@@ -220,8 +224,8 @@ def _answers(source: Any, model: Any, file: SpecFile) -> list[TensorInfo]:
         except Exception as error:  # a user's model may raise anything
             shapes = ", ".join(f"{key} {value.dtype.name} {value.shape}" for key, value in inputs.items())
             raise SourceError(
-                f"the model fails on {shapes}: {type(error).__name__}: {str(error)[:500]}",
-                "give its inputs' dtypes and shapes with --input",
+                f"the model fails on {shapes}: {describe_error(error, 500)}",
+                "give the right dtypes and shapes with --input",
             ) from None
     infos = []
     for number, (one, other) in enumerate(zip(*runs, strict=True)):

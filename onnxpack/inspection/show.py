@@ -1,12 +1,13 @@
-"""Facts → lines for a person."""
+"""Turns facts into lines for a person."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
-from onnxpack.core.errors import Location, Problem, SpecError
-from onnxpack.core.text import clean, section, size, table, tensor
+from onnxpack.core.errors import Location, Problem, SpecError, describe_error
+from onnxpack.core.text import clean, format_time, plural, section, size, table, tensor
+from onnxpack.parity.summary import format_measure, parity_table, read_outputs
 from onnxpack.precision import candidates
 from onnxpack.precision.candidates import Candidate
 
@@ -14,12 +15,12 @@ Facts = dict[str, Any]
 _REPORTED = {
     "kind", "path", "name", "version", "target", "status", "stages", "model", "parity", "evaluation", "candidates",
     "image", "smoke", "stage", "exit_code", "problems", "spec", "until", "chain", "exporter", "notes", "not_judged",
-    "ran_on_gpu", "last_good",
+    "ran_on_gpu", "last_good", "set", "sandbox",
 }  # fmt: skip
 
 
 def lines(facts: Facts) -> list[str]:
-    """The facts of any kind but a spec's, readably.
+    """Return the facts of any kind but a spec's as lines for a person.
 
     Raises:
         SpecError: a report holds something else than a build writes.
@@ -32,11 +33,13 @@ def lines(facts: Facts) -> list[str]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if facts["kind"] == "onnx":
             raise
-        hint = f"{type(error).__name__}: {error}"
-        raise SpecError(Problem("it is not what a build writes", hint, Location(str(facts.get("path", ""))))) from None
+        hint = describe_error(error, 200)
+        raise SpecError(
+            Problem("it is not a report of this onnxpack version", hint, Location(str(facts.get("path", ""))))
+        ) from None
 
 
-def _named(pairs: Iterable[tuple[str, Any]]) -> list[str]:
+def _show_pairs(pairs: Iterable[tuple[str, Any]]) -> list[str]:
     return table((name, value) for name, value in pairs if value not in (None, "", [], {}))
 
 
@@ -60,7 +63,7 @@ def _onnx(facts: Facts) -> list[str]:
     ]
     return [
         f"{clean(facts['path'])}: ONNX model",
-        *(f"  {line}" for line in _named(head)),
+        *(f"  {line}" for line in _show_pairs(head)),
         *section("problems", map(clean, facts["problems"])),
         *section("inputs", table((info["name"], tensor(info)) for info in facts["inputs"])),
         *section("outputs", table((info["name"], tensor(info)) for info in facts["outputs"])),
@@ -77,11 +80,14 @@ def _present(count: int | None) -> str:
 def _bundle(facts: Facts) -> list[str]:
     docker = facts["dockerfile"] or {}
     out = [f"{clean(facts['path'])}: bundle"]
-    out += [f"  {line}" for line in _named((key, docker.get(key)) for key in ("base", "user", "port", "entrypoint"))]
+    out += [
+        f"  {line}" for line in _show_pairs((key, docker.get(key)) for key in ("base", "user", "port", "entrypoint"))
+    ]
     out += section("labels", table(docker.get("labels", {}).items()))
     out += section("environment", table(docker.get("env", {}).items()))
     for layer in facts["layers"]:
-        title = f"layer {clean(layer['name'])}: {size(layer['size_bytes'])} in {layer['files']} files, the largest"
+        held = f"{size(layer['size_bytes'])} in {plural(layer['files'], 'file')}"
+        title = f"layer {clean(layer['name'])}: {held}, the largest"
         rows = [(size(file["size_bytes"]), file["path"]) for file in layer["largest"]]
         out += section(title, table(rows, right=(0,)))
     out += section("packages", table((package["name"], package["version"]) for package in facts["packages"]))
@@ -106,9 +112,9 @@ def _image(facts: Facts) -> list[str]:
     ]
     return [
         f"{clean(facts['reference'])}: image",
-        *(f"  {line}" for line in _named(head)),
+        *(f"  {line}" for line in _show_pairs(head)),
         *section("layers", _layers(facts["layers"])),
-        *section("provenance", _named((facts["provenance"] or {}).items())),
+        *section("provenance", _show_pairs((facts["provenance"] or {}).items())),
         *section("labels", table(facts["labels"].items())),
         *section("environment", table(facts["env"].items())),
     ]
@@ -133,30 +139,39 @@ def _report(facts: Facts) -> list[str]:
         ("model", f"opset {model['opset']}, {model['precision']}, {size(model['size_bytes'])}" if known else None),
         ("sha256", model.get("sha256")),
         ("exporter", facts.get("exporter") or None),
-        ("ran on a GPU", facts.get("ran_on_gpu")),
+        ("ran on a GPU", _plain(facts.get("ran_on_gpu"))),
+        ("sandbox", None if facts.get("sandbox") == "none" else facts.get("sandbox")),
+        ("set", _plain(facts.get("set") or None)),
         ("last good", facts.get("last_good")),
     ]
     stages = [
-        (stage["name"], f"{stage['seconds']:.3f} s", "unchanged" if stage["cached"] else "done", str(stage["key"])[:12])
+        (
+            f"{stage['name']} {stage.get('of') or ''}".strip(),
+            f"{stage['seconds']:.3f} s",
+            "unchanged" if stage["cached"] else "done",
+            str(stage["key"])[:12],
+        )
         for stage in facts.get("stages") or ()
     ]
     title = " ".join(str(part) for part in (facts["name"], facts.get("version")) if part)
     return [
         f"{clean(facts['path'])}: report of {clean(title)}",
-        *(f"  {line}" for line in _named((key, value) for key, value in head if value is not None)),
+        *(f"  {line}" for line in _show_pairs((key, value) for key, value in head if value is not None)),
         *section("problems", _problems(facts.get("problems") or ())),
         *section("stages", table(stages, right=(1,))),
         *section("inputs", table((info["name"], tensor(info)) for info in model.get("inputs", ()))),
         *section("outputs", table((info["name"], tensor(info)) for info in model.get("outputs", ()))),
-        *section("parity", _named((key, value) for key, value in parity.items() if not isinstance(value, list))),
-        *section("parity by output", _named((row["name"], _measures(row)) for row in parity.get("outputs", ()))),
+        *section("parity", _show_pairs(_parity(parity))),
+        *section("parity by output", _outputs(parity.get("outputs") or ())),
         *section("not verified", parity.get("notes", ())),
-        *section("gates not judged", _named((gate["gate"], gate["why"]) for gate in facts.get("not_judged") or ())),
-        *section("evaluation", _named((facts.get("evaluation") or {}).items())),
+        *section(
+            "gates not judged", _show_pairs((gate["gate"], gate["why"]) for gate in facts.get("not_judged") or ())
+        ),
+        *section("evaluation", _show_pairs(_evaluation(facts.get("evaluation") or {}))),
         *section("precisions", _candidates(facts.get("candidates") or ())),
         *section("image", _report_image(image)),
-        *section("smoke", _named(_measured(smoke))),
-        *section("more", _named((key, json.dumps(value)) for key, value in facts.items() if key not in _REPORTED)),
+        *section("smoke", _show_pairs(_show_measures(smoke))),
+        *section("more", _show_pairs((key, _plain(value)) for key, value in facts.items() if key not in _REPORTED)),
     ]
 
 
@@ -168,8 +183,33 @@ def _problems(problems: Iterable[Facts]) -> list[str]:
     return found
 
 
-def _measures(row: Facts) -> str:
-    return ", ".join(f"{key} {value}" for key, value in row.items() if key != "name" and value is not None)
+def _parity(parity: Facts) -> Iterator[tuple[str, Any]]:
+    for key, value in parity.items():
+        if key == "passed":
+            yield key, "yes" if value else f"NO: {parity.get('differs') or 'values'}"
+        elif key != "differs" and value is not None and not isinstance(value, list):
+            yield key, format_measure(key, value)
+
+
+def _outputs(rows: Iterable[Facts]) -> list[str]:
+    found = read_outputs(rows)
+    return parity_table(found).splitlines() if found else []
+
+
+def _evaluation(scored: Facts) -> Iterator[tuple[str, Any]]:
+    for key, value in scored.items():
+        yield key, str(value)[:12] if key == "model_digest" else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a JSON value in a person's words: ``yes`` and ``no``, six digits of a number, text without quotes."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
+        return ", ".join(map(str, value))
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def _candidates(rows: Iterable[Facts]) -> list[str]:
@@ -183,14 +223,14 @@ def _report_image(image: Facts) -> list[str]:
         return []
     names = ", ".join(image.get("references") or [image["reference"] or ""])
     head = [("names", names), ("id", image["id"]), ("digest", image["digest"]), ("size", size(image["size_bytes"]))]
-    return [*_named(head), *_layers(image["layers"])]
+    return [*_show_pairs(head), *_layers(image["layers"])]
 
 
-def _measured(smoke: Facts) -> Iterable[tuple[str, Any]]:
+def _show_measures(smoke: Facts) -> Iterable[tuple[str, Any]]:
     for name, value in smoke.items():
         if value is not None and name.endswith("_seconds"):
-            yield name.removesuffix("_seconds"), f"{value:.3f} s"
+            yield name.removesuffix("_seconds"), format_time(value)
         elif value is not None and name.endswith("_bytes"):
             yield name.removesuffix("_bytes"), size(value)
         else:
-            yield name, value
+            yield name, _plain(value)

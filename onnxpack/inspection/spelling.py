@@ -1,4 +1,4 @@
-"""Plain values → a spec's YAML: blocks above, flow below, comments where they belong."""
+"""Writes plain values as a spec's YAML: blocks above, flow below, comments where they belong."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ _PLAIN = re.compile(
 
 
 def document(fields: Mapping[str, Any], notes: Notes) -> str:
-    """The text of a spec with these fields, in their order."""
+    """Return the text of a spec with these fields, in their order."""
     lines = [line for note in notes.get((), ()) for line in comment(note)]
     return "\n".join([*lines, *_block(fields, (), notes)]) + "\n"
 
@@ -54,7 +54,7 @@ def _needs_block(value: Mapping[str, Any], path: tuple[str, ...], notes: Notes) 
 
 
 def flow(value: Any) -> str:
-    """A value on one line."""
+    """Return a value in YAML's flow style, on one line."""
     if isinstance(value, Mapping):
         inner = (f"{scalar(key)}: {flow(item)}" for key, item in value.items() if item is not UNSET)
         return "{" + ", ".join(inner) + "}"
@@ -64,7 +64,7 @@ def flow(value: Any) -> str:
 
 
 def scalar(value: Any) -> str:
-    """A leaf; text is quoted wherever a reader of YAML could take it for something else."""
+    """Return a leaf as YAML; text is quoted wherever a reader of YAML could take it for something else."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -77,10 +77,10 @@ def scalar(value: Any) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and Decoder().decode(Any, Scalar(Location(""), text, True)) == text:
         return text
-    return '"' + "".join(map(_escaped, text)) + '"'
+    return '"' + "".join(map(_escape, text)) + '"'
 
 
-def _escaped(char: str) -> str:
+def _escape(char: str) -> str:
     if char in '"\\':
         return "\\" + char
     return char if char.isprintable() else f"\\U{ord(char):08X}"

@@ -1,4 +1,4 @@
-"""A file of weights without its code: where the state dict is, and what the first layer seems to take."""
+"""Reads a file of weights without its code: where the state dict is, and what the first layer seems to take."""
 
 import math
 import re
@@ -8,22 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.core.errors import SourceError
+from onnxpack.core.text import plural
 
+# Bounds of the search: a checkpoint may nest anything, and may be hostile.
 _MAX_DEPTH = 5
 _MAX_VISITED = 10_000
+# The usual keys of a state dict in a checkpoint, the likeliest first.
 _LIKELY = ("model_state_dict", "state_dict", "model", "module", "net", "network", "weights", "params")
 _EARLY = re.compile(
     r"(^|[._])(stem|embed\w*|emb|tok\w*|wte|patch\w*|inputs?|conv1|fc1|features\.0|layers?\.0|0)([._]|$)"
 )
 _EMBEDDING = re.compile(r"(^|[._])(\w*embed\w*|emb|tok\w*|wte|vocab\w*|words?)([._]|$)")
 _PICTURE = 224
+"""The height and width that a guess gives a picture: most image classifiers are trained with it."""
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors' shapes by their key in the state dict, which is at ``key`` in the file."""
+    """The shapes of a state dict's tensors by their keys; the state dict is at ``key`` in the file."""
 
     shapes: Shapes
     key: str | None
@@ -33,7 +37,7 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """Reads a .safetensors file's head, or a checkpoint with ``weights_only``.
+    """Read the head of a .safetensors file, or a checkpoint with ``weights_only``.
 
     Raises:
         SourceError: it is neither, or holds no state dict.
@@ -45,14 +49,14 @@ def read_weights(path: Path) -> Weights:
         found = sorted(_state_dicts(_checkpoint(path)), key=_likeliness)
         if not found:
             raise SourceError(
-                f"'{path.name}' holds no state dict", "save one with torch.save(model.state_dict(), FILE)"
+                f"'{path.name}' holds no state dict", "save one with `torch.save(model.state_dict(), FILE)`"
             )
         key, shapes = found[0]
         others = [name or "the whole file" for name, _ in found[1:]]
     if not shapes:
-        raise SourceError(f"'{path.name}' holds no tensors", "save it again")
+        raise SourceError(f"'{path.name}' holds no tensors", "save the trained weights again")
     count = sum(math.prod(shape) for shape in shapes.values())
-    notes = [f"{len(shapes)} tensors with {count:,} numbers"]
+    notes = [f"{plural(len(shapes), 'tensor')} with {count:,} {'number' if count == 1 else 'numbers'}"]
     if others:
         notes.append(f"check: it holds other state dicts, too: weights_key may be {', '.join(others[:10])}")
     if all(name.startswith("module.") for name in shapes):
@@ -67,9 +71,11 @@ def _safetensors(path: Path) -> Shapes:
         with safe_open(path, framework="numpy") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
     except ModuleNotFoundError:
-        raise SourceError("safetensors is not installed", "pip install 'onnxpack[torch]'") from None
+        raise SourceError("safetensors is not installed", "run `pip install 'onnxpack[torch]'`") from None
     except Exception as error:  # a broken header has several kinds
-        raise SourceError(f"'{path.name}' is no safetensors file: {error}", "save it again") from None
+        raise SourceError(
+            f"'{path.name}' is not a safetensors file: {error}", "save it again with safetensors"
+        ) from None
 
 
 def _checkpoint(path: Path) -> Any:
@@ -78,17 +84,17 @@ def _checkpoint(path: Path) -> Any:
 
         return torch.load(path, map_location="cpu", weights_only=True)
     except ModuleNotFoundError as error:
-        raise SourceError(f"'{error.name}' is not installed", "pip install 'onnxpack[torch]'") from None
+        raise SourceError(f"'{error.name}' is not installed", "run `pip install 'onnxpack[torch]'`") from None
     except Exception as error:  # a torn zip, a hostile pickle: each has its own kind
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SourceError(
             f"'{path.name}' cannot be read with weights_only: {line[:300]}",
-            "save the state dict alone: torch.save(model.state_dict(), FILE)",
+            "save only the state dict: `torch.save(model.state_dict(), FILE)`",
         ) from None
 
 
 def _state_dicts(content: Any) -> Iterator[tuple[str, Shapes]]:
-    """Every mapping of names to tensors alone, with the path to it as ``weights_key`` writes it."""
+    """Yield every mapping of names to nothing but tensors, with its path as ``weights_key`` writes it."""
     import torch
 
     queue: list[tuple[tuple[str, ...], Any]] = [((), content)]
@@ -104,7 +110,7 @@ def _state_dicts(content: Any) -> Iterator[tuple[str, Shapes]]:
 
 
 def _likeliness(found: tuple[str, Shapes]) -> tuple[bool, int, int]:
-    """A sort key: usual names first, averaged copies and optimizers last, then the larger."""
+    """Return a sort key: usual names first, averaged copies and optimizers last, then the larger."""
     key, shapes = found
     last = key.rpartition(".")[2]
     odd = any(word in key.lower() for word in ("ema", "optim", "teacher", "swa"))
@@ -114,7 +120,7 @@ def _likeliness(found: tuple[str, Shapes]) -> tuple[bool, int, int]:
 
 @dataclass(frozen=True)
 class Guess:
-    """What the first layer seems to take, and why."""
+    """The dtype and shape that the first layer seems to take, and the reason."""
 
     dtype: str
     shape: tuple[int | str, ...]
@@ -122,13 +128,13 @@ class Guess:
     words: str
 
     def input(self) -> dict[str, Any]:
-        """As a field of the spec."""
+        """Return the guess as a field of the spec."""
         plain = {"dtype": self.dtype, "shape": list(self.shape)}
         return plain | {"range": list(self.range)} if self.range else plain
 
 
 def first_layer(shapes: Shapes, *, in_order: bool) -> Guess:
-    """A guess from the first weight of a layer; where the file is sorted, from the one with the likeliest name."""
+    """Guess the input from the first weight of a layer; in a sorted file, from the one with the likeliest name."""
     layers = {key: shape for key, shape in shapes.items() if len(shape) in (2, 3, 4, 5) and "weight" in key}
     if not layers:
         return Guess("float32", ("batch", 1), None, "check: the weights do not tell the input; this is a placeholder")

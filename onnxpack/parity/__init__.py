@@ -1,1 +1,1 @@
-"""Compare the answers of two models."""
+"""Compare a model's outputs with the source model's own."""

@@ -1,4 +1,4 @@
-"""Judges a model against the source model's own answers. It cannot pass without comparing."""
+"""Compare a model's outputs with the source model's own; nothing compared is a failure too."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpack.core import text
 from onnxpack.core.errors import GateError, Problem
 from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import Arrays, read_arrays
@@ -32,7 +33,7 @@ _SHOWN_ROWS = 20
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output of one case; ``reason`` is empty where it agrees.
+    """The comparison of one output in one case; ``reason`` is empty where it agrees.
 
     The measures are those of ``onnxpack.parity.distances``, None where they have no value (integers, strings, other
     shapes).
@@ -62,13 +63,13 @@ class Comparison:
 
     @property
     def differs(self) -> str:
-        """What differs, in a word; empty where the comparison passes."""
+        """Return in a word what differs; empty where the comparison passes."""
         return (self.what or "values") if self.reason else ""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What the spec says, None where it says nothing, and the model's precision, which then decides."""
+    """The spec's tolerances, None where it gives none, and the model's precision, which then decides."""
 
     rtol: float | None = None
     atol: float | None = None
@@ -94,7 +95,7 @@ class Tolerance:
 
 
 class ParityError(GateError):
-    """The gate's: what was compared, so that a person can be shown all of it."""
+    """The outputs differ; ``rows`` holds every comparison, so that all of them can be shown."""
 
     def __init__(self, problem: Problem, rows: list[Comparison]) -> None:
         self.rows = rows
@@ -104,7 +105,7 @@ class ParityError(GateError):
 def tolerance_of(
     dtype: str, precision: str = "float32", rtol: float | None = None, atol: float | None = None
 ) -> tuple[float, float]:
-    """The relative and absolute tolerance of an output: what is given, else the looser of its dtype and precision.
+    """Return the tolerances (rtol, atol) of an output: those given, else the looser of its dtype and precision.
 
     At precision float32, which is what a model has by itself, the output's dtype alone decides; so it does for the one
     that is left out at a quantized precision.
@@ -115,10 +116,11 @@ def tolerance_of(
 
 
 def compare(case: str, name: str, expected: Any, actual: Any, rtol: float | None, atol: float | None) -> Comparison:
-    """Compares dtype, shape, NaN, infinities and values; strings, integers and booleans must be equal.
+    """Compare dtype, shape, NaN, infinities and values; strings, integers and booleans must be equal.
 
     A tolerance of None is that of the dtype.
     """
+    # First, as values of another dtype or shape cannot be compared one by one.
     if _dtype(expected) != _dtype(actual):
         return Comparison(case, name, 0.0, 0.0, f"dtype {_dtype(actual)} instead of {_dtype(expected)}", what="dtype")
     if expected.shape != actual.shape:
@@ -128,7 +130,7 @@ def compare(case: str, name: str, expected: Any, actual: Any, rtol: float | None
         wrong = int(apart.sum())
         reason = f"{wrong} of {expected.size} values differ" if wrong else ""
         return Comparison(case, name, 0.0, 0.0, reason, what="labels", first=_first(expected, actual, apart))
-    row = _measured(case, name, expected, actual, tolerance_of(expected.dtype.name, rtol=rtol, atol=atol))
+    row = _measure_difference(case, name, expected, actual, tolerance_of(expected.dtype.name, rtol=rtol, atol=atol))
     nans = np.asarray(np.isnan(expected) != np.isnan(actual))
     if nans.any():
         reason, what, apart = f"NaN in {int(nans.sum())} other places", "NaN", nans
@@ -142,23 +144,24 @@ def compare(case: str, name: str, expected: Any, actual: Any, rtol: float | None
 
 
 def _first(expected: Any, actual: Any, apart: Any) -> str:
-    """Return the first element that differs in words, as ``3 instead of 2 at [0, 5]``."""
+    """Describe the first element that differs, as ``3 instead of 2 at [0, 5]``."""
     if not apart.any():
         return ""
     place = tuple(int(index) for index in np.argwhere(apart)[0])
-    right, got = (_shown(array[place]) for array in (expected, actual))
+    right, got = (_format_value(array[place]) for array in (expected, actual))
     return f"{got} instead of {right}" + (f" at [{', '.join(map(str, place))}]" if place else "")
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, str):
         return repr(value[:40])
     return f"{float(value):.6g}" if isinstance(value, float | np.floating) else str(value)
 
 
-def _measured(case: str, name: str, expected: Any, actual: Any, tolerance: tuple[float, float]) -> Comparison:
+def _measure_difference(case: str, name: str, expected: Any, actual: Any, tolerance: tuple[float, float]) -> Comparison:
     """Measure the elements that are finite in both."""
     rtol, atol = tolerance
+    # NaN and infinities are judged apart: a difference to one of them is NaN or infinite itself.
     finite = np.isfinite(expected) & np.isfinite(actual)
     right, got = expected[finite].astype(np.float64), actual[finite].astype(np.float64)
     wrong = distances.outside(right, got, rtol, atol)
@@ -174,6 +177,7 @@ def _measured(case: str, name: str, expected: Any, actual: Any, tolerance: tuple
         f"{wrong} of {expected.size} values differ" if wrong else "",
         distances.cosine(right, got),
         distances.sqnr_db(right, got),
+        # NaN would win every argmax.
         distances.argmax_agreement(expected, actual) if finite.all() else None,
         rtol=rtol,
         atol=atol,
@@ -194,7 +198,7 @@ def compare_case(
     atol: float | None = None,
     precision: str = "float32",
 ) -> list[Comparison]:
-    """All outputs of one case; another set or order of names is a difference of its own.
+    """Compare all outputs of one case; other names, or another order of names, are a difference too.
 
     A tolerance of None is that of each output's dtype and of the precision.
     """
@@ -207,6 +211,7 @@ def compare_case(
     rows = []
     for name, right in expected.items():
         row = compare(case, name, right, actual[name], *tolerance_of(right.dtype.name, precision, rtol, atol))
+        # Integers and strings are labels, and may differ where two classes' scores tie.
         if row.reason and right.dtype.kind in "iU":
             ties = as_ties(expected, actual, name, lambda dtype: tolerance_of(dtype, precision, rtol, atol))
             row = replace(row, reason="", ties=ties) if ties else row
@@ -217,7 +222,7 @@ def compare_case(
 def compare_cases(
     cases: Iterable[tuple[str, Arrays, Arrays]], tolerance: Tolerance, spreads: dict[str, float] | None = None
 ) -> list[Comparison]:
-    """Compare all outputs of all cases: name, expected and actual.
+    """Compare all outputs of all cases, given as name, expected and actual outputs.
 
     Without a given tolerance, quantized precisions are judged by their noise; ``spreads`` are those of the outputs,
     left out: over these cases.
@@ -233,7 +238,7 @@ def compare_cases(
 
 
 def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> list[Comparison]:
-    """Run an ONNX file on every case of a Reference with onnxruntime on the CPU. Runs in a child process."""
+    """Run an ONNX file on every case of a Reference with onnxruntime on the CPU, in this child process."""
     from onnxpack.graph.widen import cpu_session
 
     running = cpu_session(model)
@@ -241,7 +246,7 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
     cases = reference.judging(tolerance.precision)
     failed = []
 
-    def answered() -> Iterator[tuple[str, Arrays, Arrays]]:
+    def answer_cases() -> Iterator[tuple[str, Arrays, Arrays]]:
         for case in cases:
             inputs, expected = read_case(reference.folder, case)
             try:
@@ -252,53 +257,48 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
                 continue
             yield case, expected, dict(zip(names, answers, strict=True))
 
-    rows = compare_cases(answered(), tolerance)
+    rows = compare_cases(answer_cases(), tolerance)
+    # Back in the order of the cases: those that failed to run were left out of the comparison.
     return sorted((*rows, *failed), key=lambda row: cases.index(row.case))
 
 
 def runtime_words(error: Exception | str) -> str:
-    """What onnxruntime says about a failure, without the names of its own functions and files."""
+    """Return onnxruntime's error message without the names of its own functions and files."""
     words = " ".join(str(error).split())
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\S+/onnxruntime/core/\S+:\d+ .*?\) ", "", words)[:300]
 
 
 def read_case(folder: Path, case: str) -> tuple[Arrays, Arrays]:
-    """A case's inputs and the source model's outputs."""
+    """Read a case's inputs and the source model's outputs."""
     return read_arrays(folder / f"{case}.inputs.npz"), read_arrays(folder / f"{case}.outputs.npz")
 
 
 def require(what: str, rows: list[Comparison], place: str = "") -> None:
-    """The gate. ``place`` is what is known about where the difference comes from.
+    """Raise a ``ParityError`` if a comparison fails; ``place`` describes where in the model the difference begins.
 
     Raises:
         GateError: something differs, or nothing was compared; with a table of what differs where.
     """
     if not rows:
-        raise GateError(f"{what}: nothing was compared", "the source must give at least one output")
+        raise GateError(f"{what}: nothing was compared", "make the source model return at least one output")
     failed = [row for row in rows if row.reason]
     if failed:
         problem = Problem(
-            f"{what}: {len(failed)} of {len(rows)} comparisons differ",
-            "look at the rows below; verify.rtol and verify.atol are the tolerances",
+            f"{what}: {len(failed)} of {text.plural(len(rows), 'comparison')} differ",
+            "look at the rows below; `verify.rtol` and `verify.atol` set the tolerances",
             detail="\n".join(filter(None, (table(failed), place))),
         )
         raise ParityError(problem, rows)
 
 
 def table(rows: list[Comparison]) -> str:
-    """Return the first twenty rows for a person; a dash stands where there is no number to give."""
+    """Return the first twenty comparisons as a table; a dash stands where there is no number."""
     cells: list[tuple[str, ...]] = [("case", "output", "max abs", "max rel", "what differs")]
     for row in rows[:_SHOWN_ROWS]:
         measured = row.rtol is not None or row.max_abs_diff > 0
         sizes = (f"{row.max_abs_diff:.3g}", f"{row.max_rel_diff:.3g}") if measured else ("-", "-")
         cells.append((row.case, row.output, *sizes, f"{row.reason}: {row.first}" if row.first else row.reason))
-    lines = aligned(cells)
+    lines = text.table(cells)
     if len(rows) > _SHOWN_ROWS:
         lines.append(f"… and {len(rows) - _SHOWN_ROWS} more")
     return "\n".join(lines)
-
-
-def aligned(cells: list[tuple[str, ...]]) -> list[str]:
-    """Lines of columns that are as wide as they must be."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -1,4 +1,4 @@
-"""The source model itself is judged first: what it answers must be a number, and the same each time."""
+"""Check the source model itself: its outputs must be numbers, and the same at each run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from onnxpack.core.errors import GateError, Problem
+from onnxpack.core.text import plural
 from onnxpack.parity.compare import Comparison, compare
 from onnxpack.spec.model import Spec
 
@@ -16,21 +17,22 @@ Outputs = Sequence[np.ndarray[Any, Any]]
 
 
 def require_steady(spec: Spec, case: str, once: Outputs, again: Outputs) -> None:
-    """Judges two runs on the same inputs by the dtypes' own tolerances, whatever the spec's are.
+    """Compare two runs on the same inputs by the default tolerances of the dtypes, whatever the spec's are.
 
     Raises:
         GateError: an output differs between them; it names each and how far apart they are.
     """
     if len(once) != len(again):
         raise GateError(
-            f"the source model gives {len(once)} outputs, and {len(again)} when it runs again", "make it constant"
+            f"the source model gives {plural(len(once), 'output')}, and {len(again)} when it runs again",
+            "return the same number of outputs at each call",
         )
     pairs = enumerate(zip(once, again, strict=True))
-    rows = [compare(case, _name(spec, index), first, second, None, None) for index, (first, second) in pairs]
+    rows = [compare(case, _name_output(spec, index), first, second, None, None) for index, (first, second) in pairs]
     problems = [
         Problem(
             f"the source model is not deterministic: output {row.output} differs between two runs on the same inputs "
-            f"(case {case}): {_apart(row)}",
+            f"(case {case}): {_describe_difference(row)}",
             "turn off dropout and random numbers outside training, and keep no state between calls",
         )
         for row in rows
@@ -41,7 +43,7 @@ def require_steady(spec: Spec, case: str, once: Outputs, again: Outputs) -> None
 
 
 def require_values(spec: Spec, answers: Sequence[Outputs]) -> None:
-    """Judges the outputs of all cases: NaN everywhere would agree with any other NaN, and prove nothing.
+    """Require that every output has a value other than NaN: NaN agrees with NaN, which would prove nothing.
 
     The user's own samples are taken as they are.
 
@@ -56,19 +58,20 @@ def require_values(spec: Spec, answers: Sequence[Outputs]) -> None:
         if values and all(np.isnan(array).all() for array in values):
             problems.append(
                 Problem(
-                    f"the source model gives nothing but NaN in output {_name(spec, index)}: nothing to compare",
-                    "write a range for the inputs that the model was made for, or name real ones in verify.samples",
+                    f"the source model gives nothing but NaN in output {_name_output(spec, index)}: nothing to compare",
+                    "set the inputs' `range` to values that the model was made for, or give real inputs in "
+                    "`verify.samples`",
                 )
             )
     if problems:
         raise GateError(problems)
 
 
-def _name(spec: Spec, index: int) -> str:
-    """The spec's name of an output, else its place."""
+def _name_output(spec: Spec, index: int) -> str:
+    """Return the spec's name of an output, else its number."""
     return f"'{spec.outputs[index]}'" if index < len(spec.outputs) else f"number {index + 1}"
 
 
-def _apart(row: Comparison) -> str:
+def _describe_difference(row: Comparison) -> str:
     far = f", up to {row.max_abs_diff:.3g} apart" if row.max_abs_diff else ""
     return f"{row.reason}{far}"

@@ -1,4 +1,4 @@
-"""What `model.prepare` may change: the model before it judges the one after it, wherever both can be compared."""
+"""Compare the model before `model.prepare` with the one after it, wherever both can be compared."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ def without_prepare(file: SpecFile) -> SpecFile:
 
 
 def compare_forms(before: Outputs, after: Outputs) -> str:
-    """Return in words how the number, dtypes or shapes of the outputs differ; empty where they agree."""
+    """Describe how the number, dtypes or shapes of the outputs differ; empty where they agree."""
     if len(before) != len(after):
         return f"`prepare` changes the number of outputs from {len(before)} to {len(after)}"
     for index, (one, other) in enumerate(zip(before, after, strict=True), 1):
@@ -34,7 +34,7 @@ def compare_forms(before: Outputs, after: Outputs) -> str:
 
 
 def compare_prepared(spec: Spec, cases: Iterable[tuple[str, Outputs, Outputs]]) -> str:
-    """Compare the outputs before and after `prepare`, case by case, by the tolerances that the export is judged by.
+    """Compare the outputs before and after `prepare`, case by case, by the tolerances of the export.
 
     Returns in words why they cannot be compared; empty where they agree.
 
@@ -57,7 +57,7 @@ def compare_prepared(spec: Spec, cases: Iterable[tuple[str, Outputs, Outputs]]) 
                 f"the prepared model differs from the model before `prepare: {spec.model.prepare}`: "
                 f"{len(failed)} of {len(rows)} comparisons differ",
                 "fold what it removes into what stays, such as a BatchNorm into the convolution before it; "
-                "if the change is meant, make it in the factory",
+                "if the change is intended, make it in the factory",
                 detail=table(failed),
             )
         )

@@ -1,4 +1,4 @@
-"""How reduced models are judged where the spec gives no tolerance: by their noise, over all cases together.
+"""Judge quantized models by their noise over all cases together, where the spec gives no tolerance.
 
 A value of a quantized model may be far off where it is small or where it is one of many: no tolerance of single values
 tells such a model from a destroyed one. Its noise does: the RMS of the difference in each case, as a share of how much
@@ -42,7 +42,7 @@ def limits_of(precision: str) -> NoiseLimits | None:
 
 
 class Judge:
-    """Takes every comparison of a Reference, then says which of them fail."""
+    """Collects every comparison of a Reference, then decides which of them fail."""
 
     def __init__(self, limits: NoiseLimits, spreads: dict[str, float] | None = None) -> None:
         self._limits = limits
@@ -52,13 +52,14 @@ class Judge:
         self._wrong: dict[str, np.ndarray[Any, Any]] = {}
 
     def add(self, row: "Comparison", expected: Any, actual: Any) -> None:
-        """One comparison, with what was compared; None where an output is missing."""
+        """Add one comparison and the arrays compared; an array is None where an output is missing."""
         rms = None
         same = expected is not None and actual is not None and expected.shape == actual.shape
         if same and row.rtol is not None:
             finite = np.isfinite(expected)
             right, got = expected[finite].astype(np.float64), actual[finite].astype(np.float64)
             rms = float(np.sqrt(np.mean((right - got) ** 2))) if right.size else 0.0
+            # Sums, which add up over cases, so that no arrays are kept.
             self._sums[row.output] = self._sums.get(row.output, 0) + moments(right)
         elif same and expected.dtype.kind != "f" and _family(expected) == _family(actual):
             wrong = 0 if row.ties else int((expected != actual).sum())
@@ -66,10 +67,11 @@ class Judge:
         self._rows.append((row, rms))
 
     def rows(self) -> "list[Comparison]":
-        """The comparisons, with the reasons of those that fail. Other dtypes, shapes and NaN are reasons already."""
-        return [self._judged(row, rms) for row, rms in self._rows]
+        """Return the comparisons with the reasons of those that fail; other dtypes, shapes and NaN always fail."""
+        return [self._judge_row(row, rms) for row, rms in self._rows]
 
-    def _judged(self, row: "Comparison", rms: float | None) -> "Comparison":
+    def _judge_row(self, row: "Comparison", rms: float | None) -> "Comparison":
+        # float16 that keeps to its tolerance passes by it: an output that hardly varies would fail by its noise.
         if rms is not None and (row.reason or not self._limits.singly):
             spread = self._spreads[row.output] if self._spreads else spread_of(self._sums[row.output])
             share = rms / spread if spread else (0.0 if not rms else float("inf"))
@@ -83,13 +85,13 @@ class Judge:
 
 
 def moments(values: Any) -> Any:
-    """How many finite values there are, their sum and the sum of their squares; those of two arrays add up."""
+    """Return count, sum and sum of squares of the finite values, float64 [3]; those of several arrays add up."""
     finite = values[np.isfinite(values)].astype(np.float64)
     return np.array([finite.size, finite.sum(), (finite**2).sum()])
 
 
 def spreads_of(folder: Path, cases: Iterable[str]) -> dict[str, float]:
-    """How much each float output of a Reference varies."""
+    """Return how much each float output of a Reference varies, by name."""
     sums: dict[str, Any] = {}
     for case in cases:
         for name, array in read_arrays(folder / f"{case}.outputs.npz").items():
@@ -99,12 +101,13 @@ def spreads_of(folder: Path, cases: Iterable[str]) -> dict[str, float]:
 
 
 def spread_of(sums: Any) -> float:
-    """The standard deviation; of a constant its magnitude."""
+    """Return the standard deviation from ``moments``; for a constant its magnitude."""
     count, total, squares = map(float, sums)
     if not count:
         return 0.0
     mean = total / count
     deviation = float(np.sqrt(max(squares / count - mean**2, 0.0)))
+    # Below 1e-6 of the mean the deviation may be rounding alone, and the output counts as a constant.
     return deviation if deviation > 1e-6 * abs(mean) else abs(mean)
 
 

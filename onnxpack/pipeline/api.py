@@ -9,10 +9,10 @@ from onnxpack.cache.store import Store, default_root
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.progress import Progress, SilentProgress
 from onnxpack.image.docker import DockerEngine
+from onnxpack.parity.summary import Parity
 from onnxpack.pipeline import attempt as attempts
 from onnxpack.pipeline.chain import chain, walk
 from onnxpack.pipeline.plan import Plan, output_folder
-from onnxpack.pipeline.records import Parity
 from onnxpack.pipeline.report import Attempt
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.spec import load as specs

@@ -1,4 +1,4 @@
-"""Builds one target and leaves what came of it: ``dist/<name>/<target>/`` always shows the last attempt.
+"""Builds one target and leaves the outcome in ``dist/<name>/<target>/``, which always shows the last attempt.
 
 A build that failed leaves its report there, and no context or model that could be taken for its result.
 """
@@ -26,12 +26,12 @@ from onnxpack.pipeline.unjudged import require_judged
 from onnxpack.spec.load import load
 
 _LAST = "last"
-"""In the store: outputs that passed and were put aside for a failed attempt."""
+"""The store's folder of outputs that passed and were put aside for a failed attempt."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """How far a build goes, and what happens to the last good output if it fails."""
+    """How far a build goes, and whether the last good output is put aside if it fails."""
 
     until: str = "smoke"
     keep_last: bool = False
@@ -40,7 +40,7 @@ class Wanted:
 def build(run: Build, wanted: Wanted) -> Attempt:
     """Walk the chain and put the outputs in their place.
 
-    Returns an attempt that failed, instead of raising, for every error that a user can cause or meet.
+    It returns an attempt that failed, instead of raising, for every error that a user can cause or meet.
 
     Raises:
         SpecError: the place holds something else than a build of this spec; nothing is changed there.
@@ -74,8 +74,8 @@ def require_free(run: Build) -> None:
     if other == plan.file.path.resolve() or not other.is_file():
         return
     if _name_of(other) == plan.file.spec.name:
-        text = f"'{_shown(plan.output)}' holds the build of '{_shown(other)}', which has the same name"
-        hint = "give one of the specs another `name`, or build into another --output"
+        text = f"'{show_path(plan.output)}' holds the build of '{show_path(other)}', which has the same name"
+        hint = "change the `name` of one of the specs, or choose another --output"
         raise SpecError(Problem(text, hint, plan.file.where("name")))
 
 
@@ -87,13 +87,13 @@ def _require_ours(plan: Plan) -> None:
     except FileNotFoundError:
         return
     except NotADirectoryError:
-        raise SpecError(f"a part of '{_shown(place)}' is a file", "build into another --output") from None
+        raise SpecError(f"a part of '{show_path(place)}' is a file", "choose another --output") from None
     if not stat.S_ISDIR(mode):
-        text = f"the outputs go to '{_shown(place)}', which is no folder"
-        raise SpecError(Problem(text, "move it away, or build into another --output", plan.file.where("name")))
+        text = f"the outputs go to '{show_path(place)}', which is not a folder"
+        raise SpecError(Problem(text, "move it away, or choose another --output", plan.file.where("name")))
     if not _is_ours(report_in(place)) and any(place.iterdir()):
-        text = f"the outputs would replace '{_shown(place)}', which no build has made"
-        hint = f"it holds no {REPORT} of onnxpack: move it away, or build into another --output"
+        text = f"the outputs would replace '{show_path(place)}', which onnxpack did not make"
+        hint = f"it has no {REPORT} of a build: move it away, or choose another --output"
         raise SpecError(Problem(text, hint, plan.file.where("name")))
 
 
@@ -177,6 +177,6 @@ def _put_aside(run: Build) -> Path | None:
     return place if status == PASSED or (status == FAILED and place.exists()) else None
 
 
-def _shown(path: Path) -> str:
+def show_path(path: Path) -> str:
     """Return the path from here where it is below the working folder."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

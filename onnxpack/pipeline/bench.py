@@ -1,4 +1,4 @@
-"""Who takes part in a benchmark, at which sizes, and the run itself."""
+"""Chooses who takes part in a benchmark and at which sizes, and runs it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.spec.messages import closest
 from onnxpack.spec.part import SpecPart
 from onnxpack.targets import device
-from onnxpack.timing.bench import Bench, Entry, busy, results_of, this_machine
+from onnxpack.timing.bench import Bench, Entry, busy, results_of, source_bytes, this_machine
 from onnxpack.timing.contest import Contender, HoldContest
 from onnxpack.worker.call import Setting, call
 
@@ -30,7 +30,7 @@ LARGEST_INPUTS = 2**28
 
 @dataclass(frozen=True)
 class Wish:
-    """What the command line says."""
+    """The sizes, seconds and threads that the command line asks for."""
 
     batches: tuple[int, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is timed: the sizes of every axis, which of them are the usual ones, and what was left out."""
+    """The sizes of every axis that are timed, the index of the usual ones, and notes on what was left out."""
 
     batch_axis: str | None
     all: tuple[dict[str, int], ...]
@@ -49,7 +49,7 @@ class Sizes:
 
 
 def bench_model(path: Path, wish: Wish, run_in: Path, *, sandbox: bool = False) -> Bench:
-    """An ONNX file alone, on inputs of its own declared shapes. ``run_in`` is an empty folder.
+    """Time an ONNX file alone, on inputs of its own declared shapes; ``run_in`` is an empty folder.
 
     In a ``sandbox`` the file is read and run as ``worker.sandbox`` says.
 
@@ -75,7 +75,7 @@ def bench_model(path: Path, wish: Wish, run_in: Path, *, sandbox: bool = False) 
 
 
 def bench_spec(run: Build, targets: Sequence[str], output: Path, wish: Wish) -> Bench:
-    """A spec's source model, its float32 export, and what was built of it in ``output``; ``targets`` of () are all.
+    """Time a spec's source model, its float32 export, and its built targets in ``output``; no ``targets`` means all.
 
     Raises:
         SpecError: a target that was asked for is not built, or a size does not fit.
@@ -91,14 +91,14 @@ def bench_spec(run: Build, targets: Sequence[str], output: Path, wish: Wish) -> 
     assert model
     assert exported
     entries = [Entry("float32", "float32 export", model.path, model.size_bytes)]
-    shipped, notes = _shipped(file, targets, output, model.sha256)
+    shipped, notes = _list_shipped(file, targets, output, model.sha256)
     entries += shipped
     here, python = prepare_source(run)
     machine = this_machine(wish.threads or run.plan.threads)
     names = tuple(tensor.name for tensor in exported.model.outputs)
     source = None
     if file.spec.model.framework != "onnx":  # an ONNX source and its export are the same
-        source = Entry("source", f"{file.spec.model.framework} (source)")
+        source = Entry("source", f"{file.spec.model.framework} (source)", size_bytes=source_bytes(here))
     share = wish.seconds / (len(entries) + 1) if python and source else 0.0
     found: dict[str, Contender] = {}
     with run.progress.stage("bench"), run.store.scratch() as scratch:
@@ -115,7 +115,7 @@ def bench_spec(run: Build, targets: Sequence[str], output: Path, wish: Wish) -> 
 
 
 def chosen_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
-    """The smallest, the usual and the largest batch, or those asked for; every other axis at its usual size.
+    """Return the smallest, the usual and the largest batch, or those asked for; other axes have their usual size.
 
     ``free`` lets sizes go beyond the axes' limits, where these are only a guess.
 
@@ -128,14 +128,19 @@ def chosen_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
     asked = dict(wish.sizes)
     problems = []
     if wish.batches and batch is None:
-        problems.append(Problem("--batch: no dynamic axis is the first of every input", "name an axis by --size"))
+        problems.append(
+            Problem("--batch: no dynamic axis is the first of every input", "give the size of an axis with --size")
+        )
     wanted = [*asked.items(), *((batch, size) for size in wish.batches if batch)]
     for name, size in wanted:
         if name not in axes:
             problems.append(Problem(f"--size: the model has no dynamic axis '{name}'", closest(name, axes)))
         elif not free and not axes[name].min <= size <= axes[name].max:
             problems.append(
-                Problem(f"{size} is no size of '{name}': {axes[name].min} to {axes[name].max}", "see dynamic_axes")
+                Problem(
+                    f"{size} is outside the sizes of '{name}', {axes[name].min} to {axes[name].max}",
+                    "change --size or --batch, or `dynamic_axes` in the spec",
+                )
             )
     if problems:
         raise SpecError(problems)
@@ -151,15 +156,15 @@ def chosen_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
     return Sizes(batch, tuple(kept), kept.index(usual) if usual in kept else 0, notes)
 
 
-def _shipped(file: SpecFile, targets: Sequence[str], output: Path, plain: str) -> tuple[list[Entry], list[str]]:
-    """The targets' models that stand, and what is to be said about the others."""
+def _list_shipped(file: SpecFile, targets: Sequence[str], output: Path, plain: str) -> tuple[list[Entry], list[str]]:
+    """Return the targets' models that are built, and notes on the targets that are not timed."""
     entries, notes = [], []
     for name in targets or file.spec.targets:
         path = output / file.spec.name / name / MODEL
         if not path.exists():
             if targets:
                 raise SpecError(
-                    Problem(f"target '{name}' is not built", "onnxpack build it first", Location(str(path)))
+                    Problem(f"target '{name}' is not built", "run `onnxpack build` first", Location(str(path)))
                 )
             notes.append(f"target {name} is not built")
         elif device(file.spec.targets[name].device).gpu:
@@ -168,12 +173,12 @@ def _shipped(file: SpecFile, targets: Sequence[str], output: Path, plain: str) -
             notes.append(f"target {name} ships the float32 export")
         else:
             size = sum(part.stat().st_size for part in model_files(path))
-            entries.append(Entry("target", f"{name} ({_precision(path)})", path.resolve(), size))
+            entries.append(Entry("target", f"{name} ({_read_precision(path)})", path.resolve(), size))
     return entries, notes
 
 
-def _precision(model: Path) -> str:
-    """What the build's report says that it is."""
+def _read_precision(model: Path) -> str:
+    """Return the precision that the build's report names."""
     try:
         return str(report_in(model.parent)["model"]["precision"])
     except (LookupError, TypeError):

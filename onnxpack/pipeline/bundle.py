@@ -14,23 +14,25 @@ def bundle(run: Build, product: Product) -> Product:
     """Put the build context together in ``product.folder``.
 
     Raises:
-        SpecError: the lock does not answer what the spec asks.
-        EngineError: a wheel cannot be had, or has another hash than the lock.
+        SpecError: the lock does not fit the spec.
+        EngineError: a wheel cannot be downloaded, or has another hash than the lock.
     """
     assert product.model
     assert product.folder
     plan, model = run.plan, product.model
-    locked = _locked(run)
+    locked = _read_lock(run)
     left_out = plan.device.left_out(frozenset(model.ops))
     packages = tuple(package for package in locked.packages if package.name not in left_out)
-    installed = run.runner.run(InstallPackages(locked.python, locked.platform, packages)).files
+    task = InstallPackages(locked.python, locked.platform, packages)
+    # Another spec of the same device may have made it: the model in the bundle can be new all the same.
+    installed = run.runner.run(task, reused="runtime layer reused").files
     folder = product.folder / "context"
     folder.mkdir()
     parts = Parts(model, installed, plan.module_view(model), plan.docker_view(model), plan.file.spec.version)
     return replace(product, context=assemble(folder, parts, earlier=plan.output / folder.name))
 
 
-def _locked(run: Build) -> locks.TargetLock:
+def _read_lock(run: Build) -> locks.TargetLock:
     """Return the target's pinned packages; a spec without a lock gets one."""
     plan = run.plan
     path = locks.lock_path(plan.file.path)
@@ -39,6 +41,6 @@ def _locked(run: Build) -> locks.TargetLock:
         locks.write(path, {name: locks.resolve(plan.file.spec, name) for name in plan.file.spec.targets})
     targets = locks.read(path)
     if reason := find_stale(plan.file.spec, targets).get(plan.target):
-        message = f"the lock does not answer what target '{plan.target}' asks: {reason}"
-        raise SpecError(Problem(message, f"onnxpack lock {plan.file.path}", Location(str(path))))
+        message = f"the lock does not fit target '{plan.target}': {reason}"
+        raise SpecError(Problem(message, f"run `onnxpack lock {plan.file.path}`", Location(str(path))))
     return targets[plan.target]

@@ -17,7 +17,7 @@ from onnxpack.spec.traits import precisions
 
 @dataclass(frozen=True)
 class Stage:
-    """A link of the chain: its names, as users see them, and what it does to the product.
+    """A link of the chain: its names, as users see them, and the function that it applies to the product.
 
     ``names`` are several where one stage makes several transforms of each variant.
     """
@@ -29,8 +29,8 @@ class Stage:
 def chain(plan: Plan, until: str | None = None) -> tuple[Stage, ...]:
     """Return the stages of a target in their order, those behind ``until`` left out.
 
-    A stage for which the spec asks nothing is not in it; ``until`` may name such a stage all the same. What is verified
-    has its steps around it.
+    A stage for which the spec asks nothing is left out; ``until`` may name such a stage all the same. Stopping at
+    ``verify`` includes ``steps``: the model is verified with its steps around it.
     """
     order = stage_order(plan)
     last = {None: order[-1], "verify": "steps"}.get(until, until)

@@ -1,4 +1,4 @@
-"""The evaluation metric of the source model and of a model, on the same data."""
+"""Computes the evaluation metric of the source model and of another model, on the same data."""
 
 from onnxpack.core.errors import OnnxpackError
 from onnxpack.core.values import Exported, OnnxModel

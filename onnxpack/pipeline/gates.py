@@ -1,10 +1,10 @@
-"""What a spec's gates ask of a model and its image, against what was measured, and which of them nothing judged."""
+"""Judges a model and its image by the gates of a spec, and lists the gates that nothing judged."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from onnxpack.core.errors import GateError, Problem
-from onnxpack.core.text import size
+from onnxpack.core.text import format_time, size
 from onnxpack.image.smoke import Smoke
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.precision.candidates import Candidate
@@ -13,6 +13,7 @@ from onnxpack.spec.field_types import Need
 from onnxpack.spec.limits import EffectiveGates
 
 _SMALLER = 0.95
+"""The share of float32's size below which a model counts as smaller: less is not worth any accuracy."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class NotJudged:
 
 @dataclass(frozen=True)
 class BuildFacts:
-    """What a build found out of one target, as far as its gates depend on it."""
+    """The facts about one target's build that its gates depend on."""
 
     precision: str
     """The one asked for; with ``auto``, the one that was chosen once it is."""
@@ -51,7 +52,7 @@ def require_size(gates: EffectiveGates, size_bytes: int) -> None:
     """
     limit = gates.limits.image_size
     if limit is not None and size_bytes > limit:
-        hint = "a smaller precision, or a smaller base image; `onnxpack inspect` shows the layers"
+        hint = "set a smaller `precision` or `image.base`, or raise the gate; `onnxpack inspect IMAGE` lists its layers"
         words = f"the image has {size(size_bytes)}, the gate allows {size(limit)}"
         raise GateError(Problem(words, hint, gates.where("image_size")))
 
@@ -66,23 +67,18 @@ def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
     """
     limits = gates.limits
     measured = (
-        ("cold_start", "the container was ready after", smoke.ready_seconds, limits.cold_start, seconds),
-        ("latency_p50", "the median request took", smoke.latency_p50_seconds, limits.latency_p50, seconds),
+        ("cold_start", "the container was ready after", smoke.ready_seconds, limits.cold_start, format_time),
+        ("latency_p50", "the median request took", smoke.latency_p50_seconds, limits.latency_p50, format_time),
         ("peak_memory", "the serving process needed", smoke.peak_rss_bytes, limits.peak_memory, size),
     )
     problems = []
     for name, words, value, limit, shown in measured:
         if limit is not None and value is not None and value > limit:
-            hint = "the figure is of this machine; make the model lighter, or correct the gate"
+            hint = "it was measured on this machine: make the model smaller, or raise the gate"
             text = f"{words} {shown(value)}, gates.{name} allows {shown(limit)}"
             problems.append(Problem(text, hint, gates.where(name)))
     if problems:
         raise GateError(problems)
-
-
-def seconds(value: float) -> str:
-    """Write a time for a person."""
-    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.2f} ms"
 
 
 def degraded(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem | None:
@@ -94,7 +90,9 @@ def degraded(gates: EffectiveGates, precision: str, scored: Evaluated) -> Proble
         f"{precision}: {scored.metric} {scored.model:.6g} where the source model has {scored.source:.6g}: "
         f"a loss of {scored.degradation:.4g}, gates.max_degradation allows {limit:g}"
     )
-    return Problem(text, "use a wider precision, or leave the worst nodes out", gates.where("max_degradation"))
+    return Problem(
+        text, "set a wider `precision`, or list the worst nodes in `exclude_nodes`", gates.where("max_degradation")
+    )
 
 
 def too_low(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem | None:
@@ -103,9 +101,11 @@ def too_low(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem
     if limit is None or scored.model >= limit:
         return None
     text = f"{precision}: {scored.metric} {scored.model:.6g}, gates.min_score asks for {limit:g}"
-    hint = f"the source model has {scored.source:.6g}: use a wider precision, or leave the worst nodes out"
+    hint = (
+        f"the source model has {scored.source:.6g}: set a wider `precision`, or list the worst nodes in `exclude_nodes`"
+    )
     if scored.source < limit:
-        hint = f"the source model itself has only {scored.source:.6g}: ship a better one, or lower the gate"
+        hint = f"the source model itself has only {scored.source:.6g}: train a better one, or lower the gate"
     return Problem(text, hint, gates.where("min_score"))
 
 
@@ -121,12 +121,16 @@ def unhelpful(gates: EffectiveGates, found: Candidate, base: Candidate) -> Probl
         if found.speedup >= wanted:
             return None
         text = f"{found.precision} has {speed}, gates.min_speedup asks for {wanted:g}"
-        return Problem(text, "the figure is of this machine; use another precision", gates.where("min_speedup"))
+        return Problem(
+            text,
+            "it was measured on this machine: set another `precision`, or lower the gate",
+            gates.where("min_speedup"),
+        )
     smaller = (found.size_bytes or 0) <= (base.size_bytes or 0) * _SMALLER
     if smaller or (found.speedup or 0.0) > 1:
         return None
     text = f"{found.precision} does not help: {f'{speed}, and ' if speed else ''}no smaller"
-    return Problem(text, "leave the precision out, or use another one", gates.target)
+    return Problem(text, "remove `precision` from the target, or set another one", gates.target)
 
 
 def not_judged(gates: Gates, facts: BuildFacts) -> tuple[NotJudged, ...]:
@@ -174,4 +178,4 @@ _MISSING: Mapping[Need, Callable[[BuildFacts], str]] = {
     "image": _no_image,
     "container": _no_container,
 }
-"""Why a build did not find out what a gate judges; an empty text where it did."""
+"""For each need of a gate, a function that says why a build could not judge it; an empty text where it could."""

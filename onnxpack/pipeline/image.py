@@ -48,7 +48,7 @@ class DeliverImage:
 def _make_image(run: Build, context: Context, base: Image, names: tuple[str, str]) -> Image:
     """Return the image that the engine has, if it is of this content on this base, else a new one.
 
-    ``names`` are the one that it would have, which is made of its content, and the one that a new one gets first.
+    ``names`` are the name that such an image has, made of its content, and the temporary name that a new one gets.
     """
     started = time.monotonic()
     content_tag, temporary = names
@@ -60,7 +60,7 @@ def _make_image(run: Build, context: Context, base: Image, names: tuple[str, str
         run.runner.record("image", "", started, key, cached=True)
         return found
     with run.progress.stage("image"):
-        image = run.engine.build(context.folder, temporary, run.progress, fresh=run.store.fresh)
+        image = run.engine.build(context.folder, temporary, fresh=run.store.fresh)
     run.runner.record("image", "", started, key, cached=False)
     return image
 
@@ -77,12 +77,12 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         timed=exported.served.opt_case(plan.axes),
         port=plan.port,
         on_gpu=has_gpu(run.engine) if plan.device.gpu else None,
-        libraries=_linked_libraries(context, plan.device.name),
+        libraries=_list_linked_libraries(context, plan.device.name),
     )
     return run.runner.keep("smoke", asked, Smoke, "onnxpack.image.smoke", lambda: smoke_test(run.engine, asked))
 
 
-def _linked_libraries(context: Context, device: str) -> tuple[str, ...]:
+def _list_linked_libraries(context: Context, device: str) -> tuple[str, ...]:
     """Return what the device's execution provider links; the CPU's is part of the runtime."""
     if device == "cpu":
         return ()

@@ -1,4 +1,4 @@
-"""How fast models are beside each other, on this machine."""
+"""Measures how fast models are beside each other, on this machine."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +20,7 @@ def measure(run: Build, models: Mapping[str, OnnxModel], reference: Reference) -
     task = MeasureModels(
         dict(models), tuple(models), inputs, many, _SECONDS * len(models), run.plan.threads, _this_machine()
     )
-    return run.runner.run(task).models
+    return run.runner.run(task, of=f"{len(models)} models").models
 
 
 def timed_cases(run: Build, reference: Reference) -> tuple[str, str]:

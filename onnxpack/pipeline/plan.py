@@ -1,4 +1,4 @@
-"""Spec → what will be made: names, places and tolerances of one target. Pure, so it is tested without an engine."""
+"""Works out the names, places and tolerances of one target from its spec; pure, so it is tested without an engine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,72 +35,72 @@ class Plan:
     output: Path
     """``<output folder>/<name>/<target>``."""
     sandbox: bool = False
-    """Whether what loads and runs the model is confined; see ``worker.sandbox``."""
+    """True confines the processes that load and run the model; see ``worker.sandbox``."""
 
     @property
     def spec_target(self) -> Target:
-        """What the spec says of the target."""
+        """Return the target as the spec describes it."""
         return self.file.spec.targets[self.target]
 
     @property
     def device(self) -> Device:
-        """What the target's hardware needs."""
+        """Return what the target's hardware needs."""
         return device(self.spec_target.device)
 
     @property
     def base(self) -> str:
-        """The base image's reference."""
+        """Return the base image's reference."""
         return self.file.spec.image.base or self.device.base
 
     @property
     def precision(self) -> str:
-        """What the spec asks for; ``auto`` until it is chosen."""
+        """Return the precision that the spec asks for; ``auto`` until one is chosen."""
         return self.spec_target.precision
 
     @property
     def gates(self) -> EffectiveGates:
-        """The common limits with the target's own over them, and where each stands."""
+        """Return the common limits with the target's own over them, and where each stands in the spec."""
         return effective_gates(self.file.spec, self.target, self.file.where)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the spec gives and this target does not use."""
+        """Return notes on what the spec gives and this target does not use."""
         return list_unused(self.file.spec, self.target, self.file.where)
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """The dynamic axes that a client sees; those of pictures that are resized are among them."""
+        """Return the dynamic axes that a client sees; those of pictures that are resized are among them."""
         return client_spec(self.file.spec).axes
 
     @property
     def threads(self) -> int | None:
-        """Of the runtime; None where it counts the CPUs that it has."""
+        """Return the runtime's number of threads; None where it counts the CPUs that it has."""
         threads = self.spec_target.threads or self.file.spec.runtime.threads
         return None if threads == "auto" else threads
 
     def tolerance(self, precision: str) -> Tolerance:
-        """The spec's, else that of a model's precision and of each output's dtype."""
+        """Return the spec's tolerance, else that of a model's precision and of each output's dtype."""
         verify = self.file.spec.verify
         return Tolerance.of(precision, verify.rtol, verify.atol)
 
     @property
     def port(self) -> int | None:
-        """Where the image listens, if it does."""
+        """Return the port that the image listens on, if it has a server."""
         runtime = self.file.spec.runtime
         return None if runtime.server == "none" else runtime.port
 
     def result(self, until: str) -> Path:
-        """What a build that stops at a stage before the image leaves to go on with."""
+        """Return the path that a build leaves which stops before the image: the model, or the build context."""
         return self.output / ("context" if until == "bundle" else MODEL)
 
     def tags(self, version: str, content_key: str) -> tuple[str, ...]:
-        """The image's references: by version, and by content."""
+        """Return the image's references: by version, and by content."""
         repository = self.file.spec.image.repository or self.file.spec.name
         names = (f"{repository}:{version}-{self.target}", f"{repository}:{content_key[:12]}-{self.target}")
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys(names))  # one name where the version is made of the content key
 
     def module_view(self, model: OnnxModel) -> ModuleView:
-        """What the image's Python is rendered from; its version is filled in when it is known."""
+        """Return what the image's Python is rendered from; its version is filled in when it is known."""
         spec = self.file.spec
         return ModuleView(
             name=spec.name,
@@ -120,7 +120,7 @@ class Plan:
         )
 
     def docker_view(self, model: OnnxModel) -> DockerView:
-        """What the Dockerfile is rendered from; the labels of the version and the content come later."""
+        """Return what the Dockerfile is rendered from; the labels of version and content are added later."""
         spec = self.file.spec
         labels = {
             "org.opencontainers.image.title": spec.name,

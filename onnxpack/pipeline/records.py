@@ -1,9 +1,6 @@
-"""The figures that a report is made of, and their tables."""
+"""The figures of a build that go into its report."""
 
 from dataclasses import dataclass
-from typing import Any
-
-from onnxpack.parity.compare import Comparison, aligned
 
 
 @dataclass(frozen=True)
@@ -15,53 +12,7 @@ class StageRecord:
     cached: bool
     key: str
     of: str = ""
-    """What tells it apart from others of its name: a precision, the source."""
-
-
-@dataclass(frozen=True)
-class OutputParity:
-    """One output over all cases: the greatest differences, the least similarity.
-
-    ``min_sqnr_db`` is null where no case has any noise, the other measures where they have no value (labels), and the
-    tolerances where equality was asked for.
-    """
-
-    name: str
-    passed: bool
-    differs: str
-    """What differs, in words (values, labels, NaN, shape); empty where all cases pass."""
-    comparisons: int
-    max_abs_diff: float
-    max_rel_diff: float
-    min_cosine: float | None
-    min_sqnr_db: float | None
-    argmax_agreement: float | None
-    ties: int
-    rtol: float | None
-    atol: float | None
-
-
-@dataclass(frozen=True)
-class Parity:
-    """The comparison with the source model over all cases and outputs; the tolerances are the loosest that were used.
-
-    ``notes`` say what was not verified although the spec asks for it.
-    """
-
-    passed: bool
-    differs: str
-    """What differs, in words (values, labels, NaN, shape); empty where all cases pass."""
-    comparisons: int
-    max_abs_diff: float
-    max_rel_diff: float
-    min_cosine: float | None
-    min_sqnr_db: float | None
-    argmax_agreement: float | None
-    ties: int
-    rtol: float | None
-    atol: float | None
-    outputs: tuple[OutputParity, ...]
-    notes: tuple[str, ...] = ()
+    """A word that tells it apart from other stages of its name: a precision, the source."""
 
 
 @dataclass(frozen=True)
@@ -73,52 +24,4 @@ class Evaluated:
     model: float
     degradation: float
     model_digest: str = ""
-    """Of the file that was scored, with its external data."""
-
-
-def parity_of(rows: list[Comparison], notes: tuple[str, ...] = ()) -> Parity:
-    """The summary of at least one comparison."""
-    names = dict.fromkeys(row.output for row in rows)
-    outputs = [OutputParity(name, **_extremes([row for row in rows if row.output == name])) for name in names]
-    return Parity(**_extremes(rows), outputs=tuple(outputs), notes=notes)
-
-
-def _extremes(rows: list[Comparison]) -> dict[str, Any]:
-    def known(field: str) -> list[float]:
-        return [value for row in rows if (value := getattr(row, field)) is not None]
-
-    return {
-        "passed": not any(row.reason for row in rows),
-        "differs": ", ".join(dict.fromkeys(row.differs for row in rows if row.differs)),
-        "comparisons": len(rows),
-        "max_abs_diff": max(row.max_abs_diff for row in rows),
-        "max_rel_diff": max(row.max_rel_diff for row in rows),
-        "min_cosine": min(known("cosine"), default=None),
-        "min_sqnr_db": min(known("sqnr_db"), default=None),
-        "argmax_agreement": min(known("argmax_agreement"), default=None),
-        "ties": sum(row.ties for row in rows),
-        "rtol": max(known("rtol"), default=None),
-        "atol": max(known("atol"), default=None),
-    }
-
-
-def parity_table(parity: Parity) -> str:
-    """A line per output, for a person."""
-    head = ("output", "compared", "max abs", "max rel", "cosine", "SQNR", "argmax", "ties", "rtol", "atol", "passed")
-    cells: list[tuple[str, ...]] = [head]
-    for row in parity.outputs:
-        exact = row.rtol is None
-        cells.append((
-            row.name,
-            str(row.comparisons),
-            f"{row.max_abs_diff:.2g}",
-            f"{row.max_rel_diff:.2g}",
-            "-" if row.min_cosine is None else f"{row.min_cosine:.7f}",
-            "-" if row.min_sqnr_db is None else f"{row.min_sqnr_db:.1f} dB",
-            "-" if row.argmax_agreement is None else f"{row.argmax_agreement:.1%}",
-            str(row.ties),
-            "equal" if exact else f"{row.rtol:g}",
-            "equal" if exact else f"{row.atol:g}",
-            "yes" if row.passed else f"NO: {row.differs}",
-        ))  # fmt: skip
-    return "\n".join(aligned(cells))
+    """The digest of the file that was scored, with its external data."""

@@ -1,4 +1,4 @@
-"""What an attempt says about itself: ``report.json``, of a build that passed and of one that failed."""
+"""The report of an attempt, ``report.json``: of a build that passed, or of one that failed."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from onnxpack.pipeline.unjudged import list_unjudged
 from onnxpack.worker.sandbox import NAME as SANDBOX
 
 REPORT = "report.json"
-_LIMIT = 64 * 2**20  # bytes
+_LIMIT = 64 * 2**20  # bytes; another program may have put anything in its place
 PASSED, FAILED = "passed", "failed"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One build of one target: how far it was to go, what it made, and why it ended early if it did."""
+    """One build of one target: how far it was to go, what it made, and why it ended early if it failed."""
 
     plan: Plan
     until: str
@@ -33,11 +33,11 @@ class Attempt:
     failed_stage: str = ""
     error: Exception | None = None
     last_good: Path | None = None
-    """Where the last output that passed was put aside, if that was asked for."""
+    """The folder of the last output that passed, if it was asked to be put aside."""
 
     @property
     def passed(self) -> bool:
-        """Whether all that was asked for was done."""
+        """Return whether all that was asked for was done."""
         return self.error is None
 
 
@@ -76,7 +76,7 @@ def to_json(attempt: Attempt) -> str:
 
 
 def failed_document(spec: str, stage: str, error: Exception) -> dict[str, Any]:
-    """Return the report of what failed before there was an attempt: a spec that cannot be read, say."""
+    """Return the report of a failure before there was an attempt, as of a spec that cannot be read."""
     return {"name": None, "target": None, "status": FAILED, "spec": spec, **_failure(stage, error)}
 
 

@@ -1,4 +1,4 @@
-"""A spec with all that it leaves unsaid: defaults, and what they lead to for each target."""
+"""Shows a spec with all that it leaves out: its defaults, and what they mean for each target."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -19,7 +19,7 @@ _FIRST = ("onnxpack", "name", "version", "description", "extends")
 
 
 def spec_facts(file: SpecFile) -> dict[str, Any]:
-    """The spec as JSON values, defaults included, and the consequences for each target."""
+    """Return the spec as JSON values, with its defaults and the consequences for each target."""
     return {
         "kind": "spec",
         "path": str(file.path),
@@ -31,10 +31,10 @@ def spec_facts(file: SpecFile) -> dict[str, Any]:
 
 
 def spec_text(file: SpecFile) -> str:
-    """The spec as YAML that is a valid spec itself; what is not set is a comment that says what that means."""
+    """Return the spec as YAML that is a valid spec itself; fields that are not set become comments about them."""
     notes: dict[tuple[str, ...], list[str]] = {}
     notes[()] = [f"{file.path.name} with its defaults"]
-    shown = _shown(file.spec, (), notes)
+    shown = _show_fields(file.spec, (), notes)
     for axis in file.spec.axes:
         shown["dynamic_axes"][axis.name] = {"min": axis.min, "opt": axis.opt, "max": axis.max}
     for name in file.spec.targets:
@@ -60,12 +60,12 @@ def _target(file: SpecFile, name: str) -> dict[str, Any]:
 
 
 def _tolerance(plan: Plan) -> Tolerance:
-    """Of the target's precision; that of float32 where it is still to be chosen."""
+    """Return the tolerance of the target's precision, or of float32 where the precision is still to be chosen."""
     return plan.tolerance("float32" if plan.precision == "auto" else plan.precision)
 
 
-def _shown(value: Any, path: tuple[str, ...], notes: dict[tuple[str, ...], list[str]]) -> dict[str, Any]:
-    """A dataclass of the spec as fields; those of stages that are still to come are left out until they are set."""
+def _show_fields(value: Any, path: tuple[str, ...], notes: dict[tuple[str, ...], list[str]]) -> dict[str, Any]:
+    """Return a dataclass of the spec as fields; those of stages to come are left out until they are set."""
     shown: dict[str, Any] = {}
     kind: Any = type(value)
     # A field of another framework would make the spec invalid.
@@ -79,16 +79,23 @@ def _shown(value: Any, path: tuple[str, ...], notes: dict[tuple[str, ...], list[
                 notes.setdefault((*path, name), []).append(f"{name}: not set. {definition.metadata['doc']}")
                 shown[name] = UNSET
         elif is_dataclass(item):
-            shown[name] = _shown(item, (*path, name), notes)
+            shown[name] = _show_fields(item, (*path, name), notes)
         elif isinstance(item, Mapping) and item and all(map(is_dataclass, item.values())):
-            shown[name] = {key: _shown(one, (*path, name, key), notes) for key, one in item.items()}
+            shown[name] = {key: _show_fields(one, (*path, name, key), notes) for key, one in item.items()}
+        elif isinstance(item, tuple) and any(map(is_dataclass, item)):
+            # A list has no room for comments: what is not set in a step is left out.
+            shown[name] = [_drop_unset(_show_fields(one, (*path, name), {})) for one in item]
         else:
-            shown[name] = _spelled(item, annotation)
+            shown[name] = _spell(item, annotation)
     return shown
 
 
-def _spelled(item: Any, annotation: Any) -> Any:
-    """A duration is written with its unit; all else as it is."""
+def _drop_unset(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not UNSET}
+
+
+def _spell(item: Any, annotation: Any) -> Any:
+    """Return a duration with its unit, and any other value as it is."""
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     markers = [marker for kind in kinds for marker in getattr(kind, "__metadata__", ())]
     if not any(isinstance(marker, Duration) for marker in markers):
@@ -97,7 +104,7 @@ def _spelled(item: Any, annotation: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """JSON values of any part of a spec, nothing left out."""
+    """Return any part of a spec as JSON values, with nothing left out."""
     if is_dataclass(value):
         return {definition.name: _plain(getattr(value, definition.name)) for definition in fields(value)}
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""One run of the chain: its plan and what it works with, and what the stages have made so far."""
+"""The values of one run of the chain: its plan, what it works with, and what the stages have made so far."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,8 +10,9 @@ from onnxpack.core.progress import Progress
 from onnxpack.core.values import Exported, OnnxModel
 from onnxpack.image.docker import DockerEngine, Image
 from onnxpack.image.smoke import Smoke
+from onnxpack.parity.summary import Parity
 from onnxpack.pipeline.plan import Plan
-from onnxpack.pipeline.records import Evaluated, Parity
+from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.runner import Runner
 from onnxpack.precision.candidates import Candidate
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Build:
-    """One target of one spec, and what its stages work with."""
+    """One target of one spec, and the store, engine and progress that its stages work with."""
 
     plan: Plan
     store: Store
@@ -34,7 +35,7 @@ class Build:
 
     @cached_property
     def runner(self) -> Runner:
-        """What runs the tasks of this build, and records them."""
+        """Return the runner of this build's tasks, which records them."""
         return Runner(self.store, self.progress, self.plan.file.root, self.plan.sandbox)
 
 
@@ -56,4 +57,4 @@ class Product:
     references: tuple[str, ...] = ()
     smoke: Smoke | None = None
     folder: Path | None = field(default=None, compare=False)
-    """Where the outputs are put together, until they take the place of the last ones."""
+    """The folder where the outputs are put together, until they replace the last ones."""

@@ -20,7 +20,7 @@ from onnxpack.worker.task import Task, result_type
 ResultT = TypeVar("ResultT")
 
 _RESULT, _FILES = "result", "files"
-"""In an entry: the message of the result, and the folder of its files."""
+"""The parts of an entry: the message of the result, and the folder of its files."""
 _TRACES = "traces"
 _TRACES_LIMIT = 64 * 2**20  # bytes; a trace of 10,000 files has 1 MB
 _MOST_TRACES = 8
@@ -29,7 +29,7 @@ _MOST_TRACES = 8
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a result stands in the store, and the key that it has there."""
+    """The folder of a result in the store, and its key there."""
 
     key: str
     folder: Path
@@ -37,7 +37,7 @@ class Stored:
 
 @dataclass
 class Runner:
-    """Runs tasks of one build; ``records`` tells which ones, and which of them stood already."""
+    """Runs tasks of one build; ``records`` lists them, and which of their results were stored already."""
 
     store: Store
     progress: Progress
@@ -47,11 +47,13 @@ class Runner:
     """Whether tasks are confined. Their results are the same, so stored ones are taken."""
     records: list[StageRecord] = field(default_factory=list)
 
-    def run(self, task: Task[ResultT], apart: "Apart | None" = None, of: str = "") -> ResultT:
+    def run(
+        self, task: Task[ResultT], apart: "Apart | None" = None, of: str = "", reused: str = "unchanged"
+    ) -> ResultT:
         """Return the result of a task: the stored one, else a new one, which is stored.
 
         ``apart`` is where a task runs that needs more than this process has; ``of`` tells apart several tasks of one
-        name.
+        name; ``reused`` is what a person reads where the stored result is taken.
 
         Raises:
             OnnxpackError: the task failed; nothing is stored.
@@ -66,7 +68,7 @@ class Runner:
                 if stored is None:
                     return self._make(asked)
         if all(record.key != stored.key for record in self.records):  # several candidates ask for the same
-            self.progress.skipped(asked.words, "unchanged")
+            self.progress.skipped(asked.words, reused)
             self.record(task.NAME, of, asked.started, stored.key, cached=True)
         data = (stored.folder / _RESULT).read_bytes()
         return decode(data, result_type(type(task)), stored.folder / _FILES)
@@ -148,17 +150,17 @@ class Runner:
 
 @dataclass(frozen=True)
 class Apart:
-    """An environment and files that are only made when a task really runs."""
+    """The environment and files of a task, which are only made when the task really runs."""
 
     key: str
-    """Of what is installed there; empty where it is this environment."""
+    """The key of what is installed in the environment; empty where it is this process's own."""
     prepare: Callable[[], tuple[Task[Any], Path | None]]
-    """Gives the task with all its files here, and the interpreter of the environment."""
+    """A function that returns the task with all its files here, and the environment's interpreter."""
 
 
 @dataclass(frozen=True)
 class _Asked(Generic[ResultT]):
-    """One request to the runner."""
+    """A request to the runner, with what tells it apart."""
 
     task: Task[ResultT]
     apart: Apart | None

@@ -1,4 +1,4 @@
-"""Which gates a build could not judge: said in the log and in the report, and an error where that is asked for."""
+"""Says in the log which gates a build could not judge, and fails the build where every gate is required."""
 
 from onnxpack.core.errors import GateError, Problem
 from onnxpack.pipeline.gates import BuildFacts, NotJudged, not_judged
@@ -39,7 +39,7 @@ def require_judged(run: Build, product: Product) -> None:
     if plan.device.gpu and not (product.smoke and product.smoke.on_gpu):
         run.progress.note("this CUDA build never ran on a GPU: its numbers were checked on the CPU")
     if run.require_gates and missed:
-        hint = "build where it can be judged, take it out of the spec, or build without --require-gates"
+        hint = "build where it can be judged, remove it from the spec, or leave out --require-gates"
         raise GateError([
             Problem(f"gates.{gate.gate} was not judged: {gate.why}", hint, plan.gates.where(gate.gate))
             for gate in missed

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, replace
 from onnxpack.core.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
 from onnxpack.core.values import Exported, OnnxModel
 from onnxpack.parity.compare import ParityError, require
+from onnxpack.parity.summary import Parity, parity_of
 from onnxpack.pipeline.evaluate import evaluate
 from onnxpack.pipeline.gates import degraded, too_low, unhelpful
 from onnxpack.pipeline.measure import measure
 from onnxpack.pipeline.precision import Conversion, calibrate, conversion, rank_layers, reduce_precision
-from onnxpack.pipeline.records import Evaluated, Parity, parity_of
+from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.verify import compare
 from onnxpack.precision.candidates import Candidate, judged, table, worth_trying
@@ -28,7 +29,7 @@ Transform = Callable[[Build, "Variant"], "Variant"]
 
 @dataclass(frozen=True)
 class Variant:
-    """One precision of the model: how it is made, what was found out, and what was made of it so far."""
+    """One precision of the model: how it is made, what was measured, and the model as far as it is made."""
 
     exported: Exported
     candidate: Candidate
@@ -38,7 +39,7 @@ class Variant:
     parity: Parity | None = None
     evaluated: Evaluated | None = None
     error: OnnxpackError | None = None
-    """Why it was passed over, as the build says it where nothing else was asked for."""
+    """The error that it was passed over for; the build raises it where no other precision was asked for."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class ChooseVariant:
         """Return the product with the variant that ships.
 
         Raises:
-            OnnxpackError: the precision cannot be had, changed nothing, did not help, or lost too much; with the table.
+            OnnxpackError: the precision cannot be made, changes nothing, does not help, or loses too much; with the
+                table of all that was tried.
         """
         assert product.exported
         assert product.model
@@ -67,7 +69,7 @@ class ChooseVariant:
         if run.plan.precision != "auto":
             wanted = run.plan.precision
             candidates = tuple(replace(row, chosen=row.precision == wanted and row.passed) for row in candidates)
-            _require(trials[1], candidates)
+            _require_passed(trials[1], candidates)
         chosen = next(index for index, candidate in enumerate(candidates) if candidate.chosen)
         return _ship(product, trials[chosen], candidates)
 
@@ -101,17 +103,17 @@ class ChooseVariant:
         try:
             before = self._before_precision(run, plain).model
             asked = calibrate(run, before, asked)
-            first = self._finish(run, _converted(plain, asked))
+            first = self._finish(run, _plan_conversion(plain, asked))
             if first.candidate.passed or not precisions()[precision].calibrated:
                 return first
             ranked = rank_layers(run, before, asked)
             count = 1
             while count < len(ranked):
                 mixed = replace(asked, wish=replace(asked.wish, without=ranked[:count]))
-                variant = self._finish(run, _converted(plain, mixed))
+                variant = self._finish(run, _plan_conversion(plain, mixed))
                 if variant.candidate.passed:
                     return variant
-                count *= 2
+                count *= 2  # each try is a whole conversion with its comparison: of 100 layers there are 7 tries
         except OnnxpackError as error:
             return replace(plain, candidate=Candidate(precision, error.problems[0].message), error=error)
         return first
@@ -139,7 +141,7 @@ def apply_precision(run: Build, variant: Variant) -> Variant:
     return replace(variant, candidate=candidate, model=made.model)
 
 
-def _converted(plain: Variant, asked: Conversion) -> Variant:
+def _plan_conversion(plain: Variant, asked: Conversion) -> Variant:
     return replace(plain, candidate=Candidate(asked.wish.precision), conversion=asked)
 
 
@@ -160,7 +162,7 @@ def _judge(run: Build, variant: Variant) -> Variant:
     try:
         require(f"the {candidate.precision} model differs from its source", rows)
     except ParityError as error:
-        return _refused(variant, error)
+        return _refuse(variant, error)
     if run.plan.file.spec.evaluation is None:
         return variant
     scored = evaluate(run, model, variant.exported)
@@ -168,10 +170,10 @@ def _judge(run: Build, variant: Variant) -> Variant:
     variant = replace(variant, candidate=candidate, evaluated=scored)
     gates = run.plan.gates
     lost = degraded(gates, candidate.precision, scored) or too_low(gates, candidate.precision, scored)
-    return _refused(variant, GateError(lost)) if lost else variant
+    return _refuse(variant, GateError(lost)) if lost else variant
 
 
-def _refused(variant: Variant, error: OnnxpackError) -> Variant:
+def _refuse(variant: Variant, error: OnnxpackError) -> Variant:
     candidate = replace(variant.candidate, reason=error.problems[0].message)
     return replace(variant, candidate=candidate, error=error)
 
@@ -198,10 +200,10 @@ def _with_figures(variant: Variant, found: Measured) -> Variant:
 
 def _require_help(run: Build, variant: Variant, base: Candidate) -> Variant:
     useless = unhelpful(run.plan.gates, variant.candidate, base) if variant.candidate.passed else None
-    return _refused(variant, GateError(useless)) if useless else variant
+    return _refuse(variant, GateError(useless)) if useless else variant
 
 
-def _require(variant: Variant, candidates: tuple[Candidate, ...]) -> None:
+def _require_passed(variant: Variant, candidates: tuple[Candidate, ...]) -> None:
     if variant.error is None:
         return
     first, *more = variant.error.problems

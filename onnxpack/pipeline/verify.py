@@ -5,8 +5,8 @@ from dataclasses import replace
 from onnxpack.core.errors import OnnxpackError
 from onnxpack.core.values import Exported, OnnxModel, Reference
 from onnxpack.parity.compare import Comparison, require
+from onnxpack.parity.summary import Parity, parity_of
 from onnxpack.pipeline.export import prepare_source
-from onnxpack.pipeline.records import Parity, parity_of
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.compare import CompareModel, LocateDifference
@@ -26,7 +26,7 @@ def verify(run: Build, product: Product) -> Product:
     exported, model = product.exported, product.model
     assert exported
     assert model
-    rows = compare(run, model, exported.reference, "float32")
+    rows = compare(run, model, exported.reference, "float32", "export")
     what = "the exported model differs from its source"
     if any(row.reason for row in rows):
         require(what, rows, _place(run, model, exported, rows))
@@ -54,6 +54,7 @@ def require_same(run: Build, model: OnnxModel, exported: Exported, what: str) ->
 def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparison]) -> str:
     """Say where the difference comes from, as far as it can be found in bounded time; never an error of its own."""
     run.progress.note("looking for where it differs")
+    # Backwards, so that the first difference of each case is the one that stays.
     reasons = {row.case: row.reason for row in reversed(rows) if row.reason}
     try:
         file, python = prepare_source(run)

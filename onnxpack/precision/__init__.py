@@ -1,4 +1,4 @@
-"""Reduced precisions: what each is asked, and what each gives. One file per precision, each meets ``Precision``.
+"""Define what a reduced precision is asked and what it gives; each has one file, which meets ``Precision``.
 
 Nothing here imports onnx: the parent plans with these values. ``onnxpack.precision.reduce`` is the child's side.
 """
@@ -24,7 +24,7 @@ OWN_PREFIXES = ("preprocess/", "postprocess/")
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of a precision."""
+    """A request for a reduced precision."""
 
     precision: str
     device: str = "cpu"
@@ -52,7 +52,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a model is made of: nodes by operator type, and bytes of weights by dtype."""
+    """A model's contents: nodes by operator type, and bytes of weights by dtype."""
 
     size_bytes: int
     ops: dict[str, int]
@@ -70,7 +70,7 @@ class Left:
 
 @dataclass(frozen=True)
 class Reduced:
-    """A model in a reduced precision, and how it differs from the one before."""
+    """A model in a reduced precision, and how it differs from the float32 one."""
 
     model: OnnxModel
     before: Contents
@@ -81,7 +81,7 @@ class Reduced:
 
 @dataclass(frozen=True)
 class Job:
-    """One model to reduce."""
+    """One model to reduce, with its data."""
 
     path: Path
     """The float32 file."""
@@ -106,7 +106,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Converted:
-    """The reduced model, what stayed as it was, and what a person should know."""
+    """The reduced model, the nodes that stayed in float32, and notes for the report."""
 
     model: "onnx.ModelProto"
     left: tuple[Left, ...] = ()
@@ -114,15 +114,15 @@ class Converted:
 
 
 class Precision(Protocol):
-    """A module of this package that has ``TRAITS``."""
+    """What a module of one precision offers, beside its traits."""
 
     TRAITS: PrecisionTraits
 
     def refusal(self, wish: Wish, model: "onnx.ModelProto") -> str:
-        """Why this precision means nothing for the model or the device, in words; empty where it does."""
+        """Return in words why this precision is of no use for the model or the device; empty where it is."""
 
     def convert(self, job: Job) -> Converted:
-        """The model in this precision: the same inputs, outputs and dtypes, the same bytes for the same job.
+        """Return the model in this precision: same inputs, outputs and dtypes, same bytes for the same job.
 
         Raises:
             OnnxpackError: it cannot be done.
@@ -142,19 +142,20 @@ class Calibrating(Precision, Protocol):
 
 
 def precision(name: str) -> Precision:
-    """The module of a precision, by the spec's word."""
+    """Return the module of a precision, by the spec's word."""
     if name not in precisions():
         raise ValueError(name)
+    # Loaded only when it is asked for: these modules import onnx, and the parent does not.
     return cast(Precision, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
 
 
 def own(name: str) -> bool:
-    """Whether a node belongs to pre- or postprocessing."""
+    """Return whether a node belongs to pre- or postprocessing."""
     return name.startswith(OWN_PREFIXES)
 
 
 def summary(left: Sequence[Left]) -> list[str]:
-    """What stayed in float32, one line per operator and reason."""
+    """Summarise the nodes that stayed in float32, one line for each operator and reason."""
     groups: dict[tuple[str, str], list[str]] = {}
     for item in left:
         groups.setdefault((item.op, item.why), []).append(item.node)

@@ -1,4 +1,4 @@
-"""bfloat16: float32's range with a mantissa of 8 bits; for CUDA, the CPU has no such kernels."""
+"""Reduce to bfloat16, float32's range with 8 bits of precision; for CUDA, as the CPU has no such kernels."""
 
 import onnx
 
@@ -20,7 +20,7 @@ _MIN_OPSET = 13
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:
-    """It is for CUDA, and for models of a newer opset."""
+    """Refuse other devices than CUDA, and models of an older opset."""
     if wish.device != "cuda":
         return "there is no bfloat16 arithmetic on the CPU"
     if opset_of(model) < _MIN_OPSET:
@@ -29,5 +29,5 @@ def refusal(wish: Wish, model: onnx.ModelProto) -> str:
 
 
 def convert(job: Job) -> Converted:
-    """See ``half.convert``; nothing overflows that did not before."""
+    """Convert by ``half.convert``; nothing overflows that did not before."""
     return half.convert(job, onnx.TensorProto.BFLOAT16, everything())

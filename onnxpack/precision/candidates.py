@@ -1,11 +1,10 @@
-"""Which precisions are worth trying on a device, and which of those that passed is the best. Pure."""
+"""Decide which precisions are worth trying on a device, and which of those that passed is the best; nothing is run."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from onnxpack.core.text import size
-from onnxpack.parity.compare import aligned
+from onnxpack.core import text
 from onnxpack.spec.traits import precisions
 
 Objective = Literal["latency", "size", "throughput"]
@@ -16,7 +15,7 @@ NOISE = 0.03
 
 @dataclass(frozen=True)
 class Candidate:
-    """One precision of a model, and what was found out about it.
+    """One precision of a model, and its measurements.
 
     ``speedup`` and ``throughput_gain`` are ratios to float32 in the same run, over 1 where it is faster. ``score`` is
     the evaluation metric, ``degradation`` its loss against the source model. What was not measured is None.
@@ -51,7 +50,7 @@ class Candidate:
 
     @property
     def passed(self) -> bool:
-        """Whether it may ship."""
+        """Return whether it may ship."""
         return not self.reason
 
 
@@ -69,28 +68,29 @@ def worth_trying(device: str, calibrated: bool) -> tuple[str, ...]:
 
 
 def judged(rows: Iterable[Candidate], objective: Objective) -> tuple[Candidate, ...]:
-    """The candidates with their Pareto front of size and latency, and the best one that passed marked.
+    """Mark the Pareto front of size and latency, and the best candidate that passed.
 
     Raises:
         ValueError: none passed.
     """
     found = list(rows)
     passed = [row for row in found if row.passed]
-    best = _best(passed, objective)
+    best = _choose_best(passed, objective)
     return tuple(
         replace(row, chosen=row is best, pareto=row.passed and not any(_beats(other, row) for other in passed))
         for row in found
     )
 
 
-def _best(passed: Sequence[Candidate], objective: Objective) -> Candidate:
+def _choose_best(passed: Sequence[Candidate], objective: Objective) -> Candidate:
     gain = max(_gain(row, objective) for row in passed)
     near = [row for row in passed if _gain(row, objective) >= gain * (1 - NOISE)]
+    # Among equals the one nearest to float32's numbers.
     return max(near, key=lambda row: (_faith(row), _gain(row, objective)))
 
 
 def _gain(row: Candidate, objective: Objective) -> float:
-    """The higher the better."""
+    """Return how good a candidate is by the objective; the higher the better."""
     if objective == "size":
         return 1 / (row.size_bytes or 1)
     value = row.speedup if objective == "latency" else row.throughput_gain
@@ -98,44 +98,41 @@ def _gain(row: Candidate, objective: Objective) -> float:
 
 
 def _faith(row: Candidate) -> float:
-    """How near the numbers are to float32's; float32 itself has no noise."""
+    """Return how near the numbers are to float32's, in decibels; float32 itself has no noise."""
     return float("inf") if row.sqnr_db is None else row.sqnr_db
 
 
 def _beats(other: Candidate, row: Candidate) -> bool:
+    """Return whether ``other`` is at least as small and as fast as ``row``, and better in one of these."""
     if None in (other.size_bytes, row.size_bytes, other.speedup, row.speedup):
         return False
     left = (-(other.size_bytes or 0), other.speedup or 0.0)
     right = (-(row.size_bytes or 0), row.speedup or 0.0)
+    # Not worse in either, and different: better in one.
     return left != right and left[0] >= right[0] and left[1] >= right[1]
 
 
 def table(rows: Sequence[Candidate]) -> str:
-    """The candidates for a person, and below them why some were passed over."""
+    """Return the candidates as a table, and below it why some were passed over."""
     head = ("precision", "size", "p50", "speed", "SQNR", "cosine", "argmax", "score", "loss", "peak", "")
     cells: list[tuple[str, ...]] = [head]
     for row in rows:
         mark = "chosen" if row.chosen else "passed over" if row.reason else "pareto" if row.pareto else ""
         cells.append((
-            row.precision + (f" - {counted(len(row.excluded), 'layer')}" if row.excluded else ""),
-            _or_dash(row.size_bytes, size),
-            _or_dash(row.latency_p50_seconds, lambda value: f"{value * 1000:.3g} ms"),
+            row.precision + (f" - {text.plural(len(row.excluded), 'layer')}" if row.excluded else ""),
+            _or_dash(row.size_bytes, text.size),
+            _or_dash(row.latency_p50_seconds, text.format_time),
             _or_dash(row.speedup, lambda value: f"{value:.2f}x"),
             _or_dash(row.sqnr_db, lambda value: f"{value:.1f} dB"),
             _or_dash(row.cosine, lambda value: f"{value:.6f}"),
             _or_dash(row.argmax_agreement, lambda value: f"{value:.1%}"),
             _or_dash(row.score, lambda value: f"{value:.4f}"),
             _or_dash(row.degradation, lambda value: f"{value:+.4f}"),
-            _or_dash(row.peak_rss_bytes, size),
+            _or_dash(row.peak_rss_bytes, text.size),
             mark,
         ))  # fmt: skip
     reasons = [f"{row.precision}: {row.reason}" for row in rows if row.reason]
-    return "\n".join([*aligned(cells), *reasons])
-
-
-def counted(number: int, thing: str) -> str:
-    """``1 layer``, ``2 layers``."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+    return "\n".join([*text.table(cells), *reasons])
 
 
 def _or_dash(value: float | None, shown: Callable[[float], str]) -> str:

@@ -1,4 +1,4 @@
-"""What the conversions share: types of tensors, constants, and small rewrites of a graph."""
+"""Edit graphs as several conversions need it: types of tensors, constants, and small rewrites."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,16 +19,16 @@ Initializers = Mapping[str, onnx.TensorProto]
 
 
 def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """The constants of the outer graph, by name."""
+    """Return the constants of the outer graph, by name."""
     return {tensor.name: tensor for tensor in model.graph.initializer}
 
 
 @dataclass(frozen=True)
 class LiftConstants(GraphPass):
-    """Make the tensors of Constant nodes initializers, where every converter looks for weights."""
+    """Turn the tensors of Constant nodes into initializers, where every converter looks for weights."""
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Leave Constant nodes inside other nodes' graphs, and those of another form than ``value``, as they are."""
+        """Leave Constant nodes in inner graphs, and those of another form than ``value``, as they are."""
         kept = []
         for node in model.graph.node:
             value = next((item.t for item in node.attribute if item.name == "value"), None)
@@ -44,7 +44,7 @@ class LiftConstants(GraphPass):
 
 
 def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
-    """Gives the graph these nodes, in this order."""
+    """Replace the graph's nodes by these, in this order."""
     nodes = list(nodes)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -52,14 +52,15 @@ def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> No
 
 @dataclass(frozen=True)
 class PoolBeforeRelu(GraphPass):
-    """Exchange each Relu and the MaxPool behind it, which is the same: the greatest of the positive parts.
+    """Swap each Relu with the MaxPool behind it, which gives the same: the greatest of the positive parts.
 
     onnxruntime moves a quantization from behind a MaxPool to before it, and pools bytes slowly; a Relu between
     them keeps the pooling in float32, after which it is dropped. ``SortNodes`` belongs behind it.
     """
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Leave pairs whose inner tensor something else reads."""
+        """Swap, except where something else reads the tensor between the two."""
+        # Inner graphs count too: they may read the tensor between the two.
         readers = Counter(name for node in nodes_of(model.graph) for name in node.input)
         outside = {value.name for value in model.graph.output}
         relus = {node.output[0]: node for node in model.graph.node if node.op_type == "Relu"}
@@ -70,6 +71,7 @@ class PoolBeforeRelu(GraphPass):
                 continue
             between, end = relu.output[0], pool.output[0]
             pool.input[0], pool.output[0] = relu.input[0], between
+            # The names at both ends stay, so that nothing around the pair changes.
             relu.input[0], relu.output[0] = between, end
             changed = True
         return model, changed
@@ -77,7 +79,7 @@ class PoolBeforeRelu(GraphPass):
 
 @dataclass(frozen=True)
 class SortNodes(GraphPass):
-    """Put the nodes in an order in which each comes behind what it reads; those that stand well keep their places."""
+    """Sort the nodes so that each comes behind what it reads; nodes that are in order keep their places."""
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Walk depth first from each node to the makers of what it reads."""
@@ -85,6 +87,7 @@ class SortNodes(GraphPass):
         placed: dict[int, None] = {}
         entered: set[int] = set()
         for start in range(len(model.graph.node)):
+            # A list instead of recursion: graphs may be deeper than Python's stack.
             waiting = [start]
             while waiting:
                 index = waiting[-1]
@@ -100,7 +103,7 @@ class SortNodes(GraphPass):
         return model, list(placed) != sorted(placed)
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
-        """Look for a node that reads what is made behind it."""
+        """Check that no node reads what is made behind it."""
         late = {name for node in model.graph.node for name in node.output if name}
         for node in model.graph.node:
             late -= set(node.output)
@@ -110,7 +113,7 @@ class SortNodes(GraphPass):
 
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:
-    """The tensors that a node or a graph inside it names."""
+    """Yield the tensors that a node, or a graph inside it, reads."""
     yield from node.input
     for item in node.attribute:
         for graph in (*([item.g] if item.HasField("g") else []), *item.graphs):
@@ -122,7 +125,7 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class DropUnused(GraphPass):
-    """Drop initializers that no node and no output names any more; inner graphs may name outer ones."""
+    """Drop initializers that no node and no output reads; inner graphs may read outer ones."""
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Edit the outer graph alone, where all weights are."""
@@ -137,7 +140,7 @@ class DropUnused(GraphPass):
 
 
 def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model without its large weights: small enough to be serialized, which inference does."""
+    """Return the model without its large weights, small enough to be serialized, as shape inference does."""
     bare = shell(model)
     for part in ("node", "input", "output", "sparse_initializer"):
         getattr(bare.graph, part).extend(getattr(model.graph, part))
@@ -148,12 +151,13 @@ def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
             here = bare.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
             here.data_location = onnx.TensorProto.EXTERNAL
             entry = here.external_data.add()
+            # Marked as external data, so that inference takes its dtype and shape and asks for no bytes.
             entry.key, entry.value = "location", "left-out"
     return bare
 
 
 def shell(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model of the same versions and functions, with an empty graph."""
+    """Return a model of the same versions and functions, with an empty graph."""
     empty = onnx.ModelProto()
     empty.ir_version = model.ir_version
     empty.opset_import.extend(model.opset_import)
@@ -163,7 +167,7 @@ def shell(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def inferred(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
-    """Element type and, as far as it is known, shape of every tensor of the outer graph."""
+    """Infer the element type and, as far as known, the shape of every tensor of the outer graph."""
     graph = onnx.shape_inference.infer_shapes(skeleton(model), data_prop=True).graph
     found = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)}
     for tensor in model.graph.initializer:
@@ -173,13 +177,13 @@ def inferred(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    """An attribute's value."""
+    """Return an attribute's value, or ``default`` where the node has none."""
     return next((onnx.helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
 
 
 @dataclass(frozen=True)
 class SplitGemms(GraphPass):
-    """Write every Gemm of a constant, two-dimensional B as MatMul and Add, which quantizers know.
+    """Replace every Gemm of a constant, two-dimensional B by MatMul and Add, which quantizers know.
 
     ``alpha · A · B' + beta · C``: B takes alpha and the transposition, C takes beta. A Gemm whose A is transposed, or
     whose C is scaled and no constant, stays, and so do those in ``excluded``. ``DropUnused`` belongs behind it.
@@ -193,7 +197,7 @@ class SplitGemms(GraphPass):
         nodes: list[onnx.NodeProto] = []
         changed = False
         for node in model.graph.node:
-            parts = None if node.op_type != "Gemm" or node.name in self.excluded else _parts(node, known)
+            parts = None if node.op_type != "Gemm" or node.name in self.excluded else _split_gemm(node, known)
             if parts is None:
                 nodes.append(node)
                 continue
@@ -207,7 +211,7 @@ class SplitGemms(GraphPass):
 
 
 def _product(gemm: onnx.NodeProto, weight: str, bias: str) -> list[onnx.NodeProto]:
-    """Return the nodes that take a Gemm's place."""
+    """Return the nodes that replace a Gemm."""
     (end,) = gemm.output
     if not bias:
         return [onnx.helper.make_node("MatMul", [gemm.input[0], weight], [end], name=gemm.name)]
@@ -218,19 +222,21 @@ def _product(gemm: onnx.NodeProto, weight: str, bias: str) -> list[onnx.NodeProt
     ]
 
 
-def _parts(node: onnx.NodeProto, known: Initializers) -> tuple[str, str, list[onnx.TensorProto]] | None:
-    """The names of the new B and C, and the constants to add; None where the Gemm is of another kind."""
+def _split_gemm(node: onnx.NodeProto, known: Initializers) -> tuple[str, str, list[onnx.TensorProto]] | None:
+    """Return the names of the new B and C, and the constants to add; None where the Gemm is of another kind."""
     alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
     bias = node.input[2] if len(node.input) > 2 else ""
     weight = known.get(node.input[1])
     if attribute(node, "transA", 0) or weight is None or len(weight.dims) != 2:
         return None
+    # A C that is known only at run time would need a node to scale it.
     if beta != 1.0 and bias and bias not in known:
         return None
     added = []
     names = [node.input[1], bias]
     if attribute(node, "transB", 0) or alpha != 1.0:
         array = onnx.numpy_helper.to_array(weight)
+        # Transposed and scaled once here instead of in each run.
         array = (array.T if attribute(node, "transB", 0) else array) * array.dtype.type(alpha)
         names[0] = f"{node.name}__weight"
         added.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), names[0]))
@@ -242,7 +248,7 @@ def _parts(node: onnx.NodeProto, known: Initializers) -> tuple[str, str, list[on
 
 
 def constant_products(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """The MatMuls whose B is a constant float32 matrix, by the node's name, with that matrix."""
+    """Return the MatMuls whose B is a constant float32 matrix: that matrix by the node's name."""
     known = initializers(model)
     return {
         node.name: known[node.input[1]]
@@ -252,5 +258,5 @@ def constant_products(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
 
 
 def is_matrix(tensor: onnx.TensorProto) -> bool:
-    """Whether a constant is a float32 matrix."""
+    """Return whether a constant is a float32 matrix."""
     return bool(tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2)

@@ -1,4 +1,4 @@
-"""Which nodes' values and constants float16 can hold. bfloat16 has float32's range: everything fits."""
+"""Find which nodes' values and constants float16 can hold; bfloat16 has float32's range, so everything fits."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -21,14 +21,14 @@ _DIGIT = 0.1
 
 
 class Fitness:
-    """What was seen of the tensors' magnitudes, and of the constants'."""
+    """The greatest magnitudes that were seen of tensors, and the constants that do not fit."""
 
     def __init__(self, largest: dict[str, float], unfit: frozenset[str]) -> None:
         self._largest = largest
         self._unfit = unfit
 
     def why_not(self, node: onnx.NodeProto, where: Ports | None) -> str:
-        """Why a node must stay in float32; empty where it need not."""
+        """Return why a node must stay in float32; empty where it need not."""
         if where is None:
             return ""
         for index in where.inputs:
@@ -40,12 +40,12 @@ class Fitness:
 
 
 def everything() -> Fitness:
-    """Nothing is too large."""
+    """Return a fitness that refuses nothing."""
     return Fitness({}, frozenset())
 
 
 def of_float16(job: Job) -> Fitness:
-    """Runs the model over the Reference's cases and the calibration data, and looks at every tensor and constant."""
+    """Run the model on the Reference and the calibration data, and look at every tensor and constant."""
     run_passes(job.model, (LiftConstants(),))
     types = element_types(job.model, job.scratch)
     floats = [name for name in made_tensors(job.model) if types.get(name) == onnx.TensorProto.FLOAT]
@@ -61,7 +61,7 @@ def of_float16(job: Job) -> Fitness:
 
 
 def _extremes(names: Iterable[str]) -> tuple[list[onnx.NodeProto], list[str]]:
-    """Nodes that give the greatest finite magnitude of each tensor: one number leaves the runtime, not the tensor."""
+    """Return nodes that compute the greatest finite magnitude of each tensor, and their outputs' names."""
     make = onnx.helper.make_node
     zero = onnx.numpy_helper.from_array(np.array(0, np.float32))
     nodes, outputs = [make("Constant", [], ["__zero"], value=zero)], []
@@ -77,7 +77,7 @@ def _extremes(names: Iterable[str]) -> tuple[list[onnx.NodeProto], list[str]]:
 
 
 def _unfit(tensor: onnx.TensorProto) -> bool:
-    """Whether the constant's greatest finite value overflows, or is lost below the least float16."""
+    """Return whether the constant's greatest finite value overflows float16, or loses too much of its value."""
     if tensor.data_type != onnx.TensorProto.FLOAT:
         return False
     array = np.abs(onnx.numpy_helper.to_array(tensor))
@@ -86,4 +86,5 @@ def _unfit(tensor: onnx.TensorProto) -> bool:
         return False
     if greatest > LARGEST:
         return True
+    # Small values lose digits below the least normal float16, 6.1e-5.
     return abs(float(np.float16(greatest)) - greatest) > _DIGIT * greatest

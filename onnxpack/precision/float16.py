@@ -1,4 +1,4 @@
-"""Arithmetic and weights in float16; inputs and outputs keep their dtypes, and what overflows stays in float32."""
+"""Reduce to float16; inputs and outputs keep their dtypes, and what overflows stays in float32."""
 
 import onnx
 
@@ -17,11 +17,11 @@ TRAITS = PrecisionTraits(
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:
-    """It means something wherever there are float32 tensors; ``reduce`` sees whether it changed any."""
+    """Refuse nothing: ``reduce`` checks whether it changed any float32 tensor."""
     return ""
 
 
 def convert(job: Job) -> Converted:
-    """See ``half.convert``; the Reference and the calibration data show which values overflow."""
+    """Convert by ``half.convert``; the Reference and the calibration data show which values overflow."""
     fitness = of_float16(job)
     return half.convert(job, onnx.TensorProto.FLOAT16, fitness)

@@ -1,4 +1,4 @@
-"""What a model is made of: operators and bytes of weights by dtype. A quantizer is believed only by what these show."""
+"""Count a model's operators and its bytes of weights by dtype, by which alone a quantizer is believed."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 
 @dataclass(frozen=True)
 class Makeup:
-    """Operators by how many, bytes of constants by dtype, and how many reduced operators and casts to 16 bits."""
+    """The number of nodes by operator, bytes of constants by dtype, and the number of nodes of less than 32 bits."""
 
     ops: dict[str, int]
     weights: dict[str, int]
@@ -36,9 +36,10 @@ class Makeup:
 
 
 def makeup(model: onnx.ModelProto) -> Makeup:
-    """What a model is made of, its inner graphs included."""
+    """Count what a model is made of, its inner graphs included."""
     nodes = list(nodes_of(model.graph))
     weights: Counter[str] = Counter()
+    # Constants in nodes and inner graphs too.
     for tensor in onnx.external_data_helper._get_all_tensors(model):
         weights[DTYPES.get(tensor.data_type, str(tensor.data_type))] += bytes_of(tensor)
     return Makeup(
@@ -51,9 +52,10 @@ def makeup(model: onnx.ModelProto) -> Makeup:
 
 
 def changed(before: Makeup, after: Makeup) -> bool:
-    """Whether anything is computed or stored in fewer bits than before."""
+    """Return whether anything is computed or stored in fewer bits than before."""
     return after.reduced > before.reduced
 
 
 def _to_half(node: Any) -> bool:
+    """Return whether a node is a Cast to 16 bits."""
     return node.op_type == "Cast" and any(item.name == "to" and item.i in _HALF for item in node.attribute)

@@ -1,4 +1,4 @@
-"""Weights of matrix products in 4 bits; the arithmetic around them stays in float32."""
+"""Pack weights of matrix products into 4 bits; the arithmetic around them stays in float32."""
 
 import onnx
 
@@ -12,10 +12,10 @@ TRAITS = PrecisionTraits(
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:
-    """Only products with constant weights can be packed."""
+    """Refuse models without products with constant weights, which alone can be packed."""
     return weights.refusal(model)
 
 
 def convert(job: Job) -> Converted:
-    """See weights.convert."""
+    """Convert by ``weights.convert``."""
     return weights.convert(job, 4)

@@ -1,4 +1,4 @@
-"""Matrix products in 8 bits: weights beforehand, inputs while it runs. No calibration data.
+"""Compute matrix products in 8 bits: weights are quantized beforehand, inputs at run time, without calibration data.
 
 ``DynamicQuantizeLinear → MatMulInteger → Cast → Mul(scales)`` in standard ONNX, which onnxruntime fuses. Convolutions
 stay in float32: ConvInteger is several times slower than the float convolution.
@@ -27,7 +27,7 @@ _MIN_OPSET = 11
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:
-    """It is for the CPU, and for products with constant weights."""
+    """Refuse other devices than the CPU, and models without products with constant weights."""
     if wish.device != "cpu":
         return "onnxruntime computes MatMulInteger on the CPU only; int8-static or float16 are for GPUs"
     if opset_of(model) < _MIN_OPSET:
@@ -36,7 +36,7 @@ def refusal(wish: Wish, model: onnx.ModelProto) -> str:
 
 
 def convert(job: Job) -> Converted:
-    """Every MatMul and Gemm with constant weights; one scale per column unless the wish says otherwise."""
+    """Convert every MatMul and Gemm with constant weights; one scale per column unless the wish says otherwise."""
     model = job.model
     run_passes(model, (LiftConstants(), SplitGemms(job.excluded), DropUnused()))
     products = constant_products(model)
@@ -49,16 +49,18 @@ def convert(job: Job) -> Converted:
     for node in model.graph.node:
         if node.name not in products or node.name in job.excluded:
             nodes.append(node)
-            left += _left(node, job.excluded)
+            left += _explain_float32(node, job.excluded)
             continue
         source, weight = node.input[0], products[node.name]
+        # Once for each tensor: several products may read the same one.
         if source not in inputs:
             inputs[source] = [f"{source}__{part}" for part in ("int8", "scale", "zero")]
             nodes.append(
                 onnx.helper.make_node("DynamicQuantizeLinear", [source], inputs[source], f"{source}__quantize")
             )
+        # Once for each weight: tied ones stay tied.
         if weight.name not in done:
-            done[weight.name] = _stored(model, weight, per_channel, reduced)
+            done[weight.name] = _store_weight(model, weight, per_channel, reduced)
         nodes += _product(node, inputs[source], done[weight.name])
     replace_nodes(model, nodes)
     run_passes(model, (DropUnused(),))
@@ -66,15 +68,19 @@ def convert(job: Job) -> Converted:
 
 
 def quantized(matrix: np.ndarray, per_channel: bool, reduced: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric int8 values of a matrix [K, N] and their scales, [N] or a scalar: ``w ≈ scale · q``."""
+    """Return symmetric int8 values of a matrix [K, N] and their scales, [N] or a scalar: ``w ≈ scale · q``."""
+    # 64 and not 63: two products of 255 · 64 just fit into 16 bits. 127 and not 128, so that the range is symmetric.
     limit = 64 if reduced else 127
     largest = np.abs(matrix).max(axis=0 if per_channel else None).astype(np.float32)
+    # A column of zeros would divide by zero; its values are 0 at any scale.
     scale = np.where(largest > 0, largest / limit, 1).astype(np.float32)
     return np.clip(np.rint(matrix / scale), -limit, limit).astype(np.int8), scale
 
 
-def _stored(model: onnx.ModelProto, weight: onnx.TensorProto, per_channel: bool, reduced: bool) -> tuple[str, str]:
-    """Adds a weight's values and scales to the graph; gives their names."""
+def _store_weight(
+    model: onnx.ModelProto, weight: onnx.TensorProto, per_channel: bool, reduced: bool
+) -> tuple[str, str]:
+    """Add a weight's values and scales to the graph; return their names."""
     values, scale = quantized(onnx.numpy_helper.to_array(weight), per_channel, reduced)
     names = (f"{weight.name}__int8", f"{weight.name}__scale")
     for name, array in zip(names, (values, scale), strict=True):
@@ -83,11 +89,13 @@ def _stored(model: onnx.ModelProto, weight: onnx.TensorProto, per_channel: bool,
 
 
 def _product(node: onnx.NodeProto, source: list[str], weight: tuple[str, str]) -> list[onnx.NodeProto]:
+    """Return the nodes that replace a MatMul; ``source`` and ``weight`` are names of quantized tensors."""
     values, scale, zero = source
     base, output = node.name, node.output[0]
     whole, real, scales = (f"{output}__{part}" for part in ("int32", "float", "scales"))
     make = onnx.helper.make_node
     return [
+        # The weights are symmetric, and have no zero point.
         make("MatMulInteger", [values, weight[0], zero], [whole], base),
         make("Cast", [whole], [real], f"{base}__cast", to=onnx.TensorProto.FLOAT),
         make("Mul", [scale, weight[1]], [scales], f"{base}__scales"),
@@ -95,7 +103,8 @@ def _product(node: onnx.NodeProto, source: list[str], weight: tuple[str, str]) -
     ]
 
 
-def _left(node: onnx.NodeProto, excluded: frozenset[str]) -> list[Left]:
+def _explain_float32(node: onnx.NodeProto, excluded: frozenset[str]) -> list[Left]:
+    """Return the reason why a node stays in float32, if somebody may ask for it."""
     if node.op_type in ("MatMul", "Gemm", "Conv") and node.name in excluded:
         return [Left(node.name, node.op_type, "excluded")]
     if node.op_type in ("MatMul", "Gemm"):

@@ -1,4 +1,4 @@
-"""Weights and the values between layers in 8 bits, with scales from calibration data: QuantizeLinear/DequantizeLinear.
+"""Quantize weights and the values between layers to 8 bits, with scales from calibration data, as QDQ pairs.
 
 onnxruntime's QDQ quantizer writes the pairs; which nodes, which ranges and which numbers are decided here. Numbers by
 where it runs: uint8 values and int8 weights on x86 (7 bits of them without VNNI), int8 both on ARM, int8 both and
@@ -39,7 +39,7 @@ PREPARED = "prepared.onnx"
 
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:
-    """It needs layers with weights, and a newer opset."""
+    """Refuse models without layers with weights, and those of an older opset."""
     if opset_of(model) < TRAITS.min_opset:
         return f"it needs opset {TRAITS.min_opset}, the model has {opset_of(model)}"
     if not any(node.op_type in WEIGHTED for node in model.graph.node):
@@ -48,7 +48,7 @@ def refusal(wish: Wish, model: onnx.ModelProto) -> str:
 
 
 def convert(job: Job) -> Converted:
-    """Prepares, calibrates, quantizes; an earlier calibration saves the first two.
+    """Prepare, calibrate and quantize; an earlier calibration saves the first two.
 
     Raises:
         SpecError: there is no calibration data.
@@ -68,7 +68,7 @@ def convert(job: Job) -> Converted:
 
 
 def calibrate(job: Job, folder: Path) -> int:
-    """Writes the prepared graph and its tensors' ranges into a folder; gives how many tensors it looked at.
+    """Write the prepared graph and its tensors' ranges into a folder; return the number of tensors.
 
     Raises:
         SpecError: there is no calibration data.
@@ -78,30 +78,33 @@ def calibrate(job: Job, folder: Path) -> int:
         raise SpecError(f"{job.wish.precision} needs calibration data", "add `calibration: {data: calibration.npz}`")
     copy = onnx.ModelProto()
     copy.CopyFrom(job.model)
+    # A copy, as the passes edit in place and the job's model is needed again.
     model = prepared(copy, job.scratch)
     tensors = tensors_of(model, element_types(model, job.scratch))
     calibration.write(folder, calibration.calibrate(model, tensors, job.batches, job.method, job.scratch, job.say))
+    # Always external, since protobuf ends at 2 GiB.
     onnx.save(model, folder / PREPARED, save_as_external_data=True, location=f"{PREPARED}.data")
     return len(tensors)
 
 
 def load(folder: Path) -> tuple[onnx.ModelProto, Ranges]:
-    """What ``calibrate`` left."""
+    """Load the graph and the ranges that ``calibrate`` left."""
     return onnx.load(folder / PREPARED), calibration.read(folder)
 
 
 def quantize(model: onnx.ModelProto, ranges: Ranges, selection: Selection, wish: Wish) -> Converted:
-    """A prepared graph with the selected nodes in 8 bits; the model is changed in place."""
+    """Quantize the selected nodes of a prepared graph, which is changed in place."""
     from onnxruntime.quantization import QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 
     ends = float_ends(model, selection)
+    # x86 multiplies unsigned values with signed weights (vpmaddubsw, VNNI); ARM and TensorRT take signed ones.
     uint8 = wish.device == "cpu" and wish.isa not in ARM
     data = {
         name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
         for name, (low, high) in ranges.items()
     }
-    _describe(model, ranges)
+    _declare_ranges(model, ranges)
     quantizer = QDQQuantizer(
         model,
         wish.per_channel is not False,
@@ -124,6 +127,7 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, selection: Selection, wish:
 
 
 def _options(device: str) -> dict[str, Any]:
+    """Return the quantizer's options for a device."""
     if device == "cpu":
         return {}
     # TensorRT wants a pair before each layer, on its weights too, and none behind it; biases in float32.
@@ -137,8 +141,8 @@ def _options(device: str) -> dict[str, Any]:
     }
 
 
-def _describe(model: onnx.ModelProto, ranges: Ranges) -> None:
-    """Says of every tensor that has a range that it is float32, and that no inference is needed any more."""
+def _declare_ranges(model: onnx.ModelProto, ranges: Ranges) -> None:
+    """Declare every tensor that has a range as float32, and tell the quantizer that no inference is needed."""
     inside = {value.name for value in (*model.graph.input, *model.graph.output)}
     del model.graph.value_info[:]
     for name in ranges:
@@ -148,7 +152,7 @@ def _describe(model: onnx.ModelProto, ranges: Ranges) -> None:
 
 
 def _open_ends(model: onnx.ModelProto, products: frozenset[str]) -> None:
-    """Takes away the pair behind these products."""
+    """Remove the pair behind these products."""
     outputs = {value.name for value in model.graph.output}
     makers = {name: node for node in model.graph.node for name in node.output}
     gone: set[str] = set()

@@ -1,4 +1,4 @@
-"""A float32 graph as static quantization wants it: constants folded, batch normalizations inside their convolutions."""
+"""Prepare a float32 graph for static quantization: fold constants, and batch normalizations into convolutions."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from onnxpack.precision.edit import LiftConstants
 
 
 def prepared(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
-    """The basic rewrites of onnxruntime, which are standard ONNX; very large models stay as they are.
+    """Apply the basic rewrites of onnxruntime, which are standard ONNX; very large models stay as they are.
 
     Nodes and tensors that are fused away are gone by name: ``carried`` finds what became of a node.
     """
@@ -26,6 +26,7 @@ def prepared(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
     options.optimized_model_filepath = str(after)
     ort.InferenceSession(str(before), options, providers=["CPUExecutionProvider"])
     done = onnx.load(after)
+    # onnxruntime writes its own.
     done.ir_version = model.ir_version
     run_passes(done, (LiftConstants(),))
     before.unlink()
@@ -34,7 +35,7 @@ def prepared(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
 
 
 def carried(names: frozenset[str], original: onnx.ModelProto, done: onnx.ModelProto) -> frozenset[str]:
-    """The nodes of the prepared graph that do the work of these of the original.
+    """Return the nodes of the prepared graph that do the work of the nodes ``names`` of the original.
 
     A node that was fused is the one that now makes its output, or the first output behind it that is still made.
     """
@@ -51,6 +52,7 @@ def carried(names: frozenset[str], original: onnx.ModelProto, done: onnx.ModelPr
         if node.name in kept:
             found.add(node.name)
             continue
+        # Breadth first: the nearest output that still exists is where the node went.
         waiting, seen = list(node.output), set(node.output)
         while waiting:
             tensor = waiting.pop(0)

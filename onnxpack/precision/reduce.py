@@ -1,4 +1,4 @@
-"""The child's side: a float32 file → the same model in a reduced precision, checked. A quantizer is never believed."""
+"""Write a float32 file in a reduced precision, and check that it was reduced, in a child process."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -59,17 +59,19 @@ def reduce_model(
     scratch = folder / "scratch"
     scratch.mkdir()
     job = replace(job_of(path, wish, samples, scratch), calibration=calibration, say=say)
+    # Now, as the conversion edits the model in place.
     before = makeup(job.model)
     outside = [info_of(value) for value in (*true_inputs(job.model.graph), *job.model.graph.output)]
     opset = opset_of(job.model)
     converted = convert_checked(precision(job.wish.precision), job, before)
     now = [info_of(value) for value in (*true_inputs(converted.model.graph), *converted.model.graph.output)]
+    # Clients rely on these, whatever the precision is.
     if now != outside or opset_of(converted.model) != opset:
         raise GateError(f"{job.wish.precision} changed the model's inputs, outputs or opset", "report it as a bug")
     shutil.rmtree(scratch)
     after = makeup(converted.model)
     save(converted.model, folder / MODEL)
-    notes = [*converted.notes, *summary(converted.left), *_loaded(folder / MODEL, job)]
+    notes = [*converted.notes, *summary(converted.left), *_check_loads(folder / MODEL, job)]
     found = facts(folder / MODEL, job.wish.precision)
     size = facts(job.path).size_bytes
     if found.size_bytes > size:
@@ -84,7 +86,7 @@ def reduce_model(
 
 
 def calibrate_model(path: Path, folder: Path, wish: Wish, samples: Samples, say: Callable[[str], None]) -> int:
-    """Look once at the values of the float32 file ``path``, for many tries of int8-static.
+    """Calibrate the float32 file ``path`` once, for many tries of int8-static.
 
     ``folder`` is then the ``calibration`` of ``reduce_model`` and of ``sensitivity.rank_layers``. It is the same for
     every isa, and for every choice of nodes. Returns how many tensors it looked at.
@@ -102,7 +104,7 @@ def calibrate_model(path: Path, folder: Path, wish: Wish, samples: Samples, say:
 
 
 def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
-    """The conversion, and the proof that it did something.
+    """Convert, and prove that the conversion reduced something.
 
     Raises:
         SpecError: the precision means nothing for the model.
@@ -110,13 +112,13 @@ def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
     """
     why = of_trees(job.model) or module.refusal(job.wish, job.model)
     if why:
-        raise SpecError(f"precision {job.wish.precision}: {why}", "use another precision, or float32")
+        raise SpecError(f"precision {job.wish.precision}: {why}", "set another `precision`, or `precision: float32`")
     converted = module.convert(job)
     if not changed(before, makeup(converted.model)):
         left = "; ".join(summary(converted.left)[:5])
         raise GateError(
             f"{job.wish.precision} changed nothing in the model: no operator and no weight has fewer bits than before",
-            left or "leave the precision out, or exclude fewer nodes",
+            left or "set `precision: float32`, or exclude fewer nodes",
         )
     run_passes(converted.model, (Strip(), ImportUsed()))
     return converted
@@ -129,6 +131,7 @@ def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
         SpecError: an excluded node is not in the model, or the calibration data does not fit.
     """
     model = onnx.load(path)
+    # Nodes need names, as exclusions and reports speak of them.
     run_passes(model, (DropConstantInputs(), NameNodes()))
     reference = samples.reference
     return Job(
@@ -137,14 +140,14 @@ def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
         wish=wish,
         excluded=excluded_nodes(model, wish.exclude_nodes),
         cases=lambda: (read_arrays(reference.folder / f"{case}.inputs.npz") for case in reference.cases),
-        batches=_calibration_data(samples.spec, samples) if samples.spec else None,
+        batches=_open_calibration(samples.spec, samples) if samples.spec else None,
         method=samples.method,
         scratch=scratch,
     )
 
 
 def of_trees(model: onnx.ModelProto) -> str:
-    """Why a model of trees and the like has nothing to reduce, in words; empty for others."""
+    """Return in words why a model of trees and the like has nothing to reduce; empty for others."""
     ops = {node.op_type for node in nodes_of(model.graph)}
     classic = sorted({node.op_type for node in nodes_of(model.graph) if node.domain == _CLASSIC})
     if not classic or ops & _ARITHMETIC:
@@ -153,7 +156,7 @@ def of_trees(model: onnx.ModelProto) -> str:
 
 
 def excluded_nodes(model: onnx.ModelProto, wanted: tuple[str, ...]) -> frozenset[str]:
-    """The names of the nodes that ``wanted`` (names or operator types) means, and of pre- and postprocessing.
+    """Return the names of the nodes that ``wanted`` (names or operator types) means, and of pre- and postprocessing.
 
     Raises:
         SpecError: a word is neither, or both.
@@ -164,7 +167,7 @@ def excluded_nodes(model: onnx.ModelProto, wanted: tuple[str, ...]) -> frozenset
         by_type = {name for name, op in nodes.items() if op == word}
         if word in nodes and by_type - {word}:
             raise SpecError(
-                f"exclude_nodes: '{word}' is a node and an operator type", "name the nodes of the type one by one"
+                f"exclude_nodes: '{word}' is a node and an operator type", "list the nodes of that type one by one"
             )
         if word not in nodes and not by_type:
             known = sorted({*nodes, *nodes.values()})
@@ -176,7 +179,7 @@ def excluded_nodes(model: onnx.ModelProto, wanted: tuple[str, ...]) -> frozenset
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Writes a model, its weights beside it if they are large, and checks the file.
+    """Write a model, its weights beside it if they are large, and check the file.
 
     Raises:
         GateError: it is not valid ONNX.
@@ -189,20 +192,22 @@ def save(model: onnx.ModelProto, path: Path) -> None:
         raise GateError(f"what came out is not valid ONNX: {flatten_words(error, 300)}") from None
 
 
-def _calibration_data(spec: SpecPart, given: Samples) -> Callable[[], Iterator[Arrays]]:
+def _open_calibration(spec: SpecPart, given: Samples) -> Callable[[], Iterator[Arrays]]:
+    """Open the calibration data; return a function that yields its batches."""
     from onnxpack.data.datasets import open_dataset
 
     dataset = open_dataset(spec.file, given.data, "calibration")
     return lambda: dataset.batches(BATCH_ROWS, given.rows)
 
 
-def _loaded(path: Path, job: Job) -> list[str]:
-    """Loads the model with the CPU's provider, which has no bfloat16; a note where only another device can tell.
+def _check_loads(path: Path, job: Job) -> list[str]:
+    """Load the model with the CPU's provider; return a note where only another device can tell whether it loads.
 
     Raises:
         SourceError: the runtime refuses a model that is for the CPU.
     """
     if "cpu" in precisions()[job.wish.precision].refused_on:
         return [f"not loaded here: the CPU has no {job.wish.precision} arithmetic"]
+    # Plain for a GPU: the CPU cannot fuse float16, see ``session``.
     session(path, plain=job.wish.device != "cpu")
     return []

@@ -1,4 +1,4 @@
-"""What an operator's definition says about dtypes: ONNX's own operators, and those of onnxruntime."""
+"""Read from operators' definitions which dtypes they take: ONNX's own operators, and those of onnxruntime."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +11,7 @@ _WORDS: dict[int, str] = {onnx.TensorProto.FLOAT16: "tensor(float16)", onnx.Tens
 
 @dataclass(frozen=True)
 class Ports:
-    """The places of a node's inputs and outputs that change their dtype."""
+    """The indices of a node's inputs and outputs that change their dtype."""
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -20,7 +20,7 @@ class Ports:
 def ports(
     node: onnx.NodeProto, versions: dict[str, int], half: int, inputs: list[int], outputs: list[int]
 ) -> Ports | None:
-    """Which of a node's float32 inputs and outputs can be of ``half``; None where not all that must be, can.
+    """Return which of a node's float32 inputs and outputs can be ``half``; None where one that must be cannot.
 
     An input of a fixed dtype (the scales of Resize) stays. Outputs follow the inputs of the same type parameter; one
     whose dtype comes from elsewhere makes the answer None, except Cast's, which is the ``to`` of the node.
@@ -37,6 +37,7 @@ def ports(
     if node.op_type == "Cast":
         return Ports(tuple(taken), tuple(given))
     free = [param for param in given.values() if not param.startswith("tensor(") and param not in tied]
+    # Its dtype comes from no input, as that of a constant or a random number does.
     if free:
         return None if inputs else Ports((), ())
     return Ports(
@@ -46,7 +47,7 @@ def ports(
 
 
 def _param(params: tuple[str, ...], index: int) -> str:
-    """The type of an input or output; the last one of a definition may repeat."""
+    """Return the type of an input or output; the last one of a definition may repeat."""
     return params[min(index, len(params) - 1)]
 
 
@@ -54,6 +55,7 @@ def _param(params: tuple[str, ...], index: int) -> str:
 def _schema(
     op: str, domain: str, version: int
 ) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], dict[str, Any]] | None:
+    """Return the types of an operator's inputs and outputs, and what each type parameter allows; None if unknown."""
     found: Any
     if domain in ("", "ai.onnx"):
         try:
@@ -65,6 +67,7 @@ def _schema(
         found = _runtime_schemas().get((domain, op))
         if found is None:
             return None
+        # onnxruntime spells in camel case what onnx does not.
         kinds = ([item.typeStr for item in found.inputs], [item.typeStr for item in found.outputs])
     allowed = {item.type_param_str: frozenset(item.allowed_type_strs) for item in found.type_constraints}
     return (tuple(kinds[0]), tuple(kinds[1])), allowed
@@ -72,7 +75,7 @@ def _schema(
 
 @cache
 def _runtime_schemas() -> dict[tuple[str, str], Any]:
-    """The operators that onnxruntime adds, such as those that its optimizer writes."""
+    """Return the operators that onnxruntime adds, such as those that its optimizer writes."""
     from onnxruntime.capi import _pybind_state as runtime
 
     return {(item.domain, item.name): item for item in runtime.get_all_operator_schema() if item.domain}

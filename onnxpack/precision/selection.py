@@ -1,4 +1,4 @@
-"""Which nodes static quantization takes: products with constant weights, and what can pass 8 bits on between them."""
+"""Select the nodes for static quantization: products with constant weights, and what passes 8 bits on between them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,21 +24,21 @@ _HUGE = 1e30
 
 @dataclass(frozen=True)
 class Selection:
-    """Names of nodes: those with weights that get 8 bits, and all that compute with them."""
+    """Names of nodes to quantize: ``layers`` have weights, ``nodes`` are all; ``left`` are layers that stay float32."""
 
     layers: tuple[str, ...]
     nodes: tuple[str, ...]
     left: tuple[Left, ...]
 
     def only(self, layer: str) -> "Selection":
-        """One layer and nothing else."""
+        """Return a selection of one layer and nothing else."""
         return Selection((layer,), (layer,), ())
 
 
 def select(
     model: onnx.ModelProto, excluded: frozenset[str], ranges: dict[str, tuple[float, float]] | None = None
 ) -> Selection:
-    """The nodes to quantize of a prepared graph; with ``ranges``, none whose values have no finite range."""
+    """Select the nodes to quantize of a prepared graph; with ``ranges``, none whose values have no finite range."""
     known = initializers(model)
     layers, nodes, left = [], [], []
     convolved: set[str] = set()
@@ -46,6 +46,7 @@ def select(
         if node.op_type not in OPS or node.domain not in ("", "ai.onnx"):
             continue
         why = _why_not(node, known, excluded, ranges)
+        # Without constants: what counts is where the computed inputs come from.
         given = [name for name in node.input[: _data_inputs(node)] if name and name not in known]
         fed = bool(given) and all(name in convolved for name in given)
         if fed or node.op_type in ("Conv", "ConvTranspose"):
@@ -62,7 +63,7 @@ def select(
 
 
 def tensors_of(model: onnx.ModelProto, types: dict[str, int]) -> list[str]:
-    """The float32 tensors whose ranges may be asked for, in order."""
+    """Return the float32 tensors whose ranges may be asked for, in order."""
     known = initializers(model)
     return list(
         dict.fromkeys(
@@ -76,7 +77,7 @@ def tensors_of(model: onnx.ModelProto, types: dict[str, int]) -> list[str]:
 
 
 def float_ends(model: onnx.ModelProto, selection: Selection) -> frozenset[str]:
-    """The products whose output nobody takes in 8 bits: it stays in float32, which costs nothing and is exact."""
+    """Return the products whose output no node takes in 8 bits: it stays in float32, which is free and exact."""
     chosen = set(selection.nodes)
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
@@ -92,9 +93,10 @@ def float_ends(model: onnx.ModelProto, selection: Selection) -> frozenset[str]:
 
 
 def _of_use(model: onnx.ModelProto, nodes: list[str]) -> tuple[str, ...]:
-    """Without those that only move values and that nobody takes 8 bits from."""
+    """Return the nodes without those that only move values and whose output no node takes in 8 bits."""
     chosen = set(nodes)
     wanted: set[str] = set()
+    # From the end, so that whoever reads a node's output was decided before it.
     for node in reversed(model.graph.node):
         if node.op_type in _PASSING and not wanted.intersection(node.output):
             chosen.discard(node.name)
@@ -109,6 +111,7 @@ def _why_not(
     excluded: frozenset[str],
     ranges: dict[str, tuple[float, float]] | None,
 ) -> str:
+    """Return why a node stays in float32; empty where it can be quantized."""
     if node.name in excluded:
         return "excluded"
     if node.op_type in WEIGHTED:
@@ -129,7 +132,7 @@ def _fit(ends: tuple[float, float]) -> bool:
 
 
 def _data_inputs(node: onnx.NodeProto) -> int:
-    """How many of the inputs are data and no parameters."""
+    """Return how many of the inputs are data rather than parameters."""
     return len(node.input) if node.op_type in ("Add", "Mul", "Concat") else 1
 
 

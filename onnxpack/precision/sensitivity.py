@@ -1,4 +1,4 @@
-"""How much each layer alone costs in 8 bits: what to leave in float32 first when all of them together cost too much."""
+"""Rank layers by what each alone costs in 8 bits, to choose which to leave in float32 first."""
 
 import shutil
 import time
@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.graph.check import session
-from onnxpack.precision import Converted, Job, Samples, Wish
+from onnxpack.precision import Samples, Wish
 from onnxpack.precision.calibration import Ranges
 from onnxpack.precision.int8_static import load, quantize
 from onnxpack.precision.prepare import carried
@@ -35,6 +35,15 @@ class Ranked:
     """False where the time was over before all layers were tried."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A graph that was prepared for int8-static, the ranges of its tensors, and the nodes to quantize."""
+
+    graph: onnx.ModelProto
+    ranges: Ranges
+    selection: Selection
+
+
 def rank_layers(
     path: Path, scratch: Path, calibration: Path, wish: Wish, samples: Samples, seconds: float = 120.0
 ) -> Ranked:
@@ -50,42 +59,30 @@ def rank_layers(
         job = job_of(path, wish, samples, folder)
         graph, ranges = load(calibration)
         selection = select(graph, carried(job.excluded, job.model, graph) | frozenset(job.wish.without), ranges)
+        # Rounded up to whole batches.
         data = list(islice(job.batches() if job.batches else job.cases(), -(-_ROWS // BATCH_ROWS)))
-        return rank(graph, ranges, selection, job.wish, data, folder, seconds)
+        return rank(Prepared(graph, ranges, selection), job.wish, data, folder, seconds)
     finally:
         shutil.rmtree(folder)
 
 
-def rank(
-    graph: onnx.ModelProto,
-    ranges: Ranges,
-    selection: Selection,
-    wish: Wish,
-    data: list[Arrays],
-    scratch: Path,
-    seconds: float,
-) -> Ranked:
-    """See ``rank_layers``; a graph that was prepared, its ranges and its layers."""
+def rank(prepared: Prepared, wish: Wish, data: list[Arrays], scratch: Path, seconds: float) -> Ranked:
+    """Rank the layers of a prepared graph, as ``rank_layers`` does."""
     until = time.monotonic() + seconds
-    right = list(_answers(_saved(graph, scratch), data))
+    right = list(_run_batches(_save_and_load(prepared.graph, scratch), data))
     found: list[tuple[str, float]] = []
-    for layer in _largest_first(graph, selection.layers):
+    for layer in _sort_by_size(prepared.graph, prepared.selection.layers):
+        # At least one, however short the time is: an empty ranking would leave nothing to choose from.
         if found and time.monotonic() > until:
             break
-        one = quantize(_copy(graph), ranges, selection.only(layer), wish).model
-        found.append((layer, signal_to_noise(right, _answers(_saved(one, scratch), data))))
+        one = quantize(_copy(prepared.graph), prepared.ranges, prepared.selection.only(layer), wish).model
+        found.append((layer, signal_to_noise(right, _run_batches(_save_and_load(one, scratch), data))))
     ranked = sorted(found, key=lambda item: (item[1], item[0]))
-    return Ranked(tuple(ranked), len(ranked) == len(selection.layers))
-
-
-def static_excluding(graph: onnx.ModelProto, ranges: Ranges, job: Job, without: Iterable[str]) -> Converted:
-    """int8-static with these layers in float32 besides, from a prepared graph and its ranges; nothing is run."""
-    excluded = carried(job.excluded, job.model, graph) | frozenset(without)
-    return quantize(_copy(graph), ranges, select(graph, excluded, ranges), job.wish)
+    return Ranked(tuple(ranked), len(ranked) == len(prepared.selection.layers))
 
 
 def signal_to_noise(right: Iterable[list[np.ndarray[Any, Any]]], got: Iterable[list[np.ndarray[Any, Any]]]) -> float:
-    """The SQNR of the worst numeric output in decibels, ``10 · log10(Σ e² / Σ (e - a)²)`` over all batches."""
+    """Return the SQNR of the worst numeric output in decibels, ``10 · log10(Σ e² / Σ (e - a)²)`` over all batches."""
     signal: dict[int, float] = {}
     noise: dict[int, float] = {}
     for expected, actual in zip(right, got, strict=True):
@@ -104,13 +101,13 @@ def signal_to_noise(right: Iterable[list[np.ndarray[Any, Any]]], got: Iterable[l
     return worst
 
 
-def _answers(running: ort.InferenceSession, data: list[Arrays]) -> Iterator[list[np.ndarray[Any, Any]]]:
+def _run_batches(running: ort.InferenceSession, data: list[Arrays]) -> Iterator[list[np.ndarray[Any, Any]]]:
     wanted = {item.name for item in running.get_inputs()}
     for batch in data:
         yield [np.asarray(value) for value in running.run(None, {k: v for k, v in batch.items() if k in wanted})]
 
 
-def _saved(model: onnx.ModelProto, scratch: Path) -> ort.InferenceSession:
+def _save_and_load(model: onnx.ModelProto, scratch: Path) -> ort.InferenceSession:
     path = scratch / "layer.onnx"
     save(model, path)
     running = session(path)
@@ -125,8 +122,8 @@ def _copy(graph: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _largest_first(graph: onnx.ModelProto, layers: tuple[str, ...]) -> list[str]:
-    """By their number of weights."""
+def _sort_by_size(graph: onnx.ModelProto, layers: tuple[str, ...]) -> list[str]:
+    """Sort layers by their number of weights, the largest first."""
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.graph.initializer}
     weights = {node.name: sizes.get(node.input[1], 0) for node in graph.graph.node if node.name in set(layers)}
     return sorted(layers, key=lambda layer: (-weights[layer], layer))

@@ -1,4 +1,4 @@
-"""What the runtime knows about the tensors inside a model, and the values that they take."""
+"""Ask the runtime for the types of the tensors inside a model, and for the values that they take."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ import onnx
 import onnxruntime as ort
 
 from onnxpack.core.errors import SourceError, flatten_words
+from onnxpack.core.text import plural
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.graph.external_data import EXTERNAL_DATA_OVER, bytes_of
 from onnxpack.precision.edit import inferred, shell
@@ -23,8 +24,9 @@ _DTYPES = {
 
 
 def element_types(model: onnx.ModelProto, scratch: Path) -> dict[str, int]:
-    """The element type of every tensor of the outer graph; onnx infers most, the runtime those of its own operators."""
+    """Return the element type of every tensor of the outer graph."""
     found = {name: kind.elem_type for name, kind in inferred(model).items()}
+    # A session costs time and memory: only if onnx leaves types open.
     unknown = [name for name in made_tensors(model) if not found.get(name)]
     if unknown:
         running = runnable(model, unknown, scratch)
@@ -33,14 +35,14 @@ def element_types(model: onnx.ModelProto, scratch: Path) -> dict[str, int]:
 
 
 def made_tensors(model: onnx.ModelProto) -> list[str]:
-    """The tensors that the outer graph's nodes make, in order."""
+    """Return the tensors that the outer graph's nodes make, in order."""
     return [name for node in model.graph.node for name in node.output if name]
 
 
 def runnable(
     model: onnx.ModelProto, outputs: Iterable[str], scratch: Path, extra: Iterable[onnx.NodeProto] = ()
 ) -> ort.InferenceSession:
-    """A session on the CPU that gives these tensors and nothing else, its graph unchanged but for the nodes ``extra``.
+    """Return a CPU session that gives these tensors and nothing else, from the graph and the nodes ``extra``.
 
     Raises:
         SourceError: the runtime refuses the model.
@@ -51,11 +53,14 @@ def runnable(
     graph.node.extend(extra)
     graph.input.extend(model.graph.input)
     graph.initializer.extend(model.graph.initializer)
+    # Without types: the runtime infers them.
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    # Optimising would fuse away the tensors that are asked for.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     large = sum(map(bytes_of, model.graph.initializer)) > EXTERNAL_DATA_OVER
+    # Through a file, as a serialized model may not exceed 2 GiB.
     path = scratch / "probe.onnx"
     onnx.save(probe, path, save_as_external_data=large, location="probe.data")
     try:
@@ -71,7 +76,7 @@ def runnable(
 def runs(
     running: ort.InferenceSession, batches: Iterable[Arrays], say: Callable[[str], None], what: str
 ) -> Iterator[Arrays]:
-    """The outputs of a session by name, one batch at a time.
+    """Yield the outputs of a session by name, one batch at a time.
 
     Raises:
         SourceError: the model fails on a batch.
@@ -87,5 +92,5 @@ def runs(
             words = flatten_words(error, 300)
             raise SourceError(f"the float32 model fails on {shapes}: {words}") from None
         rows += next((len(array) for array in batch.values() if array.ndim), 1)
-        say(f"{what}: {rows} rows")
+        say(f"{what}: {plural(rows, 'row')}")
         yield dict(zip(names, map(np.asarray, values), strict=True))

@@ -1,4 +1,4 @@
-"""Weights of matrix products in 4 or 8 bits, block by block: the operator MatMulNBits of onnxruntime.
+"""Pack weights of matrix products into 4 or 8 bits, block by block, for onnxruntime's operator MatMulNBits.
 
 B of shape [K, N] becomes N columns of ``ceil(K / block)`` blocks, each with a float32 scale and, in 4 bits, a zero
 point. See MatMulNBits in onnxruntime's ContribOperators.md; the runtime's own functions pack the bits.
@@ -29,7 +29,7 @@ _DOMAIN = "com.microsoft"
 
 
 def refusal(model: onnx.ModelProto) -> str:
-    """Why there is nothing to do; empty where there is."""
+    """Return why there is nothing to pack; empty where there is."""
     constants = {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
     known = initializers(model)
     for node in model.graph.node:
@@ -41,7 +41,7 @@ def refusal(model: onnx.ModelProto) -> str:
 
 
 def convert(job: Job, bits: int) -> Converted:
-    """Every MatMul and Gemm with constant weights, those of shape K < 16 and excluded ones left out."""
+    """Convert every MatMul and Gemm with constant weights, except excluded ones and those of shape K < 16."""
     model = job.model
     run_passes(model, (LiftConstants(), SplitGemms(job.excluded), DropUnused()))
     products = constant_products(model)
@@ -56,7 +56,7 @@ def convert(job: Job, bits: int) -> Converted:
         weight = products[node.name]
         block = block_size(weight.dims[0], bits)
         if weight.name not in done:
-            done[weight.name] = _packed(weight, bits, block)
+            done[weight.name] = _pack_weight(weight, bits, block)
             model.graph.initializer.extend(done[weight.name])
         nodes.append(_product(node, weight, done[weight.name], bits, block, job.wish.device))
     replace_nodes(model, nodes)
@@ -67,13 +67,13 @@ def convert(job: Job, bits: int) -> Converted:
 
 
 def block_size(rows: int, bits: int) -> int:
-    """Rows that share a scale: few in 4 bits, where each block's range decides, more in 8, none of them padding."""
+    """Return the number of rows that share a scale: few in 4 bits, more in 8, and if possible without padding."""
     sizes = (32, 16) if bits == 4 else (128, 64, 32, 16)
     return next((size for size in sizes if rows % size == 0), 32 if rows >= 32 else 16)
 
 
 def _why_not(node: onnx.NodeProto, products: dict[str, onnx.TensorProto], excluded: frozenset[str]) -> str | None:
-    """Why a node stays; empty for those that nobody asks about, None for those that are converted."""
+    """Return why a node stays; empty for one that nobody asks about, None for one that is converted."""
     if node.op_type not in ("MatMul", "Gemm"):
         return ""
     if node.name in excluded:
@@ -83,16 +83,18 @@ def _why_not(node: onnx.NodeProto, products: dict[str, onnx.TensorProto], exclud
     return None if products[node.name].dims[0] >= _MIN_BLOCK else f"fewer than {_MIN_BLOCK} rows of weights"
 
 
-def _packed(weight: onnx.TensorProto, bits: int, block: int) -> list[onnx.TensorProto]:
-    """B, its scales and, in 4 bits, its zero points, as the operator takes them."""
+def _pack_weight(weight: onnx.TensorProto, bits: int, block: int) -> list[onnx.TensorProto]:
+    """Return B, its scales and, in 4 bits, its zero points, as the operator takes them."""
     from onnxruntime.capi import _pybind_state as runtime
 
     matrix = np.ascontiguousarray(onnx.numpy_helper.to_array(weight))
     rows, columns = matrix.shape
+    # Rounded up: the last block is padded with zeros below.
     blocks = -(-rows // block)
     per_byte = 8 // bits
     padded = np.pad(matrix, ((0, blocks * block - rows), (0, 0)))
     packed = np.zeros((columns, blocks, block // per_byte), np.uint8)
+    # Zero points are packed as the values are: two in a byte of 4 bits.
     zeros = np.zeros((columns, -(-blocks // per_byte)), np.uint8)
     scales = np.zeros((columns, blocks), np.float32)
     pack = runtime.quantize_matmul_4bits if bits == 4 else runtime.quantize_matmul_8bits

@@ -1,4 +1,4 @@
-"""Source frameworks: one module each, that meets ``Source``. They run in the export process only."""
+"""Load, run and export source models: one module for each framework, which runs in the export process only."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from onnxpack.spec.load import SpecFile
 
 @dataclass(frozen=True)
 class Export:
-    """What an export tells besides the file that it wrote.
+    """What an exporter tells besides the file that it wrote.
 
     ``names`` are the outputs' names that the framework itself would use. ``exporter`` says which one wrote the file,
     where the framework has several, and ``notes`` why, in sentences for the user.

@@ -1,4 +1,4 @@
-"""CatBoost: its own model files (.cbm), which run no code, or pickled estimators; the trees are its own export."""
+"""CatBoost: its own model files (.cbm), which run no code, or pickled estimators; CatBoost itself exports the trees."""
 
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,25 @@ __all__ = ["export", "load", "run"]
 
 
 def load(file: SpecFile) -> Any:
-    """The estimator; a native file with classes gives a classifier."""
+    """Load the estimator; a native file with classes gives a classifier."""
     path = file.spec.model.path
     assert path
-    estimator = _native(file.resolve(path)) if path.endswith(TRAITS.safe_endings) else load_estimator(file)
+    estimator = _load_native(file.resolve(path)) if path.endswith(TRAITS.safe_endings) else load_estimator(file)
     if estimator.get_cat_feature_indices() or estimator.get_text_feature_indices():
         raise SourceError(
             f"'{path}' has features of categories or texts, which CatBoost cannot export",
-            "encode them as numbers before, as a step of a scikit-learn pipeline",
+            "encode them as numbers before the model, as a step of a scikit-learn pipeline",
         )
     check_inputs(estimator, file)
     return estimator
 
 
-def _native(path: Path) -> Any:
+def _load_native(path: Path) -> Any:
     try:
         with_classes = len(catboost.CatBoost().load_model(str(path)).classes_) > 0
         estimator = catboost.CatBoostClassifier() if with_classes else catboost.CatBoostRegressor()
         estimator.load_model(str(path))
     except Exception as error:  # CatBoostError and more
         words = flatten_words(error, 300)
-        raise SourceError(f"cannot load '{path.name}': {words}", "save it with save_model, as .cbm") from None
+        raise SourceError(f"cannot load '{path.name}': {words}", "save it with `save_model`, as .cbm") from None
     return estimator

@@ -1,4 +1,4 @@
-"""The export stage: source model → ONNX file and Reference. All of it runs in a child process."""
+"""Export a source model to ONNX and record the Reference, in a child process."""
 
 import importlib
 import shutil
@@ -44,9 +44,11 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
         SourceError: the model cannot be loaded, run or exported.
         GateError: it is not deterministic, or its export lost an axis or an output.
     """
-    source = _source(file)
+    source = _load_source(file)
+    # `weights: none` says that random parameters are intended; a spec that says nothing may have forgotten them.
     if file.spec.model.factory and file.spec.model.weights is None:
         source.require_weights(file)
+    # Before the export, so that nothing that an exporter does to the model reaches the answers.
     model, answers = _load_and_record(source, file, folder)
     raw = folder / "raw"
     raw.mkdir()
@@ -54,12 +56,13 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
     example = preprocessed(file.spec, draw(seen, tracing_sizes(seen.axes), 0))
     made = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
     output_names = _finish(file, raw / MODEL, folder, made.names, answers)
+    # The exporter's file is as large as the finished one.
     shutil.rmtree(raw)
     made_model = facts(folder / MODEL)
     hunted, notes = _hunt(file, folder, made_model.size_bytes, lambda inputs: _run(source, model, inputs))
     answers.notes += [*made.notes, *notes]
-    reference = _as_reference(folder / REFERENCE, answers, _of_model(file, answers.sizes), hunted)
-    served = reference if seen is file.spec else _as_reference(folder / SERVED, answers, answers.sizes, {})
+    reference = _make_reference(folder / REFERENCE, answers, _keep_model_axes(file, answers.sizes), hunted)
+    served = reference if seen is file.spec else _make_reference(folder / SERVED, answers, answers.sizes, {})
     evaluation = None
     if file.spec.evaluation:
         record(
@@ -71,13 +74,13 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
     return Exported(made_model, reference, served, evaluation, made.exporter)
 
 
-def _as_reference(
+def _make_reference(
     folder: Path, answers: _Answers, sizes: list[dict[str, int]], hunted: dict[str, dict[str, int]]
 ) -> Reference:
     return Reference(Artifact.of(folder), tuple(answers.cases), tuple(sizes), tuple(answers.notes), hunted)
 
 
-def _source(file: SpecFile) -> Source:
+def _load_source(file: SpecFile) -> Source:
     framework = file.spec.model.framework
     try:
         return cast(Source, importlib.import_module(f"onnxpack.sources.{framework}"))
@@ -98,9 +101,9 @@ def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any,
     """
     if file.spec.model.prepare is None:
         model = source.load(file)
-        return model, _reference(source, model, file, folder)
+        return model, _record_reference(source, model, file, folder)
     try:
-        answers = _reference(source, source.load(without_prepare(file)), file, folder)
+        answers = _record_reference(source, source.load(without_prepare(file)), file, folder)
     except OnnxpackError as error:  # it may take other inputs; what is wrong with the source itself comes again below
         answers, reason = None, f"the model before it does not answer: {error.problems[0].message}"
     model = source.load(file)
@@ -112,13 +115,13 @@ def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any,
             return model, answers
     for name in (REFERENCE, SERVED):
         shutil.rmtree(folder / name, ignore_errors=True)
-    answers = _reference(source, model, file, folder)
+    answers = _record_reference(source, model, file, folder)
     answers.notes.append(f"the export is judged against the model after `prepare`: {reason}")
     return model, answers
 
 
-def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Answers:
-    """The source model's outputs, case by case; the inputs are written at once, the outputs when they have names."""
+def _record_reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Answers:
+    """Run the source on every case; write the inputs at once, keep the outputs until they have names."""
     seen = client_spec(file.spec)
     (folder / REFERENCE).mkdir()
     if seen is not file.spec:
@@ -132,6 +135,7 @@ def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Ans
         if seen is not file.spec:
             write_arrays(folder / SERVED / f"{name}.inputs.npz", sent)
         outputs = _run(source, model, inputs)
+        # Two runs of each of the first cases; of all it would double the time.
         if len(answers.outputs) < STEADY_CASES:
             require_steady(file.spec, name, outputs, _run(source, model, inputs))
         if seen is file.spec:
@@ -139,19 +143,21 @@ def _reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Ans
         else:
             budget.count([*sent.values(), *inputs.values()], [*outputs, *outputs])
         if answers.outputs and len(outputs) != len(answers.outputs[0]):
-            raise SourceError("the source model gives another number of outputs at other sizes", "make it constant")
+            raise SourceError(
+                "the source model gives another number of outputs at other sizes", "return as many at every size"
+            )
         answers.cases.append(name)
         answers.sizes.append(at)
         answers.outputs.append(outputs)
     if not answers.outputs[0]:
-        raise SourceError("the source model gives no outputs", "it must return at least one tensor")
+        raise SourceError("the source model gives no outputs", "let it return at least one tensor")
     require_values(file.spec, answers.outputs)
     answers.notes = budget.notes
     return answers
 
 
 def _hunt(file: SpecFile, folder: Path, size: int, answer: Answer) -> tuple[dict[str, dict[str, int]], list[str]]:
-    """Add the cases that a hunt finds to the Reference of the model itself; return their sizes, and notes."""
+    """Search for cases and add them to the Reference of the model itself; return their sizes, and notes."""
     found = hunt(file.spec, folder / MODEL, size, answer)
     for case in found.cases:
         write_arrays(folder / REFERENCE / f"{case.name}.inputs.npz", case.inputs)
@@ -159,8 +165,8 @@ def _hunt(file: SpecFile, folder: Path, size: int, answer: Answer) -> tuple[dict
     return {case.name: sizes_of(file.spec, case.inputs) for case in found.cases}, found.notes
 
 
-def _of_model(file: SpecFile, sizes: list[dict[str, int]]) -> list[dict[str, int]]:
-    """Without the axes that only a client sees."""
+def _keep_model_axes(file: SpecFile, sizes: list[dict[str, int]]) -> list[dict[str, int]]:
+    """Return the sizes without the axes that only a client sees."""
     own = {axis.name for axis in file.spec.axes}
     used = own & {size for tensor in file.spec.inputs.values() for size in tensor.shape if isinstance(size, str)}
     return [{name: size for name, size in at.items() if name in used} for at in sizes]
@@ -176,12 +182,12 @@ def _run(source: Source, model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any
         shapes = ", ".join(f"{key} {value.shape}" for key, value in inputs.items())
         raise SourceError(
             f"the source model fails on {shapes}: {type(error).__name__}: {str(error)[:500]}",
-            "check the inputs' shapes, dtypes, ranges and axis limits",
+            "check the inputs' `shape`, `dtype` and `range`, and the limits of the axes, in the spec",
         ) from None
 
 
 def _finish(file: SpecFile, raw: Path, folder: Path, framework_names: Sequence[str], answers: _Answers) -> list[str]:
-    """Writes the finished model and the Reference's outputs; gives the outputs' names."""
+    """Write the finished model and the Reference's outputs; return the outputs' names."""
     import onnx
 
     from onnxpack.graph import external_data
@@ -195,7 +201,8 @@ def _finish(file: SpecFile, raw: Path, folder: Path, framework_names: Sequence[s
         write_arrays(folder / REFERENCE / f"{case}.outputs.npz", outputs)
         if (folder / SERVED).exists():
             write_arrays(folder / SERVED / f"{case}.outputs.npz", postprocessed(file, outputs))
-    declare_outputs(model, _of_model(file, answers.sizes), named)
+    # After the renaming, as the observed shapes are under the shipped names.
+    declare_outputs(model, _keep_model_axes(file, answers.sizes), named)
     if external_data.stays_outside(model):
         external_data.save_outside(model, raw.parent, folder / MODEL)
         onnx.checker.check_model(str(folder / MODEL))

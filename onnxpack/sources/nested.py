@@ -1,4 +1,4 @@
-"""Nested outputs as a flat list with stable names, whatever the framework's tensors are."""
+"""Flatten nested outputs to a list with stable names, whatever the framework's tensors are."""
 
 import dataclasses
 import re
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from onnxpack.core.errors import SourceError
+from onnxpack.core.text import with_article
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_NAME = 150
@@ -13,7 +14,7 @@ Path = tuple[str | int, ...]
 
 
 def leaves(value: Any, tensor: type | tuple[type, ...], path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """The tensors in what a model gave, in order, each with its keys, fields and positions; None is left out.
+    """Yield the tensors in a model's answer, in order, each with its keys, fields and positions; None is left out.
 
     Raises:
         SourceError: there is something else in it.
@@ -26,7 +27,7 @@ def leaves(value: Any, tensor: type | tuple[type, ...], path: Path = ()) -> Iter
 
 
 def names_of(paths: Sequence[Path], taken: Sequence[str]) -> list[str]:
-    """A name for each path: keys and fields joined by dots; what has only a position is called ``output``.
+    """Return a name for each path: keys and fields joined by dots; a path of positions alone is called ``output``.
 
     ``taken`` are names that no output may have.
     """
@@ -63,7 +64,7 @@ def _parts(value: Any, path: Path) -> list[tuple[str | int, Any]]:
         return list(enumerate(value))
     place = f" at '{'.'.join(map(str, path))}'" if path else ""
     raise SourceError(
-        f"the model gives a {type(value).__name__}{place}",
-        "outputs must be tensors, or lists, tuples, dicts and dataclasses of them: turn it off in kwargs, or drop it "
-        "in a prepare function",
+        f"the model returns {with_article(type(value).__name__)}{place}",
+        "outputs must be tensors, or lists, tuples, dicts and dataclasses of them: turn it off in `kwargs`, or drop it "
+        "in a `prepare` function",
     )

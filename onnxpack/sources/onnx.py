@@ -1,4 +1,4 @@
-"""An existing ONNX file: checked, and converted up to the asked opset."""
+"""An existing ONNX file, checked, and converted up to the opset that the spec asks for."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -32,18 +32,18 @@ TRAITS = FrameworkTraits(
     safe_endings=("",),
 )
 
-_CURE = "export it again with this axis dynamic, or write its size instead of its name in the spec"
+_CURE = "export it again with this axis dynamic, or replace its name in `shape` by its size"
 _FAILED = re.compile(
     r"while running (?P<op>\S+) node\. Name:'(?P<name>[^']*)'\s*(Status Message: )?(?P<why>.*)", re.DOTALL
 )
-_OTHER_OUTPUT = "export it again without ZipMap, sequences and narrow floats"
+_OTHER_OUTPUT = "export it again without ZipMap, sequences, bfloat16 and narrower floats"
 Answers = Callable[[Arrays], list[np.ndarray[Any, Any]]]
 """Inputs by name to outputs in order."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The file's graph, brought to an opset that the runtime has, and what runs the graph that the file holds."""
+    """The file's graph at an opset that the runtime has, and a function that runs the graph as the file holds it."""
 
     model: onnx.ModelProto
     """Of opset 7 or higher: what is exported."""
@@ -57,7 +57,7 @@ class Loaded:
 
 
 def load(file: SpecFile) -> Loaded:
-    """The model, its input names matched against the spec's."""
+    """Load the model, and check its inputs against the spec's."""
     assert file.spec.model.path
     path = file.resolve(file.spec.model.path)
     model = read_model(path)
@@ -68,17 +68,18 @@ def load(file: SpecFile) -> Loaded:
         if name not in own
     ]
     problems += [
-        Problem(f"'{path.name}' has an input '{name}' that the spec lacks", "add it to inputs")
+        Problem(f"'{path.name}' has an input '{name}' that the spec lacks", "add it to `inputs`")
         for name in own
         if name not in file.spec.inputs
     ]
     problems += [
-        Problem(f"output '{value.name}' of '{path.name}' is no tensor of a dtype that numpy has", _OTHER_OUTPUT)
+        Problem(f"output '{value.name}' of '{path.name}' is not a tensor of a dtype that numpy has", _OTHER_OUTPUT)
         for value in model.graph.output
         if info_of(value).dtype in ("unsupported", "bfloat16")
     ]
     if problems:
         raise SourceError(problems)
+    # The second list, axes of fixed size, is what ``loosen`` frees below.
     wrong, _ = mismatches(model.graph, file.spec)
     if wrong:
         raise SourceError(wrong)
@@ -89,11 +90,11 @@ def load(file: SpecFile) -> Loaded:
         proved = _runner(model, path, freed=True)
         _prove(answers, Loaded(model, path.parent, proved, opset_of(model), freed), file.spec)
         answers = proved
-    return Loaded(_upgraded(model), path.parent, answers, opset_of(model), freed)
+    return Loaded(_upgrade(model), path.parent, answers, opset_of(model), freed)
 
 
 def _runner(model: onnx.ModelProto, path: Path, *, freed: bool = False) -> Answers:
-    """Return what runs the file at ``path``, or, where it was freed, the ``model`` that was made of it.
+    """Return a function that runs the file at ``path``, or the freed ``model`` that was made from it.
 
     That is onnxruntime, and for a file of opset 1 to 6 with operators that it lacks, onnx's reference evaluator.
     """
@@ -106,8 +107,8 @@ def _runner(model: onnx.ModelProto, path: Path, *, freed: bool = False) -> Answe
     return lambda inputs: running.run(None, inputs)
 
 
-def _upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model at opset 7 if it has a lower one; the runners keep the one that is given."""
+def _upgrade(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model at opset 7 if it has a lower one; the model that is given stays as it is."""
     if opset_of(model) >= RUNTIME_MIN_OPSET:
         return model
     copy = onnx.ModelProto()
@@ -116,7 +117,7 @@ def _upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _prove(original: Answers, loaded: Loaded, spec: Spec) -> None:
-    """At its own size the freed model gives what the file gives, and a batch of two of them gives both.
+    """Prove that the freed model answers as the file does at its own size, and that a batch of two gives both answers.
 
     Raises:
         GateError: it does not.
@@ -124,6 +125,7 @@ def _prove(original: Answers, loaded: Loaded, spec: Spec) -> None:
     at = {name: loaded.freed.get(name, axis.opt or axis.min) for name, axis in spec.dynamic_axes.items()}
     one, two = (draw(spec, at, case) for case in (0, 1))
     wanted = [original(inputs) for inputs in (one, two)]
+    # Only a batch axis makes the answers of two inputs those of each.
     is_batch = tuple(loaded.freed) == (spec.first_size,)
     both = {name: np.concatenate([one[name], two[name]]) for name in one}
     pairs = [(wanted[0], run(loaded, one))]
@@ -141,19 +143,19 @@ def _prove(original: Answers, loaded: Loaded, spec: Spec) -> None:
 
 
 def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
-    """Return what the file gives as it is, its fixed axes freed."""
+    """Run the file's graph as it is, its fixed axes freed; return the outputs in order."""
     try:
         answers = model.answers(inputs)
     except Exception as error:  # onnxruntime's exceptions share no base
         if not model.freed:
             raise
         words = error.problems[0].message if isinstance(error, SourceError) else str(error)
-        raise GateError(_held_by(model, inputs, words), _CURE) from None
+        raise GateError(_describe_fixed_size(model, inputs, words), _CURE) from None
     return list(map(plain_strings, answers))
 
 
-def _held_by(model: Loaded, inputs: Arrays, words: str) -> str:
-    """The node that failed at another size, from onnxruntime's words."""
+def _describe_fixed_size(model: Loaded, inputs: Arrays, words: str) -> str:
+    """Describe the node that failed at another size, from onnxruntime's message."""
     found = _FAILED.search(words)
     shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
     axes = ", ".join(f"'{name}' was {size}" for name, size in model.freed.items())
@@ -163,17 +165,22 @@ def _held_by(model: Loaded, inputs: Arrays, words: str) -> str:
 
 
 def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
-    """The same graph at the asked opset."""
+    """Write the same graph at the opset that the spec asks for."""
     have = opset_of(model.model)
+    # A file that was upgraded is converted on to the default opset; any other keeps its own unless the spec asks.
     asked = file.spec.opset or (have if model.opset == have else DEFAULT_OPSET)
     if asked < have:
-        raise SourceError(f"the model has opset {have}, and cannot go down to {asked}", f"write opset: {have}")
+        raise SourceError(
+            f"the model has opset {have}, and cannot be converted down to {asked}", f"set `opset: {have}`"
+        )
     graph = run_passes(model.model, conversion_passes(have, asked)).model
+    # Clients give inputs by the spec's order.
     if tuple(value.name for value in graph.graph.input) != tuple(file.spec.inputs):
         order = {name: index for index, name in enumerate(file.spec.inputs)}
         values = sorted(graph.graph.input, key=lambda value: order.get(value.name, len(order)))
         del graph.graph.input[:]
         graph.graph.input.extend(values)
+    # Linked, so that large weights are copied once, when the finished file is written.
     link_data(graph, model.folder, destination.parent)
     onnx.save(graph, destination)
     return Export(tuple(value.name for value in graph.graph.output))

@@ -1,4 +1,4 @@
-"""Forgotten weights: a factory whose parameters depend on random numbers gives a model that nobody trained."""
+"""Detect forgotten weights: a factory whose parameters depend on random numbers gives an untrained model."""
 
 import hashlib
 from collections.abc import Mapping
@@ -26,11 +26,12 @@ def require_same(factory: str, one: Mapping[str, str | None], other: Mapping[str
     Raises:
         SourceError: some differ, or have no values.
     """
+    # In the factory's order, and names that only one of the calls gave among them.
     names = [name for name in {**one, **other} if one.get(name) is None or one.get(name) != other.get(name)]
     if names:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         raise SourceError(
             f"{factory} gives random parameters: {', '.join(names[:_SHOWN])}{more} differ between two random seeds, "
             "and the spec names no weights",
-            "name the trained ones in `model.weights`; if random parameters are meant, write `weights: none`",
+            "name the file of trained weights in `model.weights`, or set `weights: none` if random ones are intended",
         )

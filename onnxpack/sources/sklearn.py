@@ -20,7 +20,7 @@ __all__ = ["export", "load", "run"]
 
 
 def load(file: SpecFile) -> Any:
-    """The fitted estimator, whose columns the inputs stand for."""
+    """Load the fitted estimator, and check that the inputs stand for its columns."""
     estimator = load_estimator(file)
     check_inputs(estimator, file)
     return estimator

@@ -28,15 +28,15 @@ _CLASSES = ("binary:logistic", "multi:softprob", "multi:softmax")
 
 
 def load(file: SpecFile) -> Any:
-    """The estimator; of a native file the classifier or regressor that its objective asks for."""
+    """Load the estimator; a native file gives the classifier or regressor that its objective asks for."""
     path = file.spec.model.path
     assert path
-    estimator = _native(file.resolve(path)) if path.endswith(TRAITS.safe_endings) else load_estimator(file)
+    estimator = _load_native(file.resolve(path)) if path.endswith(TRAITS.safe_endings) else load_estimator(file)
     check_inputs(estimator, file)
     return estimator
 
 
-def _native(path: Path) -> Any:
+def _load_native(path: Path) -> Any:
     try:
         booster = xgboost.Booster(model_file=str(path))
         objective = json.loads(booster.save_config())["learner"]["objective"]["name"]

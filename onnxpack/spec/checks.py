@@ -1,4 +1,4 @@
-"""What one field cannot say alone: rules across fields, and the files that a spec names."""
+"""Checks that concern several fields of a spec, and the files that it names."""
 
 import stat
 from collections.abc import Callable, Iterator
@@ -21,21 +21,21 @@ Where = Callable[..., Location]
 
 
 def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
-    """Every problem (of more than 100, the first 101) of a spec whose fields are each right by themselves.
+    """Return the problems, 101 at most, of a spec whose fields are each valid by themselves.
 
-    A field that is not right may stand as ``INVALID``; the rules that read it are left out.
+    A field that is not valid may be ``INVALID``; the rules that read it are skipped.
     """
     checks: tuple[tuple[Callable[[], Iterator[Problem]], str], ...] = (
-        (lambda: _axes(spec, where), "inputs dynamic_axes preprocess"),
+        (lambda: _check_axes(spec, where), "inputs dynamic_axes preprocess"),
         (lambda: samples(spec, where), "inputs preprocess"),
         (lambda: verification(spec, where), "verify"),
-        (lambda: _names(spec, where), "inputs outputs"),
-        (lambda: _targets(spec, where), "targets"),
-        (lambda: _model(spec, where), "model"),
+        (lambda: _check_names(spec, where), "inputs outputs"),
+        (lambda: _check_targets(spec, where), "targets"),
+        (lambda: _check_model(spec, where), "model"),
         (lambda: origin.remote(spec, where), "model"),
         (lambda: origin.pins(spec, where), "model"),
-        (lambda: _opset(spec, where), "model opset"),
-        (lambda: _files(spec, folder, root, where), "model verify calibration evaluation postprocess"),
+        (lambda: _check_opset(spec, where), "model opset"),
+        (lambda: _check_files(spec, folder, root, where), "model verify calibration evaluation postprocess"),
         (lambda: rules.tags(spec, where), "version targets"),
         (lambda: rules.precision(spec, where), "model opset targets calibration"),
         (lambda: rules.evaluation(spec, where), "evaluation"),
@@ -44,20 +44,21 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: rules.serving(spec, where), "inputs dynamic_axes runtime image"),
     )
     found = (rule() for rule, read in checks if all(getattr(spec, name) is not INVALID for name in read.split()))
+    # One more than is shown tells that there are more.
     return list(islice(chain.from_iterable(found), MAX_PROBLEMS + 1))
 
 
-def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_axes(spec: Spec, where: Where) -> Iterator[Problem]:
     used = set(client_axes(spec))
     for name, tensor in spec.inputs.items():
         for index, size in enumerate(tensor.shape):
             if isinstance(size, str):
                 used.add(size)
                 if size not in spec.dynamic_axes:
-                    hint = f"declare it there, as `{size}: {{min: 1, max: 64}}`"
+                    hint = f"declare it, for example as `{size}: {{min: 1, max: 64}}`"
                     if slip := meant(size, spec.dynamic_axes):
                         used.add(slip)
-                        hint = f"did you mean '{slip}'? else {hint}"
+                        hint = f"did you mean '{slip}'? If not, {hint}"
                     place = where("inputs", name, "shape", index)
                     yield Problem(f"axis '{size}' is not declared in dynamic_axes", hint, place)
     for name, axis in spec.dynamic_axes.items():
@@ -67,20 +68,24 @@ def _axes(spec: Spec, where: Where) -> Iterator[Problem]:
             hint = f"did you mean '{slip}'?" if slip else "remove it, or use it in a shape"
             yield Problem(f"axis '{name}' is used in no shape", hint, place)
         if axis.min > axis.max:
-            yield Problem(f"axis '{name}': min {axis.min} is above max {axis.max}", "swap them", place)
+            yield Problem(f"axis '{name}': min {axis.min} is above max {axis.max}", "swap `min` and `max`", place)
         elif axis.opt is not None and not axis.min <= axis.opt <= axis.max:
             yield Problem(
-                f"axis '{name}': opt {axis.opt} is outside {axis.min} to {axis.max}", "choose one between", place
+                f"axis '{name}': opt {axis.opt} is outside {axis.min} to {axis.max}",
+                f"set `opt` from {axis.min} to {axis.max}",
+                place,
             )
 
 
-def _names(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_names(spec: Spec, where: Where) -> Iterator[Problem]:
     if not spec.inputs:
-        yield Problem("inputs is empty", "name at least one input", where("inputs"))
+        yield Problem("inputs is empty", "declare at least one input", where("inputs"))
     seen = set(spec.inputs)
     for index, name in enumerate(spec.outputs):
         if name in seen:
-            yield Problem(f"the name '{name}' is used twice", "give every tensor its own", where("outputs", index))
+            yield Problem(
+                f"the name '{name}' is used twice", "give every tensor a name of its own", where("outputs", index)
+            )
         seen.add(name)
 
 
@@ -89,12 +94,12 @@ def all_fields() -> set[str]:
     return {name for traits in frameworks().values() for name in traits.fields}
 
 
-def _targets(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_targets(spec: Spec, where: Where) -> Iterator[Problem]:
     if not spec.targets:
-        yield Problem("targets is empty", "leave it out for the default, cpu", where("targets"))
+        yield Problem("targets is empty", "remove `targets` for the default: one image for the CPU", where("targets"))
 
 
-def _model(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_model(spec: Spec, where: Where) -> Iterator[Problem]:
     model = spec.model
     traits = frameworks().get(model.framework)
     if traits is None:  # one of a later release, which the decoder refused
@@ -104,40 +109,42 @@ def _model(spec: Spec, where: Where) -> Iterator[Problem]:
         place = where("model", name)
         if place != where("model"):
             yield Problem(
-                f"model.{name} means nothing for {model.framework}", f"it takes {', '.join(sorted(allowed))}", place
+                f"model.{name} does not apply to {model.framework}",
+                f"remove it: {model.framework} takes {', '.join(sorted(allowed))}",
+                place,
             )
     yield from formats.check_files(model, traits, where)
 
 
-def _opset(spec: Spec, where: Where) -> Iterator[Problem]:
+def _check_opset(spec: Spec, where: Where) -> Iterator[Problem]:
     framework = spec.model.framework
     traits = frameworks().get(framework, FrameworkTraits())
     named = spec.model.exporter
     maker: str = named if named is not None and named in traits.exporter_opsets else framework
     highest = traits.exporter_opsets.get(maker, traits.max_opset)
     if spec.opset is not None and spec.opset > highest:
-        yield Problem(f"{maker} makes opset {highest} at most", f"write opset: {highest} or lower", where("opset"))
+        yield Problem(f"{maker} makes opset {highest} at most", f"set `opset: {highest}` or lower", where("opset"))
 
 
-def _files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator[Problem]:
+def _check_files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator[Problem]:
     model = spec.model
     named: list[tuple[str | None, tuple[str | int, ...]]]
     named = [(model.path, ("model", "path")), (model.weights_file, ("model", "weights"))]
     named += [(spec.verify.samples, ("verify", "samples"))]
     codes = (("factory", model.factory), ("prepare", model.prepare))
     named += [(origin.code_file(code), ("model", field)) for field, code in codes]
-    named += _data_files(spec)
+    named += _iterate_data_files(spec)
     digested = ("model", "weights" if model.path is None else "path")
     for relative, path in named:
         if relative is not None and not (path[0] == "model" and origin.is_url(relative)):
-            problem = _unfit(relative, folder, root, where(*path))
+            problem = _find_path_problem(relative, folder, root, where(*path))
             if problem:
                 yield problem
             elif path == digested:
-                yield from _digest(spec, relative, folder / relative, where, where(*path))
+                yield from _check_digest(spec, relative, folder / relative, where, where(*path))
 
 
-def _data_files(spec: Spec) -> Iterator[tuple[str | None, tuple[str | int, ...]]]:
+def _iterate_data_files(spec: Spec) -> Iterator[tuple[str | None, tuple[str | int, ...]]]:
     for part in ("calibration", "evaluation"):
         section = getattr(spec, part)
         yield origin.data_file(section.data if section else None), (part, "data")
@@ -146,44 +153,46 @@ def _data_files(spec: Spec) -> Iterator[tuple[str | None, tuple[str | int, ...]]
         yield step.labels, ("postprocess", index, "labels")
 
 
-def _unfit(relative: str, folder: Path, root: Path, place: Location) -> Problem | None:
-    """Why the path cannot be used: it must be a regular file inside ``root``, links followed."""
+def _find_path_problem(relative: str, folder: Path, root: Path, place: Location) -> Problem | None:
+    """Return why a path cannot be used: it must lead to a regular file inside ``root``, links followed."""
     shown = short(relative)
     try:
         target = real(folder / relative)
         if not target.is_relative_to(real(root)):
-            hint = "keep it in the spec's Git work tree, or, without Git, in the spec's folder"
-            return Problem(f"'{shown}' leads out of the project", hint, place)
+            hint = "move it into the spec's Git work tree, or, without Git, into the spec's folder"
+            return Problem(f"'{shown}' is outside the project", hint, place)
         mode = target.stat().st_mode
     except OSError as error:
-        return _unreadable(relative, error, place)
+        return _unreadable_problem(relative, error, place)
     return None if stat.S_ISREG(mode) else Problem(f"'{shown}' is not a regular file", "give the path of a file", place)
 
 
-def _unreadable(relative: str, error: OSError, place: Location) -> Problem:
+def _unreadable_problem(relative: str, error: OSError, place: Location) -> Problem:
     return Problem(
-        f"cannot read '{short(relative)}': {error.strerror}", "paths are relative to the spec's own folder", place
+        f"cannot read '{short(relative)}': {error.strerror}",
+        "correct the path: it is relative to the spec's folder",
+        place,
     )
 
 
-def _digest(spec: Spec, path: str, file: Path, where: Where, place: Location) -> Iterator[Problem]:
+def _check_digest(spec: Spec, path: str, file: Path, where: Where, place: Location) -> Iterator[Problem]:
     runs_code = formats.runs_code(spec.model)
     if spec.model.sha256 is None and not runs_code:
         return
     try:
         actual = large_file_digest(file)
     except OSError as error:
-        yield _unreadable(path, error, place)
+        yield _unreadable_problem(path, error, place)
         return
     if spec.model.sha256 is None:
         yield Problem(
             f"loading '{short(path)}' can run any code in it, so its digest is required",
-            f"if you trust the file, add below it   sha256: {actual}",
+            f"if you trust the file, add to `model`:   sha256: {actual}",
             place,
         )
     elif spec.model.sha256 != actual:
         yield Problem(
             f"'{short(path)}' is not the file that the spec trusts: its sha256 is {actual}",
-            "restore the file, or paste the new digest if you trust it",
+            "restore the file, or, if you trust this one, set `sha256` to its digest",
             where("model", "sha256"),
         )

@@ -1,4 +1,4 @@
-"""Fields whose choices follow from the files that are there: frameworks, precisions and devices."""
+"""The types of fields whose choices follow from the files that exist: frameworks, precisions and devices."""
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 

@@ -1,9 +1,10 @@
-"""What a client sends: the spec in front of the ``preprocess`` steps, found by going through them backwards."""
+"""The inputs that a client sends, computed from the model's inputs by following ``preprocess`` backwards."""
 
 import re
 from dataclasses import dataclass, replace
 from typing import cast
 
+from onnxpack.core.text import plural
 from onnxpack.core.values import TensorInfo
 from onnxpack.spec.field_types import Dtype
 from onnxpack.spec.model import AxisRange, Input, Spec
@@ -14,17 +15,18 @@ _CAST_FROM = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "ui
 _UINT8_RANGE = (0, 255)
 _LARGEST_IMAGE = 4
 """How many times the model's height or width a client may send, where dynamic_axes says nothing else."""
+_IMAGE_RANK = 4  # of a batch of images, the only tensors that have a layout
 _OTHER = {"NHWC": "NCHW", "NCHW": "NHWC"}
 _PERMUTATION = {"NHWC": (0, 3, 1, 2), "NCHW": (0, 2, 3, 1)}
-"""By what is sent: which of its axes each axis behind the step is."""
+"""For each layout that is sent: the sent axis of each axis behind the step."""
 
 
 @dataclass(frozen=True)
 class PreStage:
-    """A step with the tensor in front of it and the one behind it.
+    """A step of ``preprocess`` with the tensor ``taken`` in front of it and the tensor ``given`` behind it.
 
-    ``axes`` are counted in both: the channels (normalize; empty where one value serves all), height and width (resize),
-    or for layout, which axis of ``taken`` each axis of ``given`` is.
+    ``axes`` are the channels (normalize; empty if one value is for all), height and width (resize), or the axis of
+    ``taken`` for each axis of ``given`` (layout).
     """
 
     step: PreprocessStep
@@ -35,7 +37,7 @@ class PreStage:
 
 @dataclass(frozen=True)
 class Misfit:
-    """A step that cannot be done where it stands; ``index`` is its place among the steps."""
+    """A step that cannot be applied to its tensor; ``index`` is its place among the steps."""
 
     index: int
     message: str
@@ -43,15 +45,16 @@ class Misfit:
 
 
 def stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
-    """The steps in their order, from client to model, and those that cannot be done."""
+    """Return the steps in order, from client to model, and those that cannot be applied."""
     now = {info.name: info for info in spec.input_infos}
     layouts = {step.input: _OTHER.get(step.layout or "") for step in spec.preprocess if step.op == "layout"}
     found: list[PreStage] = []
     misfits: list[Misfit] = []
+    # The spec declares what the model takes, so the tensors are known from the last step to the first.
     for index, step in reversed(list(enumerate(spec.preprocess))):
         if step.input not in now:
             continue
-        stage = _stage(step, now[step.input], layouts.get(step.input))
+        stage = _make_stage(step, now[step.input], layouts.get(step.input))
         if isinstance(stage, tuple):
             misfits.append(Misfit(index, *stage))  # for the others it changes nothing
             continue
@@ -63,17 +66,17 @@ def stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
 
 
 def client_inputs(spec: Spec) -> dict[str, Input]:
-    """The inputs that a client sends; where it sends uint8 and the spec no range, samples are of all its values."""
+    """Return the inputs that a client sends; uint8 ones without a range get that of all uint8 values."""
     inputs = dict(spec.inputs)
     for stage in reversed(stages(spec)[0]):
-        inputs[stage.taken.name] = _input(inputs[stage.taken.name], stage.taken)
+        inputs[stage.taken.name] = _make_client_input(inputs[stage.taken.name], stage.taken)
     return inputs
 
 
 def client_spec(spec: Spec) -> Spec:
-    """The spec with the inputs and axes that a client sees, and without steps; the same one if it has none.
+    """Return the spec with a client's inputs and axes and without steps; the same spec if it has no steps.
 
-    Samples, calibration and evaluation data are of its inputs.
+    Samples, calibration and evaluation data have the form of these inputs.
     """
     if not spec.preprocess and not spec.postprocess:
         return spec
@@ -84,7 +87,7 @@ def client_spec(spec: Spec) -> Spec:
 
 
 def client_axes(spec: Spec) -> dict[str, int]:
-    """The axes that only a client sees, with what the model has there: height and width in front of a resize."""
+    """Map the axes that only a client has, height and width in front of a resize, to the model's sizes."""
     return {
         str(stage.taken.shape[axis]): cast(int, stage.given.shape[axis])
         for stage in stages(spec)[0]
@@ -93,66 +96,80 @@ def client_axes(spec: Spec) -> dict[str, int]:
     }
 
 
-def _input(behind: Input, taken: TensorInfo) -> Input:
+def _make_client_input(behind: Input, taken: TensorInfo) -> Input:
     changed = replace(behind, dtype=cast(Dtype, taken.dtype), shape=taken.shape)
     if taken.dtype == "uint8" and behind.dtype != "uint8" and behind.range is None and behind.choices is None:
         return replace(changed, range=_UINT8_RANGE)
     return changed
 
 
-def _stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
-    """The stage that gives ``given``, or why there is none and what to do."""
+def _make_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
+    """Return the stage whose result is ``given``, or why there is none, with a hint."""
     if step.op == "cast":
         if step.dtype not in _CAST_FROM or given.dtype not in _CAST_FROM:
-            return f"cast from {step.dtype} to {given.dtype} is not possible", "it is between numbers"
+            return (
+                f"cast from {step.dtype} to {given.dtype} is not possible",
+                "cast converts numbers and booleans only: correct `dtype`, or remove the step",
+            )
         return PreStage(step, replace(given, dtype=step.dtype), given)
     if step.op == "layout":
-        return _layout(step, given, layout)
+        return _make_layout_stage(step, given, layout)
     if given.dtype not in FLOATS:
-        return f"{step.op} computes with floats, and the tensor is {given.dtype} here", "put a cast in front of it"
+        hint = f"add `{{op: cast, input: {step.input}, dtype: float32}}` after it"
+        return f"{step.op} computes with floats, and its result is {given.dtype} here", hint
     if step.op == "normalize":
-        return _normalize(step, given, layout)
-    return _resize(step, given, layout) if step.op == "resize" else PreStage(step, given, given)
+        return _make_normalize_stage(step, given, layout)
+    return _make_resize_stage(step, given, layout) if step.op == "resize" else PreStage(step, given, given)
 
 
-def _layout(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
-    if len(given.shape) != 4:
-        return f"layout is for tensors of 4 dimensions, and this one has {len(given.shape)}", "remove it"
+def _explain_rank(op: str, given: TensorInfo) -> tuple[str, str]:
+    return f"{op} needs a tensor of {_IMAGE_RANK} dimensions, and this one has {len(given.shape)}", "remove the step"
+
+
+def _make_layout_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
+    if len(given.shape) != _IMAGE_RANK:
+        return _explain_rank("layout", given)
     if step.layout is None or layout != _OTHER[step.layout]:
-        return f"the tensor is {layout} behind this step already", "name each layout once"
+        return f"the tensor is {layout} behind this step too, so it changes nothing", "remove one of the layout steps"
     order = _PERMUTATION[step.layout]
     shape = tuple(given.shape[order.index(axis)] for axis in range(4))
     return PreStage(step, replace(given, shape=shape), given, order)
 
 
-def _normalize(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
+def _make_normalize_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
     mean, std = step.mean or (), step.std or ()
     count = max(len(mean), len(std))
     if not mean or not std or len({len(mean), len(std)} - {1}) > 1:
-        return f"mean has {len(mean)} values and std {len(std)}", "give one for each channel"
+        return f"mean has {plural(len(mean), 'value')} and std {len(std)}", "give both one value for each channel"
     if count == 1:
         return PreStage(step, given, given)
     rank = len(given.shape)
+    # Without a layout step channels may be first or last; of 3 dimensions the first need not be that of rows.
     places = {"NCHW": (1,), "NHWC": (rank - 1,)}.get(layout or "", (0, 1, rank - 1) if rank == 3 else (1, rank - 1))
     fitting = sorted({axis for axis in places if 0 <= axis < rank and given.shape[axis] == count})
     if len(fitting) != 1:
         shape = f"[{', '.join(map(str, given.shape))}]"
-        what = "could be any of several axes" if fitting else "is no axis"
-        return f"a channel of {count} values {what} of shape {shape}", "give one value for each channel of the shape"
+        if fitting:
+            layout_step = ", or add a layout step, which says where they are" if rank == _IMAGE_RANK else ""
+            hint = f"give one value for all channels{layout_step}"
+            return f"several axes of shape {shape} could be the {count} channels", hint
+        return f"no axis of shape {shape} has {count} channels", "give one value for each channel of the shape"
     return PreStage(step, given, given, tuple(fitting))
 
 
-def _resize(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
+def _make_resize_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
     if step.size is None or len(step.size) != 2:
-        return "size is two numbers", "write [height, width]"
-    if len(given.shape) != 4:
-        return f"resize is for tensors of 4 dimensions, and this one has {len(given.shape)}", "remove it"
+        return "size must be two numbers", "set `size: [height, width]`"
+    if len(given.shape) != _IMAGE_RANK:
+        return _explain_rank("resize", given)
     places = {"NCHW": [(2, 3)], "NHWC": [(1, 2)]}.get(layout or "", [(2, 3), (1, 2)])
     fitting = [place for place in places if tuple(given.shape[axis] for axis in place) == step.size]
     if not fitting:
         has = ", ".join(map(str, given.shape))
-        return f"the model's input has no height and width of {list(step.size)}: [{has}]", "write them in its shape"
+        hint = "set `size` to the height and width in the input's `shape`"
+        return f"the model's input has no height and width of {list(step.size)}: [{has}]", hint
     shape: list[int | str] = list(given.shape)
+    # An axis' name has at most 63 characters, so an input's long name is cut to leave room for the suffix.
     prefix = re.sub(r"\W", "_", f"_{given.name}" if given.name[:1].isdigit() else given.name, flags=re.ASCII)[:50]
     for axis, word in zip(fitting[0], ("height", "width"), strict=True):
         shape[axis] = f"{prefix}_{word}"

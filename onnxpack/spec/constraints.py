@@ -1,20 +1,25 @@
-"""What an ``Annotated`` type in the spec's model may say beyond its Python type."""
+"""The constraints that an ``Annotated`` type in the spec's model adds to its Python type."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """The whole string must match; ``words`` says the same to a person, and ``hint`` what to write instead."""
+    """A regular expression for the whole text.
+
+    ``words`` says the same to a person, and ``hint`` what to use instead; ``repair`` turns a near miss into a proposal.
+    """
 
     regex: str
     words: str
     hint: str = ""
+    repair: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)
 class Between:
-    """A number's bounds, both included."""
+    """The bounds of a number, both included."""
 
     low: float
     high: float
@@ -22,7 +27,7 @@ class Between:
 
 @dataclass(frozen=True)
 class Size:
-    """A number of bytes, also written with a unit (``150MB``, ``64MiB``); bounds in bytes."""
+    """A number of bytes, plain or with a unit (``150MB``, ``64MiB``); the bounds are in bytes."""
 
     low: int
     high: int
@@ -30,14 +35,14 @@ class Size:
 
 @dataclass(frozen=True)
 class Duration:
-    """Seconds, written with a unit (``2s``, ``5ms``, ``1m``); bounds in seconds."""
+    """A duration with a unit (``2s``, ``5ms``, ``1m``); the value and the bounds are in seconds."""
 
     low: float
     high: float
 
 
 class Later:
-    """Values that a later release delivers: known, and refused until then."""
+    """Values that are known, but refused until a later release supports them."""
 
     def __init__(self, *values: str) -> None:
         self.values = values

@@ -1,4 +1,4 @@
-"""The second half of what a spec is: the images, what they must keep to, and how they serve."""
+"""The fields of a spec on delivery: targets, gates, the server and the image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,112 +24,142 @@ Isa = Literal["avx2", "avx512", "avx-vnni", "avx512-vnni", "amx", "neon", "neon-
 
 @dataclass(frozen=True)
 class Gates:
-    """Limits; a build that breaks one fails. A target's own ones replace the common ones, field by field."""
+    """Limits that fail a build that breaks one; a target's own limits replace the common ones, one by one."""
 
     max_degradation: Ratio | None = described(
-        "Of the evaluation metric, against the source model.", None, example="0.01", need="score"
+        "How much worse than the source model the shipped model may score: an absolute difference, or a relative one "
+        "for mse, mae and metrics of your own.",
+        None,
+        example="0.01",
+        need="score",
     )
     min_score: Annotated[float, Between(-1e9, 1e9)] | None = described(
-        "The least value of the evaluation metric for the model that ships, in every precision; not for mse and mae, "
-        "where less is better.",
+        "The lowest score that the shipped model may have on the evaluation data, in any precision; not for mse and "
+        "mae, where less is better.",
         None,
         example="0.95",
         need="score",
     )
     min_speedup: Annotated[float, Between(0, 1000)] | None = described(
-        "Of a reduced precision against float32, measured.", None, example="1.0", need="speed"
+        "The lowest measured speed of a reduced precision, relative to float32.", None, example="1.0", need="speed"
     )
     image_size: Annotated[int, Size(1, 2**50)] | None = described(
-        "Of the uncompressed image.", None, example="150MB", need="image"
+        "The largest size of the uncompressed image.", None, example="150MB", need="image"
     )
     cold_start: Annotated[float, Duration(0, 3600)] | None = described(
-        "From the container's start until it is ready.", None, example="2s", need="container"
+        "The longest time from the container's start until it is ready.", None, example="2s", need="container"
     )
     latency_p50: Annotated[float, Duration(0, 3600)] | None = described(
-        "Of one request at the axes' opt sizes.", None, example="5ms", need="container"
+        "The highest median time of one request, at the axes' opt sizes.", None, example="5ms", need="container"
     )
     peak_memory: Annotated[int, Size(1, 2**50)] | None = described(
-        "Of the serving process.", None, example="400MB", need="container"
+        "The most memory that the serving process may use.", None, example="400MB", need="container"
     )
 
 
 @dataclass(frozen=True)
 class Target:
-    """One image: where it is to run."""
+    """One image to build: where it runs, and in which precision."""
 
-    device: DeviceName = described("The hardware that serves.", "cpu", example="cuda")
-    precision: Precision = described("The arithmetic of the shipped model.", "float32", example="float32")
+    device: DeviceName = described("The hardware that the image runs on.", "cpu", example="cuda")
+    precision: Precision = described(
+        "The number format of the shipped model: of its arithmetic, or with `-weights` of its weights only. auto "
+        "chooses the best one that passes all checks.",
+        "float32",
+        example="float32",
+    )
     optimize: Literal["none", "basic", "extended", "all"] = described(
-        "Offline graph optimisation.", "none", example="none"
+        "How far onnxruntime optimises the graph during the build, besides what it does when it loads the model.",
+        "none",
+        example="none",
     )
     objective: Literal["latency", "size", "throughput"] | None = described(
-        "precision auto: what the best model is best at; left out: latency.", None, example="size"
+        "With precision auto: what to choose the model by. Default: latency.", None, example="size"
     )
     platform: Annotated[Literal["linux/amd64", "linux/arm64"], Later("linux/arm64")] = described(
-        "Of the machines that serve.", "linux/amd64", example="linux/amd64"
+        "The platform of the machines that the image runs on.", "linux/amd64", example="linux/amd64"
     )
     isa: Isa | None = described(
-        "The best instruction set for 8 bits that all machines which serve have; left out: any of the platform's. "
-        "`avx2` and `avx512` are without VNNI.",
+        "The best instruction set for 8-bit arithmetic that all machines have which run the image; `avx2` and "
+        "`avx512` mean CPUs without VNNI. Default: the image must work on any CPU of the platform.",
         None,
         example="avx512-vnni",
     )
-    threads: Positive | None = described("Overrides runtime.threads.", None, example="2")
+    threads: Positive | None = described(
+        "The number of threads for this image, instead of runtime.threads.", None, example="2"
+    )
     exclude_nodes: tuple[TensorName, ...] = described(
-        "Nodes, or all nodes of an operator type, left in float32.", (), example="[node_conv2d]"
+        "Nodes to keep in float32, by node name or operator type.", (), example="[node_conv2d]"
     )
     per_channel: bool | None = described(
-        "A scale for each channel of the weights; left out: where the runtime can.", None, example="true"
+        "Whether quantized weights have a scale for each channel. Default: where the runtime supports it.",
+        None,
+        example="true",
     )
     gates: Gates | None = described(
-        "Limits of this image alone; each replaces the common one of its name.", None, example="{latency_p50: 5ms}"
+        "Limits for this image only; each replaces the common limit of the same name.",
+        None,
+        example="{latency_p50: 5ms}",
     )
 
 
 @dataclass(frozen=True)
 class Batching:
-    """How the server joins requests."""
+    """How the server combines requests into batches."""
 
-    max_batch_size: Positive = described("Rows in one run of the model.", example="32")
+    max_batch_size: Positive = described("The largest number of rows in one run of the model.", example="32")
     max_queue_delay: Annotated[float, Duration(0, 60)] = described(
-        "How long a request waits for others.", 0.0, example="2ms"
+        "The longest time that a request waits for others to join it.", 0.0, example="2ms"
     )
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """How the image serves."""
+    """The server in the image."""
 
     server: Annotated[Literal["none", "http", "http+grpc"], Later("http+grpc")] = described(
-        "The server in the image; none leaves a command line.", "http", example="none"
+        "The protocol of the server; none makes an image with a command line instead.", "http", example="none"
     )
-    port: Annotated[int, Between(1, 65535)] = described("The HTTP port.", 8080, example="8000")
-    threads: Positive | Literal["auto"] = described("auto reads the container's CPU quota.", "auto", example="4")
-    max_body: Annotated[int, Size(1024, 2**40)] = described("The largest request body.", 64 * 2**20, example="64MiB")
-    warmup: bool = described("Run once before the image says that it is ready.", True, example="false")
+    port: Annotated[int, Between(1, 65535)] = described("The port that the server listens on.", 8080, example="8000")
+    threads: Positive | Literal["auto"] = described(
+        "The number of threads that run the model; auto takes the container's CPU quota.", "auto", example="4"
+    )
+    max_body: Annotated[int, Size(1024, 2**40)] = described(
+        "The largest request body that the server accepts.", 64 * 2**20, example="64MiB"
+    )
+    warmup: bool = described(
+        "Whether to run the model once before the server reports that it is ready.", True, example="false"
+    )
     batching: Batching | None = described(
-        "Dynamic batching.", None, example="{max_batch_size: 32, max_queue_delay: 2ms}", later=True
+        "Dynamic batching of requests.", None, example="{max_batch_size: 32, max_queue_delay: 2ms}", later=True
     )
-    max_queue: Positive | None = described("Requests that may wait.", None, example="256", later=True)
+    max_queue: Positive | None = described(
+        "The largest number of requests that may wait.", None, example="256", later=True
+    )
 
 
 @dataclass(frozen=True)
 class Image:
-    """The image's name, base and texts."""
+    """The image's name, base image, labels and variables."""
 
     repository: ImageName | None = described(
-        "Registry and name; left out: the spec's name.", None, example="registry.example.com/risk/transactions"
+        "The image's name, with its registry if it has one. Default: the spec's name.",
+        None,
+        example="registry.example.com/risk/transactions",
     )
     base: ImageReference | None = described(
-        "Any image with the right Python and the C++ runtime; name@sha256:… is always the same one; left out: by "
-        "device.",
+        "The base image, which must have Python in the version below and the C++ runtime; name@sha256:… names always "
+        "the same one. Default: an image that fits the device.",
         None,
         example="gcr.io/distroless/python3-debian12",
     )
-    python: Literal["3.11", "3.12", "3.13", "3.14"] = described("The base image's Python.", "3.11", example='"3.13"')
-    labels: Mapping[LabelKey, Text] = described("Labels added to the image.", factory=dict, example="{team: risk}")
+    python: Literal["3.11", "3.12", "3.13", "3.14"] = described(
+        "The Python version of the base image.", "3.11", example='"3.13"'
+    )
+    labels: Mapping[LabelKey, Text] = described("Labels to add to the image.", factory=dict, example="{team: risk}")
     env: Mapping[VariableName, Line] = described(
-        "Environment variables of the image; none that decides which code runs.",
+        "Environment variables to set in the image; those that decide which code runs (such as PYTHONHOME) are "
+        "refused.",
         factory=dict,
         example='{LOG_LEVEL: "debug"}',
     )

@@ -1,12 +1,13 @@
-"""The kinds of words that a spec is written in, as annotated types, and how a field is described."""
+"""The annotated types that the spec's fields share, and the function that describes a field."""
 
+import re
 from dataclasses import MISSING, field
 from typing import Annotated, Any, Literal
 
 from onnxpack.spec.constraints import Between, Pattern
 
 Need = Literal["score", "speed", "image", "container"]
-"""What a build must have found out before a gate can be judged."""
+"""What a build must have measured before a gate can be judged."""
 
 
 def described(
@@ -18,10 +19,10 @@ def described(
     later: bool = False,
     need: Need | None = None,
 ) -> Any:
-    """A field of the spec.
+    """Make a dataclass field that describes itself.
 
-    ``example`` is a value as one would write it in YAML; ``later`` marks a field whose stage is still to come;
-    ``need`` says of a gate what it judges.
+    ``doc`` is its meaning in one line, ``example`` a value in YAML. ``later`` marks a field that a later release
+    supports, and ``need`` says what must be measured for a gate.
     """
     metadata = {"doc": doc, "example": example, "later": later, "need": need}
     if factory is not MISSING:
@@ -29,9 +30,21 @@ def described(
     return field(default=default, metadata=metadata)
 
 
+def _hyphenate(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _strip_digest(text: str) -> str:
+    return text.strip().removeprefix("sha256:").lower()
+
+
 Word = Annotated[
     str,
-    Pattern(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "lower-case letters, digits and inner hyphens, at most 63"),
+    Pattern(
+        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+        "lower-case letters, digits and inner hyphens, at most 63",
+        repair=_hyphenate,
+    ),
 ]
 Tag = Annotated[str, Pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", "an image tag: letters, digits, '_', '.', '-'")]
 TensorName = Annotated[str, Pattern(r"[^\x00-\x1f\x7f-\x9f]{1,200}", "a name of at most 200 printable characters")]
@@ -48,17 +61,17 @@ Line = Annotated[
         "remove line breaks and control characters: an image cannot carry them",
     ),
 ]
-"""What a Dockerfile can express as a variable's value."""
+"""A text that a Dockerfile can express as the value of a variable."""
 FilePath = Annotated[str, Pattern(r"[^\x00-\x1f\x7f$]{1,1000}", "a file's path")]
 CodeReference = Annotated[
     str, Pattern(r"[^:\s$]+:[A-Za-z_][\w.]*", "a reference to code: FILE.py:NAME or package.module:NAME")
 ]
-TopMetric = Annotated[str, Pattern(r"top-[1-9][0-9]{0,3}", "top- and a number, as top-3")]
+TopMetric = Annotated[str, Pattern(r"top-[1-9][0-9]{0,3}", "top- and a number, such as top-3")]
 Pin = Annotated[
     str,
     Pattern(
         r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(\[[A-Za-z0-9._, -]{1,200}\])?==[A-Za-z0-9][A-Za-z0-9.!+_-]{0,99}",
-        "an exact pin, as scikit-learn==1.5.2",
+        "an exact pin, such as scikit-learn==1.5.2",
     ),
 ]
 _HOST_PART = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -70,7 +83,8 @@ ImageName = Annotated[
     Pattern(
         rf"({_HOST_PART}(\.{_HOST_PART})*(:{_PORT})?/)?{_IMAGE_PART}(/{_IMAGE_PART})*",
         "an image name without a tag, in lower case",
-        "write it as registry.example.com/risk/transactions",
+        "use a name such as registry.example.com/risk/transactions; `version` makes the tag",
+        repair=str.lower,
     ),
 ]
 ImageReference = Annotated[
@@ -78,7 +92,7 @@ ImageReference = Annotated[
     Pattern(
         r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}(@sha256:[0-9a-f]{64})?",
         "an image reference",
-        "write it as name:tag, or, for always the same image, as name@sha256:… with 64 hex digits",
+        "use name:tag, or, for always the same image, name@sha256:… with 64 hex digits",
     ),
 ]
 LabelKey = Annotated[
@@ -86,7 +100,9 @@ LabelKey = Annotated[
     Pattern(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?", "a label's key: letters, digits, '.', '-', '_', '/'"),
 ]
 VariableName = Annotated[str, Pattern(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters, digits and '_'")]
-Sha256 = Annotated[str, Pattern(r"[0-9a-f]{64}", "64 lower-case hex digits")]
+Sha256 = Annotated[
+    str, Pattern(r"[0-9a-f]{64}", "64 lower-case hex digits", "`sha256sum FILE` prints them", _strip_digest)
+]
 Positive = Annotated[int, Between(1, 2**31 - 1)]
 Ratio = Annotated[float, Between(0, 1)]
 Dtype = Literal[

@@ -1,4 +1,4 @@
-"""The kinds of model files, told by their names' endings, and the rules on which of them a source takes."""
+"""The formats of model files, recognised by their names' endings, and which of them each framework takes."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,13 +11,13 @@ Where = Callable[..., Location]
 
 PICKLES = (".pkl", ".pickle", ".joblib")
 SAVED_MODEL = "saved_model.pb"
-"""The one file of a SavedModel's folder that names it."""
+"""The file by which a spec names the folder of a SavedModel."""
 _SHARDS = ".index.json"
 _OF_SEVERAL = {
-    _SHARDS: ("one file is fetched, not the shards of an index", "put it and its shards beside the spec"),
-    SAVED_MODEL: ("one file is fetched, not the folder of a SavedModel", "put the whole folder beside the spec"),
+    _SHARDS: ("one file is fetched, not the shards of an index", "copy it and its shards beside the spec"),
+    SAVED_MODEL: ("one file is fetched, not the folder of a SavedModel", "copy the whole folder beside the spec"),
 }
-"""Files that mean others beside them, which a URL cannot."""
+"""Files that need others beside them, which one URL cannot give: what to say, and what to do."""
 
 
 def runs_code(model: Model) -> bool:
@@ -27,36 +27,38 @@ def runs_code(model: Model) -> bool:
 
 
 def check_files(model: Model, traits: FrameworkTraits, where: Where) -> Iterator[Problem]:
-    """Say what is missing or too much among a model's code, weights and file, and which file has a wrong ending."""
+    """Check that a model has the code, weights and files that its framework needs, with the right endings."""
     if "factory" in traits.fields:
-        yield from _code_or_file(model, where, traits.endings)
+        yield from _check_code_or_file(model, where, traits.endings)
     elif model.path is None:
-        yield Problem("model.path is missing", f"{model.framework} needs it", where("model"))
+        yield Problem("model.path is missing", "set `path` to the model's file", where("model"))
     elif traits.endings:
-        yield from _ending(model.path, traits.endings, where("model", "path"))
+        yield from _check_ending(model.path, traits.endings, where("model", "path"))
     if model.weights_file is not None and traits.weights_endings:
-        yield from _ending(model.weights_file, traits.weights_endings, where("model", "weights"))
+        yield from _check_ending(model.weights_file, traits.weights_endings, where("model", "weights"))
     if model.weights_file is None and model.weights_key is not None and "weights_key" in traits.fields:
-        yield Problem("weights_key needs weights", "remove it", where("model", "weights_key"))
+        yield Problem("weights_key needs weights", "set `weights` too, or remove it", where("model", "weights_key"))
     for name, file in (("path", model.path), ("weights", model.weights_file)):
         for ending, (text, hint) in _OF_SEVERAL.items():
             if file is not None and is_url(file) and file_name(file).endswith(ending):
                 yield Problem(text, hint, where("model", name))
 
 
-def _code_or_file(model: Model, where: Where, endings: tuple[str, ...]) -> Iterator[Problem]:
+def _check_code_or_file(model: Model, where: Where, endings: tuple[str, ...]) -> Iterator[Problem]:
     if model.path is None:
         if model.factory is None:
-            hint = f"{model.framework} needs it, or the path of a whole model"
+            hint = "set `factory` to the code that makes the model, or `path` to the file of a whole model"
             yield Problem("model.factory is missing", hint, where("model"))
         return
     for name in ("factory", "kwargs", "weights", "weights_key"):
         if getattr(model, name):
-            hint = "a whole model's file has its code and weights in it: keep the one or the other"
-            yield Problem(f"model.{name} and model.path exclude each other", hint, where("model", name))
-    yield from _ending(model.path, endings, where("model", "path"))
+            hint = f"the file of a whole model has code and weights in it: remove `{name}` or `path`"
+            yield Problem(f"model.{name} and model.path cannot be combined", hint, where("model", name))
+    yield from _check_ending(model.path, endings, where("model", "path"))
 
 
-def _ending(path: str, endings: tuple[str, ...], place: Location) -> Iterator[Problem]:
+def _check_ending(path: str, endings: tuple[str, ...], place: Location) -> Iterator[Problem]:
     if not file_name(path).endswith(endings):
-        yield Problem(f"cannot tell the format of '{shown(path)}'", f"it must end in {', '.join(endings)}", place)
+        yield Problem(
+            f"cannot tell the format of '{shown(path)}'", f"its name must end in {' or '.join(endings)}", place
+        )

@@ -1,6 +1,6 @@
-"""One spec out of several layers: the file, the defaults that it extends, and what the command line sets.
+"""The layers of a spec: its file, the files that it extends, and what the command line sets.
 
-Layers are joined as nodes, so that each value keeps the place that it came from.
+Layers are merged as nodes, so that each value keeps its place in its own file.
 """
 
 import os
@@ -11,46 +11,64 @@ from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.redact import redact
 from onnxpack.spec.yaml_nodes import Node, Pairs, Scalar, parse, parse_value, read_text, real
 
-COMMAND_LINE = "--set"
-"""How the place of a value begins that stands in no file."""
+_SET = "--set"
 _EXTENDS = "extends"
 _MAX_LAYERS = 20
 
 
+def is_setting(place: Location) -> bool:
+    """Return whether a place is a setting of the command line, and not in a file."""
+    return place.file.startswith(f"{_SET} ") or f": {_SET} " in place.file
+
+
 def layered(path: Path, root: Path, settings: Sequence[str]) -> Pairs:
-    """The spec's document with its defaults and settings.
+    """Read a spec's document and merge its defaults and settings into it.
 
     Raises:
         SpecError: a file cannot be read or parsed, ``extends`` makes a circle or leaves ``root``, a setting is
             not ``path.to.field=value``.
     """
-    document = _extended(path, str(path), root, ())
+    document = _read_layers(path, str(path), root, ())
     for setting in settings:
-        document = assigned(document, setting)
+        document = assigned(document, setting, str(path))
     return document
 
 
-def _extended(path: Path, label: str, root: Path, below: tuple[Path, ...]) -> Pairs:
+def _read_layers(path: Path, label: str, root: Path, below: tuple[Path, ...]) -> Pairs:
     document = parse(read_text(path, label), label)
     found = [(key, value) for key, value in document.pairs if key.text == _EXTENDS]
     if not found:
         return document
     _, reference = found[0]
     if not isinstance(reference, Scalar) or not reference.text or not reference.text.isprintable():
-        raise SpecError(Problem("extends must be a file's path", "as ../base.yaml", reference.where))
+        raise SpecError(
+            Problem("extends must be a file's path", "set it to a path such as ../base.yaml", reference.where)
+        )
     base = real(path.parent / reference.text)
     seen = (*below, real(path))
     if len(seen) > _MAX_LAYERS:
-        raise SpecError(Problem(f"more than {_MAX_LAYERS} files extend each other", "join some", reference.where))
+        raise SpecError(
+            Problem(f"more than {_MAX_LAYERS} files extend each other", "merge some of them", reference.where)
+        )
     if base in seen:
-        raise SpecError(Problem(f"'{reference.text}' extends this file again", "break the circle", reference.where))
+        raise SpecError(
+            Problem(
+                f"'{reference.text}' extends this file again", "remove one `extends` of the circle", reference.where
+            )
+        )
     if not base.is_relative_to(real(root)):
         raise SpecError(
-            Problem(f"'{reference.text}' leaves the project", f"move it below {root.name}/", reference.where)
+            Problem(f"'{reference.text}' is outside the project", f"move it below {root.name}/", reference.where)
         )
     if not base.is_file():
-        raise SpecError(Problem(f"there is no file '{reference.text}'", f"looked in {path.parent}", reference.where))
-    defaults = _extended(base, os.path.normpath(Path(label).parent / reference.text), root, seen)
+        raise SpecError(
+            Problem(
+                f"there is no file '{reference.text}'",
+                f"correct the path: it is relative to {path.parent}",
+                reference.where,
+            )
+        )
+    defaults = _read_layers(base, os.path.normpath(Path(label).parent / reference.text), root, seen)
     own = Pairs(
         document.where, tuple(pair for pair in document.pairs if pair[0].text != _EXTENDS or pair not in found[:1])
     )
@@ -58,7 +76,8 @@ def _extended(path: Path, label: str, root: Path, below: tuple[Path, ...]) -> Pa
 
 
 def merged(top: Pairs, defaults: Pairs) -> Pairs:
-    """``top`` with what it lacks from ``defaults``: mappings merge, everything else replaces."""
+    """Return ``top`` with what it lacks taken from ``defaults``: mappings merge, everything else replaces."""
+    # Of duplicate keys the first counts here; the decoder reports the others.
     lower = {key.text: value for key, value in reversed(defaults.pairs)}
     own = {key.text for key, _ in top.pairs}
     pairs = [
@@ -73,24 +92,26 @@ def merged(top: Pairs, defaults: Pairs) -> Pairs:
     return Pairs(top.where, (*pairs, *(pair for pair in defaults.pairs if pair[0].text not in own)))
 
 
-def assigned(document: Pairs, setting: str) -> Pairs:
-    """The document with one ``path.to.field=value`` put in; the value is read as YAML.
+def assigned(document: Pairs, setting: str, label: str = "") -> Pairs:
+    """Return the document with one setting ``path.to.field=value``, whose value is YAML; ``label`` names the spec.
 
     Raises:
         SpecError: it is not written like that, or a part of the path is not a mapping.
     """
-    where = Location(f"{COMMAND_LINE} {redact(setting)}")
+    where = Location(f"{label}: {_SET} {redact(setting)}" if label else f"{_SET} {redact(setting)}")
     path, equals, text = setting.partition("=")
     keys = path.split(".")
     if not equals or not all(keys):
-        raise SpecError(Problem("a setting is written path.to.field=value", "as --set image.python='\"3.13\"'", where))
+        raise SpecError(
+            Problem("a setting has the form path.to.field=value", "use for example --set version=1.4.1", where)
+        )
     return _put(document, keys, parse_value(text, where), where)
 
 
 def _put(node: Node | None, keys: list[str], value: Node, where: Location) -> Pairs:
     if node is not None and not isinstance(node, Pairs):
         raise SpecError(
-            Problem(f"there is no field below which '{keys[0]}' could be set", "it is not a mapping", where)
+            Problem(f"'{keys[0]}' cannot be set: what is above it is not a mapping", "correct the field's path", where)
         )
     pairs = node.pairs if node else ()
     name, rest = keys[0], keys[1:]

@@ -1,4 +1,4 @@
-"""Which gates a target must keep, and what of the spec it does not use."""
+"""The gates that apply to a target, and the fields that a target does not use."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -12,13 +12,13 @@ from onnxpack.spec.traits import calibrated_precisions
 
 @dataclass(frozen=True)
 class EffectiveGates:
-    """The limits of one target, and where each of them stands in the spec."""
+    """The limits of one target, with the place of each in the spec."""
 
     limits: Gates
     places: Mapping[str, Location]
-    """By the names of the limits that are set."""
+    """The places of the limits that are set, by name."""
     target: Location
-    """Where the target stands: the place of what no limit says."""
+    """The place of the target itself, for problems that belong to no limit."""
 
     def where(self, name: str) -> Location:
         """Return the place of a limit, or of the target where that limit is not set."""

@@ -1,4 +1,4 @@
-"""A spec file → a checked ``SpecFile``, or one error that lists every problem."""
+"""Loading of a spec file: read, decode and check it, or raise one error that lists every problem."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -19,37 +19,37 @@ from onnxpack.spec.yaml_nodes import from_plain, real
 
 @dataclass(frozen=True)
 class SpecFile:
-    """A valid spec, where it stands, and the folder that its paths may not leave."""
+    """A valid spec with its file, and the folder that its paths may not leave."""
 
     spec: Spec
     path: Path
     root: Path
     settings: tuple[str, ...] = ()
-    """What the command line set, as it was written but for secrets, which are hidden."""
+    """The settings of the command line, with secrets hidden."""
     fetched: Mapping[str, str] = field(default_factory=dict)
-    """Where the files are that the spec names by URL, once they are here."""
+    """Maps the URLs in the spec to the files that were downloaded from them."""
     trusted: bool = False
-    """The user trusts code of any origin that it names."""
+    """Whether the user trusts code of any origin that the spec names."""
     places: Callable[..., Location] | None = field(default=None, compare=False, repr=False)
-    """Where each field stands in the file; not known in a child process."""
+    """Gives the place of a field in its file; None in a child process, where it is not known."""
 
     def where(self, *path: str | int) -> Location:
-        """The place of a field, for what is found out after the spec was read."""
+        """Return the place of a field, for problems that are found after the spec was read."""
         return self.places(*path) if self.places else Location(str(self.path))
 
     @cached_property
     def folder(self) -> Path:
-        """What the spec's paths are relative to."""
+        """Return the folder that the spec's paths are relative to."""
         return self.path.parent
 
     def resolve(self, relative: str) -> Path:
-        """A path, or a URL that was fetched, of the spec as an absolute path."""
+        """Return the absolute path of a path in the spec, or of a URL that was downloaded."""
         if relative in self.fetched:
             return Path(self.fetched[relative])
         return (self.folder / relative).resolve()
 
     def to_json(self) -> str:
-        """All that a child process needs to have this value again."""
+        """Return this value as JSON, for a child process."""
         whole = {
             "spec": to_plain(self.spec),
             "path": str(self.path),
@@ -61,9 +61,9 @@ class SpecFile:
 
     @classmethod
     def from_json(cls, text: str) -> "SpecFile":
-        """The inverse of ``to_json``; the spec was checked before, so only its types are decoded again."""
+        """Make the value again from ``to_json``; the spec was checked before, so only its types are decoded."""
         data = json.loads(text)
-        decoder = Decoder()
+        decoder = Decoder(of_json=True)
         spec = decoder.decode(Spec, from_plain(data["spec"], Location(data["path"])))
         if decoder.problems:
             raise SpecError(decoder.problems)
@@ -71,7 +71,7 @@ class SpecFile:
 
 
 def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
-    """Reads, decodes and checks a spec; ``settings`` are ``path.to.field=value``, from the command line.
+    """Read, decode and check a spec; ``settings`` are ``path.to.field=value``, from the command line.
 
     Raises:
         SpecError: with every problem (of more than 100, the first), in the order of the file.
@@ -91,7 +91,7 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
     if problems:
         problems = sorted(problems, key=lambda problem: problem.where or Location(label))
         if len(problems) > MAX_PROBLEMS:
-            more = Problem(f"it has more than {MAX_PROBLEMS} problems", "mend these first", Location(label))
+            more = Problem(f"it has more than {MAX_PROBLEMS} problems", "correct these first", Location(label))
             problems = [*problems[:MAX_PROBLEMS], more]
         raise SpecError(problems)
     told = tuple(redact(setting) for setting in settings)
@@ -99,7 +99,7 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
 
 
 def places(decoder: Decoder, label: str) -> Any:
-    """A lookup: the place of a field, or of the nearest thing around it that stands in the file."""
+    """Return a function that gives the place of a field, or of the nearest field around it that the file has."""
 
     def where(*path: str | int) -> Location:
         found: FieldPath = path
@@ -111,7 +111,7 @@ def places(decoder: Decoder, label: str) -> Any:
 
 
 def work_tree(folder: Path) -> Path:
-    """The root of the Git work tree around ``folder``, else the folder itself."""
+    """Return the root of the Git work tree around ``folder``, or else the folder itself."""
     for candidate in (folder, *folder.parents):
         if (candidate / ".git").exists():
             return candidate
@@ -119,7 +119,7 @@ def work_tree(folder: Path) -> Path:
 
 
 def to_plain(value: Any) -> Any:
-    """A spec, or a part of one, as JSON values without what is left at its default: the canonical form for keys."""
+    """Return a spec, or a part of one, as JSON values without defaults: the canonical form for keys."""
     if is_dataclass(value):
         return {
             definition.name: to_plain(item)

@@ -13,7 +13,7 @@ from onnxpack.spec.origin import code_file, data_file, is_url
 _IDENTITY = ("onnxpack", "name", "inputs")
 """Fields without a default; ``name`` never counts, and inputs count always."""
 _PATH, _CODE = (get_args(kind)[1] for kind in (FilePath, CodeReference))
-"""What the annotations of fields carry that name files, and code."""
+"""The constraints in the annotations of fields that name files and code, by which such fields are found."""
 
 
 @final
@@ -42,24 +42,24 @@ class SpecPart:
             elif field.default_factory is not MISSING:
                 changes[field.name] = field.default_factory()
         narrowed = replace(file.spec, **changes)
-        kept = {url: place for url, place in file.fetched.items() if url in set(_named(narrowed))}
+        kept = {url: place for url, place in file.fetched.items() if url in set(_iterate_names(narrowed))}
         return cls(replace(file, spec=narrowed, settings=(), fetched=kept, places=None))
 
     def key_form(self) -> Any:
-        """Return what counts: the fields, where the spec stands in its work tree, and the digests of the named files.
+        """Return what a key is made of: the fields, the spec's place in its work tree, and the digests of its files.
 
-        What a URL names counts by the spec's own ``sha256``.
+        The file of a URL is represented by the spec's own ``sha256``.
         """
         place = self.file.path.parent.relative_to(self.file.root).as_posix()
         return [place, to_plain(self.file.spec), {name: self._digest(name) for name in named_files(self.file.spec)}]
 
     def to_json(self) -> str:
-        """Return all that a child process needs to have this value again."""
+        """Return this value as JSON, for a child process."""
         return self.file.to_json()
 
     @classmethod
     def from_json(cls, text: str) -> "SpecPart":
-        """Return the value that ``to_json`` wrote."""
+        """Make the value again from ``to_json``."""
         return cls(SpecFile.from_json(text))
 
     def _digest(self, name: str) -> str:
@@ -71,33 +71,33 @@ class SpecPart:
 
 
 def named_files(spec: Spec) -> tuple[str, ...]:
-    """Return the files beside the spec that its fields name, by the fields' annotations: paths, data and code."""
-    return tuple(dict.fromkeys(name for name in _named(spec) if not is_url(name)))
+    """Return the paths of the files that a spec names as models, data or code, found by its fields' annotations."""
+    return tuple(dict.fromkeys(name for name in _iterate_names(spec) if not is_url(name)))
 
 
-def _named(value: Any) -> Iterator[str]:
-    """Yield every file and URL that a field names, wherever the field is in the spec."""
+def _iterate_names(value: Any) -> Iterator[str]:
+    """Yield every path and URL that a field names, at any depth of the spec."""
     if is_dataclass(value) and not isinstance(value, type):
         hints = get_type_hints(type(value), include_extras=True)
         for field in fields(value):
             item = getattr(value, field.name)
             if not isinstance(item, str):
-                yield from _named(item)
-            elif name := _file_of(item, hints[field.name]):
+                yield from _iterate_names(item)
+            elif name := _find_file(item, hints[field.name]):
                 yield name
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _named(item)
+            yield from _iterate_names(item)
     elif isinstance(value, tuple):
         for item in value:
-            yield from _named(item)
+            yield from _iterate_names(item)
 
 
-def _file_of(text: str, annotation: Any) -> str | None:
-    if _carries(annotation, _PATH):
+def _find_file(text: str, annotation: Any) -> str | None:
+    if _has_mark(annotation, _PATH):
         return data_file(text)
-    return code_file(text) if _carries(annotation, _CODE) else None
+    return code_file(text) if _has_mark(annotation, _CODE) else None
 
 
-def _carries(annotation: Any, mark: Any) -> bool:
-    return annotation == mark or any(_carries(part, mark) for part in get_args(annotation))
+def _has_mark(annotation: Any, mark: Any) -> bool:
+    return annotation == mark or any(_has_mark(part, mark) for part in get_args(annotation))

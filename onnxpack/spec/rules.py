@@ -1,8 +1,9 @@
-"""Rules between what is asked of a target and what must be given for it: precision, data, gates, names."""
+"""Rules on targets: what their precision, gates and names need from the rest of the spec."""
 
 from collections.abc import Callable, Iterator
 
 from onnxpack.core.errors import Location, Problem
+from onnxpack.core.text import plural
 from onnxpack.spec.delivery import Target
 from onnxpack.spec.limits import EffectiveGates, effective_gates
 from onnxpack.spec.model import LOWER_IS_BETTER, METRICS_OF_NUMBERS, Spec
@@ -15,7 +16,7 @@ Where = Callable[..., Location]
 OWN_VARIABLES = ("ORT_DISABLE_TELEMETRY", "PYTHONPATH")
 """Environment variables that the image itself relies on."""
 _PORT_VARIABLE = "ONNXPACK_PORT"
-"""What moves the server of a running container; the image's own port is ``runtime.port``, which is exposed too."""
+"""Changes the port of a running container's server; an image's own port is ``runtime.port``, which is exposed too."""
 _LOADER = "LD_"
 """How the variables of the dynamic loader begin (ld.so(8)): they put other libraries in front of the verified ones."""
 _CODE_VARIABLES = (
@@ -24,18 +25,18 @@ _CODE_VARIABLES = (
 )  # fmt: skip
 """Other variables by which Python, the C library (iconv) and OpenSSL load code from elsewhere."""
 OWN_LABELS = "dev.onnxpack."
-_MAX_TAG = 128
+_MAX_TAG = 128  # of the OCI distribution specification
 _FEWEST_CLASSES = 2
 
 
 def precision(spec: Spec, where: Where) -> Iterator[Problem]:
-    """What a target's precision needs from its device, the framework, the opset and the data."""
+    """Check that device, framework, opset and data allow each target's precision."""
     for name, target in spec.targets.items():
         place = where("targets", name, "precision")
         wanted = target.precision
         if wanted != FLOAT32 and not frameworks()[spec.model.framework].reducible:
-            hint = "its operators are not arithmetic on tensors; leave precision out"
-            yield Problem(f"precision {wanted} means nothing for {spec.model.framework}", hint, place)
+            hint = "remove `precision`: such models are not made of tensor arithmetic"
+            yield Problem(f"precision {wanted} does not apply to {spec.model.framework}", hint, place)
         if traits := precisions().get(wanted):
             if target.device in traits.refused_on:
                 yield Problem(*traits.refused_on[target.device], place)
@@ -43,41 +44,45 @@ def precision(spec: Spec, where: Where) -> Iterator[Problem]:
                 hint = "add `calibration: {data: calibration.npz}`"
                 yield Problem(f"{wanted} needs calibration data", hint, place)
             if spec.opset is not None and spec.opset < traits.min_opset:
-                hint = f"write opset: {traits.min_opset} or higher"
+                hint = f"set `opset: {traits.min_opset}` or higher"
                 yield Problem(f"{wanted} needs opset {traits.min_opset}, the spec asks for {spec.opset}", hint, place)
-        yield from _options(name, target, where)
+        yield from _check_options(name, target, where)
 
 
-def _options(name: str, target: Target, where: Where) -> Iterator[Problem]:
+def _check_options(name: str, target: Target, where: Where) -> Iterator[Problem]:
     if target.optimize == "all" and target.isa is None:
-        hint = "name the isa of the machines that serve, or use extended"
+        hint = "set `isa` to that of the machines that serve, or `optimize: extended`"
         yield Problem("optimize: all ties the model to one kind of CPU", hint, where("targets", name, "optimize"))
     arm, gpu = target.platform.endswith("arm64"), device(target.device).gpu
     if target.isa is not None and (gpu or target.isa.startswith("neon") != arm):
         runs = "a GPU" if gpu else target.platform
         place = where("targets", name, "isa")
-        yield Problem(f"isa {target.isa} means nothing for {runs}", "name one of the CPUs that serve", place)
+        hint = "remove it" if gpu else f"remove it, or name an instruction set of {runs}"
+        yield Problem(f"isa {target.isa} does not apply to {runs}", hint, place)
     scaled = [word for word, traits in precisions().items() if traits.per_channel]
     if target.per_channel is not None and target.precision not in scaled:
         place = where("targets", name, "per_channel")
-        yield Problem(f"per_channel means nothing for {target.precision}", f"it is for {' and '.join(scaled)}", place)
+        hint = f"remove it: it is for {' and '.join(scaled)}"
+        yield Problem(f"per_channel does not apply to {target.precision}", hint, place)
     if target.optimize in ("extended", "all") and gpu:
-        hint = "write basic: the provider of a GPU fuses what it can at the start"
+        hint = "set `optimize: basic`: the provider of a GPU fuses what it can when it starts"
         place = where("targets", name, "optimize")
-        yield Problem(f"optimize: {target.optimize} makes operators of the CPU's", hint, place)
+        yield Problem(f"optimize: {target.optimize} makes operators for the CPU", hint, place)
     if target.objective in ("latency", "throughput") and gpu:
         place = where("targets", name, "objective")
-        yield Problem(f"the {target.objective} of {target.device} is not measured when building", "write size", place)
+        yield Problem(
+            f"{target.objective} on {target.device} is not measured during a build", "set `objective: size`", place
+        )
     if target.objective is not None and target.precision != "auto":
         place = where("targets", name, "objective")
-        yield Problem(f"objective means nothing for {target.precision}", "it is for precision: auto", place)
+        yield Problem(f"objective does not apply to {target.precision}", "remove it, or set `precision: auto`", place)
     if target.exclude_nodes and target.precision == "float32":
         place = where("targets", name, "exclude_nodes")
-        yield Problem("exclude_nodes means nothing for float32", "remove it, or reduce the precision", place)
+        yield Problem("exclude_nodes does not apply to float32", "remove it, or set a reduced `precision`", place)
 
 
 def evaluation(spec: Spec, where: Where) -> Iterator[Problem]:
-    """What the evaluation's metric needs from its labels and classes."""
+    """Check that the evaluation's labels and classes fit its metric."""
     wanted = spec.evaluation
     if wanted is None:
         return
@@ -89,33 +94,35 @@ def evaluation(spec: Spec, where: Where) -> Iterator[Problem]:
     place = where("evaluation", "classes")
     if is_code(wanted.metric) or wanted.metric in METRICS_OF_NUMBERS:
         reason = "your own metric gets the labels as they are" if is_code(wanted.metric) else "it compares numbers"
-        yield Problem(f"classes means nothing for the metric {wanted.metric}", f"remove it: {reason}", place)
+        yield Problem(f"classes does not apply to the metric {wanted.metric}", f"remove it: {reason}", place)
     if len(wanted.classes) < _FEWEST_CLASSES:
         hint = (
             "list all labels in the order of the model's columns; of one score for two classes, the positive one last"
         )
-        yield Problem(f"classes has {len(wanted.classes)} labels, and a classifier has 2 or more", hint, place)
+        yield Problem(
+            f"classes has {plural(len(wanted.classes), 'label')}, and a classifier has 2 or more", hint, place
+        )
     if len({type(label) for label in wanted.classes}) > 1:
-        hint = "write all of them as the data has them: numbers plain, texts in quotes where they look like numbers"
+        hint = "list them as they are in the data; texts that look like numbers need quotes"
         yield Problem("classes mixes numbers and texts", hint, place)
     for index, label in enumerate(wanted.classes):
         if label in wanted.classes[:index]:
             place = where("evaluation", "classes", index)
-            yield Problem(f"the label '{label}' stands twice in classes", "name each column's label once", place)
+            yield Problem(f"the label '{label}' is twice in classes", "list each column's label once", place)
 
 
 def gates(spec: Spec, where: Where) -> Iterator[Problem]:
-    """What the gates of each target need from the evaluation and from the precisions."""
+    """Check that evaluation and precisions give what the gates of each target need."""
     precisions = {target.precision for target in spec.targets.values()}
     told = set()
     for name, target in spec.targets.items():
         found = effective_gates(spec, name, where)
-        problems = list(_score_gates(spec, found))
+        problems = list(_check_score_gates(spec, found))
         own = target.gates is not None and target.gates.min_speedup is not None
         compared = target.precision != "float32" if own else precisions != {"float32"}
         if found.limits.min_speedup is not None and not compared:
-            hint = "it compares a reduced precision with float32"
-            text = f"min_speedup means nothing for float32{'' if own else ' alone'}"
+            hint = "remove it: it compares a reduced precision with float32"
+            text = f"min_speedup does not apply to float32{'' if own else ' alone'}"
             problems.append(Problem(text, hint, found.where("min_speedup")))
         for problem in problems:
             if problem not in told:  # a common gate is the same problem for every target
@@ -123,7 +130,7 @@ def gates(spec: Spec, where: Where) -> Iterator[Problem]:
                 yield problem
 
 
-def _score_gates(spec: Spec, found: EffectiveGates) -> Iterator[Problem]:
+def _check_score_gates(spec: Spec, found: EffectiveGates) -> Iterator[Problem]:
     limits = found.limits
     for name in ("max_degradation", "min_score"):
         if getattr(limits, name) is not None and spec.evaluation is None:
@@ -134,38 +141,46 @@ def _score_gates(spec: Spec, found: EffectiveGates) -> Iterator[Problem]:
     metric, place = spec.evaluation.metric, found.where("min_score")
     if metric in LOWER_IS_BETTER:
         hint = "use max_degradation: it limits how much worse than its source a model may be"
-        yield Problem(f"min_score means nothing for {metric}: of it, less is better", hint, place)
+        yield Problem(f"min_score does not apply to {metric}, where less is better", hint, place)
     elif limits.min_score > 1:
-        hint = "write it as a fraction: 0.95, not 95"
-        yield Problem(f"min_score {limits.min_score:g} can not be reached: {metric} is 1 at most", hint, place)
+        hint = "use a fraction: 0.95, not 95"
+        yield Problem(f"min_score {limits.min_score:g} cannot be reached: {metric} is 1 at most", hint, place)
 
 
 def tags(spec: Spec, where: Where) -> Iterator[Problem]:
-    """An image's tag is the version and the target's name; the distribution specification allows 128 characters."""
+    """Check that an image's tag, the version and the target's name, has at most 128 characters."""
     for name in spec.targets:
         length = len(f"{spec.version or ''}-{name}")
         if length > _MAX_TAG:
             hint = "shorten the version or the target's name"
-            yield Problem(f"the tag of target '{name}' would have {length} characters", hint, where("targets", name))
+            yield Problem(
+                f"the tag of target '{name}' would have {length} characters, and {_MAX_TAG} are allowed",
+                hint,
+                where("targets", name),
+            )
 
 
 def serving(spec: Spec, where: Where) -> Iterator[Problem]:
-    """What the image and its server rely on."""
+    """Check what the image and its server rely on: variables, labels, dtypes and the batch axis."""
     for name in spec.image.env:
         place = where("image", "env", name)
         if name in OWN_VARIABLES:
             yield Problem(f"{name} is set by the image itself", "remove it", place)
         elif name == _PORT_VARIABLE:
-            yield Problem(f"{name} would move the server from the image's own port", "write runtime.port", place)
+            yield Problem(
+                f"{name} would move the server from the image's own port", "set `port` in `runtime` instead", place
+            )
         elif name.startswith(_LOADER) or name in _CODE_VARIABLES:
             hint = "remove it; what every image needs belongs in a base image of your own"
             yield Problem(f"{name} makes the image load code that was not verified", hint, place)
     for key in spec.image.labels:
         if key.startswith(OWN_LABELS):
-            yield Problem(f"labels {OWN_LABELS}* are the build's own", "rename it", where("image", "labels", key))
+            yield Problem(
+                f"labels that begin with {OWN_LABELS} are set by the build", "rename it", where("image", "labels", key)
+            )
     for name, tensor in spec.inputs.items():
         if tensor.dtype == "bfloat16":
-            hint = "take float32 and convert inside the model"
+            hint = "declare float32, and convert inside the model"
             yield Problem("clients cannot send bfloat16: numpy has none", hint, where("inputs", name, "dtype"))
     batching = spec.runtime.batching
     axis = spec.dynamic_axes.get(spec.first_size) if isinstance(spec.first_size, str) else None
@@ -173,6 +188,6 @@ def serving(spec: Spec, where: Where) -> Iterator[Problem]:
         hint = "give all inputs the same dynamic axis as their first"
         yield Problem("batching needs a batch axis", hint, where("runtime", "batching"))
     elif batching and axis and batching.max_batch_size > axis.max:
-        hint = f"write {axis.max} or less, or widen the axis"
+        hint = f"set it to {axis.max} or less, or raise the axis' max"
         place = where("runtime", "batching", "max_batch_size")
         yield Problem(f"max_batch_size {batching.max_batch_size} is above the axis' max {axis.max}", hint, place)

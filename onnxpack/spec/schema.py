@@ -9,17 +9,18 @@ from onnxpack.spec.constraints import Between, Duration, Later, Pattern, Size
 from onnxpack.spec.decode import described_fields
 from onnxpack.spec.load import to_plain
 from onnxpack.spec.model import Spec
+from onnxpack.spec.units import DURATION_UNITS, SIZE_UNITS
 from onnxpack.spec.yaml_nodes import parse_plain
 
-_SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?\s*([kKMGT]i?)?B?$"
-_DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h)$"
+_SIZE_PATTERN = rf"^[0-9]+(\.[0-9]+)?\s*({SIZE_UNITS})$"
+_DURATION_PATTERN = rf"^[0-9]+(\.[0-9]+)?\s*({DURATION_UNITS})$"
 _LATER = "Not supported yet."
 
 
 def schema() -> dict[str, Any]:
-    """The whole schema; an editor completes and checks specs with it."""
+    """Return the whole JSON Schema, by which an editor completes and checks specs."""
     definitions: dict[str, Any] = {}
-    top = _record(Spec, definitions)
+    top = _make_record(Spec, definitions)
     # A file that extends another one may leave to it whatever the other one has.
     required = top.pop("required")
     return {
@@ -33,37 +34,37 @@ def schema() -> dict[str, Any]:
 
 
 def records() -> Iterator[tuple[Any, tuple[str, ...]]]:
-    """Every record of the spec and its path, outer ones first; in it ``NAME`` is any key and ``[]`` any item."""
+    """Yield every dataclass of the spec with its path, outer ones first; ``NAME`` is any key and ``[]`` any item."""
     waiting: list[tuple[Any, tuple[str, ...]]] = [(Spec, ())]
     while waiting:
         kind, path = waiting.pop(0)
         yield kind, path
         for name, (_, annotation) in described_fields(kind).items():
-            waiting += [(inner, (*path, name, *more)) for inner, more in _inside(annotation)]
+            waiting += [(inner, (*path, name, *more)) for inner, more in _find_records(annotation)]
 
 
-def _inside(annotation: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    """The records in a type, each with what its path gets."""
+def _find_records(annotation: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """Yield the dataclasses in a type, each with what is added to its path."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if is_dataclass(annotation):
         yield annotation, ()
     elif origin is Mapping:
-        yield from ((kind, ("NAME", *path)) for kind, path in _inside(arguments[1]))
+        yield from ((kind, ("NAME", *path)) for kind, path in _find_records(arguments[1]))
     elif origin is tuple:
-        yield from ((kind, ("[]", *path)) for kind, path in _inside(arguments[0]))
+        yield from ((kind, ("[]", *path)) for kind, path in _find_records(arguments[0]))
     else:
         parts = arguments[:1] if origin is Annotated else arguments
-        yield from (found for part in parts for found in _inside(part))
+        yield from (found for part in parts for found in _find_records(part))
 
 
-def _record(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def _make_record(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     properties, required = {}, []
     for name, (definition, annotation) in described_fields(kind).items():
-        properties[name] = _described(definition, _type(annotation, definitions))
+        properties[name] = _describe(definition, _make_type(annotation, definitions))
         if definition.default is MISSING and definition.default_factory is MISSING:
             required.append(name)
     return {
-        "description": _sentence(kind),
+        "description": _first_sentence(kind),
         "type": "object",
         "additionalProperties": False,
         "properties": properties,
@@ -71,7 +72,7 @@ def _record(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _described(definition: Field[Any], body: dict[str, Any]) -> dict[str, Any]:
+def _describe(definition: Field[Any], body: dict[str, Any]) -> dict[str, Any]:
     metadata = definition.metadata
     words = f"{_LATER} {metadata['doc']}" if metadata["later"] else metadata["doc"]
     described = {**body, "description": words}
@@ -83,43 +84,43 @@ def _described(definition: Field[Any], body: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
-def _type(annotation: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def _make_type(annotation: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _marked(arguments[0], arguments[1:], definitions)
+        return _constrain(arguments[0], arguments[1:], definitions)
     if origin in (Union, types.UnionType):
-        parts = [_type(part, definitions) for part in arguments if part is not types.NoneType]
+        parts = [_make_type(part, definitions) for part in arguments if part is not types.NoneType]
         return parts[0] if len(parts) == 1 else {"anyOf": parts}
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin is tuple:
-        return {"type": "array", "items": _type(arguments[0], definitions)}
+        return {"type": "array", "items": _make_type(arguments[0], definitions)}
     if origin is Mapping:
-        keys = _type(arguments[0], definitions)
-        body = {"type": "object", "additionalProperties": _type(arguments[1], definitions)}
+        keys = _make_type(arguments[0], definitions)
+        body = {"type": "object", "additionalProperties": _make_type(arguments[1], definitions)}
         return body | ({"propertyNames": {"pattern": keys["pattern"]}} if "pattern" in keys else {})
     if is_dataclass(annotation):
-        return _reference(annotation, definitions)
+        return _make_reference(annotation, definitions)
     words = {str: "string", int: "integer", float: "number", bool: "boolean"}
     return {"type": words[annotation]} if annotation in words else {}
 
 
-def _reference(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def _make_reference(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     name = kind.__name__
     if name not in definitions:
-        definitions[name] = _record(kind, definitions)
+        definitions[name] = _make_record(kind, definitions)
     reference = {"$ref": f"#/$defs/{name}"}
     shorthand = getattr(kind, "shorthand", None)
     if not shorthand:
         return reference
     fields = described_fields(kind)
-    parts = [_type(fields[part][1], definitions) for part in shorthand]
+    parts = [_make_type(fields[part][1], definitions) for part in shorthand]
     short = {"type": "array", "prefixItems": parts, "minItems": len(parts), "maxItems": len(parts)}
     return {"anyOf": [reference, short]}
 
 
-def _marked(base: Any, markers: tuple[Any, ...], definitions: dict[str, Any]) -> dict[str, Any]:
-    body = _type(base, definitions)
+def _constrain(base: Any, markers: tuple[Any, ...], definitions: dict[str, Any]) -> dict[str, Any]:
+    body = _make_type(base, definitions)
     for marker in markers:
         if isinstance(marker, Pattern):
             body["pattern"] = f"^({marker.regex})$"
@@ -134,5 +135,5 @@ def _marked(base: Any, markers: tuple[Any, ...], definitions: dict[str, Any]) ->
     return body
 
 
-def _sentence(kind: Any) -> str:
+def _first_sentence(kind: Any) -> str:
     return (kind.__doc__ or "").partition("\n")[0]

@@ -1,4 +1,4 @@
-"""The steps of ``preprocess`` and ``postprocess``: ONNX nodes in front of and behind the model."""
+"""The fields of ``preprocess`` and ``postprocess`` steps, which become ONNX nodes around the model."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -9,38 +9,51 @@ from onnxpack.spec.field_types import Dtype, FilePath, Positive, TensorName, des
 
 @dataclass(frozen=True)
 class PreprocessStep:
-    """One step between what a client sends and what the model takes."""
+    """One step that changes an input on its way from the client to the model."""
 
-    op: Literal["normalize", "scale", "cast", "layout", "resize"] = described("What is done.", example="normalize")
-    input: TensorName = described("The input that it is done to.", example="image")
+    op: Literal["normalize", "scale", "cast", "layout", "resize"] = described("The operation.", example="normalize")
+    input: TensorName = described("The name of the input to change.", example="image")
     mean: tuple[float, ...] | None = described(
-        "normalize: subtracted, per channel.", None, example="[0.485, 0.456, 0.406]"
+        "normalize: subtract these values, one for each channel.", None, example="[0.485, 0.456, 0.406]"
     )
     std: tuple[float, ...] | None = described(
-        "normalize: divided by, per channel.", None, example="[0.229, 0.224, 0.225]"
+        "normalize: divide by these values, one for each channel, after mean is subtracted.",
+        None,
+        example="[0.229, 0.224, 0.225]",
     )
-    scale: float | None = described("normalize, scale: divided by first.", None, example="255")
-    dtype: Dtype | None = described("cast: what the client sends.", None, example="uint8")
-    layout: Literal["NHWC", "NCHW"] | None = described("layout: what the client sends.", None, example="NHWC")
+    scale: float | None = described(
+        "normalize, scale: divide by this number, before anything else.", None, example="255"
+    )
+    dtype: Dtype | None = described("cast: the dtype that the client sends.", None, example="uint8")
+    layout: Literal["NHWC", "NCHW"] | None = described(
+        "layout: the order of axes that the client sends.", None, example="NHWC"
+    )
     size: tuple[Positive, ...] | None = described(
-        "resize: height and width that the model takes.", None, example="[224, 224]"
+        "resize: the height and width that the model takes.", None, example="[224, 224]"
     )
 
 
 @dataclass(frozen=True)
 class PostprocessStep:
-    """One step between what the model gives and what a client gets."""
+    """One step that changes an output on its way from the model to the client."""
 
     op: Literal["sigmoid", "softmax", "argmax", "topk", "labels", "scale"] = described(
-        "What is done.", example="softmax"
+        "The operation.", example="softmax"
     )
-    input: TensorName = described("The output that it is done to.", example="logits")
+    input: TensorName = described("The name of the output to change.", example="logits")
     output: TensorName | None = described(
-        "The new output's name; left out: it takes the place.", None, example="probability"
+        "The name of the result, which is added to the outputs; for topk the start of two names, with _values and "
+        "_indices. Default: the result replaces the input.",
+        None,
+        example="probability",
     )
     axis: Annotated[int, Between(-8, 7)] | None = described(
-        "softmax, argmax, topk: along which axis.", None, example="-1"
+        "softmax, argmax, topk: the axis to compute along. Default: the last one.", None, example="-1"
     )
-    k: Positive | None = described("topk: how many.", None, example="5")
-    labels: FilePath | None = described("labels: a text file, one label a line.", None, example="labels.txt")
-    factor: float | None = described("scale: multiplied by.", None, example="100")
+    k: Positive | None = described("topk: how many of the largest values to return.", None, example="5")
+    labels: FilePath | None = described(
+        "labels: a UTF-8 text file with one label per line; class numbers or scores are replaced by these labels.",
+        None,
+        example="labels.txt",
+    )
+    factor: float | None = described("scale: multiply by this number.", None, example="100")

@@ -1,4 +1,4 @@
-"""What frameworks and precisions say about themselves: found in the files of their packages, one file each.
+"""The traits of frameworks and precisions, which are found in the files of their packages, one file each.
 
 Such a file says it in one assignment of literals, ``TRAITS = FrameworkTraits(…)`` or ``TRAITS = PrecisionTraits(…)``.
 It is read from the source, and the file is not imported: that would import a framework into the process that plans. A
@@ -20,7 +20,7 @@ from typing import TypeVar
 RUNTIME_MAX_OPSET = 26
 """The highest opset that the pinned onnxruntime reads."""
 FLOAT32, AUTO = "float32", "auto"
-"""The precisions that are no conversion: the identity, and the choice among the others."""
+"""The precisions that are no conversion: no change, and the choice among the others."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _TRAITS = re.compile(r"^TRAITS = (\w+\(.*?^\))", re.MULTILINE | re.DOTALL)
@@ -29,19 +29,19 @@ TraitsT = TypeVar("TraitsT")
 
 @dataclass(frozen=True)
 class FrameworkTraits:
-    """What the spec must know of a source framework.
+    """The properties of a source framework that the spec's rules need.
 
     Attributes:
         fields: the fields of ``model`` that it takes, besides those that all take.
-        endings: how the names of whole models' files end; empty where any name will do.
+        endings: the endings of whole models' file names; empty if any name will do.
         safe_endings: the endings of files that run no code when they are loaded; all others need a digest.
-        weights_endings: how the names of weights files end, where it takes weights.
+        weights_endings: the endings of weights' file names, if it takes weights.
         packages: the packages, besides its own requirements, whose code a spec may name without ``--trust``.
         max_opset: the highest opset that its exporter makes.
-        exporter_opsets: the same of exporters that the spec can name, where it differs.
+        exporter_opsets: the same for exporters that the spec can name, if it differs.
         reducible: whether its models compute on tensors of floats, which can have fewer bits.
-        environment: the pins of an environment of its own, which it always has where these are given.
-        needs: what such an environment needs besides the pins of a spec.
+        environment: the pins of an isolated environment, which it always has if these are given.
+        needs: the packages that such an environment needs besides the pins of a spec.
     """
 
     fields: tuple[str, ...] = ("path", "sha256")
@@ -58,7 +58,7 @@ class FrameworkTraits:
 
 @dataclass(frozen=True)
 class PrecisionTraits:
-    """What a plan must know of a reduced precision.
+    """The properties of a reduced precision that a plan needs.
 
     Attributes:
         noise: the greatest noise that it may add, as a share of an output's spread (0.02 is an SQNR of 34 dB, 0.25 of
@@ -103,10 +103,10 @@ def calibrated_precisions() -> tuple[str, ...]:
 
 
 def _read_traits(package: str, kind: type[TraitsT]) -> dict[str, TraitsT]:
-    """Return what the modules of a package say, by the modules' names in alphabetical order.
+    """Read the traits in the modules of a package, by the modules' names in alphabetical order.
 
     Raises:
-        ValueError: what a module says is not made of literals, or of another kind.
+        ValueError: a module's traits are not made of literals, or of another class.
     """
     found = {}
     for path in sorted((_PACKAGE / package).iterdir()):

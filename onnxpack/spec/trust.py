@@ -1,4 +1,4 @@
-"""Where the code comes from that a spec names: what any spec may run, and what a person must trust first.
+"""Trust in the code that a spec names: which code any spec may run, and which a person must trust first.
 
 Building a spec runs the code that it names. It may be the project's own files, which its Git history shows, the
 packages that its framework is used with, and what `model.requirements` pins. Anything else, as ``os:system``, could be
@@ -23,12 +23,12 @@ from onnxpack.spec.origin import is_code
 from onnxpack.spec.traits import frameworks
 
 _COMMON = ("numpy", "scipy", "sklearn")
-"""The packages that any spec may name code of, besides those of its framework."""
-_HINT = "look at what it does; if you trust it, say --trust. Without: FILE.py:NAME of the project, a package of {}"
+"""The packages whose code any spec may name, besides those of its framework."""
+_HINT = "check what it does; if you trust it, pass --trust. If not, use FILE.py:NAME of the project, or a package of {}"
 
 
 def trust_code(file: SpecFile, *, trusted: bool) -> SpecFile:
-    """Return the spec as one whose code may be run.
+    """Return the spec, marked as trusted if the user says so, once its code may be run.
 
     Raises:
         SpecError: it names code of another origin, and the user did not say that this is ``trusted``.
@@ -58,7 +58,7 @@ def name_code(spec: Spec) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def require_model_code(file: SpecFile, reference: str, target: Any) -> None:
-    """Make sure that what a reference names, once it is imported, is not a function of Python's own library.
+    """Require that an imported object which a reference names is not a function of Python's own library.
 
     A module holds what it imports, so ``model.py:run`` may be ``os.system``.
 
@@ -75,11 +75,11 @@ def require_model_code(file: SpecFile, reference: str, target: Any) -> None:
     own = place is not None and Path(place).resolve().is_relative_to(file.root)  # a project may have a code.py
     if module.partition(".")[0] in sys.stdlib_module_names and not own:
         text = f"'{reference}' is a part of Python's own module '{module}', and a build would run it"
-        raise SpecError(text, "name a function or class of the project's own; if you trust it, say --trust")
+        raise SpecError(text, "name a function or class of the project itself; if you trust this one, pass --trust")
 
 
 def _explain_distrust(file: SpecFile, reference: str) -> str:
-    """Return what is wrong with the origin of a reference; empty if nothing is."""
+    """Return why the origin of a reference is not trusted; empty if it is."""
     place, _, name = reference.partition(":")
     top, first = place.partition(".")[0], name.partition(".")[0]
     if "." in name and first in sys.stdlib_module_names:
@@ -107,7 +107,7 @@ def _is_projects(file: SpecFile, found: ModuleSpec) -> bool:
 
 
 def _is_pinned(package: str, spec: Spec) -> bool:
-    """Return whether a distribution is pinned whose name is the package's, or that and more: open-clip-torch."""
+    """Return whether a distribution is pinned that is named like the package, or longer: open-clip-torch."""
     wanted = package.lower().replace("_", "-")
     names = map(pinned_name, spec.model.requirements)
     return any(name == wanted or name.startswith(f"{wanted}-") for name in names)

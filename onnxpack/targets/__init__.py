@@ -1,4 +1,4 @@
-"""What each device needs in its image: data, one module a device."""
+"""Describe the packages and settings that each device needs in its images, in one module for each device."""
 
 import importlib
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Device:
     env: dict[str, str]
 
     def left_out(self, ops: frozenset[str]) -> frozenset[str]:
-        """The distributions that a model with these operators does not load."""
+        """Return the distributions that a model with these operators does not load."""
         needless = {name for name, plain in self.needless_for.items() if ops <= plain}
         return frozenset(needless | {name for name, users in self.only_for.items() if not ops & users})
 
@@ -43,6 +43,6 @@ def device_names() -> tuple[str, ...]:
 
 @cache
 def device(name: str) -> Device:
-    """The device that the spec calls ``name``."""
+    """Return the device that the spec calls ``name``."""
     found: Device = importlib.import_module(f"onnxpack.targets.{name}").DEVICE
     return found

@@ -1,4 +1,4 @@
-"""Compare a model with its Reference, and look for where they part."""
+"""Tasks that compare a model with its Reference, and look for where they part."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from onnxpack.worker import Say, Task
 
 @dataclass(frozen=True)
 class Compared:
-    """Every output of every case."""
+    """The comparisons of every output of every case."""
 
     rows: tuple[Comparison, ...]
 

@@ -1,4 +1,4 @@
-"""Score the source model and other models on the evaluation data."""
+"""Tasks that score the source model and other models on the evaluation data."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Export a source model and record its answers."""
+"""The task that exports a source model and records its answers."""
 
 from dataclasses import dataclass
 from pathlib import Path

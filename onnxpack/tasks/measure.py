@@ -1,4 +1,4 @@
-"""Time models beside each other."""
+"""The task that times models beside each other."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from onnxpack.worker import Say, Task
 
 @dataclass(frozen=True)
 class Speeds:
-    """What was measured of each model, by its name in the request."""
+    """The measurements of each model, by its name in the request."""
 
     models: dict[str, Measured]
 

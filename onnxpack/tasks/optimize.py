@@ -1,4 +1,4 @@
-"""Optimise a graph."""
+"""The task that optimises a graph."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

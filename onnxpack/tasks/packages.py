@@ -1,4 +1,4 @@
-"""Unpack the packages of a runtime layer."""
+"""The task that unpacks the packages of a runtime layer."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reduce a model's precision: calibrate, rank layers, convert."""
+"""Tasks that reduce a model's precision: calibrate, rank layers, convert."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from onnxpack.worker import Effort, Say, Task
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The folder of what a float32 model's tensors were seen to hold."""
+    """The folder with the ranges that a float32 model's tensors had on the calibration data."""
 
     files: Artifact
 
@@ -36,7 +36,7 @@ class CalibrateModel(Task[Calibrated]):
 
 @dataclass(frozen=True)
 class Ranking:
-    """Layers, the worst first; not ``complete`` where the time was over before all were tried."""
+    """Layers by what they lose, the worst first; ``complete`` unless the time ended before all were tried."""
 
     layers: tuple[str, ...]
     complete: bool
@@ -69,7 +69,7 @@ class RankLayers(Task[Ranking]):
 
 @dataclass(frozen=True)
 class ReducePrecision(Task[Reduced]):
-    """Convert a float32 model to another precision, and check that this did something."""
+    """Convert a float32 model to another precision, and check that the conversion changed something."""
 
     NAME = "precision"
     model: OnnxModel

@@ -1,4 +1,4 @@
-"""Put pre- and postprocessing around a model."""
+"""The task that puts pre- and postprocessing around a model."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How fast and how large models are on this machine. The values; ``models`` and ``contest`` run what is measured."""
+"""Hold what is measured of a model's speed and size on this machine; ``models`` and ``contest`` measure it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Measured:
-    """One model among those that were timed together.
+    """The measurements of one model among those that were timed together.
 
     ``speedup`` and ``throughput_gain`` are medians of ratios to the first of them, over 1 where this one is faster.
     """
@@ -25,7 +25,7 @@ class Measured:
 
 
 def paired_gain(base: Sequence[float], own: Sequence[float]) -> float:
-    """How many times faster ``own`` is than ``base``, whose n-th times are of one round: the median of the ratios.
+    """Return how many times faster ``own`` is than ``base``, round by round: the median of the ratios.
 
     A noisy neighbour slows both halves of a pair, so ratios are steadier than the medians' own ratio.
     """

@@ -1,5 +1,6 @@
-"""What a benchmark found: how a source model, its float32 export and what ships compare. Pure: no model is run here."""
+"""Compare a source model, its float32 export and what ships by their measurements; no model is run here."""
 
+import json
 import os
 import platform
 import re
@@ -9,6 +10,9 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, Literal
 
+from onnxpack.core.text import format_digits, format_time, plural, size, table
+from onnxpack.spec.formats import SAVED_MODEL
+from onnxpack.spec.load import SpecFile
 from onnxpack.timing import paired_gain
 
 if TYPE_CHECKING:
@@ -21,18 +25,18 @@ BASES: tuple[Kind, ...] = ("source", "float32")
 
 @dataclass(frozen=True)
 class Entry:
-    """Who takes part."""
+    """One participant of a benchmark."""
 
     kind: Kind
     label: str
     path: Path | None = None
     size_bytes: int | None = None
-    """Of the file and its external data; None for a source model, which may be code."""
+    """Of the file and its external data; None for a source model that is code alone."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One entry at one set of sizes: ``rows_per_second`` at p50, ``speedup`` by the kind of what it is against."""
+    """One entry's times at one set of sizes; ``rows_per_second`` is at p50, ``speedup`` by the kind compared with."""
 
     sizes: Mapping[str, int]
     rows: int
@@ -45,7 +49,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Result:
-    """One entry with all that was measured."""
+    """All measurements of one entry."""
 
     kind: Kind
     label: str
@@ -57,7 +61,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured. ``cpus`` are those that this process may use."""
+    """The machine that measured; ``cpus`` are those that this process may use."""
 
     processor: str
     cpus: int
@@ -66,7 +70,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Bench:
-    """A whole benchmark; ``usual`` is which of the timings is at the usual sizes, the last one is at the largest."""
+    """A whole benchmark; ``usual`` is the index of the timing at the usual sizes, the last one is at the largest."""
 
     name: str
     machine: Machine
@@ -76,23 +80,38 @@ class Bench:
     notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return the benchmark as JSON values."""
         return asdict(self)
 
 
 def this_machine(threads: int | None, cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:
-    """The processor by its own name; ``threads`` of None are as many as there are CPUs."""
+    """Return the processor by its own name; ``threads`` of None are as many as there are CPUs."""
     named = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
     cpus = len(os.sched_getaffinity(0))
     return Machine(" ".join(named[1].split()) if named else platform.machine(), cpus, threads or cpus)
 
 
 def busy() -> tuple[str, ...]:
-    """What is to be known where other programs want more than is left of the CPUs."""
+    """Return a warning where other programs use so much of the CPUs that times cannot be trusted."""
     load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    # The models that are timed want the other half.
     if load <= cpus / 2:
         return ()
     return (f"the machine was busy (load {load:.1f} on {cpus} CPUs): trust ratios, not times",)
+
+
+def source_bytes(file: SpecFile) -> int | None:
+    """Return the size of the files that the source model is loaded from; None where it is code alone."""
+    name = file.spec.model.path or file.spec.model.weights_file
+    if name is None:
+        return None
+    path = file.resolve(name)
+    parts = {path}
+    if name.endswith(SAVED_MODEL):  # the graph alone; the weights lie in the folders beside it
+        parts = {part for part in path.parent.rglob("*") if part.is_file()}
+    elif name.endswith(".index.json"):
+        parts |= {path.parent / shard for shard in json.loads(path.read_text())["weight_map"].values()}
+    return sum(part.stat().st_size for part in parts)
 
 
 def results_of(
@@ -101,13 +120,13 @@ def results_of(
     batch: str | None,
     found: "Mapping[str, Contender]",
 ) -> tuple[Result, ...]:
-    """From what ``contest`` gives, in the order of ``entries``."""
+    """Return the results of what ``contest`` measured, in the order of ``entries``."""
     bases = {entry.kind: found[entry.label].times for entry in entries if entry.kind in BASES}
     results = []
     for entry in entries:
         raw = found[entry.label]
         timings = tuple(
-            _timing(at, batch, times, {kind: base[index] for kind, base in bases.items() if kind != entry.kind})
+            _make_timing(at, batch, times, {kind: base[index] for kind, base in bases.items() if kind != entry.kind})
             for index, (at, times) in enumerate(zip(sizes, raw.times, strict=True))
         )
         figures = (entry.size_bytes, raw.peak_rss_bytes, raw.load_seconds)
@@ -115,34 +134,34 @@ def results_of(
     return tuple(results)
 
 
-def _timing(
+def _make_timing(
     at: Mapping[str, int], batch: str | None, times: Sequence[float], bases: Mapping[str, Sequence[float]]
 ) -> Timing:
+    """Summarise the times of one entry at one set of sizes; ``bases`` are the times that it is compared with."""
     rows, p50 = at[batch] if batch else 1, median(times)
     gains = {kind: _gain(base, times) for kind, base in bases.items()}
     return Timing(dict(at), rows, p50, quantiles(times, n=100, method="inclusive")[98], rows / p50, len(times), gains)
 
 
 def _gain(base: Sequence[float], own: Sequence[float]) -> float:
-    """Pairs where both were timed together; a source in an environment of its own was timed apart."""
+    """Compare pairs where both were timed together; a source in an environment of its own was timed apart."""
     return paired_gain(base, own) if len(base) == len(own) else median(base) / median(own)
 
 
 def tables(bench: Bench) -> str:
-    """For a person: times at every size, then what is the same at all sizes, then what is to be known about it."""
-    from onnxpack.parity.compare import aligned
-
-    threads = f"{bench.machine.threads} thread" + ("s" if bench.machine.threads > 1 else "")
-    lines = [f"{bench.name} on {bench.machine.processor}, {threads}", "", *aligned(_times(bench)), ""]
+    """Return tables for a terminal: times at every size, then file, memory and load time, then notes."""
+    head = f"{bench.name} on {bench.machine.processor}, {plural(bench.machine.threads, 'thread')}"
+    lines = [head, "", *table(_list_times(bench)), ""]
     cells: list[tuple[str, ...]] = [("model", "file", "peak memory", "load")]
     cells += [
-        (result.label, bytes_text(result.size_bytes), bytes_text(result.peak_rss_bytes), time_text(result.load_seconds))
+        (result.label, size_text(result.size_bytes), size(result.peak_rss_bytes), format_time(result.load_seconds))
         for result in bench.results
     ]
-    return "\n".join([*lines, *aligned(cells), *(f"note: {note}" for note in bench.notes)])
+    return "\n".join([*lines, *table(cells), *(f"note: {note}" for note in bench.notes)])
 
 
-def _times(bench: Bench) -> list[tuple[str, ...]]:
+def _list_times(bench: Bench) -> list[tuple[str, ...]]:
+    """Return the cells of the table of times."""
     against = [kind for kind in BASES if any(result.kind == kind for result in bench.results)]
     axes = list(bench.results[0].timings[0].sizes)
     cells: list[tuple[str, ...]] = [
@@ -159,40 +178,22 @@ def _times(bench: Bench) -> list[tuple[str, ...]]:
         for result in bench.results:
             timing = result.timings[index]
             gains = (gain_text(timing.speedup[kind]) if kind in timing.speedup else "-" for kind in against)
-            p50, p99 = time_text(timing.p50_seconds), time_text(timing.p99_seconds)
+            p50, p99 = format_time(timing.p50_seconds), format_time(timing.p99_seconds)
             sizes = [str(size) for size in first.sizes.values()]
             cells.append((*sizes, result.label, p50, p99, count_text(timing.rows_per_second), *gains))
     return cells
 
 
-def time_text(seconds: float) -> str:
-    """Three digits in the unit that fits."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3)):
-        if seconds * factor >= 1:
-            return f"{_digits(seconds * factor)} {unit}"
-    return f"{_digits(seconds * 1e6)} µs"
-
-
-def bytes_text(count: int | None) -> str:
-    """Three digits in the unit that fits; a dash where there is no file."""
-    if count is None:
-        return "-"
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if count >= factor:
-            return f"{_digits(count / factor)} {unit}"
-    return f"{_digits(count / 1e3)} kB"
+def size_text(count: int | None) -> str:
+    """Format a size in bytes; a dash stands for None."""
+    return "-" if count is None else size(count)
 
 
 def count_text(count: float) -> str:
-    """Three digits, with thousands apart."""
-    return f"{round(count, 3 - len(str(int(count)))):,.0f}" if count >= 1000 else _digits(count)
+    """Format a number with three digits, and with commas between thousands."""
+    return f"{round(count, 3 - len(str(int(count)))):,.0f}" if count >= 1000 else format_digits(count)
 
 
 def gain_text(gain: float) -> str:
-    """Three digits and the sign."""
+    """Format a ratio with three digits and the multiplication sign."""
     return f"{count_text(gain) if gain >= 1000 else f'{gain:#.3g}'.rstrip('.')}\N{MULTIPLICATION SIGN}"
-
-
-def _digits(value: float) -> str:
-    places = 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:.{places}f}"

@@ -1,4 +1,4 @@
-"""Times a source model and the ONNX files made of it in turn. All of it runs in a child process."""
+"""Time a source model and the ONNX files made from it in turn, in a child process."""
 
 import importlib
 import os
@@ -25,7 +25,7 @@ Answer = Callable[[Arrays], Any]
 
 @dataclass(frozen=True)
 class Contender:
-    """What was measured of one model; ``times`` are the seconds of every call, for each of the sizes."""
+    """The measurements of one model; ``times`` are the seconds of every call, for each of the sizes."""
 
     load_seconds: float
     peak_rss_bytes: int
@@ -34,7 +34,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Contest:
-    """All contenders, by name."""
+    """The measurements of all contenders, by name."""
 
     contenders: dict[str, Contender]
 
@@ -61,7 +61,7 @@ class HoldContest(Task[Contest]):
         Raises:
             SourceError: a model cannot be loaded or run.
         """
-        return _contest(self)
+        return _hold_contest(self)
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ class MeasureMemory(Task[PeakMemory]):
     threads: int
 
     def run(self, folder: Path, say: Say) -> PeakMemory:
-        """Load it, run it, and read the peak."""
+        """Load the model, run it once, and read this process's peak memory."""
         _share_cpus(self.threads)
         answer = _model("it", self.path, self.threads) if self.path else _source(self.spec.file, self.names)
         answer(read_arrays(self.inputs))
         return PeakMemory(peak_rss("self"))
 
 
-def _contest(asked: HoldContest) -> Contest:
+def _hold_contest(asked: HoldContest) -> Contest:
     from onnxpack.timing.models import loaded
 
     _share_cpus(asked.threads)
@@ -103,10 +103,12 @@ def _contest(asked: HoldContest) -> Contest:
     answers, loads = loaded(makers)
     share = asked.seconds / len(sizes)
     rounds = [_round(answers, draw(seen, at, number), share) for number, at in enumerate(sizes)]
+    # The models are freed before the children below load them again, one at a time.
     answers.clear()
     found = {}
     with temporary_folder() as folder:
         inputs = folder / "inputs.npz"
+        # The largest sizes, at which the peak is.
         write_arrays(inputs, draw(seen, sizes[-1], len(sizes) - 1))
         for name, load in loads.items():
             times = tuple(tuple(part[name]) for part in rounds)
@@ -123,9 +125,10 @@ def _round(answers: Mapping[str, Answer], inputs: Arrays, seconds: float) -> dic
 
 
 def _source(file: SpecFile, names: Sequence[str]) -> Answer:
-    """The source model as a client would see it, the spec's steps done in numpy."""
+    """Return a function that runs the source model as a client sees it, with the spec's steps done in numpy."""
     source = importlib.import_module(f"onnxpack.sources.{file.spec.model.framework}")
     model = source.load(file)
+    # Without steps nothing is done around the model that would be timed with it.
     plain = not file.spec.preprocess and not file.spec.postprocess
 
     def answer(sent: Arrays) -> Any:
@@ -143,23 +146,22 @@ def _model(name: str, path: Path, threads: int) -> Answer:
     try:
         running = session(path, threads)
     except Exception as error:  # onnxruntime's exceptions share no base
-        raise _refused(name, path, error) from None
+        raise _explain_refusal(name, path, error) from None
 
     def answer(sent: Arrays) -> Any:
         try:
             return running.run(None, sent)
         except Exception as error:  # as above
-            raise _refused(name, path, error) from None
+            raise _explain_refusal(name, path, error) from None
 
     return answer
 
 
-def _refused(name: str, path: Path, error: Exception) -> SourceError:
-    return SourceError(f"{name}: '{path}' does not run: {runtime_words(error)}", "build it again from this spec")
+def _explain_refusal(name: str, path: Path, error: Exception) -> SourceError:
+    return SourceError(f"{name}: '{path}' does not run: {runtime_words(error)}", "run the build again with this spec")
 
 
 def _share_cpus(threads: int) -> None:
-    """For what a source imports later: torch, scikit-learn, boosters. As many threads as the sessions have, and no
-    waiting in a loop after a call, which would take the CPU from the model that is timed next.
-    """
+    """Give what a source imports later (torch, scikit-learn, boosters) as many threads as the sessions have."""
+    # PASSIVE and 0: threads that spin after a call would take the CPU from the model that is timed next.
     os.environ |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}

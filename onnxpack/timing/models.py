@@ -1,4 +1,4 @@
-"""Times ONNX files side by side: one process, one run each in turn, so that a noisy neighbour slows all of them.
+"""Time ONNX files side by side in one process, in turn, so that a noisy neighbour slows all of them.
 
 All of it runs in a child process, with the session options of the module that ships.
 """
@@ -33,7 +33,7 @@ Work = Callable[[], Any]
 def measure(
     models: Mapping[str, Path], inputs: Path, throughput: Path | None, seconds: float, threads: int | None
 ) -> dict[str, Measured]:
-    """Latency at ``inputs``, rows per second at ``throughput``, load time and peak memory of each file in ``models``.
+    """Measure latency at ``inputs``, rows per second at ``throughput``, load time and peak memory of ``models``.
 
     ``inputs`` and ``throughput`` are npz files of arrays by input name; ``seconds`` bounds the timing of all models
     together, but for the least number of runs.
@@ -42,10 +42,12 @@ def measure(
         SourceError: the runtime refuses a model.
     """
     sessions, loads = loaded({name: partial(session, path, threads) for name, path in models.items()})
+    # Half of the time for each of latency and throughput.
     share = seconds / (2 if throughput else 1)
     latencies = side_by_side(_works(sessions, read_arrays(inputs)), share)
     batch = read_arrays(throughput) if throughput else None
     batches = side_by_side(_works(sessions, batch), share) if batch else None
+    # Freed before each file is loaded once more in a child for its peak memory.
     del sessions
     found = {}
     for name, path in models.items():
@@ -65,20 +67,22 @@ def measure(
 
 
 def loaded(loads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, float]]:
-    """What each of ``loads`` gives, and its seconds: the median of a few, in turn, after one for imports and caches."""
+    """Load each model several times in turn; return the models, and the median of each one's seconds."""
     made: dict[str, Any] = {}
     times: dict[str, list[float]] = {name: [] for name in loads}
     for done in range(_LOADS + 1):
         for name, load in loads.items():
+            # One copy at a time: the old one is freed before the same model is loaded again.
             made.pop(name, None)
             started = time.perf_counter()
             made[name] = load()
+            # The first round is for imports and caches.
             times[name] += [time.perf_counter() - started] if done else []
     return {name: made[name] for name in loads}, {name: float(np.median(seconds)) for name, seconds in times.items()}
 
 
 def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[float]]:
-    """Seconds of each call, in turn: the n-th time of each was measured within one round.
+    """Return the seconds of each call; the n-th times of all were measured within one round.
 
     Who comes after a model that fills the caches, or uses up a CPU quota, pays for it. So every round has another
     order, and a quick one is called once unseen before it is timed.
@@ -88,9 +92,11 @@ def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[fl
         for _ in range(_WARM):
             started = time.perf_counter()
             work()
+            # The last warm-up decides, after the caches are filled.
             quick[name] = time.perf_counter() - started < _QUICK
     times: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
+    # A fixed seed, so that two benchmarks have the same orders.
     generator = np.random.default_rng(0)
     began = time.perf_counter()
     for done in range(_MOST):
@@ -108,16 +114,18 @@ def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[fl
 
 
 def gain(times: Mapping[str, list[float]], name: str) -> float:
-    """How many times faster it was than the first one."""
+    """Return how many times faster the model ``name`` was than the first one."""
     return paired_gain(next(iter(times.values())), times[name])
 
 
 def session(path: Path, threads: int | None) -> ort.InferenceSession:
-    """As the generated module makes it; ``threads`` of None are the CPUs that this process may use."""
+    """Return a CPU session made as the generated module makes it; ``threads`` of None are the usable CPUs."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
     options.inter_op_num_threads = 1
+    # Spinning threads take six times the CPU at the same latency, and the CPU from whoever is timed next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The arena grows to the largest request and keeps it.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     options.log_severity_level = 4
@@ -134,7 +142,7 @@ class LoadAndRun(Task[int]):
     threads: int | None
 
     def run(self, folder: Path, say: Say) -> int:
-        """Measure this process."""
+        """Load and run the model, and read this process's peak memory."""
         running = session(self.path, self.threads)
         running.run(None, read_arrays(self.inputs))
         return peak_rss("self")

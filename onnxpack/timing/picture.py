@@ -1,4 +1,4 @@
-"""A benchmark as a picture for a slide: plain SVG of four panels of bars, with no script, no font and no link in it."""
+"""Draw a benchmark as a picture for a slide: plain SVG of four panels of bars, without scripts, fonts or links."""
 
 import os
 import tempfile
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from onnxpack.timing.bench import Bench, Result, bytes_text, count_text, time_text
+from onnxpack.core.text import clean, format_time, plural, size
+from onnxpack.timing.bench import Bench, Result, count_text, size_text
 
 _WIDTH = 1120
 _MARGIN = 40
@@ -34,8 +35,17 @@ _NAME, _HINT = 22, 66
 
 
 @dataclass(frozen=True)
+class _Font:
+    size: int
+    """In pixels."""
+    fill: str = _INK
+    anchor: str = "start"
+    weight: str = "400"
+
+
+@dataclass(frozen=True)
 class Bar:
-    """One model in one panel: ``value`` and ``whisker`` in the panel's unit, None where there is none.
+    """One model's bar in one panel: ``value`` and ``whisker`` in the panel's unit, None where there is none.
 
     ``gain`` says how it compares with the first of all models, for all but that one.
     """
@@ -48,24 +58,27 @@ class Bar:
 
 @dataclass(frozen=True)
 class Panel:
-    """Bars for all models, in their order."""
+    """One panel, with a bar for each model in their order."""
 
     title: str
     hint: str
+    better: str
+    """Which bars are the better ones, in words."""
     bars: tuple[Bar, ...]
 
 
 def write_picture(bench: Bench, path: Path) -> None:
-    """Writes the SVG, whole or not at all."""
+    """Write the SVG, whole or not at all."""
     with tempfile.NamedTemporaryFile("w", dir=path.absolute().parent, delete=False, encoding="utf-8") as stream:
         part = Path(stream.name)
         stream.write(picture(bench))
+    # A temporary file is for its owner alone; the picture gets the mode of any new file.
     part.chmod(0o666 & ~_umask())
     part.replace(path)
 
 
 def picture(bench: Bench) -> str:
-    """The SVG's text: latency, throughput, memory and file size of every model."""
+    """Return the SVG's text: latency, throughput, memory and file size of every model."""
     panels = panels_of(bench)
     height = _HEAD + 2 * _panel_height(len(bench.results))
     root = ET.Element(
@@ -81,9 +94,8 @@ def picture(bench: Bench) -> str:
     )
     ET.SubElement(root, "title").text = clean(f"Benchmark of {bench.name}")
     ET.SubElement(root, "rect", {"width": str(_WIDTH), "height": str(height), "fill": "#ffffff"})
-    _text(root, _MARGIN, 56, bench.name, 28, weight="600")
-    threads = f"{bench.machine.threads} thread" + ("s" if bench.machine.threads > 1 else "")
-    _text(root, _MARGIN, 84, f"{bench.machine.processor}, {threads}", 15, fill=_MUTED)
+    _text(root, _MARGIN, 56, bench.name, _Font(28, weight="600"))
+    _text(root, _MARGIN, 84, f"{bench.machine.processor}, {plural(bench.machine.threads, 'thread')}", _Font(15, _MUTED))
     colours = colours_of(bench.results)
     for index, panel in enumerate(panels):
         left = _MARGIN + (index % 2) * (_PANEL + _GAP)
@@ -94,7 +106,7 @@ def picture(bench: Bench) -> str:
 
 
 def panels_of(bench: Bench) -> tuple[Panel, ...]:
-    """What is drawn: the usual sizes' latency, the largest batch's throughput, memory and files."""
+    """Return the panels: latency at the usual sizes, throughput at the largest batch, memory and files."""
     usual = bench.results[0].timings[bench.usual].sizes
     largest = bench.results[0].timings[-1].rows
     unit = "rows" if bench.batch_axis else "runs"
@@ -103,27 +115,22 @@ def panels_of(bench: Bench) -> tuple[Panel, ...]:
     latencies = _bars(bench, _latency)
     against = f"\N{MULTIPLICATION SIGN} against {bench.results[0].label}" if any(bar.gain for bar in latencies) else ""
     return (
-        Panel("Latency", _joined(at, "bar p50, line p99", against), latencies),
-        Panel("Throughput", _joined(most, f"{unit} in a second, more is better"), _bars(bench, _throughput)),
-        Panel("Peak memory", "of a process that runs it", _bars(bench, _memory)),
-        Panel("File size", "of the model", _bars(bench, _size)),
+        Panel("Latency", _join(at, "bar p50, line p99", against), "less is better", latencies),
+        Panel("Throughput", _join(most, f"{unit} in a second"), "more is better", _bars(bench, _throughput)),
+        Panel("Peak memory", "of a process that runs it", "less is better", _bars(bench, _memory)),
+        Panel("File size", "of the model", "less is better", _bars(bench, _size)),
     )
 
 
-def _joined(*parts: str) -> str:
+def _join(*parts: str) -> str:
     return " · ".join(filter(None, parts))
 
 
 def colours_of(results: Sequence[Result]) -> list[str]:
-    """Greys for what the others are compared with, a colour for each of these."""
+    """Return a colour for each model: greys for those that the others are compared with."""
     own = [result for result in results if result.kind not in ("source", "float32")]
     plain = {"source": _SOURCE, "float32": _FLOAT32}
     return [plain.get(result.kind) or _OWN[own.index(result) % len(_OWN)] for result in results]
-
-
-def clean(text: str) -> str:
-    """Without what XML cannot hold: most control characters, and halves of surrogate pairs."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _bars(bench: Bench, make: Callable[[Bench, Result], Bar]) -> tuple[Bar, ...]:
@@ -134,7 +141,7 @@ def _latency(bench: Bench, result: Result) -> Bar:
     timing = result.timings[bench.usual]
     gain = timing.speedup.get(bench.results[0].kind)
     text = f"{gain:.1f}\N{MULTIPLICATION SIGN}" if gain else ""
-    return Bar(timing.p50_seconds, time_text(timing.p50_seconds), timing.p99_seconds, text)
+    return Bar(timing.p50_seconds, format_time(timing.p50_seconds), timing.p99_seconds, text)
 
 
 def _throughput(bench: Bench, result: Result) -> Bar:
@@ -142,11 +149,11 @@ def _throughput(bench: Bench, result: Result) -> Bar:
 
 
 def _memory(bench: Bench, result: Result) -> Bar:
-    return Bar(result.peak_rss_bytes, bytes_text(result.peak_rss_bytes))
+    return Bar(result.peak_rss_bytes, size(result.peak_rss_bytes))
 
 
 def _size(bench: Bench, result: Result) -> Bar:
-    return Bar(result.size_bytes, bytes_text(result.size_bytes))
+    return Bar(result.size_bytes, size_text(result.size_bytes))
 
 
 def _panel_height(count: int) -> int:
@@ -156,24 +163,26 @@ def _panel_height(count: int) -> int:
 def _panel(
     root: ET.Element, left: int, top: int, panel: Panel, results: Sequence[Result], colours: Sequence[str]
 ) -> None:
-    _text(root, left, top + 18, panel.title, 17, weight="600")
-    _text(root, left + _PANEL, top + 18, _short(panel.hint, _HINT), 13, fill=_MUTED, anchor="end")
+    _text(root, left, top + 18, panel.title, _Font(17, weight="600"))
+    _text(root, left + _PANEL, top + 18, _shorten(panel.hint, _HINT), _Font(13, _MUTED, "end"))
     _line(root, (left, top + 30), (left + _PANEL, top + 30), _RULE)
     longest = max((bar.value or 0 for bar in panel.bars), default=0) or 1
     reach = max((bar.whisker or bar.value or 0 for bar in panel.bars), default=0)
     scale = _BAR / min(max(reach, longest), longest * _WHISKER_ROOM)
     for index, (bar, result, colour) in enumerate(zip(panel.bars, results, colours, strict=True)):
         y = top + _PANEL_HEAD + index * _ROW
-        _text(root, left + _LABEL - 12, y + 5, _short(result.label, _NAME), 14, anchor="end")
+        _text(root, left + _LABEL - 12, y + 5, _shorten(result.label, _NAME), _Font(14, anchor="end"))
         if bar.value is not None:
             _row(root, left + _LABEL, y, bar, scale, colour)
         room = _GAIN if any(bar.gain for bar in panel.bars) else 0
-        _text(root, left + _PANEL - room, y + 5, bar.text, 14, anchor="end", weight="600")
+        _text(root, left + _PANEL - room, y + 5, bar.text, _Font(14, anchor="end", weight="600"))
         if bar.gain:
-            _text(root, left + _PANEL, y + 5, bar.gain, 14, anchor="end", fill=_MUTED)
+            _text(root, left + _PANEL, y + 5, bar.gain, _Font(14, _MUTED, "end"))
+    _text(root, left + _LABEL, top + _PANEL_HEAD + len(results) * _ROW - 2, panel.better, _Font(12, _MUTED))
 
 
 def _row(root: ET.Element, x: int, y: int, bar: Bar, scale: float, colour: str) -> None:
+    # A bar that is too short to be seen would look like a missing one.
     length = max((bar.value or 0) * scale, 1.5)
     place = {"x": str(x), "y": str(y - 10), "width": f"{length:.1f}", "height": "20", "rx": "2", "fill": colour}
     ET.SubElement(root, "rect", place)
@@ -185,13 +194,10 @@ def _row(root: ET.Element, x: int, y: int, bar: Bar, scale: float, colour: str) 
         _line(root, (x + end, y - 5), (x + end, y + 5), _INK)
 
 
-def _text(
-    root: ET.Element, x: float, y: float, text: str, size: int,
-    *, fill: str = _INK, anchor: str = "start", weight: str = "400",
-) -> None:  # fmt: skip
-    attributes = {"x": f"{x:g}", "y": f"{y:g}", "font-size": str(size), "fill": fill}
-    attributes |= {"text-anchor": anchor} if anchor != "start" else {}
-    attributes |= {"font-weight": weight} if weight != "400" else {}
+def _text(root: ET.Element, x: float, y: float, text: str, font: _Font) -> None:
+    attributes = {"x": f"{x:g}", "y": f"{y:g}", "font-size": str(font.size), "fill": font.fill}
+    attributes |= {"text-anchor": font.anchor} if font.anchor != "start" else {}
+    attributes |= {"font-weight": font.weight} if font.weight != "400" else {}
     ET.SubElement(root, "text", attributes).text = clean(text)
 
 
@@ -200,7 +206,7 @@ def _line(root: ET.Element, start: tuple[float, float], end: tuple[float, float]
     ET.SubElement(root, "line", {**{k: f"{v:.1f}" for k, v in places.items()}, "stroke": colour, "stroke-width": "1.5"})
 
 
-def _short(text: str, most: int) -> str:
+def _shorten(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -1,4 +1,4 @@
-"""Runs inside the container under test, by ``python3 -c``: the standard library, numpy and the image's own modules.
+"""Check the server or the module inside the container under test, run there by ``python3 -c``.
 
 It prints one JSON document. ``server PORT FOLDER CASE TIMED`` asks the server that runs beside it over HTTP;
 ``module FOLDER TIMED CASE…`` uses the generated module in this process; ``refusal LIBRARY…`` checks a GPU image where
@@ -25,7 +25,7 @@ _TIMED_TIMES = (3, 100)
 
 
 def main(arguments: list[str]) -> dict[str, Any]:
-    """One check, by name."""
+    """Run one check, chosen by name."""
     mode, *rest = arguments
     if mode == "server":
         return check_server(int(rest[0]), Path(rest[1]), rest[2], rest[3])
@@ -35,9 +35,10 @@ def main(arguments: list[str]) -> dict[str, Any]:
 
 
 def check_server(port: int, folder: Path, case: str, timed: str) -> dict[str, Any]:
-    """How long the server took to be ready and to answer its first request, that answer, latency and peak memory."""
+    """Measure the server's time until ready, its first answer, latency and peak memory."""
     _wait_until_ready(port)
     ready = _age_of_first_process()
+    # Before the clock starts: making JSON is the client's work.
     body = json.dumps(_request(port, folder / f"{case}.inputs.npz"))
     started = time.perf_counter()
     status, answer = _ask(port, "POST", f"{_model_path(port)}/infer", body)
@@ -53,7 +54,7 @@ def check_server(port: int, folder: Path, case: str, timed: str) -> dict[str, An
 
 
 def check_module(folder: Path, timed: str, cases: list[str]) -> dict[str, Any]:
-    """Answers every case with the generated module, writes the outputs to ``out/``, and measures."""
+    """Answer every case with the generated module, write the outputs to ``out/``, and measure."""
     import inference
 
     model = inference.Model()
@@ -76,10 +77,11 @@ def check_module(folder: Path, timed: str, cases: list[str]) -> dict[str, Any]:
 
 
 def check_refusal(libraries: list[str]) -> dict[str, Any]:
-    """Without a GPU: the provider's libraries are found, and the module refuses to fall back to the CPU."""
+    """Check without a GPU that the provider's libraries are found and the module refuses to run on the CPU."""
     import inference
     import onnxruntime
 
+    # As the generated module does, before libraries are looked up.
     onnxruntime.preload_dlls()
     missing = []
     for library in libraries:
@@ -95,7 +97,7 @@ def check_refusal(libraries: list[str]) -> dict[str, Any]:
 
 
 def median_seconds(work: Callable[[], Any]) -> float:
-    """The median time of a call that was made before, in seconds."""
+    """Return the median time of a call in seconds; the caller has made one call before."""
     least, most = _TIMED_TIMES
     times: list[float] = []
     began = time.perf_counter()
@@ -107,7 +109,7 @@ def median_seconds(work: Callable[[], Any]) -> float:
 
 
 def _server_latency(port: int, inputs: Path) -> float:
-    """Of one request at a time on a connection that stays open, from the first byte sent to the last one read."""
+    """Measure one request at a time on an open connection, from the first byte sent to the last one read."""
     path, body = f"{_model_path(port)}/infer", json.dumps(_request(port, inputs))
     connection = HTTPConnection("127.0.0.1", port, timeout=_READY_WITHIN)
 
@@ -123,7 +125,7 @@ def _server_latency(port: int, inputs: Path) -> float:
 
 
 def peak_rss(process: str) -> int:
-    """The peak resident set of a process, in bytes (VmHWM of proc(5))."""
+    """Return the peak resident set of a process, in bytes (VmHWM of proc(5))."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -131,7 +133,8 @@ def peak_rss(process: str) -> int:
 
 
 def _age_of_first_process() -> float:
-    """Seconds since the container's command started (field 22 of /proc/1/stat, proc(5))."""
+    """Return the seconds since the container's command started (field 22 of /proc/1/stat, proc(5))."""
+    # The command's name, in parentheses, may hold spaces; field 3 is the first one behind it.
     fields = Path("/proc/1/stat").read_text().rpartition(")")[2].split()
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     return uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")
@@ -147,6 +150,7 @@ def _wait_until_ready(port: int) -> None:
             pass  # it does not listen yet
         if time.monotonic() > end:
             raise SystemExit(f"the server was not ready within {_READY_WITHIN:.0f} s")
+        # Short beside a start of several hundred milliseconds, which is what is measured.
         time.sleep(0.005)
 
 
@@ -168,7 +172,7 @@ def _model_path(port: int) -> str:
 
 
 def _request(port: int, inputs: Path) -> dict[str, Any]:
-    """The case as the Open Inference Protocol has it, with the datatypes that the server's own metadata names."""
+    """Return a case as an Open Inference Protocol request, with the datatypes of the server's own metadata."""
     metadata = _ask(port, "GET", _model_path(port))[1]
     datatypes = {tensor["name"]: tensor["datatype"] for tensor in metadata["inputs"]}
     with np.load(inputs) as archive:
@@ -179,6 +183,7 @@ def _request(port: int, inputs: Path) -> dict[str, Any]:
                 "name": name,
                 "datatype": datatypes[name],
                 "shape": list(array.shape),
+                # JSON has no numbers for NaN and infinity.
                 "data": [value if np.isfinite(value) else str(value) for value in array.ravel().tolist()]
                 if array.dtype.kind == "f"
                 else array.ravel().tolist(),

@@ -1,4 +1,4 @@
-"""The steps around a model in numpy: what their ONNX nodes are verified against, and what feeds the source model.
+"""The steps around a model in numpy: they feed the source model, and their ONNX nodes are compared with them.
 
 Everything is computed in float64 by the plain formula and rounded once to the tensor's dtype.
 """
@@ -22,47 +22,48 @@ from onnxpack.transforms.resize import resized
 ANTIALIAS_OPSET = 18
 """From here on ONNX's Resize can blur before it makes smaller, as Pillow and torchvision do."""
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-_IMAGES = 4  # dimensions; of fewer the first need not be rows
-_PIECE = 2**22  # elements
+_IMAGES = 4  # dimensions; with fewer, the first axis need not be that of rows
+_PIECE = 2**22  # elements that are processed at once: 32 MiB in float64
 Array = np.ndarray[Any, Any]
 _T = TypeVar("_T")
 
 
 def antialias(spec: Spec) -> bool:
-    """Whether a resize to a smaller size blurs first."""
+    """Return whether a resize to a smaller size blurs first, as it does in the spec's opset."""
     return (spec.opset or DEFAULT_OPSET) >= ANTIALIAS_OPSET
 
 
 def preprocessed(spec: Spec, sent: Arrays) -> Arrays:
-    """What a client sends → what the model takes."""
+    """Compute the model's inputs from a client's inputs."""
     chains: dict[str, list[PreStage]] = {}
     for stage in stages(spec)[0]:
         chains.setdefault(stage.taken.name, []).append(stage)
-    return dict(sent) | {name: _through(chain, sent[name], spec) for name, chain in chains.items()}
+    return dict(sent) | {name: _apply_stages(chain, sent[name], spec) for name, chain in chains.items()}
 
 
-def _through(chain: list[PreStage], array: Array, spec: Spec) -> Array:
-    """An input behind all its steps; images a few at once, since what is between the steps is many times as large."""
+def _apply_stages(chain: list[PreStage], array: Array, spec: Spec) -> Array:
+    """Apply all steps to an input; to a few images at once, since intermediate results are many times as large."""
     rows = max(1, _PIECE // max(1, array[:1].size)) if array.ndim == _IMAGES else 0
     if 0 < rows < len(array):
         pieces = range(0, len(array), rows)
-        return np.concatenate([_through(chain, array[start : start + rows], spec) for start in pieces])
+        return np.concatenate([_apply_stages(chain, array[start : start + rows], spec) for start in pieces])
     for stage in chain:
-        array = _before(stage, array, spec)
+        array = _apply_stage(stage, array, spec)
     return array
 
 
 def folded(stage: PreStage) -> tuple[Array, Array]:
-    """``(x / scale - mean) / std`` as ``x · factor + addend``, in float64, in a shape that meets the channels."""
+    """Return factor and addend of ``(x / scale - mean) / std``, in float64 and shaped to broadcast over channels."""
     step = stage.step
     mean, std = np.asarray(step.mean, np.float64), np.asarray(step.std, np.float64)
+    # Axes of size 1 behind the channels let the values broadcast over height and width.
     behind = len(stage.taken.shape) - stage.axes[0] - 1 if stage.axes else 0
     shape = (-1, *[1] * behind) if stage.axes else ()
     factor, addend = 1 / ((step.scale or 1.0) * std), -mean / std
     return (factor.reshape(shape), addend.reshape(shape)) if stage.axes else (factor[0], addend[0])
 
 
-def _before(stage: PreStage, array: Array, spec: Spec) -> Array:
+def _apply_stage(stage: PreStage, array: Array, spec: Spec) -> Array:
     step, dtype = stage.step, np.dtype(stage.given.dtype)
     if step.op == "cast":
         return array.astype(dtype)
@@ -81,7 +82,7 @@ def _before(stage: PreStage, array: Array, spec: Spec) -> Array:
 
 @dataclass(frozen=True)
 class PostStage:
-    """A step with the tensor that it is done to and those that it gives; ``axis`` is counted from the front."""
+    """A step of ``postprocess`` with its input ``taken`` and its outputs ``given``; ``axis`` is not negative."""
 
     step: PostprocessStep
     taken: TensorInfo
@@ -91,27 +92,27 @@ class PostStage:
 
 
 def post_stages(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> tuple[tuple[PostStage, ...], list[str]]:
-    """The steps behind a model with these outputs, and the names of the outputs behind all of them, in order.
+    """Return the steps behind a model with these outputs, and the names of the final outputs in order.
 
     Raises:
-        SpecError: a step cannot be done to what it names, or two outputs would have one name.
+        SpecError: a step cannot be applied to the output that it names, or two outputs would have one name.
     """
     now = {info.name: info for info in outputs}
     found = []
     for step in file.spec.postprocess:
         if step.input not in now:
-            raise SpecError(f"postprocess: no output '{step.input}' is here", f"known: {', '.join(now)}")
-        stage = _stage(step, now[step.input], _labels(file, step))
+            raise SpecError(f"postprocess: there is no output '{step.input}' here", f"known: {', '.join(now)}")
+        stage = _make_post_stage(step, now[step.input], _read_labels(file, step))
         now = placed(now, step, {info.name: info for info in stage.given})
         found.append(stage)
     clash = [name for name in now if name in file.spec.inputs]
     if clash:
-        raise SpecError(f"postprocess: the output '{clash[0]}' has an input's name", "name another in `output:`")
+        raise SpecError(f"postprocess: the output '{clash[0]}' has an input's name", "set another name in `output`")
     return tuple(found), list(now)
 
 
 def postprocessed(file: SpecFile, outputs: Arrays) -> Arrays:
-    """What the model gives → what a client gets.
+    """Compute a client's outputs from the model's outputs.
 
     Raises:
         SpecError: as ``post_stages``, or a class has no label.
@@ -123,17 +124,21 @@ def postprocessed(file: SpecFile, outputs: Arrays) -> Arrays:
         only = replace(file, spec=replace(file.spec, postprocess=(step,)))
         ((stage,), _) = post_stages(only, infos)
         assert array is not None
-        now = placed(now, step, dict(zip(given_by(step), _behind(stage, array), strict=True)))
+        now = placed(now, step, dict(zip(given_by(step), _apply_post_stage(stage, array), strict=True)))
     return now
 
 
 def placed(now: Mapping[str, _T], step: PostprocessStep, new: Mapping[str, _T]) -> dict[str, _T]:
-    """The outputs behind a step: with a name of their own the new ones come last, else in the old one's place."""
+    """Return the outputs after a step: new ones come last if ``output`` names them, else in the old one's place.
+
+    Raises:
+        SpecError: an output has one of the new names already.
+    """
     beside = step.output not in (None, step.input)
     others = [name for name in now if beside or name != step.input]
     clash = [name for name in new if name in others]
     if clash:
-        raise SpecError(f"postprocess: the output '{clash[0]}' is here already", "name another in `output:`")
+        raise SpecError(f"postprocess: the output '{clash[0]}' exists already", "set another name in `output`")
     if beside:
         return {**now, **new}
     result: dict[str, _T] = {}
@@ -142,43 +147,45 @@ def placed(now: Mapping[str, _T], step: PostprocessStep, new: Mapping[str, _T]) 
     return result
 
 
-def _labels(file: SpecFile, step: PostprocessStep) -> tuple[str, ...]:
+def _read_labels(file: SpecFile, step: PostprocessStep) -> tuple[str, ...]:
     if step.labels is None:
         return ()
     try:
         lines = file.resolve(step.labels).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"labels '{step.labels}': {error}", "a text file in UTF-8, one label a line") from None
+        raise SpecError(
+            f"labels '{step.labels}': {error}", "use a text file in UTF-8 with one label per line"
+        ) from None
     if not lines:
-        raise SpecError(f"labels '{step.labels}': the file is empty", "write one label a line")
+        raise SpecError(f"labels '{step.labels}': the file is empty", "put one label on each line")
     return tuple(lines)
 
 
-def _stage(step: PostprocessStep, taken: TensorInfo, labels: tuple[str, ...]) -> PostStage:
+def _make_post_stage(step: PostprocessStep, taken: TensorInfo, labels: tuple[str, ...]) -> PostStage:
     integers = step.op == "labels" and taken.dtype in _INTEGERS
     if taken.dtype not in FLOATS and not integers:
         kinds = "class numbers or scores" if step.op == "labels" else "floats"
-        raise _refused(step, f"is for {kinds}, and '{taken.name}' is {taken.dtype}")
+        raise _refusal(step, f"is for {kinds}, and '{taken.name}' is {taken.dtype}")
     axis = 0
     if not integers and step.op in ("softmax", "argmax", "topk", "labels"):
-        axis = _axis(step, taken)
+        axis = _resolve_axis(step, taken)
     size = taken.shape[axis] if taken.shape else 1
     if step.op == "topk" and isinstance(size, int) and step.k and step.k > size:
-        raise _refused(step, f"takes the {step.k} greatest, and '{taken.name}' has {size} along axis {axis}")
+        raise _refusal(step, f"takes the {step.k} greatest, and '{taken.name}' has {size} along axis {axis}")
     if step.op == "labels" and not integers and isinstance(size, int) and size != len(labels):
-        raise _refused(step, f"has {len(labels)} labels, and '{taken.name}' has {size} classes")
-    return PostStage(step, taken, _given(step, taken, axis, integers), axis, labels)
+        raise _refusal(step, f"has {len(labels)} labels, and '{taken.name}' has {size} classes")
+    return PostStage(step, taken, _infer_outputs(step, taken, axis, integers), axis, labels)
 
 
-def _axis(step: PostprocessStep, taken: TensorInfo) -> int:
+def _resolve_axis(step: PostprocessStep, taken: TensorInfo) -> int:
     rank = len(taken.shape)
     axis = -1 if step.axis is None else step.axis
     if not -rank <= axis < rank:
-        raise _refused(step, f"is along axis {axis}, and '{taken.name}' has {rank} dimensions")
+        raise _refusal(step, f"is along axis {axis}, and '{taken.name}' has {rank} dimensions")
     return axis % rank
 
 
-def _given(step: PostprocessStep, taken: TensorInfo, axis: int, integers: bool) -> tuple[TensorInfo, ...]:
+def _infer_outputs(step: PostprocessStep, taken: TensorInfo, axis: int, integers: bool) -> tuple[TensorInfo, ...]:
     names = given_by(step)
     without: Shape = (*taken.shape[:axis], *taken.shape[axis + 1 :])
     if step.op == "topk":
@@ -192,30 +199,30 @@ def _given(step: PostprocessStep, taken: TensorInfo, axis: int, integers: bool) 
     return (replace(taken, name=names[0]),)
 
 
-def _refused(step: PostprocessStep, words: str) -> SpecError:
-    return SpecError(f"postprocess: {step.op} {words}", "correct the step, or name another output")
+def _refusal(step: PostprocessStep, words: str) -> SpecError:
+    return SpecError(f"postprocess: {step.op} {words}", "correct the step, or set its `input` to another output")
 
 
-def _behind(stage: PostStage, array: Array) -> tuple[Array, ...]:
+def _apply_post_stage(stage: PostStage, array: Array) -> tuple[Array, ...]:
     if stage.step.op == "topk":
         assert stage.step.k
-        # Of equal values the first comes first, as ONNX says it.
+        # Of equal values the first comes first, as ONNX defines it.
         order = np.argsort(-array, axis=stage.axis, kind="stable")
         best = np.take(order, range(stage.step.k), axis=stage.axis)
         return np.take_along_axis(array, best, axis=stage.axis), best.astype(np.int64)
     if stage.step.op == "argmax":
         return (np.asarray(array.argmax(axis=stage.axis), np.int64),)
     if stage.step.op == "labels":
-        return (_named(stage, array),)
+        return (_apply_labels(stage, array),)
     with np.errstate(all="ignore"):  # infinities give what IEEE 754 says
         return (_FORMULAS[stage.step.op](stage, array.astype(np.float64)).astype(array.dtype),)
 
 
-def _named(stage: PostStage, array: Array) -> Array:
+def _apply_labels(stage: PostStage, array: Array) -> Array:
     classes = array if array.dtype.kind in "iu" else array.argmax(axis=stage.axis)
     wrong = classes[(classes < 0) | (classes >= len(stage.labels))]
     if wrong.size:
-        raise _refused(stage.step, f"has {len(stage.labels)} labels, and '{stage.taken.name}' gave {wrong.flat[0]}")
+        raise _refusal(stage.step, f"has {len(stage.labels)} labels, and '{stage.taken.name}' gave {wrong.flat[0]}")
     return np.asarray(np.array(stage.labels)[classes])
 
 
@@ -231,7 +238,7 @@ def _softmax(stage: PostStage, x: Array) -> Array:
     return result
 
 
-def _scaled(stage: PostStage, x: Array) -> Array:
+def _scale(stage: PostStage, x: Array) -> Array:
     result: Array = x * stage.step.factor
     return result
 
@@ -239,5 +246,5 @@ def _scaled(stage: PostStage, x: Array) -> Array:
 _FORMULAS: dict[str, Callable[[PostStage, Array], Array]] = {
     "sigmoid": _sigmoid,
     "softmax": _softmax,
-    "scale": _scaled,
+    "scale": _scale,
 }

@@ -1,7 +1,7 @@
 """The ``preprocess`` and ``postprocess`` steps as ONNX nodes around a model, so that every runtime does the same.
 
-Their numpy form is ``onnxpack.transforms.arrays``. Nodes are named ``preprocess/…`` and ``postprocess/…``, by which
-precisions leave them as they are. What computes does so in float32 or float64, also around a float16 model.
+Their numpy form is ``onnxpack.transforms.arrays``. Nodes are named ``preprocess/…`` and ``postprocess/…``, so that
+precisions can leave them unchanged. They compute in float32 or float64, also around a float16 model.
 """
 
 import copy
@@ -30,7 +30,7 @@ def add_steps(source: Path, folder: Path, file: SpecFile) -> Changed:
 
     Raises:
         SpecError: a step of ``postprocess`` does not fit the model's outputs.
-        SourceError: a step cannot be said in the model's opset.
+        SourceError: a step cannot be expressed in the model's opset.
     """
     target = folder / MODEL
     edited = open_model(source)
@@ -42,7 +42,7 @@ def add_steps(source: Path, folder: Path, file: SpecFile) -> Changed:
 
 
 def before(model: onnx.ModelProto, file: SpecFile) -> None:
-    """Puts ``preprocess`` in front of the graph, in place."""
+    """Add ``preprocess`` in front of a model's graph, in place."""
     graph = model.graph
     nodes = Nodes("preprocess", model)
     values = {value.name: value for value in true_inputs(graph)}
@@ -54,7 +54,7 @@ def before(model: onnx.ModelProto, file: SpecFile) -> None:
     for index, stage in enumerate(steps):
         name = stage.taken.name
         if name not in now:
-            values[name].CopyFrom(_declared(stage.taken))
+            values[name].CopyFrom(_make_value_info(stage.taken))
         now[name] = nodes.before(index, stage, now.get(name, name), antialias(file.spec))
     # The last tensor of each chain takes the name that the model knows.
     nodes.rename({tensor: inner[name] for name, tensor in now.items()})
@@ -62,7 +62,7 @@ def before(model: onnx.ModelProto, file: SpecFile) -> None:
 
 
 def behind(model: onnx.ModelProto, file: SpecFile) -> None:
-    """Puts ``postprocess`` behind the graph, in place."""
+    """Add ``postprocess`` behind a model's graph, in place."""
     graph = model.graph
     nodes = Nodes("postprocess", model)
     declared = {value.name: copy.deepcopy(value) for value in graph.output}
@@ -71,7 +71,7 @@ def behind(model: onnx.ModelProto, file: SpecFile) -> None:
     steps, names = post_stages(file, tuple(info_of(value) for value in graph.output))
     for index, stage in enumerate(steps):
         tensors = nodes.behind(index, stage, now[stage.taken.name])
-        infos = {info.name: _declared(info) for info in stage.given}
+        infos = {info.name: _make_value_info(info) for info in stage.given}
         now = placed(now, stage.step, dict(zip(infos, tensors, strict=True)))
         declared |= infos
     finals = {tensor: name for name, tensor in now.items() if tensor != name}
@@ -85,15 +85,18 @@ def behind(model: onnx.ModelProto, file: SpecFile) -> None:
     graph.output.extend(declared[name] for name in names)
 
 
-def _declared(info: TensorInfo) -> onnx.ValueInfoProto:
+def _make_value_info(info: TensorInfo) -> onnx.ValueInfoProto:
     # "?" is how a dimension without name or size is read back.
     shape = [None if size == "?" else size for size in info.shape]
     return helper.make_tensor_value_info(info.name, _TYPES[info.dtype], shape)
 
 
 def _require_opset(file: SpecFile, opset: int) -> None:
-    """The numpy form went by the spec's opset when the source model was run."""
+    """Require an opset whose resize is that of the numpy form, which used the spec's opset."""
     if not any(step.op == "resize" for step in file.spec.preprocess):
         return
     if opset < RESIZE_OPSET or antialias(file.spec) != (opset >= ANTIALIAS_OPSET):
-        raise SourceError(f"resize depends on the opset, and the model has {opset}", f"write opset: {opset}")
+        hint = (
+            f"set `opset: {opset}`" if opset >= RESIZE_OPSET else f"convert the model to opset {RESIZE_OPSET} or higher"
+        )
+        raise SourceError(f"resize depends on the opset, and the model has {opset}", hint)

@@ -1,4 +1,4 @@
-"""The nodes of one step, in the form that the model's opset has for it."""
+"""The ONNX nodes of a step, in the form that the model's opset has for them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ _RESIZE_AXES_OPSET = 18
 
 
 class Nodes:
-    """New nodes of a model; they are gathered, then inserted. Every name begins with ``prefix`` and is a new one."""
+    """The new nodes of a model, collected first and then inserted; their unique names begin with ``prefix``."""
 
     def __init__(self, prefix: str, model: onnx.ModelProto) -> None:
         self._prefix = prefix
@@ -39,127 +39,130 @@ class Nodes:
         }
 
     def fresh(self, name: str) -> str:
-        """The name, made longer if something has it."""
+        """Return a name that nothing has yet: the given one, with underscores added if needed."""
         while name in self._taken:
             name += "_"
         self._taken.add(name)
         return name
 
     def is_inner(self, name: str) -> bool:
-        """Whether something inside the model, which is no output of it, has this name."""
+        """Return whether something in the model that is not one of its outputs has this name."""
         return name in self._taken and name not in self._outputs
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Renames tensors of the new nodes."""
+        """Rename tensors of the new nodes."""
         for node in self._nodes:
             node.input[:] = [names.get(name, name) for name in node.input]
             node.output[:] = [names.get(name, name) for name in node.output]
 
     def insert(self, place: int) -> None:
-        """Puts the nodes among the model's, before the one at ``place``."""
+        """Insert the new nodes into the model in front of the node at index ``place``."""
         rest = list(self._graph.node[place:])
         del self._graph.node[place:]
         self._graph.node.extend([*self._nodes, *rest])
 
     def before(self, index: int, stage: PreStage, x: str, antialias: bool) -> str:
-        """A step in front of the model, done to the tensor ``x``; gives the tensor that it makes."""
+        """Add the nodes of a step in front of the model that changes the tensor ``x``; return the result's name."""
         self._at = f"{self._prefix}/{index}_{stage.step.op}"
         op = stage.step.op
         if op == "cast":
-            return self._cast(x, stage.given.dtype)
+            return self._add_cast(x, stage.given.dtype)
         if op == "layout":
-            return self._add("Transpose", [x], perm=list(stage.axes))
-        dtype = "float32" if op == "resize" else self._computed(stage.given.dtype)
-        x = self._cast(x, dtype, stage.given.dtype)
+            return self._add_node("Transpose", [x], perm=list(stage.axes))
+        dtype = "float32" if op == "resize" else self._choose_dtype(stage.given.dtype)
+        x = self._add_cast(x, dtype, stage.given.dtype)
         if op == "resize":
-            x = self._resize(stage, x, antialias)
+            x = self._add_resize(stage, x, antialias)
         elif op == "scale":
-            x = self._add("Div", [x, self._constant(np.asarray(stage.step.scale, dtype), "scale")])
+            x = self._add_node("Div", [x, self._add_constant(np.asarray(stage.step.scale, dtype), "scale")])
         else:
             factor, addend = (value.astype(dtype) for value in folded(stage))
-            x = self._add("Mul", [x, self._constant(factor, "factor")])
-            x = self._add("Add", [x, self._constant(addend, "addend")])
-        return self._cast(x, stage.given.dtype, dtype)
+            x = self._add_node("Mul", [x, self._add_constant(factor, "factor")])
+            x = self._add_node("Add", [x, self._add_constant(addend, "addend")])
+        return self._add_cast(x, stage.given.dtype, dtype)
 
     def behind(self, index: int, stage: PostStage, x: str) -> list[str]:
-        """A step behind the model, done to the tensor ``x``; gives the tensors that it makes."""
+        """Add the nodes of a step behind the model that changes the tensor ``x``; return the results' names."""
         self._at = f"{self._prefix}/{index}_{stage.step.op}"
         op, given = stage.step.op, stage.taken.dtype
         if op == "labels" and "int" in given:
-            return [self._labels(stage, self._cast(x, "int64", given))]
-        dtype = self._computed(given)
-        x = self._cast(x, dtype, given)
+            return [self._add_labels(stage, self._add_cast(x, "int64", given))]
+        dtype = self._choose_dtype(given)
+        x = self._add_cast(x, dtype, given)
         if op in ("argmax", "labels"):
-            x = self._add("ArgMax", [x], axis=stage.axis, keepdims=0)
-            return [self._labels(stage, x) if op == "labels" else x]
+            x = self._add_node("ArgMax", [x], axis=stage.axis, keepdims=0)
+            return [self._add_labels(stage, x) if op == "labels" else x]
         if op == "topk":
-            values, indices = self._topk(stage, x)
-            return [self._cast(values, given, dtype), indices]
+            values, indices = self._add_topk(stage, x)
+            return [self._add_cast(values, given, dtype), indices]
         if op == "sigmoid":
-            x = self._add("Sigmoid", [x])
+            x = self._add_node("Sigmoid", [x])
         elif op == "softmax":
-            x = self._softmax(stage, x)
+            x = self._add_softmax(stage, x)
         else:
-            x = self._add("Mul", [x, self._constant(np.asarray(stage.step.factor, dtype), "factor")])
-        return [self._cast(x, given, dtype)]
+            x = self._add_node("Mul", [x, self._add_constant(np.asarray(stage.step.factor, dtype), "factor")])
+        return [self._add_cast(x, given, dtype)]
 
-    def _computed(self, dtype: str) -> str:
-        """What is computed in: runtimes lack many operators in float16, or round it after each."""
+    def _choose_dtype(self, dtype: str) -> str:
+        """Return the dtype to compute in: runtimes lack many operators in float16, or round after each."""
         return "float32" if dtype == "float16" else dtype
 
-    def _labels(self, stage: PostStage, classes: str) -> str:
-        words = self._constant(np.array(stage.labels, object), "labels")
-        return self._add("Gather", [words, classes], axis=0)
+    def _add_labels(self, stage: PostStage, classes: str) -> str:
+        words = self._add_constant(np.array(stage.labels, object), "labels")
+        return self._add_node("Gather", [words, classes], axis=0)
 
-    def _softmax(self, stage: PostStage, x: str) -> str:
+    def _add_softmax(self, stage: PostStage, x: str) -> str:
         last = len(stage.taken.shape) - 1
         if self._opset >= _SOFTMAX_OPSET or stage.axis == last:
-            return self._add("Softmax", [x], axis=stage.axis)
+            return self._add_node("Softmax", [x], axis=stage.axis)
+        # Before opset 13 Softmax joins all axes behind its own, so its axis must be the last one.
         swap = list(range(last + 1))
         swap[stage.axis], swap[last] = last, stage.axis
-        x = self._add("Transpose", [x], perm=swap)
-        x = self._add("Softmax", [x], axis=last)
-        return self._add("Transpose", [x], perm=swap)
+        x = self._add_node("Transpose", [x], perm=swap)
+        x = self._add_node("Softmax", [x], axis=last)
+        return self._add_node("Transpose", [x], perm=swap)
 
-    def _topk(self, stage: PostStage, x: str) -> tuple[str, str]:
+    def _add_topk(self, stage: PostStage, x: str) -> tuple[str, str]:
         k = stage.step.k
         if self._opset < _TOPK_INPUT_OPSET:
-            values = self._add("TopK", [x], 2, axis=stage.axis, k=k)
+            values = self._add_node("TopK", [x], 2, axis=stage.axis, k=k)
         else:
-            values = self._add("TopK", [x, self._constant(np.array([k], np.int64), "k")], 2, axis=stage.axis)
+            values = self._add_node("TopK", [x, self._add_constant(np.array([k], np.int64), "k")], 2, axis=stage.axis)
         return values, self._nodes[-1].output[1]
 
-    def _resize(self, stage: PreStage, x: str, antialias: bool) -> str:
+    def _add_resize(self, stage: PreStage, x: str, antialias: bool) -> str:
         assert stage.step.size
-        size = self._constant(np.array(stage.step.size, np.int64), "size")
+        size = self._add_constant(np.array(stage.step.size, np.int64), "size")
         attributes: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
         if self._opset >= _RESIZE_AXES_OPSET:
             # Without exclude_outside the border's pixels count for all that lies outside, unlike in Pillow.
             blur = {"antialias": 1, "exclude_outside": 1} if antialias else {}
-            return self._add("Resize", [x, "", "", size], axes=list(stage.axes), **attributes, **blur)
-        shape = self._add("Shape", [x])
+            return self._add_node("Resize", [x, "", "", size], axes=list(stage.axes), **attributes, **blur)
+        shape = self._add_node("Shape", [x])
         first, last = stage.axes
-        parts = [self._slice(shape, 0, first), size, self._slice(shape, last + 1, len(stage.taken.shape))]
-        whole = self._add("Concat", [part for part in parts if part], axis=0)
-        # Opset 11 has no optional inputs here: what is empty is left out of account.
-        none = self._constant(np.zeros(0, np.float32), "none")
-        return self._add("Resize", [x, none, none, whole], **attributes)
+        parts = [self._add_slice(shape, 0, first), size, self._add_slice(shape, last + 1, len(stage.taken.shape))]
+        whole = self._add_node("Concat", [part for part in parts if part], axis=0)
+        # Opset 11 has no optional inputs here: an empty tensor stands for a missing one.
+        none = self._add_constant(np.zeros(0, np.float32), "none")
+        return self._add_node("Resize", [x, none, none, whole], **attributes)
 
-    def _slice(self, shape: str, start: int, end: int) -> str:
+    def _add_slice(self, shape: str, start: int, end: int) -> str:
         if start == end:
             return ""
-        bounds = [self._constant(np.array([value], np.int64), word) for value, word in ((start, "start"), (end, "end"))]
-        return self._add("Slice", [shape, *bounds])
+        bounds = [
+            self._add_constant(np.array([value], np.int64), word) for value, word in ((start, "start"), (end, "end"))
+        ]
+        return self._add_node("Slice", [shape, *bounds])
 
-    def _cast(self, x: str, to: str, have: str | None = None) -> str:
-        return x if to == have else self._add("Cast", [x], to=_TYPES[to])
+    def _add_cast(self, x: str, to: str, have: str | None = None) -> str:
+        return x if to == have else self._add_node("Cast", [x], to=_TYPES[to])
 
-    def _constant(self, value: np.ndarray[Any, Any], word: str) -> str:
+    def _add_constant(self, value: np.ndarray[Any, Any], word: str) -> str:
         tensor = numpy_helper.from_array(value, self.fresh(f"{self._at}/{word}"))
         self._graph.initializer.append(tensor)
         return tensor.name
 
-    def _add(self, op: str, inputs: list[str], count: int = 1, **attributes: Any) -> str:
+    def _add_node(self, op: str, inputs: list[str], count: int = 1, **attributes: Any) -> str:
         name = self.fresh(f"{self._at}/{op}")
         outputs = [self.fresh(f"{name}_output_{number}") for number in range(count)]
         self._nodes.append(helper.make_node(op, inputs, outputs, name, **attributes))

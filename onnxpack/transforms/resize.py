@@ -8,9 +8,9 @@ Array = np.ndarray[Any, Any]
 
 
 def resized(array: Array, axes: tuple[int, ...], size: tuple[int, ...], antialias: bool) -> Array:
-    """The array with its ``axes`` (height and width) at another ``size``, rounded to float32 and then to its dtype.
+    """Resize an array's ``axes`` (height and width) to ``size``; round to float32 and then to the array's dtype.
 
-    One image at a time, so that memory stays small; axis 0 is none of ``axes``.
+    This goes image by image along axis 0, so that memory stays small; axis 0 is none of ``axes``.
     """
     matrices = [weights(array.shape[axis], out, antialias) for axis, out in zip(axes, size, strict=True)]
     shape = list(array.shape)
@@ -21,15 +21,15 @@ def resized(array: Array, axes: tuple[int, ...], size: tuple[int, ...], antialia
         wide = image.astype(np.float64)
         for axis, matrix in zip(axes, matrices, strict=True):
             wide = np.moveaxis(np.moveaxis(wide, axis - 1, -1) @ matrix.T, -1, axis - 1)
-        place[...] = wide.astype(np.float32)
+        place[...] = wide.astype(np.float32)  # the ONNX node computes in float32, and a cast follows it
     return result
 
 
 def weights(size: int, out: int, antialias: bool) -> Array:
-    """Which share each of ``size`` old places has in each of ``out`` new ones: [out, size], rows sum to 1.
+    """Return the weight of each of ``size`` old pixels in each of ``out`` new ones: [out, size], rows sum to 1.
 
-    Place i of the new ones lies at ``(i + ½) · size / out - ½`` of the old (half_pixel); a tent around it takes its
-    neighbours. Where it gets smaller, antialias makes the tent as much wider, and cuts it at the border.
+    New pixel i is at ``(i + ½) · size / out - ½`` of the old ones (half_pixel); a triangle filter around it weighs its
+    neighbours. For a smaller result antialias makes the triangle wider by the same ratio, and cuts it at the border.
     """
     ratio = size / out
     centres = (np.arange(out) + 0.5) * ratio - 0.5

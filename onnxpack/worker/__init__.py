@@ -1,4 +1,4 @@
-"""Work in a child process: typed requests and results, one codec for both, and a record of what the work read.
+"""Run tasks in child processes: typed requests and results, their codec, and a trace of what the work read.
 
 What loads a model, runs user code or runs a graph is a ``Task``: it cannot take the parent down, and all that it reads
 is its request, and the files that its trace then names.

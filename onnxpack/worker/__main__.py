@@ -1,7 +1,6 @@
-"""The child's side: run the task that the scratch folder asks for, and leave the answer there."""
+"""The child process: run the task in the scratch folder's request, and write the answer there."""
 
 import contextlib
-import errno
 import importlib
 import os
 import sys
@@ -9,30 +8,29 @@ import traceback
 from pathlib import Path
 
 from onnxpack.cache.trace import Recorder, imported_packages
-from onnxpack.core.errors import OnnxpackError, bound_text
+from onnxpack.core.errors import DISK_FULL, OnnxpackError, bound_text
 from onnxpack.worker.call import ANSWER, NO_ROOM, REQUEST, Answer, Message
 from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.process import SAID
 from onnxpack.worker.supervise import supervise
 from onnxpack.worker.task import Say
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FRAMES = 6
+_FRAMES = 6  # of the stack, the last ones
 _LONGEST = 20_000  # characters of an exception, with its stack
 
 
 def main() -> None:
-    """Answer, and end at once: frameworks' threads and destructors may hang or crash."""
+    """Run the task and end the process at once, since frameworks' threads and destructors may hang or crash."""
     supervise()
     scratch = Path(sys.argv[1])
     message = decode((scratch / REQUEST).read_bytes(), Message)
     try:
-        answer = encode(_answer(message, scratch))
+        answer = encode(_run_task(message, scratch))
         partial = scratch / f"{ANSWER}.part"
         partial.write_bytes(answer)
         partial.rename(scratch / ANSWER)
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        if error.errno not in DISK_FULL:
             raise
         os._exit(NO_ROOM)  # there is no room for an answer either
     finally:
@@ -40,25 +38,25 @@ def main() -> None:
     os._exit(0)
 
 
-def _answer(message: Message, scratch: Path) -> Answer:
-    """Return the task's result with its trace, or how it failed."""
+def _run_task(message: Message, scratch: Path) -> Answer:
+    """Run the task and return its result with its trace, or how it failed."""
     try:
         recorder = Recorder(message.root, message.ignored)
         kind = getattr(importlib.import_module(message.module), message.name)
         task = decode(message.request, kind)
-        result = task.run(message.folder, _speaker(scratch / SAID))
+        result = task.run(message.folder, _make_say(scratch / SAID))
         return Answer(encode(result, message.folder), recorder.trace(message.isolated), imported_packages())
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if error.errno in DISK_FULL:
             raise
-        return _crash(error)
+        return _describe_crash(error)
     except OnnxpackError as error:
         return Answer(exit_code=error.exit_code, problems=error.problems)
     except Exception as error:  # user code and frameworks may raise anything; the parent makes it a typed error
-        return _crash(error)
+        return _describe_crash(error)
 
 
-def _speaker(place: Path) -> Say:
+def _make_say(place: Path) -> Say:
     def say(text: str) -> None:
         with contextlib.suppress(OSError):  # how far it is, is not worth an error
             place.write_text(text)
@@ -66,7 +64,7 @@ def _speaker(place: Path) -> Say:
     return say
 
 
-def _crash(error: Exception) -> Answer:
+def _describe_crash(error: Exception) -> Answer:
     words = f"{type(error).__name__}: {error}"[:_LONGEST].strip()  # before anything that costs time for each character
     stack = [bound_text(part, _LONGEST) for part in traceback.format_exception(error)[-_FRAMES:]]
     return Answer(crash=words.splitlines()[0], stack=bound_text("".join(stack), _LONGEST))

@@ -1,4 +1,4 @@
-"""Runs a task in a child process: what loads a model, runs user code or runs a graph cannot take the parent down.
+"""The parent's side of a task: it runs in a child process, so that a crash of it is an error and no more.
 
 The two sides exchange messages of ``worker.codec`` through files only; a child's typed error becomes the parent's.
 """
@@ -24,7 +24,7 @@ ResultT = TypeVar("ResultT")
 __all__ = ["ANSWER", "NO_ROOM", "REQUEST", "Answer", "Message", "Outcome", "Setting", "call", "call_alone"]
 
 REQUEST, ANSWER = "request", "answer"
-"""The files in the scratch folder that both sides know."""
+"""The names of the message files in the scratch folder."""
 NO_ROOM = 74
 """The child's exit status where a disk is full: EX_IOERR of sysexits.h."""
 _ANSWER_LIMIT = 256 * 2**20  # bytes; arrays travel as files, so an answer has thousands
@@ -32,7 +32,7 @@ _ANSWER_LIMIT = 256 * 2**20  # bytes; arrays travel as files, so an answer has t
 
 @dataclass(frozen=True)
 class Message:
-    """What a child is asked: a task by its class, the request, and where the answer's files go."""
+    """The request to a child: a task by its class, its encoded fields, and the folder for files of the result."""
 
     module: str
     name: str
@@ -41,18 +41,18 @@ class Message:
     root: Path
     """The work tree, which a trace's files are relative to."""
     ignored: tuple[Path, ...]
-    """What is no input of any task: the store, and the scratch folder."""
+    """Paths that are no input of any task: the store, and the scratch folder."""
     isolated: bool
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a child gives: a result with its trace, a typed error, or an exception that nobody expected."""
+    """The answer of a child: a result with its trace, a typed error, or an unexpected exception."""
 
     result: bytes | None = None
     trace: Trace | None = None
     packages: tuple[str, ...] = ()
-    """The top packages that it imported."""
+    """The top-level packages that the child imported."""
     exit_code: int = 0
     problems: tuple[Problem, ...] = ()
     crash: str = ""
@@ -61,7 +61,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Outcome(Generic[ResultT]):
-    """A result, its message for the store, and what it depends on besides the request."""
+    """A result, the same encoded for the store, and the trace of what it depends on besides the request."""
 
     result: ResultT
     data: bytes
@@ -69,12 +69,12 @@ class Outcome(Generic[ResultT]):
 
 
 def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
-    """Run a task in a new process and return what came of it.
+    """Run a task in a new process and return its outcome.
 
     Raises:
         OnnxpackError: the one that the task raised.
-        SourceError: the process died, by a signal or by an exception that is not typed, its time is over, or what it
-            answered is no answer.
+        SourceError: the process died, by a signal or an unexpected exception, its time is over, or its answer cannot
+            be read.
         OSError: there was no room on a disk.
     """
     kind, scratch = type(task), setting.scratch
@@ -92,11 +92,11 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     ended = run_process(task.NAME, setting, seen, whole_environment=kind.TRUSTED)
     if ended.status == NO_ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
-    return _outcome(task, ended, scratch, folder)
+    return _read_outcome(task, ended, scratch, folder)
 
 
 def call_alone(task: Task[ResultT], *, within: float | None = None, sandbox: bool = False) -> ResultT:
-    """Run a task in a temporary folder and return its result, of which nothing is kept; raises as ``call`` does.
+    """Run a task in a temporary folder and return its result, without its files; raise as ``call`` does.
 
     ``within`` and ``sandbox`` are those of a ``Setting``.
     """
@@ -104,8 +104,8 @@ def call_alone(task: Task[ResultT], *, within: float | None = None, sandbox: boo
         return call(task, Setting(scratch, within=within, sandbox=sandbox)).result
 
 
-def _outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> Outcome[ResultT]:
-    """Return what the answer in the scratch folder says, which code of a model may have written."""
+def _read_outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> Outcome[ResultT]:
+    """Read the answer in the scratch folder, which is not trusted, since code of a model may have written it."""
     try:
         answer = decode(read_regular(scratch / ANSWER, _ANSWER_LIMIT), Answer)
         if answer.crash:
@@ -121,7 +121,7 @@ def _outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> 
             "the end of its output is below; too little memory is the usual cause of a kill",
             ended.printed,
         ) from None
-    # What a message holds of another form, a decoder meets as any of these.
+    # A decoder raises any of these for a message of another form.
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise SourceError(
             f"the answer of stage '{task.NAME}' cannot be used: {error}",

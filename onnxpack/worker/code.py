@@ -1,4 +1,4 @@
-"""Which of this package's modules a module may import: for work that runs in the build's own process.
+"""The modules of this package that a module may import, for the keys of work in the build's own process.
 
 In a child process the trace says what was imported. The build itself has imported everything, so there the import
 statements are followed, wherever in a module they stand.
@@ -28,11 +28,11 @@ def import_closure(module: str) -> set[str]:
         name = waiting.pop()
         if name not in found and (path := module_source(name)):
             found.add(name)
-            waiting += [*_imports(path), *_parents(name)]
+            waiting += [*_list_imports(path), *_list_parents(name)]
     return found
 
 
-def _imports(path: Path) -> list[str]:
+def _list_imports(path: Path) -> list[str]:
     names = []
     waiting: list[ast.AST] = [ast.parse(path.read_bytes())]
     while waiting:
@@ -49,6 +49,6 @@ def _imports(path: Path) -> list[str]:
     return [name for name in names if name.partition(".")[0] == _ROOT]
 
 
-def _parents(name: str) -> list[str]:
+def _list_parents(name: str) -> list[str]:
     parts = name.split(".")
     return [".".join(parts[:count]) for count in range(1, len(parts))]

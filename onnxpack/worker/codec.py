@@ -1,4 +1,4 @@
-"""One codec for requests and results: over the process border, into the store, and into keys.
+"""The codec of requests and results, for child processes, the store and keys.
 
 MessagePack and not JSON, which has no infinities and no NaN. A key is made of the same values as a message, except that
 an artifact counts by its digest and not by its path, and a limit on effort does not count.
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from onnxpack.core.artifacts import Artifact
+from onnxpack.core.text import with_article
 from onnxpack.spec.part import SpecPart
 from onnxpack.worker.task import Effort
 
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 
 def encode(value: Any, root: Path | None = None) -> bytes:
-    """Return the message of a value; paths below ``root`` become relative to it."""
+    """Encode a value as a message; paths below ``root`` become relative to it."""
 
     def convert(item: Any) -> Any:
         if isinstance(item, Path):
@@ -29,16 +30,16 @@ def encode(value: Any, root: Path | None = None) -> bytes:
             return item.to_json()
         if isinstance(item, Effort):
             return item.seconds
-        raise TypeError(f"a request or result cannot hold a {type(item).__name__}")
+        raise TypeError(f"a request or result cannot hold {with_article(type(item).__name__)}")
 
     return msgspec.msgpack.encode(value, enc_hook=convert)
 
 
 def decode(data: bytes, kind: type[T], root: Path | None = None) -> T:
-    """Return the value of a message; relative paths are below ``root``.
+    """Decode a message to a value of type ``kind``; relative paths are below ``root``.
 
     Raises:
-        ValueError: the message is not one of such a value.
+        ValueError: the message holds no such value.
     """
 
     def place(text: str) -> Path:
@@ -53,13 +54,13 @@ def decode(data: bytes, kind: type[T], root: Path | None = None) -> T:
             return Effort(item)
         if issubclass(wanted, Path):
             return place(item)
-        raise TypeError(f"a request or result cannot hold a {wanted.__name__}")
+        raise TypeError(f"a request or result cannot hold {with_article(wanted.__name__)}")
 
     return msgspec.msgpack.decode(data, type=kind, dec_hook=convert)
 
 
 def digest_of(value: Any) -> str:
-    """Return the SHA-256 of a value, which is the same for the same content at any place."""
+    """Return the SHA-256 of a value, which does not depend on where its files are."""
 
     def convert(item: Any) -> Any:
         if isinstance(item, Artifact):
@@ -69,7 +70,7 @@ def digest_of(value: Any) -> str:
         if isinstance(item, Effort):
             return None
         # A path as such would make the key depend on the machine: what a task reads is an artifact.
-        raise TypeError(f"a key cannot be made of a {type(item).__name__}")
+        raise TypeError(f"a key cannot be made of {with_article(type(item).__name__)}")
 
     packed = msgspec.msgpack.encode(value, enc_hook=convert, order="deterministic")
     return hashlib.sha256(packed).hexdigest()

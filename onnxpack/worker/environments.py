@@ -1,4 +1,4 @@
-"""An environment of its own for a source model: exactly the spec's pins, and what the export needs besides.
+"""Isolated Python environments for source models: exactly the spec's pins, and what the export needs besides.
 
 uv makes it once for the same pins, additions and Python; it stands in the store, whole or not at all. onnxpack itself
 is not installed there: the child finds it by its path, since its own dependencies may contradict the pins.
@@ -22,23 +22,23 @@ from onnxpack.worker.uv import uv, write_requirements
 
 _STAGE = "environment"
 _CHILD = ("msgspec", "numpy", "onnx", "onnxruntime", "pyyaml")
-"""What onnxpack's own half of an export imports, whatever the framework."""
+"""The packages that onnxpack itself imports during an export, whatever the framework."""
 CONVERTER = ("msgspec", "onnx2tf==1.29.24", "tensorflow-cpu==2.19.1", "pyyaml")
-"""What `onnxpack convert` needs. onnx2tf asks for all of TensorFlow, whose small build is enough."""
+"""The requirements of `onnxpack convert`. onnx2tf asks for all of TensorFlow, whose small build is enough."""
 _NEVER = ("tensorflow", "opencv-python")
-"""What the converter declares and does not need: 2 GB."""
+"""Packages that the converter declares and does not need: 2 GB."""
 _ALSO = {"tensorflow-cpu": ("tensorflow", "tensorflow-intel", "tf-nightly", "tf-nightly-cpu")}
-"""Under which other names a package may be pinned."""
+"""Other names under which a package may be pinned."""
 _TORCH_BUILDS = ("torch", "torchvision", "torchaudio")
-"""What PyTorch publishes in builds for CUDA and for the CPU."""
+"""The packages that PyTorch publishes in builds for CUDA and for the CPU."""
 _CUDA = re.compile(r"(nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+|triton)==")
 _TOLD = ("Resolved", "Downloading", "Downloaded", "Prepared", "Installed")
-"""How the lines of uv begin that are worth a person's time."""
+"""The first words of those lines of uv that are shown to a person."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def environment(model: Model, store: Store, progress: Progress) -> Path | None:
-    """The Python of the model's own environment, made now if it does not stand yet; None if it asks for none.
+    """Return the Python of a model's isolated environment, made if it is missing; None if the spec asks for none.
 
     Raises:
         SpecError: no set of packages fits the pins.
@@ -48,23 +48,25 @@ def environment(model: Model, store: Store, progress: Progress) -> Path | None:
 
 
 def environment_key(model: Model) -> str:
-    """Return what stands for the model's own environment in a key; empty if it asks for none."""
-    return _key(wanted_by(model), ()) if pins_of(model) else ""
+    """Return the digest of a model's isolated environment for keys; empty if the spec asks for none."""
+    return _make_key(wanted_by(model), ()) if pins_of(model) else ""
 
 
-def _key(wanted: list[str], never: tuple[str, ...]) -> str:
+def _make_key(wanted: list[str], never: tuple[str, ...]) -> str:
     here = (platform.python_version(), platform.python_implementation(), platform.machine())
     return digest(_STAGE, here, wanted, never)
 
 
 def standing(wanted: list[str], store: Store, progress: Progress, never: tuple[str, ...] = ()) -> Path:
-    """The Python of an environment with these requirements, and all that they need but for what is ``never`` wanted.
+    """Return the Python of an environment with these requirements, and make it if it is missing.
+
+    Dependencies named in ``never`` are left out.
 
     Raises:
         SpecError: no set of packages fits.
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
-    key = _key(wanted, never)
+    key = _make_key(wanted, never)
     with store.alone(_STAGE, key, lambda: progress.note("another build makes this environment: waiting")):
         found = store.get(_STAGE, key)
         if found is None:
@@ -75,28 +77,28 @@ def standing(wanted: list[str], store: Store, progress: Progress, never: tuple[s
 
 
 def converter(store: Store, progress: Progress) -> Path:
-    """The Python that `onnxpack convert` converts and checks in; raises as ``standing`` does."""
+    """Return the Python for `onnxpack convert`; raise as ``standing`` does."""
     return standing(list(CONVERTER), store, progress, _NEVER)
 
 
 def pins_of(model: Model) -> tuple[str, ...]:
-    """The spec's pins, else those of a framework that has some by default; none: no environment of its own."""
+    """Return the spec's pins, or else the framework's own; without pins there is no isolated environment."""
     return model.requirements or frameworks()[model.framework].environment
 
 
 def wanted_by(model: Model) -> list[str]:
-    """The requirements of a model's environment: its pins, and unpinned what they do not name."""
-    pins = [_for_cpu(pin) for pin in pins_of(model)]
-    pinned = {_normal(pin) for pin in pins}
+    """Return the requirements of a model's environment: its pins, and other packages that it needs, unpinned."""
+    pins = [_pin_cpu_build(pin) for pin in pins_of(model)]
+    pinned = {_normalize_requirement(pin) for pin in pins}
     pinned |= {name for name, others in _ALSO.items() if pinned & set(others)}
-    needed = {*_CHILD, *_extra(model.framework), *frameworks()[model.framework].needs}
+    needed = {*_CHILD, *_list_extra(model.framework), *frameworks()[model.framework].needs}
     return sorted(pins) + sorted(name for name in needed if name not in pinned)
 
 
 def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Progress) -> None:
     progress.note("resolving " + ", ".join(wanted))
     with temporary_folder() as scratch:
-        lines, backend = _resolved(wanted, never, scratch)
+        lines, backend = _resolve(wanted, never, scratch)
         exact = write_requirements(lines, scratch)
         # Relocatable, as the store gives it its place by a rename.
         uv("venv", "--relocatable", "--python", sys.executable, str(folder), "--allow-existing", "--quiet",
@@ -105,20 +107,20 @@ def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Pro
             "pip", "install", "--python", str(folder / "bin" / "python"), "--no-deps", "--only-binary", ":all:",
             "--require-hashes",
             "--requirements", str(exact), *backend,
-            what="install the packages of model.requirements", note=lambda line: _tell(line.strip(), progress),
+            what="install the packages of model.requirements", note=lambda line: _report_line(line.strip(), progress),
         )  # fmt: skip
 
 
-def _resolved(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[list[str], tuple[str, ...]]:
-    """Exact versions of all packages with their hashes, and the options that they were found with.
+def _resolve(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Resolve requirements to exact versions with hashes; return them and the options of uv that found them.
 
-    Nothing is downloaded for pins that do not fit, or that bring CUDA's gigabytes. A configured index may have
-    PyTorch's builds for the CPU; where it has not, uv knows where they are published.
+    This downloads no package, so pins that do not fit, or that bring gigabytes of CUDA, cost little. A configured index
+    may have PyTorch's builds for the CPU; if not, uv's own option finds them.
     """
     asked = write_requirements(wanted, scratch)
     overrides = scratch / "overrides.txt"
     overrides.write_text("".join(f"{name} ; sys_platform == 'never'\n" for name in never))
-    with_torch = any(_normal(line) in _TORCH_BUILDS for line in wanted)
+    with_torch = any(_normalize_requirement(line) in _TORCH_BUILDS for line in wanted)
     for backend in ((), ("--torch-backend", "cpu")) if with_torch else ((),):
         last = bool(backend) == with_torch
         try:
@@ -137,27 +139,27 @@ def _resolved(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple
             return found.splitlines(), backend
     raise EngineError(
         f"the packages for model.requirements bring CUDA: {', '.join(heavy[:5])}",
-        "pin a CPU build, as torch==2.13.0+cpu, and give uv an index that has it",
+        "pin a CPU build, such as torch==2.13.0+cpu, and configure an index for uv that has it",
     )
 
 
-def _tell(line: str, progress: Progress) -> None:
+def _report_line(line: str, progress: Progress) -> None:
     if line.startswith(_TOLD):
         progress.note(line)
 
 
-def _extra(framework: str) -> set[str]:
-    """The names of the packages in onnxpack's own extra for a framework; their bounds are for this environment."""
+def _list_extra(framework: str) -> set[str]:
+    """Return the names of the packages in onnxpack's extra for a framework; its bounds are for this environment."""
     marker = re.compile(rf"extra\s*==\s*['\"]{re.escape(framework)}['\"]")
-    return {_normal(line) for line in requires("onnxpack") or () if marker.search(line)}
+    return {_normalize_requirement(line) for line in requires("onnxpack") or () if marker.search(line)}
 
 
-def _for_cpu(pin: str) -> str:
-    """PyTorch's builds for the CPU have a local version; the plain one brings gigabytes of CUDA packages on Linux."""
-    return f"{pin}+cpu" if _normal(pin) in _TORCH_BUILDS and "+" not in pin else pin
+def _pin_cpu_build(pin: str) -> str:
+    """Pin PyTorch's build for the CPU, by its local version: the plain one brings gigabytes of CUDA on Linux."""
+    return f"{pin}+cpu" if _normalize_requirement(pin) in _TORCH_BUILDS and "+" not in pin else pin
 
 
-def _normal(line: str) -> str:
+def _normalize_requirement(line: str) -> str:
     match = _NAME.match(line)
     assert match
     return normalize_name(match[0])

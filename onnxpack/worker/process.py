@@ -1,4 +1,4 @@
-"""Starts a task's process, listens to it, and ends it with all that it started."""
+"""The process of a task: its start, its output, its time limit, and its end with all that it started."""
 
 import contextlib
 import math
@@ -19,7 +19,7 @@ from onnxpack.worker.sandbox import confine, restore_status
 from onnxpack.worker.variables import child_environment
 
 SAID = "said"
-"""The file in the scratch folder that holds what a task says."""
+"""The file in the scratch folder that holds a task's latest note on its progress."""
 TIMEOUT_VARIABLE = "ONNXPACK_TASK_TIMEOUT"
 DEFAULT_TIMEOUT = 4 * 3600.0
 """Seconds that a task may take: the export of a model of thousands of millions of weights takes minutes, and a graph
@@ -31,27 +31,27 @@ _LONGEST_WORDS = 400  # of what it says: bytes
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how a task runs."""
+    """The folders, interpreter, time limit and sandbox of a task's process."""
 
     scratch: Path
     """An existing folder for the messages and for the task's temporary files."""
     folder: Path | None = None
-    """Where files of the result go; left out: the scratch folder."""
+    """The folder for files of the result; by default the scratch folder."""
     python: Path | None = None
-    """The interpreter of an isolated environment; left out: this one."""
+    """The interpreter of an isolated environment; by default this one."""
     within: float | None = None
-    """Its time in seconds; left out: what ``ONNXPACK_TASK_TIMEOUT`` says, else four hours."""
+    """The time limit in seconds; by default ``ONNXPACK_TASK_TIMEOUT``, else four hours."""
     root: Path = Path("/")
     ignored: tuple[Path, ...] = ()
     progress: Progress | None = None
-    """Who hears what the task says."""
+    """Receives the task's notes on its progress."""
     sandbox: bool = False
-    """Whether it runs without network, secrets, and files to write; see ``worker.sandbox``."""
+    """Whether the task runs without network, secrets and files to write; see ``worker.sandbox``."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit status, negative for a signal, and the end of what it printed."""
+    """The end of a process: its exit status, negative for a signal, and the last lines of its output."""
 
     status: int
     printed: str
@@ -70,7 +70,7 @@ class Ended:
 def run_process(name: str, setting: Setting, seen: tuple[Path, ...] | None, *, whole_environment: bool) -> Ended:
     """Run the child for the request in the scratch folder, and wait for its end.
 
-    ``seen`` is what it may see in a sandbox; None is no sandbox.
+    ``seen`` has the paths that it may see in a sandbox; None means no sandbox.
 
     Raises:
         SourceError: its time is over.
@@ -85,7 +85,7 @@ def run_process(name: str, setting: Setting, seen: tuple[Path, ...] | None, *, w
     command = [str(setting.python or sys.executable), "-P", "-m", "onnxpack.worker", str(scratch)]
     if seen is not None:
         command, environment = confine(command, environment, scratch, seen, (setting.folder or scratch,))
-    with _following(scratch / SAID, setting.progress):
+    with _report_notes(scratch / SAID, setting.progress):
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -100,7 +100,7 @@ def run_process(name: str, setting: Setting, seen: tuple[Path, ...] | None, *, w
         try:
             process.wait(None if math.isinf(within) else within)
         except subprocess.TimeoutExpired:
-            raise SourceError(f"stage '{name}' took more than {within:g} s", _more_time(setting)) from None
+            raise SourceError(f"stage '{name}' took more than {within:g} s", _suggest_time(setting)) from None
         finally:
             _end(process)
             log.close()
@@ -109,10 +109,10 @@ def run_process(name: str, setting: Setting, seen: tuple[Path, ...] | None, *, w
 
 
 def task_timeout() -> float:
-    """Return how many seconds a task may take.
+    """Return the time limit of a task in seconds.
 
     Raises:
-        SpecError: the variable holds something else than a positive number.
+        SpecError: ``ONNXPACK_TASK_TIMEOUT`` is not a positive number.
     """
     text = os.environ.get(TIMEOUT_VARIABLE)
     if not text:
@@ -122,18 +122,21 @@ def task_timeout() -> float:
     except ValueError:
         seconds = math.nan
     if not seconds > 0:
-        raise SpecError(f"{TIMEOUT_VARIABLE} must be a number of seconds, not '{short(text)}'", "write it as 7200")
+        raise SpecError(
+            f"{TIMEOUT_VARIABLE} must be a number of seconds, not '{short(text)}'",
+            "set it to a positive number, such as 7200",
+        )
     return seconds
 
 
-def _more_time(setting: Setting) -> str:
+def _suggest_time(setting: Setting) -> str:
     if setting.within is not None:
-        return "a smaller model may say more"
-    return f"if it is not caught in an endless loop, give it more seconds, as {TIMEOUT_VARIABLE}=86400"
+        return "try it with a smaller model"
+    return f"if it is not in an endless loop, allow more seconds, such as {TIMEOUT_VARIABLE}=86400"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the child with all that it started; its own supervisor knows them, and its group is the last resort."""
+    """End the child with all that it started: first by its own supervisor, then by killing its process group."""
     try:
         if process.poll() is None:
             process.terminate()
@@ -145,15 +148,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _following(words: Path, progress: Progress | None) -> contextlib.AbstractContextManager[None]:
-    """Note what the child keeps writing into a file, as long as it works."""
+def _report_notes(words: Path, progress: Progress | None) -> contextlib.AbstractContextManager[None]:
+    """Report the notes that the child writes into the file ``words``, as long as the block lasts."""
     if progress is None:
         return contextlib.nullcontext()
     said = ""
 
     def look(progress: Progress = progress) -> None:
         nonlocal said
-        # What stands there may be no text of a task.
+        # Code of a model may have written anything there, so it is bounded and need not be text.
         if (text := read_regular(words, _LONGEST_WORDS).decode(errors="replace")) != said:
             said = text
             progress.note(text)
@@ -162,7 +165,7 @@ def _following(words: Path, progress: Progress | None) -> contextlib.AbstractCon
 
 
 def _isolate(scratch: Path) -> dict[str, str | None]:
-    """Show a child of another environment this package, and nothing else of this one's; None unsets a variable.
+    """Return the variables by which a child of another environment finds this package only; None unsets one.
 
     The folder that this package is in may hold all that is installed here, so the path names a link to it alone.
     """

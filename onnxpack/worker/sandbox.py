@@ -1,6 +1,6 @@
-"""Runs a child where it can harm little: no network, nothing to write but its own folders, no secrets, by bubblewrap.
+"""The sandbox of a child, by bubblewrap: no network, no secrets, and nothing to write but its own folders.
 
-Of the file system everything is read-only. Homes, temporary files and sockets are hidden, except for what the task
+The whole file system is read-only. Homes, temporary files and sockets are hidden, except for what the task
 works with: its work tree, the store, this Python and the one of an isolated environment.
 """
 
@@ -18,41 +18,41 @@ from onnxpack.core.errors import EngineError
 from onnxpack.spec.part import SpecPart
 
 NAME = "bubblewrap"
-"""What a report calls it."""
+"""The sandbox's name in a report."""
 _PROGRAM = "bwrap"
 _HIDDEN = ("/home", "/root", "/run", "/tmp", "/var/run", "/var/tmp", "/mnt", "/media", "/srv")  # noqa: S108
-"""Where users' files are, and the sockets of daemons, which a read-only file system does not close."""
+"""Folders of users' files, and of daemons' sockets, which can be used even in a read-only file system."""
 _DEVICES = "nvidia*"
 _VARIABLES = ("PATH", "TZ", "TERM", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 _BEGINNINGS = ("LANG", "LC_", "PYTHON", "ORT_", "OMP_", "OPENBLAS_", "MKL_")
-"""How the variables begin that a child gets besides: what its Python and its libraries are set by."""
+"""Prefixes of other variables that a child gets: the settings of Python and its libraries."""
 _SIGNALLED = 128
-"""What bubblewrap, as a shell, adds to the number of the signal that ended its child."""
+"""What bubblewrap, like a shell, adds to the number of the signal that ended its child."""
 
 
 def require_sandbox() -> None:
-    """Make sure that bubblewrap is here, and works for this user.
+    """Require that bubblewrap is installed and works for this user.
 
     Raises:
-        EngineError: it is not, or does not.
+        EngineError: it is not installed, or does not work.
     """
     program = shutil.which(_PROGRAM)
     if program is None:
         raise EngineError(
-            f"--sandbox needs {NAME}, and there is no program {_PROGRAM} here",
-            "install it, on Debian and Ubuntu by `apt-get install bubblewrap`, or leave --sandbox out",
+            f"--sandbox needs {NAME}, and the program {_PROGRAM} is not installed",
+            "install it, on Debian and Ubuntu with `apt-get install bubblewrap`, or leave out --sandbox",
         )
-    command = [program, *_options((), ()), "/bin/true"]
+    command = [program, *_list_options((), ()), "/bin/true"]
     tried = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
     if tried.returncode:
-        hint = "allow unprivileged user namespaces (in a container: by its security options), or leave --sandbox out"
+        hint = "allow unprivileged user namespaces (in a container: by its security options), or leave out --sandbox"
         raise EngineError(f"{NAME} does not work here", hint, tried.stderr[-1000:])
 
 
 def confine(
     command: list[str], variables: Mapping[str, str], scratch: Path, seen: Iterable[Path], written: Iterable[Path]
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the command that runs another one in a sandbox, and the environment that it gets there.
+    """Return the command that runs ``command`` in a sandbox, and the variables that it gets there.
 
     It sees the paths ``seen``, and may write in ``written`` and in ``scratch``, where its home and its temporary files
     are.
@@ -65,17 +65,17 @@ def confine(
     temporary = scratch / "tmp"
     temporary.mkdir(exist_ok=True)
     known = {name: value for name, value in variables.items() if name in _VARIABLES or name.startswith(_BEGINNINGS)}
-    options = _options((*own, *seen), (scratch, *written))
+    options = _list_options((*own, *seen), (scratch, *written))
     return [_PROGRAM, *options, *command], known | {"HOME": str(temporary), "TMPDIR": str(temporary)}
 
 
 def restore_status(status: int) -> int:
-    """Return the exit status of the child itself, negative for a signal, as Python has it."""
+    """Convert bubblewrap's exit status to the child's own, negative for a signal as in ``subprocess``."""
     return _SIGNALLED - status if status > _SIGNALLED else status
 
 
 def find_paths(value: Any) -> Iterator[Path]:
-    """Yield the files and folders that a request holds, and files of external data beside them."""
+    """Yield the files and folders in a request, and files of external data beside them."""
     if isinstance(value, Artifact):
         yield from find_paths(value.path)
     elif isinstance(value, Path):
@@ -96,7 +96,7 @@ def find_paths(value: Any) -> Iterator[Path]:
             yield from find_paths(item)
 
 
-def _options(seen: Iterable[Path], written: Iterable[Path]) -> list[str]:
+def _list_options(seen: Iterable[Path], written: Iterable[Path]) -> list[str]:
     options = ["--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     for device in sorted(Path("/dev").glob(_DEVICES)):
         options += ["--dev-bind", str(device), str(device)]
@@ -104,14 +104,14 @@ def _options(seen: Iterable[Path], written: Iterable[Path]) -> list[str]:
     for place in dict.fromkeys((*_HIDDEN, *([home] if Path(home) != Path("/") else []))):
         if Path(place).is_dir() and not Path(place).is_symlink():
             options += ["--tmpfs", place]
-    for shown in _outermost(seen):
+    for shown in _find_outermost(seen):
         options += ["--ro-bind", str(shown), str(shown)]
     for changed in dict.fromkeys(written):
         options += ["--bind", str(changed), str(changed)]
     return options
 
 
-def _outermost(places: Iterable[Path]) -> list[Path]:
+def _find_outermost(places: Iterable[Path]) -> list[Path]:
     """Return the paths that exist, without those below another one: a later mount would cover an earlier one."""
     known = sorted({path.absolute() for path in places if path.exists()} - {Path("/")})
     return [path for path in known if not any(other != path and path.is_relative_to(other) for other in known)]

@@ -1,4 +1,4 @@
-"""Ends all that a task started, also what left its process group, and also if the build is killed.
+"""The supervisor of a task's process, which ends all that the task started, even if the build is killed.
 
 The child forks: one process does the work, and the other waits for it and adopts what the work leaves behind. Only
 descendants of the task are ended, never another process of this user.
@@ -16,14 +16,14 @@ from types import FrameType
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-_PERIOD = 0.005  # seconds
+_PERIOD = 0.005  # seconds between two looks for children that are left
 _LONGEST = 10.0  # seconds for killed processes to end
 STOPPED = 143
-"""The exit status after SIGTERM: 128 and the signal's number, as shells say it."""
+"""The exit status after SIGTERM: 128 plus the signal's number, as shells have it."""
 
 
 def supervise() -> None:
-    """Return in a new process that is to do the work; the old one never returns, and ends as that one does."""
+    """Fork: return in a new process that does the work, while the old one waits for it and ends with its status."""
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGTERM, _stop)
@@ -44,7 +44,7 @@ def supervise() -> None:
 
 
 def _is_abandoned() -> bool:
-    """Tell whether the build died before it could be watched: nobody has the other end of the output's pipe."""
+    """Return whether the build died before it could be watched: the other end of the output's pipe is closed."""
     output = select.poll()
     output.register(1, 0)
     return any(event & select.POLLERR for _, event in output.poll(0))
@@ -56,10 +56,10 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 
 
 def _end_descendants() -> None:
-    """Kill all children until there are none: the children of a killed process become this one's."""
+    """Kill all children until there are none; the children of a killed process become this process's own."""
     deadline = time.monotonic() + _LONGEST  # one of another user may refuse
     while time.monotonic() < deadline:
-        for pid in _children():
+        for pid in _list_children():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         try:
@@ -70,7 +70,7 @@ def _end_descendants() -> None:
         time.sleep(_PERIOD)
 
 
-def _children() -> list[int]:
+def _list_children() -> list[int]:
     own = str(os.getpid())
     found = []
     for folder in Path("/proc").iterdir():
@@ -83,7 +83,7 @@ def _children() -> list[int]:
 
 
 def _end_as(status: int) -> NoReturn:
-    """End in the way of a process with this wait status."""
+    """End this process with the wait status of another one, by the same signal if it was one."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would be this process's memory, not the worker's

@@ -1,4 +1,4 @@
-"""The protocol of all work: a frozen request whose ``run`` gives a frozen result."""
+"""The protocol of tasks: a frozen request whose ``run`` returns a frozen result."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import ClassVar, Generic, TypeVar, final, get_type_hints
 
 ResultT = TypeVar("ResultT")
 Say = Callable[[str], None]
-"""Tells a person how far the work is, in one line."""
+"""Reports the progress of the work to a person, in one line."""
 
 
 @final
 class Effort:
     """A limit in seconds on how long a task may look for more.
 
-    It is not part of the key. So a task that takes one must refuse, by ``keeps``, to keep a result that the limit cut
+    It is not part of the key. So a task that has one must return False from ``keeps`` for a result that the limit cut
     short.
     """
 
@@ -34,12 +34,12 @@ class Task(Generic[ResultT]):
     """
 
     NAME: ClassVar[str]
-    """What the work is called in the store, and to a person."""
+    """The name of the work in the store and in messages."""
     TRUSTED: ClassVar[bool] = False
-    """The work runs no code but this package's: it sees all variables, logins among them, and is never confined."""
+    """Whether the work runs only code of this package; then it sees all variables, logins too, and has no sandbox."""
 
     def run(self, folder: Path, say: Say) -> ResultT:
-        """Do the work; files of the result go into the empty ``folder``.
+        """Do the work and return its result; files of the result go into the empty ``folder``.
 
         Raises:
             OnnxpackError: the work cannot be done; the parent raises the same error.
@@ -47,7 +47,7 @@ class Task(Generic[ResultT]):
         raise NotImplementedError
 
     def keeps(self, result: ResultT) -> bool:
-        """Return whether the result is whole, so that it may answer the same request again."""
+        """Return whether the result is complete, so that it may be used for the same request again."""
         return True
 
 

@@ -1,4 +1,4 @@
-"""The user's own code that a spec names: imported and called in child processes only."""
+"""Import and call of the user's code that a spec names; used in child processes only."""
 
 import importlib
 import importlib.util
@@ -13,7 +13,7 @@ from onnxpack.spec.trust import require_model_code
 
 
 def attribute(file: SpecFile, reference: str) -> Any:
-    """What ``FILE.py:NAME`` or ``package.module:NAME`` names; the file's, or the spec's, folder is importable.
+    """Import what ``FILE.py:NAME`` or ``package.module:NAME`` names; modules beside it, or the spec, can be imported.
 
     Raises:
         SourceError: it cannot be imported, or the name is not there.
@@ -22,16 +22,17 @@ def attribute(file: SpecFile, reference: str) -> Any:
     place, _, name = reference.partition(":")
     try:
         if place.endswith(".py"):
-            module = _module_of(file.resolve(place))
+            module = _import_file(file.resolve(place))
         else:
             sys.path.append(str(file.folder))
             module = importlib.import_module(place)
     except SyntaxError as error:
         culprit = Path(error.filename or place).name
-        raise SourceError(f"{culprit}, line {error.lineno}: {error.msg}", "mend the file") from None
+        raise SourceError(f"{culprit}, line {error.lineno}: {error.msg}", "correct the syntax of the file") from None
     except Exception as error:  # a user's module may raise anything while it is imported
         raise SourceError(
-            f"importing {place} failed: {type(error).__name__}: {error}", "it must import by itself"
+            f"importing {place} failed: {type(error).__name__}: {error}",
+            "correct the cause, so that it can be imported by itself",
         ) from None
     target: Any = module
     for part in name.split("."):
@@ -44,10 +45,10 @@ def attribute(file: SpecFile, reference: str) -> Any:
 
 
 def called(function: Any, reference: str, hint: str, /, *args: Any, **kwargs: Any) -> Any:
-    """What the function gives; ``hint`` says how to look for the fault when it raises.
+    """Call the user's function and return its result; ``hint`` says how to look for the cause if it raises.
 
     Raises:
-        SourceError: it raised, or cannot be called.
+        SourceError: it raised, or does not take these arguments.
     """
     try:
         return function(*args, **kwargs)
@@ -58,7 +59,7 @@ def called(function: Any, reference: str, hint: str, /, *args: Any, **kwargs: An
 
 
 def built(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> Any:
-    """What a factory at ``FILE.py:NAME`` or ``package.module:NAME`` gives.
+    """Call the factory ``FILE.py:NAME`` or ``package.module:NAME`` and return the model that it makes.
 
     Raises:
         SourceError: it cannot be imported, is not there, or raises.
@@ -66,8 +67,8 @@ def built(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> Any:
     return called(attribute(file, reference), reference, "call it with the spec's kwargs by hand", *args, **kwargs)
 
 
-def _module_of(path: Path) -> ModuleType:
-    """The file as a module, run once: a class must be the same for a factory and for what prepares its model."""
+def _import_file(path: Path) -> ModuleType:
+    """Import a file as a module once: its classes must be the same for a factory and for ``model.prepare``."""
     loaded = sys.modules.get(path.stem)
     if loaded and getattr(loaded, "__file__", None) == str(path):
         return loaded

@@ -1,4 +1,4 @@
-"""Runs uv, which resolves and unpacks wheels for another Python and platform than this one."""
+"""Runs of uv, which resolves and installs packages also for another Python and platform than this one."""
 
 import subprocess
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from onnxpack.core.errors import EngineError, OnnxpackError
 from onnxpack.core.scratch import temporary_folder
 
 PLATFORMS = {"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
-"""The image's platform → uv's word for it. onnxruntime's wheels want glibc 2.28."""
+"""Maps an image's platform to uv's name for it; onnxruntime's wheels need glibc 2.28."""
 
 _NETWORK = (
     "dns error", "error sending request", "Failed to fetch", "client error", "timed out", "offline", "network was dis",
@@ -22,11 +22,11 @@ def uv(
     note: Callable[[str], None] = lambda line: None,
     unsolvable: type[OnnxpackError] = EngineError,
 ) -> str:
-    """Uv's output; what it tells meanwhile goes to ``note``, line by line.
+    """Run uv and return its standard output; each line of its standard error goes to ``note`` as it comes.
 
     Raises:
-        EngineError: it failed; ``what`` says what it was to do.
-        OnnxpackError: of the kind ``unsolvable``: no set of packages answers the requirements.
+        EngineError: it failed; ``what`` says in the message what it should do.
+        OnnxpackError: of the type ``unsolvable``: no set of packages fits the requirements.
     """
     from uv import find_uv_bin
 
@@ -38,7 +38,7 @@ def uv(
         elif _NO_SOLUTION in words:
             kind, hint = unsolvable, "uv's reason is below"
         elif "hash" in words.lower():
-            hint = "the lock does not match the packages: onnxpack lock SPEC makes it anew"
+            hint = "the packages differ from the lock: run `onnxpack lock SPEC` to renew it"
         else:
             hint = "the end of uv's output is below"
         raise kind(f"cannot {what}", hint, words[-3000:])
@@ -46,7 +46,7 @@ def uv(
 
 
 def _run(command: Sequence[str], note: Callable[[str], None]) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of a command, which is ended if this is interrupted."""
+    """Run a command and return its exit status, stdout and stderr; kill it on an interrupt."""
     # Its own empty folder, so that no project file of the user's working folder changes the answer.
     with temporary_folder() as folder, (folder / "stdout").open("w+") as output:
         (folder / "work").mkdir()
@@ -67,12 +67,12 @@ def _run(command: Sequence[str], note: Callable[[str], None]) -> tuple[int, str,
 
 
 def for_image(python: str, platform: str) -> tuple[str, ...]:
-    """The options that name the image's Python and platform."""
+    """Return uv's options for an image's Python and platform."""
     return ("--python-version", python, "--python-platform", PLATFORMS[platform], "--only-binary", ":all:")
 
 
 def write_requirements(lines: list[str], folder: Path) -> Path:
-    """A requirements file in ``folder``."""
+    """Write a requirements file into ``folder`` and return its path."""
     path = folder / "requirements.txt"
     path.write_text("\n".join(lines) + "\n")
     return path

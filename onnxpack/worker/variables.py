@@ -1,7 +1,7 @@
-"""Which variables a task's process sees: what Python, its libraries and this package need, and no secret.
+"""The environment variables of a task's process: what Python, its libraries and this package need, and no secret.
 
-What loads a model may run anybody's code, so it is told what is on a list and nothing else. Code of this package alone,
-as that of a fetch, sees everything (``Task.TRUSTED``).
+A process that loads a model may run anybody's code, so it gets the variables on a list and no others. A task that
+runs code of this package only, such as a download, sees all (``Task.TRUSTED``).
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from onnxpack.core.redact import find_secret, is_secret_name
 
 EXTRA_VARIABLE = "ONNXPACK_PASS_ENV"
-"""Names, separated by commas, of more variables that models may see. Whoever builds says it, and no spec can."""
+"""Names, separated by commas, of more variables that models may see; the user sets it, and no spec can."""
 _NAMES = frozenset({
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
     # Python: where modules are, and how text and warnings are treated.
@@ -27,13 +27,13 @@ _NAMES = frozenset({
 })  # fmt: skip
 _PREFIXES = ("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "ONNXPACK_")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
-"""Seen in both spellings, unless there is a login in it: pretrained weights may be behind one."""
+"""Passed on in both spellings, unless there is a login in it, since factories may download pretrained weights."""
 
 
 def child_environment(changes: Mapping[str, str | None], temporary: Path, *, whole: bool) -> dict[str, str]:
-    """Return the variables of a task's process; ``whole`` lets it see all, and None in ``changes`` unsets one.
+    """Return the variables of a task's process; ``whole`` passes on all, and None in ``changes`` unsets one.
 
-    Temporary files go to ``temporary``, so that they go with it.
+    Temporary files are made in ``temporary``, which is removed with them.
     """
     merged = {
         **(os.environ if whole else allowed(os.environ)),
@@ -47,7 +47,7 @@ def child_environment(changes: Mapping[str, str | None], temporary: Path, *, who
 
 
 def allowed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what models may see of these variables."""
+    """Return those of the variables that models may see."""
     passed = {name.strip() for name in environment.get(EXTRA_VARIABLE, "").split(",")}
     return {name: value for name, value in environment.items() if name in passed or _is_harmless(name, value)}
 

@@ -32,9 +32,9 @@ def test_explain_difference_of_the_closure_finds_none() -> None:
 
 
 def test_explain_difference_with_an_added_package_names_it() -> None:
-    assert explain((*LOCKED, Package("evil", "1.0", ("0" * 64,)))) == "it holds 'evil', which nothing asks for"
+    assert explain((*LOCKED, Package("evil", "1.0", ("0" * 64,)))) == "it holds 'evil', which nothing requires"
     # The unused one is not asked for either, since nothing that is installed imports it.
-    assert explain((*LOCKED, Package("toolbox", "1.0", ("0" * 64,)))) == "it holds 'toolbox', which nothing asks for"
+    assert explain((*LOCKED, Package("toolbox", "1.0", ("0" * 64,)))) == "it holds 'toolbox', which nothing requires"
 
 
 def test_explain_difference_without_a_package_names_what_needs_it() -> None:

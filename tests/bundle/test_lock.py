@@ -94,7 +94,7 @@ def test_a_lock_is_stale_when_requirements_change(spec: Callable[..., Spec], tar
     assert list(find_stale(spec(), {"cpu": replace(targets["cpu"], platform="linux/arm64")})) == ["cpu"]
 
 
-def test_what_is_wanted_depends_on_the_device_and_the_server(spec: Callable[..., Spec]) -> None:
+def test_requirements_depend_on_the_device_and_the_server(spec: Callable[..., Spec]) -> None:
     fields = {"targets": {"cpu": {}, "gpu": {"device": "cuda"}}}
     assert [text.partition(">")[0] for text in wanted(spec(**fields), "cpu").requirements] == [
         "httptools",
@@ -163,21 +163,21 @@ def test_a_lock_that_was_edited_by_hand_names_its_cure(tmp_path: Path, kind: str
     with pytest.raises(SpecError) as refused:
         read(path)
     (problem,) = refused.value.problems
-    assert problem.message.startswith("not a lock of this version: ")
-    assert problem.message.removeprefix("not a lock of this version: ")
-    assert problem.hint == f"onnxpack lock {tmp_path / 'iris.yaml'}"
+    assert problem.message.startswith("it is not a lock of this onnxpack version: ")
+    assert problem.message.removeprefix("it is not a lock of this onnxpack version: ")
+    assert problem.hint == f"run `onnxpack lock {tmp_path / 'iris.yaml'}`"
     assert problem.where
     assert problem.where.file == str(path)
 
 
-def test_what_is_no_file_is_no_lock(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="not a lock of this version: No such file or directory"):
+def test_lock_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="it is not a lock of this onnxpack version: No such file or directory"):
         read(tmp_path / "iris.lock")
     (tmp_path / "iris.lock").mkdir()
-    with pytest.raises(SpecError, match="not a lock of this version: Is a directory"):
+    with pytest.raises(SpecError, match="it is not a lock of this onnxpack version: Is a directory"):
         read(tmp_path / "iris.lock")
     (tmp_path / "binary.lock").write_bytes(b"\xff\xfe")
-    with pytest.raises(SpecError, match="not a lock of this version: "):
+    with pytest.raises(SpecError, match="it is not a lock of this onnxpack version: "):
         read(tmp_path / "binary.lock")
 
 
@@ -201,7 +201,7 @@ protobuf==7.0 \\
 """
 
 
-def test_what_is_resolved_is_sorted_and_asks_for_the_images_python(
+def test_resolve_sorts_packages_and_asks_for_the_images_python(
     spec: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -230,7 +230,7 @@ def test_what_is_resolved_is_sorted_and_asks_for_the_images_python(
         ("something else", "the end of uv's output"),
     ],
 )
-def test_a_failing_resolver_is_told_with_its_words(
+def test_resolve_that_fails_shows_what_uv_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, hint: str
 ) -> None:
     failing = tmp_path / "uv"

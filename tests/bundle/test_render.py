@@ -97,7 +97,7 @@ def test_the_batch_axis_is_the_first_of_every_input_and_output() -> None:
     assert replace(IRIS, outputs=(TensorInfo("y", "float32", ()),)).batch is None
 
 
-def test_what_numpy_cannot_hold_and_undeclared_axes_are_refused() -> None:
+def test_view_with_a_foreign_dtype_or_undeclared_axis_is_refused() -> None:
     with pytest.raises(SpecError, match="bfloat16"):
         replace(IRIS, inputs=(TensorInfo("x", "bfloat16", (1,)),))
     with pytest.raises(SpecError, match="'seq' is not declared"):

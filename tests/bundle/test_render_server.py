@@ -105,7 +105,7 @@ def with_input(index: int, **changes: object) -> dict[str, Any]:
     return document
 
 
-def test_predicts(server: Server) -> None:
+def test_infer_request_gives_a_prediction(server: Server) -> None:
     output = {"name": "score", "datatype": "FP32", "shape": [1], "data": [54.0]}
     answer = {"model_name": "transactions", "model_version": "1.4.0", "outputs": [output]}
     assert server.infer(request()) == (200, answer)
@@ -255,7 +255,7 @@ def test_bad_shapes_take_no_memory(server: Server) -> None:
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
-def test_what_json_lacks_comes_in_and_goes_out_as_words(server: Server, word: str) -> None:
+def test_nan_and_infinity_travel_as_strings(server: Server, word: str) -> None:
     for value in (word, float(word)):  # Python's own json writes the second without quotes
         status, answer = server.infer(with_input(2, data=[value, 1]))
         assert (status, answer["outputs"][0]["data"]) == (200, [word])
@@ -436,7 +436,7 @@ def test_a_client_that_disconnects_gets_no_answer(load: Load) -> None:
     assert asyncio.run(call(module.App(None, None), INFER, messages)) == []
 
 
-def test_what_nobody_thought_of_is_logged_and_told(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_error_is_logged_and_answered(load: Load, caplog: pytest.LogCaptureFixture) -> None:
     module = load("transactions", "server")
     no_model = module.App(None, None)
     sent = asyncio.run(call(no_model, INFER, [part(json.dumps(request()).encode())]))

@@ -178,7 +178,7 @@ def test_a_process_that_was_second_takes_the_firsts_entry(store: Store) -> None:
 
 def test_getting_an_entry_that_appears_meanwhile_takes_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was missing at the first look is looked at again before it is discarded."""
-    judge = onnxpack.cache.store._contents
+    judge = onnxpack.cache.store._read_contents
     looks: list[Path] = []
 
     def appear(entry: Path) -> dict[str, str] | None:
@@ -188,14 +188,14 @@ def test_getting_an_entry_that_appears_meanwhile_takes_it(store: Store, monkeypa
             make(store)
         return known
 
-    monkeypatch.setattr(onnxpack.cache.store, "_contents", appear)
+    monkeypatch.setattr(onnxpack.cache.store, "_read_contents", appear)
     assert store.get("export", KEY) == store.path("export", KEY)
 
 
 def test_making_an_entry_that_another_makes_meanwhile_leaves_the_first(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = onnxpack.cache.store._contents
+    judge = onnxpack.cache.store._read_contents
     found: list[int] = []
 
     def make_another() -> None:
@@ -210,7 +210,7 @@ def test_making_an_entry_that_another_makes_meanwhile_leaves_the_first(
             other.join(1)  # it waits for the lock, and ends only after this process put its entry there
         return known
 
-    monkeypatch.setattr(onnxpack.cache.store, "_contents", interrupt)
+    monkeypatch.setattr(onnxpack.cache.store, "_read_contents", interrupt)
     entry = make(store)
     other.join()
     assert found == [entry.stat().st_ino]

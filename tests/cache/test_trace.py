@@ -70,7 +70,7 @@ def test_a_content_in_a_listed_folder_counts_only_if_it_was_read(root: Path, tra
 def test_a_trace_does_not_hold_behind_another_version(
     root: Path, trace: Trace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{TRACED}._version", lambda name: "99")
+    monkeypatch.setattr(f"{TRACED}._find_version", lambda name: "99")
     assert not trace.holds(root)
     assert replace(trace, isolated=True).holds(root), "what is installed here does not change what is isolated"
 
@@ -200,7 +200,7 @@ def test_a_file_that_changed_while_it_was_read_is_refused(root: Path, how: str) 
     os.utime(root / "data.txt", (1, 1))
     with pytest.raises(subprocess.CalledProcessError) as failed:
         record(root, "import time; time.sleep(0.05)\n" + CHANGING[how])
-    assert "SourceError: 'data.txt' changed while it was read (build again)" in failed.value.stderr
+    assert "SourceError: 'data.txt' changed while it was read (run the build again)" in failed.value.stderr
 
 
 MODEL = """

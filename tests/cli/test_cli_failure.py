@@ -65,7 +65,7 @@ def test_an_interruption_is_no_bug(error: BaseException, raising: Callable, onnx
         (OSError("of no number"), "of no number"),
     ],
 )
-def test_the_machine_s_failures_are_no_bugs(
+def test_failures_of_the_machine_are_not_reported_as_bugs(
     error: OSError, told: str, raising: Callable, onnxpack: Run, tmp_path: Path
 ) -> None:
     raising(error)
@@ -83,7 +83,7 @@ def test_each_kind_of_error_has_its_code(raising: Callable, onnxpack: Run) -> No
             assert onnxpack("validate", "spec.yaml") == Ended(code, "", "error: it did not\n  → do this\n")
 
 
-def test_nothing_that_a_terminal_obeys_is_told() -> None:
+def test_control_characters_of_an_error_are_replaced() -> None:
     wicked = "\x1b]0;title\a\x9b31m\u202e\r"
     text = click.unstyle(failure.describe(Problem(wicked, wicked, Location(wicked, 1, 1), f"{wicked}\tb\nc")))
     assert text.translate({ord("\n"): None, ord("\t"): None}).isprintable()

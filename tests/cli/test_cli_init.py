@@ -262,7 +262,7 @@ def test_odd_names_are_quoted(tmp_path: Path, onnxpack: Run) -> None:
         ("m.onnx", b"", ["--output", "/nowhere/spec.yaml"], 2, "below"),
     ],
 )
-def test_what_cannot_be_drafted_is_told_and_leaves_nothing(
+def test_model_that_cannot_be_drafted_is_told_and_leaves_nothing(
     tmp_path: Path, onnxpack: Run, name: str, data: bytes, arguments: list[str], code: int, words: str
 ) -> None:
     (tmp_path / name).write_bytes(data)
@@ -282,7 +282,7 @@ def test_a_missing_file_a_folder_and_a_fifo_are_told(tmp_path: Path, onnxpack: R
     assert onnxpack("init").code == 2
 
 
-def test_what_a_build_would_refuse_is_refused(tmp_path: Path, onnxpack: Run) -> None:
+def test_model_that_a_build_refuses_is_refused_by_init(tmp_path: Path, onnxpack: Run) -> None:
     shapeless = save_onnx(tmp_path / "a.onnx", inputs=[("x", FLOAT, None)])
     assert onnxpack("init", shapeless).code == 3
     newer = save_onnx(tmp_path / "b.onnx", ir=14)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ outputs
   y  int64 [batch]
 
 parity
-  passed        True
+  passed        yes
   comparisons   8
   max_abs_diff  3.5e-07
 
@@ -84,11 +85,11 @@ image
 
 smoke
   comparisons  10
-  ready        0.880 s
+  ready        880.00 ms
   peak_rss     73.0 MB
 
 more
-  settings  ["image.python=3.13"]
+  settings  image.python=3.13
 """
 
 
@@ -136,10 +137,19 @@ def test_a_spec_is_shown_as_a_valid_spec_with_its_defaults(onnxpack: Run, name: 
     assert "compared with rtol 0.001, atol 0.0001" in text
 
 
+def test_a_spec_with_steps_is_shown_as_a_valid_spec(onnxpack: Run, tmp_path: Path) -> None:
+    for name in ("scans", "digits"):  # the one uses the other's model
+        shutil.copytree(EXAMPLES / name, tmp_path / name)
+    (tmp_path / ".git").mkdir()
+    shown = onnxpack("inspect", EXAMPLES / "scans").out
+    (tmp_path / "scans/spec.yaml").write_text(shown)
+    again, spec = (load(folder / "scans/spec.yaml").spec for folder in (tmp_path, EXAMPLES))
+    assert spec.preprocess
+    assert (again.preprocess, again.postprocess) == (spec.preprocess, spec.postprocess)
+
+
 def copy(link: Path) -> None:
     """Put what a link leads to in its place."""
-    import shutil
-
     target = link.resolve()
     link.unlink()
     shutil.copytree(target, link) if target.is_dir() else shutil.copyfile(target, link)
@@ -158,6 +168,26 @@ def test_a_report(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch
     assert onnxpack("inspect", "report.json").out == REPORT_TEXT
     (facts,) = json.loads(onnxpack("inspect", "report.json", "--json").out)
     assert facts == {"kind": "report", "path": "report.json", **REPORT}
+
+
+def test_a_report_shows_outputs_and_scores_as_verify_does(tmp_path: Path, onnxpack: Run) -> None:
+    row = {
+        "name": "y\x1b[31m", "passed": False, "differs": "labels", "comparisons": 8, "max_abs_diff": 7.2345e-07,
+        "max_rel_diff": 0.25, "min_cosine": 0.99999999, "min_sqnr_db": 45.123, "argmax_agreement": 0.998,
+        "ties": 0, "rtol": None, "atol": None,
+    }  # fmt: skip
+    parity = {"passed": False, "differs": "labels", "max_abs_diff": 7.2345e-07, "outputs": [row]}
+    scored = {"metric": "accuracy", "source": 0.97826086956, "model": 0.5, "model_digest": "d" * 64}
+    more = {"parity": parity, "evaluation": scored, "ran_on_gpu": False, "set": ["opset=18"], "sandbox": "bubblewrap"}
+    (tmp_path / "report.json").write_text(json.dumps(REPORT | more))
+    told = onnxpack("inspect", tmp_path / "report.json").out
+    lines = [line.split() for line in told.splitlines()]
+    assert ["passed", "NO:", "labels"] in lines
+    assert "8 7.2e-07 0.25 1.0000000 45.1 dB 99.8% 0 equal equal NO: labels" in [" ".join(line[1:]) for line in lines]
+    assert ["source", "0.978261"] in lines
+    assert ["ran", "on", "a", "GPU", "no"] in lines
+    assert ["set", "opset=18"] in lines
+    assert "\x1b" not in told
 
 
 def test_a_report_of_a_failed_build(tmp_path: Path, onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +234,7 @@ def test_a_report_of_a_build_that_stopped_early(tmp_path: Path, onnxpack: Run) -
     ["", "{", "[]", "{}", "[" * 100_000, json.dumps(REPORT | {"stages": [1]}), json.dumps(REPORT | {"model": {}}),
      json.dumps(REPORT | {"stages": [{"name": "x", "seconds": "long", "cached": 1, "key": 2}]})],
 )  # fmt: skip
-def test_what_is_no_report_is_refused(tmp_path: Path, onnxpack: Run, text: str) -> None:
+def test_file_that_is_not_a_report_is_refused(tmp_path: Path, onnxpack: Run, text: str) -> None:
     (tmp_path / "report.json").write_text(text)
     ended = onnxpack("inspect", tmp_path / "report.json")
     assert (ended.code, ended.out) == (2, "")
@@ -279,7 +309,7 @@ def test_an_image(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert onnxpack("inspect", "iris:1").out == IMAGE_TEXT
 
 
-def test_a_name_that_stands_for_nothing(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_name_is_refused(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(look_image, "DockerEngine", FakeEngine)
     ended = onnxpack("inspect", "irsi:1")
     assert ended.code == 2

@@ -41,7 +41,7 @@ def written(project: Path) -> dict[str, Any]:
 def refused(onnxpack: Run, told: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path().iterdir()}
     ended = onnxpack("lock", "--check", "spec.yaml")
-    assert ended == Ended(2, "", f"error: spec.lock: {told}\n  → onnxpack lock spec.yaml\n")
+    assert ended == Ended(2, "", f"error: spec.lock: {told}\n  → run `onnxpack lock spec.yaml`\n")
     assert {path: path.stat().st_mtime_ns for path in Path().iterdir()} == before
 
 
@@ -65,8 +65,8 @@ def test_a_fresh_lock(onnxpack: Run) -> None:
 @pytest.mark.usefixtures("written")
 def test_a_lock_that_answers_another_question(more: str, onnxpack: Run) -> None:
     Path("spec.yaml").write_text(SMALL + more)
-    reason = "the Python, the platform or the requirements are others"
-    refused(onnxpack, f"the lock does not answer what target 'cpu' asks: {reason}")
+    reason = "its Python, platform or requirements differ from the spec's"
+    refused(onnxpack, f"the lock does not fit target 'cpu': {reason}")
 
 
 @pytest.mark.usefixtures("written")
@@ -75,37 +75,37 @@ def test_a_lock_without_one_of_the_targets(onnxpack: Run) -> None:
     ended = onnxpack("lock", "--check", "spec.yaml")
     assert ended.code == 2
     for name in ("edge", "cuda"):
-        assert f"the lock does not answer what target '{name}' asks: it does not name this target" in ended.err
+        assert f"the lock does not fit target '{name}': the lock does not have this target" in ended.err
 
 
 def test_a_lock_with_an_added_package_is_stale(onnxpack: Run, written: dict[str, Any]) -> None:
     packages = written["targets"]["cpu"]["packages"]
     packages.append({"name": "evil", "version": "1.0", "requires": [], "sha256": ["0" * 64]})
     Path("spec.lock").write_text(json.dumps(written))
-    refused(onnxpack, "the lock does not answer what target 'cpu' asks: it holds 'evil', which nothing asks for")
+    refused(onnxpack, "the lock does not fit target 'cpu': it holds 'evil', which nothing requires")
 
 
 def test_a_lock_without_a_package_that_is_asked_for_is_stale(onnxpack: Run, written: dict[str, Any]) -> None:
     packages = written["targets"]["cpu"]["packages"]
     written["targets"]["cpu"]["packages"] = [package for package in packages if package["name"] != "uvicorn"]
     Path("spec.lock").write_text(json.dumps(written))
-    refused(onnxpack, "the lock does not answer what target 'cpu' asks: 'uvicorn' is missing, which the spec needs")
+    refused(onnxpack, "the lock does not fit target 'cpu': 'uvicorn' is missing, which the spec needs")
 
 
 def test_requirements_edited_by_hand(onnxpack: Run, written: dict[str, Any]) -> None:
     written["targets"]["cpu"]["requirements"].append("anything")
     Path("spec.lock").write_text(json.dumps(written))
-    reason = "the Python, the platform or the requirements are others"
-    refused(onnxpack, f"the lock does not answer what target 'cpu' asks: {reason}")
+    reason = "its Python, platform or requirements differ from the spec's"
+    refused(onnxpack, f"the lock does not fit target 'cpu': {reason}")
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000, b'{"onnxpack-lock": 1}'])
-def test_what_is_no_lock(text: bytes, onnxpack: Run) -> None:
+def test_file_that_is_not_a_lock_is_refused(text: bytes, onnxpack: Run) -> None:
     Path("spec.lock").write_bytes(text)
     ended = onnxpack("lock", "--check", "spec.yaml")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("error: spec.lock: not a lock of this version")
-    assert ended.err.endswith("  → onnxpack lock spec.yaml\n")
+    assert ended.err.startswith("error: spec.lock: it is not a lock of this onnxpack version")
+    assert ended.err.endswith("  → run `onnxpack lock spec.yaml`\n")
 
 
 @pytest.mark.usefixtures("written")
@@ -123,3 +123,30 @@ def test_the_examples_locks_are_fresh(onnxpack: Run) -> None:
     specs = Path(__file__).parents[2] / "specs"
     ended = onnxpack("lock", "--check", specs)
     assert (ended.code, ended.err.count(": fresh\n")) == (0, len(list(specs.glob("*/spec.yaml"))))
+
+
+def resolve_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the index answer what the lock of the fixture ``written`` holds."""
+    known = lock.read(Path("spec.lock"))
+    monkeypatch.setattr(lock, "resolve", lambda spec, name: known[name])
+
+
+@pytest.mark.usefixtures("written")
+def test_a_lock_that_would_be_the_same_is_left_as_it_is(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_as_written(monkeypatch)
+    before = Path("spec.lock").stat()
+    assert onnxpack("lock", "spec.yaml") == Ended(0, "", "spec.lock: unchanged\n")
+    after = Path("spec.lock").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.usefixtures("written")
+@pytest.mark.parametrize("text", [None, "no lock", '{"onnxpack-lock": 1}'])
+def test_a_lock_that_cannot_be_read_is_written_anew(
+    text: str | None, onnxpack: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_as_written(monkeypatch)
+    whole = Path("spec.lock").read_text()
+    Path("spec.lock").unlink() if text is None else Path("spec.lock").write_text(text)
+    assert onnxpack("lock", "spec.yaml") == Ended(0, "", "spec.lock: written\n")
+    assert Path("spec.lock").read_text() == whole

@@ -36,7 +36,7 @@ def test_the_others_are_still_checked(onnxpack: Run) -> None:
     ended = onnxpack("validate", "bad.yaml", "missing.yaml", "spec.yaml")
     assert (ended.code, ended.out) == (2, "")
     assert "error: bad.yaml:10:1:" in ended.err
-    assert "error: missing.yaml: cannot read it: No such file or directory\n  → check the path\n" in ended.err
+    assert "error: missing.yaml: cannot read it: No such file or directory\n  → correct the path\n" in ended.err
     assert ended.err.endswith("spec.yaml: valid\n")
 
 
@@ -72,7 +72,7 @@ def test_a_folder_without_a_spec_is_an_error(onnxpack: Run, project: Path) -> No
     (project / "empty").mkdir()
     ended = onnxpack("validate", "empty")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("error: empty: no spec below this folder\n  → ")
+    assert ended.err.startswith("error: empty: there is no spec in this folder\n  → ")
 
 
 @pytest.mark.parametrize(
@@ -125,3 +125,11 @@ def test_no_control_character_of_a_spec_reaches_the_terminal(onnxpack: Run) -> N
         ended = onnxpack("validate", "bad.yaml")
         assert ended.code == 2
         assert ended.err.replace("\n", "").isprintable(), ended.err
+
+
+def test_set_over_several_specs_that_is_wrong_names_the_spec(onnxpack: Run) -> None:
+    Path("second.yaml").write_text(SMALL)
+    ended = onnxpack("validate", "spec.yaml", "second.yaml", "--set", "opset=high")
+    assert ended.code == 2
+    assert "error: spec.yaml: --set opset=high: opset: 'high' is not a whole number" in ended.err
+    assert "error: second.yaml: --set opset=high: opset: 'high' is not a whole number" in ended.err

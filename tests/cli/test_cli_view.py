@@ -50,7 +50,7 @@ def test_without_netron_it_says_how_to_get_it(tmp_path: Path, onnxpack: Run, mon
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     ended = onnxpack("view", tmp_path / "m.onnx")
     assert (ended.code, ended.out) == (2, "")
-    assert "pip install 'onnxpack[view]'" in ended.err
+    assert "run `pip install 'onnxpack[view]'`" in ended.err
 
 
 def test_a_missing_file_is_told(tmp_path: Path, onnxpack: Run) -> None:

@@ -94,7 +94,7 @@ def test_an_axis_that_is_not_there_is_refused(run: Any, model: Path) -> None:
         run(model, m=3)
 
 
-def test_what_is_no_model_is_refused(run: Any, tmp_path: Path) -> None:
+def test_file_that_is_not_a_model_is_refused(run: Any, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises((SourceError, SpecError)):
         run(tmp_path / "text.onnx")
@@ -111,6 +111,6 @@ def test_channels_that_went_last_are_told() -> None:
 def test_saved_model_in_whose_place_a_users_folder_stands_is_refused(run: Any, model: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes").touch()
-    with pytest.raises(SpecError, match="holds no SavedModel"):
+    with pytest.raises(SpecError, match="not a SavedModel"):
         convert(model, "savedmodel", tmp_path / "mine", {}, Store(tmp_path / "store"), Told())
     assert (tmp_path / "mine/notes").exists()

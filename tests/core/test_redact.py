@@ -30,7 +30,7 @@ def test_a_usual_name_of_a_secret_is_known_in_a_url(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_a_harmless_parameter_is_none(name: str) -> None:
+def test_harmless_parameter_is_no_secret(name: str) -> None:
     assert find_secret(f"https://example.com/m.onnx?{name}=1") is None
 
 

@@ -103,6 +103,6 @@ def test_lock_in_whose_place_something_else_is_is_refused(tmp_path: Path, kind: 
         os.mkfifo(path)
     else:
         path.symlink_to("nowhere")
-    with pytest.raises(EngineError, match="is no file"), locked(path):
+    with pytest.raises(EngineError, match="something else is there"), locked(path):
         pass
     assert os.path.lexists(path)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxpack.core.text import clean, comment, section, size, table
+from onnxpack.core.text import clean, comment, plural, section, size, table, with_article
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,13 @@ def test_a_section_without_lines_is_left_out() -> None:
 def test_foreign_text_stays_on_its_line(text: str) -> None:
     assert clean(text).isprintable()
     assert all(line.startswith("# ") and line.isprintable() for line in comment(text))
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows")])
+def test_plural_of_any_count_fits_its_noun(count: int, words: str) -> None:
+    assert plural(count, "row") == words
+
+
+@pytest.mark.parametrize(("noun", "words"), [("int", "an int"), ("list", "a list"), ("OrtValue", "an OrtValue")])
+def test_with_article_of_any_noun_fits_its_first_letter(noun: str, words: str) -> None:
+    assert with_article(noun) == words

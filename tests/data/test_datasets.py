@@ -102,7 +102,7 @@ def test_batches_keep_to_the_first_axis(spec: Any, kind: str) -> None:
     file = spec(inputs={"x": {"dtype": "float32", "shape": [4, 4]}}, dynamic_axes={})
     assert sizes(open_dataset(file, SOURCES[kind](file), "calibration"), 1) == [4, 4]
     file = spec(inputs={"x": {"dtype": "float32", "shape": [11, 4]}}, dynamic_axes={})
-    with pytest.raises(SpecError, match=r"has too few rows \(the model takes 11 at once\)"):
+    with pytest.raises(SpecError, match=r"has too few rows \(give it 11 or more: the model takes so many at once\)"):
         list(open_dataset(file, SOURCES[kind](file), "calibration").batches(1))
 
 
@@ -231,7 +231,7 @@ FUNCTIONS = [
     ("def load():\n    return 1 / 0", "load raised ZeroDivisionError"),
     ("def load():\n    yield {'x': X}\n    raise ValueError('torn')", "load raised ValueError: torn"),
     ("def load(a):\n    return {}", "load raised TypeError"),
-    ("def load():\n    return 3", "gave a int"),
+    ("def load():\n    return 3", "returned an int"),
     ("def load():\n    return [X]", "gives a ndarray"),
     ("def load():\n    return {'y': X}", "no array named 'x' (it gives y)"),
     ("def load():\n    return {'x': [[1, 2], [3]]}", "'x' is no array"),

@@ -70,7 +70,7 @@ def test_every_value_can_be_seen_and_the_file_is_left_alone(tmp_path: Path) -> N
     assert (tmp_path / "m.onnx").read_bytes() == before
 
 
-def test_what_does_not_run_says_why(tmp_path: Path) -> None:
+def test_graph_that_does_not_run_says_why(tmp_path: Path) -> None:
     onnx.save(chain(), tmp_path / "m.onnx")
     words = run_all(tmp_path / "m.onnx", {"x": X[:, :3]}, ())
     assert isinstance(words, str)
@@ -157,7 +157,7 @@ def test_the_step_of_a_pipeline_whose_converter_is_wrong_is_named(
     assert words == "at case 00_n1: the step 'minmaxscaler' (MinMaxScaler) is the first that differs from the source's"
 
 
-def test_an_estimator_alone_is_its_own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimator_without_a_pipeline_is_named_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = np.random.default_rng(0).random((20, 4))
     joblib.dump(LinearRegression().fit(table, table[:, 0]), tmp_path / "m.joblib")
     digest = hashlib.sha256((tmp_path / "m.joblib").read_bytes()).hexdigest()
@@ -193,7 +193,7 @@ def test_first_difference_from_a_file_of_opset_6_is_named(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("raised", [ValueError("no"), KeyError("x"), SystemExit(3), MemoryError()])
-def test_whatever_happens_while_looking_is_told_and_no_error_of_its_own(
+def test_locate_that_raises_is_told_and_raises_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
 ) -> None:
     onnx.save(chain(), tmp_path / "m.onnx")

@@ -168,10 +168,10 @@ def test_a_stage_that_changes_the_export_is_told_from_the_exporter(tmp_path: Pat
     )
 
 
-def test_a_source_that_is_another_each_time_is_no_fault_of_the_export(tmp_path: Path) -> None:
+def test_source_that_loads_differently_is_not_blamed_on_the_export(tmp_path: Path) -> None:
     file, made = exported(tmp_path, "Chance", "dynamo")
     words = locate(file, made.model.path, made.reference, {"00_n1": "planted"}, Tolerance())
     assert words.splitlines()[0] == (
         "the first operator that differs was not found: the source answers differently each time it is loaded: "
-        "give it weights, or a seed"
+        "set `model.weights`, or seed its randomness"
     )

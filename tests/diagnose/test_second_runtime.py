@@ -36,14 +36,14 @@ def test_a_source_that_neither_runtime_agrees_with_stands_alone(model: Path) -> 
 
 
 def test_an_onnxruntime_that_is_wrong_stands_alone(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxpack.diagnose.second_runtime, "_shipped", lambda *_: [RIGHT * 2])
+    monkeypatch.setattr(onnxpack.diagnose.second_runtime, "_run_shipped", lambda *_: [RIGHT * 2])
     (line,) = vote(model, X, {"y": RIGHT}, agree)
     assert line == "onnxruntime stands alone: onnx's reference evaluator gives what the source gives"
     (line,) = vote(model, X, {"y": RIGHT + 1}, agree)
     assert line == "onnx's reference evaluator agrees with neither: all three answers differ"
 
 
-def test_where_all_agree_there_is_nothing_to_say(model: Path) -> None:
+def test_vote_where_all_agree_says_nothing(model: Path) -> None:
     assert vote(model, X, {"y": RIGHT}, agree) == []
 
 

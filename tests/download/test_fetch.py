@@ -57,13 +57,13 @@ def test_a_file_comes_whole(tmp_path: Path, web: Web) -> None:
     assert (tmp_path / "total").read_text() == str(len(CONTENT))
 
 
-def test_it_goes_on_where_an_earlier_try_stopped(tmp_path: Path, web: Web) -> None:
+def test_fetch_of_a_partial_file_resumes(tmp_path: Path, web: Web) -> None:
     (tmp_path / "partial").write_bytes(CONTENT[:3000])
     assert fetched(web.url, tmp_path) == CONTENT
     assert web.ranges == ["bytes=3000-"]
 
 
-def test_what_is_whole_already_is_only_checked(tmp_path: Path, web: Web) -> None:
+def test_fetch_of_a_complete_file_only_checks_it(tmp_path: Path, web: Web) -> None:
     (tmp_path / "partial").write_bytes(CONTENT)
     assert fetched(web.url, tmp_path) == CONTENT
 
@@ -82,7 +82,7 @@ def test_a_server_that_cannot_resume_sends_all_again(tmp_path: Path, web: Web) -
 
 
 @pytest.mark.parametrize("script", [["503"], ["429", "500", "502", "504"], ["reset"], ["cut", "cut", "reset", "503"]])
-def test_what_may_pass_is_tried_again(tmp_path: Path, web: Web, script: list[str]) -> None:
+def test_fetch_with_temporary_error_is_retried(tmp_path: Path, web: Web, script: list[str]) -> None:
     web.script = list(script)
     assert fetched(web.url, tmp_path) == CONTENT
     assert len(web.ranges) == len(script) + 1
@@ -100,7 +100,7 @@ def test_progress_allows_more_tries(tmp_path: Path, web: Web) -> None:
 
 
 @pytest.mark.parametrize("step", ["503", "429", "reset"])
-def test_tries_are_bounded(tmp_path: Path, web: Web, step: str) -> None:
+def test_fetch_that_always_fails_ends(tmp_path: Path, web: Web, step: str) -> None:
     web.script = [step] * 50
     assert "cannot fetch 'http://127.0.0.1" in refusal(web.url, tmp_path)
     assert len(web.ranges) == 5
@@ -116,7 +116,7 @@ def test_tries_are_bounded(tmp_path: Path, web: Web, step: str) -> None:
         ("400", "400"),
     ],
 )
-def test_what_cannot_pass_is_told_at_once(tmp_path: Path, web: Web, status: str, words: str) -> None:
+def test_fetch_with_permanent_error_fails_at_once(tmp_path: Path, web: Web, status: str, words: str) -> None:
     web.script = [status] * 50
     assert words in refusal(web.url, tmp_path)
     assert len(web.ranges) == 1
@@ -128,7 +128,7 @@ def test_a_wrong_digest_is_refused_and_nothing_stays(tmp_path: Path, web: Web) -
     assert not (tmp_path / "partial").exists()
 
 
-def test_a_host_that_is_not_there(tmp_path: Path, web: Web) -> None:
+def test_fetch_from_unknown_host_fails(tmp_path: Path, web: Web) -> None:
     assert "the server cannot be reached" in refusal("http://127.0.0.1:9/m.onnx", tmp_path)
 
 
@@ -215,11 +215,11 @@ def test_the_default_of_netrc_goes_to_no_host(
 def test_a_redirect_leads_to_http_alone(tmp_path: Path, web: Web, target: str) -> None:
     web.script = [f"to {target}"]
     words = refusal(web.url, tmp_path)
-    assert words.endswith(f"leads to {target.partition(':')[0]}:, which is not followed")
+    assert words.endswith(f"redirects to {target.partition(':')[0]}:, which is not followed")
 
 
 @pytest.mark.parametrize("step", ["drip", "drip head"])
-def test_a_source_that_only_drips_is_given_up(
+def test_fetch_from_a_slow_source_ends(
     tmp_path: Path,
     web: Web,
     monkeypatch: pytest.MonkeyPatch,
@@ -232,7 +232,7 @@ def test_a_source_that_only_drips_is_given_up(
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-def test_a_pause_is_made_good(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_with_a_pause_goes_on(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "WINDOW", 0.2)
     web.content = b"x" * 5000
     web.script = ["drip"]

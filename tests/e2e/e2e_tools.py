@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -69,7 +70,7 @@ class Running:
         def begun() -> bool:
             said = (self.logs / "err").read_text()
             assert self.process.poll() is None, said
-            return f"{stage} …\n" in said
+            return re.search(rf"^\S+: {stage}( export)? …$", said, re.MULTILINE) is not None
 
         eventually(begun, f"the stage {stage} began")
 

@@ -28,7 +28,8 @@ def test_stdout_has_the_image_reference_alone(example: Built, workshop: Workshop
     assert example.result.out == f"{workshop.repository(f'specs/{name}')}:{version}-cpu\n"
     assert engine.inspect_image(example.reference)["Id"] == example.report["image"]["id"]
     for stage in STAGES:
-        assert f"{stage} done" in example.result.err or f"{stage} unchanged" in example.result.err
+        ended = rf"^cpu: {stage}( export)? +(\d+\.\d s|unchanged|runtime layer reused)$"
+        assert re.search(ended, example.result.err, re.MULTILINE), stage
 
 
 def test_the_report_is_complete(example: Built, engine: Any) -> None:

@@ -61,7 +61,7 @@ def test_an_unknown_base_image(workshop: Workshop, engine: Any, iris: Built, tmp
     spec = workshop.copy("iris", "unknown-base", image={"base": base})
     before = traces(engine, workshop.token)
     result = workshop.run("build", spec, "--output", tmp_path / "dist")
-    fails(result, 5, f"the base image {base} cannot be had")
+    fails(result, 5, f"the base image {base} cannot be pulled")
     assert failed_stages(tmp_path) == ["image/smoke"]
     assert traces(engine, workshop.token) == before
 
@@ -87,7 +87,7 @@ def test_an_engine_that_dies_in_the_middle(
     with proxy(request_path, cut=True) as between:
         result = workshop.run("build", spec, "--output", tmp_path / "dist", DOCKER_HOST=between.host)
         assert between.reached.is_set()
-    fails(result, 5, f"the engine at {between.host} went away while it was to {doing}")
+    fails(result, 5, f"the engine at {between.host} stopped answering: it could not {doing}")
     assert failed_stages(tmp_path) == ["image/smoke"]
 
     # What it had begun nobody could take back; without it the next build is whole.
@@ -126,7 +126,7 @@ def test_no_room_in_the_output(workshop: Workshop, engine: Any, iris: Built, tmp
     with small_disk(tmp_path / "small", "20m") as small:
         result = workshop.run("build", iris.spec, "--output", small / "dist")
         assert len(failed_stages(small)) <= 1  # there may be no room for a report either
-    fails(result, 5, "No space left on device", "make room, or name another --output")
+    fails(result, 5, "No space left on device", "free disk space, or choose another --output")
     assert traces(engine, workshop.token) == before
 
 

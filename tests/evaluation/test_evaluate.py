@@ -117,27 +117,27 @@ UNMATCHED: dict[str, tuple[Arrays, Any, list[Any], str, str]] = {
     "labels from 1": (
         {"s": S10}, Y10 + 1, [],
         "the labels are 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, and output 's' has 10 columns, 0 to 9",
-        "as `classes: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]`",
+        "`classes: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]`",
     ),
     "many labels": (
         {"s": np.eye(12)[np.arange(12)]}, np.arange(12) + 1, [],
         "the labels are 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more, and output 's' has 12 columns, 0 to 11",
-        "as `classes: [first, second, …]`",
+        "`classes: [first, second, …]`",
     ),
     "words": (
         {"s": S3}, WORDS[Y3], [],
         "the labels are 'cat', 'dog', 'owl', and output 's' has 3 columns, 0 to 2",
-        'as `classes: ["cat", "dog", "owl"]`',
+        '`classes: ["cat", "dog", "owl"]`',
     ),
     "one logit of words": ({"s": S2}, WORDS[Y2], [], "the labels are 'cat', 'dog', and output 's' has 2", "classes"),
     "argmax of labels from 1": (
         {"label": Y10}, Y10 + 1, [],
         "the labels are 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, and output 'label' gives 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
-        "as `classes: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]`",
+        "`classes: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]`",
     ),
     "argmax beside scores": (
         {"label": Y10 % 5, "s": S10}, Y10 + 1, [], "output 'label' gives 0, 1, 2, 3, 4", "`classes: [1, 2"),
-    "fractions": ({"s": S3}, Y3 - 1.5, [], "accuracy is of classes, and the labels are -1.5, -0.5, 0.5", "mse, mae"),
+    "fractions": ({"s": S3}, Y3 - 1.5, [], "accuracy compares classes, and the labels are -1.5, -0.5, 0.5", "mse, mae"),
     "too few classes": ({"s": S3}, Y2, [0, 1], "classes has 2 labels, and output 's' has 3 columns", "for each column"),
     "a label that classes lack": (
         {"s": S3}, WORDS[Y3], ["cat", "dog", "bee"], "the data has labels that evaluation.classes lacks: 'owl'",
@@ -193,7 +193,7 @@ REFUSED: list[tuple[str, Arrays, Any, str]] = [
 
 
 @pytest.mark.parametrize(("metric", "outputs", "labels", "words"), REFUSED)
-def test_what_no_metric_can_be_of_is_refused(metric: str, outputs: Arrays, labels: Any, words: str) -> None:
+def test_outputs_that_fit_no_metric_are_refused(metric: str, outputs: Arrays, labels: Any, words: str) -> None:
     with pytest.raises(OnnxpackError) as refused:
         built_in(metric, outputs, labels)
     assert words in str(refused.value)
@@ -327,9 +327,9 @@ def test_the_users_metric_may_do_without_labels(make: Make, tmp_path: Path) -> N
     ("body", "words", "kind"),
     [
         ("return 1 / 0", "raised ZeroDivisionError", SourceError),
-        ("return 'high'", "gave a str, it must give one number", GateError),
-        ("return np.zeros(3)", "gave a ndarray", GateError),
-        ("return None", "gave a NoneType", GateError),
+        ("return 'high'", "returned a str (return one number)", GateError),
+        ("return np.zeros(3)", "returned a ndarray", GateError),
+        ("return None", "returned a NoneType", GateError),
         ("return float('nan')", "is nan", GateError),
         ("return 1e400", "is inf", GateError),
     ],
@@ -360,5 +360,5 @@ def test_outputs_without_rows_cannot_be_scored(make: Make, tmp_path: Path) -> No
     file = make()
     total = make_model([helper.make_node("ReduceSum", ["x"], ["t"], keepdims=0)], [("x", 1, ["n", 3])], [("t", 1, [])])
     onnx.save(total, tmp_path / "total.onnx")
-    with pytest.raises(SpecError, match="no output has one row for each row"):
+    with pytest.raises(SpecError, match="no output has as many rows as the data"):
         score_model(file, tmp_path / "total.onnx")

@@ -138,6 +138,6 @@ def test_one_axis_of_two_sizes_is_told(export: Callable[..., Made]) -> None:
         export(model, inputs=fields)
 
 
-def test_what_is_dynamic_already_stays_as_it_is(export: Callable[..., Made]) -> None:
+def test_loosen_of_dynamic_axes_changes_nothing(export: Callable[..., Made]) -> None:
     made = export(make_model(MATMUL, constants=[constant("w")]))
     assert [node.name for node in made.proto.graph.node] == [""]

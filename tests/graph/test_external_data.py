@@ -65,7 +65,7 @@ def test_tied_weights_are_written_once(tmp_path: Path) -> None:
     path = chain(tmp_path, spread=False)
     model = onnx.load(path, load_external_data=False)
     for tensor in model.graph.initializer[1:]:
-        external_data._point(tensor, "weights.bin", 0)
+        external_data._point_to(tensor, "weights.bin", 0)
     onnx.save(model, path)
     made = export(tmp_path)
     assert (made.folder / "model.onnx.data").stat().st_size == WEIGHTS[0].nbytes

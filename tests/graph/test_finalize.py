@@ -112,7 +112,7 @@ def test_the_source_and_the_graph_must_have_as_many_outputs(spec: Any) -> None:
         finish(make_model(RELU), spec(), ["y", "z"])
 
 
-def test_strip_leaves_no_words_anywhere() -> None:
+def test_strip_leaves_no_descriptions() -> None:
     model = choice()
     said = b"said by /somewhere"
     model.doc_string = model.domain = model.producer_version = said.decode()

@@ -137,7 +137,7 @@ def optimized(model: onnx.ModelProto, folder: Path, level: str, isa: str | None 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("kind", MODELS)
-def test_the_answers_and_the_outside_stay(kind: str, level: str, tmp_path: Path) -> None:
+def test_optimize_model_keeps_answers_inputs_and_outputs(kind: str, level: str, tmp_path: Path) -> None:
     model = MODELS[kind]()
     path, told = optimized(model, tmp_path, level)
     for wanted, given in zip(run(tmp_path / "source.onnx", kind), run(path, kind), strict=True):
@@ -172,7 +172,7 @@ def test_the_same_bytes_twice_and_nothing_of_the_tools(kind: str, tmp_path: Path
     assert b"somebody" not in found[0]
 
 
-def test_there_is_less_to_do(tmp_path: Path) -> None:
+def test_optimize_model_leaves_fewer_nodes(tmp_path: Path) -> None:
     path, told = optimized(mlp(), tmp_path, "basic")
     assert {inner.op_type for inner in onnx.load(path).graph.node} <= {"Gemm", "MatMul", "Add", "Relu"}
     assert told.notes[-1].startswith("5 → 3 nodes, ")
@@ -180,10 +180,10 @@ def test_there_is_less_to_do(tmp_path: Path) -> None:
     assert [inner.op_type for inner in onnx.load(path).graph.node] == ["FusedConv"]
 
 
-def test_all_is_for_this_kind_of_machine_alone(tmp_path: Path) -> None:
+def test_optimize_model_all_for_another_isa_is_refused(tmp_path: Path) -> None:
     own = next(iter(this_machine()))
     other = "neon" if own != "neon" else "amx"
-    with pytest.raises(GateError, match=f"this one is no {other}"):
+    with pytest.raises(GateError, match=f"this one does not have {other}"):
         optimized(conv(), tmp_path / "other", "all", other)
     best = max(this_machine(), key=lambda isa: isa.startswith(("avx512", "amx")))
     path, _ = optimized(conv(), tmp_path / "own", "all", best)
@@ -212,7 +212,9 @@ def test_folding_may_not_bloat_the_file(level: str, tmp_path: Path) -> None:
     assert len(onnx.load(path).graph.node) == 3  # the rest was done
 
 
-def test_what_grows_in_spite_of_that_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optimize_model_that_grows_without_folding_too_is_left_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(optimizing, "_MAY_GROW", 0.1)
     monkeypatch.setattr(optimizing, "_MAY_GROW_BYTES", 0)
     path, told = optimized(mlp(), tmp_path, "basic")

@@ -177,7 +177,7 @@ def test_operator_inside_a_branch_is_upgraded() -> None:
             "the node 'drop' (Dropout) cannot be brought to opset 7",
         ),
         (MAKE("BatchNormalization", NORMAL, ["y"]), 6, CHANNELS, "the node BatchNormalization that gives 'y'"),
-        (MAKE("GlobalLpPool", ["x"], ["y"], p=2.5), 1, {}, "its p is 2.5, and opset 7 knows whole ones alone"),
+        (MAKE("GlobalLpPool", ["x"], ["y"], p=2.5), 1, {}, "its p is 2.5, and opset 7 takes whole numbers only"),
     ],
     ids=["dropout", "normalization", "power"],
 )
@@ -230,6 +230,6 @@ def test_nearest_opset_is_the_highest_that_the_converter_reaches() -> None:
     model = make_model([node], values, [("y", FLOAT, ["b", 3, 3, 3])], opset=7)
     with pytest.raises(SourceError, match="the model's opset 7 cannot be converted to 17: ") as refused:
         run_passes(model, (ConvertOpset(17),))
-    assert refused.value.problems[0].hint == "write opset: 8"
+    assert refused.value.problems[0].hint == "set `opset: 8`"
     assert nearest_opset(model, 17) == 8
     assert run_passes(model, (ConvertOpset(8),)).modified == ("ConvertOpset",)

@@ -21,7 +21,7 @@ def made(folder: Path, kind: str, precision: str = "bfloat16") -> Path:
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_it_gives_what_bfloat16_gives(tmp_path: Path, kind: str) -> None:
+def test_cpu_session_of_bfloat16_rounds_each_value(tmp_path: Path, kind: str) -> None:
     path = made(tmp_path, kind)
     inputs = inputs_of(kind, 8, 3)
     expected = cpu_session(tmp_path / "source" / "float32.onnx").run(None, inputs)[0]
@@ -31,7 +31,7 @@ def test_it_gives_what_bfloat16_gives(tmp_path: Path, kind: str) -> None:
     assert 30 < sqnr < 65  # 8 bits of significand are about 48 dB: neither destroyed nor still float32
 
 
-def test_it_agrees_with_onnxs_own_evaluator(tmp_path: Path) -> None:
+def test_cpu_session_agrees_with_onnxs_own_evaluator(tmp_path: Path) -> None:
     path = made(tmp_path, "mlp")
     inputs = inputs_of("mlp", 4, 1)
     (expected,) = ReferenceEvaluator(str(path)).run(None, inputs)
@@ -39,7 +39,7 @@ def test_it_agrees_with_onnxs_own_evaluator(tmp_path: Path) -> None:
     np.testing.assert_allclose(actual, expected.astype(np.float32), rtol=0.05, atol=0.05)
 
 
-def test_other_models_are_run_as_they_are(tmp_path: Path) -> None:
+def test_cpu_session_of_other_models_runs_them_unchanged(tmp_path: Path) -> None:
     path = made(tmp_path, "cnn", "float16")
     assert any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in onnx.load(path).graph.initializer)
     assert cpu_session(path).run(None, inputs_of("cnn", 2, 0))[0].dtype == np.float32

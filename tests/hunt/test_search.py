@@ -63,7 +63,7 @@ def test_a_frozen_branch_is_found_at_the_ends_of_the_range(hunted: Any, tmp_path
 WEIGHTS = np.array([[100, 0, 0, 0], [100, 0, 0, 0], [100, 0, 0, 0], [1, 0, 0, 0]], np.float32)
 
 
-def test_a_small_weight_that_is_off_shows_where_the_others_are_silent(hunted: Any, tmp_path: Path) -> None:
+def test_hunt_of_one_small_wrong_weight_finds_inputs_that_show_it(hunted: Any, tmp_path: Path) -> None:
     """Off by a hundredth, beside weights a hundred times as large: random rows differ by less than the tolerance."""
     wrong = onnx.numpy_helper.from_array(WEIGHTS * np.float32([[1], [1], [1], [1.01]]), "w")
     nodes = [onnx.helper.make_node("Constant", [], ["w"], value=wrong), *MATMUL]
@@ -83,7 +83,7 @@ def test_a_right_model_has_no_case_that_differs(hunted: Any, tmp_path: Path) -> 
     assert found.notes == []
 
 
-def test_the_same_hunt_finds_the_same(hunted: Any) -> None:
+def test_hunt_twice_finds_the_same_cases(hunted: Any) -> None:
     first, again = (hunted(RELU, above(7.0)) for _ in range(2))
     assert [case.name for case in first.cases] == [case.name for case in again.cases]
     for one, other in zip(first.cases, again.cases, strict=True):
@@ -100,7 +100,7 @@ def test_a_tie_is_the_sources_own_jump(hunted: Any, tmp_path: Path) -> None:
     assert "low inputs are not compared: the source's own answer jumps there" in found.notes
 
 
-def test_what_is_made_of_nan_is_told_and_fails_nothing(hunted: Any, tmp_path: Path) -> None:
+def test_hunt_of_nan_gives_a_note_and_fails_nothing(hunted: Any, tmp_path: Path) -> None:
     found = hunted(RELU, lambda given: [np.nan_to_num(np.maximum(given["x"], 0), nan=7.0)])
     assert "NaN in `x`: the source gives 7 in `y`, the model NaN" in found.notes
     assert failing(found, tmp_path / "m.onnx") == []

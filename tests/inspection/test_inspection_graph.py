@@ -23,7 +23,7 @@ def test_weights_are_counted_by_dtype_and_bytes(tmp_path: Path) -> None:
     assert found["precision"] == "float32"
 
 
-def test_what_lies_inside_branches_and_constants_counts(tmp_path: Path) -> None:
+def test_weights_inside_branches_and_constants_are_counted(tmp_path: Path) -> None:
     value = helper.make_tensor("t", FLOAT, [2], [1.0, 2.0])
     inner = helper.make_graph(
         [helper.make_node("Constant", [], ["z"], value=value)],
@@ -70,7 +70,7 @@ def test_hostile_sizes_and_types_are_only_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x08\x0a", b"\xff" * 100])
-def test_what_is_not_onnx_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_file_that_is_not_onnx_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(data)
     with pytest.raises(SourceError):
         onnx_facts(str(tmp_path / "m.onnx"))

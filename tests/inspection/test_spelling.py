@@ -31,7 +31,7 @@ def tuples(value: Any) -> Any:
 
 
 @given(st.dictionaries(KEYS, VALUES, min_size=1, max_size=4), st.text())
-def test_what_is_written_reads_back(fields: dict[str, Any], note: str) -> None:
+def test_values_as_yaml_read_back_the_same(fields: dict[str, Any], note: str) -> None:
     notes = {(): [note], (next(iter(fields)),): [note, note]}
     assert read(document(fields, notes)) == tuples(fields)
 
@@ -42,7 +42,7 @@ def test_plain_words_stay_plain(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1.0.0", "3.11", "yes", "null", "a b", "", "x:", "-", "1" * 64, "0b" + "1" * 62])
-def test_what_a_reader_could_take_for_something_else_is_quoted(text: str) -> None:
+def test_text_that_yaml_could_misread_is_quoted(text: str) -> None:
     assert scalar(text) == f'"{text}"'
 
 

@@ -88,7 +88,7 @@ def test_a_planted_fault_fails_the_gate(tmp_path: Path, expected: dict[str, Any]
     assert reason in refused.value.problems[0].detail
 
 
-def test_nan_of_the_models_own_is_seen(tmp_path: Path) -> None:
+def test_compare_with_nan_of_the_model_alone_differs(tmp_path: Path) -> None:
     nodes = [helper.make_node("Log", ["x"], ["y"])]
     with np.errstate(all="ignore"):
         right = np.log(X)
@@ -180,7 +180,7 @@ case         output  max abs   max rel   what differs
 02_n8_seq16  label   -         -         dtype int32 instead of int64"""
 
 
-def test_the_table_is_for_people() -> None:
+def test_table_aligns_rows_and_leaves_out_what_has_no_number() -> None:
     rows = [
         Comparison("00_n1", "y", 0.0001234, 123456.0, "1 of 4 values differ", first="3 instead of 2 at [1]"),
         Comparison("02_n8_seq16", "label", 0.0, 0.0, "dtype int32 instead of int64"),

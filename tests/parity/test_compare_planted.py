@@ -14,7 +14,7 @@ from onnxpack.core.artifacts import Artifact
 from onnxpack.core.errors import GateError
 from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import read_arrays, write_arrays
-from onnxpack.image.smoke import _answered
+from onnxpack.image.smoke import _compare_answer
 from onnxpack.parity.compare import Tolerance, require
 from onnxpack.sources import Export
 
@@ -158,6 +158,6 @@ def answer(**tensors: Any) -> dict[str, Any]:
 def test_the_servers_answer_is_judged(
     reference: Reference, tensors: dict[str, Any], reasons: list[str], ties: int
 ) -> None:
-    rows = _answered(reference, "case", answer(**tensors), Tolerance())
+    rows = _compare_answer(reference, "case", answer(**tensors), Tolerance())
     assert [row.reason for row in rows] == reasons
     assert sum(row.ties for row in rows) == ties

@@ -75,7 +75,7 @@ def test_dropout_and_state_are_found(tmp_path: Path, name: str) -> None:
     assert "output number 1 differs between two runs" in refusal(torch_spec(tmp_path, name), tmp_path)
 
 
-def test_a_model_that_changes_its_input_is_no_chance(tmp_path: Path) -> None:
+def test_require_steady_of_a_model_that_changes_its_input_passes(tmp_path: Path) -> None:
     made = export_here(torch_spec(tmp_path, "InPlace"), tmp_path / "out")
     with (
         np.load(made.folder / "reference/01_n3.inputs.npz") as inputs,
@@ -95,7 +95,7 @@ def test_nothing_but_nan_is_refused_with_a_cure(tmp_path: Path) -> None:
     words = refusal(saved(tmp_path, LOG, [Z, Y], **below_zero()), tmp_path)
     assert words == (
         "the source model gives nothing but NaN in output number 2: nothing to compare "
-        "(write a range for the inputs that the model was made for, or name real ones in verify.samples)"
+        "(set the inputs' `range` to values that the model was made for, or give real inputs in `verify.samples`)"
     )
 
 

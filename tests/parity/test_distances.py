@@ -31,7 +31,7 @@ def test_cosine_is_the_normalised_product(pair: Any) -> None:
 
 
 @given(pairs, st.sampled_from([1e-200, 1e200]))
-def test_cosine_knows_no_magnitude(pair: Any, scale: float) -> None:
+def test_cosine_of_scaled_vectors_is_the_same(pair: Any, scale: float) -> None:
     right, got = pair
     assert cosine(right * scale, got * scale) == pytest.approx(cosine(right, got), abs=1e-9)
 
@@ -93,5 +93,5 @@ def test_argmax_agreement_counts_rows(right: Any, changed: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1), (0, 4), ()])
-def test_nothing_to_choose_among_has_no_agreement(shape: tuple[int, ...]) -> None:
+def test_argmax_agreement_without_a_choice_is_none(shape: tuple[int, ...]) -> None:
     assert argmax_agreement(np.ones(shape), np.ones(shape)) is None

@@ -23,7 +23,7 @@ def test_the_other_label_of_a_tie_is_counted_and_passes() -> None:
     assert (row.reason, row.ties) == ("", 1)
 
 
-def test_words_tie_too() -> None:
+def test_tie_of_text_labels_is_counted() -> None:
     words = np.array(["a", "b", "c", "a"])
     row = judged(np.array(["a", "b", "c", "b"], dtype=object), words)
     assert (row.reason, row.ties) == ("", 1)

@@ -200,7 +200,7 @@ def test_output_whose_place_is_taken_while_it_is_built_is_refused(
         (place / "notes").touch()
 
     monkeypatch.setattr(attempts, "_write", take)
-    with pytest.raises(SpecError, match="which no build has made"):
+    with pytest.raises(SpecError, match="which onnxpack did not make"):
         run(file)
     assert [path.name for path in place.iterdir()] == ["notes"]
     assert list(place.parent.iterdir()) == [place]

@@ -91,14 +91,14 @@ def test_a_score_that_is_too_low_is_told_with_the_sources() -> None:
     problem = too_low(gated(min_score=0.92), "int8-static", SCORED)
     assert str(problem) == (
         "spec.yaml:10:3: int8-static: accuracy 0.91, gates.min_score asks for 0.92 "
-        "(the source model has 0.93: use a wider precision, or leave the worst nodes out)"
+        "(the source model has 0.93: set a wider `precision`, or list the worst nodes in `exclude_nodes`)"
     )
 
 
 def test_a_score_that_the_source_lacks_too_is_not_blamed_on_the_precision() -> None:
     problem = too_low(gated(min_score=0.95), "float32", SCORED)
     assert problem
-    assert problem.hint == "the source model itself has only 0.93: ship a better one, or lower the gate"
+    assert problem.hint == "the source model itself has only 0.93: train a better one, or lower the gate"
 
 
 def test_a_loss_of_score_is_told_with_its_place() -> None:

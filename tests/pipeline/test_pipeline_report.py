@@ -15,8 +15,9 @@ from onnxpack.graph.check import facts
 from onnxpack.image.docker import Image, Layer
 from onnxpack.image.smoke import Smoke
 from onnxpack.parity.compare import Comparison
+from onnxpack.parity.summary import parity_of
 from onnxpack.pipeline.plan import Plan
-from onnxpack.pipeline.records import Evaluated, StageRecord, parity_of
+from onnxpack.pipeline.records import Evaluated, StageRecord
 from onnxpack.pipeline.report import Attempt, document, failed_document, to_json
 from onnxpack.pipeline.run import Product
 from onnxpack.precision.candidates import Candidate

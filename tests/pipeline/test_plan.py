@@ -46,7 +46,7 @@ def test_an_image_is_named_by_version_and_by_content(plan: Any) -> None:
     assert named.tags("1.0", "abcdef" * 10)[0] == "example.com:5000/team/model:1.0-cpu"
 
 
-def test_what_a_shorter_build_leaves(plan: Any) -> None:
+def test_result_of_a_shorter_build_is_its_model_or_context(plan: Any) -> None:
     assert [plan().result(stage).name for stage in UNTIL[:5]] == [*["model.onnx"] * 4, "context"]
 
 

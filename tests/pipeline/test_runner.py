@@ -147,7 +147,7 @@ def test_a_change_of_a_distribution_runs_the_task_again(work: Work, monkeypatch:
     (work.root / "script.py").write_text("import yaml\nresult = 1")
     os.utime(work.root / "script.py", (1, 1))
     work(TASK)
-    monkeypatch.setattr("onnxpack.cache.trace._version", lambda name: "99")
+    monkeypatch.setattr("onnxpack.cache.trace._find_version", lambda name: "99")
     assert work(TASK)[1]
 
 
@@ -187,7 +187,7 @@ def test_a_file_that_changed_while_it_was_read_is_refused_and_nothing_is_stored(
     assert entries(work, "script") == entries(work, "traces") == []
 
 
-def test_what_a_task_wrote_itself_is_no_input(work: Work) -> None:
+def test_file_that_the_task_wrote_is_not_an_input(work: Work) -> None:
     code = "open('made.txt', 'w').write('1')\nresult = open('made.txt').read()"
     (work.root / "script.py").write_text(code)
     os.utime(work.root / "script.py", (1, 1))
@@ -237,7 +237,7 @@ def test_lock_that_is_no_file_is_a_typed_error(work: Work, kind: str) -> None:
     lock = work.store.root / "locks" / f"script-{listed.name}"
     lock.touch()
     replace_by(lock, kind)
-    with pytest.raises(EngineError, match="is in the place of a lock and is no file"):
+    with pytest.raises(EngineError, match="and something else is there"):
         work(TASK)
 
 

@@ -361,7 +361,7 @@ def test_a_changed_field_changes_the_figure(
     assert before[figure] != after[figure]
 
 
-def test_what_cannot_be_flipped_is_a_field_with_a_reason() -> None:
+def test_field_that_cannot_be_changed_has_a_reason() -> None:
     assert set(FIXED) <= set(FIELDS)
     assert set(FLIPS) <= set(FIELDS)
     assert all(FIXED.values())

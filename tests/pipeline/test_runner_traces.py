@@ -79,7 +79,7 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def test_whatever_user_code_reads_or_imports_is_followed(project: Path, tmp_path: Path) -> None:
+def test_files_that_user_code_reads_or_imports_are_traced(project: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     first = run(project, store)
     assert reran(run(project, store)) == set(), "nothing changed"
@@ -134,7 +134,7 @@ def test_only_what_a_stage_imports_of_this_package_makes_it_run_again(project: P
     assert edit("templates/server.py.j2") == set()
     assert edit("onnxpack/bundle/render.py") == set()
     assert edit("onnxpack/image/smoke.py") == set()
-    assert edit("onnxpack/precision/int8_static.py") == {"calibrate", "precision int8-static"}
+    assert edit("onnxpack/precision/int8_static.py") == {"calibrate int8-static", "precision int8-static"}
     assert edit("onnxpack/sources/onnx.py") == {"export"}, "what is exported is the same: nothing behind it runs again"
     assert edit("onnxpack/evaluation/score.py") == set(), "the metric is the user's"
-    assert {"export", "verify"} <= edit("onnxpack/parity/compare.py")
+    assert {"export", "verify export"} <= edit("onnxpack/parity/compare.py")

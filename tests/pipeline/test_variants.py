@@ -144,7 +144,9 @@ def test_a_candidate_is_finished_before_it_is_judged(built: Any, precision: str,
 def test_float32_is_optimized_before_it_is_judged(built: Any) -> None:
     result, told = built("float32", target={"optimize": "extended"}, **EVALUATED)
     stages = [line for line in told.lines if line.partition(" ")[0] in ("export", "verify", "optimize", "evaluate")]
-    assert stages == ["export", "verify", "optimize float32", "verify float32", "evaluate source", "evaluate float32"]
+    assert stages == [
+        "export", "verify export", "optimize float32", "verify float32", "evaluate source", "evaluate float32",
+    ]  # fmt: skip
     assert result.evaluation.model_digest == result.model.file.digest != result.exported.model.file.digest
 
 
@@ -184,7 +186,7 @@ def test_a_quantizer_that_slows_down_and_saves_nothing_is_refused(built: Any, mo
         built("int8-weights")
 
 
-def test_what_is_slower_than_the_gate_is_refused_although_it_is_smaller(built: Any, monkeypatch: Any) -> None:
+def test_model_slower_than_the_gate_is_refused_although_it_is_smaller(built: Any, monkeypatch: Any) -> None:
     figures(monkeypatch, {"1": 0.9})
     assert built("int8-weights")[0].model.precision == "int8-weights"
     with pytest.raises(GateError, match=r"has 0\.90 times the speed of float32, gates\.min_speedup asks for 1"):
@@ -204,7 +206,7 @@ def with_ballast(job: Job) -> Converted:
     return Converted(made.model)
 
 
-def test_without_a_gpu_what_is_no_smaller_is_refused(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_model_that_is_no_smaller_is_refused_without_a_gpu(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, "bfloat16", with_ballast)
     with pytest.raises(GateError, match="bfloat16 does not help: no smaller"):
         built("bfloat16", target={"device": "cuda"})
@@ -299,7 +301,7 @@ def test_a_targets_own_gate_replaces_the_common_one(built: Any, tmp_path: Path) 
         built("float32", gates={"min_score": 0.7}, target={"gates": {"min_score": 0.9}}, **evaluation)
 
 
-def test_where_no_layers_are_enough_the_gate_is_named(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_static_quantization_that_never_passes_names_the_gate(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     degrading(monkeypatch, 9)
     with pytest.raises(OnnxpackError, match=r"accuracy 0\.5 where the source model has 1") as caught:
         built("int8-static", **CALIBRATION, **EVALUATED)

@@ -191,14 +191,16 @@ def test_the_worst_layer_is_first_and_leaving_it_out_helps(tmp_path: Path) -> No
     graph, ranges = int8_static.load(folder)
     data = [inputs_of("cnn", 8, 1), inputs_of("cnn", 8, 2)]
     selection = select(graph, frozenset(), ranges)
-    ranked = sensitivity.rank(graph, ranges, selection, asked.wish, data, asked.scratch, 60.0)
+    ranked = sensitivity.rank(sensitivity.Prepared(graph, ranges, selection), asked.wish, data, asked.scratch, 60.0)
     assert ranked.complete
     assert {layer for layer, _ in ranked.layers} == {"conv1", "conv2", "last"}
     assert [noise for _, noise in ranked.layers] == sorted(noise for _, noise in ranked.layers)
     right = [session(model.SerializeToString()).run(None, batch) for batch in data]
 
     def noise(without: list[str]) -> float:
-        made = sensitivity.static_excluding(graph, ranges, asked, without).model
+        made = int8_static.convert(
+            replace(asked, calibration=folder, wish=replace(asked.wish, without=tuple(without)))
+        ).model
         running = session(made.SerializeToString())
         return sensitivity.signal_to_noise(right, [running.run(None, batch) for batch in data])
 
@@ -216,7 +218,7 @@ def test_time_bounds_the_ranking(tmp_path: Path) -> None:
     graph, ranges = int8_static.load(folder)
     data = [inputs_of("cnn", 2, 1)]
     selection = select(graph, frozenset(), ranges)
-    ranked = sensitivity.rank(graph, ranges, selection, asked.wish, data, asked.scratch, 0.0)
+    ranked = sensitivity.rank(sensitivity.Prepared(graph, ranges, selection), asked.wish, data, asked.scratch, 0.0)
     assert [layer for layer, _ in ranked.layers] == ["conv2"]  # the one with most weights
     assert not ranked.complete
 

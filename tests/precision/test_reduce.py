@@ -48,7 +48,7 @@ def test_what_changed_is_told_and_lies_in_the_folder(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.onnx"]
 
 
-def test_it_runs_in_a_child(tmp_path: Path) -> None:
+def test_reduce_precision_runs_in_a_child(tmp_path: Path) -> None:
     path, samples = place(tmp_path / "source", MODELS["mlp"](), "mlp")
     for name in ("messages", "out"):
         (tmp_path / name).mkdir()
@@ -175,7 +175,7 @@ def test_nodes_without_names_can_be_reduced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["float16", "int4-weights"])
-def test_large_weights_come_from_and_go_to_a_file_beside(
+def test_reduce_model_of_large_weights_keeps_them_in_a_file_beside(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, samples = place(tmp_path / "source", MODELS["mlp"](), "mlp")
@@ -187,7 +187,7 @@ def test_large_weights_come_from_and_go_to_a_file_beside(
     assert found.model.size_bytes == beside.stat().st_size + (tmp_path / "out" / "model.onnx").stat().st_size
 
 
-def test_how_far_it_is_is_said(tmp_path: Path) -> None:
+def test_reduce_model_reports_its_progress(tmp_path: Path) -> None:
     path, samples = place(tmp_path / "source", MODELS["mlp"](), "mlp")
     (tmp_path / "out").mkdir()
     said: list[str] = []

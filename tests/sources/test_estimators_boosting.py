@@ -96,7 +96,7 @@ def test_a_native_file_that_only_names_classes_tells_probabilities_too(tmp_path:
 
 
 @pytest.mark.parametrize("framework", NATIVE)
-def test_truth_values_are_classes(tmp_path: Path, framework: str) -> None:
+def test_boolean_labels_are_classes(tmp_path: Path, framework: str) -> None:
     if framework == "catboost":
         pytest.skip("CatBoost turns truth values into words")
     model = estimator(framework, "Classifier").fit(TABLE, NUMBERS == 1)
@@ -170,7 +170,7 @@ def test_pickles_need_a_digest_and_other_files_are_unknown(tmp_path: Path, frame
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(SpecError, match="so its digest is required"):
         write_spec(tmp_path, {"framework": framework, "path": "m.pkl"})
-    with pytest.raises(SpecError, match=r"cannot tell the format of 'm.bin' \(it must end in "):
+    with pytest.raises(SpecError, match=r"cannot tell the format of 'm.bin' \(its name must end in "):
         write_spec(tmp_path, {"framework": framework, "path": "m.bin"})
 
 

@@ -292,12 +292,12 @@ NARROW = TensorProto.FLOAT8E4M3FN
         (make_model(RELU, ir=14), "has IR version 14; the runtime reads 13 at most"),
         (make_model(RELU, opset=27, ir=13), "has opset 27; the runtime reads 26 at most"),
         (make_model(RELU, opset=99, ir=13), "has opset 99; the runtime reads 26 at most"),
-        (MAPS, "output 'y' of 'm.onnx' is no tensor"),
+        (MAPS, "output 'y' of 'm.onnx' is not a tensor"),
         (
             make_model(
                 [helper.make_node("Cast", ["x"], ["y"], to=NARROW)], outputs=[("y", NARROW, ["b", 4])], opset=19
             ),
-            "output 'y' of 'm.onnx' is no tensor of a dtype that numpy has",
+            "output 'y' of 'm.onnx' is not a tensor of a dtype that numpy has",
         ),
     ],
     ids=["operator", "ir", "opset 27", "opset 99", "maps", "float8"],
@@ -308,7 +308,7 @@ def test_what_the_runtime_cannot_serve_meets_no_session(
     assert words in refusal(model)
 
 
-def test_an_operator_of_nobody_is_named(refusal: Callable[..., str]) -> None:
+def test_unknown_operator_is_named(refusal: Callable[..., str]) -> None:
     model = make_model([helper.make_node("Foo", ["x"], ["y"], domain="acme")], domains={"acme": 1})
     message = refusal(model, session=True)
     assert "acme:Foo(-1) is not a registered function/op" in message
@@ -329,7 +329,7 @@ def test_an_opset_that_cannot_be_reached_names_the_operator_and_one_that_can(ref
     message = refusal(make_model([node], constants=constants, opset=7), session=True, opset=17)
     assert "the model's opset 7 cannot be converted to 17: Attribute spatial must have value 1, at the step" in message
     assert "to opset 9, which changes BatchNormalization" in message
-    assert message.endswith("(write opset: 8)")
+    assert message.endswith("(set `opset: 8`)")
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,11 @@ def test_inputs_that_are_not_the_specs_are_told_before_anything_runs(
 @pytest.mark.parametrize(
     ("model", "fields", "words"),
     [
-        (make_model(RELU), {"opset": 13}, "the model has opset 17, and cannot go down to 13 (write opset: 17)"),
+        (
+            make_model(RELU),
+            {"opset": 13},
+            "the model has opset 17, and cannot be converted down to 13 (set `opset: 17`)",
+        ),
         (make_model(RELU), {"outputs": ["a", "b"]}, "the spec names 2 outputs, the model has 1: y"),
         (make_model(RELU, outputs=[("y", FLOAT, ["b", 4])] * 2), {}, "the model gives output 'y' twice"),
     ],

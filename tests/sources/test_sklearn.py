@@ -122,7 +122,7 @@ def test_a_plain_pickle_is_loaded_too(saved: Callable[..., SpecFile]) -> None:
         (PCA(2), {}, "the source model fails on x (1, 4): NotFittedError"),
         (fitted(PCA(2)), {"outputs": ["a", "b"]}, "the spec names 2 outputs, the model has 1: variable"),
         (fitted(PCA(2)), {"dtype": "float16"}, "skl2onnx takes no float16 input"),
-        ({"a": "dictionary"}, {}, "'m.joblib' holds a dict (it must be a fitted estimator or pipeline)"),
+        ({"a": "dictionary"}, {}, "'m.joblib' holds a dict (save a fitted estimator or pipeline)"),
     ],
     ids=["converter", "features", "unfitted", "outputs", "dtype", "other"],
 )

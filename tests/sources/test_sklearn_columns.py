@@ -124,8 +124,14 @@ def test_a_frame_without_pandas_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     ("inputs", "words"),
     [
         (INPUTS | {"aged": INPUTS["age"]}, r"fitted on no column 'aged' \(did you mean 'age'\?\)"),
-        (INPUTS | {"age": INPUTS["age"] | {"shape": ["n", 2]}}, r"'age' of several is \['n', 2\] \(a column is"),
-        ({"x": {"dtype": "float32", "shape": ["n", 4, 2]}}, r"'x' has 3 dimensions \(a table is \[batch, features\]"),
+        (
+            INPUTS | {"age": INPUTS["age"] | {"shape": ["n", 2]}},
+            r"input 'age' has the shape \['n', 2\], and of several",
+        ),
+        (
+            {"x": {"dtype": "float32", "shape": ["n", 4, 2]}},
+            r"'x' has 3 dimensions \(give it the shape of a table: \[batch, features\]",
+        ),
         ({name: INPUTS[name] for name in ("sex", "age")}, r"ValueError: columns are missing: \{.*'home port'"),
     ],
     ids=["unknown", "wide", "deep", "missing"],
@@ -200,7 +206,7 @@ def test_trees_that_give_numbers_refuse_float64(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as refused:
         export_here(file, tmp_path / "out")
     assert "step 'trees': RandomForestRegressor: its trees do not run on float64" in str(refused.value)
-    assert "write dtype: float32" in str(refused.value)
+    assert "set `dtype: float32`" in str(refused.value)
 
 
 def test_thresholds_are_compared_as_float32(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_branch_on_data_fails_by_both_and_each_says_why(tmp_path: Path) -> Non
         export_here(net(tmp_path, forward("x * 2 if x.sum() > 0 else x")), tmp_path / "out")
     dynamo, torchscript = refused.value.problems
     assert dynamo.message.startswith("the dynamo exporter failed: ")
-    assert dynamo.hint == "torchscript was tried too, and fails by what is said next"
+    assert dynamo.hint == "torchscript was tried too, and fails with the next error"
     assert torchscript.message.startswith("the torchscript exporter would freeze a branch or value")
 
 

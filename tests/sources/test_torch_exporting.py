@@ -124,7 +124,7 @@ def test_the_other_exporter_is_really_tried(tmp_path: Path) -> None:
     (problem,) = failure(tmp_path, "torch.fft.rfft(y).abs()", "torchscript").problems
     assert "operator 'aten::fft_rfft'" in problem.message
     assert problem.hint == (
-        "write `exporter: dynamo`: it was tried, takes this model, and gives the same answers, at opset 18"
+        "set `exporter: dynamo`: it was tried, takes this model, and gives the same answers, at opset 18"
     )
 
 

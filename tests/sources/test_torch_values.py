@@ -129,7 +129,7 @@ def test_the_specs_names_come_first(tmp_path: Path) -> None:
 
 def test_an_output_that_is_no_tensor_is_told_with_its_place(tmp_path: Path) -> None:
     file = net(tmp_path, HOLDERS + forward("Answer(x, cache=[object()])"))
-    with pytest.raises(SourceError, match=r"the model gives a object at 'cache\.0'"):
+    with pytest.raises(SourceError, match=r"the model returns an object at 'cache\.0'"):
         export_here(file, tmp_path / "out")
 
 

@@ -58,10 +58,10 @@ def test_every_shard_counts_as_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"linear.bias": "gone.safetensors"}, "names 'gone.safetensors', which is no file here"),
-        ({"linear.bias": "../out.safetensors"}, "names '../out.safetensors', which is no file here"),
-        ({"linear.bias": "/etc/passwd"}, "names '/etc/passwd', which is no file here"),
-        ({"linear.bias": INDEX}, f"names '{INDEX}', which is no file here"),
+        ({"linear.bias": "gone.safetensors"}, "names 'gone.safetensors', which is not a file here"),
+        ({"linear.bias": "../out.safetensors"}, "names '../out.safetensors', which is not a file here"),
+        ({"linear.bias": "/etc/passwd"}, "names '/etc/passwd', which is not a file here"),
+        ({"linear.bias": INDEX}, f"names '{INDEX}', which is not a file here"),
         (
             {"linear.bias": "model-00001-of-00002.safetensors"},
             "'model-00001-of-00002.safetensors' lacks tensors of the index: linear.bias",
@@ -80,7 +80,7 @@ def test_an_index_that_does_not_fit_its_shards_is_told(tmp_path: Path, changes: 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}', "\x80"])
 def test_a_file_that_is_no_index_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / INDEX).write_text(text, encoding="latin-1")
-    assert f"'{INDEX}' is no index of shards (it needs a weight_map" in refusal(net(tmp_path, weights=INDEX))
+    assert f"'{INDEX}' is not an index of shards (give it a `weight_map`" in refusal(net(tmp_path, weights=INDEX))
 
 
 def test_a_lightning_checkpoint_needs_no_key(tmp_path: Path) -> None:
@@ -92,14 +92,14 @@ def test_a_lightning_checkpoint_needs_no_key(tmp_path: Path) -> None:
 def test_keys_with_a_prefix_say_what_to_write_and_that_works(tmp_path: Path) -> None:
     torch.save(LIGHTNING, tmp_path / "last.ckpt")
     message = refusal(net(tmp_path, weights="last.ckpt"))
-    assert "(the file's keys begin with 'model.': write weights_key: state_dict.model)" in message
+    assert "(the file's keys begin with 'model.': set `weights_key: state_dict.model`)" in message
     model = load(net(tmp_path, weights="last.ckpt", weights_key="state_dict.model"))
     np.testing.assert_allclose(run(model, ROWS)[0], ANSWER, rtol=1e-6)
 
 
 def test_a_prefix_is_taken_off_in_safetensors_too(tmp_path: Path) -> None:
     save_file({f"_orig_mod.{name}": tensor for name, tensor in STATE.items()}, tmp_path / "w.safetensors")
-    assert "write weights_key: _orig_mod)" in refusal(net(tmp_path, weights="w.safetensors"))
+    assert "set `weights_key: _orig_mod`)" in refusal(net(tmp_path, weights="w.safetensors"))
     model = load(net(tmp_path, weights="w.safetensors", weights_key="_orig_mod"))
     np.testing.assert_allclose(run(model, ROWS)[0], ANSWER, rtol=1e-6)
 
@@ -107,20 +107,20 @@ def test_a_prefix_is_taken_off_in_safetensors_too(tmp_path: Path) -> None:
 def test_weights_of_a_part_of_the_model_are_told(tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "w.pt")
     message = refusal(net(tmp_path, weights="w.pt", factory="model.py:Wrapped"))
-    assert "(the model's keys begin with 'model.': make the factory give that part" in message
+    assert "(the model's keys begin with 'model.': let the factory return that part" in message
 
 
 def test_a_checkpoint_without_a_key_lists_its_state_dicts(tmp_path: Path) -> None:
     torch.save({"epoch": 1, "ema": {"model": STATE}, "net": STATE, "losses": [1.0]}, tmp_path / "w.pt")
     message = refusal(net(tmp_path, weights="w.pt"))
-    assert "(name the right key in weights_key: ema.model, net)" in message
+    assert "(set `weights_key` to one of: ema.model, net)" in message
 
 
 def test_a_class_in_a_checkpoint_is_not_loaded_and_told(tmp_path: Path) -> None:
     torch.save(LIGHTNING | {"hyper_parameters": Path("data")}, tmp_path / "last.ckpt")
     message = refusal(net(tmp_path, LINEAR, weights="last.ckpt"))
     assert message.startswith("cannot load the weights in 'last.ckpt': ")
-    assert "plain tensors, no objects of classes" in message
+    assert "a state dict of tensors alone" in message
 
 
 TIED = """
@@ -154,7 +154,7 @@ def test_equal_weights_that_are_not_tied_must_all_be_there(tmp_path: Path) -> No
         "self.head.weight = self.embedding.weight", "self.head.weight.data.copy_(self.embedding.weight)"
     )
     save_file({"embedding.weight": torch.zeros(7, 4)}, tmp_path / "w.safetensors")
-    assert "1 tensors are missing in the file: head.weight" in refusal(net(tmp_path, code, weights="w.safetensors"))
+    assert "1 tensor is missing in the file: head.weight" in refusal(net(tmp_path, code, weights="w.safetensors"))
 
 
 @pytest.mark.parametrize("size", [1, 33, 1 << 28])

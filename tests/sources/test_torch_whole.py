@@ -141,7 +141,10 @@ def test_a_file_that_changed_after_the_check_is_not_loaded(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"a": torch.ones(1)}, "'m.pt' holds weights without code (give it as weights, and a factory)"),
+        (
+            {"a": torch.ones(1)},
+            "'m.pt' holds weights without code (name it in `model.weights`, and the code in `model.factory`)",
+        ),
         ([1, 2], "'m.pt' holds a list"),
     ],
 )
@@ -176,7 +179,9 @@ def test_torchscript_is_refused_for_dynamo_and_taken_where_the_exporter_is_left_
 ) -> None:
     traced(module, tmp_path / "m.pt")
     message = refusal(spec(tmp_path, "m.pt", exporter="dynamo"))
-    assert message == "the dynamo exporter cannot read TorchScript (write torchscript, or leave it out)"
+    assert (
+        message == "the dynamo exporter cannot read TorchScript (set `exporter: torchscript`, or leave `exporter` out)"
+    )
     made = export_here(spec(tmp_path, "m.pt"), tmp_path / "out")
     assert made.exported.exporter == "torchscript"
     assert list(made.reference.notes) == [

@@ -38,13 +38,13 @@ def test_what_a_reader_may_take_for_a_number_is_text_only_in_quotes(text: str, s
 
 
 @pytest.mark.parametrize("text", ["12:30", "1:2:3", "190:20:30.15", ".inf", "-.INF", ".NaN"])
-def test_so_are_base_60_and_what_is_no_number(text: str) -> None:
+def test_text_like_a_number_of_another_base_needs_quotes(text: str) -> None:
     assert f'(quote it: "{text}")' in decode(str, text)
     assert decode(str, f'"{text}"') == text
 
 
 @pytest.mark.parametrize("text", ["yes", "No", "ON", "off", "true", "False", "null", "~"])
-def test_so_are_yaml_s_words(text: str) -> None:
+def test_yaml_word_where_text_is_meant_needs_quotes(text: str) -> None:
     assert f'(quote it: "{text}")' in decode(str, text)
     assert decode(str, f'"{text}"') == text
 
@@ -59,7 +59,7 @@ def test_a_block_of_text_is_text() -> None:
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("17", 17), ("-3", -3), ("+3", 3), ("1_000", 1000), ("-0", 0)])
-def test_whole_numbers(text: str, value: int) -> None:
+def test_whole_number_in_decimal_digits_is_read(text: str, value: int) -> None:
     decoded = decode(int, text)
     assert (decoded, type(decoded)) == (value, int)
 
@@ -67,22 +67,22 @@ def test_whole_numbers(text: str, value: int) -> None:
 @pytest.mark.parametrize(
     "text", ["010", "0x10", "0b1", "0o7", "12:30", "1e3", "1.0", "1.", "1,000", "ten", "yes", "1_", "1__0", "9" * 41]
 )
-def test_what_is_no_whole_number(text: str) -> None:
-    assert decode(int, text).endswith("is not a whole number (write it in decimal digits)")
+def test_text_that_is_no_whole_number_is_refused(text: str) -> None:
+    assert decode(int, text).endswith("is not a whole number (use decimal digits)")
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
     [("0", 0.0), ("1", 1.0), ("1.5", 1.5), ("-.5", -0.5), ("1.", 1.0), ("1e3", 1000.0), ("1E-07", 1e-7), ("0.10", 0.1)],
 )
-def test_numbers(text: str, value: float) -> None:
+def test_number_in_decimal_digits_is_read(text: str, value: float) -> None:
     decoded = decode(float, text)
     assert (decoded, type(decoded)) == (value, float)
 
 
 @pytest.mark.parametrize("text", ["010", "00.5", "0x1F", "12:30", "1_000.5", ".inf", ".nan", "inf", "nan", "1e", "."])
-def test_what_is_no_number(text: str) -> None:
-    assert decode(float, text).endswith("is not a number (write it in decimal digits)")
+def test_text_that_is_no_number_is_refused(text: str) -> None:
+    assert decode(float, text).endswith("is not a number (use decimal digits)")
 
 
 @pytest.mark.parametrize(("kind", "text"), [(int, "8"), (float, "0.5"), (bool, "true")])
@@ -90,22 +90,22 @@ def test_a_number_or_boolean_in_quotes_is_told_to_lose_them(kind: type, text: st
     assert decode(kind, f'"{text}"').endswith("(remove the quotes)")
 
 
-def test_booleans_are_two_words() -> None:
+def test_boolean_other_than_true_and_false_is_refused() -> None:
     assert decode(bool, "true") is True
     assert decode(bool, "false") is False
     for text in ("yes", "on", "True", "1", "no"):
-        assert decode(bool, text).endswith("is not a boolean (write true or false)")
+        assert decode(bool, text).endswith("is not a boolean (use true or false)")
 
 
 @pytest.mark.parametrize("kind", [str, int, float, bool, str | None, Annotated[str, Pattern("a*", "a's")]])
-def test_nothing_is_no_value(kind: Any) -> None:
+def test_empty_value_is_refused(kind: Any) -> None:
     assert "a is empty (give it a value)" in decode(kind, "")
 
 
 @pytest.mark.parametrize("kind", [str, int, float, bool])
 @pytest.mark.parametrize(("text", "shape"), [("[1]", "a list"), ("{b: 1}", "a mapping")])
-def test_a_collection_is_no_scalar(kind: Any, text: str, shape: str) -> None:
-    assert decode(kind, text).endswith(f"not {shape} (write one value)")
+def test_collection_where_a_scalar_is_meant_is_refused(kind: Any, text: str, shape: str) -> None:
+    assert decode(kind, text).endswith(f"not {shape} (give it a single value)")
 
 
 @pytest.mark.parametrize(
@@ -155,13 +155,13 @@ def test_an_argument_that_is_empty_or_too_large_is_refused() -> None:
         ('"64MiB"', 64 << 20),
     ],
 )
-def test_sizes(text: str, value: int) -> None:
+def test_size_with_each_unit_is_read(text: str, value: int) -> None:
     assert decode(Annotated[int, Size(1024, 1 << 40)], text) == value
 
 
 @pytest.mark.parametrize("text", ["big", "64megs", "-1MB", "1e3MB", "", "[64MB]", "9" * 400, "٣MB", "1.MB"])
-def test_what_is_no_size(text: str) -> None:
-    assert "a must be a size (write a number with a unit" in decode(Annotated[int, Size(1024, 1 << 40)], text)
+def test_text_that_is_no_size_is_refused(text: str) -> None:
+    assert "a must be a size (use a number with a unit" in decode(Annotated[int, Size(1024, 1 << 40)], text)
 
 
 def test_bounds_hold_at_both_ends() -> None:
@@ -173,7 +173,7 @@ def test_bounds_hold_at_both_ends() -> None:
     ):
         assert all(not isinstance(decode(kind, text), str) for text in fits)
         assert all("outside" in decode(kind, text) for text in outside)
-    assert decode(Annotated[int, Between(1, 1)], "2").endswith("a must be 1, not 2")
+    assert decode(Annotated[int, Between(1, 1)], "2").endswith("a must be 1, not 2 (set `a: 1`)")
 
 
 def test_a_pattern_must_match_the_whole_text() -> None:
@@ -195,7 +195,7 @@ def test_a_record_takes_its_own_fields_once() -> None:
     assert decode(Part, "{size: 3}") == Part(3)
     assert decode(Part, "{name: y, size: 3}") == Part(3, "y")
     assert "'size' is missing in a (add `size:`. How large.)" in decode(Part, "{}")
-    assert "duplicate key 'size' (first on line 1; keep one)" in decode(Part, "{size: 3, size: 4}")
+    assert "duplicate key 'size' (line 1 has it too: remove one)" in decode(Part, "{size: 3, size: 4}")
     assert "a.new is not supported yet (remove it)" in decode(Part, "{size: 3, new: x}")
     assert "a must be a mapping, not a list" in decode(Part, "[3]")
 
@@ -224,20 +224,20 @@ def test_values_of_a_later_release_are_refused_and_today_s_are_named() -> None:
         precision: Annotated[Literal["float32", "float16"], Later("float16")] = field(metadata={"doc": ""})
 
     assert decode(Choice, "{precision: float32}").precision == "float32"
-    assert "'float16' is not supported yet (today: float32)" in decode(Choice, "{precision: float16}")
+    assert "'float16' is not supported yet (use float32)" in decode(Choice, "{precision: float16}")
 
 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ("image: {python: 3.10}\n", "quote it, without quotes it is a number"),
+        ("image: {python: 3.10}\n", "put it in quotes, else it is a number"),
         ("image: {python: 3.11}\n", 'quote it: "3.11"'),
         ("version: 1.10\n", 'quote it: "1.10"'),
         ("version: no\n", 'quote it: "no"'),
         ("image: {labels: {at: 12:30}}\n", 'quote it: "12:30"'),
         ("image: {labels: {1: x}}\n", 'quote it: "1"'),
         ("image: {env: {A: 1e3}}\n", 'quote it: "1e3"'),
-        ("runtime: {port: 010}\n", "write it in decimal digits"),
+        ("runtime: {port: 010}\n", "use decimal digits"),
         ('runtime: {port: "8080"}\n', "remove the quotes"),
         ("runtime: {threads: 2.0}\n", "is not a whole number"),
         ("runtime: {threads: many}\n", "known: auto"),
@@ -256,16 +256,16 @@ def test_the_closest_word_or_a_few_known_ones() -> None:
     assert len(closest("zzz", [f"word{n}" for n in range(10_000)])) < 500
 
 
-def test_so_many_problems_are_enough(problems: Problems) -> None:
+def test_load_with_too_many_problems_stops(problems: Problems) -> None:
     wrong = "".join(f"  l{n}: {n}\n" for n in range(MAX_PROBLEMS + 10))
     found = problems(f"{SMALL}image:\n labels:\n{wrong}")
     assert len(found) == MAX_PROBLEMS + 1
-    assert str(found[-1]) == "spec.yaml: it has more than 100 problems (mend these first)"
+    assert str(found[-1]) == "spec.yaml: it has more than 100 problems (correct these first)"
     exactly = "".join(f"  l{n}: {n}\n" for n in range(MAX_PROBLEMS))
     assert len(problems(f"{SMALL}image:\n labels:\n{exactly}")) == MAX_PROBLEMS
 
 
-def test_a_decoder_stops_there() -> None:
+def test_decoder_with_too_many_problems_stops() -> None:
     many = parse("".join(f"l{n}: {n}\n" for n in range(5_000)), "spec.yaml")
     decoder = Decoder()
     with pytest.raises(TooManyProblems):
@@ -281,3 +281,55 @@ def test_every_field_of_the_model_says_what_it_means() -> None:
         f"'{name}' is missing" for name in ("onnxpack", "name", "model", "inputs")
     ]
     assert all(problem.hint.startswith("add `") and problem.hint.endswith(".") for problem in missing)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("targets: {cpu: {device: gpu}}", "did you mean 'cuda'?"),
+        ("inputs: {x: {dtype: float, shape: [1]}}", "did you mean 'float32'?"),
+        ("inputs: {x: {dtype: double, shape: [1]}}", "did you mean 'float64'?"),
+        ("targets: {cpu: {precision: int8}}", "did you mean 'int8-static' or 'int8-dynamic'?"),
+        ("targets: {cpu: {precision: FP16}}", "did you mean 'float16'?"),
+        ("name: Bad_Name", "did you mean 'bad-name'?"),
+        (f"model: {{framework: onnx, sha256: 'sha256:{'A' * 64}'}}", f"did you mean '{'a' * 64}'?"),
+        ("image: {repository: Registry.example.com/Risk}", "did you mean 'registry.example.com/risk'?"),
+    ],
+)
+def test_wrong_value_that_is_usual_elsewhere_names_the_right_one(text: str, words: str) -> None:
+    decoder = Decoder()
+    decoder.decode(Spec, parse(f"{text}\n", "spec.yaml"))
+    assert words in " ".join(problem.hint for problem in decoder.problems)
+
+
+@pytest.mark.parametrize("text", ["___", "${NAME}_X"])
+def test_name_that_cannot_be_repaired_has_no_suggestion(text: str) -> None:
+    decoder = Decoder()
+    decoder.decode(Spec, parse(f"name: {text}\n", "spec.yaml"))
+    assert "did you mean" not in " ".join(problem.hint for problem in decoder.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("250us", 250e-6),
+        ("250 µs", 250e-6),
+        ("5ms", 0.005),
+        ("2 s", 2.0),
+        ("1m", 60.0),
+        ("2min", 120.0),
+        ("1h", 3600.0),
+    ],
+)
+def test_duration_in_a_usual_unit_is_read(text: str, seconds: float) -> None:
+    assert decode(Annotated[float, Duration(0, 3600)], text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("text", "size"), [("1gb", 10**9), ("500 MB", 5 * 10**8), ("64KiB", 65536), ("2G", 2 * 10**9)])
+def test_size_in_a_usual_unit_is_read(text: str, size: int) -> None:
+    assert decode(Annotated[int, Size(1, 2**50)], text) == size
+
+
+def test_value_outside_its_bounds_is_told_in_units() -> None:
+    assert "a: 2h is outside 0s to 1h" in decode(Annotated[float, Duration(0, 3600)], "2h")
+    assert "a: 10B is outside 1KiB to 1TiB" in decode(Annotated[int, Size(1024, 2**40)], "10")

@@ -75,12 +75,12 @@ def test_duplicates_in_a_base_are_still_found(tree: Path) -> None:
     ("reference", "words"),
     [
         ("spec.yaml", "extends this file again"),
-        ("../../elsewhere.yaml", "leaves the project"),
+        ("../../elsewhere.yaml", "is outside the project"),
         ("missing.yaml", "no file"),
         ("[a, b]", "must be a file's path"),
     ],
 )
-def test_a_base_that_cannot_be_had(tree: Path, reference: str, words: str) -> None:
+def test_base_that_cannot_be_read_is_refused(tree: Path, reference: str, words: str) -> None:
     (problem,) = problems(write(tree, f"extends: {reference}\n"))
     assert words in problem
     assert "spec.yaml:5:10" in problem
@@ -116,4 +116,4 @@ def test_settings_win_and_are_kept(tree: Path) -> None:
 def test_a_bad_setting_is_said_to_be_on_the_command_line(tree: Path, setting: str, words: str) -> None:
     (problem,) = problems(tree / "models/spec.yaml", setting)
     assert words in problem
-    assert problem.startswith(f"--set {setting}")
+    assert problem.startswith(f"{tree / 'models/spec.yaml'}: --set {setting}")

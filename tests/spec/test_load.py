@@ -87,7 +87,9 @@ def test_the_error_reads_as_its_problems(project: Path) -> None:
     path.write_text("onnxpack: 2\n" + SMALL.partition("\n")[2] + "opset: 1\n")
     with pytest.raises(SpecError) as caught:
         load(path)
-    assert str(caught.value) == (f"{path}:1:11: onnxpack must be 1, not 2\n{path}:10:8: opset: 1 is outside 7 to 26")
+    assert str(caught.value) == (
+        f"{path}:1:11: onnxpack must be 1, not 2 (set `onnxpack: 1`)\n{path}:10:8: opset: 1 is outside 7 to 26"
+    )
 
 
 def test_the_work_tree_is_the_nearest_around(tmp_path: Path) -> None:
@@ -217,3 +219,9 @@ def test_a_long_chain_of_bases_is_refused(problems: Problems, project: Path) -> 
         (project / f"{number}.yaml").write_text(f"extends: {number + 1}.yaml\n")
     (problem,) = problems(f"{SMALL}extends: 0.yaml\n")
     assert "files extend each other" in problem.message
+
+
+def test_spec_with_durations_and_sizes_is_the_same_again_from_json(project: Path) -> None:
+    (project / "spec.yaml").write_text(f"{SMALL}gates: {{cold_start: 2s, latency_p50: 250us, image_size: 1.5GB}}\n")
+    file = load(project / "spec.yaml")
+    assert SpecFile.from_json(file.to_json()).spec == file.spec

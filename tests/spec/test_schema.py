@@ -26,7 +26,7 @@ SMALLEST: dict[str, Any] = {
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 
 
-def test_it_is_a_schema() -> None:
+def test_schema_of_the_spec_is_a_json_schema() -> None:
     assert (
         list(jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA).iter_errors(schema())) == []
     )

@@ -139,7 +139,7 @@ def test_new_files_bring_their_rules(extended: Path, spec: Path) -> None:
     bad = ["model.path=model.onnx", "opset=18", "targets.edge.precision=plain-int9"]
     found = run(extended, "validate", spec, *(word for setting in bad for word in ("--set", setting)))
     assert found.returncode == 2
-    assert "it must end in .linear" in found.stderr
+    assert "its name must end in .linear" in found.stderr
     assert "linear makes opset 17 at most" in found.stderr
     assert "did you mean 'plain-int8'?" in found.stderr
 

@@ -30,20 +30,20 @@ def only(found: list[Problem]) -> str:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        pytest.param("", "spec.yaml: it is empty", id="empty"),
+        pytest.param("", "spec.yaml: the file is empty", id="empty"),
         pytest.param("# a comment\n---\n", "must be a mapping|mapping at its top", id="comment"),
-        pytest.param("- a\n", "spec.yaml:1:1: a spec is a mapping at its top", id="list"),
-        pytest.param("just words\n", "spec.yaml:1:1: a spec is a mapping at its top", id="scalar"),
+        pytest.param("- a\n", "spec.yaml:1:1: a spec must be a mapping at its top", id="list"),
+        pytest.param("just words\n", "spec.yaml:1:1: a spec must be a mapping at its top", id="scalar"),
         pytest.param(f"{SMALL}---\n{SMALL}", "spec.yaml:10:1: a second YAML document starts here", id="two documents"),
-        pytest.param(b"a: b\0c\n", "spec.yaml:1:5: the control character U+0000", id="NUL"),
-        pytest.param("# é\né: \x07\n", "spec.yaml:2:4: the control character U+0007", id="bell, after other letters"),
-        pytest.param("a: \u2028b\n", "spec.yaml:1:4: the control character U+2028", id="line separator"),
-        pytest.param("a: b\ufeff\n", "spec.yaml:1:5: the control character U+FEFF", id="byte order mark inside"),
+        pytest.param(b"a: b\0c\n", "spec.yaml:1:5: there is a control character here, U+0000", id="NUL"),
+        pytest.param("# é\né: \x07\n", "spec.yaml:2:4: there is a control character here, U+0007", id="bell, behind é"),
+        pytest.param("a: \u2028b\n", "spec.yaml:1:4: there is a control character here, U+2028", id="line separator"),
+        pytest.param("a: b\ufeff\n", "spec.yaml:1:5: there is a control character here, U+FEFF", id="byte order mark"),
         pytest.param(b"# caf\xc3\xa9\n\xc3\xa9: \xff\n", "spec.yaml:2:4: it is not UTF-8 text", id="not UTF-8"),
         pytest.param("a: b".encode("utf-16"), "spec.yaml:1:1: it is not UTF-8 text", id="UTF-16"),
         pytest.param("a: [b\n", "spec.yaml:2:1: not valid YAML", id="open bracket"),
         pytest.param("a: 'b\n", "spec.yaml:2:1: not valid YAML", id="open quote"),
-        pytest.param("a:\n\tb: c\n", "(a tab stands here: indent with spaces)", id="tab"),
+        pytest.param("a:\n\tb: c\n", "(replace this tab: indent with spaces)", id="tab"),
         pytest.param("a: b: c\n", "spec.yaml:1:5: not valid YAML", id="two colons"),
         pytest.param('a: "\\q"\n', "not valid YAML", id="unknown escape"),
         pytest.param("%YAML 9.9\n---\na: b\n", "not valid YAML", id="version 9.9"),
@@ -120,7 +120,7 @@ def test_a_hostile_file_costs_little(name: str, tmp_path: Path) -> None:
     refused_cheaply(path)
 
 
-def test_so_does_one_that_is_larger_than_the_memory(tmp_path: Path) -> None:
+def test_file_larger_than_the_memory_costs_little(tmp_path: Path) -> None:
     path = tmp_path / "hostile.yaml"
     with path.open("wb") as stream:
         stream.truncate(4 * MEMORY)  # sparse: it takes no room
@@ -152,7 +152,7 @@ def test_a_missing_file_and_a_loop_of_links_are_refused(tmp_path: Path) -> None:
 def test_the_limit_of_bytes_is_exact(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_bytes(b"#" * yaml_nodes.MAX_BYTES)
-    assert "it is empty" in refusal(path)
+    assert "the file is empty" in refusal(path)
     path.write_bytes(b"#" * (yaml_nodes.MAX_BYTES + 1))
     assert f"it has {yaml_nodes.MAX_BYTES + 1} bytes" in refusal(path)
 

@@ -4,26 +4,31 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from onnxpack.core.text import format_time
+from onnxpack.spec.load import SpecFile
 from onnxpack.timing.bench import (
     Bench,
     Entry,
     Machine,
-    bytes_text,
     count_text,
     gain_text,
     results_of,
+    size_text,
+    source_bytes,
     tables,
     this_machine,
-    time_text,
 )
 from onnxpack.timing.contest import Contender
 from onnxpack.timing.picture import panels_of, picture, write_picture
 
 HERE = Path(__file__).parent
+INDEX = json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "1.safetensors"}})
 SVG = "{http://www.w3.org/2000/svg}"
 ENTRIES = [
     Entry("source", "torch (source)"),
@@ -93,17 +98,18 @@ def test_the_picture(bench: Bench, expected: Callable[[Path, str], None]) -> Non
 def test_the_picture_says_what_the_table_says(bench: Bench) -> None:
     root = ET.fromstring(picture(bench))
     texts = [element.text for element in root.iter(f"{SVG}text")]
-    for words in ("fraud", "Some CPU @ 2.60GHz, 2 threads", "3.00 ms", "4.0×", "1,780", "92.3 MB", "900 kB"):  # noqa: RUF001
-        assert words in texts
+    words = "fraud", "Some CPU @ 2.60GHz, 2 threads", "3.00 ms", "4.0×", "1,780", "92.3 MB", "900.0 kB"  # noqa: RUF001
+    assert {*words, "less is better"} <= {*texts}
     assert {element.tag.removeprefix(SVG) for element in root.iter()} == {"svg", "title", "rect", "text", "line"}
     latency, throughput, memory, files = panels_of(bench)
     assert "× against torch (source)" in latency.hint  # noqa: RUF001
-    assert throughput.hint == "batch 32 · rows in a second, more is better"
+    assert throughput.hint == "batch 32 · rows in a second"
+    assert [panel.better.split()[0] for panel in panels_of(bench)] == ["less", "more", "less", "less"]
     assert [bar.value for bar in files.bars][:2] == [None, 44_700_000]
-    assert memory.bars[0].text == "412 MB"
+    assert memory.bars[0].text == "412.0 MB"
 
 
-def test_texts_cannot_leave_their_place(bench: Bench) -> None:
+def test_picture_of_hostile_names_holds_no_script(bench: Bench) -> None:
     nasty = '</text><script>alert("1")</script>&\x00\ud800'
     results = (replace(bench.results[0], label=nasty), *bench.results[1:])
     text = picture(replace(bench, name=nasty, results=results))
@@ -128,22 +134,46 @@ def test_bars_stay_in_their_panels(bench: Bench) -> None:
     assert max(float(bar.get("width", 0)) for bar in longest) > 100  # one noisy call does not flatten them
 
 
-def test_it_is_written_whole(bench: Bench, tmp_path: Path) -> None:
+def test_write_picture_replaces_the_file_whole(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "b.svg").write_text("old")
     write_picture(bench, tmp_path / "b.svg")
     assert (tmp_path / "b.svg").read_text() == picture(bench)
     assert [path.name for path in tmp_path.iterdir()] == ["b.svg"]
 
 
+def source(folder: Path, **model: Any) -> SpecFile:
+    """Return what ``source_bytes`` reads of a spec."""
+    spec = SimpleNamespace(model=SimpleNamespace(**{"path": None, "weights_file": None, **model}))
+    return cast(SpecFile, SimpleNamespace(spec=spec, resolve=lambda name: folder / name))
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ({"path": "net.pt"}, 5),
+        ({"weights_file": "w.safetensors.index.json"}, len(INDEX) + 7),
+        ({"path": "saved/saved_model.pb"}, 3 + 4),
+        ({}, None),
+    ],
+    ids=["file", "shards", "saved_model", "code alone"],
+)
+def test_source_bytes_counts_every_file_of_the_source(tmp_path: Path, model: dict[str, str], size: int | None) -> None:
+    files = {"net.pt": "12345", "w.safetensors.index.json": INDEX, "1.safetensors": "1234", "2.safetensors": "123",
+             "saved/saved_model.pb": "123", "saved/variables/data": "1234"}  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert source_bytes(source(tmp_path, **model)) == size
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        (time_text(2.5), "2.50 s"),
-        (time_text(0.0123), "12.3 ms"),
-        (time_text(0.000_456), "456 µs"),
-        (bytes_text(2_340_000_000), "2.34 GB"),
-        (bytes_text(154_000), "154 kB"),
-        (bytes_text(None), "-"),
+        (format_time(2.5), "2.50 s"),
+        (format_time(0.0123), "12.3 ms"),
+        (format_time(0.000_456), "456 µs"),
+        (size_text(2_340_000_000), "2.3 GB"),
+        (size_text(None), "-"),
         (count_text(123_456), "123,000"),
         (count_text(12.34), "12.3"),
         (count_text(1000), "1,000"),

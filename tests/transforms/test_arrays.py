@@ -202,7 +202,7 @@ def test_resizing_depends_on_the_opset_that_the_numpy_form_went_by(make: Make) -
     file = make("float32", ["n", 3, 6, 4], 17, preprocess=[RESIZE])
     other = make_model([helper.make_node("Relu", ["x"], ["y"])], opset=18)
     onnx.save(other, file.folder / "m.onnx")
-    with pytest.raises(SourceError, match=r"the model has 18 \(write opset: 18\)"):
+    with pytest.raises(SourceError, match=r"the model has 18 \(set `opset: 18`\)"):
         add_steps(file.folder / "m.onnx", file.folder, file)
 
 
@@ -313,13 +313,13 @@ def test_the_nodes_are_named_for_what_they_are(make: Make) -> None:
 
 
 REFUSED = [
-    ([{"op": "sigmoid", "input": "z"}], "no output 'z' is here (known: y)"),
+    ([{"op": "sigmoid", "input": "z"}], "there is no output 'z' here (known: y)"),
     ([STEPS["topk"] | {"k": 6}], "topk takes the 6 greatest, and 'y' has 5 along axis 1"),
     ([STEPS["softmax"] | {"axis": 2}], "softmax is along axis 2, and 'y' has 2 dimensions"),
     ([STEPS["argmax"], STEPS["softmax"]], "softmax is for floats, and 'y' is int64"),
     ([STEPS["labels"]], "labels has 3 labels, and 'y' has 5 classes"),
     ([STEPS["argmax"], STEPS["labels"], STEPS["labels"]], "labels is for class numbers or scores, and 'y' is string"),
-    ([STEPS["sigmoid"] | {"output": "p"}, STEPS["softmax"] | {"output": "p"}], "the output 'p' is here already"),
+    ([STEPS["sigmoid"] | {"output": "p"}, STEPS["softmax"] | {"output": "p"}], "the output 'p' exists already"),
     ([STEPS["labels"] | {"labels": "empty.txt"}], "the file is empty"),
     ([STEPS["labels"] | {"labels": "latin.txt"}], "labels 'latin.txt': 'utf-8' codec"),
     ([STEPS["sigmoid"] | {"output": "x"}], "the output 'x' has an input's name"),

@@ -97,7 +97,7 @@ def wait_until(condition: Any) -> None:
     pytest.fail("it did not happen within a minute")
 
 
-def test_values_go_and_come(tmp_path: Path) -> None:
+def test_call_with_values_returns_them(tmp_path: Path) -> None:
     request = {"a": [1, 2.5, None, True], "b": {"ä\n": "\u2028"}}
     assert run(Echo(request), tmp_path) == request
 
@@ -119,8 +119,8 @@ def test_an_untyped_error_becomes_a_source_error_with_its_trace(tmp_path: Path) 
     assert problem.detail.rstrip().endswith("ZeroDivisionError: nothing\nto divide by")
 
 
-def test_an_answer_that_cannot_be_told_is_an_error(tmp_path: Path) -> None:
-    assert "TypeError: a request or result cannot hold a object" in failure(Unwritable(), tmp_path).detail
+def test_result_that_cannot_be_encoded_is_an_error(tmp_path: Path) -> None:
+    assert "TypeError: a request or result cannot hold an object" in failure(Unwritable(), tmp_path).detail
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_an_older_answer_in_the_same_folder_is_not_taken(tmp_path: Path) -> None
     assert failure(Die(1), tmp_path).message.endswith("exit status 1")
 
 
-def test_half_an_answer_is_none(tmp_path: Path) -> None:
+def test_partial_answer_is_refused(tmp_path: Path) -> None:
     assert failure(AnswerThenDie(tmp_path / "answer.part"), tmp_path).message.endswith("exit status 1")
 
 

@@ -41,7 +41,7 @@ def test_a_file_is_run_once_and_its_neighbours_are_importable(file: SpecFile) ->
         ("import no_such_package", "No module named 'no_such_package'"),
     ],
 )
-def test_code_that_cannot_be_had_is_told(file: SpecFile, text: str, words: str) -> None:
+def test_code_that_cannot_be_imported_is_refused(file: SpecFile, text: str, words: str) -> None:
     name = f"user_code_{abs(hash(text))}.py"
     (file.folder / name).write_text(text)
     with pytest.raises(SourceError) as refused:

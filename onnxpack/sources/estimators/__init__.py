@@ -1,1 +1,1 @@
-"""What scikit-learn and the boosting libraries share: loading, asking and converting estimators."""
+"""Load, ask and convert estimators, for scikit-learn and the boosting libraries alike."""

@@ -1,4 +1,4 @@
-"""What an estimator answers, as the arrays that the exported model gives."""
+"""Ask an estimator, and return its answers as the arrays that the exported model gives."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from onnxpack.sources.estimators.tables import float_kind, table_of
 
 
 def run(model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
-    """A classifier's label and probabilities (or only the label), a regressor's values, a transformer's table."""
+    """Return what the estimator answers: label and probabilities (or only a label), values, or a table."""
     table = table_of(model, inputs)
     kind = float_kind([array.dtype.name for array in inputs.values()])
     if not hasattr(model, "predict"):
@@ -21,8 +21,11 @@ def run(model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
         if not hasattr(model, "predict_proba"):
             return [_label(answer)]
         probabilities = model.predict_proba(table)
+        # scikit-learn gives a list of tables for several targets.
         if isinstance(probabilities, list):
-            raise SourceError(f"this {type(model).__name__} answers several questions", "export one model for each")
+            raise SourceError(
+                f"this {type(model).__name__} predicts several targets", "export one model for each target"
+            )
         return [_label(answer.reshape(-1)), probabilities.astype(kind)]  # CatBoost gives a column of labels
     if clusters(model):
         return [_label(answer)]
@@ -32,14 +35,14 @@ def run(model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
 
 
 def classifies(model: Any) -> bool:
-    """Whether its answers are classes; libraries that follow older scikit-learns say so by an attribute."""
+    """Return whether the answers are classes; libraries that follow older scikit-learns have an attribute for it."""
     if hasattr(model, "__sklearn_tags__"):
         return bool(is_classifier(model))
     return getattr(model, "_estimator_type", None) == "classifier"
 
 
 def clusters(model: Any) -> bool:
-    """Whether its answers are clusters."""
+    """Return whether the answers are clusters."""
     try:
         from sklearn.base import is_clusterer
     except ImportError:  # scikit-learn 1.5 and older, in an isolated environment

@@ -1,4 +1,4 @@
-"""The converters that skl2onnx lacks: those of onnxmltools, CatBoost's own exporter, and what repairs them."""
+"""Register the converters that skl2onnx lacks: those of onnxmltools, CatBoost's own exporter, and repairs of them."""
 
 import copy
 import itertools
@@ -30,7 +30,7 @@ _OPTIONS = {
 
 
 def register_converters(model: Any) -> None:
-    """Tells skl2onnx how to convert the boosted trees in a model.
+    """Tell skl2onnx how to convert the boosted trees in a model.
 
     Raises:
         SourceError: onnxmltools is missing.
@@ -63,7 +63,7 @@ class TreeContainer:
         return getattr(self._container, name)
 
     def add_node(self, *args: Any, **attributes: Any) -> Any:
-        """The same node with Python's own numbers, and thresholds that are float32."""
+        """Add the same node with Python's own numbers, and thresholds that are float32."""
         attributes = {name: _plain(value) for name, value in attributes.items()}
         if "nodes_values" in attributes:
             pairs = zip(attributes["nodes_values"], attributes["nodes_modes"], strict=True)
@@ -77,6 +77,7 @@ def _round_thresholds(model: Any) -> Any:
     skl2onnx itself rounds them to the nearest float32, which may lie above: then a value equal to it changes sides.
     """
     rounded = copy.copy(model)
+    # Deep, as the thresholds are changed in place, and the source still answers the hunt.
     rounded._predictors = copy.deepcopy(model._predictors)
     for predictor in itertools.chain.from_iterable(rounded._predictors):
         thresholds = predictor.nodes["num_threshold"]
@@ -86,7 +87,7 @@ def _round_thresholds(model: Any) -> Any:
 
 
 def _below(threshold: float) -> float:
-    """The largest float32 that is not above."""
+    """Return the largest float32 that is not above the threshold."""
     rounded = np.float32(threshold)
     return float(np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > threshold else rounded)
 
@@ -117,6 +118,7 @@ def _register(kind: type, convert: Convert) -> None:
 
 def _repair(kind: type) -> None:
     alias = supported.sklearn_operator_name_map[kind]
+    # Repaired before, by an earlier export of this process.
     if alias.startswith("onnxpack."):
         return
     original = registry.get_converter(alias)
@@ -159,7 +161,7 @@ def _lightgbm() -> Convert:
 
 
 def _catboost() -> Convert:
-    """The trees that CatBoost itself exports, without its maps."""
+    """Return a converter that takes the trees from CatBoost's own export, without its maps."""
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Estimator → ONNX by skl2onnx, one input for each of the spec's, probabilities as a tensor."""
+"""Convert an estimator to ONNX by skl2onnx, with one input for each of the spec's, and probabilities as a tensor."""
 
 import warnings
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ _LOCALE = "C"
 
 
 def export(model: Any, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
-    """Writes the estimator as ONNX with ``count`` outputs; gives their names.
+    """Write the estimator as ONNX with ``count`` outputs; return their names.
 
     Raises:
         SourceError: skl2onnx cannot convert it; the problem names the step and its class.
@@ -52,7 +52,7 @@ def export(model: Any, file: SpecFile, example: Arrays, count: int, destination:
     _require_converters(model)
     types = _initial_types(model, file.spec)
     try:
-        with warnings.catch_warnings(), _unflattened(model):
+        with warnings.catch_warnings(), _clear_flatten_transform(model):
             warnings.simplefilter("ignore")  # scikit-learn's own about what the converters touch
             converted = skl2onnx.to_onnx(
                 model,
@@ -61,7 +61,7 @@ def export(model: Any, file: SpecFile, example: Arrays, count: int, destination:
                 options=_options(model),
             )
     except Exception as error:  # converters raise many kinds
-        raise _refusal(model, _culprit(error) or model, flatten_words(error, 1000)) from None
+        raise _refuse(model, _find_culprit(error) or model, flatten_words(error, 1000)) from None
     names = _keep_outputs(converted, count)
     kind = float_kind([tensor.dtype for tensor in file.spec.inputs.values()])
     _require_runnable(model, converted, kind)
@@ -74,10 +74,11 @@ def export(model: Any, file: SpecFile, example: Arrays, count: int, destination:
 
 
 def _options(model: Any) -> dict[int, dict[str, Any]]:
-    """What the converters of single estimators are told."""
+    """Return skl2onnx's options for single estimators, by their ids."""
     options: dict[int, dict[str, Any]] = {}
     for _, inner in steps(model):
         if getattr(inner, "token_pattern", None) in _TOKENS and getattr(inner, "analyzer", "") == "word":
+            # Only the usual patterns have a translation here; any other is left to skl2onnx.
             options[id(inner)] = {"tokenexp": _TOKENS[inner.token_pattern]}
     if classifies(model) and hasattr(model, "predict_proba"):
         options[id(model)] = {"zipmap": False}
@@ -85,8 +86,8 @@ def _options(model: Any) -> dict[int, dict[str, Any]]:
 
 
 @contextmanager
-def _unflattened(model: Any) -> Iterator[None]:
-    """Sets what voting has by default and its converter refuses, although it shapes ``transform`` alone."""
+def _clear_flatten_transform(model: Any) -> Iterator[None]:
+    """Clear ``flatten_transform`` of voting, which its converter refuses though it shapes ``transform`` alone."""
     voting = [inner for _, inner in steps(model) if getattr(inner, "flatten_transform", False)]
     for inner in voting:
         inner.flatten_transform = False
@@ -112,12 +113,12 @@ def _problem(model: Any, step: Any, reason: str) -> Problem:
     return Problem(f"skl2onnx cannot convert {named(model, step)}: {reason}", "use another estimator, or another opset")
 
 
-def _refusal(model: Any, step: Any, reason: str) -> SourceError:
+def _refuse(model: Any, step: Any, reason: str) -> SourceError:
     return SourceError(_problem(model, step, reason))
 
 
-def _culprit(error: Exception) -> Any:
-    """The estimator that skl2onnx was at when it failed: its frames hold the operator that they work on."""
+def _find_culprit(error: Exception) -> Any:
+    """Return the estimator that skl2onnx failed at: its frames hold the operator that they work on."""
     found = None
     trace = error.__traceback__
     while trace is not None:
@@ -128,7 +129,7 @@ def _culprit(error: Exception) -> Any:
 
 
 def _as_columns(model: Any, spec: Spec) -> bool:
-    """Whether skl2onnx gets the inputs one by one; else they are joined to one table in front of the model."""
+    """Return whether skl2onnx gets the inputs one by one; else they are joined to one table before the model."""
     texts = {tensor.dtype == "string" for tensor in spec.inputs.values()}
     return len(spec.inputs) > 1 and (takes_columns(model) or len(texts) > 1)
 
@@ -136,7 +137,9 @@ def _as_columns(model: Any, spec: Spec) -> bool:
 def _initial_types(model: Any, spec: Spec) -> list[tuple[str, Any]]:
     for tensor in spec.inputs.values():
         if tensor.dtype not in _TENSOR_TYPES:
-            raise SourceError(f"skl2onnx takes no {tensor.dtype} input", f"use one of {', '.join(_TENSOR_TYPES)}")
+            raise SourceError(
+                f"skl2onnx takes no {tensor.dtype} input", f"set `dtype` to one of {', '.join(_TENSOR_TYPES)}"
+            )
     names = ordered(model, tuple(spec.inputs))
     if _as_columns(model, spec) or (len(names) == 1 and takes_columns(model)):
         return [(name, _type(spec.inputs[name].dtype, spec.inputs[name].shape)) for name in names]
@@ -169,7 +172,7 @@ def _keep_outputs(converted: onnx.ModelProto, count: int) -> list[str]:
 
 
 def _require_runnable(model: Any, converted: onnx.ModelProto, kind: str) -> None:
-    """Trees that give numbers are converted from float64, but onnxruntime then refuses their graph."""
+    """Require that float64 trees run: skl2onnx converts regressors that onnxruntime then refuses."""
     if kind != "float64" or not any(node.op_type == "TreeEnsembleRegressor" for node in converted.graph.node):
         return
     import onnxruntime
@@ -181,12 +184,12 @@ def _require_runnable(model: Any, converted: onnx.ModelProto, kind: str) -> None
         reason = f"its trees do not run on float64: {flatten_words(error, 300)}"
         raise SourceError(
             Problem(f"skl2onnx cannot convert {named(model, (trees or [model])[-1])}: {reason}",
-                    "write dtype: float32, which is what trees compare with")
+                    "set `dtype: float32`, in which trees compare")
         ) from None  # fmt: skip
 
 
 def _connect_inputs(graph: onnx.GraphProto, names: tuple[str, ...], spec: Spec) -> None:
-    """Puts the spec's inputs, in its order and shapes, in front of the model, whose own order is ``names``."""
+    """Put the spec's inputs, in its order and shapes, before the model, whose own order is ``names``."""
     made = [value.name for value in graph.input]  # in the model's order; skl2onnx spells some names in its own way
     together = made == [_TABLE]
     nodes: list[onnx.NodeProto] = []
@@ -200,15 +203,17 @@ def _connect_inputs(graph: onnx.GraphProto, names: tuple[str, ...], spec: Spec) 
     if any(node.op_type == "Reshape" for node in nodes):
         graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), _COLUMN_SHAPE))
     inner = list(graph.node)
+    # Nodes must come before those that read them.
     del graph.node[:], graph.input[:]
     graph.node.extend(nodes + inner)
     for name, tensor in spec.inputs.items():
+        # Open here; ``DeclareInputs`` writes the axes' names.
         shape = [None if isinstance(size, str) else size for size in tensor.shape]
         graph.input.append(onnx.helper.make_tensor_value_info(name, _element(tensor.dtype), shape))
 
 
 def _column(name: str, tensor: Input, dtype: str | None, nodes: list[onnx.NodeProto]) -> str:
-    """An input as the model takes it: of two dimensions, and of the table's dtype if there is one; adds the nodes."""
+    """Add the nodes that give an input two dimensions and the table's dtype; return the last one's output."""
     column = name
     if len(tensor.shape) == 1:
         nodes.append(onnx.helper.make_node("Reshape", [name, _COLUMN_SHAPE], [column := f"{name}__column"]))
@@ -232,7 +237,7 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 
 
 def _cast_floats(graph: onnx.GraphProto, kind: str) -> None:
-    """Gives the float outputs the dtype that the source's answers have; converters differ in it."""
+    """Cast the float outputs to the dtype of the source's answers, in which converters differ."""
     wanted = _element(kind)
     for output in graph.output:
         tensor = output.type.tensor_type
@@ -243,7 +248,7 @@ def _cast_floats(graph: onnx.GraphProto, kind: str) -> None:
 
 
 def _set_locale(graph: onnx.GraphProto) -> None:
-    """Slim images lack en_US.UTF-8, which the operator asks for where no locale is named: the session would fail."""
+    """Set the locale of StringNormalizer: slim images lack its default, en_US.UTF-8, and the session would fail."""
     for inner in graphs(graph):
         for node in inner.node:
             if node.op_type == "StringNormalizer" and not any(item.name == "locale" for item in node.attribute):

@@ -1,4 +1,4 @@
-"""Estimators from files: pickles whose digest the spec has, and skops files, which run no code."""
+"""Load estimators from files: pickles whose digest the spec has, and skops files, which run no code."""
 
 import bz2
 import gzip
@@ -14,6 +14,7 @@ from typing import Any
 import joblib
 
 from onnxpack.core.errors import Problem, SourceError, flatten_words
+from onnxpack.core.text import with_article
 from onnxpack.spec.load import SpecFile
 
 _VERSION = re.compile(rb"_sklearn_version.{1,12}?(\d+\.\d+[\w.]{0,12})", re.DOTALL)
@@ -26,37 +27,40 @@ _COMPRESSIONS: tuple[Callable[[bytes], bytes], ...] = (
 
 
 def load_estimator(file: SpecFile) -> Any:
-    """The fitted estimator in ``model.path``; the very bytes whose digest the spec has are the ones that are loaded.
+    """Load the fitted estimator in ``model.path``, from the very bytes whose digest the spec has.
 
     Raises:
         SourceError: it cannot be loaded, holds something else, or was saved by another scikit-learn.
     """
     model = file.spec.model
     assert model.path
+    # Read once, so that what is loaded is what was digested.
     data = file.resolve(model.path).read_bytes()
     skops = model.path.endswith(".skops")
     if (model.sha256 or not skops) and hashlib.sha256(data).hexdigest() != model.sha256:
-        raise SourceError(f"'{model.path}' changed after its digest was checked", "build again")
+        raise SourceError(f"'{model.path}' changed after its digest was checked", "run the build again")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # libraries' own, about other versions of themselves
+        # Another scikit-learn may load the pickle and answer differently: an error here.
         warnings.simplefilter("error", category=_version_warning())
-        estimator = _from_skops(model.path, data, model.sha256) if skops else _unpickled(model.path, data)
+        estimator = _load_skops(model.path, data, model.sha256) if skops else _unpickle(model.path, data)
     if not (hasattr(estimator, "predict") or hasattr(estimator, "transform")):
         raise SourceError(
-            f"'{model.path}' holds a {type(estimator).__name__}", "it must be a fitted estimator or pipeline"
+            f"'{model.path}' holds {with_article(type(estimator).__name__)}",
+            "save a fitted estimator or pipeline",
         )
     return estimator
 
 
-def _unpickled(path: str, data: bytes) -> Any:
+def _unpickle(path: str, data: bytes) -> Any:
     try:
         return joblib.load(io.BytesIO(data))
     except Exception as error:  # a pickle may raise anything
-        raise _refusal(path, error, _saved_by(data)) from None
+        raise _explain_refusal(path, error, _find_saved_version(data)) from None
 
 
-def _from_skops(path: str, data: bytes, sha256: str | None) -> Any:
-    """Types that skops does not know to be harmless are loaded only from the file that the spec trusts."""
+def _load_skops(path: str, data: bytes, sha256: str | None) -> Any:
+    """Load a skops file; types that skops does not trust are loaded only if the spec has the file's digest."""
     try:
         from skops import io as skops
     except ModuleNotFoundError:
@@ -66,20 +70,20 @@ def _from_skops(path: str, data: bytes, sha256: str | None) -> Any:
     try:
         strangers = skops.get_untrusted_types(data=data)
     except Exception as error:  # a torn archive or schema raises many kinds
-        raise _refusal(path, error, None) from None
+        raise _explain_refusal(path, error, None) from None
     if strangers and sha256 is None:
         digest = hashlib.sha256(data).hexdigest()
         raise SourceError(
             f"'{path}' holds types that skops does not trust: {', '.join(strangers)}",
-            f"if you trust the file, add below it   sha256: {digest}",
+            f"if you trust the file, add below it: `sha256: {digest}`",
         )
     try:
         return skops.loads(data, trusted=strangers)
     except Exception as error:  # constructors may raise anything
-        raise _refusal(path, error, None) from None
+        raise _explain_refusal(path, error, None) from None
 
 
-def _refusal(path: str, error: Exception, saved_by: str | None) -> SourceError:
+def _explain_refusal(path: str, error: Exception, saved_by: str | None) -> SourceError:
     import sklearn
 
     current = sklearn.__version__
@@ -94,12 +98,13 @@ def _refusal(path: str, error: Exception, saved_by: str | None) -> SourceError:
     words = flatten_words(error, 1000)
     return SourceError(
         Problem(f"cannot load '{path}': {type(error).__name__}: {words}",
-                "install the libraries that saved it, in their versions")
+                "install the libraries that saved it, in the same versions")
     )  # fmt: skip
 
 
-def _saved_by(data: bytes) -> str | None:
-    """The scikit-learn version in a pickle, found without loading it."""
+def _find_saved_version(data: bytes) -> str | None:
+    """Return the scikit-learn version in a pickle, found without loading it; None where there is none."""
+    # joblib compresses by any of these, and the name does not tell which.
     for decompress in (bytes, *_COMPRESSIONS):
         try:
             found = _VERSION.search(decompress(data))

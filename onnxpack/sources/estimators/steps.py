@@ -1,4 +1,4 @@
-"""The estimators inside an estimator, each with its place, so that what cannot be converted is named."""
+"""Find the estimators inside an estimator, each with its place, so that what cannot be converted is named."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ TRANSPARENT = (Pipeline, FeatureUnion, ColumnTransformer)
 
 
 def steps(model: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """A model and all estimators inside it, outermost first, each with the names of the steps that lead to it."""
+    """Yield a model and all estimators inside it, outermost first, each with the names of the steps that lead to it."""
     yield path, model
     for name, child in _children(model):
         if not isinstance(child, str) and child is not None:  # "passthrough" and "drop" stand for nothing
@@ -23,14 +23,14 @@ def steps(model: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 
 
 def named(model: Any, estimator: Any) -> str:
-    """An estimator inside ``model`` in words: ``step 'prepare.scale': StandardScaler``."""
+    """Describe an estimator inside ``model``, as ``step 'prepare.scale': StandardScaler``."""
     kind = type(estimator).__name__
     path = next((path for path, inner in steps(model) if inner is estimator), ())
     return f"step '{'.'.join(path)}': {kind}" if path else f"this {kind}"
 
 
 def leads_with(model: Any, fits: Callable[[Any], bool]) -> bool:
-    """Whether what takes the model's own input is such an estimator."""
+    """Return whether an estimator that takes the model's own input satisfies ``fits``."""
     if fits(model):
         return True
     children = list(_children(model))
@@ -41,12 +41,12 @@ def leads_with(model: Any, fits: Callable[[Any], bool]) -> bool:
 
 
 def takes_columns(model: Any) -> bool:
-    """Whether the model tells its columns apart, by name or by place."""
+    """Return whether the model tells its columns apart, by name or by place."""
     return leads_with(model, lambda inner: isinstance(inner, ColumnTransformer))
 
 
 def takes_texts(model: Any) -> bool:
-    """Whether the model reads a list of texts instead of a table."""
+    """Return whether the model reads a list of texts instead of a table."""
     return leads_with(model, lambda inner: isinstance(inner, CountVectorizer | HashingVectorizer))
 
 

@@ -1,10 +1,11 @@
-"""Between the spec's inputs and what an estimator takes: a table, a frame with named columns, or a list of texts."""
+"""Turn the spec's inputs into what an estimator takes: a table, a frame with named columns, or a list of texts."""
 
 from typing import Any
 
 import numpy as np
 
 from onnxpack.core.errors import Problem, SourceError
+from onnxpack.core.text import plural
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.sources.estimators.steps import takes_texts
 from onnxpack.spec.load import SpecFile
@@ -12,7 +13,7 @@ from onnxpack.spec.messages import closest
 
 
 def check_inputs(model: Any, file: SpecFile) -> None:
-    """Several inputs are one column each; columns that the model was fitted on have its names.
+    """Check the inputs' shapes and names: several inputs are one column each, named as in the fitted table.
 
     Raises:
         SourceError: an input has another shape, or the model has no such column.
@@ -22,10 +23,14 @@ def check_inputs(model: Any, file: SpecFile) -> None:
     for name, tensor in inputs.items():
         dimensions = len(tensor.shape)
         if len(inputs) == 1 and dimensions not in (1, 2):
-            problems.append(Problem(f"input '{name}' has {dimensions} dimensions", "a table is [batch, features]"))
+            found = plural(dimensions, "dimension")
+            problems.append(Problem(f"input '{name}' has {found}", "give it the shape of a table: [batch, features]"))
         if len(inputs) > 1 and not (dimensions == 1 or (dimensions == 2 and tensor.shape[1] == 1)):
             problems.append(
-                Problem(f"input '{name}' of several is {list(tensor.shape)}", "a column is [batch, 1] or [batch]")
+                Problem(
+                    f"input '{name}' has the shape {list(tensor.shape)}, and of several inputs each is one column",
+                    "give it the shape [batch, 1] or [batch]",
+                )
             )
     known = fitted_columns(model, tuple(inputs))
     if known:
@@ -39,25 +44,25 @@ def check_inputs(model: Any, file: SpecFile) -> None:
 
 
 def fitted_columns(model: Any, inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of the columns that the model was fitted on, if the inputs stand for such columns."""
+    """Return the names of the columns that the model was fitted on, if the inputs stand for such columns."""
     names = tuple(map(str, getattr(model, "feature_names_in_", ())))
     # LightGBM makes up names where it was given none.
     return names if set(names) & set(inputs) else ()
 
 
 def ordered(model: Any, inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """The inputs in the order of the model's columns."""
+    """Return the inputs' names in the order of the model's columns."""
     known = fitted_columns(model, inputs)
     return tuple(name for name in known if name in inputs) if known else inputs
 
 
 def float_kind(dtypes: list[str]) -> str:
-    """What an estimator's floats are shipped as: float64 where all its inputs are, else float32."""
+    """Return the dtype of an estimator's float outputs: float64 where all its inputs are, else float32."""
     return "float64" if set(dtypes) == {"float64"} else "float32"
 
 
 def table_of(model: Any, inputs: Arrays) -> Any:
-    """What the estimator is asked with.
+    """Return the table, the frame or the texts that the estimator is asked with.
 
     Raises:
         SourceError: it was fitted on a pandas frame, and pandas is not installed.
@@ -67,6 +72,7 @@ def table_of(model: Any, inputs: Arrays) -> Any:
         return _frame({name: _plain(inputs[name]).reshape(-1) for name in names})
     columns = [_plain(array).reshape(len(array), -1) for array in inputs.values()]
     if len(columns) == 1:
+        # Vectorizers take a list of texts, and no table.
         return columns[0].reshape(-1) if takes_texts(model) else columns[0]
     if any(column.dtype.kind == "O" for column in columns):
         return np.hstack([column.astype(object) for column in columns])
@@ -75,7 +81,7 @@ def table_of(model: Any, inputs: Arrays) -> Any:
 
 
 def _plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Texts as Python's own: several estimators refuse numpy's arrays of fixed length."""
+    """Return texts as Python's own: several estimators refuse numpy's arrays of fixed length."""
     return array.astype(object) if array.dtype.kind in "US" else array
 
 

@@ -55,12 +55,12 @@ _MISSING = "is not supported"
 
 
 def load(file: SpecFile) -> Ready:
-    """The model in inference mode, whose inputs the spec's stand for."""
+    """Load the model in inference mode, and match the spec's inputs with its own."""
     return ready(file)
 
 
 def run(model: Ready, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
-    """The outputs, nested ones flattened in order; strings as Python's."""
+    """Return the outputs, nested ones flattened in order; strings as Python's."""
     tensors = [tf.constant(array) for array in inputs.values()]
     return [_array(leaf) for _, leaf in leaves(model.call(*tensors), tf.Tensor)]
 
@@ -74,27 +74,28 @@ def _array(tensor: tf.Tensor) -> np.ndarray[Any, Any]:
 
 
 def export(model: Ready, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
-    """Exports by tf2onnx; only what the spec names is dynamic."""
+    """Export by tf2onnx; only the axes that the spec names are dynamic."""
     answer = model.call(*(tf.constant(array) for array in example.values()))
     paths = [path for path, _ in leaves(answer, tf.Tensor)]
     flat = all(len(path) <= 1 and not any(isinstance(part, str) for part in path) for path in paths)
     own = flat and len(model.names) == count and not set(model.names) & set(example)
     names = list(model.names) if own else names_of(paths, list(example))
-    proto = _converted(model, file)
+    proto = _convert(model, file)
     _name_inputs(proto.graph, list(example))
     try:
         onnx.save(proto, destination)
     except Exception as error:  # protobuf's own, over 2 GB
         raise SourceError(
-            f"the export cannot be written: {flatten_words(error, 500)}", "tf2onnx makes models of up to 2 GB"
+            f"the export cannot be written: {flatten_words(error, 500)}", "make it smaller: tf2onnx is limited to 2 GB"
         ) from None
     return Export(tuple(names))
 
 
-def _converted(model: Ready, file: SpecFile) -> onnx.ModelProto:
+def _convert(model: Ready, file: SpecFile) -> onnx.ModelProto:
     import tf2onnx
 
-    _steady_names()
+    # The same file gives the same bytes in every process.
+    _keep_names_steady()
     signature = [
         tf.TensorSpec(
             [None if isinstance(size, str) else size for size in tensor.shape], tf.as_dtype(tensor.dtype),
@@ -124,14 +125,14 @@ def _converted(model: Ready, file: SpecFile) -> onnx.ModelProto:
     except Exception as error:  # tracing and conversion raise whatever they meet
         raise SourceError(
             f"tf2onnx cannot export the model: {type(error).__name__}: {flatten_words(error, 500)}",
-            "a layer may need a size that the spec leaves dynamic; fix the axis, or change the layer",
+            "a layer may need a size that the spec leaves dynamic: fix the axis in `shape`, or change the layer",
         ) from None
     finally:
         logger.removeHandler(missing)
     if missing.words:
         raise SourceError(
             f"tf2onnx has no ONNX operator for: {', '.join(dict.fromkeys(missing.words))}",
-            "do it before or after the model, or with layers of plain arithmetic",
+            "compute this before or after the model, or with layers of plain arithmetic",
         )
     _bind_constants(proto.graph, function.get_concrete_function(*signature))
     exported: onnx.ModelProto = proto
@@ -139,7 +140,7 @@ def _converted(model: Ready, file: SpecFile) -> onnx.ModelProto:
 
 
 def _bind_constants(graph: onnx.GraphProto, function: Any) -> None:
-    """Constants that a layer holds as tensors come out as inputs: gives them their values.
+    """Turn constants that a layer holds as tensors, and that come out as inputs, into initializers.
 
     Raises:
         SourceError: an input has none, as a lookup table.
@@ -150,15 +151,15 @@ def _bind_constants(graph: onnx.GraphProto, function: Any) -> None:
     if unbound:
         raise SourceError(
             f"tf2onnx cannot export what gives {', '.join(unbound)[:500]}",
-            "lookup tables (StringLookup, TextVectorization) belong before the model",
+            "move lookup tables (StringLookup, TextVectorization) out of the model, before it",
         )
     for value in strangers:
         graph.input.remove(value)
         graph.initializer.append(onnx.numpy_helper.from_array(values[value.name].numpy(), value.name))
 
 
-def _steady_names() -> None:
-    """Keeps places in memory out of tf2onnx's names and out of the order in which it goes through sets of nodes."""
+def _keep_names_steady() -> None:
+    """Keep memory addresses out of tf2onnx's names, and out of the order in which it visits sets of nodes."""
     from tf2onnx.graph import Node
     from tf2onnx.optimizer import einsum_optimizer
 
@@ -169,7 +170,7 @@ def _steady_names() -> None:
 
 
 def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
-    """Keras' gelu, which tf2onnx does not know: erfc(x) = 1 - erf(x)."""
+    """Convert the erfc of Keras' gelu, which tf2onnx does not know: erfc(x) = 1 - erf(x)."""
     dtype = graph.get_dtype(node.output[0])
     one = graph.make_const(f"{name}_one", np.ones([], onnx.helper.tensor_dtype_to_np_dtype(dtype)))
     erf = graph.make_node("Erf", [node.input[0]], name=f"{name}_erf")
@@ -181,7 +182,7 @@ def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
 
 
 class _Missing(logging.Handler):
-    """tf2onnx only logs what it cannot convert, and goes on."""
+    """Collects what tf2onnx cannot convert, which it only logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -194,18 +195,18 @@ class _Missing(logging.Handler):
 
 
 def _name_inputs(graph: onnx.GraphProto, names: list[str]) -> None:
-    """Gives the inputs the spec's names and order; what has one of these names inside gets another."""
+    """Give the inputs the spec's names and order; a value inside that has one of these names is renamed."""
     own = {_INPUT.format(index): name for index, name in enumerate(names)}
 
-    def renamed(name: str) -> str:
+    def rename(name: str) -> str:
         return own.get(name) or (f"{name}__inner" if name in names else name)
 
     for inner in graphs(graph):
         for value in (*inner.input, *inner.output, *inner.initializer, *inner.value_info):
-            value.name = renamed(value.name)
+            value.name = rename(value.name)
         for node in inner.node:
-            node.input[:] = [renamed(name) for name in node.input]
-            node.output[:] = [renamed(name) for name in node.output]
+            node.input[:] = [rename(name) for name in node.input]
+            node.output[:] = [rename(name) for name in node.output]
     ordered = sorted(graph.input, key=lambda value: names.index(value.name) if value.name in names else len(names))
     del graph.input[:]
     graph.input.extend(ordered)

@@ -1,4 +1,4 @@
-"""Keras and TensorFlow: the source model as one function of tensors, from its file or from code and weights."""
+"""Keras and TensorFlow: load the source model as one function of tensors, from its file or from code and weights."""
 
 import hashlib
 import inspect
@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from onnxpack.core.errors import SourceError, flatten_words
+from onnxpack.sources.factories import call_factory
 from onnxpack.sources.seeds import SEEDS, digest_values, require_same
 from onnxpack.spec.formats import SAVED_MODEL
 from onnxpack.spec.load import SpecFile
-from onnxpack.worker.user_code import built
 
 _SIGNATURE = "serving_default"
 _UNSAFE = ("unsafe", "safe_mode", "arbitrary code", "lambda")
@@ -25,7 +25,7 @@ _UNSAFE = ("unsafe", "safe_mode", "arbitrary code", "lambda")
 
 @dataclass(frozen=True)
 class Ready:
-    """``call`` takes tensors in the order of the spec's inputs; ``names`` are the outputs' own, where they have any.
+    """A loaded model: ``call`` takes tensors in the spec's order; ``names`` are the outputs' own, where they have any.
 
     ``keeps`` holds what else would be freed while ``call`` still needs it: a SavedModel's variables.
     """
@@ -36,7 +36,7 @@ class Ready:
 
 
 def ready(file: SpecFile) -> Ready:
-    """The spec's model.
+    """Load the spec's model.
 
     Raises:
         SourceError: it cannot be loaded or made, its weights do not fit, or its inputs are not the spec's.
@@ -44,16 +44,16 @@ def ready(file: SpecFile) -> Ready:
     spec, names = file.spec.model, list(file.spec.inputs)
     keras.backend.clear_session()  # a model that was loaded before must not change the names of layers, and of outputs
     if spec.path and spec.path.endswith(SAVED_MODEL):
-        return _saved_model(file, names)
+        return _load_saved_model(file, names)
     if spec.path:
-        model = _whole(file)
+        model = _load_whole(file)
     else:
         assert spec.factory
-        model = _made(file, spec.factory, **spec.kwargs)
+        model = _make_model(file, spec.factory, **spec.kwargs)
         if spec.weights_file:
             _fill(model, file)
     if spec.prepare:
-        model = _made(file, spec.prepare, model)
+        model = _make_model(file, spec.prepare, model)
     return Ready(_function(model, names), _output_names(model), model)
 
 
@@ -73,30 +73,30 @@ def _digests(seed: int, file: SpecFile) -> dict[str, str | None]:
     spec = file.spec.model
     assert spec.factory
     keras.backend.clear_session()  # layers without a name are counted, and the counts would differ
-    model = _made_under(seed, file, spec.factory, **spec.kwargs)
+    model = _make_model_under_seed(seed, file, spec.factory, **spec.kwargs)
     if not model.built:
         _build(model, file)
     return {getattr(weight, "path", weight.name): digest_values(np.asarray(weight)) for weight in model.weights}
 
 
-def _made(file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> Any:
-    return _made_under(0, file, reference, *args, **kwargs)  # weights that nobody loads are the same each time
+def _make_model(file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> Any:
+    return _make_model_under_seed(
+        0, file, reference, *args, **kwargs
+    )  # weights that nobody loads are the same each time
 
 
-def _made_under(seed: int, file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> Any:
+def _make_model_under_seed(seed: int, file: SpecFile, reference: str, *args: Any, **kwargs: Any) -> Any:
     keras.utils.set_random_seed(seed)
-    model = built(file, reference, *args, **kwargs)
-    if not isinstance(model, keras.Model):
-        raise SourceError(f"{reference} gave a {type(model).__name__}", "it must give a keras.Model")
-    return model
+    return call_factory(file, reference, keras.Model, "keras.Model", *args, **kwargs)
 
 
-def _whole(file: SpecFile) -> Any:
-    """A .keras or .h5 file; with its digest in the spec it may hold code, as Lambda layers do."""
+def _load_whole(file: SpecFile) -> Any:
+    """Load a .keras or .h5 file; only with its digest in the spec may it hold code, as Lambda layers do."""
     spec = file.spec.model
     assert spec.path
     try:
-        with _trusted(file, spec.path) as path:
+        with _open_trusted(file, spec.path) as path:
+            # compile=False: losses and optimizers are for training, and may need classes that are not here.
             return keras.models.load_model(path, compile=False, safe_mode=spec.sha256 is None)
     except SourceError:
         raise
@@ -107,24 +107,24 @@ def _whole(file: SpecFile) -> Any:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             raise SourceError(
                 f"'{spec.path}' holds code, as Lambda layers do: {words}",
-                f"if you trust the file, add below it   sha256: {digest}",
+                f"if you trust the file, add below it: `sha256: {digest}`",
             ) from None
         raise SourceError(
             f"keras {keras.__version__} cannot load '{spec.path}': {words}",
-            "classes of your own need a factory, which may load the file itself; a file of another Keras needs its "
-            "version in model.requirements",
+            "use a `factory`, which may load the file itself, if it has classes of your own; name the version of Keras "
+            "that saved it in `model.requirements`",
         ) from None
 
 
 @contextmanager
-def _trusted(file: SpecFile, path: str) -> Iterator[Path]:
-    """The file itself, or, where the spec has its digest, a copy of the very bytes that have it."""
+def _open_trusted(file: SpecFile, path: str) -> Iterator[Path]:
+    """Yield the file itself, or, where the spec has its digest, a copy of the very bytes that have it."""
     if file.spec.model.sha256 is None:
         yield file.resolve(path)
         return
     data = file.resolve(path).read_bytes()
     if hashlib.sha256(data).hexdigest() != file.spec.model.sha256:
-        raise SourceError(f"'{path}' changed after its digest was checked", "build again")
+        raise SourceError(f"'{path}' changed after its digest was checked", "run the build again")
     with tempfile.TemporaryDirectory(prefix="onnxpack-") as scratch:
         copy = Path(scratch) / Path(path).name
         copy.write_bytes(data)
@@ -137,25 +137,25 @@ def _fill(model: Any, file: SpecFile) -> None:
     try:
         if not model.built:
             _build(model, file)
-        with _trusted(file, weights) as path:
+        with _open_trusted(file, weights) as path:
             model.load_weights(path)
     except SourceError:
         raise
     except Exception as error:  # h5py's and Keras' own are of many kinds
         raise SourceError(
             f"'{weights}' does not fit the model: {flatten_words(error, 500)}",
-            "the factory's layers must be those whose weights were saved, in their order",
+            "let the factory make the layers whose weights were saved, in the same order",
         ) from None
 
 
 def _build(model: Any, file: SpecFile) -> None:
-    """Let a class of one's own make its weights, which it does when it is called for the first time."""
+    """Call the model once with zeros, so that a class of the user's own makes its weights."""
     tensors = [tf.zeros([1 if isinstance(size, str) else size for size in one.shape], one.dtype)
                for one in file.spec.inputs.values()]  # fmt: skip
     _function(model, list(file.spec.inputs))(*tensors)
 
 
-def _saved_model(file: SpecFile, names: list[str]) -> Ready:
+def _load_saved_model(file: SpecFile, names: list[str]) -> Ready:
     path = file.spec.model.path
     assert path
     folder = file.resolve(path).parent
@@ -163,32 +163,32 @@ def _saved_model(file: SpecFile, names: list[str]) -> Ready:
         if part.is_file():
             part.open("rb").close()  # TensorFlow reads natively, unseen by the record of what an export reads
     if hashlib.sha256(file.resolve(path).read_bytes()).hexdigest() != file.spec.model.sha256:
-        raise SourceError(f"'{path}' changed after its digest was checked", "build again")
+        raise SourceError(f"'{path}' changed after its digest was checked", "run the build again")
     try:
         loaded = tf.saved_model.load(str(folder))
         signatures = dict(loaded.signatures)
     except Exception as error:  # missing variables, torn files, operators of another TensorFlow
         raise SourceError(
             f"TensorFlow {tf.__version__} cannot load '{path}': {flatten_words(error, 500)}",
-            "its variables/ must lie beside it",
+            "check that its variables/ folder lies beside it",
         ) from None
     if not signatures:
-        raise SourceError(f"'{path}' has no signature", "save it with model.export, or with signatures=")
+        raise SourceError(f"'{path}' has no signature", "save it with `model.export`, or pass `signatures=`")
     function = signatures.get(_SIGNATURE) or next(iter(signatures.values()))
     keys = list(function.structured_input_signature[1])
-    order = _matched(names, keys)
+    order = _match_inputs(names, keys)
     return Ready(
         lambda *tensors: function(**{keys[at]: one for at, one in zip(order, tensors, strict=True)}), (), loaded
     )
 
 
 def _function(model: Any, names: list[str]) -> Callable[..., Any]:
-    """The model as a function of tensors in the spec's order, in inference mode."""
+    """Return the model as a function of tensors in the spec's order, in inference mode."""
     parameters = inspect.signature(model.call).parameters
     mode = {"training": False} if "training" in parameters else {}
     structure = _structure(model)
     if structure is not None:
-        order = _matched(names, [tensor.name for tensor in tf.nest.flatten(structure)], _keys(structure))
+        order = _match_inputs(names, [tensor.name for tensor in tf.nest.flatten(structure)], _keys(structure))
 
         def functional(*tensors: Any) -> Any:
             placed = [tensor for _, tensor in sorted(zip(order, tensors, strict=True), key=lambda pair: pair[0])]
@@ -201,7 +201,7 @@ def _function(model: Any, names: list[str]) -> Callable[..., Any]:
 
 
 def _structure(model: Any) -> Any:
-    """A functional model's inputs as they are nested; None for a class of one's own, which only its call knows."""
+    """Return a functional model's inputs as they are nested; None for a class of the user's own."""
     try:
         return model.input
     except (AttributeError, ValueError, RuntimeError):  # which one, depends on the version
@@ -209,12 +209,12 @@ def _structure(model: Any) -> Any:
 
 
 def _keys(structure: Any) -> list[str] | None:
-    """The names that the inputs have in a dict, in the order in which TensorFlow flattens it."""
+    """Return the names that the inputs have in a dict, in the order in which TensorFlow flattens it."""
     return sorted(structure) if isinstance(structure, dict) else None
 
 
-def _matched(names: Sequence[str], own: Sequence[str], keys: Sequence[str] | None = None) -> list[int]:
-    """For each of the spec's inputs its place among the model's: by name where all are the model's, else by position.
+def _match_inputs(names: Sequence[str], own: Sequence[str], keys: Sequence[str] | None = None) -> list[int]:
+    """Return each spec input's place among the model's inputs: by name where all names match, else by position.
 
     Raises:
         SourceError: another number of them, or some names of the model at places that are not theirs.
@@ -226,7 +226,7 @@ def _matched(names: Sequence[str], own: Sequence[str], keys: Sequence[str] | Non
     if len(names) != len(own) or moved:
         raise SourceError(
             f"the model's inputs are {', '.join(keys or own)}; the spec's {', '.join(names)}",
-            "inputs go by name if all are the model's own, else by position",
+            "name the inputs as the model does, or list as many as it takes, in its order",
         )
     return list(range(len(names)))
 

@@ -41,7 +41,7 @@ _SHOWN_MODULES = 5
 
 
 def load(file: SpecFile) -> torch.nn.Module:
-    """The module with its weights, prepared, in eval mode."""
+    """Load the module with its weights, prepared, in eval mode."""
     model = file.spec.model
     if model.path:
         module = whole_model(file)
@@ -56,10 +56,15 @@ def load(file: SpecFile) -> torch.nn.Module:
         module.eval()
     _require_rest(module)
     if has_torchscript(module) and model.exporter == "dynamo":
-        raise SourceError("the dynamo exporter cannot read TorchScript", "write torchscript, or leave it out")
+        raise SourceError(
+            "the dynamo exporter cannot read TorchScript", "set `exporter: torchscript`, or leave `exporter` out"
+        )
     strings = [name for name, tensor in file.spec.inputs.items() if tensor.dtype == "string"]
     if strings:
-        raise SourceError(f"input '{strings[0]}': torch has no strings", "give it numbers, as a tokenizer makes them")
+        raise SourceError(
+            f"input '{strings[0]}': torch has no strings",
+            "take numbers instead, such as the ids that a tokenizer makes",
+        )
     require_fit(module, list(file.spec.inputs))
     for parameter in module.parameters():
         parameter.requires_grad_(False)
@@ -67,18 +72,18 @@ def load(file: SpecFile) -> torch.nn.Module:
 
 
 def _require_rest(module: torch.nn.Module) -> None:
-    """Dropout and batch norm behave as in training wherever ``eval`` did not reach."""
+    """Require that no part is in training mode, where dropout and batch norm behave otherwise."""
     awake = [name or type(part).__name__ for name, part in module.named_modules() if getattr(part, "training", False)]
     if awake:
         more = f" and {len(awake) - _SHOWN_MODULES} more" if len(awake) > _SHOWN_MODULES else ""
         raise SourceError(
             f"after eval() these are still in training mode: {', '.join(awake[:_SHOWN_MODULES])}{more}",
-            "a train() of your own must pass the mode on and give self",
+            "if the module overrides train(), let it call super().train(mode) and return self",
         )
 
 
 def run(model: torch.nn.Module, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
-    """The outputs of the forward pass, nested ones flattened in order."""
+    """Return the outputs of the forward pass, nested ones flattened in order."""
     with torch.no_grad():
         return [to_numpy(tensor) for tensor in Flat(model, list(inputs)).eval()(*to_tensors(inputs))]
 
@@ -102,7 +107,7 @@ def export(model: torch.nn.Module, file: SpecFile, example: Arrays, count: int, 
 
 
 def _trial(file: SpecFile, asked: Name) -> str:
-    """Return what the other exporter makes of the model, tried in a process of its own."""
+    """Try the other exporter in a process of its own; return a hint that says what came of it."""
     other: Name = "torchscript" if asked == "dynamo" else "dynamo"
     if other == "torchscript" and (file.spec.opset or 0) > TRAITS.exporter_opsets[other]:
         return f"`exporter: torchscript` makes opset {TRAITS.exporter_opsets[other]} at most"
@@ -112,23 +117,23 @@ def _trial(file: SpecFile, asked: Name) -> str:
         opset = call_alone(TryExporter(SpecPart(changed)), within=_TRIAL_SECONDS)
     except OnnxpackError as error:
         return f"`exporter: {other}` was tried, and fails too: {error.problems[0].message}"
-    return f"write `exporter: {other}`: it was tried, takes this model, and gives the same answers, at opset {opset}"
+    return f"set `exporter: {other}`: it was tried, takes this model, and gives the same answers, at opset {opset}"
 
 
 @dataclasses.dataclass(frozen=True)
 class TryExporter(Task[int]):
-    """Export by the spec's exporter and compare; the result is the opset that came out."""
+    """Export by the spec's exporter and compare; the result is the opset of the file."""
 
     NAME = "exporter trial"
     spec: SpecPart
 
     def run(self, folder: Path, say: Say) -> int:
-        """Try it."""
+        """Export and compare in this process's folder."""
         return exporter_trial(self.spec.file, folder / "model.onnx")
 
 
 def exporter_trial(file: SpecFile, place: Path) -> int:
-    """Export by the spec's exporter, and compare at the traced sizes and at others; return the opset that came out.
+    """Export by the spec's exporter, compare at the traced and at other sizes; return the file's opset.
 
     Raises:
         SourceError: it does not work.

@@ -1,4 +1,4 @@
-"""PyTorch: finds where a traced model's Python code decides by values that its inputs will change.
+"""PyTorch: find where a traced model's Python code decides by values that its inputs will change.
 
 TorchScript's tracer runs the model once and keeps the operators that it saw. A tensor that becomes a Python number in
 ``if``, ``while``, ``range`` or ``item()`` leaves the graph: what was decided by it is fixed to the traced inputs, with
@@ -40,7 +40,7 @@ Place = tuple[str, int]
 
 
 class Dependence(IntEnum):
-    """What about a tensor depends on the values of the inputs."""
+    """How a tensor depends on the values of the inputs."""
 
     NOTHING = 0
     VALUES = 1
@@ -49,7 +49,7 @@ class Dependence(IntEnum):
 
 
 class Loops(TorchFunctionMode):
-    """Notes, by the lines that led to them, how many steps loops over tensors (``for row in tensor``) make."""
+    """Records, by the lines that led to them, how many steps loops over tensors (``for row in tensor``) make."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Loops(TorchFunctionMode):
 
 
 class Watch(Loops):
-    """Follows what depends on the inputs' values while a module is traced; ``decisions`` has what was found.
+    """Follows what depends on the inputs' values while a module is traced; ``decisions`` are the findings.
 
     Each is a place where values of the inputs leave the graph: the lines that led to it, the innermost one last.
     """
@@ -76,7 +76,7 @@ class Watch(Loops):
         self._known: dict[StorageWeakRef, Dependence] = {}
 
     def mark_inputs(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Let everything that is made of these depend on data."""
+        """Mark these tensors as the inputs, so that what is made from them depends on their values."""
         for tensor in tensors:
             self._known[_storage(tensor)] = Dependence.VALUES
 
@@ -85,6 +85,7 @@ class Watch(Loops):
     ) -> Any:
         """Run the function, note a decision, and mark what it gives and what it changes in place."""
         given = kwargs or {}
+        # Before the trace begins nothing leaves the graph.
         if torch._C._get_tracing_state() is None:
             return func(*args, **given)
         name = _name(func)
@@ -100,6 +101,8 @@ class Watch(Loops):
         return result
 
     def _decides(self, name: str, func: Callable[..., Any], depends: Dependence, args: Sequence[Any]) -> bool:
+        """Return whether a function turns values of the inputs into Python values."""
+        # These read a size alone, which may itself depend on values, as after nonzero.
         if name == "__len__" or _is_iteration(func):
             return depends is Dependence.SIZES
         if name == "as_tensor" and isinstance(args[0], torch.Tensor):
@@ -107,10 +110,11 @@ class Watch(Loops):
         return name in _CONVERSIONS and depends is not Dependence.NOTHING
 
     def _after(self, name: str, depends: Dependence, args: Sequence[Any]) -> Dependence:
-        """Return what depends on values in what a function gives, from what does in its arguments."""
+        """Return how a function's result depends on the inputs' values, from how its arguments do."""
         if name in _SIZES:
             return Dependence.VALUES if depends is Dependence.SIZES else Dependence.NOTHING
         if _LIKE.fullmatch(name):
+            # ``zeros_like`` and its kin take of their first argument the size alone; of the others the values.
             rest = max(map(self._dependence, _tensors(args[1:])), default=Dependence.NOTHING)
             return depends if depends is Dependence.SIZES else rest
         if depends is Dependence.VALUES and (
@@ -122,7 +126,7 @@ class Watch(Loops):
         return depends
 
     def _selects(self, index: Any) -> bool:
-        """Whether an index has a mask, or a slice with ends, that depends on values, and the result's size with it."""
+        """Return whether an index holds a mask, or slice ends, that depend on values; then the result's size does."""
         for part in index if isinstance(index, tuple | list) else (index,):
             ends = (part.start, part.stop, part.step) if isinstance(part, slice) else ()
             masks = [part] if isinstance(part, torch.Tensor) and part.dtype in (torch.bool, torch.uint8) else []
@@ -131,7 +135,7 @@ class Watch(Loops):
         return False
 
     def _dependence(self, tensor: torch.Tensor) -> Dependence:
-        """Look a tensor up; what no Python function gave is a constant, or comes out of a scripted part."""
+        """Look a tensor up; one that no Python function gave is a constant, or comes out of a scripted part."""
         key = _storage(tensor)
         if key not in self._known:
             node = torch._C._get_value_trace(tensor).node()  # type: ignore[attr-defined]
@@ -140,7 +144,7 @@ class Watch(Loops):
         return self._known[key]
 
     def _mark(self, tensor: torch.Tensor, depends: Dependence) -> None:
-        """Keep the most that is known of a storage: views of it see what is written into it."""
+        """Keep the strongest dependence that is known of a storage, as its views see what is written into it."""
         key = _storage(tensor)
         self._known[key] = max(depends, self._known.get(key, Dependence.NOTHING))
 
@@ -157,7 +161,7 @@ def _name(func: Callable[..., Any]) -> str:
 
 
 def _is_iteration(func: Callable[..., Any]) -> bool:
-    """Whether ``unbind`` is called by ``Tensor.__iter__``, which itself cannot be seen."""
+    """Return whether ``unbind`` is called by ``Tensor.__iter__``, which itself cannot be seen."""
     if _name(func) != "unbind":
         return False
     frame: FrameType | None = sys._getframe(1)
@@ -167,7 +171,7 @@ def _is_iteration(func: Callable[..., Any]) -> bool:
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors in nested lists, tuples (sizes among them), dicts and slices."""
+    """Yield the tensors in nested lists, tuples (sizes among them), dicts and slices."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, tuple | list):
@@ -180,7 +184,7 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 
 
 def _places() -> tuple[Place, ...]:
-    """The lines on the stack, the innermost one last, without this module's and those that stand for an operator."""
+    """Return the lines on the stack, innermost last, without this module's and those that stand for an operator."""
     places: list[Place] = []
     frame: FrameType | None = sys._getframe(1)
     while frame:

@@ -1,4 +1,4 @@
-"""PyTorch: which of its two exporters makes the file, where the spec leaves it open."""
+"""PyTorch: choose the exporter that makes the file, where the spec leaves it open."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _Choice = tuple[Name, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class _Attempt:
-    """What came of one exporter: an error, or a file that differs from the model (in words), or agrees with it."""
+    """The outcome of one exporter: an error, or a file that agrees with the model, or differs (in words)."""
 
     name: Name
     job: ExportJob
@@ -27,14 +27,14 @@ class _Attempt:
 
     @property
     def words(self) -> str:
-        """Why it is not taken; empty if it can be."""
+        """Return why this attempt is not taken; empty if it can be."""
         if self.error:
             return self.error.problems[0].message
         return self.difference and f"the export by {self.name} {self.difference}"
 
 
 def choose_exporter(job: ExportJob) -> _Choice:
-    """Export by dynamo, or by TorchScript where dynamo fails or answers otherwise; return which, and why in a note.
+    """Export by dynamo, or by TorchScript where dynamo fails or differs; return which, and a note that says why.
 
     TorchScript is taken only where its trace fixes nothing that depends on data and its file gives the model's own
     answers. Where both files differ from the model, dynamo's stays, for verification to refuse.
@@ -45,6 +45,7 @@ def choose_exporter(job: ExportJob) -> _Choice:
     if has_torchscript(job.flat):
         run_exporter("torchscript", job)
         return "torchscript", ("exported by torchscript: the model holds TorchScript, which dynamo cannot read",)
+    # First, as it is torch's own default.
     dynamo = _attempt("dynamo", job)
     if not dynamo.words:
         return _take(dynamo)
@@ -59,11 +60,12 @@ def choose_exporter(job: ExportJob) -> _Choice:
         return _take(dynamo, f"exported by dynamo, although {dynamo.words}: {torchscript.words}")
     if torchscript.error is None:
         raise _with_hint(dynamo.error, f"torchscript was tried too: {torchscript.words}")
-    failed = _with_hint(dynamo.error, "torchscript was tried too, and fails by what is said next")
+    failed = _with_hint(dynamo.error, "torchscript was tried too, and fails with the next error")
     raise SourceError([*failed.problems, *torchscript.error.problems])
 
 
 def _attempt(name: Name, job: ExportJob) -> _Attempt:
+    # A folder for each: external data has the same name in both.
     folder = job.destination.parent / name
     folder.mkdir()
     job = dataclasses.replace(job, destination=folder / job.destination.name)
@@ -75,7 +77,7 @@ def _attempt(name: Name, job: ExportJob) -> _Attempt:
 
 
 def _take(attempt: _Attempt, *notes: str) -> _Choice:
-    """Move the file, and the external data that it names, to where it was asked for."""
+    """Move the file, and its external data, to the place that was asked for."""
     folder = attempt.job.destination.parent
     for path in folder.iterdir():
         path.rename(folder.parent / path.name)

@@ -1,4 +1,4 @@
-"""PyTorch: the module that the user's code gives."""
+"""PyTorch: call the user's code for a module."""
 
 import random
 from typing import Any
@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnxpack.core.errors import SourceError
+from onnxpack.sources.factories import call_factory
 from onnxpack.spec.load import SpecFile
-from onnxpack.worker.user_code import built
 
 _SEED = 0
 
@@ -19,17 +18,16 @@ def made(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> torch.
     Random parameters are the same each time: a model is loaded several times in a build.
 
     Raises:
-        SourceError: it cannot be imported, is not there, raises, or gives something else.
+        SourceError: it cannot be imported, is not there, takes other arguments, raises, or returns something else.
     """
     return made_under(_SEED, file, reference, *args, **kwargs)
 
 
 def made_under(seed: int, file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> torch.nn.Module:
-    """Return what ``made`` does, under another seed of the random numbers of torch, numpy and Python."""
+    """Do what ``made`` does, under another seed of the random numbers of torch, numpy and Python."""
+    # All three, as a model's code may draw from any of them.
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
-    value = built(file, reference, *args, **kwargs)
-    if not isinstance(value, torch.nn.Module):
-        raise SourceError(f"{reference} gave a {type(value).__name__}", "it must give a torch.nn.Module")
-    return value
+    module: torch.nn.Module = call_factory(file, reference, torch.nn.Module, "torch.nn.Module", *args, **kwargs)
+    return module

@@ -1,4 +1,4 @@
-"""PyTorch: its two exporters, each as one function from a module to a file."""
+"""PyTorch: call its two exporters, each as one function from a module to a file."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ Name = Literal["dynamo", "torchscript"]
 
 @dataclass(frozen=True)
 class ExportJob:
-    """One export: of ``flat`` as the spec asks, with inputs to trace it with, its number of outputs, and where to."""
+    """One export of ``flat`` as the spec asks: inputs to trace it with, its number of outputs, the file to write."""
 
     flat: Flat
     file: SpecFile
@@ -77,14 +77,14 @@ def _dynamo(job: ExportJob) -> None:
     assert program is not None
     actual = program.model.opset_imports[""]
     if spec.opset is not None and actual != spec.opset:  # a conversion that fails leaves no more than a log line
-        raise SourceError(f"opset {spec.opset} cannot be had: the export has {actual}", f"write `opset: {actual}`")
+        raise SourceError(f"opset {spec.opset} cannot be had: the export has {actual}", f"set `opset: {actual}`")
     _name_inputs(program.model.graph, list(spec.inputs))
     _mend_splits(program.model)
     program.save(str(job.destination))
 
 
 def _name_inputs(graph: Any, names: list[str]) -> None:
-    """Name the inputs of an ``onnx_ir`` graph; what has one of these names inside gets another."""
+    """Name the inputs of an ``onnx_ir`` graph; a value inside that has one of these names is renamed."""
     inner = [*graph.initializers.values(), *(value for node in graph.all_nodes() for value in node.outputs)]
     for value in inner:
         if value.name in names:
@@ -137,13 +137,13 @@ def _torchscript(job: ExportJob) -> None:
 
 
 def _require_no_decisions(watch: Watch, job: ExportJob) -> None:
-    found = [(_BRANCH, one) for one in watch.decisions] + [(_LOOP, one) for one in _changing_loops(watch, job)]
+    found = [(_BRANCH, one) for one in watch.decisions] + [(_LOOP, one) for one in _find_changing_loops(watch, job)]
     if found:
         texts = {message.format(show_line(job.file, places)): hint for (message, hint), places in found}
         raise BranchError([Problem(message, hint) for message, hint in texts.items()])
 
 
-def _changing_loops(watch: Watch, job: ExportJob) -> list[tuple[Place, ...]]:
+def _find_changing_loops(watch: Watch, job: ExportJob) -> list[tuple[Place, ...]]:
     """Find the loops over tensors that make another number of steps at other sizes of the axes."""
     at = odd_sizes(job.file.spec.axes)
     changed = any(shape_at(tensor, at) != job.example[name].shape for name, tensor in job.file.spec.inputs.items())
@@ -151,6 +151,7 @@ def _changing_loops(watch: Watch, job: ExportJob) -> list[tuple[Place, ...]]:
         return []
     with torch.no_grad(), Loops() as loops:
         job.flat(*to_tensors(draw(job.file.spec, at, 1)))
+    # By the innermost line, as the frames above it differ between the trace and this run.
     ends = {places[-1]: steps for places, steps in loops.steps.items()}
     return [places for places, steps in watch.steps.items() if ends.get(places[-1], steps) != steps]
 
@@ -159,7 +160,7 @@ _EXPORTERS: Mapping[Name, Callable[[ExportJob], None]] = {"dynamo": _dynamo, "to
 
 
 def has_torchscript(module: torch.nn.Module) -> bool:
-    """Whether a part of it was scripted, or loaded as TorchScript: dynamo reads no such part."""
+    """Return whether a part of the module was scripted, or loaded as TorchScript; dynamo reads no such part."""
     return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
 
 

@@ -1,4 +1,4 @@
-"""What a line of Python code does, told from its source."""
+"""Tell from Python source what a line of code does."""
 
 import ast
 import linecache

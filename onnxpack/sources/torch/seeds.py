@@ -1,4 +1,4 @@
-"""PyTorch: whether a factory gives the same module whatever the random seed is."""
+"""PyTorch: check that a factory gives the same module whatever the random seed is."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ def _digests(module: torch.nn.Module) -> dict[str, str | None]:
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """The parameters, the buffers, those that no state dict has among them, and tensors in plain attributes."""
+    """Yield parameters, buffers (also those that no state dict holds), and tensors in plain attributes, by name."""
     yield from module.named_parameters()
     yield from module.named_buffers()
     for path, part in module.named_modules():

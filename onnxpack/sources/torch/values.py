@@ -1,4 +1,4 @@
-"""PyTorch: how a spec's inputs reach ``forward``, and how what it gives becomes a flat list with stable names."""
+"""PyTorch: pass a spec's inputs to ``forward``, and flatten its answer to a list with stable names."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -27,23 +27,23 @@ class Flat(torch.nn.Module):
         self.keywords = tuple(names) if by_keyword(source, names) else None
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """``tensors`` as the spec's inputs are; the outputs as ``leaves`` gives them."""
+        """Take the spec's inputs in order; return the outputs as ``leaves`` flattens them."""
         return tuple(tensor for _, tensor in leaves(self.answer(*tensors)))
 
     def answer(self, *tensors: torch.Tensor) -> Any:
-        """The outputs as the module itself gives them."""
+        """Return the outputs as the module itself gives them."""
         if self.keywords is None:
             return self.source(*tensors)
         return self.source(**dict(zip(self.keywords, tensors, strict=True)))
 
 
 def own_path(path: str) -> str:
-    """A module's path in the model itself, from its path in the ``Flat`` around it."""
+    """Return a module's path in the model itself, from its path in the ``Flat`` around it."""
     return path.removeprefix("source").removeprefix(".")
 
 
 def by_keyword(module: torch.nn.Module, names: Sequence[str]) -> bool:
-    """Whether the inputs go by name: all are parameters of ``forward``, and are not its first ones in order."""
+    """Return whether the inputs go by name: all are parameters of ``forward``, but not its first ones in order."""
     parameters = _parameters(module)
     if parameters is None:
         return False
@@ -53,7 +53,7 @@ def by_keyword(module: torch.nn.Module, names: Sequence[str]) -> bool:
 
 
 def require_fit(module: torch.nn.Module, names: Sequence[str]) -> None:
-    """Makes sure that ``forward`` can take the inputs.
+    """Require that ``forward`` can take the inputs.
 
     Raises:
         SourceError: too many, too few, or by names that it does not have.
@@ -71,14 +71,14 @@ def require_fit(module: torch.nn.Module, names: Sequence[str]) -> None:
         takes = ", ".join(f"{one.name}=…" if one.default is not one.empty else one.name for one in parameters)
         raise SourceError(
             f"forward takes ({takes}); the spec's inputs are {', '.join(names)}: {error}",
-            "inputs go by name if all are parameters of forward, else by position",
+            "name the inputs as forward's parameters, or list as many as it takes, in its order",
         ) from None
     except ValueError:  # optional parameters before others, which TorchScript has: only the run itself can tell
         return
 
 
 def _parameters(module: torch.nn.Module) -> list[inspect.Parameter] | None:
-    """Those of ``forward`` without ``self``; None where they cannot be known."""
+    """Return the parameters of ``forward`` without ``self``; None where they cannot be known."""
     try:
         if isinstance(module, torch.jit.ScriptModule):
             arguments = cast(Any, module.forward).schema.arguments[1:]
@@ -93,21 +93,22 @@ def _parameters(module: torch.nn.Module) -> list[inspect.Parameter] | None:
 
 
 def output_names(answer: Any, taken: Sequence[str]) -> list[str]:
-    """A name for each output, as ``names_of`` has it; ``taken`` are names that no output may have."""
+    """Return a name for each output, as ``names_of`` makes it; ``taken`` are names that no output may have."""
     return names_of([path for path, _ in leaves(answer)], taken)
 
 
 def leaves(value: Any) -> Iterator[tuple[nested.Path, torch.Tensor]]:
-    """The tensors in what a model gave, in order, each with its keys, fields and positions."""
+    """Yield the tensors in a model's answer, in order, each with its keys, fields and positions."""
     return nested.leaves(value, torch.Tensor)
 
 
 def to_tensors(inputs: Arrays) -> tuple[torch.Tensor, ...]:
-    """The inputs as tensors, in order."""
+    """Return the inputs as tensors, in order."""
+    # reshape: ascontiguousarray makes a scalar one-dimensional.
     return tuple(torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape)) for array in inputs.values())
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    """The values; numpy has no bfloat16, which becomes float32."""
+    """Return the tensor's values; bfloat16, which numpy lacks, becomes float32."""
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()

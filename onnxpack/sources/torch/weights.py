@@ -1,4 +1,4 @@
-"""PyTorch: a state dict from a file, in whatever it is wrapped, and the module that it must fit."""
+"""PyTorch: read a state dict from a file, however it is wrapped, and load it into the module that it must fit."""
 
 import json
 import zipfile
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from onnxpack.core.errors import Problem, SourceError
+from onnxpack.core.text import plural, with_article
 from onnxpack.spec.load import SpecFile
 
 _SHOWN_KEYS = 8
@@ -22,7 +23,7 @@ _BATCH = 1 << 28
 
 @dataclass(frozen=True)
 class _Stored:
-    """A tensor in a safetensors file, which is read when its turn comes."""
+    """A tensor in a safetensors file, read only when it is copied into the module."""
 
     path: Path
     key: str
@@ -33,24 +34,24 @@ State = dict[str, torch.Tensor | _Stored]
 
 
 def fill(module: torch.nn.Module, file: SpecFile) -> None:
-    """Loads the spec's weights into the module; every key and shape must fit.
+    """Load the spec's weights into the module; every key and shape must fit.
 
     Raises:
         SourceError: the file is broken, holds something else, or does not fit; all that does not fit is listed.
     """
     label, key = str(file.spec.model.weights_file), file.spec.model.weights_key
-    content = _content(file.resolve(label), file.root)
+    content = _load_content(file.resolve(label), file.root)
     state, taken = _state_dict(content, key, Path(label).name)
-    problems = list(_misfits(module.state_dict(), state, label, taken))
+    problems = list(_find_misfits(module.state_dict(), state, label, taken))
     if problems:
         raise SourceError(problems)
-    for part in _batches(state):
+    for part in _split_batches(state):
         # Copied, not assigned: what else refers to a parameter, a tied one among them, goes on doing so.
         module.load_state_dict(part, strict=False)
 
 
-def _batches(state: State) -> Iterator[dict[str, torch.Tensor]]:
-    """All tensors; of those in safetensors files only some at a time, so that their bytes are in memory once."""
+def _split_batches(state: State) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield all tensors; those in safetensors files only some at a time, so that their bytes are in memory once."""
     yield {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
     stored: dict[Path, dict[str, str]] = {}
     for name, tensor in state.items():
@@ -62,7 +63,7 @@ def _batches(state: State) -> Iterator[dict[str, torch.Tensor]]:
 
 
 def _read(path: Path, names: dict[str, str]) -> dict[str, torch.Tensor]:
-    """Takes the next tensors of about ``_BATCH`` bytes out of ``names``; the map of the file lives as long as they."""
+    """Read the next tensors of about ``_BATCH`` bytes, and take them out of ``names``."""
     from safetensors import safe_open
 
     part: dict[str, torch.Tensor] = {}
@@ -75,9 +76,9 @@ def _read(path: Path, names: dict[str, str]) -> dict[str, torch.Tensor]:
     return part
 
 
-def _content(path: Path, root: Path) -> Any:
+def _load_content(path: Path, root: Path) -> Any:
     if path.name.endswith(_INDEX):
-        return _sharded(path, root)
+        return _load_shards(path, root)
     try:
         if path.suffix == ".safetensors":
             from safetensors import safe_open
@@ -85,36 +86,43 @@ def _content(path: Path, root: Path) -> Any:
             with safe_open(path, framework="pt") as file:
                 shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no dict
             return {key: _Stored(path, key, shape) for key, shape in shapes.items()}
+        # weights_only: a pickle could run code. mmap, which zip files allow, keeps the file's bytes out of memory.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torn zip, hostile pickle, wrong header: each has its own kind
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SourceError(
             f"cannot load the weights in '{path.name}': {words}",
-            "it must be a safetensors file, or a state dict saved by torch.save: plain tensors, no objects of classes",
+            "save them as safetensors, or with torch.save as a state dict of tensors alone",
         ) from None
 
 
-def _sharded(path: Path, root: Path) -> State:
-    """The tensors of all the files that a Hugging Face index names, each from the file that it is said to be in."""
+def _load_shards(path: Path, root: Path) -> State:
+    """Read the tensors that a Hugging Face index names, each from the file that it is said to be in."""
     try:
         places = json.loads(path.read_text())["weight_map"]
         assert isinstance(places, dict)
         assert all(isinstance(name, str) for name in places.values())
     except Exception:  # not UTF-8, not JSON, not an index
-        raise SourceError(f"'{path.name}' is no index of shards", "it needs a weight_map: {tensor: file}") from None
+        raise SourceError(
+            f"'{path.name}' is not an index of shards", "give it a `weight_map` from tensors to files"
+        ) from None
     state: State = {}
     problems = []
     for name in sorted(set(places.values())):
         shard = (path.parent / name).resolve()
         if not shard.is_relative_to(root.resolve()) or not shard.is_file() or shard.name.endswith(_INDEX):
-            problems.append(Problem(f"'{path.name}' names '{name}', which is no file here", "put the shard beside it"))
+            problems.append(
+                Problem(f"'{path.name}' names '{name}', which is not a file here", "put the shard beside it")
+            )
             continue
         shard.open("rb").close()  # safetensors reads natively, unseen by the record of what an export reads
         wanted = [key for key, place in places.items() if place == name]
-        content = _content(shard, root)
+        content = _load_content(shard, root)
         missing = [key for key in wanted if not isinstance(content, Mapping) or key not in content]
         if missing:
-            problems.append(Problem(f"'{name}' lacks tensors of the index: {_some(missing)}", "get the shard again"))
+            problems.append(
+                Problem(f"'{name}' lacks tensors of the index: {_list_some(missing)}", "download the shard again")
+            )
         state |= {key: content[key] for key in wanted if key not in missing}
     if problems:
         raise SourceError(problems)
@@ -122,13 +130,17 @@ def _sharded(path: Path, root: Path) -> State:
 
 
 def _state_dict(content: Any, key: str | None, label: str) -> tuple[State, str]:
-    """The state dict at ``key``, and that key; a Lightning checkpoint needs none."""
+    """Return the state dict at ``key``, and that key; a Lightning checkpoint needs none."""
+    # Lightning puts it under a key of its own, beside optimizer states.
     if key is None and isinstance(content, Mapping) and _is_state(content.get(_LIGHTNING)):
         key = _LIGHTNING
     rest = key or ""
     while rest:
         if not isinstance(content, Mapping):
-            raise SourceError(f"'{label}' has no key '{key}'", f"at '{rest}' it has: {type(content).__name__}")
+            raise SourceError(
+                f"'{label}' has no key '{key}': above '{rest}' is {with_article(type(content).__name__)}",
+                "correct `weights_key`",
+            )
         # A checkpoint's own keys may have dots in them, and those of a state dict mostly do.
         head = rest if rest in content else rest.partition(".")[0]
         if head in content:
@@ -141,8 +153,8 @@ def _state_dict(content: Any, key: str | None, label: str) -> tuple[State, str]:
         content, rest = inner, ""
     if not _is_state(content):
         words = ", ".join(map(str, content))[:300] if isinstance(content, Mapping) else type(content).__name__
-        found = ", ".join(_places(content, key))
-        hint = f"name the right key in weights_key: {found}" if found else "name the right key in weights_key"
+        found = ", ".join(_find_state_dicts(content, key))
+        hint = f"set `weights_key` to one of: {found}" if found else "set `weights_key` to the key of the state dict"
         raise SourceError(f"'{label}' is not a state dict here: {words}", hint)
     return dict(content), key or ""
 
@@ -155,8 +167,8 @@ def _is_state(value: Any) -> bool:
     )
 
 
-def _places(content: Any, start: str | None, depth: int = 0) -> Iterator[str]:
-    """Where below here state dicts are."""
+def _find_state_dicts(content: Any, start: str | None, depth: int = 0) -> Iterator[str]:
+    """Yield the keys below ``start`` where state dicts are."""
     if not isinstance(content, Mapping) or depth > _MAX_DEPTH:
         return
     for name, value in content.items():
@@ -164,11 +176,12 @@ def _places(content: Any, start: str | None, depth: int = 0) -> Iterator[str]:
         if _is_state(value):
             yield place
         else:
-            yield from _places(value, place, depth + 1)
+            yield from _find_state_dicts(value, place, depth + 1)
 
 
-def _misfits(own: Mapping[str, torch.Tensor], state: State, label: str, key: str) -> Iterator[Problem]:
+def _find_misfits(own: Mapping[str, torch.Tensor], state: State, label: str, key: str) -> Iterator[Problem]:
     # Files mostly hold tied weights once.
+    """Yield a problem for each way in which the file's keys and shapes differ from the module's."""
     filled = {_memory(tensor) for name, tensor in own.items() if name in state}
     lists = {
         "missing in the file": [name for name in own if name not in state and _memory(own[name]) not in filled],
@@ -179,33 +192,34 @@ def _misfits(own: Mapping[str, torch.Tensor], state: State, label: str, key: str
             if name in state and state[name].shape != own[name].shape
         ],
     }
-    hint = _prefix_hint(own, state, key) or "check factory, kwargs and weights_key"
+    hint = _prefix_hint(own, state, key) or "check `factory`, `kwargs` and `weights_key`"
     for words, keys in lists.items():
         if keys:
-            yield Problem(f"'{label}' does not fit the model: {len(keys)} tensors are {words}: {_some(keys)}", hint)
+            count = f"{plural(len(keys), 'tensor')} {'is' if len(keys) == 1 else 'are'}"
+            yield Problem(f"'{label}' does not fit the model: {count} {words}: {_list_some(keys)}", hint)
 
 
 def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Equal for tied weights; an empty tensor has no memory, and is tied to nothing."""
+    """Return a key that is equal for tied weights; an empty tensor has no memory, and is tied to nothing."""
     return (tensor.data_ptr() or id(tensor), tensor.dtype, tensor.shape, tensor.stride())
 
 
 def _prefix_hint(own: Mapping[str, Any], state: State, key: str) -> str:
-    """What to do where one side's keys are the other's with a prefix, as wrappers and Lightning modules leave them."""
-    if prefix := _prefix(state, own):
-        return f"the file's keys begin with '{prefix}': write weights_key: {f'{key}.{prefix}'.strip('.')}"
-    if prefix := _prefix(own, state):
-        return f"the model's keys begin with '{prefix}': make the factory give that part, or fill it there"
+    """Return a hint where one side's keys are the other's with a prefix, as wrappers and Lightning leave them."""
+    if prefix := _find_prefix(state, own):
+        return f"the file's keys begin with '{prefix}': set `weights_key: {f'{key}.{prefix}'.strip('.')}`"
+    if prefix := _find_prefix(own, state):
+        return f"the model's keys begin with '{prefix}': let the factory return that part, or load the weights itself"
     return ""
 
 
-def _prefix(longer: Mapping[str, Any], shorter: Mapping[str, Any]) -> str:
-    """What stands before every name of ``shorter`` in ``longer``, up to a dot; empty where there is no such word."""
+def _find_prefix(longer: Mapping[str, Any], shorter: Mapping[str, Any]) -> str:
+    """Return what stands before every name of ``shorter`` in ``longer``, up to a dot; empty if there is nothing."""
     first = next(iter(shorter), "")
     words = [name[: -len(first)] for name in longer if first and name.endswith(f".{first}")]
     return next((word for word in words if all(f"{word}{name}" in longer for name in shorter)), "")
 
 
-def _some(keys: list[str]) -> str:
+def _list_some(keys: list[str]) -> str:
     more = f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""
     return "; ".join(keys[:_SHOWN_KEYS]) + more

@@ -1,0 +1,50 @@
+"""What a build prints while it runs: plain lines for logs, one live line on a terminal."""
+
+import re
+
+import pytest
+
+from onnxpack.cli.progress import LiveProgress, PlainProgress, progress
+
+
+def test_plain_lines_name_the_target_and_their_times_line_up(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = PlainProgress("cpu")
+    with shown.stage("export"):
+        shown.note("a warning")
+    with shown.stage("precision int8-dynamic"):
+        pass
+    shown.skipped("bundle", "runtime layer reused")
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.sub(r"\d\.\d s$", "N s", line) for line in lines] == [
+        "cpu: export …",
+        "  a warning",
+        "cpu: export                      N s",
+        "cpu: precision int8-dynamic …",
+        "cpu: precision int8-dynamic      N s",
+        "cpu: bundle                   runtime layer reused",
+    ]
+
+
+def test_a_plain_stage_that_fails_has_no_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="broken"), PlainProgress().stage("export"):
+        raise ValueError("broken")
+    assert capsys.readouterr().err == "export …\n"
+
+
+def test_a_live_line_ends_as_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = LiveProgress("gpu")
+    with shown.stage("export"):
+        pass
+    with pytest.raises(ValueError, match="broken"), shown.stage("verify float32"):
+        raise ValueError("broken")
+    shown.skipped("measure 2 models", "unchanged")
+    lines = re.sub(r"\x1b\[[0-9]*[a-zA-Z]", "", capsys.readouterr().err).replace("\r", "").splitlines()
+    assert [re.sub(r"\d\.\d s$", "N s", line) for line in lines] == [
+        "✓ gpu: export                      N s",
+        "✗ gpu: verify float32              N s",
+        "✓ gpu: measure 2 models         unchanged",
+    ]
+
+
+def test_progress_is_plain_where_stderr_is_no_terminal() -> None:
+    assert isinstance(progress("cpu"), PlainProgress)
