@@ -45,6 +45,18 @@ def test_message_of_the_page_is_one_of_the_program(message: str) -> None:
     assert message in _FROM_THE_SYSTEM or is_given(message, texts())
 
 
+LINKED = [
+    pytest.param(message, id=f"{page.stem}-{message}")
+    for page in sorted((ROOT / "docs/how-to").glob("*.md"))
+    for message in re.findall(r"\[`([^`]*)`\]\([^)]*troubleshooting\.md", page.read_text())
+]
+
+
+@pytest.mark.parametrize("message", LINKED)
+def test_message_that_another_page_links_is_one_of_the_page(message: str) -> None:
+    assert is_given(message, frozenset(MESSAGES)), message
+
+
 def test_page_has_the_messages_that_are_met_most() -> None:
     assert len(MESSAGES) >= 25
     assert len(set(MESSAGES)) == len(MESSAGES)
