@@ -12,7 +12,7 @@ from onnxpack.bundle.closure import explain_difference
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.packages import install
 from onnxpack.core.errors import EngineError, SpecError
-from onnxpack.worker.uv import uv, write_requirements
+from onnxpack.worker.uv import run_uv, write_requirements
 
 ASKED = ("server[fast]>=1", "numbers>=2")
 LOCKED = (
@@ -82,7 +82,7 @@ def test_install_fills_the_folder_with_the_locked_wheels(index: Path) -> None:
 def test_install_after_a_change_in_uvs_cache_takes_the_archive(index: Path, tmp_path: Path) -> None:
     # As an earlier installation of the same locked wheel leaves it there.
     lines = write_requirements([package(index, "parser").requirement()], tmp_path)
-    uv("pip", "install", "--target", str(tmp_path / "other"), "--require-hashes", "--no-deps", "--requirement",
+    run_uv("pip", "install", "--target", str(tmp_path / "other"), "--require-hashes", "--no-deps", "--requirement",
        str(lines), what="fill the cache")  # fmt: skip
     cached = list((tmp_path / "uv").rglob("parser.py"))
     assert cached
