@@ -115,6 +115,6 @@ def test_install_of_a_version_that_a_wheel_excludes_is_refused(index: Path) -> N
 
 
 def test_install_that_leaves_a_distribution_out_is_refused(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxpack.bundle.packages.uv", lambda *words, what: "")
+    monkeypatch.setattr("onnxpack.bundle.packages.run_uv", lambda *words, what: "")
     with pytest.raises(EngineError, match=r"this differs: parser$|this differs: parser "):
         put(index, package(index, "parser"))
