@@ -57,7 +57,7 @@ def environment(folder: Path) -> str:
 
 def section(net: str, folder: Path, python: str, provider: str) -> str:
     """One model's table."""
-    from onnxpack.cache.store import Store, default_root
+    from onnxpack.cache.store import Store, find_default_root
     from onnxpack.cli.progress import PlainProgress
     from onnxpack.core.errors import OnnxpackError
     from onnxpack.image.docker import DockerEngine
@@ -79,7 +79,7 @@ def section(net: str, folder: Path, python: str, provider: str) -> str:
             file = load(spec)
         finally:
             spec.unlink()
-        run = Build(Plan(file, "cuda", folder), Store(default_root()), DockerEngine(), PlainProgress())
+        run = Build(Plan(file, "cuda", folder), Store(find_default_root()), DockerEngine(), PlainProgress())
         product = walk(run, chain(run.plan, "export"), Product())
         assert product.exported
         reference = product.exported.served
@@ -118,7 +118,7 @@ def prove(request: dict[str, Any], provider: str) -> dict[str, list[str]]:
         options.profile_file_prefix = str(folder.parent.parent / f".profile-{precision}-{os.getpid()}")
         if provider.startswith("CUDA"):
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        else:  # as ``onnxpack.graph.check.session`` says
+        else:  # as ``onnxpack.graph.check.open_session`` says
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         try:
             running = ort.InferenceSession(path, options, providers=[provider], enable_fallback=0)
@@ -144,13 +144,16 @@ def prove(request: dict[str, Any], provider: str) -> dict[str, list[str]]:
         sessions[precision] = ort.InferenceSession(path, options, providers=[provider], enable_fallback=0)
         found[precision] = ["", "", wrong[0] if wrong else "agree", ", ".join(sorted(kernels))]
     inputs = read_case(folder, request["opt"])[0]
-    from onnxpack.timing.models import gain, side_by_side
+    from onnxpack.timing.models import compute_gain, time_side_by_side
 
-    times = side_by_side(
+    times = time_side_by_side(
         {name: lambda running=running: running.run(None, inputs) for name, running in sessions.items()}, SECONDS
     )
     for precision in sessions:
-        found[precision][:2] = [f"{float(np.median(times[precision])) * 1000:.3f} ms", f"{gain(times, precision):.2f}x"]
+        found[precision][:2] = [
+            f"{float(np.median(times[precision])) * 1000:.3f} ms",
+            f"{compute_gain(times, precision):.2f}x",
+        ]
     return found
 
 

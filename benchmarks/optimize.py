@@ -19,8 +19,8 @@ from onnxpack.core.artifacts import Artifact
 from onnxpack.core.errors import OnnxpackError
 from onnxpack.core.values import MODEL
 from onnxpack.data.test_inputs import draw, read_arrays, write_arrays
-from onnxpack.graph.check import facts, graphs, session
-from onnxpack.graph.isa import this_machine
+from onnxpack.graph.check import iterate_graphs, open_session, read_facts
+from onnxpack.graph.isa import detect_isas
 from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.spec.model import AxisRange, Input, Model
@@ -103,7 +103,7 @@ def rows(file: SpecFile, folder: Path) -> list[str]:
 def row(name: str, path: Path, found: Measured, difference: float) -> str:
     """One tool's line."""
     model = onnx.load(path)
-    nodes = [node for graph in graphs(model.graph) for node in graph.node]
+    nodes = [node for graph in iterate_graphs(model.graph) for node in graph.node]
     domains = ", ".join(sorted({node.domain for node in nodes if node.domain}))
     speed = f"{found.speedup:.2f}\N{MULTIPLICATION SIGN}"
     return (
@@ -134,11 +134,11 @@ def by_onnxslim(source: Path, folder: Path) -> None:
 
 def ours(level: str) -> Callable[[Path, Path], None]:
     """What `optimize: <level>` does."""
-    isa = next(name for name in ISA if name in this_machine())
+    isa = next(name for name in ISA if name in detect_isas())
 
     def tool(source: Path, folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            call(OptimizeModel(facts(source), level, isa, ()), Setting(Path(scratch), folder))
+            call(OptimizeModel(read_facts(source), level, isa, ()), Setting(Path(scratch), folder))
 
     return tool
 
@@ -146,14 +146,14 @@ def ours(level: str) -> Callable[[Path, Path], None]:
 def timed(models: dict[str, Path], folder: Path) -> dict[str, Measured]:
     """All models in turn, on one thread."""
     inputs = Artifact.of(folder / "x.npz")
-    files = {name: facts(path) for name, path in models.items()}
+    files = {name: read_facts(path) for name, path in models.items()}
     task = MeasureModels(files, tuple(files), inputs, inputs, SECONDS, 1, ())
     return call(task, Setting(folder)).result.models
 
 
 def answers(path: Path, folder: Path) -> list[Any]:
     """What a model gives for the inputs that it was timed with."""
-    given: list[Any] = session(path).run(None, read_arrays(folder / "x.npz"))
+    given: list[Any] = open_session(path).run(None, read_arrays(folder / "x.npz"))
     return given
 
 

@@ -20,9 +20,9 @@ from faults import NETWORK
 from mutant import Mutant, NoPlaceError
 
 from onnxpack.core.values import MODEL, REFERENCE
-from onnxpack.data.domains import domains
-from onnxpack.data.test_inputs import Arrays, draw, row_axis
-from onnxpack.graph.check import session
+from onnxpack.data.domains import list_domains
+from onnxpack.data.test_inputs import Arrays, draw, find_row_axis
+from onnxpack.graph.check import open_session
 from onnxpack.hunt import hunt
 from onnxpack.hunt.search import climb, search_network
 from onnxpack.hunt.trees import hunt_trees
@@ -52,7 +52,7 @@ class Example:
         self.source = importlib.import_module(f"onnxpack.sources.{self.file.spec.model.framework}")
         self.loaded = self.source.load(self.file)
         self.proto = onnx.load(self.model)
-        self.highest = {key: float(domains(tensor)[0].ends[1]) for key, tensor in self.spec.inputs.items()
+        self.highest = {key: float(list_domains(tensor)[0].ends[1]) for key, tensor in self.spec.inputs.items()
                         if tensor.dtype != "string"}  # fmt: skip
         inputs, expected = read_case(folder / "out" / REFERENCE, self.exported.reference.cases[0])
         answers = dict(zip(expected, self.answer(inputs), strict=True))
@@ -109,7 +109,7 @@ def _runs(example: Example, model: onnx.ModelProto) -> bool:
     """Return whether the model gives outputs of the right dtypes at the sizes that an export is tried with first."""
     inputs, expected = read_case(example.folder / "out" / REFERENCE, example.exported.reference.cases[0])
     try:
-        answers = session(model.SerializeToString()).run(None, inputs)
+        answers = open_session(model.SerializeToString()).run(None, inputs)
     except Exception:  # onnxruntime's exceptions share no base
         return False
     return all(("U" if right.dtype.kind == "U" else right.dtype) == ("U" if got.dtype.kind in "OU" else got.dtype)
@@ -145,7 +145,7 @@ def exhaust(example: Example, path: Path) -> tuple[float, bool]:
 
     The right file answers in the place of the source, which it agrees with, since it is faster.
     """
-    running = session(example.model)
+    running = open_session(example.model)
     names = [output.name for output in running.get_outputs()]
 
     def answer(inputs: Arrays) -> list[Any]:
@@ -158,7 +158,7 @@ def exhaust(example: Example, path: Path) -> tuple[float, bool]:
         top = climb(trials, np.random.default_rng([SEED, seed]), lambda _: _ROUNDS)
         far = max(far, *(score for score in top.scores if np.isfinite(score)), 0.0)
         told = told or any(tells(trials, inputs) for inputs in top.inputs)
-    rows = row_axis(example.spec)
+    rows = find_row_axis(example.spec)
     for number in range(_DRAWS):
         at = {axis.name: axis.opt for axis in example.spec.axes}
         if rows:

@@ -21,21 +21,21 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 
-from onnxpack.cache.store import Store, default_root
+from onnxpack.cache.store import Store, find_default_root
 from onnxpack.cli.progress import PlainProgress
 from onnxpack.core.errors import OnnxpackError
 from onnxpack.core.values import Reference
 from onnxpack.evaluation.evaluate import score_model
-from onnxpack.graph.isa import this_machine
+from onnxpack.graph.isa import detect_isas
 from onnxpack.image.docker import DockerEngine
 from onnxpack.parity.compare import Tolerance, verify_model
 from onnxpack.pipeline.chain import chain, walk
-from onnxpack.pipeline.measure import timed_cases
+from onnxpack.pipeline.measure import choose_timed_cases
 from onnxpack.pipeline.optimize import optimize
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.precision import calibrate, conversion, reduce_precision
 from onnxpack.pipeline.run import Build, Product
-from onnxpack.precision.candidates import worth_trying
+from onnxpack.precision.candidates import list_candidates
 from onnxpack.spec.load import load
 from onnxpack.timing.models import measure
 
@@ -72,7 +72,7 @@ def about(options: argparse.Namespace) -> str:
     known = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
     words = {key.strip(): value.strip() for key, value in known.items()}
     cpu = words.get("model name", platform.machine())
-    kinds = [kind for kind in sorted(this_machine()) if kind.startswith(("a", "n"))]
+    kinds = [kind for kind in sorted(detect_isas()) if kind.startswith(("a", "n"))]
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("onnxruntime", "onnx")]
     for name, python in (("olive-ai", options.olive), ("optimum-onnx", options.optimum)):
         if python:
@@ -91,14 +91,14 @@ def section(name: str, folder: Path, options: argparse.Namespace) -> str:
     """One model's table."""
     folder.mkdir()
     file = load(HERE / f"{name}.yaml")
-    run = Build(Plan(file, "cpu", folder), Store(default_root()), DockerEngine(), PlainProgress())
+    run = Build(Plan(file, "cpu", folder), Store(find_default_root()), DockerEngine(), PlainProgress())
     plain = walk(run, chain(run.plan, "verify"), Product())
     best_one = walk(run, chain(run.plan, "optimize"), Product())
     assert plain.model
     assert plain.exported
     assert best_one.model
     chosen = next(candidate for candidate in best_one.candidates if candidate.chosen)
-    kinds = ("float32", *worth_trying("cpu", file.spec.calibration is not None))
+    kinds = ("float32", *list_candidates("cpu", file.spec.calibration is not None))
     files: Files = {("onnxpack", kind): finished(run, kind, plain) for kind in kinds}
     files["onnxpack", chosen.precision] = best_one.model.path
     base = plain.model.path
@@ -190,7 +190,7 @@ def measured(run: Build, reference: Reference, files: Files, seconds: float) -> 
         argmax = min((row.argmax_agreement for row in rows if row.argmax_agreement is not None), default=1.0)
         cells[key] = [f"{min(noise):.1f} dB" if noise else "-", f"{argmax:.1%}", f"{score:.4f}"]
         able["/".join(key)] = path
-    opt, largest = (reference.folder / f"{case}.inputs.npz" for case in timed_cases(run, reference))
+    opt, largest = (reference.folder / f"{case}.inputs.npz" for case in choose_timed_cases(run, reference))
     speeds = measure(able, opt, largest, seconds * len(able), None)
     found = {}
     for key, words in cells.items():

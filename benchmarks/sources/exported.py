@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxpack.core.errors import OnnxpackError
 from onnxpack.data.test_inputs import read_arrays
-from onnxpack.parity.compare import Tolerance, require, verify_model
+from onnxpack.parity.compare import Tolerance, require_parity, verify_model
 from onnxpack.sources.export import export_model
 from onnxpack.spec.load import load
 
@@ -38,7 +38,7 @@ def _compared(folder: Path) -> Row:
     exported = export_model(load(folder / "spec.yaml"), out)
     model, reference = exported.model, exported.reference
     rows = verify_model(model.path, reference, Tolerance(RTOL, ATOL))
-    require("the exported model differs from its source", rows)
+    require_parity("the exported model differs from its source", rows)
     answers = [
         array
         for case in reference.cases

@@ -28,12 +28,12 @@ def main() -> None:
     elif sys.argv[1] == INSIDE:
         _inside(*sys.argv[2:])
     else:
-        from onnxpack.cache.store import Store, default_root
+        from onnxpack.cache.store import Store, find_default_root
         from onnxpack.cli.progress import PlainProgress
         from onnxpack.spec.model import Model
-        from onnxpack.worker.environments import environment
+        from onnxpack.worker.environments import provide_environment
 
-        python = environment(Model("keras", path="m.keras"), Store(default_root()), PlainProgress())
+        python = provide_environment(Model("keras", path="m.keras"), Store(find_default_root()), PlainProgress())
         subprocess.run([str(python), __file__, INSIDE, *sys.argv[1:]], check=True)
 
 

@@ -14,10 +14,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from onnxpack.bundle.lock import Package, TargetLock, wanted
+from onnxpack.bundle.lock import Package, TargetLock, make_unresolved_lock
 from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.spec.model import Spec
-from onnxpack.targets import device
+from onnxpack.targets import load_device
 
 _HINT = "run `onnxpack lock SPEC`"
 
@@ -29,12 +29,12 @@ def find_stale(spec: Spec, targets: dict[str, TargetLock]) -> dict[str, str]:
 
 
 def _explain_staleness(spec: Spec, target: str, locked: TargetLock | None) -> str:
-    question = wanted(spec, target)
+    question = make_unresolved_lock(spec, target)
     if locked is None:
         return "the lock does not have this target"
     if replace(locked, packages=()) != question:
         return "its Python, platform or requirements differ from the spec's"
-    return explain_difference(question.requirements, locked.packages, device(spec.targets[target].device).unused)
+    return explain_difference(question.requirements, locked.packages, load_device(spec.targets[target].device).unused)
 
 
 def explain_difference(requirements: Sequence[str], packages: Sequence[Package], unused: frozenset[str]) -> str:

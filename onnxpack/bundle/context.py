@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER, DockerView, ModuleView, render_dockerfile, render_module
-from onnxpack.core.artifacts import Artifact, data_beside
+from onnxpack.core.artifacts import Artifact, locate_data
 from onnxpack.core.digests import digest
 from onnxpack.core.values import OnnxModel
 
@@ -99,7 +99,7 @@ def _read(path: Path) -> str | None:
 
 def model_files(model: Path) -> list[Path]:
     """Return the model's file and, if the model is large, the file of its external data beside it."""
-    return [path for path in (model, data_beside(model)) if path.exists()]
+    return [path for path in (model, locate_data(model)) if path.exists()]
 
 
 def normalise(folder: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem, SpecError
-from onnxpack.core.scratch import temporary_folder
+from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.spec.model import Spec
-from onnxpack.targets import device
-from onnxpack.worker.uv import for_image, uv, write_requirements
+from onnxpack.targets import load_device
+from onnxpack.worker.uv import list_image_options, run_uv, write_requirements
 
 FORMAT = 2
 """The version of a lock's layout; a lock of another one is refused, and has to be made again."""
@@ -51,10 +51,10 @@ def lock_path(spec: Path) -> Path:
     return spec.with_suffix(".lock")
 
 
-def wanted(spec: Spec, target: str) -> TargetLock:
+def make_unresolved_lock(spec: Spec, target: str) -> TargetLock:
     """Return what the spec asks for, as a lock without packages."""
     chosen = spec.targets[target]
-    requirements = device(chosen.device).requirements + _SERVER_REQUIREMENTS[spec.runtime.server]
+    requirements = load_device(chosen.device).requirements + _SERVER_REQUIREMENTS[spec.runtime.server]
     return TargetLock(spec.image.python, chosen.platform, tuple(sorted(requirements)), ())
 
 
@@ -116,10 +116,10 @@ def resolve(spec: Spec, target: str) -> TargetLock:
     Raises:
         EngineError: the index cannot be reached, or nothing fits.
     """
-    question = wanted(spec, target)
-    unused = device(spec.targets[target].device).unused
-    with temporary_folder() as folder:
-        listed = uv(
+    question = make_unresolved_lock(spec, target)
+    unused = load_device(spec.targets[target].device).unused
+    with make_temporary_folder() as folder:
+        listed = run_uv(
             "pip",
             "compile",
             str(write_requirements(list(question.requirements), folder)),
@@ -127,7 +127,7 @@ def resolve(spec: Spec, target: str) -> TargetLock:
             "--no-header",
             "--annotation-style",
             "line",  # one `# via` line for each package, as _packages reads it
-            *for_image(question.python, question.platform),
+            *list_image_options(question.python, question.platform),
             what=f"resolve the Python packages of target '{target}'",
         )
     packages = tuple(package for package in _packages(listed) if package.name not in unused)

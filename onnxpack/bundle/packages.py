@@ -13,8 +13,8 @@ from packaging.utils import canonicalize_name, canonicalize_version
 from onnxpack.bundle.closure import require_metadata
 from onnxpack.bundle.lock import Package
 from onnxpack.core.errors import EngineError
-from onnxpack.core.scratch import temporary_folder
-from onnxpack.worker.uv import PLATFORMS, for_image, uv, write_requirements
+from onnxpack.core.scratch import make_temporary_folder
+from onnxpack.worker.uv import PLATFORMS, list_image_options, run_uv, write_requirements
 
 # A session loads none of these: 120 MB of wheels, as pip leaves them, become less than 70 MB. Nothing is stripped
 # besides: `strip` breaks the OpenBLAS that numpy bundles.
@@ -56,8 +56,8 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
         SpecError: the lock says something else than a wheel about what it requires.
     """
     destination = destination.absolute()  # uv runs in a folder of its own
-    with temporary_folder() as folder:
-        uv(
+    with make_temporary_folder() as folder:
+        run_uv(
             "pip",
             "install",
             "--target",
@@ -69,7 +69,7 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
             "--no-cache",
             "--link-mode",
             "copy",
-            *for_image(python, platform),
+            *list_image_options(python, platform),
             what=f"install the image's Python packages ({_some(packages)})",
         )
     require_metadata(destination, packages, python, PLATFORMS[platform].partition("-")[0])
@@ -120,13 +120,13 @@ def _find_unlinked_libraries(folder: Path) -> Iterator[Path]:
     The wheel holds the engine twice: the Python extension has it built in.
     """
     libraries = [path for path in folder.rglob("*.so*") if path.is_file()]
-    linked = {name for path in libraries for name in needed_libraries(path)}
+    linked = {name for path in libraries for name in read_needed_libraries(path)}
     for path in folder.glob("onnxruntime/capi/libonnxruntime.so*"):
         if path.name not in linked:
             yield path
 
 
-def needed_libraries(path: Path) -> list[str]:
+def read_needed_libraries(path: Path) -> list[str]:
     """Return the ``DT_NEEDED`` entries of a shared library; none for a file that is not ELF."""
     try:
         with path.open("rb") as stream:
@@ -136,12 +136,12 @@ def needed_libraries(path: Path) -> list[str]:
         return []
 
 
-def provider_libraries(folder: Path, device: str) -> tuple[str, ...]:
+def list_provider_libraries(folder: Path, device: str) -> tuple[str, ...]:
     """Return the libraries that the device's execution provider links, except the driver, which the host brings."""
     found = {
         name
         for provider in folder.rglob(f"libonnxruntime_providers_{device}.so")
-        for name in needed_libraries(provider)
+        for name in read_needed_libraries(provider)
         if name != _DRIVER
     }
     return tuple(sorted(found))

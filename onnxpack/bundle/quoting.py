@@ -24,13 +24,13 @@ def python_literal(text: str) -> str:
     return repr(text) if '"' in text else '"' + repr(f"'{text}")[2:]
 
 
-def docstring(text: str) -> str:
+def escape_docstring(text: str) -> str:
     """Escape ``text`` for one line of a docstring: it cannot end the docstring, and reads back as it was."""
     safe = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text.replace("\\", "\\\\"))
     return safe.replace('"""', r"\"\"\"")
 
 
-def fold(text: str) -> list[str]:
+def wrap_text(text: str) -> list[str]:
     """Wrap ``text`` into lines of at most 100 characters; a paragraph's white space becomes single spaces."""
     lines: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text.strip()):
@@ -39,14 +39,14 @@ def fold(text: str) -> list[str]:
     return lines[:-1]
 
 
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align the cells of rows; a cell that begins or ends with white space is quoted."""
     shown = [[cell if cell == cell.strip() else python_literal(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in shown if len(row) > i) for i in range(max(map(len, shown)))]
     return ["  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=False)).rstrip() for row in shown]
 
 
-def identifiers(names: Sequence[str], what: str, taken: Collection[str]) -> list[str]:
+def make_identifiers(names: Sequence[str], what: str, taken: Collection[str]) -> list[str]:
     """Return a Python identifier for each name: never a keyword, never one of ``taken``, all different.
 
     Names lose leading underscores, which a class would mangle and a NamedTuple refuses.
@@ -66,7 +66,7 @@ def identifiers(names: Sequence[str], what: str, taken: Collection[str]) -> list
     return found
 
 
-def docker_word(text: str) -> str:
+def quote_docker_word(text: str) -> str:
     """Return a double-quoted word that a Dockerfile reads back as exactly ``text``.
 
     Raises SpecError for control characters, a line's end among them: no quoting can carry them.
@@ -77,9 +77,9 @@ def docker_word(text: str) -> str:
     return '"' + re.sub(r'([\\"$])', r"\\\1", text) + '"'
 
 
-def docker_label(text: str) -> str:
-    """Return ``text`` as docker_word does, with white space folded: a label cannot have several lines."""
-    return docker_word(" ".join(text.split()))
+def quote_docker_label(text: str) -> str:
+    """Return ``text`` as ``quote_docker_word`` does, with white space folded: a label cannot have several lines."""
+    return quote_docker_word(" ".join(text.split()))
 
 
 def check_image_reference(base: str) -> None:

@@ -44,12 +44,12 @@ class DockerView:
     @property
     def label_words(self) -> list[str]:
         """Return the labels as quoted words of a Dockerfile."""
-        return [f"{key}={quoting.docker_label(value)}" for key, value in self.labels.items()]
+        return [f"{key}={quoting.quote_docker_label(value)}" for key, value in self.labels.items()]
 
     @property
     def env_words(self) -> list[str]:
         """Return the environment variables as quoted words of a Dockerfile."""
-        return [f"{name}={quoting.docker_word(value)}" for name, value in self.env.items()]
+        return [f"{name}={quoting.quote_docker_word(value)}" for name, value in self.env.items()]
 
 
 def render_module(view: ModuleView) -> dict[str, str]:
@@ -79,7 +79,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"py": quoting.python_literal, "doc": quoting.docstring}
+    environment.filters |= {"py": quoting.python_literal, "doc": quoting.escape_docstring}
     return environment
 
 

@@ -112,13 +112,13 @@ class ModuleView:
     @cached_property
     def arguments(self) -> tuple[Field, ...]:
         """Return the inputs, named so that they can be arguments of ``predict``."""
-        names = quoting.identifiers([info.name for info in self.inputs], "input", {"self", "Prediction"})
+        names = quoting.make_identifiers([info.name for info in self.inputs], "input", {"self", "Prediction"})
         return tuple(map(Field, self.inputs, names))
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
         """Return the outputs, named so that they can be fields of a NamedTuple, which has methods of its own."""
-        names = quoting.identifiers([info.name for info in self.outputs], "output", {"count", "index"})
+        names = quoting.make_identifiers([info.name for info in self.outputs], "output", {"count", "index"})
         return tuple(map(Field, self.outputs, names))
 
     @cached_property
@@ -183,7 +183,7 @@ class ModuleView:
     @cached_property
     def summary(self) -> list[str]:
         """Return the description, folded for a docstring."""
-        return quoting.fold(self.description)
+        return quoting.wrap_text(self.description)
 
     @cached_property
     def table(self) -> list[str]:
@@ -193,13 +193,13 @@ class ModuleView:
             rows += [(title, "dtype", "shape"), *((f.name, f.info.dtype, f.shape_text) for f in fields), ()]
         sizes = [(axis.name, f"{axis.min} to {axis.max}", f"usually {axis.opt}") for axis in self.axes]
         rows += [("axis", "size", ""), *sizes] if sizes else []
-        return quoting.columns(rows[:-1] if rows[-1] == () else rows)
+        return quoting.align_columns(rows[:-1] if rows[-1] == () else rows)
 
     @cached_property
     def endpoints(self) -> list[str]:
         """Return what the server answers as lines in columns."""
         model = f"/v2/models/{self.name}"
-        return quoting.columns(
+        return quoting.align_columns(
             [
                 ("GET", "/v2", "what this server is"),
                 ("GET", "/v2/health/live", "whether it runs"),

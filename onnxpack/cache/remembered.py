@@ -11,7 +11,7 @@ import re
 import time
 from pathlib import Path
 
-from onnxpack.cache.store import Store, default_root
+from onnxpack.cache.store import Store, find_default_root
 from onnxpack.core.regular import open_regular, read_regular
 
 _LARGE = 64 * 2**20
@@ -23,7 +23,7 @@ _LINE = re.compile(r"(?P<state>[0-9 ]{1,100}) (?P<sha256>[0-9a-f]{64})\n")
 _LONGEST = 1_000  # bytes
 
 
-def large_file_digest(path: Path) -> str:
+def digest_large_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, without reading a large file again that has not changed.
 
     Raises:
@@ -31,7 +31,7 @@ def large_file_digest(path: Path) -> str:
     """
     with open_regular(path) as stream:
         before = os.fstat(stream.fileno())
-        place = default_root() / _FOLDER / f"{before.st_dev}-{before.st_ino}"
+        place = find_default_root() / _FOLDER / f"{before.st_dev}-{before.st_ino}"
         lasting = before.st_size >= _LARGE and _is_settled(before)
         known = _read_known(place, _format_state(before)) if lasting else None
         if known:
@@ -39,7 +39,7 @@ def large_file_digest(path: Path) -> str:
         computed = hashlib.file_digest(stream, "sha256").hexdigest()
         if lasting and _format_state(os.fstat(stream.fileno())) == _format_state(before):
             with contextlib.suppress(OSError):  # without room for it the file is read again, and that is all
-                Store(default_root()).write(place, f"{_format_state(before)} {computed}\n".encode())
+                Store(find_default_root()).write(place, f"{_format_state(before)} {computed}\n".encode())
     return computed
 
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxpack.core.digests import tree_digests
+from onnxpack.core.digests import digest_tree
 from onnxpack.core.errors import EngineError
 from onnxpack.core.regular import read_regular
 from onnxpack.core.scratch import locked, locked_if_free, working_folder
@@ -24,7 +24,7 @@ _PARTIAL_SECONDS = 7 * 24 * 3600
 """How long a download that was cut short is kept to be gone on with."""
 
 
-def default_root() -> Path:
+def find_default_root() -> Path:
     """Return the store's folder: ``$ONNXPACK_CACHE``, else ``onnxpack`` in the user's cache folder.
 
     It is made absolute, because tools that are given it, such as uv, run in other folders.
@@ -97,7 +97,7 @@ class Store:
             data = work / "data"
             data.mkdir()
             yield data
-            made = tree_digests(data)
+            made = digest_tree(data)
             if not made:  # an entry without files is always whole, and would be taken for ever
                 raise EngineError(f"stage '{stage}' made no files", "report it: this is a bug in onnxpack")
             (work / _MANIFEST).write_text(json.dumps(made, sort_keys=True))
@@ -159,6 +159,6 @@ def _read_contents(entry: Path) -> dict[str, str] | None:
         return None
     try:
         manifest: dict[str, str] = json.loads(read_regular(entry / _MANIFEST, _MANIFEST_LIMIT))
-        return manifest if tree_digests(data) == manifest else None
+        return manifest if digest_tree(data) == manifest else None
     except (OSError, ValueError, RecursionError):
         return None

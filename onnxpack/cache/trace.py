@@ -20,8 +20,8 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Any
 
-from onnxpack.cache.remembered import large_file_digest
-from onnxpack.core.digests import digest, file_digest
+from onnxpack.cache.remembered import digest_large_file
+from onnxpack.core.digests import digest, digest_file
 from onnxpack.core.errors import SourceError
 from onnxpack.core.package_names import normalize_name
 from onnxpack.core.scratch import is_working_name
@@ -57,11 +57,11 @@ class Trace:
     def holds(self, root: Path) -> bool:
         """Return whether all that was read is unchanged; ``root`` is the work tree."""
         return (
-            all(module_digest(name) == known for name, known in self.modules.items())
+            all(digest_module(name) == known for name, known in self.modules.items())
             and (self.isolated or all(_find_version(name) == known for name, known in self.distributions.items()))
-            and all(content_digest(root / name) == known for name, known in self.files.items())
-            and all(listing_digest(root / name) == known for name, known in self.folders.items())
-            and all(importable_digest(root / name) == known for name, known in self.imports.items())
+            and all(digest_content(root / name) == known for name, known in self.files.items())
+            and all(digest_listing(root / name) == known for name, known in self.folders.items())
+            and all(digest_importable(root / name) == known for name, known in self.imports.items())
         )
 
 
@@ -102,11 +102,11 @@ class Recorder:
         lasting = {path for path in self._files if path.startswith(self._base) or os.path.exists(path)}  # noqa: PTH110
         files = sorted(lasting - set(changed))
         return Trace(
-            files={self._make_relative(path): content_digest(Path(path)) for path in files},
-            folders={self._make_relative(path): listing_digest(Path(path)) for path in sorted(self._folders)},
-            imports={self._make_relative(path): importable_digest(Path(path)) for path in sorted(self._imports)},
-            modules={name: module_digest(name) for name in sorted(_list_own_modules())},
-            distributions=imported_distributions(imported_packages()) if isolated else {},
+            files={self._make_relative(path): digest_content(Path(path)) for path in files},
+            folders={self._make_relative(path): digest_listing(Path(path)) for path in sorted(self._folders)},
+            imports={self._make_relative(path): digest_importable(Path(path)) for path in sorted(self._imports)},
+            modules={name: digest_module(name) for name in sorted(_list_own_modules())},
+            distributions=find_distributions(list_imported_packages()) if isolated else {},
             isolated=isolated,
         )
 
@@ -150,15 +150,15 @@ class Recorder:
         return (path[len(self._base) :] or ".") if f"{path}/".startswith(self._base) else path
 
 
-def content_digest(path: Path) -> str:
+def digest_content(path: Path) -> str:
     """Return the SHA-256 of a regular file, or else ``special`` or ``absent``."""
     try:
-        return large_file_digest(path) if stat.S_ISREG(path.stat().st_mode) else "special"
+        return digest_large_file(path) if stat.S_ISREG(path.stat().st_mode) else "special"
     except OSError:
         return _ABSENT
 
 
-def listing_digest(path: Path) -> str:
+def digest_listing(path: Path) -> str:
     """Return the SHA-256 of the sorted names in a folder, without the working folders of builds."""
     try:
         names = sorted(name for name in os.listdir(path) if not is_working_name(name))  # noqa: PTH208 - names count
@@ -168,19 +168,19 @@ def listing_digest(path: Path) -> str:
 
 
 @cache
-def module_digest(name: str) -> str:
+def digest_module(name: str) -> str:
     """Return the SHA-256 of the source of one of this package's modules, whether it is imported or not."""
-    path = module_source(name)
-    return file_digest(path) if path else _ABSENT
+    path = find_module_source(name)
+    return digest_file(path) if path else _ABSENT
 
 
-def module_source(name: str) -> Path | None:
+def find_module_source(name: str) -> Path | None:
     """Return the file of one of this package's modules; None if there is none of this name."""
     place = _PACKAGE.joinpath(*name.split(".")[1:])
     return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
 
 
-def importable_digest(path: Path) -> str:
+def digest_importable(path: Path) -> str:
     """Return the SHA-256 of the sorted names of the modules and packages in a folder."""
     try:
         with os.scandir(path) as entries:
@@ -200,19 +200,19 @@ def _list_own_modules() -> list[str]:
 
 
 @cache
-def package_owners() -> dict[str, tuple[str, ...]]:
+def find_package_owners() -> dict[str, tuple[str, ...]]:
     """Map each importable package to its distributions; the first call takes a quarter of a second."""
     return {package: tuple(names) for package, names in packages_distributions().items()}
 
 
-def imported_packages() -> tuple[str, ...]:
+def list_imported_packages() -> tuple[str, ...]:
     """Return the names of all top-level packages that this process has imported."""
     return tuple(sorted({name.partition(".")[0] for name in sys.modules}))
 
 
-def imported_distributions(packages: Iterable[str]) -> dict[str, str]:
+def find_distributions(packages: Iterable[str]) -> dict[str, str]:
     """Map the distributions of these packages to their versions."""
-    owners = package_owners()
+    owners = find_package_owners()
     names = {owner for package in packages for owner in owners.get(package, ())} - {"onnxpack"}
     return {name: _find_version(name) for name in sorted(names)}
 

@@ -41,9 +41,9 @@ class _Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = click.utils.make_str(args[0])
         if name not in VERBS:
-            from onnxpack.spec.messages import closest
+            from onnxpack.spec.messages import suggest_closest
 
-            raise click.UsageError(f"no command '{name}'; {closest(name, VERBS)}", ctx)
+            raise click.UsageError(f"no command '{name}'; {suggest_closest(name, VERBS)}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

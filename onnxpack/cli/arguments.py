@@ -77,20 +77,23 @@ def _is_spec(path: Path) -> bool:
     return any(line.startswith(b"onnxpack:") for line in start.splitlines())
 
 
-def chosen_targets(file: SpecFile, names: Iterable[str]) -> tuple[str, ...]:
+def choose_targets(file: SpecFile, names: Iterable[str]) -> tuple[str, ...]:
     """Return the targets ``names`` of a spec, or all of them where none is named.
 
     Raises:
         SpecError: the spec has no target of such a name.
     """
-    from onnxpack.spec.messages import closest
+    from onnxpack.spec.messages import suggest_closest
 
     chosen = tuple(names)
     known = file.spec.targets
     unknown = [name for name in chosen if name not in known]
     if unknown:
         raise SpecError(
-            [Problem(f"there is no target '{name}'", closest(name, known), file.where("targets")) for name in unknown]
+            [
+                Problem(f"there is no target '{name}'", suggest_closest(name, known), file.where("targets"))
+                for name in unknown
+            ]
         )
     return chosen or tuple(known)
 

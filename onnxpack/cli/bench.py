@@ -46,11 +46,11 @@ def command(
     stderr. Exit status: 0 done, 2 usage or spec, 3 a model that does not run, 4 the export differs from its source.
     """
     from onnxpack.pipeline.bench import Wish
-    from onnxpack.timing.bench import tables
+    from onnxpack.timing.bench import format_bench
     from onnxpack.timing.picture import write_picture
 
     said = _Options(**options)
-    wish = Wish(said.batches, axis_sizes(said.sizes), said.seconds, said.threads)
+    wish = Wish(said.batches, read_axis_sizes(said.sizes), said.seconds, said.threads)
 
     def time_one(path: Path) -> None:
         if said.svg and not said.svg.absolute().parent.is_dir():
@@ -62,7 +62,7 @@ def command(
             found = _bench_model(path, wish, sandbox=said.sandbox)
         if said.svg:
             write_picture(found, said.svg)
-        click.echo(json.dumps(found.document(), indent=2) if said.as_json else tables(found))
+        click.echo(json.dumps(found.document(), indent=2) if said.as_json else format_bench(found))
 
     ctx.exit(each([path], time_one))
 
@@ -101,7 +101,7 @@ def _is_spec(path: Path) -> bool:
 
 
 def _bench_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Bench":
-    from onnxpack.cache.store import Store, default_root
+    from onnxpack.cache.store import Store, find_default_root
     from onnxpack.image.docker import DockerEngine
     from onnxpack.pipeline.bench import bench_spec
     from onnxpack.pipeline.plan import Plan
@@ -116,19 +116,19 @@ def _bench_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Benc
     file = choice.load(found[0])
     plan = Plan(file, next(iter(file.spec.targets)), Path(), choice.sandbox)
     return bench_spec(
-        Build(plan, Store(default_root()), DockerEngine(), progress(file.spec.name)), choice.targets, output, wish
+        Build(plan, Store(find_default_root()), DockerEngine(), progress(file.spec.name)), choice.targets, output, wish
     )
 
 
 def _bench_model(path: Path, wish: "Wish", *, sandbox: bool) -> "Bench":
-    from onnxpack.core.scratch import temporary_folder
+    from onnxpack.core.scratch import make_temporary_folder
     from onnxpack.pipeline.bench import bench_model
 
-    with temporary_folder() as scratch, progress(path.name).stage("bench"):
+    with make_temporary_folder() as scratch, progress(path.name).stage("bench"):
         return bench_model(path, wish, scratch, sandbox=sandbox)
 
 
-def axis_sizes(words: tuple[str, ...]) -> dict[str, int]:
+def read_axis_sizes(words: tuple[str, ...]) -> dict[str, int]:
     """Read `AXIS=N` options as sizes by the axis's name.
 
     Raises:

@@ -58,14 +58,14 @@ def command(
     The image's reference goes to stdout, everything else to stderr. Exit status: 0 done, 2 usage or spec, 3 source
     model or export, 4 a gate failed, 5 engine, registry, network or disk, 130 interrupted, 1 a bug.
     """
-    from onnxpack.cache.store import Store, default_root
+    from onnxpack.cache.store import Store, find_default_root
     from onnxpack.pipeline.attempt import Wanted
 
     said = _Options(**options)
     until = min(said.until, "bundle", key=UNTIL.index) if said.engine == "none" else said.until
     how = _How(said.output.absolute(), Wanted(until, said.keep_last), said.budget, said.require_gates)
     choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
-    ctx.exit(_Builds(choice, how, Store(default_root(), fresh=said.no_cache), show=not said.as_json).run(specs))
+    ctx.exit(_Builds(choice, how, Store(find_default_root(), fresh=said.no_cache), show=not said.as_json).run(specs))
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Builds(EachTarget):
         from onnxpack.image.docker import DockerEngine
         from onnxpack.pipeline.attempt import build
         from onnxpack.pipeline.plan import Plan, output_folder
-        from onnxpack.pipeline.report import document
+        from onnxpack.pipeline.report import describe_attempt
         from onnxpack.pipeline.run import Build
 
         how = self._how
@@ -134,18 +134,18 @@ class _Builds(EachTarget):
         started = time.monotonic()
         attempt = build(run, how.wanted)
         if attempt.error:
-            self.fail(document(attempt), attempt.error)
+            self.fail(describe_attempt(attempt), attempt.error)
         else:
-            self.documents.append(document(attempt))
+            self.documents.append(describe_attempt(attempt))
             self._show_result(attempt, time.monotonic() - started)
 
     def _show_result(self, attempt: "Attempt", elapsed: float) -> None:
         from onnxpack.cli.summary import summarize
-        from onnxpack.precision.candidates import table
+        from onnxpack.precision.candidates import format_candidates
 
         product = attempt.product
         if product.candidates:
-            click.echo(table(product.candidates), err=True)
+            click.echo(format_candidates(product.candidates), err=True)
         click.echo("\n".join(summarize(attempt, elapsed)), err=True)
         if self.show:
             click.echo(product.references[0] if product.references else attempt.plan.result(attempt.until))

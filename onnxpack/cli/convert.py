@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from onnxpack.cli.arguments import each
-from onnxpack.cli.bench import axis_sizes
+from onnxpack.cli.bench import read_axis_sizes
 from onnxpack.cli.progress import progress
 from onnxpack.core.errors import Location, Problem, SpecError
 
@@ -25,16 +25,16 @@ def command(
     The first axis stays dynamic if it is; all others get one size. The path goes to stdout, everything else to stderr.
     Exit status: 0 done, 2 usage, 3 it cannot be converted, 4 it answers otherwise, 5 the package index.
     """
-    from onnxpack.cache.store import Store, default_root
+    from onnxpack.cache.store import Store, find_default_root
     from onnxpack.convert.conversion import KINDS, as_text, convert
 
-    wanted = axis_sizes(sizes)
+    wanted = read_axis_sizes(sizes)
 
     def one(path: Path) -> None:
         if not path.is_file():
             raise SpecError(Problem("there is no such file", "check the path", Location(str(path))))
         place = output or path.with_name(f"{path.stem}{KINDS[kind] or '-savedmodel'}")
-        found = convert(path, kind, place.absolute(), wanted, Store(default_root()), progress(path.name))
+        found = convert(path, kind, place.absolute(), wanted, Store(find_default_root()), progress(path.name))
         for axis, size in found.fixed.items():
             click.echo(f"  axis '{axis}' is {size} now", err=True)
         for name in found.layouts:

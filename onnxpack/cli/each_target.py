@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from onnxpack.cli.arguments import chosen_targets, spec_files
+from onnxpack.cli.arguments import choose_targets, spec_files
 from onnxpack.core.errors import OnnxpackError
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.spec.trust import trust_code
@@ -60,13 +60,13 @@ class EachTarget(ABC):
         return self.status
 
     def _add(self, path: Path) -> None:
-        from onnxpack.pipeline.report import failed_document
+        from onnxpack.pipeline.report import describe_failed_attempt
 
         try:
             file = self.choice.load(path)
-            names = chosen_targets(file, self.choice.targets)
+            names = choose_targets(file, self.choice.targets)
         except OnnxpackError as error:
-            self.fail(failed_document(str(path), "spec", error), error)
+            self.fail(describe_failed_attempt(str(path), "spec", error), error)
             self.lose(path, error)
             return
         for name in names:
@@ -74,7 +74,7 @@ class EachTarget(ABC):
                 self.work(file, name)
             except (OnnxpackError, OSError) as error:
                 place = {"name": file.spec.name, "target": name}
-                self.fail(failed_document(str(path), self.stage, error) | place, error)
+                self.fail(describe_failed_attempt(str(path), self.stage, error) | place, error)
 
     @abstractmethod
     def work(self, file: SpecFile, target: str) -> None:

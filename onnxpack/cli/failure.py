@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from onnxpack import __version__
-from onnxpack.core.errors import Location, Problem, typed
+from onnxpack.core.errors import Location, Problem, classify_error
 from onnxpack.core.redact import redact
 
 
 def tell(error: Exception) -> int:
     """Print the error on stderr and return its exit code."""
-    known = typed(error)
+    known = classify_error(error)
     if known is None:
         return _bug(error)
     click.echo("\n".join(describe(problem) for problem in known.problems), err=True)

@@ -43,12 +43,12 @@ def _look(path: str) -> Iterator[tuple[dict[str, Any], str]]:
 
     kind = kind_of(path)
     if kind in ("spec", "specs"):
-        from onnxpack.pipeline.resolved import spec_facts, spec_text
+        from onnxpack.pipeline.resolved import describe_spec, write_spec_text
         from onnxpack.spec.load import load
 
         for found in spec_files([Path(path)]):
             file = load(found)
-            yield spec_facts(file), spec_text(file).rstrip("\n")
+            yield describe_spec(file), write_spec_text(file).rstrip("\n")
         return
     from onnxpack.inspection.show import lines
 

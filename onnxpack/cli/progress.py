@@ -35,7 +35,7 @@ class PlainProgress:
         """Print an indented line."""
         click.echo(f"  {text}", err=True)
 
-    def skipped(self, name: str, why: str) -> None:
+    def skip(self, name: str, why: str) -> None:
         """Print a line for a stage whose result is reused."""
         click.echo(_row(self._target, name, f"  {why}"), err=True)
 
@@ -69,7 +69,7 @@ class LiveProgress:
         """Show a text behind the stage until the next one."""
         self._note = text
 
-    def skipped(self, name: str, why: str) -> None:
+    def skip(self, name: str, why: str) -> None:
         """Leave a line for a stage whose result is reused."""
         self._line(f"{click.style('✓', fg='green')} {_row(self._target, name, f'  {why}')}", end="\n")
 

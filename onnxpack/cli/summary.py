@@ -5,7 +5,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from onnxpack.core.text import format_time, plural, size, table
+from onnxpack.core.text import format_bytes, format_table, format_time, plural
 
 if TYPE_CHECKING:
     from onnxpack.pipeline.plan import Plan
@@ -26,10 +26,10 @@ def summarize(attempt: "Attempt", elapsed: float) -> list[str]:
     if image:
         own = sum(layer.size_bytes for layer in image.layers[len(product.base.layers) if product.base else 0 :])
         rows.append(("image", ", ".join(product.references)))
-        rows.append(("size", f"{size(image.size_bytes)}, {size(own)} of it on the base {plan.base}"))
+        rows.append(("size", f"{format_bytes(image.size_bytes)}, {format_bytes(own)} of it on the base {plan.base}"))
     else:
         rows.append(("context" if product.context else "model file", show_path(plan.result(attempt.until))))
-    rows.append(("model", f"opset {model.opset}, {model.precision}, {size(model.size_bytes)}"))
+    rows.append(("model", f"opset {model.opset}, {model.precision}, {format_bytes(model.size_bytes)}"))
     if parity:
         worst = f"max abs {parity.max_abs_diff:.2g}, max rel {parity.max_rel_diff:.2g}"
         rows.append(("parity", f"{plural(parity.comparisons, 'comparison')} within tolerance: {worst}"))
@@ -42,10 +42,10 @@ def summarize(attempt: "Attempt", elapsed: float) -> list[str]:
             ("median request", smoke.latency_p50_seconds),
         )
         words = [f"{title} {format_time(value)}" for title, value in times if value is not None]
-        words += [f"peak memory {size(smoke.peak_rss_bytes)}"] if smoke.peak_rss_bytes else []
+        words += [f"peak memory {format_bytes(smoke.peak_rss_bytes)}"] if smoke.peak_rss_bytes else []
         rows.append(("smoke test", ", ".join(words) or "the image refuses to serve without its GPU"))
     rows.append(("time", f"{elapsed:.1f} s"))
-    return [f"  {line}" for line in [*table(rows), *_commands(attempt)]]
+    return [f"  {line}" for line in [*format_table(rows), *_commands(attempt)]]
 
 
 def _commands(attempt: "Attempt") -> list[str]:
@@ -73,12 +73,12 @@ def _commands(attempt: "Attempt") -> list[str]:
 def _request(plan: "Plan") -> dict[str, Any] | None:
     """Return a request of the smallest sizes with values that the spec allows; None if it would be too long to read."""
     from onnxpack.bundle.views import DATATYPES
-    from onnxpack.data.test_inputs import draw, shape_at
-    from onnxpack.spec.client import client_spec
+    from onnxpack.data.test_inputs import draw, resolve_shape
+    from onnxpack.spec.client import make_client_spec
 
-    spec = client_spec(plan.file.spec)
+    spec = make_client_spec(plan.file.spec)
     sizes = {axis.name: max(axis.min, 1) for axis in spec.axes}
-    shapes = {name: shape_at(tensor, sizes) for name, tensor in spec.inputs.items()}
+    shapes = {name: resolve_shape(tensor, sizes) for name, tensor in spec.inputs.items()}
     if sum(map(math.prod, shapes.values())) > _MOST_NUMBERS:
         return None
     arrays = draw(spec, sizes, 0)

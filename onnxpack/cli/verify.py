@@ -36,11 +36,11 @@ def command(
     A table of every output's differences goes to stdout, everything else to stderr. Exit status: 0 they agree,
     2 usage or spec, 3 source model or export, 4 they differ.
     """
-    from onnxpack.cache.store import Store, default_root
+    from onnxpack.cache.store import Store, find_default_root
 
     said = _Options(**options)
     choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
-    ctx.exit(_Checks(choice, Store(default_root(), fresh=said.no_cache), show=not said.as_json).run(specs))
+    ctx.exit(_Checks(choice, Store(find_default_root(), fresh=said.no_cache), show=not said.as_json).run(specs))
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,15 @@ class _Checks(EachTarget):
     def fail(self, document: dict[str, Any], error: Exception) -> None:
         """Show all that was compared, also where it differs."""
         from onnxpack.parity.compare import ParityError
-        from onnxpack.parity.summary import parity_of
+        from onnxpack.parity.summary import summarize_parity
 
-        parity = parity_of(error.rows) if isinstance(error, ParityError) else None
+        parity = summarize_parity(error.rows) if isinstance(error, ParityError) else None
         if parity:
             self._show_table(parity)
         super().fail(document | {"parity": asdict(parity) if parity else None}, error)
 
     def _show_table(self, parity: "Parity") -> None:
-        from onnxpack.parity.summary import parity_table
+        from onnxpack.parity.summary import format_parity
 
         if self.show:
-            click.echo(parity_table(parity.outputs))
+            click.echo(format_parity(parity.outputs))

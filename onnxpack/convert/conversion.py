@@ -14,11 +14,11 @@ from onnxpack.core.errors import GateError, Problem, SpecError
 from onnxpack.core.output import replacing
 from onnxpack.core.progress import Progress
 from onnxpack.inspection.child import describe_onnx
-from onnxpack.parity.compare import Comparison, table
-from onnxpack.spec.messages import closest
+from onnxpack.parity.compare import Comparison, format_comparisons
+from onnxpack.spec.messages import suggest_closest
 from onnxpack.spec.part import SpecPart
 from onnxpack.worker.call import Setting, call
-from onnxpack.worker.environments import converter
+from onnxpack.worker.environments import ensure_converter
 
 KINDS = {"savedmodel": "", "tflite": ".tflite"}
 """The kinds of model that a conversion makes, with the ends of their names."""
@@ -64,11 +64,11 @@ def convert(
     file = describe_onnx(model)
     unknown = [name for name in sizes if name not in file.spec.dynamic_axes]
     if unknown:
-        raise SpecError(f"the model has no axis '{unknown[0]}'", closest(unknown[0], file.spec.dynamic_axes))
+        raise SpecError(f"the model has no axis '{unknown[0]}'", suggest_closest(unknown[0], file.spec.dynamic_axes))
     first = file.spec.first_size
     free = first if isinstance(first, str) and not sizes.get(first) else ""  # the batch axis, which may stay free
     fixed = {axis.name: sizes.get(axis.name, axis.opt) for axis in file.spec.axes if axis.name != free}
-    python = converter(store, progress)
+    python = ensure_converter(store, progress)
     with store.scratch() as scratch:
         cases = [fixed | ({free: size} if free else {}) for size in (_SMALL, _LARGE)][: 2 if free else 1]
         source = model.resolve()
@@ -96,7 +96,7 @@ def _require(rows: tuple[Comparison, ...]) -> None:
             Problem(
                 f"the converted model differs from the ONNX file: {len(failed)} of {len(rows)} comparisons differ",
                 "onnx2tf guesses layouts: fix every axis with --size, or export the model with channels last",
-                detail=table(failed),
+                detail=format_comparisons(failed),
             )
         )
 

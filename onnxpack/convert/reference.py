@@ -28,9 +28,9 @@ class RunModel(Task[tuple[str, ...]]):
         Raises:
             SourceError: the model is refused by the runtime.
         """
-        from onnxpack.graph.check import session
+        from onnxpack.graph.check import open_session
 
-        running = session(self.model)
+        running = open_session(self.model)
         names = tuple(output.name for output in running.get_outputs())
         for number, at in enumerate(self.cases):
             inputs = draw(self.spec.file.spec, at, number)

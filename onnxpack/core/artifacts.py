@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import final
 
-from onnxpack.core.digests import digest, file_digest, tree_digests
+from onnxpack.core.digests import digest, digest_file, digest_tree
 
 
-def data_beside(path: Path) -> Path:
+def locate_data(path: Path) -> Path:
     """Return the path at which the external data of the ONNX file ``path`` is, if it has any."""
     return path.with_name(f"{path.name}.data")
 
@@ -29,8 +29,8 @@ class Artifact:
             OSError: it cannot be read.
         """
         if path.is_dir():
-            return cls(path, digest(tree_digests(path)))
-        return cls.of_model(path, file_digest(path))
+            return cls(path, digest(digest_tree(path)))
+        return cls.of_model(path, digest_file(path))
 
     @classmethod
     def of_model(cls, path: Path, sha256: str) -> "Artifact":
@@ -39,8 +39,8 @@ class Artifact:
         Raises:
             OSError: it cannot be read.
         """
-        data = data_beside(path)
-        return cls(path, digest(sha256, file_digest(data)) if data.exists() else sha256)
+        data = locate_data(path)
+        return cls(path, digest(sha256, digest_file(data)) if data.exists() else sha256)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Artifact) and self.digest == other.digest

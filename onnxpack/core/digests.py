@@ -15,7 +15,7 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
+def digest_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes.
 
     Raises:
@@ -25,7 +25,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def tree_digests(folder: Path) -> dict[str, str]:
+def digest_tree(folder: Path) -> dict[str, str]:
     """Map the relative path of every file below a folder to its SHA-256, or of a symlink to ``link:`` and its target.
 
     Raises:
@@ -37,5 +37,5 @@ def tree_digests(folder: Path) -> dict[str, str]:
         for name in (*names, *(name for name in folders if Path(parent, name).is_symlink())):
             path = Path(parent, name)
             relative = path.relative_to(folder).as_posix()
-            found[relative] = f"link:{path.readlink()}" if path.is_symlink() else file_digest(path)
+            found[relative] = f"link:{path.readlink()}" if path.is_symlink() else digest_file(path)
     return found

@@ -14,7 +14,7 @@ _LONGEST, _LONGEST_DETAIL = 4_000, 40_000
 """How many characters of a problem's texts are kept: an exception's own text may have a hundred million."""
 
 
-def bound_text(text: str, longest: int) -> str:
+def shorten_text(text: str, longest: int) -> str:
     """Shorten a text of more than ``longest`` characters in its middle, and say there how many are left out."""
     missing = len(text) - longest
     if missing <= 0:
@@ -61,7 +61,7 @@ class Problem:
     def __post_init__(self) -> None:
         for name in ("message", "hint", "detail"):
             # Hiding costs time for each character, and a person reads some of them.
-            text = bound_text(getattr(self, name), _LONGEST_DETAIL if name == "detail" else _LONGEST)
+            text = shorten_text(getattr(self, name), _LONGEST_DETAIL if name == "detail" else _LONGEST)
             object.__setattr__(self, name, redact(text))
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ NO_ROOM = (*DISK_FULL, errno.EROFS, errno.EFBIG)
 """The error numbers of a file system that takes no more: full, over quota, read-only, or the file too large."""
 
 
-def typed(error: Exception) -> OnnxpackError | None:
+def classify_error(error: Exception) -> OnnxpackError | None:
     """Return an exception as an error of this module; None for one that nobody expected, which is a bug.
 
     An ``OSError`` that no stage handled is the machine's: a full disk, a folder that may not be written.

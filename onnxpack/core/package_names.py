@@ -8,6 +8,6 @@ def normalize_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pinned_name(pin: str) -> str:
+def parse_pin_name(pin: str) -> str:
     """Return the normalized name of the distribution in a pin: ``onnx`` for ``ONNX[x]==1.2``."""
     return normalize_name(re.split(r"\[|==", pin)[0])

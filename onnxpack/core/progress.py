@@ -13,7 +13,7 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Show one line about the stage at hand."""
 
-    def skipped(self, name: str, why: str) -> None:
+    def skip(self, name: str, why: str) -> None:
         """Show that a stage is skipped since its result exists already."""
 
 
@@ -27,5 +27,5 @@ class SilentProgress:
     def note(self, text: str) -> None:
         """Ignore a line."""
 
-    def skipped(self, name: str, why: str) -> None:
+    def skip(self, name: str, why: str) -> None:
         """Ignore a skipped stage."""

@@ -53,7 +53,7 @@ def working_folder(parent: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def temporary_folder() -> contextlib.AbstractContextManager[Path]:
+def make_temporary_folder() -> contextlib.AbstractContextManager[Path]:
     """Make a ``working_folder`` in the machine's folder for temporary files."""
     return working_folder(Path(tempfile.gettempdir()))
 

@@ -15,7 +15,7 @@ def clean(value: Any, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def size(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Format a number of bytes as ``12.3 MB``, in powers of 1000 as the spec reads them."""
     if count < 1000:
         return f"{count:.0f} B"
@@ -51,7 +51,7 @@ def with_article(noun: str) -> str:
     return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
 
 
-def table(rows: Iterable[Sequence[Any]], right: Iterable[int] = ()) -> list[str]:
+def format_table(rows: Iterable[Sequence[Any]], right: Iterable[int] = ()) -> list[str]:
     """Return the rows as lines with aligned columns; ``right`` has the indexes of those aligned to the right."""
     shown = [[clean(cell) for cell in row] for row in rows]
     flush = set(right)
@@ -67,18 +67,18 @@ def table(rows: Iterable[Sequence[Any]], right: Iterable[int] = ()) -> list[str]
     ]
 
 
-def section(title: str, lines: Iterable[str]) -> list[str]:
+def format_section(title: str, lines: Iterable[str]) -> list[str]:
     """Indent lines below a title, with an empty line in front; return nothing if there are no lines."""
     below = [f"  {line}" for line in lines]
     return ["", title, *below] if below else []
 
 
-def comment(text: str, indent: int = 0) -> list[str]:
+def wrap_comment(text: str, indent: int = 0) -> list[str]:
     """Wrap a text into the lines of a YAML comment."""
     pad = " " * indent + "# "
     return [pad + line for line in textwrap.wrap(clean(text, 2000), _WIDTH - len(pad), break_on_hyphens=False)]
 
 
-def tensor(info: dict[str, Any]) -> str:
+def format_tensor(info: dict[str, Any]) -> str:
     """Format a tensor's dtype and shape as ``float32 [batch, 4]``."""
     return f"{info['dtype']} [{', '.join(map(str, info['shape']))}]"

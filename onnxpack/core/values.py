@@ -86,7 +86,7 @@ class Reference:
     nor for the speed of a reduced model, and nothing is calibrated on them.
     """
 
-    def judging(self, precision: str) -> tuple[str, ...]:
+    def select_cases(self, precision: str) -> tuple[str, ...]:
         """Return the cases to compare a model of this precision on; the hunted ones are for float32 alone."""
         return (*self.cases, *self.hunted) if precision == "float32" else self.cases
 

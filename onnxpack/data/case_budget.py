@@ -5,9 +5,9 @@ from itertools import cycle, islice
 from typing import Any
 
 from onnxpack.core.text import plural
-from onnxpack.data.domains import numpy_dtype
-from onnxpack.data.test_inputs import corners, main_sizes, shape_at
-from onnxpack.spec.client import client_spec
+from onnxpack.data.domains import get_numpy_dtype
+from onnxpack.data.test_inputs import list_corners, list_main_sizes, resolve_shape
+from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.model import Input, Spec
 
 MAX_BYTES = 2**30
@@ -19,12 +19,12 @@ MIN_CASES = 3
 _STRING_BYTES = 4  # of a character, as numpy keeps it
 
 
-def input_bytes(spec: Spec, at: dict[str, int]) -> int:
+def count_input_bytes(spec: Spec, at: dict[str, int]) -> int:
     """Return the size in bytes of one case's inputs."""
     total = 0
     for tensor in spec.inputs.values():
         count = 1
-        for size in shape_at(tensor, at):
+        for size in resolve_shape(tensor, at):
             count *= size
         total += count * _item_bytes(tensor)
     return total
@@ -33,7 +33,7 @@ def input_bytes(spec: Spec, at: dict[str, int]) -> int:
 def _item_bytes(tensor: Input) -> int:
     if tensor.dtype == "string":
         return _STRING_BYTES * max((len(str(choice)) for choice in tensor.choices or ()), default=8)
-    return numpy_dtype(tensor).itemsize
+    return get_numpy_dtype(tensor).itemsize
 
 
 class Budget:
@@ -43,7 +43,7 @@ class Budget:
     """
 
     def __init__(self, spec: Spec, limit: int = MAX_BYTES) -> None:
-        self._spec = client_spec(spec)
+        self._spec = make_client_spec(spec)
         # With steps there are inputs of two kinds: what a client sends, and what the model takes.
         self._levels = (spec,) if self._spec is spec else (self._spec, spec)
         self._limit = limit
@@ -60,7 +60,7 @@ class Budget:
 
     def cost(self, at: dict[str, int]) -> int:
         """Estimate the bytes of a case at these sizes."""
-        return int(sum(input_bytes(spec, at) for spec in self._levels) * (1 + self._outputs_per_input))
+        return int(sum(count_input_bytes(spec, at) for spec in self._levels) * (1 + self._outputs_per_input))
 
     def sizes(self) -> Iterator[dict[str, int]]:
         """Yield the sizes to verify: main sizes are reduced until they fit, corners that do not fit are left out.
@@ -68,12 +68,12 @@ class Budget:
         Each comes once, or again if there would be fewer than ``MIN_CASES``.
         """
         seen: list[dict[str, int]] = []
-        for at in map(self._reduce, main_sizes(self._spec.axes)):
+        for at in map(self._reduce, list_main_sizes(self._spec.axes)):
             if at not in seen:
                 seen.append(at)
                 yield at
         left_out = 0
-        for at in corners(self._spec.axes):
+        for at in list_corners(self._spec.axes):
             if at in seen:
                 continue
             seen.append(at)

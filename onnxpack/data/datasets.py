@@ -13,12 +13,12 @@ import numpy as np
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.text import with_article
 from onnxpack.data.npz import Npz
-from onnxpack.data.test_inputs import Arrays, has_values, misfits
-from onnxpack.spec.client import client_spec
+from onnxpack.data.test_inputs import Arrays, find_misfits, has_values
+from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Spec
 from onnxpack.spec.origin import is_code
-from onnxpack.worker.user_code import attribute, called
+from onnxpack.worker.user_code import call_function, import_attribute
 
 _WANTED = "return or yield dicts of arrays, by input name"
 CHUNK_ROWS = 256
@@ -61,7 +61,7 @@ class Dataset:
     """The rows of a data set: the inputs and the requested columns."""
 
     def __init__(self, spec: Spec, source: Rows, label: str, columns: tuple[str, ...]) -> None:
-        self._spec = client_spec(spec)
+        self._spec = make_client_spec(spec)
         self._source = source
         self._label = label
         self.names: tuple[str, ...] = (*self._spec.inputs, *columns)
@@ -122,7 +122,7 @@ class Dataset:
         problems = [
             Problem(f"{self._label}: '{name}' {text}", "give the data in the form that a client sends")
             for name, tensor in self._spec.inputs.items()
-            for text in misfits(self._spec, tensor, arrays[name], seen, first=1)
+            for text in find_misfits(self._spec, tensor, arrays[name], seen, first=1)
         ]
         lengths = {name: shape[0] if shape else None for name, (_, shape) in arrays.items()}
         if len(set(lengths.values())) > 1 or None in lengths.values():
@@ -178,11 +178,11 @@ class _Function:
     def __init__(self, file: SpecFile, reference: str, label: str) -> None:
         self._reference = reference
         self._label = label
-        self._function = attribute(file, reference)
+        self._function = import_attribute(file, reference)
 
     def pieces(self, names: tuple[str, ...], size: int) -> Iterator[Arrays]:
         hint = "call it by hand, without arguments, to see the cause"
-        given = called(self._function, self._reference, hint)
+        given = call_function(self._function, self._reference, hint)
         for mapping in _iterate_results(given, self._reference, hint):
             piece = {name: self._array(mapping, name) for name in names}
             lengths = {array.shape[:1] for array in piece.values()}
@@ -217,7 +217,7 @@ def _iterate_results(given: Any, reference: str, hint: str) -> Iterator[Any]:
     items = iter(given)
     end = object()
     while True:
-        item = called(next, reference, hint, items, end)
+        item = call_function(next, reference, hint, items, end)
         if item is end:
             return
         yield item

@@ -38,7 +38,7 @@ class Domain:
         return tuple(sorted(self.choices)) if self.choices and not isinstance(self.choices[0], str) else self.choices
 
 
-def numpy_dtype(tensor: Input) -> np.dtype[Any]:
+def get_numpy_dtype(tensor: Input) -> np.dtype[Any]:
     """Return the numpy dtype of an input's samples: numpy has no bfloat16, so it is float32, rounded when used."""
     return _to_numpy_dtype(tensor.dtype)
 
@@ -47,7 +47,7 @@ def _to_numpy_dtype(word: str) -> np.dtype[Any]:
     return np.dtype({"string": "str", "bfloat16": "float32"}.get(word, word))
 
 
-def domains(tensor: Input) -> list[Domain]:
+def list_domains(tensor: Input) -> list[Domain]:
     """Return the domain of each place along the last axis, or a single one for all places."""
     return [_make_domain(tensor.dtype, values) for values in tensor.columns or (tensor,)]
 
@@ -67,13 +67,13 @@ def _make_domain(dtype: str, values: Input | Column) -> Domain:
 
 
 def draw_array(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    """Draw a random array of an input's samples, with dtype ``numpy_dtype(tensor)``."""
+    """Draw a random array of an input's samples, with dtype ``get_numpy_dtype(tensor)``."""
     if tensor.columns:
         parts = [_draw(tensor.dtype, column, shape[:-1], generator) for column in tensor.columns]
         array = np.stack(parts, axis=-1)
     else:
         array = _draw(tensor.dtype, tensor, shape, generator)
-    return fill_rows(array, domains(tensor), generator) if tensor.at_least_one else array
+    return fill_rows(array, list_domains(tensor), generator) if tensor.at_least_one else array
 
 
 def _draw(word: str, values: Input | Column, shape: tuple[int, ...], generator: np.random.Generator) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.values import Axis
-from onnxpack.data.domains import draw_array, numpy_dtype
+from onnxpack.data.domains import draw_array, get_numpy_dtype
 from onnxpack.spec.model import Input, Spec
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -20,14 +20,14 @@ _PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
 _MAX_CORNERS = 8
 
 
-def main_sizes(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
+def list_main_sizes(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
     """Return the main sizes to verify: all axes at min, at odd sizes that differ, at opt, and at max."""
     low = {axis.name: axis.min for axis in axes}
     high = {axis.name: axis.max for axis in axes}
-    return [low, odd_sizes(axes), {axis.name: axis.opt for axis in axes}, high]
+    return [low, choose_odd_sizes(axes), {axis.name: axis.opt for axis in axes}, high]
 
 
-def corners(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
+def list_corners(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
     """Return at most 8 mixed sizes: one axis at its maximum and the others at their minimum, and the reverse.
 
     They show whether an exporter made two axes one.
@@ -40,7 +40,7 @@ def corners(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
     return found[:_MAX_CORNERS]
 
 
-def odd_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
+def choose_odd_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
     """Choose a size for each axis that is odd and, if the limits allow it, neither 1 nor another axis' size."""
     chosen: dict[str, int] = {}
     for axis in axes:
@@ -51,7 +51,7 @@ def odd_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
     return chosen
 
 
-def tracing_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
+def choose_tracing_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
     """Choose sizes to trace at: 2 or more and all different, since exporters treat 0, 1 and equal sizes specially."""
     chosen: dict[str, int] = {}
     for axis in axes:
@@ -62,7 +62,7 @@ def tracing_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
     return chosen
 
 
-def shape_at(tensor: Input, at: dict[str, int]) -> tuple[int, ...]:
+def resolve_shape(tensor: Input, at: dict[str, int]) -> tuple[int, ...]:
     """Return an input's shape with the size of every dynamic axis filled in."""
     return tuple(at[size] if isinstance(size, str) else size for size in tensor.shape)
 
@@ -70,10 +70,10 @@ def shape_at(tensor: Input, at: dict[str, int]) -> tuple[int, ...]:
 def draw(spec: Spec, at: dict[str, int], case: int) -> Arrays:
     """Draw an array for each input at the given axis sizes; the same for the same spec, sizes and case number."""
     generator = np.random.default_rng([spec.verify.seed, case])
-    return {name: draw_array(tensor, shape_at(tensor, at), generator) for name, tensor in spec.inputs.items()}
+    return {name: draw_array(tensor, resolve_shape(tensor, at), generator) for name, tensor in spec.inputs.items()}
 
 
-def cases(
+def iterate_cases(
     spec: Spec, given: Path | None, chosen: Iterable[dict[str, int]]
 ) -> Iterator[tuple[str, dict[str, int], Arrays]]:
     """Yield every case's name, axis sizes and inputs; the user's own samples, if any, come last.
@@ -88,13 +88,13 @@ def cases(
             yield f"{number:02}_{label}", at, draw(spec, at, number)
     if given is not None:
         arrays = read_samples(spec, given)
-        yield "samples", sizes_of(spec, arrays), arrays
+        yield "samples", measure_sizes(spec, arrays), arrays
         first = None if spec.verify.random else _take_first_rows(spec, arrays)
         if first:
-            yield "samples_first", sizes_of(spec, first), first
+            yield "samples_first", measure_sizes(spec, first), first
 
 
-def row_axis(spec: Spec) -> str | None:
+def find_row_axis(spec: Spec) -> str | None:
     """Return the dynamic axis that is the first of every input and nowhere else, along which inputs can be split."""
     others = {size for tensor in spec.inputs.values() for size in tensor.shape[1:]}
     name = spec.first_size
@@ -102,7 +102,7 @@ def row_axis(spec: Spec) -> str | None:
 
 
 def _take_first_rows(spec: Spec, arrays: Arrays) -> Arrays | None:
-    name = row_axis(spec)
+    name = find_row_axis(spec)
     rows = len(next(iter(arrays.values()))) // 2 if name else 0
     fits = name and max(spec.dynamic_axes[name].min, 1) <= rows
     return {key: array[:rows] for key, array in arrays.items()} if fits else None
@@ -158,7 +158,7 @@ def read_samples(spec: Spec, path: Path) -> Arrays:
     for name, tensor in spec.inputs.items():
         if name in arrays:
             array = arrays[name]
-            texts = [*misfits(spec, tensor, (array.dtype, array.shape), seen)]
+            texts = [*find_misfits(spec, tensor, (array.dtype, array.shape), seen)]
             texts += [] if has_values(array) else ["has NaN or infinite values"]
             problems += [Problem(f"{label}: '{name}' {text}") for text in texts]
     if problems:
@@ -166,12 +166,12 @@ def read_samples(spec: Spec, path: Path) -> Arrays:
     return {name: arrays[name] for name in spec.inputs}
 
 
-def dtype_word(dtype: np.dtype[Any]) -> str:
+def get_dtype_word(dtype: np.dtype[Any]) -> str:
     """Return the spec's word for a numpy dtype."""
     return "string" if dtype.kind == "U" else dtype.name
 
 
-def misfits(
+def find_misfits(
     spec: Spec, tensor: Input, array: tuple[np.dtype[Any], tuple[int, ...]], seen: dict[str, int], first: int = 0
 ) -> Iterator[str]:
     """Yield how an array's dtype and shape differ from its input's; ``seen`` holds the axis sizes of other arrays.
@@ -179,8 +179,8 @@ def misfits(
     Axes before ``first`` are not checked.
     """
     dtype, shape = array
-    if dtype_word(dtype) != dtype_word(numpy_dtype(tensor)):
-        yield f"has dtype {dtype_word(dtype)}, the input {tensor.dtype}"
+    if get_dtype_word(dtype) != get_dtype_word(get_numpy_dtype(tensor)):
+        yield f"has dtype {get_dtype_word(dtype)}, the input {tensor.dtype}"
     if len(shape) != len(tensor.shape):
         yield f"has {len(shape)} dimensions, the input {len(tensor.shape)}"
         return
@@ -196,7 +196,7 @@ def misfits(
             yield f"has {size} along '{expected}', another input {seen[expected]}"
 
 
-def plain_strings(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def convert_strings(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Convert an array of objects, as runtimes return strings, to numpy's strings, since an npz would pickle it."""
     return array.astype(str) if array.dtype.kind == "O" else array
 
@@ -206,7 +206,7 @@ def has_values(array: np.ndarray[Any, Any]) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def sizes_of(spec: Spec, arrays: Arrays) -> dict[str, int]:
+def measure_sizes(spec: Spec, arrays: Arrays) -> dict[str, int]:
     """Return the size of every dynamic axis in the arrays of one case."""
     return {
         axis: size

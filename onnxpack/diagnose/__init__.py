@@ -19,11 +19,11 @@ from typing import Any
 
 from onnxpack.core.errors import OnnxpackError, describe_error
 from onnxpack.core.values import MODEL, Reference
-from onnxpack.data.test_inputs import Arrays, draw, tracing_sizes
-from onnxpack.diagnose.axes import baked, stopped_at
-from onnxpack.diagnose.graphs import first_difference, run_all
+from onnxpack.data.test_inputs import Arrays, choose_tracing_sizes, draw
+from onnxpack.diagnose.axes import find_baked_axes, list_stopped_nodes
+from onnxpack.diagnose.graphs import find_first_difference, run_all
 from onnxpack.diagnose.second_runtime import vote
-from onnxpack.parity.compare import Tolerance, compare, compare_case, read_case, tolerance_of
+from onnxpack.parity.compare import Tolerance, choose_tolerance, compare, compare_case, read_case
 from onnxpack.sources import Source
 from onnxpack.spec.load import SpecFile
 
@@ -42,7 +42,7 @@ class Judge:
 
     def agrees(self, expected: Any, actual: Any) -> bool:
         """Return whether two intermediate values are the same within the tolerance."""
-        tolerance = tolerance_of(expected.dtype.name, self.precision, self.rtol, self.atol)
+        tolerance = choose_tolerance(expected.dtype.name, self.precision, self.rtol, self.atol)
         return not compare("", "", expected, actual, *tolerance).reason
 
     def outputs_agree(self, expected: Arrays, actual: list[Any]) -> bool:
@@ -71,13 +71,13 @@ def locate(file: SpecFile, model: Path, reference: Reference, reasons: dict[str,
     with tempfile.TemporaryDirectory() as work:
         try:
             failed = _Failed(file, model, Path(work), inputs, expected, judge)
-            lines = failed.find_baked_axes([sizes[name] for name in reasons]) + stopped_at(reasons.values())
+            lines = failed.find_baked_axes([sizes[name] for name in reasons]) + list_stopped_nodes(reasons.values())
             lines.append(f"at case {case}: {failed.find_place()}")
         except UnknownPlaceError as unknown:
-            lines = [*stopped_at(reasons.values()), f"the first operator that differs was not found: {unknown}"]
+            lines = [*list_stopped_nodes(reasons.values()), f"the first operator that differs was not found: {unknown}"]
         except (Exception, SystemExit) as error:  # the user's code runs, watched, and may do anything
             words = describe_error(error, 300)
-            lines = [*stopped_at(reasons.values()), f"where it differs was not found: {words}"]
+            lines = [*list_stopped_nodes(reasons.values()), f"where it differs was not found: {words}"]
     return "\n".join([*lines, *_vote(model, reference.folder, case, judge)])
 
 
@@ -105,7 +105,7 @@ class _Failed:
     ) -> None:
         self.file, self.shipped, self.work, self.inputs, self.judge = file, shipped, work, inputs, judge
         self.source: Any = importlib.import_module(f"onnxpack.sources.{file.spec.model.framework}")
-        example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
+        example = draw(file.spec, choose_tracing_sizes(file.spec.axes), 0)
         try:
             self.model = self.source.load(file)
             self.source.export(self.model, file, example, len(expected), work / MODEL)
@@ -124,7 +124,7 @@ class _Failed:
         return {str(index): answer for index, answer in enumerate(answers)}
 
     def find_baked_axes(self, failing: list[dict[str, int]]) -> list[str]:
-        """Find the axes that the export fixed, with a few more sizes; see ``axes.baked``."""
+        """Find the axes that the export fixed, with a few more sizes; see ``axes.find_baked_axes``."""
 
         def works(at: dict[str, int]) -> bool:
             inputs = draw(self.file.spec, at, 0)
@@ -139,7 +139,7 @@ class _Failed:
                 return self.judge.outputs_agree(self._name_by_place(expected), list(actual.values()))
             return [array.shape for array in expected] == [array.shape for array in actual.values()]
 
-        return baked(self.file.spec.axes, failing, works)
+        return find_baked_axes(self.file.spec.axes, failing, works)
 
     def find_place(self) -> str:
         """Find out whether the framework's own export is wrong already, and then which of its operators is."""
@@ -149,7 +149,7 @@ class _Failed:
                 raise UnknownPlaceError(
                     "the source answers differently each time it is loaded: set `model.weights`, or seed its randomness"
                 )
-            words = first_difference(self.work / MODEL, self.shipped, self.inputs, self.judge.agrees)
+            words = find_first_difference(self.work / MODEL, self.shipped, self.inputs, self.judge.agrees)
             return words or "the framework's own export agrees, so a later stage changed it"
         framework = self.file.spec.model.framework
         name = f"onnxpack.diagnose.{framework}"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from onnxpack.core.values import Axis
-from onnxpack.data.test_inputs import tracing_sizes
+from onnxpack.data.test_inputs import choose_tracing_sizes
 
 NODE = re.compile(r"running (\w+) node\. Name:\s*'([^']*)'")
 """The words in which onnxruntime names a node that failed (``ExecuteKernel`` in its sequential executor)."""
@@ -13,13 +13,13 @@ NODE = re.compile(r"running (\w+) node\. Name:\s*'([^']*)'")
 Works = Callable[[dict[str, int]], bool]
 
 
-def baked(axes: tuple[Axis, ...], failing: Iterable[dict[str, int]], works: Works) -> list[str]:
+def find_baked_axes(axes: tuple[Axis, ...], failing: Iterable[dict[str, int]], works: Works) -> list[str]:
     """Return a line for every axis that may not be changed alone, starting from the sizes of the export.
 
     ``failing`` are the sizes at which the model differs from its source. Where it differs at the tracing sizes too
     nothing was baked in: the numbers are wrong.
     """
-    traced = tracing_sizes(axes)
+    traced = choose_tracing_sizes(axes)
     if not axes or not works(traced):
         return []
     lines = []
@@ -36,7 +36,7 @@ def baked(axes: tuple[Axis, ...], failing: Iterable[dict[str, int]], works: Work
     return lines
 
 
-def stopped_at(reasons: Iterable[Any]) -> list[str]:
+def list_stopped_nodes(reasons: Iterable[Any]) -> list[str]:
     """Return a line for every node that the runtime names as the one that failed."""
     nodes = {found.groups() for reason in reasons if (found := NODE.search(reason))}
     return [f"the {kind} node '{name}' does not run" for kind, name in sorted(nodes)]

@@ -44,7 +44,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def observed(model: torch.nn.Module, run: Any, folder: Path) -> Trace:
+def observe_model(model: torch.nn.Module, run: Any, folder: Path) -> Trace:
     """Call ``run`` and return what ``model``'s operators and modules computed, up to ``MAX_BYTES``.
 
     Lines are those of files below ``folder``; what else is on the stack is somebody else's code.

@@ -10,11 +10,11 @@ import onnx
 import onnxruntime as ort
 
 from onnxpack.core.errors import SourceError
-from onnxpack.data.test_inputs import Arrays, plain_strings
-from onnxpack.graph.check import opset_of, true_inputs
+from onnxpack.data.test_inputs import Arrays, convert_strings
+from onnxpack.graph.check import get_opset, list_inputs
 from onnxpack.graph.evaluate import Evaluator
 from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET
-from onnxpack.parity.compare import runtime_words
+from onnxpack.parity.compare import clean_runtime_error
 
 MAX_BYTES = 2**28
 """The most bytes of values that are kept at once."""
@@ -33,14 +33,14 @@ def run_all(path: Path, inputs: Arrays, names: Iterable[str]) -> Arrays | str:
     """
     model = onnx.load(path)
     wanted = list(names) or [value.name for value in model.graph.output]
-    if opset_of(model) < RUNTIME_MIN_OPSET:
+    if get_opset(model) < RUNTIME_MIN_OPSET:
         return _evaluate(model, inputs, wanted)
     found: Arrays = {}
     for start in range(0, len(wanted), _CHUNK):
         try:
             found |= _run(model, inputs, wanted[start : start + _CHUNK])
         except Exception as error:  # onnxruntime's exceptions share no base
-            return runtime_words(error)
+            return clean_runtime_error(error)
         if sum(array.nbytes for array in found.values()) > MAX_BYTES:
             break
     return found
@@ -68,34 +68,34 @@ def _run(model: onnx.ModelProto, inputs: Arrays, names: list[str]) -> Arrays:
         # One protobuf message ends at 2 GiB, so the weights of a large model stay beside it.
         onnx.save(shown, target, save_as_external_data=shown.ByteSize() > MAX_BYTES)
         session = ort.InferenceSession(str(target), options, providers=["CPUExecutionProvider"])
-        own = [value.name for value in true_inputs(model.graph)]
+        own = [value.name for value in list_inputs(model.graph)]
         given = inputs if set(own) == set(inputs) else dict(zip(own, inputs.values(), strict=True))
         answers = session.run(None, given)
     return {
-        name: plain_strings(answer)
+        name: convert_strings(answer)
         for name, answer in zip(names, answers, strict=True)
         if isinstance(answer, np.ndarray)
     }
 
 
-def values(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+def list_values(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     """Return every value that a node of the main graph computes, in order, with its node."""
     return {name: node for node in model.graph.node for name in node.output if name}
 
 
-def described(node: onnx.NodeProto, name: str) -> str:
+def describe_node(node: onnx.NodeProto, name: str) -> str:
     """Describe a node for a person."""
     called = f" '{node.name}'" if node.name else ""
     return f"the {node.op_type} node{called} (value '{name}')"
 
 
-def first_difference(right: Path, wrong: Path, inputs: Arrays, agrees: Agrees) -> str:
+def find_first_difference(right: Path, wrong: Path, inputs: Arrays, agrees: Agrees) -> str:
     """Describe the first value, in the second graph's order, that both graphs name and disagree on; "" if none is.
 
     Outputs are matched by their place, since they may have other names.
     """
     graphs = [onnx.load(path, load_external_data=False) for path in (right, wrong)]
-    known, made = map(values, graphs)
+    known, made = map(list_values, graphs)
     places = {new.name: old.name for old, new in zip(graphs[0].graph.output, graphs[1].graph.output, strict=False)}
     pairs = {name: places.get(name, name) for name in made if places.get(name, name) in known}
     expected = run_all(right, inputs, set(pairs.values()))
@@ -106,5 +106,5 @@ def first_difference(right: Path, wrong: Path, inputs: Arrays, agrees: Agrees) -
         return f"the model does not run: {actual}"
     for name, other in pairs.items():
         if name in actual and other in expected and not agrees(expected[other], actual[name]):
-            return f"{described(made[name], name)} is the first that differs from the source's"
+            return f"{describe_node(made[name], name)} is the first that differs from the source's"
     return ""

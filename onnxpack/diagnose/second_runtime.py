@@ -8,14 +8,14 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from onnxpack.data.test_inputs import Arrays, plain_strings
-from onnxpack.graph.check import session
-from onnxpack.hunt.cost import run_cost
+from onnxpack.data.test_inputs import Arrays, convert_strings
+from onnxpack.graph.check import open_session
+from onnxpack.hunt.cost import estimate_run_cost
 
 MAX_BYTES = 2**26
 """The largest file in bytes that is run: the evaluator reads it into Python's objects."""
 MAX_COST = 2_000_000_000
-"""The most work, as ``run_cost`` counts it: the evaluator's loops are numpy's, and some of them Python's."""
+"""The most work, as ``estimate_run_cost`` counts it: the evaluator's loops are numpy's, and some of them Python's."""
 
 Agree = Callable[[Arrays, list[Any]], bool]
 
@@ -30,11 +30,11 @@ def vote(model: Path, inputs: Arrays, expected: Arrays, agree: Agree) -> list[st
     """
     proto = onnx.load(model, load_external_data=False)
     own = all(node.domain in ("", "ai.onnx", "ai.onnx.ml") for node in proto.graph.node)
-    if not own or model.stat().st_size > MAX_BYTES or run_cost(model, inputs) > MAX_COST:
+    if not own or model.stat().st_size > MAX_BYTES or estimate_run_cost(model, inputs) > MAX_COST:
         return []
     with np.errstate(all="ignore"):
         answers = ReferenceEvaluator(str(model)).run(None, inputs)
-    second = [plain_strings(np.asarray(answer)) for answer in answers]
+    second = [convert_strings(np.asarray(answer)) for answer in answers]
     source = agree(expected, second)
     runtime = agree(dict(zip(expected, second, strict=True)), _run_shipped(model, inputs))
     if source and not runtime:
@@ -46,7 +46,7 @@ def vote(model: Path, inputs: Arrays, expected: Arrays, agree: Agree) -> list[st
 
 def _run_shipped(model: Path, inputs: Arrays) -> list[Any]:
     """Return onnxruntime's answers, with the options that the served model has; none if it fails."""
-    running = session(model)
+    running = open_session(model)
     try:
         return list(running.run(None, inputs))
     except Exception:  # onnxruntime's exceptions share no base; a failure agrees with nothing

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.core.errors import OnnxpackError
-from onnxpack.data.test_inputs import Arrays, draw, tracing_sizes
+from onnxpack.data.test_inputs import Arrays, choose_tracing_sizes, draw
 from onnxpack.diagnose import Judge, UnknownPlaceError
 from onnxpack.diagnose.graphs import run_all
 from onnxpack.sources import Source
@@ -28,7 +28,7 @@ def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays
 def _agrees(source: Source, part: Any, file: SpecFile, work: Path, inputs: Arrays, judge: Judge) -> bool:
     """Return whether the pipeline's beginning is exported right; one that cannot be exported counts as right."""
     target = work / "part.onnx"
-    example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
+    example = draw(file.spec, choose_tracing_sizes(file.spec.axes), 0)
     try:
         expected = source.run(part, inputs)
         source.export(part, file, example, len(expected), target)

@@ -18,10 +18,10 @@ from onnxpack.core.values import MODEL
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.diagnose import Judge, UnknownPlaceError
 from onnxpack.diagnose.axes import NODE
-from onnxpack.diagnose.eager import Computed, Trace, observed
-from onnxpack.diagnose.graphs import described, run_all, values
+from onnxpack.diagnose.eager import Computed, Trace, observe_model
+from onnxpack.diagnose.graphs import describe_node, list_values, run_all
 from onnxpack.sources import Source
-from onnxpack.sources.torch.values import own_path
+from onnxpack.sources.torch.values import strip_flat_path
 from onnxpack.spec.load import SpecFile
 
 # A frame of a stack trace as Python prints it, and a value's name in the exporter's note: `%relu : [num_users=1] = …`.
@@ -48,7 +48,7 @@ def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays
         raise UnknownPlaceError("onnxpack can look only inside a torch.nn.Module")
     graph = onnx.load(work / MODEL, load_external_data=False)
     modules = dict(model.named_modules())
-    nodes = {name: node for name, node in values(graph).items() if _is_result(node, name)}
+    nodes = {name: node for name, node in list_values(graph).items() if _is_result(node, name)}
     found = run_all(work / MODEL, inputs, nodes)
     if isinstance(found, str):
         return _describe_stop(found, graph, modules, file.folder)
@@ -58,7 +58,7 @@ def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays
         if name in found
     ]
     copies = {name: array.copy() for name, array in inputs.items()}
-    trace = observed(model, lambda: source.run(model, copies), file.folder)
+    trace = observe_model(model, lambda: source.run(model, copies), file.folder)
     wrong, suspects = _suspects(trace, made, judge)
     operator = _first_wrong_operator(trace, suspects, judge, _shapes_differ(trace, made, graph))
     if operator is None and not wrong.module:
@@ -69,7 +69,7 @@ def place(source: Source, model: Any, file: SpecFile, work: Path, inputs: Arrays
     line = operator.line or _source_line(trace, operator.module, made, judge)
     line = line or _forward_line(modules[operator.module], file.folder)
     return (
-        f"{described(operator.node, operator.name)} is the first that differs from the source's, "
+        f"{describe_node(operator.node, operator.name)} is the first that differs from the source's, "
         f"in the {_describe_module(modules, operator.module, line)}"
     )
 
@@ -93,7 +93,7 @@ def _describe_stop(reason: str, graph: onnx.ModelProto, modules: dict[str, torch
     if node is None:
         raise UnknownPlaceError(f"the export does not run: {reason}")
     module = _describe_module(modules, _module(node, set(modules)), _user_line(node, folder))
-    return f"{described(node, node.output[0])} does not run, in the {module}"
+    return f"{describe_node(node, node.output[0])} does not run, in the {module}"
 
 
 def _read_note(node: onnx.NodeProto, key: str) -> str:
@@ -110,9 +110,9 @@ def _module(node: onnx.NodeProto, modules: set[str]) -> str:
     """Return the path of the innermost module that the node comes from; TorchScript's node names begin with it."""
     noted = _read_note(node, "name_scopes")
     if noted:
-        scopes = [own_path(re.sub(r"@\d+$", "", scope)) for scope in ast.literal_eval(noted)]
+        scopes = [strip_flat_path(re.sub(r"@\d+$", "", scope)) for scope in ast.literal_eval(noted)]
         return next((scope for scope in reversed(scopes[:-1]) if scope in modules), "")
-    path = own_path(".".join(node.name.strip("/").split("/")[:-1]))
+    path = strip_flat_path(".".join(node.name.strip("/").split("/")[:-1]))
     # A module that is called again gets a number behind its name.
     return next((known for known in (path, re.sub(r"_\d+(?=\.|$)", "", path)) if known in modules), "")
 

@@ -16,13 +16,13 @@ from io import BufferedRandom
 from pathlib import Path
 
 from onnxpack.core.errors import DISK_FULL, EngineError, OnnxpackError
-from onnxpack.core.text import size as sized
+from onnxpack.core.text import format_bytes as sized
 from onnxpack.download import transfer
-from onnxpack.download.http import from_http
-from onnxpack.download.local import Bounds, from_file
-from onnxpack.download.storage import from_storage
+from onnxpack.download.http import open_http
+from onnxpack.download.local import Bounds, open_file
+from onnxpack.download.storage import open_storage
 from onnxpack.download.transfer import Answer, Pace, TooSlow, Transient
-from onnxpack.spec.origin import shown
+from onnxpack.spec.origin import format_source
 
 _ATTEMPTS = 5
 """The number of failures in a row, without progress, that end a download."""
@@ -64,7 +64,7 @@ def fetch(url: str, sha256: str, path: Path, total: Path, bounds: Bounds) -> int
             if error.errno in DISK_FULL:  # what is here already would take the room from builds that do not need it
                 path.unlink(missing_ok=True)
             raise EngineError(
-                f"cannot keep '{shown(url)}': {error.strerror}", "free disk space in the folder ONNXPACK_CACHE"
+                f"cannot keep '{format_source(url)}': {error.strerror}", "free disk space in the folder ONNXPACK_CACHE"
             ) from None
         if actual == sha256:
             return path.stat().st_size
@@ -72,7 +72,7 @@ def fetch(url: str, sha256: str, path: Path, total: Path, bounds: Bounds) -> int
         path.unlink()
         if not resumed:  # else the start was of another file, so once more from there
             raise EngineError(
-                f"'{shown(url)}' is not the file that the spec trusts: its sha256 is {actual} ({size} bytes)",
+                f"'{format_source(url)}' is not the file that the spec trusts: its sha256 is {actual} ({size} bytes)",
                 "restore the file, or, if you trust this one, set `sha256` to its digest",
             )
 
@@ -80,8 +80,8 @@ def fetch(url: str, sha256: str, path: Path, total: Path, bounds: Bounds) -> int
 def _choose_reader(url: str, roots: Sequence[str]) -> Read:
     scheme = url.partition("://")[0].lower()
     if scheme in ("http", "https"):
-        return from_http
-    return bound(from_file, roots=roots) if scheme == "file" else from_storage
+        return open_http
+    return bound(open_file, roots=roots) if scheme == "file" else open_storage
 
 
 class _Part:
@@ -135,7 +135,7 @@ def _download_rest(wanted: _Wanted) -> str:
                 if part.size - furthest >= enough:
                     furthest, failures = part.size, 1
                 if failures >= _ATTEMPTS:
-                    raise EngineError(f"cannot fetch '{shown(wanted.url)}': {error}", error.hint) from None
+                    raise EngineError(f"cannot fetch '{format_source(wanted.url)}': {error}", error.hint) from None
                 # 1, 2, 4, … seconds, or what the server asks for.
                 time.sleep(min(_LONGEST_WAIT, error.wait or 0.5 * 2**failures))
 
@@ -168,7 +168,7 @@ def _require_allowed(wanted: _Wanted, size: int) -> None:
     if size > wanted.limit:
         wanted.path.unlink(missing_ok=True)
         hint = "if you trust it, raise the limit, for example to ONNXPACK_MAX_DOWNLOAD=100GB"
-        raise EngineError(f"'{shown(wanted.url)}' is larger than the limit of {sized(wanted.limit)}", hint)
+        raise EngineError(f"'{format_source(wanted.url)}' is larger than the limit of {sized(wanted.limit)}", hint)
 
 
 def _require_room(path: Path, needed: int) -> None:

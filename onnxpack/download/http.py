@@ -14,8 +14,8 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from onnxpack.core.errors import EngineError
 from onnxpack.download.transfer import CHUNK, Answer, Transient
-from onnxpack.spec.messages import short
-from onnxpack.spec.origin import shown
+from onnxpack.spec.messages import shorten
+from onnxpack.spec.origin import format_source
 
 _TIMEOUT = 30.0  # seconds without a byte
 _REFUSED = (401, 403, 407)
@@ -25,7 +25,7 @@ _UNSATISFIABLE = 416
 _URL_LETTERS = "%/:=&?~#+!,;'@()*[]"
 
 
-def from_http(url: str, start: int) -> Answer:
+def open_http(url: str, start: int) -> Answer:
     """Request a file from byte ``start`` on, or from its beginning if the server cannot resume.
 
     Raises:
@@ -47,7 +47,7 @@ def from_http(url: str, start: int) -> Answer:
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise EngineError(
-                f"cannot fetch '{shown(url)}': {error.reason.verify_message}",
+                f"cannot fetch '{format_source(url)}': {error.reason.verify_message}",
                 "set SSL_CERT_FILE to the certificate of the authority, if you trust it",
             ) from None
         raise Transient(f"the server cannot be reached: {error.reason}") from None
@@ -68,25 +68,25 @@ def _iterate_chunks(response: Any) -> Iterator[bytes]:
 
 
 def _handle_error(url: str, start: int, error: urllib.error.HTTPError) -> Answer:
-    words = f"{error.code} {short(str(error.reason))}"
+    words = f"{error.code} {shorten(str(error.reason))}"
     if error.code == _UNSATISFIABLE and start:
         # What is here is all there is, or is of another file: its digest tells.
         whole = error.headers.get("Content-Range", "").rpartition("/")[2]
         begin = start if whole == str(start) else 0
         if begin:
             return Answer(begin, begin, iter(()), error.close)
-        return from_http(url, 0)
+        return open_http(url, 0)
     if error.code in _MAY_PASS:
         wait = error.headers.get("Retry-After", "")
         raise Transient(f"the server answers {words}", float(wait) if wait.isdigit() else 0.0)
     if error.code in _GONE:
-        raise EngineError(f"'{shown(url)}' is not there: {words}", "correct the URL, or put the file there")
+        raise EngineError(f"'{format_source(url)}' is not there: {words}", "correct the URL, or put the file there")
     if error.code in _REFUSED:
         hint = "add the login of its host to ~/.netrc: `machine HOST login NAME password WORD`"
         if urlsplit(url).scheme.lower() != "https":
             hint = "use its https URL, and add the login of its host to ~/.netrc: logins are sent over https only"
-        raise EngineError(f"access to '{shown(url)}' is refused: {words}", hint)
-    raise EngineError(f"cannot fetch '{shown(url)}': {words}", "check the URL and the server")
+        raise EngineError(f"access to '{format_source(url)}' is refused: {words}", hint)
+    raise EngineError(f"cannot fetch '{format_source(url)}': {words}", "check the URL and the server")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -98,7 +98,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if scheme not in ("http", "https"):
             fp.close()
             hint = "use the URL of the file itself: redirects are followed to http and https only"
-            raise EngineError(f"'{shown(req.full_url)}' redirects to {short(scheme)}:, which is not followed", hint)
+            raise EngineError(
+                f"'{format_source(req.full_url)}' redirects to {shorten(scheme)}:, which is not followed", hint
+            )
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302

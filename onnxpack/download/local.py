@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.core.regular import open_regular
 from onnxpack.download.transfer import CHUNK, Answer, Transient
-from onnxpack.spec.origin import shown
-from onnxpack.spec.yaml_nodes import real
+from onnxpack.spec.origin import format_source
+from onnxpack.spec.yaml_nodes import resolve_links
 
 ROOTS_VARIABLE = "ONNXPACK_FILE_ROOTS"
 
@@ -31,7 +31,7 @@ class Bounds:
     limit: int
 
 
-def allowed_roots(project: Path) -> tuple[str, ...]:
+def read_allowed_roots(project: Path) -> tuple[str, ...]:
     """Return the folders that file: URLs may name: the project, and those in ``ONNXPACK_FILE_ROOTS``.
 
     Raises:
@@ -52,16 +52,18 @@ def require_allowed(url: str, roots: Sequence[str]) -> Path:
         SpecError: it is outside the roots; the message tells nothing else about it.
     """
     try:
-        path = real(Path(unquote(urlsplit(url).path)))
+        path = resolve_links(Path(unquote(urlsplit(url).path)))
     except ValueError as error:  # a zero byte
-        raise SpecError(f"'{shown(url)}' is no path: {error}", "correct the URL") from None
-    if not any(path.is_relative_to(real(Path(root))) for root in roots):
+        raise SpecError(f"'{format_source(url)}' is no path: {error}", "correct the URL") from None
+    if not any(path.is_relative_to(resolve_links(Path(root))) for root in roots):
         hint = f"copy it into the project, or allow its folder, for example {ROOTS_VARIABLE}=/mnt/models"
-        raise SpecError(f"'{shown(url)}' is outside the folders that a file: URL may name: {', '.join(roots)}", hint)
+        raise SpecError(
+            f"'{format_source(url)}' is outside the folders that a file: URL may name: {', '.join(roots)}", hint
+        )
     return path
 
 
-def from_file(url: str, start: int, *, roots: Sequence[str]) -> Answer:
+def open_file(url: str, start: int, *, roots: Sequence[str]) -> Answer:
     """Open a regular file at byte ``start``, or at its beginning if it is shorter.
 
     Raises:
@@ -90,12 +92,12 @@ def _iterate_chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _irregular_error(url: str) -> SpecError:
-    return SpecError(f"'{shown(url)}' is not a regular file", "give the URL of a file")
+    return SpecError(f"'{format_source(url)}' is not a regular file", "give the URL of a file")
 
 
 def _unreadable_error(url: str, error: OSError) -> EngineError:
     if isinstance(error, FileNotFoundError):
-        return EngineError(f"'{shown(url)}' is not there", "correct the URL, or put the file there")
+        return EngineError(f"'{format_source(url)}' is not there", "correct the URL, or put the file there")
     return EngineError(
-        f"cannot read '{shown(url)}': {error.strerror}", "give the user who builds permission to read it"
+        f"cannot read '{format_source(url)}': {error.strerror}", "give the user who builds permission to read it"
     )

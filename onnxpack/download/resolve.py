@@ -11,12 +11,12 @@ from onnxpack.core.digests import digest
 from onnxpack.core.errors import SpecError
 from onnxpack.core.periodic import repeating
 from onnxpack.core.progress import Progress
-from onnxpack.core.text import size as format_size
-from onnxpack.download.local import Bounds, allowed_roots, require_allowed
+from onnxpack.core.text import format_bytes as format_size
+from onnxpack.download.local import Bounds, read_allowed_roots, require_allowed
 from onnxpack.download.task import FetchFile
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.messages import short
-from onnxpack.spec.origin import file_name, is_url, shown
+from onnxpack.spec.messages import shorten
+from onnxpack.spec.origin import format_source, get_file_name, is_url
 from onnxpack.spec.units import read_size
 from onnxpack.worker.call import Setting, call
 
@@ -28,7 +28,7 @@ _STAGE = "download"
 _PERIOD = 2.0  # seconds between two notes on a download's progress
 
 
-def brought_here(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
+def fetch_sources(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
     """Download the URLs in a spec, and return the spec with their files in the store.
 
     Raises:
@@ -41,7 +41,7 @@ def brought_here(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
     if not urls:
         return file
     assert model.sha256
-    bounds = Bounds(allowed_roots(file.root), download_limit())
+    bounds = Bounds(read_allowed_roots(file.root), read_download_limit())
     fetched = {}
     for name, url in urls.items():
         try:
@@ -53,7 +53,7 @@ def brought_here(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
     return replace(file, fetched=fetched)
 
 
-def download_limit() -> int:
+def read_download_limit() -> int:
     """Return the size limit of a file in bytes: ``ONNXPACK_MAX_DOWNLOAD``, else 32 GiB.
 
     Raises:
@@ -65,13 +65,13 @@ def download_limit() -> int:
     limit = read_size(text)
     if limit is None:
         raise SpecError(
-            f"{LIMIT_VARIABLE} must be a size, not '{short(text)}'", "use a number with a unit, such as 100GB"
+            f"{LIMIT_VARIABLE} must be a size, not '{shorten(text)}'", "use a number with a unit, such as 100GB"
         )
     return limit
 
 
 def _get_file(url: str, sha256: str, bounds: Bounds, store: Store, progress: Progress) -> Path:
-    key = digest(_STAGE, sha256, file_name(url))
+    key = digest(_STAGE, sha256, get_file_name(url))
     partial = store.partial(key)
     with store.alone(_STAGE, key, lambda: progress.note("another build fetches it: waiting")):
         found = store.get(_STAGE, key)
@@ -79,13 +79,13 @@ def _get_file(url: str, sha256: str, bounds: Bounds, store: Store, progress: Pro
             with progress.stage("fetch"):
                 _fetch(url, sha256, bounds, partial, store, progress)
             with store.making(_STAGE, key) as folder:
-                partial.rename(folder / file_name(url))
+                partial.rename(folder / get_file_name(url))
             found = store.path(_STAGE, key)
-    return found / file_name(url)
+    return found / get_file_name(url)
 
 
 def _fetch(url: str, sha256: str, bounds: Bounds, partial: Path, store: Store, progress: Progress) -> None:
-    progress.note(f"{shown(url)}{f', from byte {partial.stat().st_size} on' if partial.exists() else ''}")
+    progress.note(f"{format_source(url)}{f', from byte {partial.stat().st_size} on' if partial.exists() else ''}")
     with store.scratch() as scratch:
         total = scratch / "total.json"
         with _watch(partial, total, progress):

@@ -14,12 +14,12 @@ _SHOWN = 10
 Array = np.ndarray[Any, Any]
 
 
-def flat(array: Array) -> Array:
+def drop_last_axis(array: Array) -> Array:
     """Return an array without its last axis if that has size 1."""
     return array[..., 0] if array.ndim > 1 and array.shape[-1] == 1 else array
 
 
-def whole_labels(metric: str, labels: Array) -> Array:
+def convert_whole_labels(metric: str, labels: Array) -> Array:
     """Convert floats that are whole numbers, as tables have them, to integers; return other labels unchanged.
 
     Raises:
@@ -140,4 +140,4 @@ def _are_column_numbers(labels: Array, count: int) -> bool:
 
 
 def _has_shape(array: Array, labels: Array) -> bool:
-    return bool(flat(array).shape == labels.shape)
+    return bool(drop_last_axis(array).shape == labels.shape)

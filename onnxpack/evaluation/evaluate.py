@@ -1,7 +1,7 @@
 """The scores of the source model and of every ONNX file made from it, on the same evaluation data.
 
-Scores are computed on what a client gets: the outputs after ``postprocess``. All but ``degradation`` runs in child
-processes.
+Scores are computed on what a client gets: the outputs after ``postprocess``. All but ``compute_degradation`` runs in
+child processes.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from onnxpack.data.test_inputs import Arrays, read_arrays, write_arrays
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import LOWER_IS_BETTER, Evaluation
 from onnxpack.spec.origin import is_code
-from onnxpack.transforms.arrays import postprocessed
-from onnxpack.worker.user_code import attribute, called
+from onnxpack.transforms.arrays import apply_postprocess
+from onnxpack.worker.user_code import call_function, import_attribute
 
 EVALUATION = "evaluation.npz"
 """The file in an export that holds the source model's outputs for all rows, and the labels."""
@@ -35,7 +35,7 @@ def record(file: SpecFile, path: Path, answer: Callable[[Arrays], Arrays]) -> No
     Raises:
         SpecError: the data is not readable or does not fit, or no output has as many rows as the data.
     """
-    outputs, labels = _collect_outputs(file, lambda sent: postprocessed(file, answer(sent)))
+    outputs, labels = _collect_outputs(file, lambda sent: apply_postprocess(file, answer(sent)))
     kept = {f"{_OUTPUT}{name}": array for name, array in outputs.items()}
     if labels is not None:
         kept[_LABELS] = labels
@@ -56,10 +56,10 @@ def score_source(file: SpecFile, path: Path) -> Score:
 
 def score_model(file: SpecFile, path: Path) -> Score:
     """Run an ONNX file that has its steps on the CPU, and return its score; raise as ``score_source`` does."""
-    from onnxpack.graph.widen import cpu_session
-    from onnxpack.parity.compare import runtime_words
+    from onnxpack.graph.widen import open_cpu_session
+    from onnxpack.parity.compare import clean_runtime_error
 
-    running = cpu_session(path)
+    running = open_cpu_session(path)
     names = [output.name for output in running.get_outputs()]
 
     def answer(sent: Arrays) -> Arrays:
@@ -67,13 +67,14 @@ def score_model(file: SpecFile, path: Path) -> Score:
             return dict(zip(names, running.run(None, sent), strict=True))
         except Exception as error:  # onnxruntime's exceptions share no base
             raise GateError(
-                f"the model does not run on the evaluation data: {runtime_words(error)}", "check the values in the data"
+                f"the model does not run on the evaluation data: {clean_runtime_error(error)}",
+                "check the values in the data",
             ) from None
 
     return _score(file, *_collect_outputs(file, answer))
 
 
-def degradation(metric: str, source: float, model: float) -> float:
+def compute_degradation(metric: str, source: float, model: float) -> float:
     """Return how much worse the model scores than its source; negative if it is better.
 
     The difference of scores is absolute: 0.98 instead of 0.99 is 0.01. Errors (mse, mae) and the user's own metric have
@@ -112,16 +113,16 @@ def _score(file: SpecFile, outputs: Arrays, labels: Array | None) -> Score:
     if is_code(asked.metric):
         score = _call_metric(file, asked.metric, outputs, labels)
     else:
-        from onnxpack.evaluation.score import built_in  # a metric of the user's own does not depend on it
+        from onnxpack.evaluation.score import compute_built_in  # a metric of the user's own does not depend on it
 
         assert labels is not None  # a rule of the spec
-        score = built_in(asked.metric, outputs, labels, asked.classes or ())
+        score = compute_built_in(asked.metric, outputs, labels, asked.classes or ())
     return Score(score, len(next(iter(outputs.values()))))
 
 
 def _call_metric(file: SpecFile, metric: str, outputs: Arrays, labels: Array | None) -> float:
     hint = "call it by hand, with a dict of outputs by name and the labels, to see the cause"
-    value = called(attribute(file, metric), metric, hint, outputs, labels)
+    value = call_function(import_attribute(file, metric), metric, hint, outputs, labels)
     try:
         score = float(value)
     except (TypeError, ValueError):

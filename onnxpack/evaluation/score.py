@@ -20,12 +20,12 @@ import numpy as np
 from onnxpack.core.errors import GateError, SourceError, SpecError
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.evaluation.classes import (
-    flat,
+    convert_whole_labels,
+    drop_last_axis,
     number_labels,
     number_outputs,
     refuse_shifted,
     require_columns,
-    whole_labels,
 )
 from onnxpack.spec.model import METRICS_OF_NUMBERS
 
@@ -34,7 +34,7 @@ TOP = 5
 Array = np.ndarray[Any, Any]
 
 
-def built_in(metric: str, outputs: Arrays, labels: Array, classes: Sequence[int | str] = ()) -> float:
+def compute_built_in(metric: str, outputs: Arrays, labels: Array, classes: Sequence[int | str] = ()) -> float:
     """Compute a built-in metric over all rows.
 
     ``labels`` is [rows] or [rows, …] of integers, strings, or floats for ``METRICS_OF_NUMBERS``; ``classes`` has the
@@ -54,7 +54,7 @@ def built_in(metric: str, outputs: Arrays, labels: Array, classes: Sequence[int 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a metric without a value warns and gives nan, which is refused below
-            value = float(_compute_metric(metrics, metric, outputs, flat(labels), classes))
+            value = float(_compute_metric(metrics, metric, outputs, drop_last_axis(labels), classes))
     except ValueError as error:
         raise GateError(f"evaluation: {metric} has no value: {error}", "check the outputs and the labels") from None
     if not np.isfinite(value):
@@ -66,7 +66,7 @@ def _compute_metric(metrics: Any, metric: str, outputs: Arrays, labels: Array, c
     if metric in METRICS_OF_NUMBERS:
         predicted = _find_numbers(outputs, labels)
         return getattr(metrics, METRICS_OF_NUMBERS[metric])(labels.ravel().astype(np.float64), predicted)
-    labels = whole_labels(metric, labels)
+    labels = convert_whole_labels(metric, labels)
     if classes:
         outputs = number_outputs(outputs, labels, classes)
         labels = number_labels(labels, classes, "the data")
@@ -94,7 +94,7 @@ class _Scores:
 
 def _find_numbers(outputs: Arrays, labels: Array) -> Array:
     for array in outputs.values():
-        if array.dtype.kind in "fiu" and flat(array).shape == labels.shape:
+        if array.dtype.kind in "fiu" and drop_last_axis(array).shape == labels.shape:
             return array.ravel().astype(np.float64)
     raise _no_output_error("numbers of the labels' shape", outputs, labels)
 
@@ -103,7 +103,7 @@ def _find_predictions(outputs: Arrays, labels: Array, classes: Sequence[int | st
     """Return the predicted classes [N] and the positive class, which is None for more than two classes."""
     text = labels.dtype.kind in "US"
     for name, array in outputs.items():
-        if array.dtype.kind in ("OUS" if text else "iub") and flat(array).shape == labels.shape:
+        if array.dtype.kind in ("OUS" if text else "iub") and drop_last_axis(array).shape == labels.shape:
             predicted = array.ravel().astype(str) if text else array.ravel()
             if not text and not classes:
                 refuse_shifted(name, predicted, labels, _count_columns(outputs, labels))
@@ -133,7 +133,7 @@ def _find_scores(outputs: Arrays, labels: Array, classes: Sequence[int | str], w
             require_columns(name, count, labels, classes)
             return _Scores(array.reshape(-1, count).astype(np.float64), count)
     for name, array in floats.items():
-        if flat(array).shape == labels.shape:
+        if drop_last_axis(array).shape == labels.shape:
             require_columns(name, 2, labels, classes)
             return _Scores(array.ravel().astype(np.float64), 2)
     raise _no_output_error(what, outputs, labels)

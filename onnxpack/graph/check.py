@@ -13,10 +13,10 @@ import onnx
 import onnxruntime as ort
 
 from onnxpack.core.artifacts import Artifact
-from onnxpack.core.digests import file_digest
+from onnxpack.core.digests import digest_file
 from onnxpack.core.errors import Problem, SourceError, flatten_words
 from onnxpack.core.values import OnnxModel, TensorInfo
-from onnxpack.graph.external_data import stays_outside, wrong_lengths
+from onnxpack.graph.external_data import find_wrong_lengths, stays_outside
 from onnxpack.spec.traits import RUNTIME_MAX_OPSET
 
 _LACKING = re.compile(
@@ -64,14 +64,14 @@ def read_model(path: Path) -> onnx.ModelProto:
             f"'{path.name}' has IR version {model.ir_version}; the runtime reads {MAX_IR} at most",
             f"save it with IR version {MAX_IR}, such as by `model.ir_version = {MAX_IR}`",
         )
-    if opset_of(model) > RUNTIME_MAX_OPSET:
+    if get_opset(model) > RUNTIME_MAX_OPSET:
         raise SourceError(
-            f"'{path.name}' has opset {opset_of(model)}; the runtime reads {RUNTIME_MAX_OPSET} at most",
+            f"'{path.name}' has opset {get_opset(model)}; the runtime reads {RUNTIME_MAX_OPSET} at most",
             f"export it with opset {RUNTIME_MAX_OPSET} or lower",
         )
     _require_external_data(model, path)
     outside = stays_outside(model)
-    wrong = wrong_lengths(model, path.parent) if outside else []
+    wrong = find_wrong_lengths(model, path.parent) if outside else []
     if wrong:
         raise SourceError([Problem(f"'{path.name}': {words}", "export the model again") for words in wrong[:10]])
     try:
@@ -133,7 +133,7 @@ def _explain_misplaced(folder: Path, entries: dict[str, str]) -> str:
     return f"ends at byte {end} of {status.st_size}" if end > status.st_size else ""
 
 
-def session(model: Path | bytes, folder: Path | None = None, *, plain: bool = False) -> ort.InferenceSession:
+def open_session(model: Path | bytes, folder: Path | None = None, *, plain: bool = False) -> ort.InferenceSession:
     """Return a CPU session for a file, or for a serialized model whose external data is in ``folder``.
 
     ``plain`` fuses nothing: onnxruntime 1.31 dies of fusing float16 products with their transposes for the CPU.
@@ -171,42 +171,42 @@ def _explain_refusal(words: str) -> SourceError:
     return SourceError(f"onnxruntime cannot load the model: {words}", hint)
 
 
-def opset_of(model: onnx.ModelProto) -> int:
+def get_opset(model: onnx.ModelProto) -> int:
     """Return the version of the default operator set, which a model may import under two names, or twice."""
     return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
-def info_of(value: onnx.ValueInfoProto) -> TensorInfo:
+def read_info(value: onnx.ValueInfoProto) -> TensorInfo:
     """Return an input or output as the file declares it; a dimension without name or size is called ``?``."""
     tensor = value.type.tensor_type
     shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
     return TensorInfo(value.name, DTYPES.get(tensor.elem_type, "unsupported"), shape)
 
 
-def true_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+def list_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     """Return the inputs that a caller gives; old files list the constants among them."""
     # Before IR version 4 every constant had to be listed as an input.
     constants = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in constants]
 
 
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def iterate_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """Yield a graph and all graphs inside its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from graphs(inner)
+                yield from iterate_graphs(inner)
 
 
-def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def iterate_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Yield the nodes of a graph and of all graphs inside them."""
-    return (node for inner in graphs(graph) for node in inner.node)
+    return (node for inner in iterate_graphs(graph) for node in inner.node)
 
 
 def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None:
     """Rename every tensor of a graph, and of the graphs inside its nodes, by the function ``rename``."""
-    for inner in graphs(graph):
+    for inner in iterate_graphs(graph):
         for value in (*inner.input, *inner.output, *inner.initializer):
             value.name = rename(value.name)
         for node in inner.node:
@@ -214,20 +214,20 @@ def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None
             node.output[:] = [rename(name) for name in node.output]
 
 
-def facts(path: Path, precision: str = "float32") -> OnnxModel:
+def read_facts(path: Path, precision: str = "float32") -> OnnxModel:
     """Read back from the file at ``path`` what it really holds: opset, inputs, outputs, operators, size, digest."""
-    model, sha256 = onnx.load(path, load_external_data=False), file_digest(path)
+    model, sha256 = onnx.load(path, load_external_data=False), digest_file(path)
     # External data is named after the file, as ``save_copy`` and ``save_outside`` write it.
     beside = [file for file in path.parent.iterdir() if file.name.startswith(path.name + ".")]
     return OnnxModel(
         file=Artifact.of_model(path, sha256),
         sha256=sha256,
-        opset=opset_of(model),
+        opset=get_opset(model),
         ir_version=model.ir_version,
-        inputs=tuple(info_of(value) for value in true_inputs(model.graph)),
-        outputs=tuple(info_of(value) for value in model.graph.output),
+        inputs=tuple(read_info(value) for value in list_inputs(model.graph)),
+        outputs=tuple(read_info(value) for value in model.graph.output),
         size_bytes=path.stat().st_size + sum(file.stat().st_size for file in beside),
-        ops=tuple(sorted({node.op_type for node in nodes_of(model.graph)})),
+        ops=tuple(sorted({node.op_type for node in iterate_nodes(model.graph)})),
         precision=precision,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx
 
 from onnxpack.core.errors import Problem, SourceError
-from onnxpack.graph.check import graphs, nodes_of, opset_of
+from onnxpack.graph.check import get_opset, iterate_graphs, iterate_nodes
 from onnxpack.graph.external_data import keep_places
 from onnxpack.graph.passes import Edit, GraphPass
 from onnxpack.graph.tidy import DEFAULT_DOMAINS
@@ -20,7 +20,7 @@ _LAST_AXIS_OPSET = 13
 """From here on Hardmax is along one axis, the last; before, along that and all behind it."""
 
 
-def conversion_passes(have: int, to: int) -> tuple[GraphPass, ...]:
+def make_conversion_passes(have: int, to: int) -> tuple[GraphPass, ...]:
     """Return the passes that bring a model from opset ``have`` to ``to``, with what onnx's converter does not keep."""
     return FlattenHardmax(to), ConvertOpset(to), KeepResizeGrid(have)
 
@@ -33,19 +33,19 @@ class ConvertOpset(GraphPass):
 
     def requires(self, model: onnx.ModelProto) -> Sequence[Problem]:
         """Refuse to go down: an older operator may not be able to say what a newer one says."""
-        have = opset_of(model)
+        have = get_opset(model)
         return [Problem(f"opset {have} is above {self.to}", f"set `opset: {have}`")] if have > self.to else []
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Convert, or raise a ``SourceError`` that names the operator and the nearest opset that can be reached."""
-        have = opset_of(model)
+        have = get_opset(model)
         if have == self.to:
             return model, False
         try:
             return _convert(model, self.to), True
         except Exception as error:  # the converter raises RuntimeError and more
             # Found by trying: the converter does not say how far it got.
-            reached = nearest_opset(model, self.to)
+            reached = find_nearest_opset(model, self.to)
             raise SourceError(
                 f"the model's opset {have} cannot be converted to {self.to}: {_explain_failure(error, model, reached)}",
                 f"set `opset: {reached}`",
@@ -53,13 +53,13 @@ class ConvertOpset(GraphPass):
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
         """Check that the model now has the opset ``to``."""
-        have = opset_of(model)
+        have = get_opset(model)
         return [Problem(f"the opset is {have} instead of {self.to}")] if have != self.to else []
 
 
-def nearest_opset(model: onnx.ModelProto, wanted: int) -> int:
+def find_nearest_opset(model: onnx.ModelProto, wanted: int) -> int:
     """Return the highest opset up to ``wanted`` that the model can be converted to; at least its own."""
-    have = opset_of(model)
+    have = get_opset(model)
     return next((opset for opset in range(wanted, have, -1) if _can_convert(model, opset)), have)
 
 
@@ -85,7 +85,7 @@ def _explain_failure(error: Exception, model: onnx.ModelProto, reached: int) -> 
     found = _NO_RULE.search(words)
     if found:
         return f"onnx's converter has no rule for the operator {found['op']} at opset {reached + 1}"
-    nodes = (node for node in nodes_of(model.graph) if node.domain in DEFAULT_DOMAINS)
+    nodes = (node for node in iterate_nodes(model.graph) if node.domain in DEFAULT_DOMAINS)
     ops = {node.op_type for node in nodes if onnx.defs.has(node.op_type, reached + 1, "")}
     changed = sorted(op for op in ops if onnx.defs.get_schema(op, reached + 1).since_version == reached + 1)
     return f"{words}, at the step to opset {reached + 1}, which changes {', '.join(changed) or 'no operator of it'}"
@@ -102,10 +102,10 @@ class FlattenHardmax(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Flatten the input of each Hardmax to a matrix, and restore its shape behind it."""
-        if not opset_of(model) < _LAST_AXIS_OPSET <= self.to:
+        if not get_opset(model) < _LAST_AXIS_OPSET <= self.to:
             return model, False
         changed = False
-        for graph in graphs(model.graph):
+        for graph in iterate_graphs(model.graph):
             nodes = list(graph.node)
             del graph.node[:]
             for node in nodes:
@@ -141,10 +141,10 @@ class KeepResizeGrid(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Add the attributes that are missing; those that are there stay."""
-        if not self.since < _GRID_OPSET <= opset_of(model):
+        if not self.since < _GRID_OPSET <= get_opset(model):
             return model, False
         changed = False
-        for node in (node for node in nodes_of(model.graph) if node.op_type == "Resize"):
+        for node in (node for node in iterate_nodes(model.graph) if node.op_type == "Resize"):
             given = {item.name for item in node.attribute}
             # What Upsample and the old Resize did; the newer default is half_pixel.
             for name, value in (("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")):

@@ -14,33 +14,33 @@ import onnx
 
 from onnxpack.core.errors import Problem, SourceError
 from onnxpack.core.values import Shape
-from onnxpack.graph.check import graphs, info_of, true_inputs
+from onnxpack.graph.check import iterate_graphs, list_inputs, read_info
 from onnxpack.graph.passes import Edit, GraphPass, run_passes
 from onnxpack.graph.tidy import FREE_CONSTANTS_IR, DropConstantInputs, NameNodes
 from onnxpack.spec.model import Spec
 
 
-def loosen(model: onnx.ModelProto, spec: Spec) -> dict[str, int]:
+def free_axes(model: onnx.ModelProto, spec: Spec) -> dict[str, int]:
     """Edit ``model`` in place; return the axes that it had at a fixed size, each with that size.
 
     Raises:
         SourceError: one axis has two sizes.
     """
-    fixed = fixed_axes(model.graph, spec)
+    fixed = find_fixed_axes(model.graph, spec)
     if fixed:
         # Nodes are named so that one that fails can be found again.
         run_passes(model, (DropConstantInputs(), NameAxes(spec), NameNodes(), ForgetShapes(), FreeReshapes(fixed)))
     return fixed
 
 
-def fixed_axes(graph: onnx.GraphProto, spec: Spec) -> dict[str, int]:
+def find_fixed_axes(graph: onnx.GraphProto, spec: Spec) -> dict[str, int]:
     """Return the sizes at which the graph fixes axes that the spec calls dynamic.
 
     Raises:
         SourceError: one axis has two sizes.
     """
     found: dict[str, int] = {}
-    for value in true_inputs(graph):
+    for value in list_inputs(graph):
         dims = value.type.tensor_type.shape.dim
         for dim, asked in zip(dims, spec.inputs[value.name].shape, strict=True):
             if (
@@ -64,7 +64,7 @@ class NameAxes(GraphPass):
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Change the inputs' declarations and nothing else."""
         changed = False
-        for value in true_inputs(model.graph):
+        for value in list_inputs(model.graph):
             for dim, asked in zip(value.type.tensor_type.shape.dim, self.spec.inputs[value.name].shape, strict=True):
                 if isinstance(asked, str):
                     changed = changed or dim.dim_param != asked
@@ -78,8 +78,8 @@ class ForgetShapes(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Clear the shapes; the outputs keep their element types."""
-        changed = any(graph.value_info for graph in graphs(model.graph))
-        for graph in graphs(model.graph):
+        changed = any(graph.value_info for graph in iterate_graphs(model.graph))
+        for graph in iterate_graphs(model.graph):
             del graph.value_info[:]
         for output in model.graph.output:
             changed = changed or output.type.tensor_type.HasField("shape")
@@ -89,7 +89,7 @@ class ForgetShapes(GraphPass):
 
 @dataclass(frozen=True)
 class FreeReshapes(GraphPass):
-    """Replace the constant target of a Reshape by one that holds for every size, where ``free_target`` proves one.
+    """Replace the constant target of a Reshape by one that holds for every size, where ``find_free_target`` proves one.
 
     ``fixed`` has the sizes that the targets were written for. It adds initializers that are no inputs.
     """
@@ -112,7 +112,7 @@ class FreeReshapes(GraphPass):
                 continue
             # Inferred anew for each node: the last target that was freed may tell the shape of this input.
             shape = _infer_shapes(model).get(node.input[0])
-            freed = free_target(shape, target, self.fixed) if shape else None
+            freed = find_free_target(shape, target, self.fixed) if shape else None
             if freed and freed != target:
                 _write_target(model.graph, node, freed)
                 changed = True
@@ -139,7 +139,7 @@ def _write_target(graph: onnx.GraphProto, node: onnx.NodeProto, target: list[int
     del node.attribute[:]  # allowzero, which would make a copied size an empty one
 
 
-def free_target(shape: Shape, target: list[int], fixed: Mapping[str, int]) -> list[int] | None:
+def find_free_target(shape: Shape, target: list[int], fixed: Mapping[str, int]) -> list[int] | None:
     """Return a Reshape's target that holds for every size of the axes in ``shape``; None where none is proved.
 
     ``fixed`` has the sizes that the target was written for. A leading run of equal sizes is the same axes, and stays
@@ -209,4 +209,4 @@ def _infer_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     """Infer the shapes of the model's tensors; return those that are known, by name."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     values = (*inferred.input, *inferred.value_info, *inferred.output)
-    return {value.name: info_of(value).shape for value in values if value.type.tensor_type.HasField("shape")}
+    return {value.name: read_info(value).shape for value in values if value.type.tensor_type.HasField("shape")}

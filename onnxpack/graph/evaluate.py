@@ -20,8 +20,8 @@ from onnx.reference.op_run import OpRun
 
 from onnxpack.core.errors import SourceError
 from onnxpack.data.test_inputs import Arrays
-from onnxpack.graph.check import nodes_of, opset_of, session, true_inputs
-from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET, cast_type, take, write_defaults
+from onnxpack.graph.check import get_opset, iterate_nodes, list_inputs, open_session
+from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET, read_cast_type, take, write_defaults
 from onnxpack.graph.tidy import DEFAULT_DOMAINS, FREE_CONSTANTS_IR, set_opset
 
 Array = np.ndarray[Any, Any]
@@ -39,14 +39,14 @@ class Evaluator:
         """
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
-        for node in nodes_of(copy.graph):
-            write_defaults(node, opset_of(model))
+        for node in iterate_nodes(copy.graph):
+            write_defaults(node, get_opset(model))
             take(node, "consumed_inputs", None)
             take(node, "output_sequence", None)
         # What differs between opset 1 and 6 is said otherwise now, or is one of the operators below; of the evaluator's
         # own, some begin with opset 6.
         set_opset(copy, RUNTIME_MIN_OPSET - 1)
-        self._inputs = [value.name for value in true_inputs(model.graph)]
+        self._inputs = [value.name for value in list_inputs(model.graph)]
         self._types = {value.name: value.type.tensor_type.elem_type for value in model.graph.output}
         try:
             self._evaluator = ReferenceEvaluator(copy, new_ops=_choose_operators(copy))
@@ -168,7 +168,7 @@ class Cast(_Operator):
     """Cast, whose ``to`` is a number, or in opset 1 to 5 a word."""
 
     def _run(self, x: Array, to: int | str) -> tuple[Array]:
-        number = cast_type(to.encode() if isinstance(to, str) else to)
+        number = read_cast_type(to.encode() if isinstance(to, str) else to)
         return (x.astype(onnx.helper.tensor_dtype_to_np_dtype(number)),)
 
 
@@ -264,7 +264,7 @@ def _run_node(
         )
         imports = [onnx.helper.make_opsetid("", RUNTIME_MIN_OPSET)]
         model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=FREE_CONSTANTS_IR)
-        known[kinds] = session(model.SerializeToString())
+        known[kinds] = open_session(model.SerializeToString())
     made = iter(known[kinds].run(None, inputs))
     # An output that nobody asked for must be there all the same.
     return tuple(next(made) if name else np.zeros(0) for name in node.output)
@@ -272,7 +272,7 @@ def _run_node(
 
 def _choose_operators(model: onnx.ModelProto) -> list[type[OpRun]]:
     """Return the classes that run a model's operators; the evaluator itself runs Constant and nodes with graphs."""
-    nodes = [node for node in nodes_of(model.graph) if node.domain in DEFAULT_DOMAINS]
+    nodes = [node for node in iterate_nodes(model.graph) if node.domain in DEFAULT_DOMAINS]
     inner = {node.op_type for node in nodes for item in node.attribute if item.type == onnx.AttributeProto.GRAPH}
     others = {node.op_type for node in nodes} - inner - {"Constant"} - {one.__name__ for one in OPERATORS}
     return [*OPERATORS, *(type(name, (_ByRuntime,), {}) for name in sorted(others))]

@@ -16,7 +16,7 @@ _ALIGNMENT = 4096  # a page, so that a runtime may map each tensor
 _HALF_BYTES = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.FLOAT4E2M1)
 
 
-def external_tensors(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, dict[str, str]]]:
+def iterate_external_tensors(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, dict[str, str]]]:
     """Yield every tensor whose data is in another file, with the entries that say where."""
     for tensor in onnx.external_data_helper._get_all_tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -25,10 +25,10 @@ def external_tensors(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto,
 
 def stays_outside(model: onnx.ModelProto) -> bool:
     """Return whether the external data is so large that it is never loaded here."""
-    return sum(map(bytes_of, (tensor for tensor, _ in external_tensors(model)))) > EXTERNAL_DATA_OVER
+    return sum(map(count_bytes, (tensor for tensor, _ in iterate_external_tensors(model)))) > EXTERNAL_DATA_OVER
 
 
-def bytes_of(tensor: onnx.TensorProto) -> int:
+def count_bytes(tensor: onnx.TensorProto) -> int:
     """Return the number of bytes that the tensor's dtype and shape need."""
     whole = 8 * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
     # numpy keeps 4-bit values in a byte each; ONNX packs two into one.
@@ -37,12 +37,12 @@ def bytes_of(tensor: onnx.TensorProto) -> int:
     return -(-elements * bits // 8)
 
 
-def wrong_lengths(model: onnx.ModelProto, folder: Path) -> list[str]:
+def find_wrong_lengths(model: onnx.ModelProto, folder: Path) -> list[str]:
     """Describe external data whose length does not match the tensor's shape."""
     found = []
-    for tensor, entries in external_tensors(model):
+    for tensor, entries in iterate_external_tensors(model):
         rest = (folder / entries["location"]).stat().st_size - int(entries.get("offset") or 0)
-        length, wanted = int(entries.get("length") or rest), bytes_of(tensor)
+        length, wanted = int(entries.get("length") or rest), count_bytes(tensor)
         if length != wanted:
             found.append(f"the data of '{tensor.name}' has {length} bytes, its shape needs {wanted}")
     return found
@@ -50,7 +50,7 @@ def wrong_lengths(model: onnx.ModelProto, folder: Path) -> list[str]:
 
 def link_data(model: onnx.ModelProto, source: Path, destination: Path) -> None:
     """Link the external data of a model in ``source`` into ``destination``, under the same names."""
-    for location in {entries["location"] for _, entries in external_tensors(model)}:
+    for location in {entries["location"] for _, entries in iterate_external_tensors(model)}:
         link = destination / location
         link.parent.mkdir(parents=True, exist_ok=True)
         # A link: the bytes are copied once, when the finished file is written.
@@ -59,7 +59,7 @@ def link_data(model: onnx.ModelProto, source: Path, destination: Path) -> None:
 
 def keep_places(converted: onnx.ModelProto, original: onnx.ModelProto) -> None:
     """Copy from the original to the converted model where tensors' data is; onnx's converter forgets it."""
-    known = {tensor.name: tensor for tensor, _ in external_tensors(original)}
+    known = {tensor.name: tensor for tensor, _ in iterate_external_tensors(original)}
     for tensor in converted.graph.initializer:
         if tensor.name in known:
             tensor.CopyFrom(known[tensor.name])
@@ -68,7 +68,7 @@ def keep_places(converted: onnx.ModelProto, original: onnx.ModelProto) -> None:
 def save_outside(model: onnx.ModelProto, source: Path, destination: Path) -> None:
     """Write a model from ``source`` to ``destination``, with all its external data in one file beside it."""
     data = destination.with_name(f"{destination.name}.data")
-    tensors = list(external_tensors(model))
+    tensors = list(iterate_external_tensors(model))
     files = {source / entries["location"] for _, entries in tensors}
     (first, *others) = files
     if not others and not first.is_symlink():
@@ -92,7 +92,7 @@ def open_model(path: Path) -> onnx.ModelProto:
 def save_copy(model: onnx.ModelProto, source: Path, destination: Path) -> None:
     """Write and check an edited model from ``open_model``; data that stayed outside is copied from ``source``."""
     if stays_outside(model):
-        _gather(list(external_tensors(model)), source, destination.with_name(f"{destination.name}.data"))
+        _gather(list(iterate_external_tensors(model)), source, destination.with_name(f"{destination.name}.data"))
         onnx.save(model, destination)
         onnx.checker.check_model(str(destination))
         return
@@ -111,8 +111,8 @@ def _gather(tensors: list[tuple[onnx.TensorProto, dict[str, str]]], source: Path
                 # Rounded up to the next page.
                 placed[place] = -(-output.tell() // _ALIGNMENT) * _ALIGNMENT
                 output.seek(placed[place])
-                _copy(source / entries["location"], start, bytes_of(tensor), output.fileno())
-                output.seek(placed[place] + bytes_of(tensor))
+                _copy(source / entries["location"], start, count_bytes(tensor), output.fileno())
+                output.seek(placed[place] + count_bytes(tensor))
             _point_to(tensor, data.name, placed[place])
 
 
@@ -130,6 +130,6 @@ def _copy(path: Path, start: int, length: int, output: int) -> None:
 
 def _point_to(tensor: onnx.TensorProto, location: str, offset: int) -> None:
     del tensor.external_data[:]
-    for key, value in (("location", location), ("offset", offset), ("length", bytes_of(tensor))):
+    for key, value in (("location", location), ("offset", offset), ("length", count_bytes(tensor))):
         entry = tensor.external_data.add()
         entry.key, entry.value = key, str(value)

@@ -10,7 +10,7 @@ import onnx
 from onnxpack.core.errors import GateError, Problem, SourceError
 from onnxpack.core.text import plural
 from onnxpack.core.values import Shape
-from onnxpack.graph.check import info_of, opset_of, rename_tensors, true_inputs
+from onnxpack.graph.check import get_opset, list_inputs, read_info, rename_tensors
 from onnxpack.graph.passes import Edit, GraphPass, run_passes
 from onnxpack.graph.tidy import LowerIrVersion, Strip, set_opset
 from onnxpack.spec.model import Spec
@@ -37,7 +37,7 @@ class KeepOneOpset(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Remove repeated imports, or raise a ``SourceError`` where the model has another opset than the spec."""
-        actual = opset_of(model)
+        actual = get_opset(model)
         if self.spec.opset is not None and actual != self.spec.opset:
             hint = f"set `opset: {actual}`"
             raise SourceError(f"opset {self.spec.opset} cannot be had: the export has {actual}", hint)
@@ -74,7 +74,7 @@ class DeclareOutputs(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Declare the shapes, or raise a ``SourceError`` where an output's number of dimensions changes."""
-        before = [info_of(value) for value in model.graph.output]
+        before = [read_info(value) for value in model.graph.output]
         for value in model.graph.output:
             shapes = self.shapes[value.name]
             ranks = {len(shape): shape for shape in shapes}
@@ -89,7 +89,7 @@ class DeclareOutputs(GraphPass):
             observed = zip(*shapes, strict=True)
             sizes = [self._size(seen) for seen in observed]
             write_shape(value, tuple(f"{value.name}_{i}" if size is None else size for i, size in enumerate(sizes)))
-        return model, before != [info_of(value) for value in model.graph.output]
+        return model, before != [read_info(value) for value in model.graph.output]
 
     def _size(self, observed: tuple[int, ...]) -> int | str | None:
         """Return the axis that the observed sizes followed, else the one size that they all have, else None."""
@@ -101,7 +101,7 @@ class DeclareOutputs(GraphPass):
         return next(followed, observed[0] if len(set(observed)) == 1 else None)
 
 
-def other_count(source: int, export: int) -> GateError:
+def make_count_error(source: int, export: int) -> GateError:
     """Return the error for an export that has another number of outputs than the source."""
     return GateError(
         f"the source gives {plural(source, 'output')}, the export has {export}",
@@ -133,7 +133,7 @@ def _choose_output_names(model: onnx.ModelProto, spec: Spec, framework_names: Se
     """Map the graph's output names to the shipped ones: the spec's, all in order, else the framework's."""
     graph_names = [output.name for output in model.graph.output]
     if len(graph_names) != len(framework_names):
-        raise other_count(len(framework_names), len(graph_names))
+        raise make_count_error(len(framework_names), len(graph_names))
     asked = spec.outputs or tuple(framework_names)
     if len(asked) != len(graph_names):
         raise SourceError(
@@ -182,25 +182,25 @@ class DeclareInputs(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Declare; raise a ``SourceError`` where the inputs differ, a ``GateError`` where an axis became fixed."""
-        values = {value.name: value for value in true_inputs(model.graph)}
+        values = {value.name: value for value in list_inputs(model.graph)}
         if tuple(values) != tuple(self.spec.inputs):
             raise SourceError(
                 f"the export's inputs are {', '.join(values)}; the spec's {', '.join(self.spec.inputs)}",
                 "the export drops an input that the model does not use: remove it from the spec",
             )
-        wrong, baked = mismatches(model.graph, self.spec)
+        wrong, baked = find_mismatches(model.graph, self.spec)
         if wrong:
             raise SourceError(wrong + baked)
         if baked:
             raise GateError(baked)
-        before = [info_of(value) for value in values.values()]
+        before = [read_info(value) for value in values.values()]
         for name, asked in self.spec.inputs.items():
             write_shape(values[name], asked.shape)
-        return model, before != [info_of(value) for value in values.values()]
+        return model, before != [read_info(value) for value in values.values()]
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
         """Check that the inputs are declared as the spec describes them."""
-        infos = {value.name: info_of(value).shape for value in true_inputs(model.graph)}
+        infos = {value.name: read_info(value).shape for value in list_inputs(model.graph)}
         return [
             Problem(f"input '{name}' is declared as {list(infos[name])} instead of {list(asked.shape)}")
             for name, asked in self.spec.inputs.items()
@@ -208,12 +208,12 @@ class DeclareInputs(GraphPass):
         ]
 
 
-def mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[Problem]]:
+def find_mismatches(graph: onnx.GraphProto, spec: Spec) -> tuple[list[Problem], list[Problem]]:
     """Find where the graph's inputs differ from the spec's, and which of the spec's axes have a fixed size there."""
     # Two lists, as a fixed axis is a failed gate (exit code 4) and any other difference a wrong source (3).
     wrong: list[Problem] = []
     baked: list[Problem] = []
-    infos = {value.name: info_of(value) for value in true_inputs(graph)}
+    infos = {value.name: read_info(value) for value in list_inputs(graph)}
     for name, asked in spec.inputs.items():
         info = infos[name]
         if info.dtype != asked.dtype:

@@ -8,7 +8,7 @@ _EXACT_X86 = frozenset({"avx-vnni", "avx512-vnni", "amx"})
 """x86 that adds products of 8 bits in 32. The others add pairs of them in 16 bits, which saturates (vpmaddubsw)."""
 
 
-def reduced_range(device: str, isa: str | None) -> bool:
+def needs_reduced_range(device: str, isa: str | None) -> bool:
     """Return whether weights get 7 bits, so that no pair of products saturates: 2 · 255 · 64 < 2¹⁵.
 
     Where nothing is said the machines may be x86 without VNNI; with 7 bits they all give the same.
@@ -30,7 +30,7 @@ _FLAGS = {
 _WIDE = frozenset({"avx512", "avx512-vnni", "amx"})
 
 
-def this_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+def detect_isas(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """Return the instruction sets that this machine has, by the spec's words."""
     found = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo.read_text(), re.MULTILINE)
     words = set(found[1].split()) if found else set()

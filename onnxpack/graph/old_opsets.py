@@ -34,6 +34,6 @@ def write_defaults(node: onnx.NodeProto, opset: int) -> None:
             node.attribute.append(default)
 
 
-def cast_type(to: int | bytes) -> int:
+def read_cast_type(to: int | bytes) -> int:
     """Return the element type of a Cast, which opset 1 to 5 give as a word."""
     return onnx.TensorProto.DataType.Value(to.decode().upper()) if isinstance(to, bytes) else to

@@ -16,8 +16,8 @@ import onnxruntime as ort
 from onnxpack.core.errors import GateError, Problem, SourceError
 from onnxpack.core.values import MODEL, Changed
 from onnxpack.graph import external_data
-from onnxpack.graph.check import facts, info_of, nodes_of, opset_of, true_inputs
-from onnxpack.graph.isa import lays_out_for, this_machine
+from onnxpack.graph.check import get_opset, iterate_nodes, list_inputs, read_facts, read_info
+from onnxpack.graph.isa import detect_isas, lays_out_for
 from onnxpack.graph.passes import Edit, GraphPass, run_passes
 from onnxpack.graph.tidy import Strip, import_opsets
 
@@ -39,7 +39,7 @@ def optimize_model(source: Path, folder: Path, level: str, isa: str | None) -> C
         GateError: ``all`` on a machine of another kind than ``isa``, or what came out is not the same model any more.
     """
     # onnxruntime always lays out for the machine it runs on, and offers no choice.
-    if level == "all" and not lays_out_for(isa, this_machine()):
+    if level == "all" and not lays_out_for(isa, detect_isas()):
         raise GateError(
             f"`optimize: all` lays weights out for the building machine, and this one does not have {isa}",
             "build on a machine that has it, or set `optimize: extended`",
@@ -60,7 +60,7 @@ def optimize_model(source: Path, folder: Path, level: str, isa: str | None) -> C
     if _count_ops(made)["Cast"] > had["Cast"]:
         notes.append("left as it is: the CPU computes parts of it in float32, and those casts would be built in")
         made = _copy_unchanged(source, folder)
-    after = facts(made)
+    after = read_facts(made)
     notes.append(f"{had.total()} → {_count_ops(made).total()} nodes, {size} → {after.size_bytes} bytes")
     return Changed(after, tuple(notes))
 
@@ -115,25 +115,25 @@ class DeclareAgain(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Take the declarations of ``original``, by name."""
-        before = (model.ir_version, [info_of(value) for value in (*model.graph.input, *model.graph.output)])
+        before = (model.ir_version, [read_info(value) for value in (*model.graph.input, *model.graph.output)])
         model.ir_version = self.original.ir_version
         # onnxruntime imports all domains that it knows.
-        used = {node.domain for node in nodes_of(model.graph)}
+        used = {node.domain for node in iterate_nodes(model.graph)}
         versions = {entry.domain: entry.version for entry in model.opset_import if entry.domain in used}
-        imported = import_opsets(model, versions | {"": opset_of(self.original)})
-        declared = {value.name: value for value in (*true_inputs(self.original.graph), *self.original.graph.output)}
+        imported = import_opsets(model, versions | {"": get_opset(self.original)})
+        declared = {value.name: value for value in (*list_inputs(self.original.graph), *self.original.graph.output)}
         for value in (*model.graph.input, *model.graph.output):
-            if value.name in declared and info_of(value) != info_of(declared[value.name]):
+            if value.name in declared and read_info(value) != read_info(declared[value.name]):
                 value.CopyFrom(declared[value.name])
         inferred = bool(model.graph.value_info)
         del model.graph.value_info[:]
-        after = (model.ir_version, [info_of(value) for value in (*model.graph.input, *model.graph.output)])
+        after = (model.ir_version, [read_info(value) for value in (*model.graph.input, *model.graph.output)])
         return model, imported or inferred or before != after
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
         """Check that inputs, outputs and opset are those of ``original``."""
         outside = [
-            ([info_of(value) for value in (*true_inputs(one.graph), *one.graph.output)], opset_of(one))
+            ([read_info(value) for value in (*list_inputs(one.graph), *one.graph.output)], get_opset(one))
             for one in (self.original, model)
         ]
         problem = Problem("the model has other inputs, outputs or another opset than before", "set `optimize: none`")
@@ -163,4 +163,4 @@ def _measure_bytes(source: Path) -> int:
 def _count_ops(path: Path) -> Counter[str]:
     """Count the nodes of each operator."""
     model = onnx.load(path, load_external_data=False)
-    return Counter(node.op_type for node in nodes_of(model.graph))
+    return Counter(node.op_type for node in iterate_nodes(model.graph))

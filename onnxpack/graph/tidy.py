@@ -7,7 +7,7 @@ from typing import Any
 import onnx
 
 from onnxpack.core.errors import Problem
-from onnxpack.graph.check import MAX_IR, graphs, nodes_of, opset_of, true_inputs
+from onnxpack.graph.check import MAX_IR, get_opset, iterate_graphs, iterate_nodes, list_inputs
 from onnxpack.graph.passes import Edit, GraphPass
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -72,7 +72,7 @@ class DropConstantInputs(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Remove them; a file of IR 4 or later that lists none stays as it is."""
-        kept = true_inputs(model.graph)
+        kept = list_inputs(model.graph)
         listed = len(kept) < len(model.graph.input)
         if not listed and model.ir_version >= FREE_CONSTANTS_IR:
             return model, False
@@ -84,7 +84,7 @@ class DropConstantInputs(GraphPass):
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
         """Check that no initializer is among the inputs."""
-        extra = len(model.graph.input) - len(true_inputs(model.graph))
+        extra = len(model.graph.input) - len(list_inputs(model.graph))
         return [Problem(f"the inputs still list constants: {extra}")] if extra else []
 
 
@@ -95,7 +95,7 @@ class NameNodes(GraphPass):
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Make names unique within each graph; a node of an inner graph may share an outer node's name."""
         changed = False
-        for graph in graphs(model.graph):
+        for graph in iterate_graphs(model.graph):
             taken: set[str] = {""}
             for index, node in enumerate(graph.node):
                 if node.name in taken:
@@ -109,7 +109,7 @@ class NameNodes(GraphPass):
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
         """Check that every node has a name that no other node of its graph has."""
-        found = ([node.name for node in graph.node] for graph in graphs(model.graph))
+        found = ([node.name for node in graph.node] for graph in iterate_graphs(model.graph))
         twice = any("" in names or len({*names}) < len(names) for names in found)
         return [Problem("two nodes have one name, or one has none")] if twice else []
 
@@ -119,9 +119,9 @@ class ImportUsed(GraphPass):
     """Import each operator set once, and only those that nodes use; a model with functions keeps them all."""
 
     def apply(self, model: onnx.ModelProto) -> Edit:
-        """Import the default domain at its highest version, as ``opset_of`` reads it."""
-        used = {node.domain if node.domain != "ai.onnx" else "" for node in nodes_of(model.graph)}
-        versions = {entry.domain: entry.version for entry in model.opset_import} | {"": opset_of(model)}
+        """Import the default domain at its highest version, as ``get_opset`` reads it."""
+        used = {node.domain if node.domain != "ai.onnx" else "" for node in iterate_nodes(model.graph)}
+        versions = {entry.domain: entry.version for entry in model.opset_import} | {"": get_opset(model)}
         kept = {name: version for name, version in versions.items() if name in used | {""} or model.functions}
         return model, import_opsets(model, kept)
 

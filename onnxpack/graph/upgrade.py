@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 
 from onnxpack.core.errors import Problem, SourceError
-from onnxpack.graph.check import graphs, nodes_of, opset_of
-from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET, cast_type, take, write_defaults
+from onnxpack.graph.check import get_opset, iterate_graphs, iterate_nodes
+from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET, read_cast_type, take, write_defaults
 from onnxpack.graph.passes import Edit, GraphPass
 from onnxpack.graph.tidy import DEFAULT_DOMAINS, FREE_CONSTANTS_IR, set_opset
 
@@ -104,11 +104,11 @@ class UpgradeToOpset7(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Rewrite, or raise a ``SourceError`` for a node that opset 7 cannot express, or that trains."""
-        opset = opset_of(model)
+        opset = get_opset(model)
         if opset >= RUNTIME_MIN_OPSET:
             return model, False
         known = _Graph(_find_types(model), _find_constants(model))
-        for graph in graphs(model.graph):
+        for graph in iterate_graphs(model.graph):
             nodes = list(graph.node)
             del graph.node[:]
             for node in nodes:
@@ -125,9 +125,9 @@ class UpgradeToOpset7(GraphPass):
 
     def ensures(self, model: onnx.ModelProto) -> Sequence[Problem]:
         """Check that no node has an attribute that opset 7 lacks."""
-        opset = opset_of(model)
+        opset = get_opset(model)
         problems = []
-        for node in (node for node in nodes_of(model.graph) if node.domain in DEFAULT_DOMAINS):
+        for node in (node for node in iterate_nodes(model.graph) if node.domain in DEFAULT_DOMAINS):
             known = onnx.defs.get_schema(node.op_type, max(opset, RUNTIME_MIN_OPSET)).attributes
             strange = [item.name for item in node.attribute if item.name not in known]
             if strange:
@@ -202,7 +202,7 @@ def _require_inference(node: onnx.NodeProto) -> None:
 
 def _cast(node: onnx.NodeProto, graph: _Graph) -> None:
     to = take(node, "to", None)
-    node.attribute.append(onnx.helper.make_attribute("to", cast_type(to)))
+    node.attribute.append(onnx.helper.make_attribute("to", read_cast_type(to)))
 
 
 def _concat(node: onnx.NodeProto, graph: _Graph) -> None:
@@ -278,7 +278,7 @@ def _refuse(node: onnx.NodeProto, why: str, hint: str) -> SourceError:
 def _find_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
     """Return the type of each tensor where it is declared or inferred, those of inner graphs included."""
     found: dict[str, onnx.TypeProto] = {}
-    for graph in graphs(onnx.shape_inference.infer_shapes(model).graph):
+    for graph in iterate_graphs(onnx.shape_inference.infer_shapes(model).graph):
         found |= {tensor.name: onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
                   for tensor in graph.initializer}  # fmt: skip
         found |= {value.name: value.type for value in (*graph.input, *graph.value_info)}
@@ -287,7 +287,7 @@ def _find_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
 
 def _find_constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     found: dict[str, onnx.TensorProto] = {}
-    for graph in graphs(model.graph):
+    for graph in iterate_graphs(model.graph):
         found |= {tensor.name: tensor for tensor in graph.initializer}
         found |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
     return found

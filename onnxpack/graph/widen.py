@@ -13,13 +13,13 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxpack.graph import external_data
-from onnxpack.graph.check import graphs, session
+from onnxpack.graph.check import iterate_graphs, open_session
 
 _BFLOAT16 = TensorProto.BFLOAT16
 _ROUNDED = ".bfloat16"
 
 
-def cpu_session(path: Path) -> ort.InferenceSession:
+def open_cpu_session(path: Path) -> ort.InferenceSession:
     """Return a CPU session for any model; one that holds bfloat16 is computed in float32 with rounding.
 
     Raises:
@@ -28,20 +28,20 @@ def cpu_session(path: Path) -> ort.InferenceSession:
     outline = onnx.load(path, load_external_data=False)
     # ``plain`` for float16: onnxruntime 1.31 crashes when it fuses such products with their transposes.
     if not _holds(outline, _BFLOAT16):
-        return session(path, plain=_holds(outline, TensorProto.FLOAT16))
+        return open_session(path, plain=_holds(outline, TensorProto.FLOAT16))
     with tempfile.TemporaryDirectory(prefix="onnxpack-") as folder:
         wide = Path(folder) / path.name
         # In a folder of its own, because the session reads external data from beside the file.
-        model = widened(onnx.load(path))
-        large = sum(map(external_data.bytes_of, model.graph.initializer)) > external_data.EXTERNAL_DATA_OVER
+        model = widen_bfloat16(onnx.load(path))
+        large = sum(map(external_data.count_bytes, model.graph.initializer)) > external_data.EXTERNAL_DATA_OVER
         onnx.save(model, wide, save_as_external_data=large)
-        return session(wide)
+        return open_session(wide)
 
 
-def widened(model: onnx.ModelProto) -> onnx.ModelProto:
+def widen_bfloat16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Replace bfloat16 by float32, with a rounding behind every node that gives bfloat16; edit in place."""
     typed = onnx.shape_inference.infer_shapes(model, strict_mode=False)
-    for graph, known in zip(graphs(model.graph), graphs(typed.graph), strict=True):
+    for graph, known in zip(iterate_graphs(model.graph), iterate_graphs(typed.graph), strict=True):
         values = (*known.value_info, *known.input, *known.output)
         halves = {value.name for value in values if value.type.tensor_type.elem_type == _BFLOAT16}
         _widen(graph, halves)
@@ -86,5 +86,5 @@ def _holds(model: onnx.ModelProto, dtype: int) -> bool:
             for node in graph.node
             for attribute in node.attribute
         )
-        for graph in graphs(model.graph)
+        for graph in iterate_graphs(model.graph)
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnxpack.core.errors import describe_error
 from onnxpack.hunt.search import search_network
-from onnxpack.hunt.special import special_notes
+from onnxpack.hunt.special import find_special_differences
 from onnxpack.hunt.trees import hunt_trees
 from onnxpack.hunt.trial import Answer, Case, Findings, Trials
 from onnxpack.spec.model import Spec
@@ -42,7 +42,7 @@ def hunt(spec: Spec, model: Path, size_bytes: int, answer: Answer) -> Findings:
     parts: dict[str, Callable[[], Findings]] = {
         "the trees' splits": lambda: hunt_trees(trials, model),
         "searched inputs": lambda: search_network(trials, model),
-        "NaN and infinities": lambda: Findings(notes=list(special_notes(trials))),
+        "NaN and infinities": lambda: Findings(notes=list(find_special_differences(trials))),
     }
     for what, part in parts.items():
         try:

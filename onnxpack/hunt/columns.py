@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from onnxpack.data.domains import Domain, domains
+from onnxpack.data.domains import Domain, list_domains
 from onnxpack.spec.model import Spec
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
@@ -37,7 +37,7 @@ Columns = list[Column | None]
 """One for each feature; None for one that is made of others, such as a word's place among known words."""
 
 
-def columns_of(graph: onnx.GraphProto, name: str, spec: Spec) -> Columns | None:
+def find_columns(graph: onnx.GraphProto, name: str, spec: Spec) -> Columns | None:
     """Return the input columns behind the features in the value ``name``; None if even their number is unknown."""
     makers = {output: node for node in graph.node for output in node.output}
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -56,7 +56,7 @@ def _make_columns(name: str, spec: Spec) -> Columns | None:
     tensor = spec.inputs.get(name)
     if tensor is None or tensor.dtype == "string" or not all(isinstance(size, int) for size in tensor.shape[1:]):
         return None
-    found = domains(tensor)
+    found = list_domains(tensor)
     size = prod(int(size) for size in tensor.shape[1:])
     return [Column(name, place, found[place % len(found)]) for place in range(size)]
 

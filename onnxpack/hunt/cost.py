@@ -20,7 +20,7 @@ _PER_TREE = 64
 """Comparisons along one path through a tree, with their cache misses."""
 
 
-def run_cost(path: Path, inputs: Arrays) -> int:
+def estimate_run_cost(path: Path, inputs: Arrays) -> int:
     """Return a rough cost of one run on ``inputs``, in multiplications.
 
     Sizes come from onnx's shape inference; a node whose output is unknown to it counts by its weights.

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from onnxpack.core.values import Axis
-from onnxpack.data.domains import Domain, domains, draw_array, fill_rows, numpy_dtype
-from onnxpack.data.test_inputs import Arrays, odd_sizes, row_axis, shape_at
+from onnxpack.data.domains import Domain, draw_array, fill_rows, get_numpy_dtype, list_domains
+from onnxpack.data.test_inputs import Arrays, choose_odd_sizes, find_row_axis, resolve_shape
 from onnxpack.spec.model import Input, Spec
 
 Array = np.ndarray[Any, Any]
@@ -20,26 +20,26 @@ _APART = 24
 """How many rows have one element apart; more would be found by the search."""
 
 
-def smallest_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
+def choose_smallest_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
     """Return the least size of each axis that is not empty."""
     return {axis.name: min(max(axis.min, 1), axis.max) for axis in axes}
 
 
-def search_sizes(spec: Spec) -> dict[str, int]:
+def choose_search_sizes(spec: Spec) -> dict[str, int]:
     """Return the sizes for one row: odd ones that differ, so that no two axes can be mistaken for each other."""
-    rows = row_axis(spec)
-    at = {name: max(size, 1) for name, size in odd_sizes(spec.axes).items()}
+    rows = find_row_axis(spec)
+    at = {name: max(size, 1) for name, size in choose_odd_sizes(spec.axes).items()}
     return at | {rows: max(spec.dynamic_axes[rows].min, 1)} if rows else at
 
 
 def fill(tensor: Input, shape: tuple[int, ...], share: float) -> Array:
     """Return an array whose elements lie at ``share`` of their domains: 0 is the lowest value, 1 the highest."""
-    found = [_at(domain, share) for domain in domains(tensor)]
+    found = [_at(domain, share) for domain in list_domains(tensor)]
     # At once in their dtype: 0 beside the greatest uint64 would become a float that is greater still.
-    row = np.array(found if len(found) > 1 or tensor.columns else found[0], numpy_dtype(tensor))
+    row = np.array(found if len(found) > 1 or tensor.columns else found[0], get_numpy_dtype(tensor))
     # A copy, as broadcast arrays are read-only.
     array = np.broadcast_to(row, shape).copy()
-    return fill_rows(array, domains(tensor), np.random.default_rng(0)) if tensor.at_least_one else array
+    return fill_rows(array, list_domains(tensor), np.random.default_rng(0)) if tensor.at_least_one else array
 
 
 def _at(domain: Domain, share: float) -> Any:
@@ -51,13 +51,13 @@ def _at(domain: Domain, share: float) -> Any:
     return domain.low + (round(middle) if domain.whole else middle)
 
 
-def corner_cases(spec: Spec) -> Iterator[tuple[str, Arrays]]:
+def make_corner_cases(spec: Spec) -> Iterator[tuple[str, Arrays]]:
     """Yield inputs at the least sizes: all low, all high, all in the middle, and one element high among low ones.
 
     They stand alone because a branch of the source may look at all rows together.
     """
-    at = smallest_sizes(spec.axes)
-    shapes = {name: shape_at(tensor, at) for name, tensor in spec.inputs.items()}
+    at = choose_smallest_sizes(spec.axes)
+    shapes = {name: resolve_shape(tensor, at) for name, tensor in spec.inputs.items()}
     for word, share in (("low", 0.0), ("high", 1.0), ("middle", 0.5)):
         yield word, {name: fill(tensor, shapes[name], share) for name, tensor in spec.inputs.items()}
     outlier = {name: fill(tensor, shapes[name], 0.5) for name, tensor in spec.inputs.items()}
@@ -67,10 +67,10 @@ def corner_cases(spec: Spec) -> Iterator[tuple[str, Arrays]]:
     yield "outlier", outlier
 
 
-def mixed_rows(spec: Spec, generator: np.random.Generator) -> Iterator[Arrays]:
-    """Yield single rows at ``search_sizes``: random ends of the domains, then one element apart from all others."""
-    at = search_sizes(spec)
-    shapes = {name: shape_at(tensor, at) for name, tensor in spec.inputs.items()}
+def draw_mixed_rows(spec: Spec, generator: np.random.Generator) -> Iterator[Arrays]:
+    """Yield rows at ``choose_search_sizes``: random ends of the domains, then one element apart from all others."""
+    at = choose_search_sizes(spec)
+    shapes = {name: resolve_shape(tensor, at) for name, tensor in spec.inputs.items()}
     ends = {
         name: [fill(tensor, shapes[name], share) for share in (0.0, 1.0, 0.5)] for name, tensor in spec.inputs.items()
     }
@@ -86,17 +86,17 @@ def mixed_rows(spec: Spec, generator: np.random.Generator) -> Iterator[Arrays]:
         yield row
 
 
-def tiny_case(spec: Spec) -> Arrays | None:
+def make_tiny_case(spec: Spec) -> Arrays | None:
     """Return ordinary inputs with -0.0, the smallest floats and denormals; None where no input may hold 0."""
     # The second number keeps this stream apart from those of the search (0) and the trees (2).
     generator = np.random.default_rng([spec.verify.seed, 1])
-    at = search_sizes(spec)
-    rows = row_axis(spec)
+    at = choose_search_sizes(spec)
+    rows = find_row_axis(spec)
     if rows:
         at[rows] = min(spec.dynamic_axes[rows].max, max(at[rows], 8))
     inputs, changed = {}, False
     for name, tensor in spec.inputs.items():
-        shape = shape_at(tensor, at)
+        shape = resolve_shape(tensor, at)
         array = draw_array(tensor, shape, generator)
         if tensor.dtype in ("float32", "float64") and _holds_zero(tensor):
             about = np.finfo(array.dtype)
@@ -110,4 +110,4 @@ def tiny_case(spec: Spec) -> Arrays | None:
 
 
 def _holds_zero(tensor: Input) -> bool:
-    return all(not found.choices and not found.whole and found.low <= 0 <= found.high for found in domains(tensor))
+    return all(not found.choices and not found.whole and found.low <= 0 <= found.high for found in list_domains(tensor))

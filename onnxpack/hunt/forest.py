@@ -73,7 +73,7 @@ def _read_flat(found: dict[str, Any]) -> Forest:
     )
 
 
-def lead_to(forest: Forest, features: int) -> tuple[Array, Array]:
+def find_paths(forest: Forest, features: int) -> tuple[Array, Array]:
     """Return the least and greatest value of each feature on the way to each node, two float32 [nodes, features].
 
     A node that no row reaches has a least value above the greatest. Conditions that ask for one value, or for any
@@ -91,7 +91,7 @@ def lead_to(forest: Forest, features: int) -> tuple[Array, Array]:
             inner = children[at] != _NONE
             parents, reached = at[inner], children[at][inner]
             low[reached], high[reached] = low[parents], high[parents]
-            least, most = bounds(forest, parents, holds)
+            least, most = find_bounds(forest, parents, holds)
             feature = forest.feature[parents]
             low[reached, feature] = np.maximum(low[reached, feature], least)
             high[reached, feature] = np.minimum(high[reached, feature], most)
@@ -100,7 +100,7 @@ def lead_to(forest: Forest, features: int) -> tuple[Array, Array]:
     return low, high
 
 
-def bounds(forest: Forest, nodes: Array, holds: bool) -> tuple[Array, Array]:
+def find_bounds(forest: Forest, nodes: Array, holds: bool) -> tuple[Array, Array]:
     """Return the least and greatest float32 for which the condition of each node holds, or does not."""
     value = forest.threshold[nodes]
     below, above = np.nextafter(value, np.float32(-np.inf)), np.nextafter(value, np.float32(np.inf))

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.data.case_budget import input_bytes
-from onnxpack.data.domains import domains, draw_array, fill_rows, numpy_dtype
-from onnxpack.data.test_inputs import Arrays, row_axis
-from onnxpack.hunt.cost import run_cost
-from onnxpack.hunt.extremes import corner_cases, fill, mixed_rows, smallest_sizes, tiny_case
+from onnxpack.data.case_budget import count_input_bytes
+from onnxpack.data.domains import draw_array, fill_rows, get_numpy_dtype, list_domains
+from onnxpack.data.test_inputs import Arrays, find_row_axis
+from onnxpack.hunt.cost import estimate_run_cost
+from onnxpack.hunt.extremes import choose_smallest_sizes, draw_mixed_rows, fill, make_corner_cases, make_tiny_case
 from onnxpack.hunt.trial import Case, Findings, Trials, score_rows
 from onnxpack.spec.model import Spec
 
 COST = 400_000_000
-"""Of all runs of the search together, as ``run_cost`` counts: 0.2 to 0.5 s on one core of 2026."""
+"""Of all runs of the search together, as ``estimate_run_cost`` counts: 0.2 to 0.5 s on one core of 2026."""
 MOST_BYTES = 2**28
 """Of all inputs and answers that are held at once."""
 _MOST_ROUNDS = 16
@@ -57,16 +57,16 @@ def search_network(trials: Trials, model: Path) -> Findings:
     spec = trials.spec
     findings = Findings()
     # Asked before anything is drawn: an input may be larger than the memory.
-    size = input_bytes(spec, smallest_sizes(spec.axes))
+    size = count_input_bytes(spec, choose_smallest_sizes(spec.axes))
     if size > MOST_BYTES // 8:
         findings.notes.append(f"only random inputs are compared: one takes {size / 2**20:.0f} MiB")
         return findings
-    _add_cases(findings, trials, corner_cases(spec))
+    _add_cases(findings, trials, make_corner_cases(spec))
     largest = max((_bytes(case) for case in findings.cases), default=size)
     if largest > MOST_BYTES // 64:
         findings.notes.append(f"no inputs are searched: one and its answer take {largest / 2**20:.0f} MiB")
         return findings
-    tiny = tiny_case(spec)
+    tiny = make_tiny_case(spec)
     if tiny is not None:
         _add_cases(findings, trials, [("tiny", tiny)])
     found = climb(trials, np.random.default_rng([spec.verify.seed, 0]), lambda first: _rounds(model, first))
@@ -80,10 +80,10 @@ def climb(trials: Trials, generator: np.random.Generator, rounds: Callable[[Arra
     ``rounds`` is given the inputs of one run.
     """
     spec = trials.spec
-    at_once = rows_tried(spec)
+    at_once = count_rows_tried(spec)
     count = at_once if at_once > 1 else _SINGLES
     found = Population([], [])
-    first = list(mixed_rows(spec, generator))
+    first = list(draw_mixed_rows(spec, generator))
     most = rounds(stack(first[:at_once]))
     _try_candidates(trials, found, first[: count * most], at_once)
     for _ in range(most - 1):
@@ -95,15 +95,15 @@ def climb(trials: Trials, generator: np.random.Generator, rounds: Callable[[Arra
     return found
 
 
-def rows_tried(spec: Spec) -> int:
+def count_rows_tried(spec: Spec) -> int:
     """Return how many inputs go into one run as rows of a batch; 1 where each needs a run of its own."""
-    rows = row_axis(spec)
+    rows = find_row_axis(spec)
     return min(_ROWS, spec.dynamic_axes[rows].max) if rows and spec.dynamic_axes[rows].min <= 1 else 1
 
 
 def _rounds(model: Path, first: Arrays) -> int:
     runs = 1 if len(next(iter(first.values()), ())) > 1 else _SINGLES
-    return min(_MOST_ROUNDS, max(1, COST // (run_cost(model, first) * runs)))
+    return min(_MOST_ROUNDS, max(1, COST // (estimate_run_cost(model, first) * runs)))
 
 
 def _try_candidates(trials: Trials, found: Population, candidates: list[Arrays], at_once: int) -> None:
@@ -145,14 +145,14 @@ def _change(spec: Spec, parents: list[Arrays], generator: np.random.Generator) -
         else:
             new = fill(tensor, array.shape, 0.5)
         changed = np.where(chosen, new, array).astype(array.dtype if array.dtype.kind != "U" else new.dtype)
-        child[name] = fill_rows(changed, domains(tensor), generator) if tensor.at_least_one else changed
+        child[name] = fill_rows(changed, list_domains(tensor), generator) if tensor.at_least_one else changed
     return child
 
 
 def _scale(spec: Spec, name: str, array: Any, factor: float) -> Any:
     """Move floats away from the middle of their domain, or towards it, within its ends."""
     tensor = spec.inputs[name]
-    if numpy_dtype(tensor).kind != "f" or any(found.choices or found.whole for found in domains(tensor)):
+    if get_numpy_dtype(tensor).kind != "f" or any(found.choices or found.whole for found in list_domains(tensor)):
         return array
     low, middle, high = (fill(tensor, array.shape, share) for share in (0.0, 0.5, 1.0))
     return np.clip(middle + (array - middle) * factor, low, high)
@@ -172,7 +172,7 @@ def _add_cases(findings: Findings, trials: Trials, cases: Iterable[tuple[str, Ar
 
 def _add_found(findings: Findings, trials: Trials, found: Population) -> None:
     """Add the inputs that are furthest apart, as one batch where the model takes one."""
-    at_once, kept = rows_tried(trials.spec), []
+    at_once, kept = count_rows_tried(trials.spec), []
     for inputs, score in zip(found.inputs, found.scores, strict=True):
         # Over 1 is beyond the tolerance: worth one more run to see whether the source itself jumps there.
         if score > 1:

@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 
 from onnxpack.data.test_inputs import draw
-from onnxpack.hunt.extremes import smallest_sizes
+from onnxpack.hunt.extremes import choose_smallest_sizes
 from onnxpack.hunt.trial import Trial, Trials, score_rows
 
 VALUES = {"NaN": math.nan, "infinity": math.inf, "-infinity": -math.inf}
 _MAX_INPUTS = 4
 
 
-def special_notes(trials: Trials) -> Iterator[str]:
+def find_special_differences(trials: Trials) -> Iterator[str]:
     """Yield a sentence for each special value that the exported model answers differently from the source."""
     spec = trials.spec
     floats = [name for name, tensor in spec.inputs.items() if tensor.dtype in ("float16", "float32", "float64")]
     for name in floats[:_MAX_INPUTS]:
         for word, value in VALUES.items():
-            inputs = draw(spec, smallest_sizes(spec.axes), 0)
+            inputs = draw(spec, choose_smallest_sizes(spec.axes), 0)
             if not inputs[name].size:
                 continue
             inputs[name].flat[0] = value

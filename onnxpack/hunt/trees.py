@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxpack.data.test_inputs import Arrays, draw, row_axis
-from onnxpack.hunt.columns import Column, Columns, columns_of
-from onnxpack.hunt.forest import OPERATORS, Forest, lead_to, read_forest
+from onnxpack.data.test_inputs import Arrays, draw, find_row_axis
+from onnxpack.hunt.columns import Column, Columns, find_columns
+from onnxpack.hunt.forest import OPERATORS, Forest, find_paths, read_forest
 from onnxpack.hunt.trial import Findings, Trials
 from onnxpack.spec.model import Spec
 
@@ -36,7 +36,7 @@ def hunt_trees(trials: Trials, path: Path) -> Findings:
     graph = onnx.load(path, load_external_data=False).graph
     forests = [(read_forest(node), node) for node in graph.node if node.op_type in OPERATORS]
     total = sum(forest.splits.size for forest, _ in forests)
-    at_once = rows_at_once(trials.spec)
+    at_once = count_rows_at_once(trials.spec)
     if not total:
         return findings
     if at_once is None:
@@ -46,10 +46,10 @@ def hunt_trees(trials: Trials, path: Path) -> Findings:
     limit = min(MOST_VISITS // sum(forest.roots.size for forest, _ in forests), _MOST_RUNS * at_once)
     reached, cases = 0, []
     for forest, node in forests:
-        columns = columns_of(graph, node.input[0], trials.spec)
+        columns = find_columns(graph, node.input[0], trials.spec)
         if columns is None or not forest.splits.size:
             continue
-        rows, done = rows_at_splits(trials.spec, forest, columns, max(limit // len(forests), 3))
+        rows, done = make_rows_at_splits(trials.spec, forest, columns, max(limit // len(forests), 3))
         reached += done
         cases += list(_split_rows(rows, at_once))
     if reached < total:
@@ -61,16 +61,16 @@ def hunt_trees(trials: Trials, path: Path) -> Findings:
     return findings
 
 
-def rows_at_once(spec: Spec) -> int | None:
+def count_rows_at_once(spec: Spec) -> int | None:
     """Return how many rows one run takes, by the dynamic axis or by the fixed shapes; None where neither says."""
-    name = row_axis(spec)
+    name = find_row_axis(spec)
     if name:
         return spec.dynamic_axes[name].max
     size = spec.first_size
     return size if isinstance(size, int) and size else None
 
 
-def rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> tuple[Arrays, int]:
+def make_rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> tuple[Arrays, int]:
     """Return up to ``limit`` rows of every input, and how many splits have rows of their own on both sides.
 
     What a row's other features are is drawn at random, and moved where the way to the split asks for it.
@@ -82,7 +82,7 @@ def rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> 
     # Three rows of float32 (4 bytes) for each split.
     most = max(1, min(limit // 3, MOST_BYTES // (12 * max(features, 1))))
     chosen = np.sort(generator.permutation(splits)[:most])
-    low, high = lead_to(forest, features)
+    low, high = find_paths(forest, features)
     low, high = low[chosen], high[chosen]
     base = _draw_rows(spec, len(chosen))
     values = np.stack([_features(base, column, len(chosen)) for column in columns], axis=1)
@@ -116,11 +116,11 @@ def rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int) -> 
 def _draw_rows(spec: Spec, rows: int) -> Arrays:
     """Draw random rows of every input."""
     at = {axis.name: axis.opt for axis in spec.axes}
-    name = row_axis(spec)
+    name = find_row_axis(spec)
     if name:
         return {key: array.copy() for key, array in draw(spec, at | {name: rows}, 2).items()}
     parts: dict[str, list[Array]] = {key: [] for key in spec.inputs}
-    size = rows_at_once(spec) or 1
+    size = count_rows_at_once(spec) or 1
     for number in range(-(-rows // size)):
         for key, array in draw(spec, at, 2 + number).items():
             parts[key].append(array)
@@ -223,8 +223,8 @@ def _split_rows(rows: Arrays, at_once: int) -> Iterator[Arrays]:
 def _add_cases(findings: Findings, trials: Trials, cases: list[Arrays]) -> None:
     """Run the cases; keep the first that agree and the first that differ."""
     agreeing = differing = 0
-    name = row_axis(trials.spec)
-    least = trials.spec.dynamic_axes[name].min if name else rows_at_once(trials.spec) or 1
+    name = find_row_axis(trials.spec)
+    least = trials.spec.dynamic_axes[name].min if name else count_rows_at_once(trials.spec) or 1
     for part in cases:
         whole = {key: _repeat_last_row(array, least) for key, array in part.items()}
         trial = trials.run(whole)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.data.domains import domains, numpy_dtype
+from onnxpack.data.domains import get_numpy_dtype, list_domains
 from onnxpack.data.test_inputs import Arrays
-from onnxpack.parity.compare import compare_case, runtime_words, tolerance_of
+from onnxpack.parity.compare import choose_tolerance, clean_runtime_error, compare_case
 from onnxpack.spec.model import Spec
 
 Answer = Callable[[Arrays], list[np.ndarray[Any, Any]]]
@@ -55,10 +55,10 @@ class Trials:
     """Runs the source model and the exported file on the same inputs."""
 
     def __init__(self, spec: Spec, model: Path, answer: Answer) -> None:
-        from onnxpack.graph.widen import cpu_session
+        from onnxpack.graph.widen import open_cpu_session
 
         self.spec, self.answer = spec, answer
-        self._session = cpu_session(model)
+        self._session = open_cpu_session(model)
         self.outputs = [output.name for output in self._session.get_outputs()]
 
     def expect(self, inputs: Arrays) -> Arrays | None:
@@ -78,7 +78,7 @@ class Trials:
         try:
             answers = self._session.run(None, inputs)
         except Exception as error:  # onnxruntime's exceptions share no base
-            return Trial(inputs, expected, {}, runtime_words(error))
+            return Trial(inputs, expected, {}, clean_runtime_error(error))
         return Trial(inputs, expected, dict(zip(self.outputs, answers, strict=True)))
 
     def differs(self, trial: Trial) -> bool:
@@ -111,9 +111,9 @@ class Trials:
     def _nudge(self, name: str, array: Any, generator: np.random.Generator) -> Any:
         """Return floats changed by about as much as rounding, within the values that the spec declares."""
         tensor = self.spec.inputs[name]
-        if numpy_dtype(tensor).kind != "f":
+        if get_numpy_dtype(tensor).kind != "f":
             return array
-        found = domains(tensor)
+        found = list_domains(tensor)
         low, high = (np.array([domain.ends[end] for domain in found], np.float64) for end in (0, 1))
         size = np.abs(array) + _LEAST_SHARE * np.maximum(np.abs(low), np.abs(high))  # zero moves too
         moved = array + _NUDGE * size * generator.uniform(-1, 1, array.shape)
@@ -145,7 +145,7 @@ def score_rows(spec: Spec, trial: Trial, rows: int) -> np.ndarray[Any, Any]:
 def _apart(spec: Spec, right: Any, got: Any) -> np.ndarray[Any, Any]:
     if right.dtype.kind != "f" or got.dtype.kind != "f":
         return np.where(right == got, 0.0, np.inf)
-    rtol, atol = tolerance_of(right.dtype.name, rtol=spec.verify.rtol, atol=spec.verify.atol)
+    rtol, atol = choose_tolerance(right.dtype.name, rtol=spec.verify.rtol, atol=spec.verify.atol)
     with np.errstate(all="ignore"):
         expected, actual = right.astype(np.float64), got.astype(np.float64)
         # 1e-300 keeps 0 / 0 of exact zero tolerances from becoming NaN.

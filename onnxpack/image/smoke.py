@@ -14,8 +14,8 @@ from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import Arrays, read_arrays
 from onnxpack.image.container import VOLUME, Container, container
 from onnxpack.image.docker import DockerEngine
-from onnxpack.parity.compare import Comparison, Tolerance, compare_cases, read_case, require
-from onnxpack.parity.quantization_noise import spreads_of
+from onnxpack.parity.compare import Comparison, Tolerance, compare_cases, read_case, require_parity
+from onnxpack.parity.quantization_noise import compute_spreads
 from onnxpack.timing import probe
 
 _REPLAY_SECONDS = 300
@@ -92,7 +92,7 @@ def _test_server(engine: DockerEngine, asked: SmokeRequest, port: int, files: di
         if status:
             raise GateError(f"the image's command line fails: exit status {status}", "see its output below", words)
         rows += _compare_replay(reference, box, tolerance)
-    require("the image's answers differ from the source model's", rows)
+    require_parity("the image's answers differ from the source model's", rows)
     return _smoke(rows, facts, asked.on_gpu)
 
 
@@ -102,7 +102,7 @@ def _test_module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, byt
     with container(engine, asked.image, files, entrypoint=["python3"], command=command, gpu=bool(asked.on_gpu)) as box:
         facts = _wait_for_facts(box)
         rows = _compare_replay(asked.reference, box, asked.tolerance)
-    require("the image's answers differ from the source model's", rows)
+    require_parity("the image's answers differ from the source model's", rows)
     return _smoke(rows, facts, asked.on_gpu)
 
 
@@ -186,5 +186,5 @@ def _compare_answer(reference: Reference, case: str, facts: Any, tolerance: Tole
         for name, right in expected.items()
         if name in tensors
     }
-    spreads = spreads_of(reference.folder, reference.cases)
+    spreads = compute_spreads(reference.folder, reference.cases)
     return compare_cases([(case, expected, actual)], tolerance, spreads)

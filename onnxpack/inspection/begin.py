@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpack.core.digests import file_digest
+from onnxpack.core.digests import digest_file
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.inspection.child import Look, LookAtModel
 from onnxpack.inspection.draft import Draft, require_free, write
 from onnxpack.spec.decode import Decoder
 from onnxpack.spec.formats import PICKLES
-from onnxpack.spec.load import work_tree
+from onnxpack.spec.load import find_work_tree
 from onnxpack.spec.traits import frameworks
 from onnxpack.spec.yaml_nodes import parse_value
 from onnxpack.worker.call import call_alone
@@ -130,7 +130,7 @@ def _require_trust(path: Path, *, trust: bool) -> str:
     Raises:
         SpecError: the user has not said that it is trusted.
     """
-    digest = file_digest(path)
+    digest = digest_file(path)
     if not trust:
         hint = (
             f"its sha256 is {digest}; if you trust who made it, add --trust: it is loaded in a process of its own, "
@@ -151,7 +151,7 @@ def _inside(path: Path, destination: Path) -> str:
         raise SpecError(Problem("there is no such file", "check the path", where))
     if not path.is_file():
         raise SpecError(Problem("it is not a regular file", "give the path of a model's file", where))
-    root = work_tree(destination.parent)
+    root = find_work_tree(destination.parent)
     if not path.resolve().is_relative_to(root.resolve()):
         hint = f"a spec's files are below {root}: copy it there, or put the spec elsewhere with --output"
         raise SpecError(Problem("the spec cannot refer to a file outside its project", hint, where))

@@ -20,7 +20,7 @@ class Code:
     notes: tuple[str, ...]
 
 
-def matching_class(keys: list[str], weights: Path, folder: Path, root: Path) -> Code | None:
+def find_class(keys: list[str], weights: Path, folder: Path, root: Path) -> Code | None:
     """Find the class near the file of ``weights`` whose attributes are the first words of all its keys.
 
     The search covers the file's folder, the spec's ``folder``, which the path is relative to, and the folder above

@@ -12,7 +12,7 @@ from typing import Any
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.inspection.spelling import UNSET, document
 from onnxpack.spec.decode import Decoder
-from onnxpack.spec.load import SpecFile, load, work_tree
+from onnxpack.spec.load import SpecFile, find_work_tree, load
 from onnxpack.spec.model import Spec
 from onnxpack.spec.yaml_nodes import from_plain
 
@@ -54,7 +54,7 @@ class Draft:
         spec = decoder.decode(Spec, from_plain(self.fields, Location(str(destination))))
         if decoder.problems:
             raise SpecError([Problem(problem.message, problem.hint) for problem in decoder.problems])
-        return SpecFile(spec, destination, work_tree(destination.parent))
+        return SpecFile(spec, destination, find_work_tree(destination.parent))
 
     @property
     def checks(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from onnxpack.core.errors import SourceError, flatten_words
-from onnxpack.graph.check import DTYPES, MAX_IR, graphs, info_of, nodes_of, opset_of, true_inputs
+from onnxpack.graph.check import DTYPES, MAX_IR, get_opset, iterate_graphs, iterate_nodes, list_inputs, read_info
 from onnxpack.spec.traits import RUNTIME_MAX_OPSET
 
 _BITS = {
@@ -36,7 +36,7 @@ def onnx_facts(path: Path) -> dict[str, Any]:
         ) from None
     if not model.graph.node and not model.graph.output:
         raise SourceError(f"'{file.name}' holds no graph", "export the model again")
-    nodes = list(nodes_of(model.graph))
+    nodes = list(iterate_nodes(model.graph))
     weights = list(_weights(model.graph))
     by_dtype: dict[str, int] = defaultdict(int)
     for tensor in weights:
@@ -48,12 +48,12 @@ def onnx_facts(path: Path) -> dict[str, Any]:
         "kind": "onnx",
         "path": path,
         "size_bytes": file.stat().st_size,
-        "opset": opset_of(model),
+        "opset": get_opset(model),
         "domains": {e.domain: e.version for e in model.opset_import if e.domain not in _DEFAULT_DOMAINS},
         "ir_version": model.ir_version,
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
         "metadata": {entry.key: entry.value for entry in model.metadata_props},
-        "inputs": [_tensor(value) for value in true_inputs(model.graph)],
+        "inputs": [_tensor(value) for value in list_inputs(model.graph)],
         "outputs": [_tensor(value) for value in model.graph.output],
         "nodes": len(nodes),
         "ops": dict(sorted(ops.items(), key=lambda item: (-item[1], item[0]))),
@@ -69,7 +69,7 @@ def onnx_facts(path: Path) -> dict[str, Any]:
 
 def _weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """Yield the constants of a graph and of all graphs inside it: initializers, and Constant nodes' tensors."""
-    for inner in graphs(graph):
+    for inner in iterate_graphs(graph):
         yield from inner.initializer
         yield from (sparse.values for sparse in inner.sparse_initializer)
         for node in inner.node:
@@ -99,7 +99,7 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         return {"name": value.name, "dtype": (kind or "unknown").removesuffix("_type"), "shape": []}
-    info = info_of(value)
+    info = read_info(value)
     return {"name": info.name, "dtype": _dtype(value.type.tensor_type.elem_type), "shape": list(info.shape)}
 
 
@@ -132,6 +132,6 @@ def _problems(model: onnx.ModelProto) -> list[str]:
     found = []
     if model.ir_version > MAX_IR:
         found.append(f"IR version {model.ir_version}: the runtime reads {MAX_IR} at most")
-    if opset_of(model) > RUNTIME_MAX_OPSET:
-        found.append(f"opset {opset_of(model)}: the runtime reads {RUNTIME_MAX_OPSET} at most")
+    if get_opset(model) > RUNTIME_MAX_OPSET:
+        found.append(f"opset {get_opset(model)}: the runtime reads {RUNTIME_MAX_OPSET} at most")
     return found

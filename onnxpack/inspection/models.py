@@ -14,10 +14,10 @@ import numpy as np
 from onnxpack.core.errors import Problem, SourceError, SpecError, describe_error
 from onnxpack.core.text import clean
 from onnxpack.core.values import Shape, TensorInfo
-from onnxpack.data.test_inputs import draw, odd_sizes, tracing_sizes
+from onnxpack.data.test_inputs import choose_odd_sizes, choose_tracing_sizes, draw
 from onnxpack.inspection.draft import Draft
 from onnxpack.inspection.weights import Weights, first_layer, read_weights
-from onnxpack.spec.load import SpecFile, work_tree
+from onnxpack.spec.load import SpecFile, find_work_tree
 from onnxpack.spec.model import DEFAULT_OPSET
 
 _SHOWN_NAMES = 40
@@ -30,14 +30,14 @@ _RANGES = (
 
 def onnx_file(grown: Draft, destination: Path) -> Draft:
     """Learn the inputs, outputs and opset that an ONNX file declares."""
-    from onnxpack.graph.check import info_of, opset_of, read_model, true_inputs
-    from onnxpack.graph.convert import nearest_opset
+    from onnxpack.graph.check import get_opset, list_inputs, read_info, read_model
+    from onnxpack.graph.convert import find_nearest_opset
     from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET
     from onnxpack.sources import onnx as source
 
     path = destination.parent / grown.fields["model"]["path"]
     model = read_model(path)
-    values = true_inputs(model.graph)
+    values = list_inputs(model.graph)
     shapeless = [value.name for value in values if not value.type.tensor_type.HasField("shape")]
     if shapeless:
         hint = "export it again with the shapes of its inputs"
@@ -46,15 +46,15 @@ def onnx_file(grown: Draft, destination: Path) -> Draft:
         )
     axes = _Axes()
     grown.fields["inputs"] = {
-        info.name: {"dtype": info.dtype, "shape": axes.name_shape(info)} for info in map(info_of, values)
+        info.name: {"dtype": info.dtype, "shape": axes.name_shape(info)} for info in map(read_info, values)
     }
     for text in axes.notes:
         grown.note("inputs", text=text)
-    _finish(grown, [axes.translate(info_of(value)) for value in model.graph.output])
+    _finish(grown, [axes.translate(read_info(value)) for value in model.graph.output])
     loaded = source.load(grown.file(destination))
-    have = opset_of(model)
+    have = get_opset(model)
     if have < RUNTIME_MIN_OPSET:
-        grown.fields["opset"] = nearest_opset(loaded.model, DEFAULT_OPSET)
+        grown.fields["opset"] = find_nearest_opset(loaded.model, DEFAULT_OPSET)
         grown.note("opset", text=f"the file has opset {have}, which the runtime lacks parts of: a build converts it")
     else:
         grown.fields["opset"] = have
@@ -124,13 +124,13 @@ def torch_code(grown: Draft, destination: Path) -> Draft:
 
 def weights_file(grown: Draft, destination: Path) -> Draft:
     """Learn from weights where they are in the file, which code may fit, and what the first layer seems to take."""
-    from onnxpack.inspection.code import matching_class
+    from onnxpack.inspection.code import find_class
 
     model = grown.fields["model"]
     path = destination.parent / model["weights"]
     weights = read_weights(path)
     _find(weights, grown)
-    code = matching_class(list(weights.shapes), path, destination.parent, work_tree(destination.parent))
+    code = find_class(list(weights.shapes), path, destination.parent, find_work_tree(destination.parent))
     fields = {"framework": "torch", "factory": code.reference if code else "package.module:Name"}
     grown.fields["model"] = fields | {key: value for key, value in model.items() if key != "framework"}
     for text in code.notes if code else [_NO_CODE]:
@@ -213,7 +213,7 @@ class _Axes:
 
 def _answers(source: Any, model: Any, file: SpecFile) -> list[TensorInfo]:
     """Return the outputs' dtypes and shapes, after runs at two sizes of every axis."""
-    sizes = [tracing_sizes(file.spec.axes), odd_sizes(file.spec.axes)]
+    sizes = [choose_tracing_sizes(file.spec.axes), choose_odd_sizes(file.spec.axes)]
     runs = []
     for number, at in enumerate(sizes):
         inputs = draw(file.spec, at, number)

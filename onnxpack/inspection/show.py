@@ -6,8 +6,8 @@ from dataclasses import fields
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem, SpecError, describe_error
-from onnxpack.core.text import clean, format_time, plural, section, size, table, tensor
-from onnxpack.parity.summary import format_measure, parity_table, read_outputs
+from onnxpack.core.text import clean, format_bytes, format_section, format_table, format_tensor, format_time, plural
+from onnxpack.parity.summary import format_measure, format_parity, read_outputs
 from onnxpack.precision import candidates
 from onnxpack.precision.candidates import Candidate
 
@@ -40,41 +40,41 @@ def lines(facts: Facts) -> list[str]:
 
 
 def _show_pairs(pairs: Iterable[tuple[str, Any]]) -> list[str]:
-    return table((name, value) for name, value in pairs if value not in (None, "", [], {}))
+    return format_table((name, value) for name, value in pairs if value not in (None, "", [], {}))
 
 
 def _onnx(facts: Facts) -> list[str]:
     total = sum(facts["weights"].values())
-    weights = [f"{dtype} {size(count)}" for dtype, count in facts["weights"].items()]
+    weights = [f"{dtype} {format_bytes(count)}" for dtype, count in facts["weights"].items()]
     head = [
-        ("size", size(facts["size_bytes"])),
+        ("size", format_bytes(facts["size_bytes"])),
         ("opset", ", ".join([str(facts["opset"]), *(f"{name} {number}" for name, number in facts["domains"].items())])),
         ("IR version", facts["ir_version"]),
         ("producer", facts["producer"]),
-        ("parameters", f"{facts['parameters']:,}" + (f" in {size(total)}" if total else "")),
+        ("parameters", f"{facts['parameters']:,}" + (f" in {format_bytes(total)}" if total else "")),
         ("in attributes", f"{facts['attribute_values']:,} numbers"),
         ("precision", f"{facts['precision']} ({', '.join(weights)})" if len(weights) > 1 else facts["precision"]),
         ("nodes", facts["nodes"]),
         ("functions", facts["functions"] or None),
     ]
     external = [
-        (data["location"], size(data["used_bytes"]), "used of", _present(data["size_bytes"]))
+        (data["location"], format_bytes(data["used_bytes"]), "used of", _present(data["size_bytes"]))
         for data in facts["external_data"]
     ]
     return [
         f"{clean(facts['path'])}: ONNX model",
         *(f"  {line}" for line in _show_pairs(head)),
-        *section("problems", map(clean, facts["problems"])),
-        *section("inputs", table((info["name"], tensor(info)) for info in facts["inputs"])),
-        *section("outputs", table((info["name"], tensor(info)) for info in facts["outputs"])),
-        *section("ops", table(((count, name) for name, count in facts["ops"].items()), right=(0,))),
-        *section("external data", table(external, right=(1, 3))),
-        *section("metadata", table(facts["metadata"].items())),
+        *format_section("problems", map(clean, facts["problems"])),
+        *format_section("inputs", format_table((info["name"], format_tensor(info)) for info in facts["inputs"])),
+        *format_section("outputs", format_table((info["name"], format_tensor(info)) for info in facts["outputs"])),
+        *format_section("ops", format_table(((count, name) for name, count in facts["ops"].items()), right=(0,))),
+        *format_section("external data", format_table(external, right=(1, 3))),
+        *format_section("metadata", format_table(facts["metadata"].items())),
     ]
 
 
 def _present(count: int | None) -> str:
-    return "a file that is not there" if count is None else size(count)
+    return "a file that is not there" if count is None else format_bytes(count)
 
 
 def _bundle(facts: Facts) -> list[str]:
@@ -83,14 +83,16 @@ def _bundle(facts: Facts) -> list[str]:
     out += [
         f"  {line}" for line in _show_pairs((key, docker.get(key)) for key in ("base", "user", "port", "entrypoint"))
     ]
-    out += section("labels", table(docker.get("labels", {}).items()))
-    out += section("environment", table(docker.get("env", {}).items()))
+    out += format_section("labels", format_table(docker.get("labels", {}).items()))
+    out += format_section("environment", format_table(docker.get("env", {}).items()))
     for layer in facts["layers"]:
-        held = f"{size(layer['size_bytes'])} in {plural(layer['files'], 'file')}"
+        held = f"{format_bytes(layer['size_bytes'])} in {plural(layer['files'], 'file')}"
         title = f"layer {clean(layer['name'])}: {held}, the largest"
-        rows = [(size(file["size_bytes"]), file["path"]) for file in layer["largest"]]
-        out += section(title, table(rows, right=(0,)))
-    out += section("packages", table((package["name"], package["version"]) for package in facts["packages"]))
+        rows = [(format_bytes(file["size_bytes"]), file["path"]) for file in layer["largest"]]
+        out += format_section(title, format_table(rows, right=(0,)))
+    out += format_section(
+        "packages", format_table((package["name"], package["version"]) for package in facts["packages"])
+    )
     for part in ("model", "report"):
         if facts[part]:
             out += ["", *lines(facts[part])]
@@ -104,7 +106,7 @@ def _image(facts: Facts) -> list[str]:
         ("digests", ", ".join(facts["digests"])),
         ("created", facts["created"]),
         ("platform", facts["platform"]),
-        ("size", size(facts["size_bytes"])),
+        ("size", format_bytes(facts["size_bytes"])),
         ("user", facts["user"]),
         ("entrypoint", _words(facts["entrypoint"])),
         ("command", _words(facts["command"])),
@@ -113,10 +115,10 @@ def _image(facts: Facts) -> list[str]:
     return [
         f"{clean(facts['reference'])}: image",
         *(f"  {line}" for line in _show_pairs(head)),
-        *section("layers", _layers(facts["layers"])),
-        *section("provenance", _show_pairs((facts["provenance"] or {}).items())),
-        *section("labels", table(facts["labels"].items())),
-        *section("environment", table(facts["env"].items())),
+        *format_section("layers", _layers(facts["layers"])),
+        *format_section("provenance", _show_pairs((facts["provenance"] or {}).items())),
+        *format_section("labels", format_table(facts["labels"].items())),
+        *format_section("environment", format_table(facts["env"].items())),
     ]
 
 
@@ -125,8 +127,8 @@ def _words(command: list[str] | None) -> str:
 
 
 def _layers(layers: list[Facts]) -> list[str]:
-    rows = [(size(layer["size_bytes"]), layer["digest"], clean(layer["created_by"], 60)) for layer in layers]
-    return table(rows, right=(0,))
+    rows = [(format_bytes(layer["size_bytes"]), layer["digest"], clean(layer["created_by"], 60)) for layer in layers]
+    return format_table(rows, right=(0,))
 
 
 def _report(facts: Facts) -> list[str]:
@@ -136,7 +138,10 @@ def _report(facts: Facts) -> list[str]:
         ("status", facts["status"]),
         ("target", facts["target"]),
         ("stage", facts.get("stage")),
-        ("model", f"opset {model['opset']}, {model['precision']}, {size(model['size_bytes'])}" if known else None),
+        (
+            "model",
+            f"opset {model['opset']}, {model['precision']}, {format_bytes(model['size_bytes'])}" if known else None,
+        ),
         ("sha256", model.get("sha256")),
         ("exporter", facts.get("exporter") or None),
         ("ran on a GPU", _plain(facts.get("ran_on_gpu"))),
@@ -157,21 +162,27 @@ def _report(facts: Facts) -> list[str]:
     return [
         f"{clean(facts['path'])}: report of {clean(title)}",
         *(f"  {line}" for line in _show_pairs((key, value) for key, value in head if value is not None)),
-        *section("problems", _problems(facts.get("problems") or ())),
-        *section("stages", table(stages, right=(1,))),
-        *section("inputs", table((info["name"], tensor(info)) for info in model.get("inputs", ()))),
-        *section("outputs", table((info["name"], tensor(info)) for info in model.get("outputs", ()))),
-        *section("parity", _show_pairs(_parity(parity))),
-        *section("parity by output", _outputs(parity.get("outputs") or ())),
-        *section("not verified", parity.get("notes", ())),
-        *section(
+        *format_section("problems", _problems(facts.get("problems") or ())),
+        *format_section("stages", format_table(stages, right=(1,))),
+        *format_section(
+            "inputs", format_table((info["name"], format_tensor(info)) for info in model.get("inputs", ()))
+        ),
+        *format_section(
+            "outputs", format_table((info["name"], format_tensor(info)) for info in model.get("outputs", ()))
+        ),
+        *format_section("parity", _show_pairs(_parity(parity))),
+        *format_section("parity by output", _outputs(parity.get("outputs") or ())),
+        *format_section("not verified", parity.get("notes", ())),
+        *format_section(
             "gates not judged", _show_pairs((gate["gate"], gate["why"]) for gate in facts.get("not_judged") or ())
         ),
-        *section("evaluation", _show_pairs(_evaluation(facts.get("evaluation") or {}))),
-        *section("precisions", _candidates(facts.get("candidates") or ())),
-        *section("image", _report_image(image)),
-        *section("smoke", _show_pairs(_show_measures(smoke))),
-        *section("more", _show_pairs((key, _plain(value)) for key, value in facts.items() if key not in _REPORTED)),
+        *format_section("evaluation", _show_pairs(_evaluation(facts.get("evaluation") or {}))),
+        *format_section("precisions", _candidates(facts.get("candidates") or ())),
+        *format_section("image", _report_image(image)),
+        *format_section("smoke", _show_pairs(_show_measures(smoke))),
+        *format_section(
+            "more", _show_pairs((key, _plain(value)) for key, value in facts.items() if key not in _REPORTED)
+        ),
     ]
 
 
@@ -193,7 +204,7 @@ def _parity(parity: Facts) -> Iterator[tuple[str, Any]]:
 
 def _outputs(rows: Iterable[Facts]) -> list[str]:
     found = read_outputs(rows)
-    return parity_table(found).splitlines() if found else []
+    return format_parity(found).splitlines() if found else []
 
 
 def _evaluation(scored: Facts) -> Iterator[tuple[str, Any]]:
@@ -215,14 +226,19 @@ def _plain(value: Any) -> Any:
 def _candidates(rows: Iterable[Facts]) -> list[str]:
     known = {field.name for field in fields(Candidate)}
     found = [Candidate(**{key: value for key, value in row.items() if key in known}) for row in rows]
-    return [clean(line) for line in candidates.table(found).splitlines()] if found else []
+    return [clean(line) for line in candidates.format_candidates(found).splitlines()] if found else []
 
 
 def _report_image(image: Facts) -> list[str]:
     if not image:
         return []
     names = ", ".join(image.get("references") or [image["reference"] or ""])
-    head = [("names", names), ("id", image["id"]), ("digest", image["digest"]), ("size", size(image["size_bytes"]))]
+    head = [
+        ("names", names),
+        ("id", image["id"]),
+        ("digest", image["digest"]),
+        ("size", format_bytes(image["size_bytes"])),
+    ]
     return [*_show_pairs(head), *_layers(image["layers"])]
 
 
@@ -231,6 +247,6 @@ def _show_measures(smoke: Facts) -> Iterable[tuple[str, Any]]:
         if value is not None and name.endswith("_seconds"):
             yield name.removesuffix("_seconds"), format_time(value)
         elif value is not None and name.endswith("_bytes"):
-            yield name.removesuffix("_bytes"), size(value)
+            yield name.removesuffix("_bytes"), format_bytes(value)
         else:
             yield name, _plain(value)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from onnxpack.core.errors import Location
-from onnxpack.core.text import comment
+from onnxpack.core.text import wrap_comment
 from onnxpack.spec.decode import Decoder
 from onnxpack.spec.yaml_nodes import Scalar
 
@@ -23,7 +23,7 @@ _PLAIN = re.compile(
 
 def document(fields: Mapping[str, Any], notes: Notes) -> str:
     """Return the text of a spec with these fields, in their order."""
-    lines = [line for note in notes.get((), ()) for line in comment(note)]
+    lines = [line for note in notes.get((), ()) for line in wrap_comment(note)]
     return "\n".join([*lines, *_block(fields, (), notes)]) + "\n"
 
 
@@ -32,7 +32,7 @@ def _block(fields: Mapping[str, Any], path: tuple[str, ...], notes: Notes) -> It
     first = True
     for key, value in fields.items():
         here = (*path, key)
-        above = [line for note in notes.get(here, ()) for line in comment(note, indent)]
+        above = [line for note in notes.get(here, ()) for line in wrap_comment(note, indent)]
         block = value is not UNSET and isinstance(value, Mapping) and value and _needs_block(value, here, notes)
         if not path and not first and (above or block):
             yield ""

@@ -13,7 +13,7 @@ from onnxpack.core.errors import GateError, Problem
 from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import Arrays, read_arrays
 from onnxpack.parity import distances, quantization_noise
-from onnxpack.parity.label_ties import as_ties
+from onnxpack.parity.label_ties import count_ties
 from onnxpack.parity.quantization_noise import NoiseLimits
 
 TOLERANCES: dict[str, tuple[float, float]] = {
@@ -90,7 +90,7 @@ class Tolerance:
     def __str__(self) -> str:
         if self.noise_limits:
             return f"noise {self.noise_limits.noise:g}"
-        rtol, atol = tolerance_of("float32", self.precision, self.rtol, self.atol)
+        rtol, atol = choose_tolerance("float32", self.precision, self.rtol, self.atol)
         return f"rtol {rtol}, atol {atol}"
 
 
@@ -102,7 +102,7 @@ class ParityError(GateError):
         super().__init__(problem)
 
 
-def tolerance_of(
+def choose_tolerance(
     dtype: str, precision: str = "float32", rtol: float | None = None, atol: float | None = None
 ) -> tuple[float, float]:
     """Return the tolerances (rtol, atol) of an output: those given, else the looser of its dtype and precision.
@@ -130,7 +130,7 @@ def compare(case: str, name: str, expected: Any, actual: Any, rtol: float | None
         wrong = int(apart.sum())
         reason = f"{wrong} of {expected.size} values differ" if wrong else ""
         return Comparison(case, name, 0.0, 0.0, reason, what="labels", first=_first(expected, actual, apart))
-    row = _measure_difference(case, name, expected, actual, tolerance_of(expected.dtype.name, rtol=rtol, atol=atol))
+    row = _measure_difference(case, name, expected, actual, choose_tolerance(expected.dtype.name, rtol=rtol, atol=atol))
     nans = np.asarray(np.isnan(expected) != np.isnan(actual))
     if nans.any():
         reason, what, apart = f"NaN in {int(nans.sum())} other places", "NaN", nans
@@ -164,8 +164,8 @@ def _measure_difference(case: str, name: str, expected: Any, actual: Any, tolera
     # NaN and infinities are judged apart: a difference to one of them is NaN or infinite itself.
     finite = np.isfinite(expected) & np.isfinite(actual)
     right, got = expected[finite].astype(np.float64), actual[finite].astype(np.float64)
-    wrong = distances.outside(right, got, rtol, atol)
-    absolute, relative = distances.differences(right, got, atol)
+    wrong = distances.count_outside(right, got, rtol, atol)
+    absolute, relative = distances.measure_differences(right, got, atol)
     apart = np.zeros(expected.shape, bool)
     if wrong:
         apart[finite] = ~np.isclose(got, right, rtol, atol)
@@ -175,10 +175,10 @@ def _measure_difference(case: str, name: str, expected: Any, actual: Any, tolera
         absolute,
         relative,
         f"{wrong} of {expected.size} values differ" if wrong else "",
-        distances.cosine(right, got),
-        distances.sqnr_db(right, got),
+        distances.compute_cosine(right, got),
+        distances.compute_sqnr(right, got),
         # NaN would win every argmax.
-        distances.argmax_agreement(expected, actual) if finite.all() else None,
+        distances.compute_argmax_agreement(expected, actual) if finite.all() else None,
         rtol=rtol,
         atol=atol,
         what="values",
@@ -210,10 +210,10 @@ def compare_case(
         ]
     rows = []
     for name, right in expected.items():
-        row = compare(case, name, right, actual[name], *tolerance_of(right.dtype.name, precision, rtol, atol))
+        row = compare(case, name, right, actual[name], *choose_tolerance(right.dtype.name, precision, rtol, atol))
         # Integers and strings are labels, and may differ where two classes' scores tie.
         if row.reason and right.dtype.kind in "iU":
-            ties = as_ties(expected, actual, name, lambda dtype: tolerance_of(dtype, precision, rtol, atol))
+            ties = count_ties(expected, actual, name, lambda dtype: choose_tolerance(dtype, precision, rtol, atol))
             row = replace(row, reason="", ties=ties) if ties else row
         rows.append(row)
     return rows
@@ -239,11 +239,11 @@ def compare_cases(
 
 def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> list[Comparison]:
     """Run an ONNX file on every case of a Reference with onnxruntime on the CPU, in this child process."""
-    from onnxpack.graph.widen import cpu_session
+    from onnxpack.graph.widen import open_cpu_session
 
-    running = cpu_session(model)
+    running = open_cpu_session(model)
     names = [output.name for output in running.get_outputs()]
-    cases = reference.judging(tolerance.precision)
+    cases = reference.select_cases(tolerance.precision)
     failed = []
 
     def answer_cases() -> Iterator[tuple[str, Arrays, Arrays]]:
@@ -252,7 +252,7 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
             try:
                 answers = running.run(None, inputs)
             except Exception as error:  # onnxruntime's exceptions share no base
-                words = f"it does not run: {runtime_words(error)}"
+                words = f"it does not run: {clean_runtime_error(error)}"
                 failed.append(Comparison(case, ", ".join(names), 0.0, 0.0, words, what="error"))
                 continue
             yield case, expected, dict(zip(names, answers, strict=True))
@@ -262,7 +262,7 @@ def verify_model(model: Path, reference: Reference, tolerance: Tolerance) -> lis
     return sorted((*rows, *failed), key=lambda row: cases.index(row.case))
 
 
-def runtime_words(error: Exception | str) -> str:
+def clean_runtime_error(error: Exception | str) -> str:
     """Return onnxruntime's error message without the names of its own functions and files."""
     words = " ".join(str(error).split())
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |\S+/onnxruntime/core/\S+:\d+ .*?\) ", "", words)[:300]
@@ -273,7 +273,7 @@ def read_case(folder: Path, case: str) -> tuple[Arrays, Arrays]:
     return read_arrays(folder / f"{case}.inputs.npz"), read_arrays(folder / f"{case}.outputs.npz")
 
 
-def require(what: str, rows: list[Comparison], place: str = "") -> None:
+def require_parity(what: str, rows: list[Comparison], place: str = "") -> None:
     """Raise a ``ParityError`` if a comparison fails; ``place`` describes where in the model the difference begins.
 
     Raises:
@@ -286,19 +286,19 @@ def require(what: str, rows: list[Comparison], place: str = "") -> None:
         problem = Problem(
             f"{what}: {len(failed)} of {text.plural(len(rows), 'comparison')} differ",
             "look at the rows below; `verify.rtol` and `verify.atol` set the tolerances",
-            detail="\n".join(filter(None, (table(failed), place))),
+            detail="\n".join(filter(None, (format_comparisons(failed), place))),
         )
         raise ParityError(problem, rows)
 
 
-def table(rows: list[Comparison]) -> str:
+def format_comparisons(rows: list[Comparison]) -> str:
     """Return the first twenty comparisons as a table; a dash stands where there is no number."""
     cells: list[tuple[str, ...]] = [("case", "output", "max abs", "max rel", "what differs")]
     for row in rows[:_SHOWN_ROWS]:
         measured = row.rtol is not None or row.max_abs_diff > 0
         sizes = (f"{row.max_abs_diff:.3g}", f"{row.max_rel_diff:.3g}") if measured else ("-", "-")
         cells.append((row.case, row.output, *sizes, f"{row.reason}: {row.first}" if row.first else row.reason))
-    lines = text.table(cells)
+    lines = text.format_table(cells)
     if len(rows) > _SHOWN_ROWS:
         lines.append(f"… and {len(rows) - _SHOWN_ROWS} more")
     return "\n".join(lines)

@@ -7,7 +7,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 
-def differences(expected: Array, actual: Array, atol: float) -> tuple[float, float]:
+def measure_differences(expected: Array, actual: Array, atol: float) -> tuple[float, float]:
     """Return the greatest absolute and relative differences, ``|a - e|`` and ``|a - e| / |e|``.
 
     Relative to the expected value, as ``numpy.testing.assert_allclose`` reports it. It says nothing where the value
@@ -20,12 +20,12 @@ def differences(expected: Array, actual: Array, atol: float) -> tuple[float, flo
     return float(absolute.max(initial=0.0)), float(relative.max(initial=0.0))
 
 
-def outside(expected: Array, actual: Array, rtol: float, atol: float) -> int:
+def count_outside(expected: Array, actual: Array, rtol: float, atol: float) -> int:
     """Count the values that break ``|a - e| ≤ atol + rtol · |e|``, the rule of ``numpy.isclose``."""
     return int((np.abs(actual - expected) > atol + rtol * np.abs(expected)).sum())
 
 
-def cosine(expected: Array, actual: Array) -> float | None:
+def compute_cosine(expected: Array, actual: Array) -> float | None:
     """Return ``e · a / (‖e‖ ‖a‖)`` over all values as one vector, as ``1 - scipy.spatial.distance.cosine`` does.
 
     Two zero vectors point the same way (1.0), one alone no way at all (0.0). None without values.
@@ -40,7 +40,7 @@ def cosine(expected: Array, actual: Array) -> float | None:
     return min(max(product, -1.0), 1.0)
 
 
-def sqnr_db(expected: Array, actual: Array) -> float | None:
+def compute_sqnr(expected: Array, actual: Array) -> float | None:
     """Return the signal to quantization noise ratio in decibels, ``10 · log10(Σ e² / Σ (e - a)²)``.
 
     The definition of Widrow and Kollár, *Quantization Noise*, with the difference as the noise. None where there is
@@ -55,7 +55,7 @@ def sqnr_db(expected: Array, actual: Array) -> float | None:
     return float(10 * np.log10(signal / noise)) if noise and np.isfinite(noise) else None
 
 
-def argmax_agreement(expected: Array, actual: Array) -> float | None:
+def compute_argmax_agreement(expected: Array, actual: Array) -> float | None:
     """Return the share of rows (all axes but the last) whose greatest value, the first of equals, has the same place.
 
     What a classifier's user sees: top-1 agreement. None where there is nothing to choose among.

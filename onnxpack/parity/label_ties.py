@@ -12,7 +12,7 @@ Tolerances = Callable[[str], tuple[float, float]]
 """Relative and absolute, by the dtype of the scores."""
 
 
-def as_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerances) -> int:
+def count_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerances) -> int:
     """Return how many labels differ if each of them is a tie, else 0.
 
     The scores are the one float output of shape [N, C] beside labels of shape [N]; of several that are highest in the

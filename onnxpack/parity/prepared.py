@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from onnxpack.core.errors import GateError, Problem
-from onnxpack.parity.compare import Comparison, compare_case, table
+from onnxpack.parity.compare import Comparison, compare_case, format_comparisons
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Spec
 
 Outputs = Sequence[np.ndarray[Any, Any]]
 
 
-def without_prepare(file: SpecFile) -> SpecFile:
+def drop_prepare(file: SpecFile) -> SpecFile:
     """Return the same spec without `model.prepare`."""
     return replace(file, spec=replace(file.spec, model=replace(file.spec.model, prepare=None)))
 
@@ -58,7 +58,7 @@ def compare_prepared(spec: Spec, cases: Iterable[tuple[str, Outputs, Outputs]]) 
                 f"{len(failed)} of {len(rows)} comparisons differ",
                 "fold what it removes into what stays, such as a BatchNorm into the convolution before it; "
                 "if the change is intended, make it in the factory",
-                detail=table(failed),
+                detail=format_comparisons(failed),
             )
         )
     return ""

@@ -60,7 +60,7 @@ class Judge:
             right, got = expected[finite].astype(np.float64), actual[finite].astype(np.float64)
             rms = float(np.sqrt(np.mean((right - got) ** 2))) if right.size else 0.0
             # Sums, which add up over cases, so that no arrays are kept.
-            self._sums[row.output] = self._sums.get(row.output, 0) + moments(right)
+            self._sums[row.output] = self._sums.get(row.output, 0) + compute_moments(right)
         elif same and expected.dtype.kind != "f" and _family(expected) == _family(actual):
             wrong = 0 if row.ties else int((expected != actual).sum())
             self._wrong[row.output] = self._wrong.get(row.output, 0) + np.array([wrong, expected.size])
@@ -73,7 +73,7 @@ class Judge:
     def _judge_row(self, row: "Comparison", rms: float | None) -> "Comparison":
         # float16 that keeps to its tolerance passes by it: an output that hardly varies would fail by its noise.
         if rms is not None and (row.reason or not self._limits.singly):
-            spread = self._spreads[row.output] if self._spreads else spread_of(self._sums[row.output])
+            spread = self._spreads[row.output] if self._spreads else compute_spread(self._sums[row.output])
             share = rms / spread if spread else (0.0 if not rms else float("inf"))
             most = self._limits.noise
             reason = f"noise of {share:.0%} of its spread; {most:.0%} is allowed" if share > most else ""
@@ -84,24 +84,24 @@ class Judge:
         return row
 
 
-def moments(values: Any) -> Any:
+def compute_moments(values: Any) -> Any:
     """Return count, sum and sum of squares of the finite values, float64 [3]; those of several arrays add up."""
     finite = values[np.isfinite(values)].astype(np.float64)
     return np.array([finite.size, finite.sum(), (finite**2).sum()])
 
 
-def spreads_of(folder: Path, cases: Iterable[str]) -> dict[str, float]:
+def compute_spreads(folder: Path, cases: Iterable[str]) -> dict[str, float]:
     """Return how much each float output of a Reference varies, by name."""
     sums: dict[str, Any] = {}
     for case in cases:
         for name, array in read_arrays(folder / f"{case}.outputs.npz").items():
             if array.dtype.kind == "f":
-                sums[name] = sums.get(name, 0) + moments(array)
-    return {name: spread_of(found) for name, found in sums.items()}
+                sums[name] = sums.get(name, 0) + compute_moments(array)
+    return {name: compute_spread(found) for name, found in sums.items()}
 
 
-def spread_of(sums: Any) -> float:
-    """Return the standard deviation from ``moments``; for a constant its magnitude."""
+def compute_spread(sums: Any) -> float:
+    """Return the standard deviation from ``compute_moments``; for a constant its magnitude."""
     count, total, squares = map(float, sums)
     if not count:
         return 0.0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from onnxpack.core.text import table
+from onnxpack.core.text import format_table
 from onnxpack.parity.compare import Comparison
 
 
@@ -54,7 +54,7 @@ class Parity:
     notes: tuple[str, ...] = ()
 
 
-def parity_of(rows: list[Comparison], notes: tuple[str, ...] = ()) -> Parity:
+def summarize_parity(rows: list[Comparison], notes: tuple[str, ...] = ()) -> Parity:
     """Return the summary of at least one comparison."""
     names = dict.fromkeys(row.output for row in rows)
     outputs = [OutputParity(name, **_extremes([row for row in rows if row.output == name])) for name in names]
@@ -80,13 +80,13 @@ def _extremes(rows: list[Comparison]) -> dict[str, Any]:
     }
 
 
-def parity_table(outputs: Iterable[OutputParity]) -> str:
+def format_parity(outputs: Iterable[OutputParity]) -> str:
     """Return a table for a person with a line for each output."""
     cells: list[tuple[str, ...]] = [("output", *_HEADS.values(), "passed")]
     for row in outputs:
         passed = "yes" if row.passed else f"NO: {row.differs}"
         cells.append((row.name, *(format_measure(name, getattr(row, name)) for name in _HEADS), passed))
-    return "\n".join(table(cells))
+    return "\n".join(format_table(cells))
 
 
 def read_outputs(rows: Iterable[dict[str, Any]]) -> list[OutputParity]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from onnxpack.cache.store import Store, default_root
+from onnxpack.cache.store import Store, find_default_root
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.progress import Progress, SilentProgress
 from onnxpack.image.docker import DockerEngine
@@ -17,7 +17,7 @@ from onnxpack.pipeline.report import Attempt
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.spec import load as specs
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.messages import closest
+from onnxpack.spec.messages import suggest_closest
 from onnxpack.spec.trust import trust_code
 
 
@@ -50,7 +50,7 @@ def plan(
         target = next(iter(known))
     if target is None or target not in known:
         text = f"there is no target '{target}'" if target else "the spec has several targets"
-        hint = closest(target, known) if target else f"name one of them: {', '.join(known)}"
+        hint = suggest_closest(target, known) if target else f"name one of them: {', '.join(known)}"
         raise SpecError(Problem(text, hint, spec.where("targets")))
     return Plan(spec, target, output_folder(Path(output).absolute(), spec, target), sandbox)
 
@@ -89,4 +89,4 @@ def verify(plan: Plan, *, store: Store | None = None, progress: Progress | None 
 
 
 def _prepare_run(plan: Plan, store: Store | None, progress: Progress | None) -> Build:
-    return Build(plan, store or Store(default_root()), DockerEngine(), progress or SilentProgress())
+    return Build(plan, store or Store(find_default_root()), DockerEngine(), progress or SilentProgress())

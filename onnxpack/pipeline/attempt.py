@@ -20,7 +20,15 @@ from onnxpack.core.output import replacing
 from onnxpack.core.values import MODEL
 from onnxpack.pipeline.chain import Stage, chain
 from onnxpack.pipeline.plan import Plan
-from onnxpack.pipeline.report import FAILED, PASSED, REPORT, Attempt, failed_document, report_in, to_json
+from onnxpack.pipeline.report import (
+    FAILED,
+    PASSED,
+    REPORT,
+    Attempt,
+    describe_failed_attempt,
+    read_output_report,
+    to_json,
+)
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
 from onnxpack.spec.load import load
@@ -69,7 +77,7 @@ def require_free(run: Build) -> None:
     """
     plan = run.plan
     _require_ours(plan)
-    known = report_in(plan.output).get("spec")
+    known = read_output_report(plan.output).get("spec")
     other = (plan.output / known).resolve() if isinstance(known, str) else plan.file.path
     if other == plan.file.path.resolve() or not other.is_file():
         return
@@ -91,7 +99,7 @@ def _require_ours(plan: Plan) -> None:
     if not stat.S_ISDIR(mode):
         text = f"the outputs go to '{show_path(place)}', which is not a folder"
         raise SpecError(Problem(text, "move it away, or choose another --output", plan.file.where("name")))
-    if not _is_ours(report_in(place)) and any(place.iterdir()):
+    if not _is_ours(read_output_report(place)) and any(place.iterdir()):
         text = f"the outputs would replace '{show_path(place)}', which onnxpack did not make"
         hint = f"it has no {REPORT} of a build: move it away, or choose another --output"
         raise SpecError(Problem(text, hint, plan.file.where("name")))
@@ -112,10 +120,10 @@ def _name_of(path: Path) -> str | None:
 def mark_failed(output: Path, spec: Path, error: OnnxpackError) -> None:
     """Replace every output that stands of a spec which cannot be read any more by the report of that failure."""
     for path in output.glob(f"*/*/{REPORT}"):
-        report = report_in(path.parent)
+        report = read_output_report(path.parent)
         known = report.get("spec")
         if _is_ours(report) and isinstance(known, str) and (path.parent / known).resolve() == spec.resolve():
-            found = failed_document(known, "spec", error)
+            found = describe_failed_attempt(known, "spec", error)
             place = {"name": path.parts[-3], "target": path.parts[-2]}
             with replacing(path.parent) as folder:
                 (folder / REPORT).write_text(json.dumps(found | place, indent=2) + "\n")
@@ -169,7 +177,7 @@ def _put_aside(run: Build) -> Path | None:
     """Copy the last output that passed into the store; return where the last good one is, if there is one."""
     output = run.plan.output
     place = run.store.root / _LAST / digest(str(output))
-    status = report_in(output).get("status")
+    status = read_output_report(output).get("status")
     if status == PASSED:
         place.parent.mkdir(parents=True, exist_ok=True)
         with replacing(place) as folder:

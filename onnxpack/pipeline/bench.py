@@ -5,21 +5,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxpack.bundle.context import model_files
-from onnxpack.core.digests import file_digest
+from onnxpack.core.digests import digest_file
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.values import MODEL
-from onnxpack.data.case_budget import input_bytes
+from onnxpack.data.case_budget import count_input_bytes
 from onnxpack.inspection.child import describe_onnx, onnx_facts
 from onnxpack.pipeline.chain import chain, walk
 from onnxpack.pipeline.export import prepare_source
-from onnxpack.pipeline.report import report_in
+from onnxpack.pipeline.report import read_output_report
 from onnxpack.pipeline.run import Build, Product
-from onnxpack.spec.client import client_spec
+from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.messages import closest
+from onnxpack.spec.messages import suggest_closest
 from onnxpack.spec.part import SpecPart
-from onnxpack.targets import device
-from onnxpack.timing.bench import Bench, Entry, busy, results_of, source_bytes, this_machine
+from onnxpack.targets import load_device
+from onnxpack.timing.bench import Bench, Entry, describe_machine, make_results, measure_source_bytes, warn_if_busy
 from onnxpack.timing.contest import Contender, HoldContest
 from onnxpack.worker.call import Setting, call
 
@@ -60,8 +60,8 @@ def bench_model(path: Path, wish: Wish, run_in: Path, *, sandbox: bool = False) 
     file, facts = describe_onnx(path, sandbox=sandbox), onnx_facts(path, sandbox=sandbox)
     beside = sum(part["size_bytes"] or 0 for part in facts["external_data"])
     entry = Entry("model", path.name, path.resolve(), facts["size_bytes"] + beside)
-    sizes, quiet = chosen_sizes(file, wish, free=True), busy()
-    machine = this_machine(wish.threads)
+    sizes, quiet = choose_sizes(file, wish, free=True), warn_if_busy()
+    machine = describe_machine(wish.threads)
     task = _task(file, [entry], sizes, wish.seconds, machine.threads)
     found = call(task, Setting(run_in, sandbox=sandbox)).result.contenders
     return Bench(
@@ -69,7 +69,7 @@ def bench_model(path: Path, wish: Wish, run_in: Path, *, sandbox: bool = False) 
         machine,
         sizes.batch_axis,
         sizes.usual,
-        results_of([entry], sizes.all, sizes.batch_axis, found),
+        make_results([entry], sizes.all, sizes.batch_axis, found),
         (*sizes.notes, *quiet),
     )
 
@@ -84,8 +84,8 @@ def bench_spec(run: Build, targets: Sequence[str], output: Path, wish: Wish) -> 
     file = run.plan.file
     unknown = [name for name in targets if name not in file.spec.targets]
     if unknown:
-        raise SpecError(f"{file.path} has no target '{unknown[0]}'", closest(unknown[0], file.spec.targets))
-    sizes, quiet = chosen_sizes(file, wish), busy()
+        raise SpecError(f"{file.path} has no target '{unknown[0]}'", suggest_closest(unknown[0], file.spec.targets))
+    sizes, quiet = choose_sizes(file, wish), warn_if_busy()
     product = walk(run, chain(run.plan, "verify"), Product())
     model, exported = product.model, product.exported
     assert model
@@ -94,11 +94,11 @@ def bench_spec(run: Build, targets: Sequence[str], output: Path, wish: Wish) -> 
     shipped, notes = _list_shipped(file, targets, output, model.sha256)
     entries += shipped
     here, python = prepare_source(run)
-    machine = this_machine(wish.threads or run.plan.threads)
+    machine = describe_machine(wish.threads or run.plan.threads)
     names = tuple(tensor.name for tensor in exported.model.outputs)
     source = None
     if file.spec.model.framework != "onnx":  # an ONNX source and its export are the same
-        source = Entry("source", f"{file.spec.model.framework} (source)", size_bytes=source_bytes(here))
+        source = Entry("source", f"{file.spec.model.framework} (source)", size_bytes=measure_source_bytes(here))
     share = wish.seconds / (len(entries) + 1) if python and source else 0.0
     found: dict[str, Contender] = {}
     with run.progress.stage("bench"), run.store.scratch() as scratch:
@@ -110,11 +110,11 @@ def bench_spec(run: Build, targets: Sequence[str], output: Path, wish: Wish) -> 
         task = _task(here, together, sizes, wish.seconds - share, machine.threads, names)
         found |= call(task, Setting(scratch, sandbox=run.plan.sandbox)).result.contenders
     all_entries = [source, *entries] if source else entries
-    results = results_of(all_entries, sizes.all, sizes.batch_axis, found)
+    results = make_results(all_entries, sizes.all, sizes.batch_axis, found)
     return Bench(file.spec.name, machine, sizes.batch_axis, sizes.usual, results, (*sizes.notes, *notes, *quiet))
 
 
-def chosen_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
+def choose_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
     """Return the smallest, the usual and the largest batch, or those asked for; other axes have their usual size.
 
     ``free`` lets sizes go beyond the axes' limits, where these are only a guess.
@@ -122,7 +122,7 @@ def chosen_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
     Raises:
         SpecError: an axis or a size is not the model's.
     """
-    spec = client_spec(file.spec)
+    spec = make_client_spec(file.spec)
     axes = {axis.name: axis for axis in spec.axes}
     batch = spec.first_size if isinstance(spec.first_size, str) else None
     asked = dict(wish.sizes)
@@ -134,7 +134,7 @@ def chosen_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
     wanted = [*asked.items(), *((batch, size) for size in wish.batches if batch)]
     for name, size in wanted:
         if name not in axes:
-            problems.append(Problem(f"--size: the model has no dynamic axis '{name}'", closest(name, axes)))
+            problems.append(Problem(f"--size: the model has no dynamic axis '{name}'", suggest_closest(name, axes)))
         elif not free and not axes[name].min <= size <= axes[name].max:
             problems.append(
                 Problem(
@@ -150,7 +150,7 @@ def chosen_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
     limits = axes[batch]
     counts = wish.batches or ((usual[batch],) if batch in asked else (max(limits.min, 1), limits.opt, limits.max))
     every = [usual | {batch: count} for count in sorted(set(counts))]
-    kept = [at for at in every if wish.batches or at == usual or input_bytes(spec, at) <= LARGEST_INPUTS]
+    kept = [at for at in every if wish.batches or at == usual or count_input_bytes(spec, at) <= LARGEST_INPUTS]
     left = [at[batch] for at in every if at not in kept]
     notes = tuple(f"{batch} {size} is not timed: its inputs are large; ask for it by --batch" for size in left)
     return Sizes(batch, tuple(kept), kept.index(usual) if usual in kept else 0, notes)
@@ -167,9 +167,9 @@ def _list_shipped(file: SpecFile, targets: Sequence[str], output: Path, plain: s
                     Problem(f"target '{name}' is not built", "run `onnxpack build` first", Location(str(path)))
                 )
             notes.append(f"target {name} is not built")
-        elif device(file.spec.targets[name].device).gpu:
+        elif load_device(file.spec.targets[name].device).gpu:
             notes.append(f"target {name} is for {file.spec.targets[name].device}: it is not timed on a CPU")
-        elif file_digest(path) == plain:
+        elif digest_file(path) == plain:
             notes.append(f"target {name} ships the float32 export")
         else:
             size = sum(part.stat().st_size for part in model_files(path))
@@ -180,7 +180,7 @@ def _list_shipped(file: SpecFile, targets: Sequence[str], output: Path, plain: s
 def _read_precision(model: Path) -> str:
     """Return the precision that the build's report names."""
     try:
-        return str(report_in(model.parent)["model"]["precision"])
+        return str(read_output_report(model.parent)["model"]["precision"])
     except (LookupError, TypeError):
         return "built"
 

@@ -21,7 +21,7 @@ def bundle(run: Build, product: Product) -> Product:
     assert product.folder
     plan, model = run.plan, product.model
     locked = _read_lock(run)
-    left_out = plan.device.left_out(frozenset(model.ops))
+    left_out = plan.device.find_unneeded(frozenset(model.ops))
     packages = tuple(package for package in locked.packages if package.name not in left_out)
     task = InstallPackages(locked.python, locked.platform, packages)
     # Another spec of the same device may have made it: the model in the bundle can be new all the same.

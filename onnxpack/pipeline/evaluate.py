@@ -2,7 +2,7 @@
 
 from onnxpack.core.errors import OnnxpackError
 from onnxpack.core.values import Exported, OnnxModel
-from onnxpack.evaluation.evaluate import degradation
+from onnxpack.evaluation.evaluate import compute_degradation
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.run import Build
 from onnxpack.spec.part import SpecPart
@@ -25,5 +25,5 @@ def evaluate(run: Build, model: OnnxModel, exported: Exported) -> Evaluated:
         own = run.runner.run(ScoreModel(data, model), of=model.precision).value
     except OnnxpackError as error:
         raise error.at(run.plan.file.where("evaluation")) from None
-    lost = degradation(evaluation.metric, source, own)
+    lost = compute_degradation(evaluation.metric, source, own)
     return Evaluated(evaluation.metric, source, own, lost, model.file.digest)

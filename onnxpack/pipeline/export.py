@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from onnxpack.download.resolve import brought_here
+from onnxpack.download.resolve import fetch_sources
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.runner import Apart
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Evaluation
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.export import ExportModel
-from onnxpack.worker.environments import environment, environment_key
+from onnxpack.worker.environments import make_environment_key, provide_environment
 
 _FIELDS = (
     "model", "outputs", "dynamic_axes", "opset", "verify", "preprocess", "postprocess", "evaluation",
@@ -20,7 +20,7 @@ _FIELDS = (
 def export(run: Build, product: Product) -> Product:
     """Export the source model, in its own environment where the spec asks for one."""
     file = run.plan.file
-    apart = Apart(environment_key(file.spec.model), lambda: prepare_export(run))
+    apart = Apart(make_environment_key(file.spec.model), lambda: prepare_export(run))
     exported = run.runner.run(export_task(file), apart)
     for note in exported.reference.notes:
         run.progress.note(note)
@@ -43,5 +43,5 @@ def prepare_export(run: Build) -> tuple[ExportModel, Path | None]:
 
 def prepare_source(run: Build) -> tuple[SpecFile, Path | None]:
     """Return the spec with all its files here, and the Python that its model needs."""
-    file = brought_here(run.plan.file, run.store, run.progress)
-    return file, environment(file.spec.model, run.store, run.progress)
+    file = fetch_sources(run.plan.file, run.store, run.progress)
+    return file, provide_environment(file.spec.model, run.store, run.progress)

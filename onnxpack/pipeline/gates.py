@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from onnxpack.core.errors import GateError, Problem
-from onnxpack.core.text import format_time, size
+from onnxpack.core.text import format_bytes, format_time
 from onnxpack.image.smoke import Smoke
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.precision.candidates import Candidate
@@ -53,14 +53,14 @@ def require_size(gates: EffectiveGates, size_bytes: int) -> None:
     limit = gates.limits.image_size
     if limit is not None and size_bytes > limit:
         hint = "set a smaller `precision` or `image.base`, or raise the gate; `onnxpack inspect IMAGE` lists its layers"
-        words = f"the image has {size(size_bytes)}, the gate allows {size(limit)}"
+        words = f"the image has {format_bytes(size_bytes)}, the gate allows {format_bytes(limit)}"
         raise GateError(Problem(words, hint, gates.where("image_size")))
 
 
 def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
     """Require that what the container showed keeps to ``cold_start``, ``latency_p50`` and ``peak_memory``.
 
-    A limit whose figure is None was not judged: see ``not_judged``.
+    A limit whose figure is None was not judged: see ``list_gates_not_judged``.
 
     Raises:
         GateError: with every gate that is broken.
@@ -69,7 +69,7 @@ def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
     measured = (
         ("cold_start", "the container was ready after", smoke.ready_seconds, limits.cold_start, format_time),
         ("latency_p50", "the median request took", smoke.latency_p50_seconds, limits.latency_p50, format_time),
-        ("peak_memory", "the serving process needed", smoke.peak_rss_bytes, limits.peak_memory, size),
+        ("peak_memory", "the serving process needed", smoke.peak_rss_bytes, limits.peak_memory, format_bytes),
     )
     problems = []
     for name, words, value, limit, shown in measured:
@@ -81,7 +81,7 @@ def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
         raise GateError(problems)
 
 
-def degraded(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem | None:
+def judge_degradation(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem | None:
     """Return the problem with a model that loses more of the evaluation metric than ``gates.max_degradation``."""
     limit = gates.limits.max_degradation
     if limit is None or scored.degradation <= limit:
@@ -95,7 +95,7 @@ def degraded(gates: EffectiveGates, precision: str, scored: Evaluated) -> Proble
     )
 
 
-def too_low(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem | None:
+def judge_score(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem | None:
     """Return the problem with a model whose evaluation metric is below ``gates.min_score``."""
     limit = gates.limits.min_score
     if limit is None or scored.model >= limit:
@@ -109,7 +109,7 @@ def too_low(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem
     return Problem(text, hint, gates.where("min_score"))
 
 
-def unhelpful(gates: EffectiveGates, found: Candidate, base: Candidate) -> Problem | None:
+def judge_help(gates: EffectiveGates, found: Candidate, base: Candidate) -> Problem | None:
     """Return the problem with a reduced precision that is slower than ``gates.min_speedup``.
 
     Without that gate it must be faster than float32 or smaller by a twentieth, and smaller where no speed is measured:
@@ -133,7 +133,7 @@ def unhelpful(gates: EffectiveGates, found: Candidate, base: Candidate) -> Probl
     return Problem(text, "remove `precision` from the target, or set another one", gates.target)
 
 
-def not_judged(gates: Gates, facts: BuildFacts) -> tuple[NotJudged, ...]:
+def list_gates_not_judged(gates: Gates, facts: BuildFacts) -> tuple[NotJudged, ...]:
     """List the gates that are set and that this build did not judge, in the order of the spec's fields."""
     found = []
     for field in fields(gates):

@@ -56,7 +56,7 @@ def _make_image(run: Build, context: Context, base: Image, names: tuple[str, str
     key = digest("image", context.content_key, context.version, layers)
     found = None if run.store.fresh else run.engine.find(content_tag)
     if found and _is_of(found, context, layers):
-        run.progress.skipped("image", "unchanged")
+        run.progress.skip("image", "unchanged")
         run.runner.record("image", "", started, key, cached=True)
         return found
     with run.progress.stage("image"):
@@ -86,9 +86,9 @@ def _list_linked_libraries(context: Context, device: str) -> tuple[str, ...]:
     """Return what the device's execution provider links; the CPU's is part of the runtime."""
     if device == "cpu":
         return ()
-    from onnxpack.bundle.packages import provider_libraries  # it reads ELF files, which takes a while to import
+    from onnxpack.bundle.packages import list_provider_libraries  # it reads ELF files, which takes a while to import
 
-    return provider_libraries(context.folder, device)
+    return list_provider_libraries(context.folder, device)
 
 
 def _is_of(image: Image, context: Context, base: list[str]) -> bool:

@@ -8,11 +8,11 @@ from onnxpack.bundle.render import DockerView, ModuleView
 from onnxpack.core.values import MODEL, Axis, OnnxModel
 from onnxpack.parity.compare import Tolerance
 from onnxpack.pipeline import UNTIL, WHOLE
-from onnxpack.spec.client import client_spec
+from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.delivery import Target
 from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
 from onnxpack.spec.load import SpecFile
-from onnxpack.targets import Device, device
+from onnxpack.targets import Device, load_device
 
 
 def output_folder(output: Path, file: SpecFile, target: str, until: str = WHOLE[-1]) -> Path:
@@ -45,7 +45,7 @@ class Plan:
     @property
     def device(self) -> Device:
         """Return what the target's hardware needs."""
-        return device(self.spec_target.device)
+        return load_device(self.spec_target.device)
 
     @property
     def base(self) -> str:
@@ -70,7 +70,7 @@ class Plan:
     @property
     def axes(self) -> tuple[Axis, ...]:
         """Return the dynamic axes that a client sees; those of pictures that are resized are among them."""
-        return client_spec(self.file.spec).axes
+        return make_client_spec(self.file.spec).axes
 
     @property
     def threads(self) -> int | None:

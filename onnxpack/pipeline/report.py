@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpack.core.errors import typed
+from onnxpack.core.errors import classify_error
 from onnxpack.core.regular import read_regular
 from onnxpack.core.values import OnnxModel, TensorInfo
 from onnxpack.pipeline.plan import Plan
@@ -41,7 +41,7 @@ class Attempt:
         return self.error is None
 
 
-def document(attempt: Attempt) -> dict[str, Any]:
+def describe_attempt(attempt: Attempt) -> dict[str, Any]:
     """Return the report as JSON values; what was not asked for, or not reached, is null."""
     plan, product = attempt.plan, attempt.product
     return {
@@ -72,15 +72,15 @@ def document(attempt: Attempt) -> dict[str, Any]:
 
 def to_json(attempt: Attempt) -> str:
     """Return the report's text."""
-    return json.dumps(document(attempt), indent=2) + "\n"
+    return json.dumps(describe_attempt(attempt), indent=2) + "\n"
 
 
-def failed_document(spec: str, stage: str, error: Exception) -> dict[str, Any]:
+def describe_failed_attempt(spec: str, stage: str, error: Exception) -> dict[str, Any]:
     """Return the report of a failure before there was an attempt, as of a spec that cannot be read."""
     return {"name": None, "target": None, "status": FAILED, "spec": spec, **_failure(stage, error)}
 
 
-def report_in(folder: Path) -> dict[str, Any]:
+def read_output_report(folder: Path) -> dict[str, Any]:
     """Return the report in an output's folder, or nothing where there is none that can be read."""
     try:
         found = json.loads(read_regular(folder / REPORT, _LIMIT))
@@ -90,7 +90,7 @@ def report_in(folder: Path) -> dict[str, Any]:
 
 
 def _failure(stage: str, error: Exception) -> dict[str, Any]:
-    known = typed(error)
+    known = classify_error(error)
     assert known
     return {"stage": stage, "exit_code": known.exit_code, "problems": [asdict(problem) for problem in known.problems]}
 

@@ -7,18 +7,18 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from onnxpack.inspection.spelling import UNSET, Notes, document
-from onnxpack.parity.compare import Tolerance, tolerance_of
+from onnxpack.parity.compare import Tolerance, choose_tolerance
 from onnxpack.pipeline.plan import Plan
-from onnxpack.spec.checks import all_fields
+from onnxpack.spec.checks import list_all_fields
 from onnxpack.spec.constraints import Duration
-from onnxpack.spec.decode import described_fields
+from onnxpack.spec.decode import list_fields
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.traits import frameworks
 
 _FIRST = ("onnxpack", "name", "version", "description", "extends")
 
 
-def spec_facts(file: SpecFile) -> dict[str, Any]:
+def describe_spec(file: SpecFile) -> dict[str, Any]:
     """Return the spec as JSON values, with its defaults and the consequences for each target."""
     return {
         "kind": "spec",
@@ -30,7 +30,7 @@ def spec_facts(file: SpecFile) -> dict[str, Any]:
     }
 
 
-def spec_text(file: SpecFile) -> str:
+def write_spec_text(file: SpecFile) -> str:
     """Return the spec as YAML that is a valid spec itself; fields that are not set become comments about them."""
     notes: dict[tuple[str, ...], list[str]] = {}
     notes[()] = [f"{file.path.name} with its defaults"]
@@ -48,7 +48,7 @@ def spec_text(file: SpecFile) -> str:
 def _target(file: SpecFile, name: str) -> dict[str, Any]:
     plan = Plan(file, name, Path())
     given = _tolerance(plan)
-    decided = tolerance_of("float32", given.precision, given.rtol, given.atol)
+    decided = choose_tolerance("float32", given.precision, given.rtol, given.atol)
     rtol, atol = (None, None) if given.noise_limits else decided
     return {
         "device": plan.device.name,
@@ -69,8 +69,8 @@ def _show_fields(value: Any, path: tuple[str, ...], notes: dict[tuple[str, ...],
     shown: dict[str, Any] = {}
     kind: Any = type(value)
     # A field of another framework would make the spec invalid.
-    foreign = all_fields() - set(frameworks()[value.framework].fields) if path == ("model",) else set()
-    for name, (definition, annotation) in described_fields(kind).items():
+    foreign = list_all_fields() - set(frameworks()[value.framework].fields) if path == ("model",) else set()
+    for name, (definition, annotation) in list_fields(kind).items():
         item = getattr(value, name)
         if name in foreign or (definition.metadata.get("later") and not item):
             continue

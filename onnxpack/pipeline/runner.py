@@ -13,9 +13,9 @@ from onnxpack.core.progress import Progress
 from onnxpack.core.regular import read_regular
 from onnxpack.pipeline.records import StageRecord
 from onnxpack.worker.call import Outcome, Setting, call
-from onnxpack.worker.code import code_digest
-from onnxpack.worker.codec import decode, digest_of, encode
-from onnxpack.worker.task import Task, result_type
+from onnxpack.worker.code import digest_code
+from onnxpack.worker.codec import decode, digest_value, encode
+from onnxpack.worker.task import Task, find_result_type
 
 ResultT = TypeVar("ResultT")
 
@@ -68,10 +68,10 @@ class Runner:
                 if stored is None:
                     return self._make(asked)
         if all(record.key != stored.key for record in self.records):  # several candidates ask for the same
-            self.progress.skipped(asked.words, reused)
+            self.progress.skip(asked.words, reused)
             self.record(task.NAME, of, asked.started, stored.key, cached=True)
         data = (stored.folder / _RESULT).read_bytes()
-        return decode(data, result_type(type(task)), stored.folder / _FILES)
+        return decode(data, find_result_type(type(task)), stored.folder / _FILES)
 
     def _make(self, asked: "_Asked[ResultT]") -> ResultT:
         """Run the task and store its result."""
@@ -90,13 +90,13 @@ class Runner:
                 self.record(name, asked.of, asked.started, "", cached=False)
                 return outcome.result
             (out / _RESULT).write_bytes(outcome.data)
-            key = digest_of((asked.base, outcome.trace))
+            key = digest_value((asked.base, outcome.trace))
             with self.store.making(name, key) as folder:
                 for path in out.iterdir():
                     path.rename(folder / path.name)
             self._remember(name, asked.base, outcome.trace)
         self.record(name, asked.of, asked.started, key, cached=False)
-        return decode(outcome.data, result_type(type(task)), self.store.path(name, key) / _FILES)
+        return decode(outcome.data, find_result_type(type(task)), self.store.path(name, key) / _FILES)
 
     def _tell_waiting(self, asked: "_Asked[Any]") -> None:
         self.progress.note(f"another build is at '{asked.words}': waiting for its result")
@@ -107,10 +107,10 @@ class Runner:
         ``request`` is all that ``make`` reads, and ``module`` is where its code is.
         """
         started = time.monotonic()
-        key = digest_of((name, code_digest(module), request))
+        key = digest_value((name, digest_code(module), request))
         found = self.store.get(name, key)
         if found:
-            self.progress.skipped(name, "unchanged")
+            self.progress.skip(name, "unchanged")
         else:
             with self.progress.stage(name):
                 made = encode(make())
@@ -123,7 +123,7 @@ class Runner:
         """Return the stored result whose trace still holds, the newest first."""
         for trace in reversed(self._traces(name, base)):
             if trace.holds(self.root):
-                key = digest_of((base, trace))
+                key = digest_value((base, trace))
                 found = self.store.get(name, key)
                 if found:
                     return Stored(key, found)
@@ -178,4 +178,4 @@ def base_key(task: Task[Any], environment: str) -> str:
     """Return the digest of a request and of the kind of machine and Python that answers it."""
     kind = type(task)
     here = (platform.machine(), platform.python_implementation(), platform.python_version())
-    return digest_of((kind.__module__, kind.__qualname__, here, environment, task))
+    return digest_value((kind.__module__, kind.__qualname__, here, environment, task))

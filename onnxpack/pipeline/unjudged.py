@@ -1,13 +1,13 @@
 """Says in the log which gates a build could not judge, and fails the build where every gate is required."""
 
 from onnxpack.core.errors import GateError, Problem
-from onnxpack.pipeline.gates import BuildFacts, NotJudged, not_judged
+from onnxpack.pipeline.gates import BuildFacts, NotJudged, list_gates_not_judged
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 
 
 def gather_facts(plan: Plan, product: Product) -> BuildFacts:
-    """Gather what ``not_judged`` asks from what a build made, as far as it went."""
+    """Gather what ``list_gates_not_judged`` asks from what a build made, as far as it went."""
     asked, smoke = plan.precision, product.smoke
     chosen = product.model.precision if product.model and asked == "auto" and product.candidates else asked
     return BuildFacts(
@@ -23,7 +23,7 @@ def gather_facts(plan: Plan, product: Product) -> BuildFacts:
 
 def list_unjudged(plan: Plan, product: Product) -> tuple[NotJudged, ...]:
     """List the gates that the spec sets for this target and that nothing judged."""
-    return not_judged(plan.gates.limits, gather_facts(plan, product))
+    return list_gates_not_judged(plan.gates.limits, gather_facts(plan, product))
 
 
 def require_judged(run: Build, product: Product) -> None:

@@ -10,16 +10,16 @@ from dataclasses import asdict, dataclass, replace
 
 from onnxpack.core.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
 from onnxpack.core.values import Exported, OnnxModel
-from onnxpack.parity.compare import ParityError, require
-from onnxpack.parity.summary import Parity, parity_of
+from onnxpack.parity.compare import ParityError, require_parity
+from onnxpack.parity.summary import Parity, summarize_parity
 from onnxpack.pipeline.evaluate import evaluate
-from onnxpack.pipeline.gates import degraded, too_low, unhelpful
+from onnxpack.pipeline.gates import judge_degradation, judge_help, judge_score
 from onnxpack.pipeline.measure import measure
 from onnxpack.pipeline.precision import Conversion, calibrate, conversion, rank_layers, reduce_precision
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.verify import compare
-from onnxpack.precision.candidates import Candidate, judged, table, worth_trying
+from onnxpack.precision.candidates import Candidate, format_candidates, list_candidates, mark_best
 from onnxpack.spec.traits import precisions
 from onnxpack.timing import Measured
 
@@ -65,7 +65,7 @@ class ChooseVariant:
             return _ship(product, base, ())
         trials = _measure_all(run, [base, *self._attempts(run, plain)])
         objective = run.plan.spec_target.objective or ("size" if run.plan.device.gpu else "latency")
-        candidates = judged([trial.candidate for trial in trials], objective)
+        candidates = mark_best([trial.candidate for trial in trials], objective)
         if run.plan.precision != "auto":
             wanted = run.plan.precision
             candidates = tuple(replace(row, chosen=row.precision == wanted and row.passed) for row in candidates)
@@ -90,7 +90,7 @@ class ChooseVariant:
             yield self._attempt(run, wanted, plain)
             return
         end = time.monotonic() + run.budget
-        for precision in worth_trying(target.device, run.plan.file.spec.calibration is not None):
+        for precision in list_candidates(target.device, run.plan.file.spec.calibration is not None):
             if time.monotonic() > end:
                 late = Candidate(precision, f"not tried: {run.budget:g} s had passed")
                 yield replace(plain, candidate=late)
@@ -149,7 +149,7 @@ def _judge(run: Build, variant: Variant) -> Variant:
     """Compare the finished model's answers with the source's, and score it on the evaluation data."""
     candidate, model, served = variant.candidate, variant.model, variant.exported.served
     rows = compare(run, model, served, candidate.precision, candidate.precision)
-    parity = parity_of(rows, served.notes)
+    parity = summarize_parity(rows, served.notes)
     candidate = replace(
         candidate,
         model_digest=model.file.digest,
@@ -160,7 +160,7 @@ def _judge(run: Build, variant: Variant) -> Variant:
     )
     variant = replace(variant, candidate=candidate, parity=parity)
     try:
-        require(f"the {candidate.precision} model differs from its source", rows)
+        require_parity(f"the {candidate.precision} model differs from its source", rows)
     except ParityError as error:
         return _refuse(variant, error)
     if run.plan.file.spec.evaluation is None:
@@ -169,7 +169,7 @@ def _judge(run: Build, variant: Variant) -> Variant:
     candidate = replace(candidate, score=scored.model, degradation=scored.degradation)
     variant = replace(variant, candidate=candidate, evaluated=scored)
     gates = run.plan.gates
-    lost = degraded(gates, candidate.precision, scored) or too_low(gates, candidate.precision, scored)
+    lost = judge_degradation(gates, candidate.precision, scored) or judge_score(gates, candidate.precision, scored)
     return _refuse(variant, GateError(lost)) if lost else variant
 
 
@@ -199,7 +199,7 @@ def _with_figures(variant: Variant, found: Measured) -> Variant:
 
 
 def _require_help(run: Build, variant: Variant, base: Candidate) -> Variant:
-    useless = unhelpful(run.plan.gates, variant.candidate, base) if variant.candidate.passed else None
+    useless = judge_help(run.plan.gates, variant.candidate, base) if variant.candidate.passed else None
     return _refuse(variant, GateError(useless)) if useless else variant
 
 
@@ -207,7 +207,7 @@ def _require_passed(variant: Variant, candidates: tuple[Candidate, ...]) -> None
     if variant.error is None:
         return
     first, *more = variant.error.problems
-    detail = "\n".join(filter(None, (first.detail, table(candidates))))
+    detail = "\n".join(filter(None, (first.detail, format_candidates(candidates))))
     raise BY_EXIT_CODE[variant.error.exit_code]([Problem(first.message, first.hint, first.where, detail), *more])
 
 

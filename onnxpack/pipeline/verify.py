@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from onnxpack.core.errors import OnnxpackError
 from onnxpack.core.values import Exported, OnnxModel, Reference
-from onnxpack.parity.compare import Comparison, require
-from onnxpack.parity.summary import Parity, parity_of
+from onnxpack.parity.compare import Comparison, require_parity
+from onnxpack.parity.summary import Parity, summarize_parity
 from onnxpack.pipeline.export import prepare_source
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.spec.part import SpecPart
@@ -29,9 +29,9 @@ def verify(run: Build, product: Product) -> Product:
     rows = compare(run, model, exported.reference, "float32", "export")
     what = "the exported model differs from its source"
     if any(row.reason for row in rows):
-        require(what, rows, _place(run, model, exported, rows))
-    require(what, rows)
-    return replace(product, parity=parity_of(rows, exported.reference.notes))
+        require_parity(what, rows, _place(run, model, exported, rows))
+    require_parity(what, rows)
+    return replace(product, parity=summarize_parity(rows, exported.reference.notes))
 
 
 def compare(run: Build, model: OnnxModel, reference: Reference, precision: str, of: str = "") -> list[Comparison]:
@@ -47,8 +47,8 @@ def require_same(run: Build, model: OnnxModel, exported: Exported, what: str) ->
         ParityError: it differs.
     """
     rows = compare(run, model, exported.served, model.precision, what)
-    require(f"the {what} model differs from its source", rows)
-    return parity_of(rows, exported.served.notes)
+    require_parity(f"the {what} model differs from its source", rows)
+    return summarize_parity(rows, exported.served.notes)
 
 
 def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparison]) -> str:

@@ -141,7 +141,7 @@ class Calibrating(Precision, Protocol):
         """
 
 
-def precision(name: str) -> Precision:
+def load_precision(name: str) -> Precision:
     """Return the module of a precision, by the spec's word."""
     if name not in precisions():
         raise ValueError(name)
@@ -149,12 +149,12 @@ def precision(name: str) -> Precision:
     return cast(Precision, importlib.import_module(f"{__name__}.{name.replace('-', '_')}"))
 
 
-def own(name: str) -> bool:
+def is_own_node(name: str) -> bool:
     """Return whether a node belongs to pre- or postprocessing."""
     return name.startswith(OWN_PREFIXES)
 
 
-def summary(left: Sequence[Left]) -> list[str]:
+def summarize_left(left: Sequence[Left]) -> list[str]:
     """Summarise the nodes that stayed in float32, one line for each operator and reason."""
     groups: dict[tuple[str, str], list[str]] = {}
     for item in left:

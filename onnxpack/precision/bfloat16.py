@@ -2,9 +2,9 @@
 
 import onnx
 
-from onnxpack.graph.check import opset_of
+from onnxpack.graph.check import get_opset
 from onnxpack.precision import Converted, Job, Wish, half
-from onnxpack.precision.fitness import everything
+from onnxpack.precision.fitness import fit_everything
 from onnxpack.spec.traits import PrecisionTraits
 
 TRAITS = PrecisionTraits(
@@ -23,11 +23,11 @@ def refusal(wish: Wish, model: onnx.ModelProto) -> str:
     """Refuse other devices than CUDA, and models of an older opset."""
     if wish.device != "cuda":
         return "there is no bfloat16 arithmetic on the CPU"
-    if opset_of(model) < _MIN_OPSET:
-        return f"it needs opset {_MIN_OPSET}, the model has {opset_of(model)}"
+    if get_opset(model) < _MIN_OPSET:
+        return f"it needs opset {_MIN_OPSET}, the model has {get_opset(model)}"
     return ""
 
 
 def convert(job: Job) -> Converted:
     """Convert by ``half.convert``; nothing overflows that did not before."""
-    return half.convert(job, onnx.TensorProto.BFLOAT16, everything())
+    return half.convert(job, onnx.TensorProto.BFLOAT16, fit_everything())

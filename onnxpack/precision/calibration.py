@@ -15,7 +15,7 @@ import onnx
 
 from onnxpack.core.errors import SourceError
 from onnxpack.data.test_inputs import Arrays
-from onnxpack.precision.tensors import runnable, runs
+from onnxpack.precision.tensors import open_probe_session, run_batches
 
 Ranges = dict[str, tuple[float, float]]
 """The least and the greatest value to tell apart, by tensor."""
@@ -46,8 +46,8 @@ def calibrate(
     choose = {"entropy": entropy_range, "percentile": percentile_range}[method]
     for number, group in enumerate(_groups(sizes)):
         counts = {name: np.zeros(BINS, np.int64) for name in group}
-        running = runnable(model, group, scratch)
-        for found in runs(running, batches(), say, f"histograms, part {number + 1}"):
+        running = open_probe_session(model, group, scratch)
+        for found in run_batches(running, batches(), say, f"histograms, part {number + 1}"):
             for name, values in found.items():
                 counts[name] += histogram(values, ranges[name], absolute=method == "entropy")
         ranges |= {name: choose(counts[name], ranges[name]) for name in group}
@@ -140,10 +140,10 @@ def _extremes(
     added = [
         make(op, [name], [f"{name}__{part}"], **options) for name in tensors for part, (op, options) in parts.items()
     ]
-    running = runnable(model, [node.output[0] for node in added], scratch, added)
+    running = open_probe_session(model, [node.output[0] for node in added], scratch, added)
     ranges: Ranges = {}
     sizes = dict.fromkeys(tensors, 0)
-    for found in runs(running, batches(), say, "least and greatest values"):
+    for found in run_batches(running, batches(), say, "least and greatest values"):
         for name in tensors:
             least, most, size = (found[f"{name}__{part}"] for part in parts)
             # The neutral ends of an empty range.

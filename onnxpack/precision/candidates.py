@@ -54,7 +54,7 @@ class Candidate:
         return not self.reason
 
 
-def worth_trying(device: str, calibrated: bool) -> tuple[str, ...]:
+def list_candidates(device: str, calibrated: bool) -> tuple[str, ...]:
     """Return the reduced precisions that may help on a device, the likeliest first.
 
     Those that need calibration data are among them where there is some: ``calibrated``.
@@ -67,7 +67,7 @@ def worth_trying(device: str, calibrated: bool) -> tuple[str, ...]:
     return tuple(sorted(able, key=able.__getitem__))
 
 
-def judged(rows: Iterable[Candidate], objective: Objective) -> tuple[Candidate, ...]:
+def mark_best(rows: Iterable[Candidate], objective: Objective) -> tuple[Candidate, ...]:
     """Mark the Pareto front of size and latency, and the best candidate that passed.
 
     Raises:
@@ -112,7 +112,7 @@ def _beats(other: Candidate, row: Candidate) -> bool:
     return left != right and left[0] >= right[0] and left[1] >= right[1]
 
 
-def table(rows: Sequence[Candidate]) -> str:
+def format_candidates(rows: Sequence[Candidate]) -> str:
     """Return the candidates as a table, and below it why some were passed over."""
     head = ("precision", "size", "p50", "speed", "SQNR", "cosine", "argmax", "score", "loss", "peak", "")
     cells: list[tuple[str, ...]] = [head]
@@ -120,7 +120,7 @@ def table(rows: Sequence[Candidate]) -> str:
         mark = "chosen" if row.chosen else "passed over" if row.reason else "pareto" if row.pareto else ""
         cells.append((
             row.precision + (f" - {text.plural(len(row.excluded), 'layer')}" if row.excluded else ""),
-            _or_dash(row.size_bytes, text.size),
+            _or_dash(row.size_bytes, text.format_bytes),
             _or_dash(row.latency_p50_seconds, text.format_time),
             _or_dash(row.speedup, lambda value: f"{value:.2f}x"),
             _or_dash(row.sqnr_db, lambda value: f"{value:.1f} dB"),
@@ -128,11 +128,11 @@ def table(rows: Sequence[Candidate]) -> str:
             _or_dash(row.argmax_agreement, lambda value: f"{value:.1%}"),
             _or_dash(row.score, lambda value: f"{value:.4f}"),
             _or_dash(row.degradation, lambda value: f"{value:+.4f}"),
-            _or_dash(row.peak_rss_bytes, text.size),
+            _or_dash(row.peak_rss_bytes, text.format_bytes),
             mark,
         ))  # fmt: skip
     reasons = [f"{row.precision}: {row.reason}" for row in rows if row.reason]
-    return "\n".join([*text.table(cells), *reasons])
+    return "\n".join([*text.format_table(cells), *reasons])
 
 
 def _or_dash(value: float | None, shown: Callable[[float], str]) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 
 from onnxpack.core.errors import Problem
-from onnxpack.graph.check import graphs, nodes_of
-from onnxpack.graph.external_data import bytes_of
+from onnxpack.graph.check import iterate_graphs, iterate_nodes
+from onnxpack.graph.external_data import count_bytes
 from onnxpack.graph.passes import Edit, GraphPass
 
 _SMALL = 1024
@@ -18,7 +18,7 @@ _SMALL = 1024
 Initializers = Mapping[str, onnx.TensorProto]
 
 
-def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+def find_initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     """Return the constants of the outer graph, by name."""
     return {tensor.name: tensor for tensor in model.graph.initializer}
 
@@ -61,7 +61,7 @@ class PoolBeforeRelu(GraphPass):
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Swap, except where something else reads the tensor between the two."""
         # Inner graphs count too: they may read the tensor between the two.
-        readers = Counter(name for node in nodes_of(model.graph) for name in node.input)
+        readers = Counter(name for node in iterate_nodes(model.graph) for name in node.input)
         outside = {value.name for value in model.graph.output}
         relus = {node.output[0]: node for node in model.graph.node if node.op_type == "Relu"}
         changed = False
@@ -92,7 +92,9 @@ class SortNodes(GraphPass):
             while waiting:
                 index = waiting[-1]
                 entered.add(index)
-                missing = {makers[name] for name in reads(model.graph.node[index]) if name in makers} - placed.keys()
+                missing = {
+                    makers[name] for name in iterate_reads(model.graph.node[index]) if name in makers
+                } - placed.keys()
                 missing -= entered  # a cycle, which no order helps: the walk must end all the same
                 if index in placed or not missing:
                     placed[waiting.pop()] = None
@@ -107,17 +109,17 @@ class SortNodes(GraphPass):
         late = {name for node in model.graph.node for name in node.output if name}
         for node in model.graph.node:
             late -= set(node.output)
-            if ahead := sorted(late.intersection(reads(node))):
+            if ahead := sorted(late.intersection(iterate_reads(node))):
                 return [Problem(f"node '{node.name}' ({node.op_type}) reads '{ahead[0]}', which is made behind it")]
         return []
 
 
-def reads(node: onnx.NodeProto) -> Iterator[str]:
+def iterate_reads(node: onnx.NodeProto) -> Iterator[str]:
     """Yield the tensors that a node, or a graph inside it, reads."""
     yield from node.input
     for item in node.attribute:
         for graph in (*([item.g] if item.HasField("g") else []), *item.graphs):
-            for inner in graphs(graph):
+            for inner in iterate_graphs(graph):
                 yield from (value.name for value in inner.output)
                 for other in inner.node:
                     yield from other.input
@@ -129,8 +131,8 @@ class DropUnused(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Edit the outer graph alone, where all weights are."""
-        used = {name for node in nodes_of(model.graph) for name in node.input}
-        used |= {value.name for graph in graphs(model.graph) for value in graph.output}
+        used = {name for node in iterate_nodes(model.graph) for name in node.input}
+        used |= {value.name for graph in iterate_graphs(model.graph) for value in graph.output}
         kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
         changed = len(kept) < len(model.graph.initializer)
         if changed:
@@ -139,13 +141,13 @@ class DropUnused(GraphPass):
         return model, changed
 
 
-def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
+def make_skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model without its large weights, small enough to be serialized, as shape inference does."""
-    bare = shell(model)
+    bare = make_shell(model)
     for part in ("node", "input", "output", "sparse_initializer"):
         getattr(bare.graph, part).extend(getattr(model.graph, part))
     for tensor in model.graph.initializer:
-        if bytes_of(tensor) <= _SMALL:
+        if count_bytes(tensor) <= _SMALL:
             bare.graph.initializer.add().CopyFrom(tensor)
         else:
             here = bare.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
@@ -156,7 +158,7 @@ def skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     return bare
 
 
-def shell(model: onnx.ModelProto) -> onnx.ModelProto:
+def make_shell(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model of the same versions and functions, with an empty graph."""
     empty = onnx.ModelProto()
     empty.ir_version = model.ir_version
@@ -166,9 +168,9 @@ def shell(model: onnx.ModelProto) -> onnx.ModelProto:
     return empty
 
 
-def inferred(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+def infer_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
     """Infer the element type and, as far as known, the shape of every tensor of the outer graph."""
-    graph = onnx.shape_inference.infer_shapes(skeleton(model), data_prop=True).graph
+    graph = onnx.shape_inference.infer_shapes(make_skeleton(model), data_prop=True).graph
     found = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)}
     for tensor in model.graph.initializer:
         made = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
@@ -176,7 +178,7 @@ def inferred(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
     return found
 
 
-def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+def get_attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     """Return an attribute's value, or ``default`` where the node has none."""
     return next((onnx.helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
 
@@ -193,7 +195,7 @@ class SplitGemms(GraphPass):
 
     def apply(self, model: onnx.ModelProto) -> Edit:
         """Add the new constants; the old ones stay, since other nodes may read them."""
-        known = initializers(model)
+        known = find_initializers(model)
         nodes: list[onnx.NodeProto] = []
         changed = False
         for node in model.graph.node:
@@ -224,20 +226,20 @@ def _product(gemm: onnx.NodeProto, weight: str, bias: str) -> list[onnx.NodeProt
 
 def _split_gemm(node: onnx.NodeProto, known: Initializers) -> tuple[str, str, list[onnx.TensorProto]] | None:
     """Return the names of the new B and C, and the constants to add; None where the Gemm is of another kind."""
-    alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
+    alpha, beta = get_attribute(node, "alpha", 1.0), get_attribute(node, "beta", 1.0)
     bias = node.input[2] if len(node.input) > 2 else ""
     weight = known.get(node.input[1])
-    if attribute(node, "transA", 0) or weight is None or len(weight.dims) != 2:
+    if get_attribute(node, "transA", 0) or weight is None or len(weight.dims) != 2:
         return None
     # A C that is known only at run time would need a node to scale it.
     if beta != 1.0 and bias and bias not in known:
         return None
     added = []
     names = [node.input[1], bias]
-    if attribute(node, "transB", 0) or alpha != 1.0:
+    if get_attribute(node, "transB", 0) or alpha != 1.0:
         array = onnx.numpy_helper.to_array(weight)
         # Transposed and scaled once here instead of in each run.
-        array = (array.T if attribute(node, "transB", 0) else array) * array.dtype.type(alpha)
+        array = (array.T if get_attribute(node, "transB", 0) else array) * array.dtype.type(alpha)
         names[0] = f"{node.name}__weight"
         added.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), names[0]))
     if bias and beta != 1.0:
@@ -247,9 +249,9 @@ def _split_gemm(node: onnx.NodeProto, known: Initializers) -> tuple[str, str, li
     return names[0], names[1], added
 
 
-def constant_products(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+def find_constant_products(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     """Return the MatMuls whose B is a constant float32 matrix: that matrix by the node's name."""
-    known = initializers(model)
+    known = find_initializers(model)
     return {
         node.name: known[node.input[1]]
         for node in model.graph.node

@@ -8,9 +8,9 @@ import onnx
 
 from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Job
-from onnxpack.precision.edit import LiftConstants, initializers
+from onnxpack.precision.edit import LiftConstants, find_initializers
 from onnxpack.precision.schemas import Ports
-from onnxpack.precision.tensors import element_types, made_tensors, runnable, runs
+from onnxpack.precision.tensors import find_element_types, list_made_tensors, open_probe_session, run_batches
 
 LARGEST = 65504.0
 """The greatest float16."""
@@ -39,25 +39,25 @@ class Fitness:
         return f"values near or above {LARGEST:g}" if greatest * _HEADROOM > LARGEST else ""
 
 
-def everything() -> Fitness:
+def fit_everything() -> Fitness:
     """Return a fitness that refuses nothing."""
     return Fitness({}, frozenset())
 
 
-def of_float16(job: Job) -> Fitness:
+def measure_fitness(job: Job) -> Fitness:
     """Run the model on the Reference and the calibration data, and look at every tensor and constant."""
     run_passes(job.model, (LiftConstants(),))
-    types = element_types(job.model, job.scratch)
-    floats = [name for name in made_tensors(job.model) if types.get(name) == onnx.TensorProto.FLOAT]
+    types = find_element_types(job.model, job.scratch)
+    floats = [name for name in list_made_tensors(job.model) if types.get(name) == onnx.TensorProto.FLOAT]
     inputs = [value.name for value in job.model.graph.input if types.get(value.name) == onnx.TensorProto.FLOAT]
     largest = dict.fromkeys([*floats, *inputs], 0.0)
     nodes, outputs = _extremes(floats + inputs)
-    running = runnable(job.model, outputs, job.scratch, nodes)
+    running = open_probe_session(job.model, outputs, job.scratch, nodes)
     data = chain(job.cases(), job.batches() if job.batches else ())
-    for found in runs(running, data, job.say, "looking for values that overflow"):
+    for found in run_batches(running, data, job.say, "looking for values that overflow"):
         for name, output in zip(floats + inputs, outputs, strict=True):
             largest[name] = max(largest[name], float(found[output]))
-    return Fitness(largest, frozenset(name for name, tensor in initializers(job.model).items() if _unfit(tensor)))
+    return Fitness(largest, frozenset(name for name, tensor in find_initializers(job.model).items() if _unfit(tensor)))
 
 
 def _extremes(names: Iterable[str]) -> tuple[list[onnx.NodeProto], list[str]]:

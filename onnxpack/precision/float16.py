@@ -3,7 +3,7 @@
 import onnx
 
 from onnxpack.precision import Converted, Job, Wish, half
-from onnxpack.precision.fitness import of_float16
+from onnxpack.precision.fitness import measure_fitness
 from onnxpack.spec.traits import PrecisionTraits
 
 TRAITS = PrecisionTraits(
@@ -23,5 +23,5 @@ def refusal(wish: Wish, model: onnx.ModelProto) -> str:
 
 def convert(job: Job) -> Converted:
     """Convert by ``half.convert``; the Reference and the calibration data show which values overflow."""
-    fitness = of_float16(job)
+    fitness = measure_fitness(job)
     return half.convert(job, onnx.TensorProto.FLOAT16, fitness)

@@ -12,10 +12,10 @@ import onnx
 
 from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Converted, Job, Left
-from onnxpack.precision.edit import DropUnused, LiftConstants, initializers, reads, replace_nodes
+from onnxpack.precision.edit import DropUnused, LiftConstants, find_initializers, iterate_reads, replace_nodes
 from onnxpack.precision.fitness import Fitness
-from onnxpack.precision.schemas import Ports, ports
-from onnxpack.precision.tensors import element_types
+from onnxpack.precision.schemas import Ports, find_ports
+from onnxpack.precision.tensors import find_element_types
 
 FLOAT = onnx.TensorProto.FLOAT
 WORDS: dict[int, str] = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
@@ -24,7 +24,7 @@ WORDS: dict[int, str] = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.B
 def convert(job: Job, half: int, fitness: Fitness) -> Converted:
     """Convert the model to ``half``, an element type; float32 inputs and outputs stay float32."""
     run_passes(job.model, (LiftConstants(),))
-    work = _Work(job.model, half, element_types(job.model, job.scratch))
+    work = _Work(job.model, half, find_element_types(job.model, job.scratch))
     left = []
     for node in list(job.model.graph.node):
         where = work.ports(node)
@@ -59,7 +59,7 @@ class _Work:
     """Tensors that so far exist in 16 bits alone."""
 
     def __post_init__(self) -> None:
-        self.weights = initializers(self.model)
+        self.weights = find_initializers(self.model)
         self.versions = {entry.domain: entry.version for entry in self.model.opset_import}
 
     def floats(self, names: Any) -> list[int]:
@@ -72,7 +72,7 @@ class _Work:
 
     def ports(self, node: onnx.NodeProto) -> Ports | None:
         """Return where a node takes and gives 16 bits instead of float32; None where its definition forbids it."""
-        return ports(node, self.versions, self.half, self.floats(node.input), self.floats(node.output))
+        return find_ports(node, self.versions, self.half, self.floats(node.input), self.floats(node.output))
 
     def worth(self, node: onnx.NodeProto, where: Ports) -> bool:
         """Return whether a node gains anything: it computes floats, or takes some that are in 16 bits already."""
@@ -96,7 +96,7 @@ class _Work:
 
     def keep(self, node: onnx.NodeProto) -> None:
         """Add a node as it is, behind the casts to float32 that it needs."""
-        for name in reads(node):
+        for name in iterate_reads(node):
             self._real(name)
         self.nodes.append(node)
 
@@ -112,7 +112,7 @@ class _Work:
         if name not in self.halves:
             self.halves[name] = f"{name}__{WORDS[self.half]}"
             if name in self.weights:
-                self.model.graph.initializer.append(rounded(self.weights[name], self.halves[name], self.half))
+                self.model.graph.initializer.append(round_constant(self.weights[name], self.halves[name], self.half))
             else:
                 self._cast(name, self.halves[name], self.half)
         return self.halves[name]
@@ -128,7 +128,7 @@ class _Work:
         self.nodes.append(onnx.helper.make_node("Cast", [source], [result], name=f"{result}__cast", to=to))
 
 
-def rounded(tensor: onnx.TensorProto, name: str, half: int) -> onnx.TensorProto:
+def round_constant(tensor: onnx.TensorProto, name: str, half: int) -> onnx.TensorProto:
     """Return a constant in 16 bits, rounded to nearest, ties to even."""
     array = onnx.numpy_helper.to_array(tensor)
     if half == onnx.TensorProto.FLOAT16:

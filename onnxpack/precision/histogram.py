@@ -6,8 +6,8 @@ from typing import Any
 
 import onnx
 
-from onnxpack.graph.check import DTYPES, nodes_of
-from onnxpack.graph.external_data import bytes_of
+from onnxpack.graph.check import DTYPES, iterate_nodes
+from onnxpack.graph.external_data import count_bytes
 
 REDUCED_OPS = frozenset(
     {
@@ -35,13 +35,13 @@ class Makeup:
     reduced: int
 
 
-def makeup(model: onnx.ModelProto) -> Makeup:
+def count_makeup(model: onnx.ModelProto) -> Makeup:
     """Count what a model is made of, its inner graphs included."""
-    nodes = list(nodes_of(model.graph))
+    nodes = list(iterate_nodes(model.graph))
     weights: Counter[str] = Counter()
     # Constants in nodes and inner graphs too.
     for tensor in onnx.external_data_helper._get_all_tensors(model):
-        weights[DTYPES.get(tensor.data_type, str(tensor.data_type))] += bytes_of(tensor)
+        weights[DTYPES.get(tensor.data_type, str(tensor.data_type))] += count_bytes(tensor)
     return Makeup(
         ops=dict(sorted(Counter(node.op_type for node in nodes).items())),
         weights=dict(sorted(weights.items())),
@@ -51,7 +51,7 @@ def makeup(model: onnx.ModelProto) -> Makeup:
     )
 
 
-def changed(before: Makeup, after: Makeup) -> bool:
+def has_fewer_bits(before: Makeup, after: Makeup) -> bool:
     """Return whether anything is computed or stored in fewer bits than before."""
     return after.reduced > before.reduced
 

@@ -7,11 +7,11 @@ stay in float32: ConvInteger is several times slower than the float convolution.
 import numpy as np
 import onnx
 
-from onnxpack.graph.check import opset_of
-from onnxpack.graph.isa import reduced_range
+from onnxpack.graph.check import get_opset
+from onnxpack.graph.isa import needs_reduced_range
 from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Converted, Job, Left, Wish, weights
-from onnxpack.precision.edit import DropUnused, LiftConstants, SplitGemms, constant_products, replace_nodes
+from onnxpack.precision.edit import DropUnused, LiftConstants, SplitGemms, find_constant_products, replace_nodes
 from onnxpack.spec.traits import PrecisionTraits
 
 TRAITS = PrecisionTraits(
@@ -30,8 +30,8 @@ def refusal(wish: Wish, model: onnx.ModelProto) -> str:
     """Refuse other devices than the CPU, and models without products with constant weights."""
     if wish.device != "cpu":
         return "onnxruntime computes MatMulInteger on the CPU only; int8-static or float16 are for GPUs"
-    if opset_of(model) < _MIN_OPSET:
-        return f"it needs opset {_MIN_OPSET}, the model has {opset_of(model)}"
+    if get_opset(model) < _MIN_OPSET:
+        return f"it needs opset {_MIN_OPSET}, the model has {get_opset(model)}"
     return weights.refusal(model)
 
 
@@ -39,9 +39,9 @@ def convert(job: Job) -> Converted:
     """Convert every MatMul and Gemm with constant weights; one scale per column unless the wish says otherwise."""
     model = job.model
     run_passes(model, (LiftConstants(), SplitGemms(job.excluded), DropUnused()))
-    products = constant_products(model)
+    products = find_constant_products(model)
     per_channel = job.wish.per_channel is not False
-    reduced = reduced_range(job.wish.device, job.wish.isa)
+    reduced = needs_reduced_range(job.wish.device, job.wish.isa)
     inputs: dict[str, list[str]] = {}
     done: dict[str, tuple[str, str]] = {}
     nodes: list[onnx.NodeProto] = []
@@ -67,7 +67,7 @@ def convert(job: Job) -> Converted:
     return Converted(model, tuple(left))
 
 
-def quantized(matrix: np.ndarray, per_channel: bool, reduced: bool) -> tuple[np.ndarray, np.ndarray]:
+def quantize_matrix(matrix: np.ndarray, per_channel: bool, reduced: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return symmetric int8 values of a matrix [K, N] and their scales, [N] or a scalar: ``w ≈ scale · q``."""
     # 64 and not 63: two products of 255 · 64 just fit into 16 bits. 127 and not 128, so that the range is symmetric.
     limit = 64 if reduced else 127
@@ -81,7 +81,7 @@ def _store_weight(
     model: onnx.ModelProto, weight: onnx.TensorProto, per_channel: bool, reduced: bool
 ) -> tuple[str, str]:
     """Add a weight's values and scales to the graph; return their names."""
-    values, scale = quantized(onnx.numpy_helper.to_array(weight), per_channel, reduced)
+    values, scale = quantize_matrix(onnx.numpy_helper.to_array(weight), per_channel, reduced)
     names = (f"{weight.name}__int8", f"{weight.name}__scale")
     for name, array in zip(names, (values, scale), strict=True):
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))

@@ -14,15 +14,15 @@ import numpy as np
 import onnx
 
 from onnxpack.core.errors import SpecError
-from onnxpack.graph.check import opset_of
-from onnxpack.graph.isa import ARM, reduced_range
+from onnxpack.graph.check import get_opset
+from onnxpack.graph.isa import ARM, needs_reduced_range
 from onnxpack.graph.passes import run_passes
 from onnxpack.precision import Converted, Job, Wish, calibration
 from onnxpack.precision.calibration import Ranges
 from onnxpack.precision.edit import DropUnused, PoolBeforeRelu, SortNodes, replace_nodes
-from onnxpack.precision.prepare import carried, prepared
-from onnxpack.precision.selection import OPS, WEIGHTED, Selection, float_ends, select, tensors_of
-from onnxpack.precision.tensors import element_types
+from onnxpack.precision.prepare import find_carried_nodes, prepare_graph
+from onnxpack.precision.selection import OPS, WEIGHTED, Selection, find_float_ends, list_tensors, select_nodes
+from onnxpack.precision.tensors import find_element_types
 from onnxpack.spec.traits import PrecisionTraits
 
 TRAITS = PrecisionTraits(
@@ -40,8 +40,8 @@ PREPARED = "prepared.onnx"
 
 def refusal(wish: Wish, model: onnx.ModelProto) -> str:
     """Refuse models without layers with weights, and those of an older opset."""
-    if opset_of(model) < TRAITS.min_opset:
-        return f"it needs opset {TRAITS.min_opset}, the model has {opset_of(model)}"
+    if get_opset(model) < TRAITS.min_opset:
+        return f"it needs opset {TRAITS.min_opset}, the model has {get_opset(model)}"
     if not any(node.op_type in WEIGHTED for node in model.graph.node):
         return f"the model has none of {', '.join(WEIGHTED)}"
     return ""
@@ -59,8 +59,8 @@ def convert(job: Job) -> Converted:
         folder.mkdir()
         calibrate(job, folder)
     model, ranges = load(folder)
-    excluded = carried(job.excluded, job.model, model) | frozenset(job.wish.without)
-    converted = quantize(model, ranges, select(model, excluded, ranges), job.wish)
+    excluded = find_carried_nodes(job.excluded, job.model, model) | frozenset(job.wish.without)
+    converted = quantize(model, ranges, select_nodes(model, excluded, ranges), job.wish)
     if job.wish.device == "cuda":
         note = "8 bits on a GPU run through TensorRT; CUDA's own provider computes such a model in float32"
         converted = replace(converted, notes=(*converted.notes, note))
@@ -79,8 +79,8 @@ def calibrate(job: Job, folder: Path) -> int:
     copy = onnx.ModelProto()
     copy.CopyFrom(job.model)
     # A copy, as the passes edit in place and the job's model is needed again.
-    model = prepared(copy, job.scratch)
-    tensors = tensors_of(model, element_types(model, job.scratch))
+    model = prepare_graph(copy, job.scratch)
+    tensors = list_tensors(model, find_element_types(model, job.scratch))
     calibration.write(folder, calibration.calibrate(model, tensors, job.batches, job.method, job.scratch, job.say))
     # Always external, since protobuf ends at 2 GiB.
     onnx.save(model, folder / PREPARED, save_as_external_data=True, location=f"{PREPARED}.data")
@@ -97,7 +97,7 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, selection: Selection, wish:
     from onnxruntime.quantization import QDQQuantizer, QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 
-    ends = float_ends(model, selection)
+    ends = find_float_ends(model, selection)
     # x86 multiplies unsigned values with signed weights (vpmaddubsw, VNNI); ARM and TensorRT take signed ones.
     uint8 = wish.device == "cpu" and wish.isa not in ARM
     data = {
@@ -108,7 +108,7 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, selection: Selection, wish:
     quantizer = QDQQuantizer(
         model,
         wish.per_channel is not False,
-        reduced_range(wish.device, wish.isa),
+        needs_reduced_range(wish.device, wish.isa),
         QuantType.QInt8,
         QuantType.QUInt8 if uint8 else QuantType.QInt8,
         TensorsData(CalibrationMethod.MinMax, data),

@@ -5,17 +5,17 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from onnxpack.graph.external_data import EXTERNAL_DATA_OVER, bytes_of
+from onnxpack.graph.external_data import EXTERNAL_DATA_OVER, count_bytes
 from onnxpack.graph.passes import run_passes
 from onnxpack.precision.edit import LiftConstants
 
 
-def prepared(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
+def prepare_graph(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
     """Apply the basic rewrites of onnxruntime, which are standard ONNX; very large models stay as they are.
 
-    Nodes and tensors that are fused away are gone by name: ``carried`` finds what became of a node.
+    Nodes and tensors that are fused away are gone by name: ``find_carried_nodes`` finds what became of a node.
     """
-    if sum(map(bytes_of, model.graph.initializer)) > EXTERNAL_DATA_OVER:
+    if sum(map(count_bytes, model.graph.initializer)) > EXTERNAL_DATA_OVER:
         run_passes(model, (LiftConstants(),))
         return model
     before, after = scratch / "before.onnx", scratch / "prepared.onnx"
@@ -34,7 +34,7 @@ def prepared(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
     return done
 
 
-def carried(names: frozenset[str], original: onnx.ModelProto, done: onnx.ModelProto) -> frozenset[str]:
+def find_carried_nodes(names: frozenset[str], original: onnx.ModelProto, done: onnx.ModelProto) -> frozenset[str]:
     """Return the nodes of the prepared graph that do the work of the nodes ``names`` of the original.
 
     A node that was fused is the one that now makes its output, or the first output behind it that is still made.

@@ -12,7 +12,7 @@ from onnxpack.core.errors import GateError, SpecError, flatten_words
 from onnxpack.core.values import MODEL
 from onnxpack.data.test_inputs import Arrays, read_arrays
 from onnxpack.graph import external_data
-from onnxpack.graph.check import facts, info_of, nodes_of, opset_of, session, true_inputs
+from onnxpack.graph.check import get_opset, iterate_nodes, list_inputs, open_session, read_facts, read_info
 from onnxpack.graph.passes import run_passes
 from onnxpack.graph.tidy import DropConstantInputs, ImportUsed, NameNodes, Strip
 from onnxpack.precision import (
@@ -24,12 +24,12 @@ from onnxpack.precision import (
     Reduced,
     Samples,
     Wish,
-    own,
-    precision,
-    summary,
+    is_own_node,
+    load_precision,
+    summarize_left,
 )
-from onnxpack.precision.histogram import Makeup, changed, makeup
-from onnxpack.spec.messages import closest
+from onnxpack.precision.histogram import Makeup, count_makeup, has_fewer_bits
+from onnxpack.spec.messages import suggest_closest
 from onnxpack.spec.part import SpecPart
 from onnxpack.spec.traits import precisions
 
@@ -58,22 +58,22 @@ def reduce_model(
     """
     scratch = folder / "scratch"
     scratch.mkdir()
-    job = replace(job_of(path, wish, samples, scratch), calibration=calibration, say=say)
+    job = replace(make_job(path, wish, samples, scratch), calibration=calibration, say=say)
     # Now, as the conversion edits the model in place.
-    before = makeup(job.model)
-    outside = [info_of(value) for value in (*true_inputs(job.model.graph), *job.model.graph.output)]
-    opset = opset_of(job.model)
-    converted = convert_checked(precision(job.wish.precision), job, before)
-    now = [info_of(value) for value in (*true_inputs(converted.model.graph), *converted.model.graph.output)]
+    before = count_makeup(job.model)
+    outside = [read_info(value) for value in (*list_inputs(job.model.graph), *job.model.graph.output)]
+    opset = get_opset(job.model)
+    converted = convert_checked(load_precision(job.wish.precision), job, before)
+    now = [read_info(value) for value in (*list_inputs(converted.model.graph), *converted.model.graph.output)]
     # Clients rely on these, whatever the precision is.
-    if now != outside or opset_of(converted.model) != opset:
+    if now != outside or get_opset(converted.model) != opset:
         raise GateError(f"{job.wish.precision} changed the model's inputs, outputs or opset", "report it as a bug")
     shutil.rmtree(scratch)
-    after = makeup(converted.model)
-    save(converted.model, folder / MODEL)
-    notes = [*converted.notes, *summary(converted.left), *_check_loads(folder / MODEL, job)]
-    found = facts(folder / MODEL, job.wish.precision)
-    size = facts(job.path).size_bytes
+    after = count_makeup(converted.model)
+    save_model(converted.model, folder / MODEL)
+    notes = [*converted.notes, *summarize_left(converted.left), *_check_loads(folder / MODEL, job)]
+    found = read_facts(folder / MODEL, job.wish.precision)
+    size = read_facts(job.path).size_bytes
     if found.size_bytes > size:
         notes.append(f"the file grew from {size} to {found.size_bytes} bytes")
     return Reduced(
@@ -97,8 +97,8 @@ def calibrate_model(path: Path, folder: Path, wish: Wish, samples: Samples, say:
     """
     scratch = folder / "scratch"
     scratch.mkdir()
-    job = replace(job_of(path, wish, samples, scratch), say=say)
-    tensors = cast(Calibrating, precision(wish.precision)).calibrate(job, folder)
+    job = replace(make_job(path, wish, samples, scratch), say=say)
+    tensors = cast(Calibrating, load_precision(wish.precision)).calibrate(job, folder)
     shutil.rmtree(scratch)
     return tensors
 
@@ -110,12 +110,12 @@ def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
         SpecError: the precision means nothing for the model.
         GateError: nothing is in fewer bits than before, or the result is not valid ONNX.
     """
-    why = of_trees(job.model) or module.refusal(job.wish, job.model)
+    why = explain_trees(job.model) or module.refusal(job.wish, job.model)
     if why:
         raise SpecError(f"precision {job.wish.precision}: {why}", "set another `precision`, or `precision: float32`")
     converted = module.convert(job)
-    if not changed(before, makeup(converted.model)):
-        left = "; ".join(summary(converted.left)[:5])
+    if not has_fewer_bits(before, count_makeup(converted.model)):
+        left = "; ".join(summarize_left(converted.left)[:5])
         raise GateError(
             f"{job.wish.precision} changed nothing in the model: no operator and no weight has fewer bits than before",
             left or "set `precision: float32`, or exclude fewer nodes",
@@ -124,7 +124,7 @@ def convert_checked(module: Precision, job: Job, before: Makeup) -> Converted:
     return converted
 
 
-def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
+def make_job(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
     """Return the job of reducing the file ``path``; ``scratch`` is an empty folder.
 
     Raises:
@@ -138,7 +138,7 @@ def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
         path=path,
         model=model,
         wish=wish,
-        excluded=excluded_nodes(model, wish.exclude_nodes),
+        excluded=find_excluded_nodes(model, wish.exclude_nodes),
         cases=lambda: (read_arrays(reference.folder / f"{case}.inputs.npz") for case in reference.cases),
         batches=_open_calibration(samples.spec, samples) if samples.spec else None,
         method=samples.method,
@@ -146,23 +146,23 @@ def job_of(path: Path, wish: Wish, samples: Samples, scratch: Path) -> Job:
     )
 
 
-def of_trees(model: onnx.ModelProto) -> str:
+def explain_trees(model: onnx.ModelProto) -> str:
     """Return in words why a model of trees and the like has nothing to reduce; empty for others."""
-    ops = {node.op_type for node in nodes_of(model.graph)}
-    classic = sorted({node.op_type for node in nodes_of(model.graph) if node.domain == _CLASSIC})
+    ops = {node.op_type for node in iterate_nodes(model.graph)}
+    classic = sorted({node.op_type for node in iterate_nodes(model.graph) if node.domain == _CLASSIC})
     if not classic or ops & _ARITHMETIC:
         return ""
     return f"the model is made of {', '.join(classic[:3])}, which compute in float32 whatever they are given"
 
 
-def excluded_nodes(model: onnx.ModelProto, wanted: tuple[str, ...]) -> frozenset[str]:
+def find_excluded_nodes(model: onnx.ModelProto, wanted: tuple[str, ...]) -> frozenset[str]:
     """Return the names of the nodes that ``wanted`` (names or operator types) means, and of pre- and postprocessing.
 
     Raises:
         SpecError: a word is neither, or both.
     """
     nodes = {node.name: node.op_type for node in model.graph.node}
-    found = {name for name in nodes if own(name)}
+    found = {name for name in nodes if is_own_node(name)}
     for word in wanted:
         by_type = {name for name, op in nodes.items() if op == word}
         if word in nodes and by_type - {word}:
@@ -172,19 +172,19 @@ def excluded_nodes(model: onnx.ModelProto, wanted: tuple[str, ...]) -> frozenset
         if word not in nodes and not by_type:
             known = sorted({*nodes, *nodes.values()})
             raise SpecError(
-                f"exclude_nodes: no node and no operator type of the model is '{word}'", closest(word, known)
+                f"exclude_nodes: no node and no operator type of the model is '{word}'", suggest_closest(word, known)
             )
         found |= {word} if word in nodes else by_type
     return frozenset(found)
 
 
-def save(model: onnx.ModelProto, path: Path) -> None:
+def save_model(model: onnx.ModelProto, path: Path) -> None:
     """Write a model, its weights beside it if they are large, and check the file.
 
     Raises:
         GateError: it is not valid ONNX.
     """
-    large = sum(makeup(model).weights.values()) > external_data.EXTERNAL_DATA_OVER
+    large = sum(count_makeup(model).weights.values()) > external_data.EXTERNAL_DATA_OVER
     onnx.save(model, path, save_as_external_data=large, location=f"{path.name}.data")
     try:
         onnx.checker.check_model(str(path))
@@ -209,5 +209,5 @@ def _check_loads(path: Path, job: Job) -> list[str]:
     if "cpu" in precisions()[job.wish.precision].refused_on:
         return [f"not loaded here: the CPU has no {job.wish.precision} arithmetic"]
     # Plain for a GPU: the CPU cannot fuse float16, see ``session``.
-    session(path, plain=job.wish.device != "cpu")
+    open_session(path, plain=job.wish.device != "cpu")
     return []

@@ -17,7 +17,7 @@ class Ports:
     outputs: tuple[int, ...]
 
 
-def ports(
+def find_ports(
     node: onnx.NodeProto, versions: dict[str, int], half: int, inputs: list[int], outputs: list[int]
 ) -> Ports | None:
     """Return which of a node's float32 inputs and outputs can be ``half``; None where one that must be cannot.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import onnx
 
 from onnxpack.precision import Left
-from onnxpack.precision.edit import attribute, initializers
+from onnxpack.precision.edit import find_initializers, get_attribute
 
 WEIGHTED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 _REMOVABLE = ("Relu", "Clip")
@@ -35,11 +35,11 @@ class Selection:
         return Selection((layer,), (layer,), ())
 
 
-def select(
+def select_nodes(
     model: onnx.ModelProto, excluded: frozenset[str], ranges: dict[str, tuple[float, float]] | None = None
 ) -> Selection:
     """Select the nodes to quantize of a prepared graph; with ``ranges``, none whose values have no finite range."""
-    known = initializers(model)
+    known = find_initializers(model)
     layers, nodes, left = [], [], []
     convolved: set[str] = set()
     for node in model.graph.node:
@@ -62,9 +62,9 @@ def select(
     return Selection(tuple(layers), _of_use(model, nodes), tuple(left))
 
 
-def tensors_of(model: onnx.ModelProto, types: dict[str, int]) -> list[str]:
+def list_tensors(model: onnx.ModelProto, types: dict[str, int]) -> list[str]:
     """Return the float32 tensors whose ranges may be asked for, in order."""
-    known = initializers(model)
+    known = find_initializers(model)
     return list(
         dict.fromkeys(
             name
@@ -76,7 +76,7 @@ def tensors_of(model: onnx.ModelProto, types: dict[str, int]) -> list[str]:
     )
 
 
-def float_ends(model: onnx.ModelProto, selection: Selection) -> frozenset[str]:
+def find_float_ends(model: onnx.ModelProto, selection: Selection) -> frozenset[str]:
     """Return the products whose output no node takes in 8 bits: it stays in float32, which is free and exact."""
     chosen = set(selection.nodes)
     readers: dict[str, list[onnx.NodeProto]] = {}
@@ -120,7 +120,7 @@ def _why_not(
             return "its weights are not constant float32"
         if node.op_type in ("MatMul", "Gemm") and len(weight.dims) != 2:
             return "its weights are no matrix"
-        if node.op_type == "Conv" and attribute(node, "group", 1) == 1 and weight.dims[1] < _FEW_CHANNELS:
+        if node.op_type == "Conv" and get_attribute(node, "group", 1) == 1 and weight.dims[1] < _FEW_CHANNELS:
             return "few input channels: faster in float32"
     if ranges is not None and any(not _fit(ranges[name]) for name in _values(node) if name in ranges):
         return "its values have no finite range"

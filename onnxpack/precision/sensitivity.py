@@ -13,13 +13,13 @@ import onnx
 import onnxruntime as ort
 
 from onnxpack.data.test_inputs import Arrays
-from onnxpack.graph.check import session
+from onnxpack.graph.check import open_session
 from onnxpack.precision import Samples, Wish
 from onnxpack.precision.calibration import Ranges
 from onnxpack.precision.int8_static import load, quantize
-from onnxpack.precision.prepare import carried
-from onnxpack.precision.reduce import BATCH_ROWS, job_of, save
-from onnxpack.precision.selection import Selection, select
+from onnxpack.precision.prepare import find_carried_nodes
+from onnxpack.precision.reduce import BATCH_ROWS, make_job, save_model
+from onnxpack.precision.selection import Selection, select_nodes
 
 _ROWS = 64
 EXACT_DB = 200.0
@@ -56,9 +56,11 @@ def rank_layers(
     folder = scratch / "sensitivity"
     folder.mkdir()
     try:
-        job = job_of(path, wish, samples, folder)
+        job = make_job(path, wish, samples, folder)
         graph, ranges = load(calibration)
-        selection = select(graph, carried(job.excluded, job.model, graph) | frozenset(job.wish.without), ranges)
+        selection = select_nodes(
+            graph, find_carried_nodes(job.excluded, job.model, graph) | frozenset(job.wish.without), ranges
+        )
         # Rounded up to whole batches.
         data = list(islice(job.batches() if job.batches else job.cases(), -(-_ROWS // BATCH_ROWS)))
         return rank(Prepared(graph, ranges, selection), job.wish, data, folder, seconds)
@@ -76,12 +78,14 @@ def rank(prepared: Prepared, wish: Wish, data: list[Arrays], scratch: Path, seco
         if found and time.monotonic() > until:
             break
         one = quantize(_copy(prepared.graph), prepared.ranges, prepared.selection.only(layer), wish).model
-        found.append((layer, signal_to_noise(right, _run_batches(_save_and_load(one, scratch), data))))
+        found.append((layer, compute_signal_to_noise(right, _run_batches(_save_and_load(one, scratch), data))))
     ranked = sorted(found, key=lambda item: (item[1], item[0]))
     return Ranked(tuple(ranked), len(ranked) == len(prepared.selection.layers))
 
 
-def signal_to_noise(right: Iterable[list[np.ndarray[Any, Any]]], got: Iterable[list[np.ndarray[Any, Any]]]) -> float:
+def compute_signal_to_noise(
+    right: Iterable[list[np.ndarray[Any, Any]]], got: Iterable[list[np.ndarray[Any, Any]]]
+) -> float:
     """Return the SQNR of the worst numeric output in decibels, ``10 · log10(Σ e² / Σ (e - a)²)`` over all batches."""
     signal: dict[int, float] = {}
     noise: dict[int, float] = {}
@@ -109,8 +113,8 @@ def _run_batches(running: ort.InferenceSession, data: list[Arrays]) -> Iterator[
 
 def _save_and_load(model: onnx.ModelProto, scratch: Path) -> ort.InferenceSession:
     path = scratch / "layer.onnx"
-    save(model, path)
-    running = session(path)
+    save_model(model, path)
+    running = open_session(path)
     for file in scratch.glob("layer.onnx*"):
         file.unlink()
     return running

@@ -11,8 +11,8 @@ import onnxruntime as ort
 from onnxpack.core.errors import SourceError, flatten_words
 from onnxpack.core.text import plural
 from onnxpack.data.test_inputs import Arrays
-from onnxpack.graph.external_data import EXTERNAL_DATA_OVER, bytes_of
-from onnxpack.precision.edit import inferred, shell
+from onnxpack.graph.external_data import EXTERNAL_DATA_OVER, count_bytes
+from onnxpack.precision.edit import infer_types, make_shell
 
 _DTYPES = {
     "tensor(float)": onnx.TensorProto.FLOAT,
@@ -23,23 +23,23 @@ _DTYPES = {
 """The element types that anybody here asks for; others are 0."""
 
 
-def element_types(model: onnx.ModelProto, scratch: Path) -> dict[str, int]:
+def find_element_types(model: onnx.ModelProto, scratch: Path) -> dict[str, int]:
     """Return the element type of every tensor of the outer graph."""
-    found = {name: kind.elem_type for name, kind in inferred(model).items()}
+    found = {name: kind.elem_type for name, kind in infer_types(model).items()}
     # A session costs time and memory: only if onnx leaves types open.
-    unknown = [name for name in made_tensors(model) if not found.get(name)]
+    unknown = [name for name in list_made_tensors(model) if not found.get(name)]
     if unknown:
-        running = runnable(model, unknown, scratch)
+        running = open_probe_session(model, unknown, scratch)
         found |= {item.name: _DTYPES.get(item.type, 0) for item in running.get_outputs()}
     return found
 
 
-def made_tensors(model: onnx.ModelProto) -> list[str]:
+def list_made_tensors(model: onnx.ModelProto) -> list[str]:
     """Return the tensors that the outer graph's nodes make, in order."""
     return [name for node in model.graph.node for name in node.output if name]
 
 
-def runnable(
+def open_probe_session(
     model: onnx.ModelProto, outputs: Iterable[str], scratch: Path, extra: Iterable[onnx.NodeProto] = ()
 ) -> ort.InferenceSession:
     """Return a CPU session that gives these tensors and nothing else, from the graph and the nodes ``extra``.
@@ -47,7 +47,7 @@ def runnable(
     Raises:
         SourceError: the runtime refuses the model.
     """
-    probe = shell(model)
+    probe = make_shell(model)
     graph = probe.graph
     graph.node.extend(model.graph.node)
     graph.node.extend(extra)
@@ -59,7 +59,7 @@ def runnable(
     options.log_severity_level = 4
     # Optimising would fuse away the tensors that are asked for.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    large = sum(map(bytes_of, model.graph.initializer)) > EXTERNAL_DATA_OVER
+    large = sum(map(count_bytes, model.graph.initializer)) > EXTERNAL_DATA_OVER
     # Through a file, as a serialized model may not exceed 2 GiB.
     path = scratch / "probe.onnx"
     onnx.save(probe, path, save_as_external_data=large, location="probe.data")
@@ -73,7 +73,7 @@ def runnable(
         path.with_name("probe.data").unlink(missing_ok=True)
 
 
-def runs(
+def run_batches(
     running: ort.InferenceSession, batches: Iterable[Arrays], say: Callable[[str], None], what: str
 ) -> Iterator[Arrays]:
     """Yield the outputs of a session by name, one batch at a time.

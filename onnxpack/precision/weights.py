@@ -15,8 +15,8 @@ from onnxpack.precision.edit import (
     DropUnused,
     LiftConstants,
     SplitGemms,
-    constant_products,
-    initializers,
+    find_constant_products,
+    find_initializers,
     is_matrix,
     replace_nodes,
 )
@@ -31,7 +31,7 @@ _DOMAIN = "com.microsoft"
 def refusal(model: onnx.ModelProto) -> str:
     """Return why there is nothing to pack; empty where there is."""
     constants = {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
-    known = initializers(model)
+    known = find_initializers(model)
     for node in model.graph.node:
         if node.op_type in ("MatMul", "Gemm") and (
             node.input[1] in constants or (node.input[1] in known and is_matrix(known[node.input[1]]))
@@ -44,7 +44,7 @@ def convert(job: Job, bits: int) -> Converted:
     """Convert every MatMul and Gemm with constant weights, except excluded ones and those of shape K < 16."""
     model = job.model
     run_passes(model, (LiftConstants(), SplitGemms(job.excluded), DropUnused()))
-    products = constant_products(model)
+    products = find_constant_products(model)
     done: dict[str, list[onnx.TensorProto]] = {}
     left, nodes = [], []
     for node in model.graph.node:
@@ -54,7 +54,7 @@ def convert(job: Job, bits: int) -> Converted:
             left += [Left(node.name, node.op_type, why)] if why else []
             continue
         weight = products[node.name]
-        block = block_size(weight.dims[0], bits)
+        block = choose_block_size(weight.dims[0], bits)
         if weight.name not in done:
             done[weight.name] = _pack_weight(weight, bits, block)
             model.graph.initializer.extend(done[weight.name])
@@ -66,7 +66,7 @@ def convert(job: Job, bits: int) -> Converted:
     return Converted(model, tuple(left))
 
 
-def block_size(rows: int, bits: int) -> int:
+def choose_block_size(rows: int, bits: int) -> int:
     """Return the number of rows that share a scale: few in 4 bits, more in 8, and if possible without padding."""
     sizes = (32, 16) if bits == 4 else (128, 64, 32, 16)
     return next((size for size in sizes if rows % size == 0), 32 if rows >= 32 else 16)

@@ -13,17 +13,25 @@ from onnxpack.core.artifacts import Artifact
 from onnxpack.core.errors import OnnxpackError, SourceError
 from onnxpack.core.values import MODEL, REFERENCE, SERVED, Exported, Reference
 from onnxpack.data.case_budget import Budget
-from onnxpack.data.test_inputs import Arrays, cases, draw, read_arrays, sizes_of, tracing_sizes, write_arrays
+from onnxpack.data.test_inputs import (
+    Arrays,
+    choose_tracing_sizes,
+    draw,
+    iterate_cases,
+    measure_sizes,
+    read_arrays,
+    write_arrays,
+)
 from onnxpack.evaluation.evaluate import EVALUATION, record
-from onnxpack.graph.check import facts
+from onnxpack.graph.check import read_facts
 from onnxpack.hunt import hunt
 from onnxpack.hunt.trial import Answer
 from onnxpack.parity.determinism import STEADY_CASES, require_steady, require_values
-from onnxpack.parity.prepared import compare_prepared, without_prepare
+from onnxpack.parity.prepared import compare_prepared, drop_prepare
 from onnxpack.sources import Source
-from onnxpack.spec.client import client_spec
+from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.load import SpecFile
-from onnxpack.transforms.arrays import postprocessed, preprocessed
+from onnxpack.transforms.arrays import apply_postprocess, apply_preprocess
 
 
 @dataclass
@@ -52,13 +60,13 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
     model, answers = _load_and_record(source, file, folder)
     raw = folder / "raw"
     raw.mkdir()
-    seen = client_spec(file.spec)
-    example = preprocessed(file.spec, draw(seen, tracing_sizes(seen.axes), 0))
+    seen = make_client_spec(file.spec)
+    example = apply_preprocess(file.spec, draw(seen, choose_tracing_sizes(seen.axes), 0))
     made = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
     output_names = _finish(file, raw / MODEL, folder, made.names, answers)
     # The exporter's file is as large as the finished one.
     shutil.rmtree(raw)
-    made_model = facts(folder / MODEL)
+    made_model = read_facts(folder / MODEL)
     hunted, notes = _hunt(file, folder, made_model.size_bytes, lambda inputs: _run(source, model, inputs))
     answers.notes += [*made.notes, *notes]
     reference = _make_reference(folder / REFERENCE, answers, _keep_model_axes(file, answers.sizes), hunted)
@@ -68,7 +76,7 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
         record(
             file,
             folder / EVALUATION,
-            lambda sent: dict(zip(output_names, _run(source, model, preprocessed(file.spec, sent)), strict=True)),
+            lambda sent: dict(zip(output_names, _run(source, model, apply_preprocess(file.spec, sent)), strict=True)),
         )
         evaluation = Artifact.of(folder / EVALUATION)
     return Exported(made_model, reference, served, evaluation, made.exporter)
@@ -103,7 +111,7 @@ def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any,
         model = source.load(file)
         return model, _record_reference(source, model, file, folder)
     try:
-        answers = _record_reference(source, source.load(without_prepare(file)), file, folder)
+        answers = _record_reference(source, source.load(drop_prepare(file)), file, folder)
     except OnnxpackError as error:  # it may take other inputs; what is wrong with the source itself comes again below
         answers, reason = None, f"the model before it does not answer: {error.problems[0].message}"
     model = source.load(file)
@@ -122,15 +130,15 @@ def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any,
 
 def _record_reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Answers:
     """Run the source on every case; write the inputs at once, keep the outputs until they have names."""
-    seen = client_spec(file.spec)
+    seen = make_client_spec(file.spec)
     (folder / REFERENCE).mkdir()
     if seen is not file.spec:
         (folder / SERVED).mkdir()
     given = file.resolve(file.spec.verify.samples) if file.spec.verify.samples else None
     answers = _Answers()
     budget = Budget(file.spec)
-    for name, at, sent in cases(seen, given, budget.sizes()):
-        inputs = preprocessed(file.spec, sent)
+    for name, at, sent in iterate_cases(seen, given, budget.sizes()):
+        inputs = apply_preprocess(file.spec, sent)
         write_arrays(folder / REFERENCE / f"{name}.inputs.npz", inputs)
         if seen is not file.spec:
             write_arrays(folder / SERVED / f"{name}.inputs.npz", sent)
@@ -162,7 +170,7 @@ def _hunt(file: SpecFile, folder: Path, size: int, answer: Answer) -> tuple[dict
     for case in found.cases:
         write_arrays(folder / REFERENCE / f"{case.name}.inputs.npz", case.inputs)
         write_arrays(folder / REFERENCE / f"{case.name}.outputs.npz", case.outputs)
-    return {case.name: sizes_of(file.spec, case.inputs) for case in found.cases}, found.notes
+    return {case.name: measure_sizes(file.spec, case.inputs) for case in found.cases}, found.notes
 
 
 def _keep_model_axes(file: SpecFile, sizes: list[dict[str, int]]) -> list[dict[str, int]]:
@@ -200,7 +208,7 @@ def _finish(file: SpecFile, raw: Path, folder: Path, framework_names: Sequence[s
     for case, outputs in zip(answers.cases, named, strict=True):
         write_arrays(folder / REFERENCE / f"{case}.outputs.npz", outputs)
         if (folder / SERVED).exists():
-            write_arrays(folder / SERVED / f"{case}.outputs.npz", postprocessed(file, outputs))
+            write_arrays(folder / SERVED / f"{case}.outputs.npz", apply_postprocess(file, outputs))
     # After the renaming, as the observed shapes are under the shipped names.
     declare_outputs(model, _keep_model_axes(file, answers.sizes), named)
     if external_data.stays_outside(model):

@@ -7,7 +7,7 @@ from typing import Any
 from onnxpack.core.errors import SourceError
 from onnxpack.core.text import with_article
 from onnxpack.spec.load import SpecFile
-from onnxpack.worker.user_code import attribute, built
+from onnxpack.worker.user_code import import_attribute, run_factory
 
 _STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
@@ -20,8 +20,8 @@ def call_factory(file: SpecFile, reference: str, kind: type, name: str, /, *args
     Raises:
         SourceError: it cannot be imported, is not there, takes other arguments, raises, or returns something else.
     """
-    _require_arguments(attribute(file, reference), reference, args, kwargs)
-    value = built(file, reference, *args, **kwargs)
+    _require_arguments(import_attribute(file, reference), reference, args, kwargs)
+    value = run_factory(file, reference, *args, **kwargs)
     if isinstance(value, kind):
         return value
     if value is None:

@@ -13,7 +13,7 @@ _MAX_NAME = 150
 Path = tuple[str | int, ...]
 
 
-def leaves(value: Any, tensor: type | tuple[type, ...], path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def flatten_outputs(value: Any, tensor: type | tuple[type, ...], path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Yield the tensors in a model's answer, in order, each with its keys, fields and positions; None is left out.
 
     Raises:
@@ -23,10 +23,10 @@ def leaves(value: Any, tensor: type | tuple[type, ...], path: Path = ()) -> Iter
         yield path, value
         return
     for part, item in _parts(value, path):
-        yield from leaves(item, tensor, (*path, part))
+        yield from flatten_outputs(item, tensor, (*path, part))
 
 
-def names_of(paths: Sequence[Path], taken: Sequence[str]) -> list[str]:
+def name_outputs(paths: Sequence[Path], taken: Sequence[str]) -> list[str]:
     """Return a name for each path: keys and fields joined by dots; a path of positions alone is called ``output``.
 
     ``taken`` are names that no output may have.

@@ -10,21 +10,21 @@ import numpy as np
 import onnx
 
 from onnxpack.core.errors import GateError, Problem, SourceError
-from onnxpack.data.test_inputs import Arrays, draw, plain_strings
-from onnxpack.graph.check import info_of, opset_of, read_model, session, true_inputs
-from onnxpack.graph.convert import conversion_passes
-from onnxpack.graph.dynamic_axes import loosen
+from onnxpack.data.test_inputs import Arrays, convert_strings, draw
+from onnxpack.graph.check import get_opset, list_inputs, open_session, read_info, read_model
+from onnxpack.graph.convert import make_conversion_passes
+from onnxpack.graph.dynamic_axes import free_axes
 from onnxpack.graph.evaluate import Evaluator
 from onnxpack.graph.external_data import link_data
-from onnxpack.graph.finalize import mismatches
+from onnxpack.graph.finalize import find_mismatches
 from onnxpack.graph.old_opsets import RUNTIME_MIN_OPSET
 from onnxpack.graph.passes import run_passes
 from onnxpack.graph.tidy import DropConstantInputs
 from onnxpack.graph.upgrade import UpgradeToOpset7
-from onnxpack.parity.compare import TOLERANCES, compare, runtime_words
+from onnxpack.parity.compare import TOLERANCES, clean_runtime_error, compare
 from onnxpack.sources import Export
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.messages import closest
+from onnxpack.spec.messages import suggest_closest
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
 from onnxpack.spec.traits import FrameworkTraits
 
@@ -61,9 +61,9 @@ def load(file: SpecFile) -> Loaded:
     assert file.spec.model.path
     path = file.resolve(file.spec.model.path)
     model = read_model(path)
-    own = [value.name for value in true_inputs(model.graph)]
+    own = [value.name for value in list_inputs(model.graph)]
     problems = [
-        Problem(f"'{path.name}' has no input '{name}'", closest(name, own))
+        Problem(f"'{path.name}' has no input '{name}'", suggest_closest(name, own))
         for name in file.spec.inputs
         if name not in own
     ]
@@ -75,22 +75,22 @@ def load(file: SpecFile) -> Loaded:
     problems += [
         Problem(f"output '{value.name}' of '{path.name}' is not a tensor of a dtype that numpy has", _OTHER_OUTPUT)
         for value in model.graph.output
-        if info_of(value).dtype in ("unsupported", "bfloat16")
+        if read_info(value).dtype in ("unsupported", "bfloat16")
     ]
     if problems:
         raise SourceError(problems)
-    # The second list, axes of fixed size, is what ``loosen`` frees below.
-    wrong, _ = mismatches(model.graph, file.spec)
+    # The second list, axes of fixed size, is what ``free_axes`` frees below.
+    wrong, _ = find_mismatches(model.graph, file.spec)
     if wrong:
         raise SourceError(wrong)
     run_passes(model, (DropConstantInputs(),))
     answers = _runner(model, path)
-    freed = loosen(model, file.spec)
+    freed = free_axes(model, file.spec)
     if freed:
         proved = _runner(model, path, freed=True)
-        _prove(answers, Loaded(model, path.parent, proved, opset_of(model), freed), file.spec)
+        _prove(answers, Loaded(model, path.parent, proved, get_opset(model), freed), file.spec)
         answers = proved
-    return Loaded(_upgrade(model), path.parent, answers, opset_of(model), freed)
+    return Loaded(_upgrade(model), path.parent, answers, get_opset(model), freed)
 
 
 def _runner(model: onnx.ModelProto, path: Path, *, freed: bool = False) -> Answers:
@@ -99,9 +99,9 @@ def _runner(model: onnx.ModelProto, path: Path, *, freed: bool = False) -> Answe
     That is onnxruntime, and for a file of opset 1 to 6 with operators that it lacks, onnx's reference evaluator.
     """
     try:
-        running = session(model.SerializeToString(), path.parent) if freed else session(path)
+        running = open_session(model.SerializeToString(), path.parent) if freed else open_session(path)
     except SourceError:
-        if opset_of(model) >= RUNTIME_MIN_OPSET:
+        if get_opset(model) >= RUNTIME_MIN_OPSET:
             raise
         return Evaluator(model).run
     return lambda inputs: running.run(None, inputs)
@@ -109,7 +109,7 @@ def _runner(model: onnx.ModelProto, path: Path, *, freed: bool = False) -> Answe
 
 def _upgrade(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model at opset 7 if it has a lower one; the model that is given stays as it is."""
-    if opset_of(model) >= RUNTIME_MIN_OPSET:
+    if get_opset(model) >= RUNTIME_MIN_OPSET:
         return model
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -151,7 +151,7 @@ def run(model: Loaded, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
             raise
         words = error.problems[0].message if isinstance(error, SourceError) else str(error)
         raise GateError(_describe_fixed_size(model, inputs, words), _CURE) from None
-    return list(map(plain_strings, answers))
+    return list(map(convert_strings, answers))
 
 
 def _describe_fixed_size(model: Loaded, inputs: Arrays, words: str) -> str:
@@ -160,20 +160,20 @@ def _describe_fixed_size(model: Loaded, inputs: Arrays, words: str) -> str:
     shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
     axes = ", ".join(f"'{name}' was {size}" for name, size in model.freed.items())
     node = f"node '{found['name']}' ({found['op']})" if found else "a node"
-    reason = runtime_words(found["why"] if found else words)
+    reason = clean_runtime_error(found["why"] if found else words)
     return f"{node} holds on to a fixed size ({axes} in the file) and fails on {shapes}: {reason}"
 
 
 def export(model: Loaded, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
     """Write the same graph at the opset that the spec asks for."""
-    have = opset_of(model.model)
+    have = get_opset(model.model)
     # A file that was upgraded is converted on to the default opset; any other keeps its own unless the spec asks.
     asked = file.spec.opset or (have if model.opset == have else DEFAULT_OPSET)
     if asked < have:
         raise SourceError(
             f"the model has opset {have}, and cannot be converted down to {asked}", f"set `opset: {have}`"
         )
-    graph = run_passes(model.model, conversion_passes(have, asked)).model
+    graph = run_passes(model.model, make_conversion_passes(have, asked)).model
     # Clients give inputs by the spec's order.
     if tuple(value.name for value in graph.graph.input) != tuple(file.spec.inputs):
         order = {name: index for index, name in enumerate(file.spec.inputs)}

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from onnxpack.cache.remembered import large_file_digest
+from onnxpack.cache.remembered import digest_large_file
 from onnxpack.core.errors import Location, Problem
 from onnxpack.spec import formats, origin, rules
-from onnxpack.spec.client import client_axes
+from onnxpack.spec.client import list_client_axes
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
-from onnxpack.spec.messages import meant, short
+from onnxpack.spec.messages import find_similar, shorten
 from onnxpack.spec.model import Spec
-from onnxpack.spec.sample_rules import samples, verification
-from onnxpack.spec.step_rules import steps
+from onnxpack.spec.sample_rules import check_samples, check_verification
+from onnxpack.spec.step_rules import check_steps
 from onnxpack.spec.traits import FrameworkTraits, frameworks
-from onnxpack.spec.yaml_nodes import real
+from onnxpack.spec.yaml_nodes import resolve_links
 
 Where = Callable[..., Location]
 
@@ -27,21 +27,21 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
     """
     checks: tuple[tuple[Callable[[], Iterator[Problem]], str], ...] = (
         (lambda: _check_axes(spec, where), "inputs dynamic_axes preprocess"),
-        (lambda: samples(spec, where), "inputs preprocess"),
-        (lambda: verification(spec, where), "verify"),
+        (lambda: check_samples(spec, where), "inputs preprocess"),
+        (lambda: check_verification(spec, where), "verify"),
         (lambda: _check_names(spec, where), "inputs outputs"),
         (lambda: _check_targets(spec, where), "targets"),
         (lambda: _check_model(spec, where), "model"),
-        (lambda: origin.remote(spec, where), "model"),
-        (lambda: origin.pins(spec, where), "model"),
+        (lambda: origin.check_url(spec, where), "model"),
+        (lambda: origin.check_pins(spec, where), "model"),
         (lambda: _check_opset(spec, where), "model opset"),
         (lambda: _check_files(spec, folder, root, where), "model verify calibration evaluation postprocess"),
-        (lambda: rules.tags(spec, where), "version targets"),
-        (lambda: rules.precision(spec, where), "model opset targets calibration"),
-        (lambda: rules.evaluation(spec, where), "evaluation"),
-        (lambda: rules.gates(spec, where), "targets evaluation gates"),
-        (lambda: steps(spec, where), "inputs outputs preprocess postprocess"),
-        (lambda: rules.serving(spec, where), "inputs dynamic_axes runtime image"),
+        (lambda: rules.check_tags(spec, where), "version targets"),
+        (lambda: rules.check_precision(spec, where), "model opset targets calibration"),
+        (lambda: rules.check_evaluation(spec, where), "evaluation"),
+        (lambda: rules.check_gates(spec, where), "targets evaluation gates"),
+        (lambda: check_steps(spec, where), "inputs outputs preprocess postprocess"),
+        (lambda: rules.check_serving(spec, where), "inputs dynamic_axes runtime image"),
     )
     found = (rule() for rule, read in checks if all(getattr(spec, name) is not INVALID for name in read.split()))
     # One more than is shown tells that there are more.
@@ -49,14 +49,14 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
 
 
 def _check_axes(spec: Spec, where: Where) -> Iterator[Problem]:
-    used = set(client_axes(spec))
+    used = set(list_client_axes(spec))
     for name, tensor in spec.inputs.items():
         for index, size in enumerate(tensor.shape):
             if isinstance(size, str):
                 used.add(size)
                 if size not in spec.dynamic_axes:
                     hint = f"declare it, for example as `{size}: {{min: 1, max: 64}}`"
-                    if slip := meant(size, spec.dynamic_axes):
+                    if slip := find_similar(size, spec.dynamic_axes):
                         used.add(slip)
                         hint = f"did you mean '{slip}'? If not, {hint}"
                     place = where("inputs", name, "shape", index)
@@ -64,7 +64,7 @@ def _check_axes(spec: Spec, where: Where) -> Iterator[Problem]:
     for name, axis in spec.dynamic_axes.items():
         place = where("dynamic_axes", name)
         if name not in used:
-            slip = meant(name, client_axes(spec))
+            slip = find_similar(name, list_client_axes(spec))
             hint = f"did you mean '{slip}'?" if slip else "remove it, or use it in a shape"
             yield Problem(f"axis '{name}' is used in no shape", hint, place)
         if axis.min > axis.max:
@@ -89,7 +89,7 @@ def _check_names(spec: Spec, where: Where) -> Iterator[Problem]:
         seen.add(name)
 
 
-def all_fields() -> set[str]:
+def list_all_fields() -> set[str]:
     """Return the fields of ``model`` that only some frameworks take."""
     return {name for traits in frameworks().values() for name in traits.fields}
 
@@ -105,7 +105,7 @@ def _check_model(spec: Spec, where: Where) -> Iterator[Problem]:
     if traits is None:  # one of a later release, which the decoder refused
         return
     allowed = set(traits.fields)
-    for name in sorted(all_fields() - allowed):
+    for name in sorted(list_all_fields() - allowed):
         place = where("model", name)
         if place != where("model"):
             yield Problem(
@@ -132,7 +132,7 @@ def _check_files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator
     named = [(model.path, ("model", "path")), (model.weights_file, ("model", "weights"))]
     named += [(spec.verify.samples, ("verify", "samples"))]
     codes = (("factory", model.factory), ("prepare", model.prepare))
-    named += [(origin.code_file(code), ("model", field)) for field, code in codes]
+    named += [(origin.find_code_file(code), ("model", field)) for field, code in codes]
     named += _iterate_data_files(spec)
     digested = ("model", "weights" if model.path is None else "path")
     for relative, path in named:
@@ -147,18 +147,18 @@ def _check_files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator
 def _iterate_data_files(spec: Spec) -> Iterator[tuple[str | None, tuple[str | int, ...]]]:
     for part in ("calibration", "evaluation"):
         section = getattr(spec, part)
-        yield origin.data_file(section.data if section else None), (part, "data")
-    yield origin.code_file(spec.evaluation.metric if spec.evaluation else None), ("evaluation", "metric")
+        yield origin.find_data_file(section.data if section else None), (part, "data")
+    yield origin.find_code_file(spec.evaluation.metric if spec.evaluation else None), ("evaluation", "metric")
     for index, step in enumerate(spec.postprocess):
         yield step.labels, ("postprocess", index, "labels")
 
 
 def _find_path_problem(relative: str, folder: Path, root: Path, place: Location) -> Problem | None:
     """Return why a path cannot be used: it must lead to a regular file inside ``root``, links followed."""
-    shown = short(relative)
+    shown = shorten(relative)
     try:
-        target = real(folder / relative)
-        if not target.is_relative_to(real(root)):
+        target = resolve_links(folder / relative)
+        if not target.is_relative_to(resolve_links(root)):
             hint = "move it into the spec's Git work tree, or, without Git, into the spec's folder"
             return Problem(f"'{shown}' is outside the project", hint, place)
         mode = target.stat().st_mode
@@ -169,7 +169,7 @@ def _find_path_problem(relative: str, folder: Path, root: Path, place: Location)
 
 def _unreadable_problem(relative: str, error: OSError, place: Location) -> Problem:
     return Problem(
-        f"cannot read '{short(relative)}': {error.strerror}",
+        f"cannot read '{shorten(relative)}': {error.strerror}",
         "correct the path: it is relative to the spec's folder",
         place,
     )
@@ -180,19 +180,19 @@ def _check_digest(spec: Spec, path: str, file: Path, where: Where, place: Locati
     if spec.model.sha256 is None and not runs_code:
         return
     try:
-        actual = large_file_digest(file)
+        actual = digest_large_file(file)
     except OSError as error:
         yield _unreadable_problem(path, error, place)
         return
     if spec.model.sha256 is None:
         yield Problem(
-            f"loading '{short(path)}' can run any code in it, so its digest is required",
+            f"loading '{shorten(path)}' can run any code in it, so its digest is required",
             f"if you trust the file, add to `model`:   sha256: {actual}",
             place,
         )
     elif spec.model.sha256 != actual:
         yield Problem(
-            f"'{short(path)}' is not the file that the spec trusts: its sha256 is {actual}",
+            f"'{shorten(path)}' is not the file that the spec trusts: its sha256 is {actual}",
             "restore the file, or, if you trust this one, set `sha256` to its digest",
             where("model", "sha256"),
         )

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from onnxpack.spec.traits import AUTO, FLOAT32, frameworks, precisions
-from onnxpack.targets import device_names
+from onnxpack.targets import list_device_names
 
 if TYPE_CHECKING:
     # A type checker cannot look into the folders.
@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 else:
     Framework = Literal[tuple(frameworks())]
     Precision = Literal[(FLOAT32, *precisions(), AUTO)]
-    DeviceName = Literal[device_names()]
+    DeviceName = Literal[list_device_names()]

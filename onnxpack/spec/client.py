@@ -44,7 +44,7 @@ class Misfit:
     hint: str
 
 
-def stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
+def list_stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
     """Return the steps in order, from client to model, and those that cannot be applied."""
     now = {info.name: info for info in spec.input_infos}
     layouts = {step.input: _OTHER.get(step.layout or "") for step in spec.preprocess if step.op == "layout"}
@@ -65,15 +65,15 @@ def stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
     return tuple(reversed(found)), tuple(reversed(misfits))
 
 
-def client_inputs(spec: Spec) -> dict[str, Input]:
+def make_client_inputs(spec: Spec) -> dict[str, Input]:
     """Return the inputs that a client sends; uint8 ones without a range get that of all uint8 values."""
     inputs = dict(spec.inputs)
-    for stage in reversed(stages(spec)[0]):
+    for stage in reversed(list_stages(spec)[0]):
         inputs[stage.taken.name] = _make_client_input(inputs[stage.taken.name], stage.taken)
     return inputs
 
 
-def client_spec(spec: Spec) -> Spec:
+def make_client_spec(spec: Spec) -> Spec:
     """Return the spec with a client's inputs and axes and without steps; the same spec if it has no steps.
 
     Samples, calibration and evaluation data have the form of these inputs.
@@ -81,16 +81,16 @@ def client_spec(spec: Spec) -> Spec:
     if not spec.preprocess and not spec.postprocess:
         return spec
     axes = dict(spec.dynamic_axes)
-    for name, size in client_axes(spec).items():
+    for name, size in list_client_axes(spec).items():
         axes.setdefault(name, AxisRange(max=size * _LARGEST_IMAGE, min=1, opt=size))
-    return replace(spec, inputs=client_inputs(spec), dynamic_axes=axes, preprocess=(), postprocess=())
+    return replace(spec, inputs=make_client_inputs(spec), dynamic_axes=axes, preprocess=(), postprocess=())
 
 
-def client_axes(spec: Spec) -> dict[str, int]:
+def list_client_axes(spec: Spec) -> dict[str, int]:
     """Map the axes that only a client has, height and width in front of a resize, to the model's sizes."""
     return {
         str(stage.taken.shape[axis]): cast(int, stage.given.shape[axis])
-        for stage in stages(spec)[0]
+        for stage in list_stages(spec)[0]
         if stage.step.op == "resize"
         for axis in stage.axes
     }

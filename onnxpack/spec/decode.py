@@ -12,16 +12,16 @@ from onnxpack.core.errors import Location, Problem
 from onnxpack.spec.constraints import Between, Duration, Later, Pattern, Size
 from onnxpack.spec.messages import (
     Path,
-    article,
-    closest,
-    dotted,
-    inside,
-    kind_words,
-    meant,
-    quote_it,
-    shape_of,
-    short,
+    complete_negation,
+    describe_kind,
+    describe_shape,
+    find_similar,
+    format_path,
+    format_place,
+    shorten,
     suggest_choices,
+    suggest_closest,
+    suggest_quotes,
 )
 from onnxpack.spec.units import format_duration, format_size, read_duration, read_size
 from onnxpack.spec.yaml_nodes import Items, Node, Pairs, Scalar
@@ -80,9 +80,11 @@ class Decoder:
             return self._decode_plain(node, path)
         if not isinstance(node, Scalar):
             hint = "give it a single value"
-            return self._add_problem(node, f"{dotted(path)} must be {kind_words(kind)}, not {shape_of(node)}", hint)
+            return self._add_problem(
+                node, f"{format_path(path)} must be {describe_kind(kind)}, not {describe_shape(node)}", hint
+            )
         if node.plain and not node.text:
-            return self._add_problem(node, f"{dotted(path)} is empty", "give it a value")
+            return self._add_problem(node, f"{format_path(path)} is empty", "give it a value")
         if origin is Literal:
             return self._decode_choice(get_args(kind), node, path)
         return self._decode_scalar(kind, node, path)
@@ -108,35 +110,37 @@ class Decoder:
             if isinstance(marker, Between) and not marker.low <= value <= marker.high:
                 if marker.low == marker.high:
                     hint = f"set `{path[-1]}: {marker.low}`"
-                    return self._add_problem(node, f"{dotted(path)} must be {marker.low}, not {value}", hint)
-                return self._add_problem(node, f"{dotted(path)}: {value} is outside {marker.low} to {marker.high}")
+                    return self._add_problem(node, f"{format_path(path)} must be {marker.low}, not {value}", hint)
+                return self._add_problem(node, f"{format_path(path)}: {value} is outside {marker.low} to {marker.high}")
             if isinstance(marker, Later) and value in marker.values:
                 ready = [str(choice) for choice in get_args(base) if choice not in marker.values]
                 # It stays a value, so that what it needs is checked already.
-                self._add_problem(node, f"{dotted(path)}: '{value}' is {NOT_YET}", f"use {' or '.join(ready)}")
+                self._add_problem(node, f"{format_path(path)}: '{value}' is {NOT_YET}", f"use {' or '.join(ready)}")
         return value
 
     def _add_mismatch(self, marker: Pattern, node: Node, path: Path, value: str) -> Any:
         if "${" in value:
             in_list = any(isinstance(part, int) for part in path)  # --set has no words for an item of a list
-            hint = "put the value itself there" + f", or use --set {dotted(path)}=VALUE" * (not in_list)
-            text = f"{dotted(path)}: ${{…}} is not replaced: a spec means the same on every machine"
+            hint = "put the value itself there" + f", or use --set {format_path(path)}=VALUE" * (not in_list)
+            text = f"{format_path(path)}: ${{…}} is not replaced: a spec means the same on every machine"
             return self._add_problem(node, text, hint)
         proposal = marker.repair(value) if marker.repair else ""
         # It is shown whole, to be copied.
         fits = len(proposal) <= _MAX_PROPOSAL and re.fullmatch(marker.regex, proposal, re.DOTALL)
         hint = f"did you mean '{proposal}'?" if fits else marker.hint
-        return self._add_problem(node, f"{dotted(path)}: '{short(value)}' is not {article(marker.words)}", hint)
+        return self._add_problem(
+            node, f"{format_path(path)}: '{shorten(value)}' is not {complete_negation(marker.words)}", hint
+        )
 
     def _decode_size(self, marker: Size, node: Node, path: Path) -> Any:
         value = read_size(node.text) if isinstance(node, Scalar) else None
         if value is None:
             return self._add_problem(
-                node, f"{dotted(path)} must be a size", "use a number with a unit, such as 64MiB or 150MB"
+                node, f"{format_path(path)} must be a size", "use a number with a unit, such as 64MiB or 150MB"
             )
         if not marker.low <= value <= marker.high:
             limits = f"{format_size(marker.low)} to {format_size(marker.high)}"
-            return self._add_problem(node, f"{dotted(path)}: {format_size(value)} is outside {limits}")
+            return self._add_problem(node, f"{format_path(path)}: {format_size(value)} is outside {limits}")
         return value
 
     def _decode_duration(self, marker: Duration, node: Node, path: Path) -> Any:
@@ -145,10 +149,10 @@ class Decoder:
         value = read_duration(node.text) if isinstance(node, Scalar) else None
         if value is None:
             hint = "use a number with a unit (us, ms, s, m or h), such as 2s or 5ms"
-            return self._add_problem(node, f"{dotted(path)} must be a duration", hint)
+            return self._add_problem(node, f"{format_path(path)} must be a duration", hint)
         if not marker.low <= value <= marker.high:
             limits = f"{format_duration(marker.low)} to {format_duration(marker.high)}"
-            return self._add_problem(node, f"{dotted(path)}: {format_duration(value)} is outside {limits}")
+            return self._add_problem(node, f"{format_path(path)}: {format_duration(value)} is outside {limits}")
         return value
 
     def _decode_union(self, kinds: tuple[Any, ...], node: Node, path: Path) -> Any:
@@ -170,7 +174,7 @@ class Decoder:
         return INVALID
 
     def _decode_record(self, kind: Any, node: Node, path: Path) -> Any:
-        known = described_fields(kind)
+        known = list_fields(kind)
         shorthand: tuple[str, ...] = getattr(kind, "shorthand", ())
         if isinstance(node, Items) and len(node.items) == len(shorthand) > 0:
             keys = [Scalar(item.where, name, True) for name, item in zip(shorthand, node.items, strict=True)]
@@ -178,26 +182,30 @@ class Decoder:
         if not isinstance(node, Pairs):
             hint = f"use [{', '.join(shorthand)}] or {{{', '.join(f'{name}: …' for name in known)}}}"
             return self._add_problem(
-                node, f"{dotted(path)} must be a mapping, not {shape_of(node)}", hint if shorthand else _PAIRS
+                node,
+                f"{format_path(path)} must be a mapping, not {describe_shape(node)}",
+                hint if shorthand else _PAIRS,
             )
         values: dict[str, Any] = {}
         if not path:
             self.top = values
         for key, value in self._iterate_unique(node):
             if key.text not in known:
-                self._add_problem(key, f"unknown field '{short(key.text)}'{inside(path)}", closest(key.text, known))
+                self._add_problem(
+                    key, f"unknown field '{shorten(key.text)}'{format_place(path)}", suggest_closest(key.text, known)
+                )
                 # The field that was meant is neither missing nor at its default: nothing can be said of it.
-                if name := meant(key.text, known):
+                if name := find_similar(key.text, known):
                     values.setdefault(name, INVALID)
                 continue
             definition, annotation = known[key.text]
             if definition.metadata.get("later"):
-                self._add_problem(key, f"{dotted((*path, key.text))} is {NOT_YET}", "remove it")
+                self._add_problem(key, f"{format_path((*path, key.text))} is {NOT_YET}", "remove it")
             values[key.text] = self.decode(annotation, value, (*path, key.text))
         for name, (definition, _) in known.items():
             if name not in values and definition.default is MISSING and definition.default_factory is MISSING:
                 self._add_problem(
-                    node, f"'{name}' is missing{inside(path)}", f"add `{name}:`. {definition.metadata['doc']}"
+                    node, f"'{name}' is missing{format_place(path)}", f"add `{name}:`. {definition.metadata['doc']}"
                 )
                 values[name] = INVALID
         return INVALID if INVALID in values.values() else kind(**values)
@@ -210,20 +218,20 @@ class Decoder:
                 yield key, value
             else:
                 self._add_problem(
-                    key, f"duplicate key '{short(key.text)}'", f"line {first.where.line} has it too: remove one"
+                    key, f"duplicate key '{shorten(key.text)}'", f"line {first.where.line} has it too: remove one"
                 )
 
     def _decode_tuple(self, kind: Any, node: Node, path: Path) -> Any:
         if not isinstance(node, Items):
             return self._add_problem(
-                node, f"{dotted(path)} must be a list, not {shape_of(node)}", "use a list, such as [a, b]"
+                node, f"{format_path(path)} must be a list, not {describe_shape(node)}", "use a list, such as [a, b]"
             )
         values = tuple(self.decode(kind, item, (*path, index)) for index, item in enumerate(node.items))
         return INVALID if INVALID in values else values
 
     def _decode_mapping(self, key_kind: Any, kind: Any, node: Node, path: Path) -> Any:
         if not isinstance(node, Pairs):
-            return self._add_problem(node, f"{dotted(path)} must be a mapping, not {shape_of(node)}", _PAIRS)
+            return self._add_problem(node, f"{format_path(path)} must be a mapping, not {describe_shape(node)}", _PAIRS)
         values = {}
         for key, value in self._iterate_unique(node):
             name = self.decode(key_kind, key, (*path, key.text))
@@ -246,15 +254,15 @@ class Decoder:
             number = int(node.text) if whole else float(node.text)
             if (_INT.fullmatch(node.text) and not whole) or not math.isfinite(number):
                 return self._add_problem(
-                    node, f"{dotted(path)}: {short(node.text)} is too large", "quote it if it is text"
+                    node, f"{format_path(path)}: {shorten(node.text)} is too large", "quote it if it is text"
                 )
             return number
         if not node.text:
-            return self._add_problem(node, f"{dotted(path)} is empty", 'use null, or "" for an empty text')
+            return self._add_problem(node, f"{format_path(path)} is empty", 'use null, or "" for an empty text')
         if _YAML_WORDS.fullmatch(node.text) or _YAML_NUMBERS.fullmatch(node.text):
-            message = f"{dotted(path)}: what {short(node.text)} means depends on the YAML reader"
+            message = f"{format_path(path)}: what {shorten(node.text)} means depends on the YAML reader"
             return self._add_problem(
-                node, message, f"{quote_it(node.text)}, or use true, false, null or a decimal number"
+                node, message, f"{suggest_quotes(node.text)}, or use true, false, null or a decimal number"
             )
         return node.text
 
@@ -264,7 +272,7 @@ class Decoder:
             hint = f"did you mean {' or '.join(near)}? " * bool(near) + f"known: {', '.join(choices)}"
             if node.plain and _YAML_NUMBERS.fullmatch(node.text):
                 hint += "; put it in quotes, else it is a number"
-            return self._add_problem(node, f"{dotted(path)}: unknown '{short(node.text)}'", hint)
+            return self._add_problem(node, f"{format_path(path)}: unknown '{shorten(node.text)}'", hint)
         return self._decode_scalar(str, node, path)
 
     def _decode_scalar(self, kind: Any, node: Scalar, path: Path) -> Any:
@@ -272,23 +280,25 @@ class Decoder:
         if kind is str:
             # YAML 1.1 readers would make something else of these words, so the meaning depends on the reader.
             if node.plain and (_YAML_WORDS.fullmatch(text) or _YAML_NUMBERS.fullmatch(text)):
-                return self._add_problem(node, f"{dotted(path)} must be text, and {short(text)} is not", quote_it(text))
+                return self._add_problem(
+                    node, f"{format_path(path)} must be text, and {shorten(text)} is not", suggest_quotes(text)
+                )
             return text
         if kind is bool:
             if node.plain and text in ("true", "false"):
                 return text == "true"
             hint = "remove the quotes" if text in ("true", "false") else "use true or false"
-            return self._add_problem(node, f"{dotted(path)}: '{short(text)}' is not a boolean", hint)
+            return self._add_problem(node, f"{format_path(path)}: '{shorten(text)}' is not a boolean", hint)
         pattern, words = (_INT, "a whole number") if kind is int else (_FLOAT, "a number")
         fits = pattern.fullmatch(text) and len(text) <= _MAX_DIGITS
         if not fits or not node.plain:
             hint = "remove the quotes" if fits else "use decimal digits"
-            return self._add_problem(node, f"{dotted(path)}: '{short(text)}' is not {words}", hint)
+            return self._add_problem(node, f"{format_path(path)}: '{shorten(text)}' is not {words}", hint)
         return kind(text)
 
 
 @cache
-def described_fields(kind: Any) -> dict[str, tuple[Field[Any], Any]]:
+def list_fields(kind: Any) -> dict[str, tuple[Field[Any], Any]]:
     """Map the fields of a spec dataclass to their definitions and annotations, constraints included."""
     hints = get_type_hints(kind, include_extras=True)
     return {definition.name: (definition, hints[definition.name]) for definition in fields(kind)}

@@ -16,7 +16,7 @@ from onnxpack.spec.field_types import (
     TensorName,
     Text,
     VariableName,
-    described,
+    describe_field,
 )
 
 Isa = Literal["avx2", "avx512", "avx-vnni", "avx512-vnni", "amx", "neon", "neon-dotprod", "neon-i8mm"]
@@ -26,33 +26,33 @@ Isa = Literal["avx2", "avx512", "avx-vnni", "avx512-vnni", "amx", "neon", "neon-
 class Gates:
     """Limits that fail a build that breaks one; a target's own limits replace the common ones, one by one."""
 
-    max_degradation: Ratio | None = described(
+    max_degradation: Ratio | None = describe_field(
         "How much worse than the source model the shipped model may score: an absolute difference, or a relative one "
         "for mse, mae and metrics of your own.",
         None,
         example="0.01",
         need="score",
     )
-    min_score: Annotated[float, Between(-1e9, 1e9)] | None = described(
+    min_score: Annotated[float, Between(-1e9, 1e9)] | None = describe_field(
         "The lowest score that the shipped model may have on the evaluation data, in any precision; not for mse and "
         "mae, where less is better.",
         None,
         example="0.95",
         need="score",
     )
-    min_speedup: Annotated[float, Between(0, 1000)] | None = described(
+    min_speedup: Annotated[float, Between(0, 1000)] | None = describe_field(
         "The lowest measured speed of a reduced precision, relative to float32.", None, example="1.0", need="speed"
     )
-    image_size: Annotated[int, Size(1, 2**50)] | None = described(
+    image_size: Annotated[int, Size(1, 2**50)] | None = describe_field(
         "The largest size of the uncompressed image.", None, example="150MB", need="image"
     )
-    cold_start: Annotated[float, Duration(0, 3600)] | None = described(
+    cold_start: Annotated[float, Duration(0, 3600)] | None = describe_field(
         "The longest time from the container's start until it is ready.", None, example="2s", need="container"
     )
-    latency_p50: Annotated[float, Duration(0, 3600)] | None = described(
+    latency_p50: Annotated[float, Duration(0, 3600)] | None = describe_field(
         "The highest median time of one request, at the axes' opt sizes.", None, example="5ms", need="container"
     )
-    peak_memory: Annotated[int, Size(1, 2**50)] | None = described(
+    peak_memory: Annotated[int, Size(1, 2**50)] | None = describe_field(
         "The most memory that the serving process may use.", None, example="400MB", need="container"
     )
 
@@ -61,42 +61,42 @@ class Gates:
 class Target:
     """One image to build: where it runs, and in which precision."""
 
-    device: DeviceName = described("The hardware that the image runs on.", "cpu", example="cuda")
-    precision: Precision = described(
+    device: DeviceName = describe_field("The hardware that the image runs on.", "cpu", example="cuda")
+    precision: Precision = describe_field(
         "The number format of the shipped model: of its arithmetic, or with `-weights` of its weights only. auto "
         "chooses the best one that passes all checks.",
         "float32",
         example="float32",
     )
-    optimize: Literal["none", "basic", "extended", "all"] = described(
+    optimize: Literal["none", "basic", "extended", "all"] = describe_field(
         "How far onnxruntime optimises the graph during the build, besides what it does when it loads the model.",
         "none",
         example="none",
     )
-    objective: Literal["latency", "size", "throughput"] | None = described(
+    objective: Literal["latency", "size", "throughput"] | None = describe_field(
         "With precision auto: what to choose the model by. Default: latency.", None, example="size"
     )
-    platform: Annotated[Literal["linux/amd64", "linux/arm64"], Later("linux/arm64")] = described(
+    platform: Annotated[Literal["linux/amd64", "linux/arm64"], Later("linux/arm64")] = describe_field(
         "The platform of the machines that the image runs on.", "linux/amd64", example="linux/amd64"
     )
-    isa: Isa | None = described(
+    isa: Isa | None = describe_field(
         "The best instruction set for 8-bit arithmetic that all machines have which run the image; `avx2` and "
         "`avx512` mean CPUs without VNNI. Default: the image must work on any CPU of the platform.",
         None,
         example="avx512-vnni",
     )
-    threads: Positive | None = described(
+    threads: Positive | None = describe_field(
         "The number of threads for this image, instead of runtime.threads.", None, example="2"
     )
-    exclude_nodes: tuple[TensorName, ...] = described(
+    exclude_nodes: tuple[TensorName, ...] = describe_field(
         "Nodes to keep in float32, by node name or operator type.", (), example="[node_conv2d]"
     )
-    per_channel: bool | None = described(
+    per_channel: bool | None = describe_field(
         "Whether quantized weights have a scale for each channel. Default: where the runtime supports it.",
         None,
         example="true",
     )
-    gates: Gates | None = described(
+    gates: Gates | None = describe_field(
         "Limits for this image only; each replaces the common limit of the same name.",
         None,
         example="{latency_p50: 5ms}",
@@ -107,8 +107,8 @@ class Target:
 class Batching:
     """How the server combines requests into batches."""
 
-    max_batch_size: Positive = described("The largest number of rows in one run of the model.", example="32")
-    max_queue_delay: Annotated[float, Duration(0, 60)] = described(
+    max_batch_size: Positive = describe_field("The largest number of rows in one run of the model.", example="32")
+    max_queue_delay: Annotated[float, Duration(0, 60)] = describe_field(
         "The longest time that a request waits for others to join it.", 0.0, example="2ms"
     )
 
@@ -117,23 +117,25 @@ class Batching:
 class Runtime:
     """The server in the image."""
 
-    server: Annotated[Literal["none", "http", "http+grpc"], Later("http+grpc")] = described(
+    server: Annotated[Literal["none", "http", "http+grpc"], Later("http+grpc")] = describe_field(
         "The protocol of the server; none makes an image with a command line instead.", "http", example="none"
     )
-    port: Annotated[int, Between(1, 65535)] = described("The port that the server listens on.", 8080, example="8000")
-    threads: Positive | Literal["auto"] = described(
+    port: Annotated[int, Between(1, 65535)] = describe_field(
+        "The port that the server listens on.", 8080, example="8000"
+    )
+    threads: Positive | Literal["auto"] = describe_field(
         "The number of threads that run the model; auto takes the container's CPU quota.", "auto", example="4"
     )
-    max_body: Annotated[int, Size(1024, 2**40)] = described(
+    max_body: Annotated[int, Size(1024, 2**40)] = describe_field(
         "The largest request body that the server accepts.", 64 * 2**20, example="64MiB"
     )
-    warmup: bool = described(
+    warmup: bool = describe_field(
         "Whether to run the model once before the server reports that it is ready.", True, example="false"
     )
-    batching: Batching | None = described(
+    batching: Batching | None = describe_field(
         "Dynamic batching of requests.", None, example="{max_batch_size: 32, max_queue_delay: 2ms}", later=True
     )
-    max_queue: Positive | None = described(
+    max_queue: Positive | None = describe_field(
         "The largest number of requests that may wait.", None, example="256", later=True
     )
 
@@ -142,22 +144,24 @@ class Runtime:
 class Image:
     """The image's name, base image, labels and variables."""
 
-    repository: ImageName | None = described(
+    repository: ImageName | None = describe_field(
         "The image's name, with its registry if it has one. Default: the spec's name.",
         None,
         example="registry.example.com/risk/transactions",
     )
-    base: ImageReference | None = described(
+    base: ImageReference | None = describe_field(
         "The base image, which must have Python in the version below and the C++ runtime; name@sha256:… names always "
         "the same one. Default: an image that fits the device.",
         None,
         example="gcr.io/distroless/python3-debian12",
     )
-    python: Literal["3.11", "3.12", "3.13", "3.14"] = described(
+    python: Literal["3.11", "3.12", "3.13", "3.14"] = describe_field(
         "The Python version of the base image.", "3.11", example='"3.13"'
     )
-    labels: Mapping[LabelKey, Text] = described("Labels to add to the image.", factory=dict, example="{team: risk}")
-    env: Mapping[VariableName, Line] = described(
+    labels: Mapping[LabelKey, Text] = describe_field(
+        "Labels to add to the image.", factory=dict, example="{team: risk}"
+    )
+    env: Mapping[VariableName, Line] = describe_field(
         "Environment variables to set in the image; those that decide which code runs (such as PYTHONHOME) are "
         "refused.",
         factory=dict,

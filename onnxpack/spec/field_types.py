@@ -10,7 +10,7 @@ Need = Literal["score", "speed", "image", "container"]
 """What a build must have measured before a gate can be judged."""
 
 
-def described(
+def describe_field(
     doc: str,
     default: Any = MISSING,
     *,

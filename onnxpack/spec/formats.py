@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from onnxpack.core.errors import Location, Problem
 from onnxpack.spec.model import Model
-from onnxpack.spec.origin import file_name, is_url, shown
+from onnxpack.spec.origin import format_source, get_file_name, is_url
 from onnxpack.spec.traits import FrameworkTraits, frameworks
 
 Where = Callable[..., Location]
@@ -40,7 +40,7 @@ def check_files(model: Model, traits: FrameworkTraits, where: Where) -> Iterator
         yield Problem("weights_key needs weights", "set `weights` too, or remove it", where("model", "weights_key"))
     for name, file in (("path", model.path), ("weights", model.weights_file)):
         for ending, (text, hint) in _OF_SEVERAL.items():
-            if file is not None and is_url(file) and file_name(file).endswith(ending):
+            if file is not None and is_url(file) and get_file_name(file).endswith(ending):
                 yield Problem(text, hint, where("model", name))
 
 
@@ -58,7 +58,7 @@ def _check_code_or_file(model: Model, where: Where, endings: tuple[str, ...]) ->
 
 
 def _check_ending(path: str, endings: tuple[str, ...], place: Location) -> Iterator[Problem]:
-    if not file_name(path).endswith(endings):
+    if not get_file_name(path).endswith(endings):
         yield Problem(
-            f"cannot tell the format of '{shown(path)}'", f"its name must end in {' or '.join(endings)}", place
+            f"cannot tell the format of '{format_source(path)}'", f"its name must end in {' or '.join(endings)}", place
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.redact import redact
-from onnxpack.spec.yaml_nodes import Node, Pairs, Scalar, parse, parse_value, read_text, real
+from onnxpack.spec.yaml_nodes import Node, Pairs, Scalar, parse, parse_value, read_text, resolve_links
 
 _SET = "--set"
 _EXTENDS = "extends"
@@ -21,7 +21,7 @@ def is_setting(place: Location) -> bool:
     return place.file.startswith(f"{_SET} ") or f": {_SET} " in place.file
 
 
-def layered(path: Path, root: Path, settings: Sequence[str]) -> Pairs:
+def load_layers(path: Path, root: Path, settings: Sequence[str]) -> Pairs:
     """Read a spec's document and merge its defaults and settings into it.
 
     Raises:
@@ -30,7 +30,7 @@ def layered(path: Path, root: Path, settings: Sequence[str]) -> Pairs:
     """
     document = _read_layers(path, str(path), root, ())
     for setting in settings:
-        document = assigned(document, setting, str(path))
+        document = apply_setting(document, setting, str(path))
     return document
 
 
@@ -44,8 +44,8 @@ def _read_layers(path: Path, label: str, root: Path, below: tuple[Path, ...]) ->
         raise SpecError(
             Problem("extends must be a file's path", "set it to a path such as ../base.yaml", reference.where)
         )
-    base = real(path.parent / reference.text)
-    seen = (*below, real(path))
+    base = resolve_links(path.parent / reference.text)
+    seen = (*below, resolve_links(path))
     if len(seen) > _MAX_LAYERS:
         raise SpecError(
             Problem(f"more than {_MAX_LAYERS} files extend each other", "merge some of them", reference.where)
@@ -56,7 +56,7 @@ def _read_layers(path: Path, label: str, root: Path, below: tuple[Path, ...]) ->
                 f"'{reference.text}' extends this file again", "remove one `extends` of the circle", reference.where
             )
         )
-    if not base.is_relative_to(real(root)):
+    if not base.is_relative_to(resolve_links(root)):
         raise SpecError(
             Problem(f"'{reference.text}' is outside the project", f"move it below {root.name}/", reference.where)
         )
@@ -72,10 +72,10 @@ def _read_layers(path: Path, label: str, root: Path, below: tuple[Path, ...]) ->
     own = Pairs(
         document.where, tuple(pair for pair in document.pairs if pair[0].text != _EXTENDS or pair not in found[:1])
     )
-    return merged(own, defaults)
+    return merge_pairs(own, defaults)
 
 
-def merged(top: Pairs, defaults: Pairs) -> Pairs:
+def merge_pairs(top: Pairs, defaults: Pairs) -> Pairs:
     """Return ``top`` with what it lacks taken from ``defaults``: mappings merge, everything else replaces."""
     # Of duplicate keys the first counts here; the decoder reports the others.
     lower = {key.text: value for key, value in reversed(defaults.pairs)}
@@ -83,7 +83,7 @@ def merged(top: Pairs, defaults: Pairs) -> Pairs:
     pairs = [
         (
             key,
-            merged(value, base)
+            merge_pairs(value, base)
             if isinstance(value, Pairs) and isinstance(base := lower.get(key.text), Pairs)
             else value,
         )
@@ -92,7 +92,7 @@ def merged(top: Pairs, defaults: Pairs) -> Pairs:
     return Pairs(top.where, (*pairs, *(pair for pair in defaults.pairs if pair[0].text not in own)))
 
 
-def assigned(document: Pairs, setting: str, label: str = "") -> Pairs:
+def apply_setting(document: Pairs, setting: str, label: str = "") -> Pairs:
     """Return the document with one setting ``path.to.field=value``, whose value is YAML; ``label`` names the spec.
 
     Raises:

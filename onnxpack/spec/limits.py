@@ -7,7 +7,7 @@ from typing import Any
 from onnxpack.core.errors import Location
 from onnxpack.spec.delivery import Gates
 from onnxpack.spec.model import Spec
-from onnxpack.spec.traits import calibrated_precisions
+from onnxpack.spec.traits import list_calibrated_precisions
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def _set(gates: Gates | None) -> dict[str, Any]:
 def list_unused(spec: Spec, target: str, where: Callable[..., Location]) -> tuple[str, ...]:
     """List what the spec gives and a target does not use: notes for a person, which fail no build."""
     precision = spec.targets[target].precision
-    if spec.calibration is None or precision in calibrated_precisions():
+    if spec.calibration is None or precision in list_calibrated_precisions():
         return ()
-    users = " and ".join(calibrated_precisions())
+    users = " and ".join(list_calibrated_precisions())
     place = where("calibration")
     return (f"{place}: target '{target}' does not use the calibration data: it is for {users}, not {precision}",)

@@ -11,10 +11,10 @@ from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.redact import redact
 from onnxpack.spec.checks import check
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems
-from onnxpack.spec.layers import layered
+from onnxpack.spec.layers import load_layers
 from onnxpack.spec.messages import Path as FieldPath
 from onnxpack.spec.model import Spec
-from onnxpack.spec.yaml_nodes import from_plain, real
+from onnxpack.spec.yaml_nodes import from_plain, resolve_links
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,15 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
         SpecError: with every problem (of more than 100, the first), in the order of the file.
     """
     label = str(path)
-    absolute = real(path)
-    root = work_tree(absolute.parent)
-    document = layered(path, root, settings)
+    absolute = resolve_links(path)
+    root = find_work_tree(absolute.parent)
+    document = load_layers(path, root, settings)
     decoder = Decoder()
     try:
         spec: Spec = decoder.decode(Spec, document)
         # What could be read is checked even where something else could not, so that all problems are told at once.
         checked = Spec(**decoder.top) if spec is INVALID else spec
-        problems = decoder.problems + check(checked, absolute.parent, root, places(decoder, label))
+        problems = decoder.problems + check(checked, absolute.parent, root, make_lookup(decoder, label))
     except TooManyProblems:
         problems = decoder.problems
     if problems:
@@ -95,10 +95,10 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
             problems = [*problems[:MAX_PROBLEMS], more]
         raise SpecError(problems)
     told = tuple(redact(setting) for setting in settings)
-    return SpecFile(spec, absolute, root, told, places=places(decoder, label))
+    return SpecFile(spec, absolute, root, told, places=make_lookup(decoder, label))
 
 
-def places(decoder: Decoder, label: str) -> Any:
+def make_lookup(decoder: Decoder, label: str) -> Any:
     """Return a function that gives the place of a field, or of the nearest field around it that the file has."""
 
     def where(*path: str | int) -> Location:
@@ -110,7 +110,7 @@ def places(decoder: Decoder, label: str) -> Any:
     return where
 
 
-def work_tree(folder: Path) -> Path:
+def find_work_tree(folder: Path) -> Path:
     """Return the root of the Git work tree around ``folder``, or else the folder itself."""
     for candidate in (folder, *folder.parents):
         if (candidate / ".git").exists():

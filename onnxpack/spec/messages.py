@@ -28,15 +28,15 @@ _ALIASES = {
 """Words of other tools, each with what it is here: the likeliest spelling is often another word (gpu, cpu)."""
 
 
-def closest(word: str, known: Iterable[str]) -> str:
+def suggest_closest(word: str, known: Iterable[str]) -> str:
     """Return a hint for an unknown word: ``did you mean 'x'?``, or else the known words."""
     known = list(known)
-    match = meant(word, known)
+    match = find_similar(word, known)
     rest = ", …" if len(known) > _MAX_SHOWN else ""
     return f"did you mean '{match}'?" if match else f"known: {', '.join(known[:_MAX_SHOWN])}{rest}"
 
 
-def meant(word: str, known: Iterable[str]) -> str | None:
+def find_similar(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that ``word`` is likely a misspelling of, if any."""
     matches = difflib.get_close_matches(word, islice(known, _MAX_KNOWN), n=1, cutoff=0.6)
     return matches[0] if matches else None
@@ -46,47 +46,47 @@ def suggest_choices(word: str, known: Iterable[str]) -> tuple[str, ...]:
     """Return the known words, quoted, that ``word`` likely means; none if nothing is close."""
     known = list(known)
     found = [alias for alias in _ALIASES.get(word.lower(), ()) if alias in known]
-    if not found and (match := meant(word, known)):
+    if not found and (match := find_similar(word, known)):
         found = [match]
     return tuple(f"'{match}'" for match in found)
 
 
-def dotted(path: Path) -> str:
+def format_path(path: Path) -> str:
     """Format a field's path as ``inputs.x.shape[0]``."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{short(part)}" if text else short(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{shorten(part)}" if text else shorten(part)
     return text or "the spec"
 
 
-def quote_it(text: str) -> str:
+def suggest_quotes(text: str) -> str:
     """Return the hint for a value that needs quotes."""
     return f'quote it: "{text}"' if len(text) <= _MAX_QUOTED else "quote it"
 
 
-def inside(path: Path) -> str:
+def format_place(path: Path) -> str:
     """Return the words for the place of a missing or unknown field; empty at the top of the spec."""
-    return f" in {dotted(path)}" if path else ""
+    return f" in {format_path(path)}" if path else ""
 
 
-def short(text: str) -> str:
+def shorten(text: str) -> str:
     """Shorten a text to 60 printable characters for a message, and hide secrets in it."""
     # Hidden before it is cut: half a URL is no longer known as one.
     return clean(redact(text[:_MAX_READ]), _MAX_SHORT)
 
 
-def article(words: str) -> str:
+def complete_negation(words: str) -> str:
     """Return the words of a pattern in a form that can follow ``is not``."""
     return words if words.startswith(("a ", "an ")) else f"made of {words}" if "letters" in words else words
 
 
-def shape_of(node: Node) -> str:
+def describe_shape(node: Node) -> str:
     """Return the words for a node that has the wrong shape."""
     if isinstance(node, Scalar):
-        return f"'{short(node.text)}'" if node.text else "empty"
+        return f"'{shorten(node.text)}'" if node.text else "empty"
     return "a list" if isinstance(node, Items) else "a mapping"
 
 
-def kind_words(kind: Any) -> str:
+def describe_kind(kind: Any) -> str:
     """Return the words for a scalar type."""
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text")

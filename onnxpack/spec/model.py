@@ -27,7 +27,7 @@ from onnxpack.spec.field_types import (
     Text,
     TopMetric,
     Word,
-    described,
+    describe_field,
 )
 from onnxpack.spec.steps import PostprocessStep, PreprocessStep
 
@@ -45,19 +45,19 @@ LOWER_IS_BETTER = ("mse", "mae")
 class Model:
     """The source model: code and weights (torch, keras), or one file."""
 
-    framework: Framework = described("The framework that the source model was made with.", example="torch")
-    factory: CodeReference | None = described(
+    framework: Framework = describe_field("The framework that the source model was made with.", example="torch")
+    factory: CodeReference | None = describe_field(
         "torch, keras: the function or class that makes the model, as FILE.py:NAME or package.module:NAME. It is "
         "called with kwargs and returns an nn.Module or a keras.Model.",
         None,
         example="model.py:TransactionNet",
     )
-    kwargs: Mapping[str, Any] = described(
+    kwargs: Mapping[str, Any] = describe_field(
         "torch, keras: the keyword arguments that the factory is called with.",
         factory=dict,
         example="{vocab_size: 40000}",
     )
-    weights: Literal["none"] | FilePath | None = described(
+    weights: Literal["none"] | FilePath | None = describe_field(
         "The path or URL of the weights that are loaded into the factory's model. torch: a .safetensors file, a "
         "state dict (.pt, .pth, .ckpt or .bin, loaded with weights_only=True), or the index of a sharded one "
         "(.index.json); keras: a .weights.h5 file. `none` keeps the parameters that the factory sets, even random "
@@ -65,40 +65,40 @@ class Model:
         None,
         example="weights/transactions.safetensors",
     )
-    weights_key: Text | None = described(
+    weights_key: Text | None = describe_field(
         "torch: the path of the state dict inside a checkpoint, with dots between nested keys; its end may also be a "
         "prefix of the state dict's keys.",
         None,
         example="checkpoint.model",
     )
-    prepare: CodeReference | None = described(
+    prepare: CodeReference | None = describe_field(
         "torch, keras: a function that takes the model and returns the one to export, for example to fuse layers or "
         "drop heads. The export is compared with the model before this change if the outputs of both agree in "
         "number, dtype and shape.",
         None,
         example="model.py:fuse",
     )
-    exporter: Literal["dynamo", "torchscript"] | None = described(
+    exporter: Literal["dynamo", "torchscript"] | None = describe_field(
         "torch: which of PyTorch's two ONNX exporters to use. Default: dynamo; if it fails, cannot make the opset or "
         "gives other outputs than the model, torchscript, unless tracing would freeze a branch that depends on data.",
         None,
         example="torchscript",
     )
-    path: FilePath | None = described(
+    path: FilePath | None = describe_field(
         "The path or URL (https, s3, gs, hf, file) of the model's file. torch: a whole model (TorchScript, "
         "torch.export or a saved module); keras: a .keras or .h5 file, or the saved_model.pb of a SavedModel; all "
         "others: the saved model.",
         None,
         example="iris.joblib",
     )
-    sha256: Sha256 | None = described(
+    sha256: Sha256 | None = describe_field(
         "The SHA-256 of the file in path or weights. Required for a URL, and for files that can run code when loaded "
         "(pickle, joblib, whole torch models, .h5, SavedModels); if it is missing, the error prints it for you to "
         "paste.",
         None,
         example="6f22e5054846dc917af34969df6651d28169192eb58525d7285e46da17de983c",
     )
-    requirements: tuple[Pin, ...] = described(
+    requirements: tuple[Pin, ...] = describe_field(
         "Exact versions of Python packages, for models that need other ones than those installed: the model is "
         "loaded, run and exported in a separate environment with them. What else the export needs is added in "
         "versions that fit.",
@@ -116,41 +116,41 @@ class Model:
 class Column:
     """The values of the samples in one column."""
 
-    range: tuple[int | float, ...] | None = described(
+    range: tuple[int | float, ...] | None = describe_field(
         "The lowest and the highest value, both included.", None, example="[0, 120]"
     )
-    choices: tuple[bool | int | float | Text, ...] | None = described(
+    choices: tuple[bool | int | float | Text, ...] | None = describe_field(
         "The list of possible values, instead of a range.", None, example="[0, 1, 2]"
     )
-    integers: bool = described("Use whole numbers only, in an input with a float dtype.", False, example="true")
+    integers: bool = describe_field("Use whole numbers only, in an input with a float dtype.", False, example="true")
 
 
 @dataclass(frozen=True)
 class Input:
     """One input of the model: its dtype, its shape, and the values of its random samples."""
 
-    dtype: Dtype = described("The type of the elements.", example="float32")
-    shape: tuple[Annotated[int, Between(0, 2**31 - 1)] | AxisName, ...] = described(
+    dtype: Dtype = describe_field("The type of the elements.", example="float32")
+    shape: tuple[Annotated[int, Between(0, 2**31 - 1)] | AxisName, ...] = describe_field(
         "The size of each axis in order; a name instead of a number makes the axis dynamic.", example="[batch, 4]"
     )
-    range: tuple[int | float, ...] | None = described(
+    range: tuple[int | float, ...] | None = describe_field(
         "The lowest and the highest value of random samples, both included. Default: normally distributed floats, "
         "integers from 0 to 9.",
         None,
         example="[0, 39999]",
     )
-    choices: tuple[bool | int | float | Text, ...] | None = described(
+    choices: tuple[bool | int | float | Text, ...] | None = describe_field(
         "The list of values that random samples are drawn from, instead of a range.", None, example="[0, 1, 2]"
     )
-    columns: tuple[Column, ...] = described(
+    columns: tuple[Column, ...] = describe_field(
         "A range or choices for each column of a table: one item for each place along the last axis, in order.",
         (),
         example="[{range: [0, 120]}, {choices: [0, 1]}]",
     )
-    integers: bool = described(
+    integers: bool = describe_field(
         "Draw whole numbers only, for an input with a float dtype; without a range, from 0 to 9.", False, example="true"
     )
-    at_least_one: bool = described(
+    at_least_one: bool = describe_field(
         "Put at least one value other than 0 (or false) into each row along the last axis, as attention masks need.",
         False,
         example="true",
@@ -161,9 +161,9 @@ class Input:
 class AxisRange:
     """The sizes of a dynamic axis for which the model is verified and served."""
 
-    max: Positive = described("The largest size.", example="64")
-    min: Annotated[int, Between(0, 2**31 - 1)] = described("The smallest size.", 1, example="1")
-    opt: Positive | None = described(
+    max: Positive = describe_field("The largest size.", example="64")
+    min: Annotated[int, Between(0, 2**31 - 1)] = describe_field("The smallest size.", 1, example="1")
+    opt: Positive | None = describe_field(
         "The usual size, at which speed is measured. Default: 8, or the limit nearest to 8.", None, example="8"
     )
 
@@ -175,19 +175,19 @@ class AxisRange:
 class Verify:
     """How the exported model is compared with its source."""
 
-    rtol: Ratio | None = described(
+    rtol: Ratio | None = describe_field(
         "The relative tolerance. Default: depends on dtype and precision; 1e-3 for float32.", None, example="1.0e-3"
     )
-    atol: Annotated[float, Between(0, 1e6)] | None = described(
+    atol: Annotated[float, Between(0, 1e6)] | None = describe_field(
         "The absolute tolerance. Default: depends on dtype and precision; 1e-4 for float32.", None, example="1.0e-4"
     )
-    samples: FilePath | None = described(
+    samples: FilePath | None = describe_field(
         "An .npz file of real inputs, one array for each input by its name, to compare besides the random ones.",
         None,
         example="samples.npz",
     )
-    seed: Annotated[int, Between(0, 2**32 - 1)] = described("The seed of the random samples.", 0, example="7")
-    random: bool = described(
+    seed: Annotated[int, Between(0, 2**32 - 1)] = describe_field("The seed of the random samples.", 0, example="7")
+    random: bool = describe_field(
         "Whether to compare on random inputs, and on ones that are searched for; false: on verify.samples only. The "
         "export itself is traced with random inputs either way.",
         True,
@@ -199,13 +199,13 @@ class Verify:
 class Calibration:
     """The data from which static quantization learns the ranges of values."""
 
-    data: FilePath = described(
+    data: FilePath = describe_field(
         "An .npz file with one array for each input by its name; or FILE.py:NAME (or package.module:NAME), a "
         "function that returns or yields dicts of such arrays.",
         example="calibration.npz",
     )
-    samples: Positive = described("How many rows of the data to use.", 256, example="128")
-    method: Literal["minmax", "entropy", "percentile"] = described(
+    samples: Positive = describe_field("How many rows of the data to use.", 256, example="128")
+    method: Literal["minmax", "entropy", "percentile"] = describe_field(
         "How the range of each tensor is chosen from the values that it takes.", "minmax", example="entropy"
     )
 
@@ -214,21 +214,21 @@ class Calibration:
 class Evaluation:
     """The data and the metric by which models are scored."""
 
-    data: FilePath = described(
+    data: FilePath = describe_field(
         "An .npz file with an array for each input, and the labels; or FILE.py:NAME (or package.module:NAME), a "
         "function that returns or yields dicts of such arrays.",
         example="validation.npz",
     )
-    labels: TensorName | None = described(
+    labels: TensorName | None = describe_field(
         "The name of the array of labels (the right answers) in the data.", None, example="y"
     )
-    classes: tuple[int | Text, ...] | None = described(
+    classes: tuple[int | Text, ...] | None = describe_field(
         "The labels in the order of the model's columns of scores. Default: the labels are column numbers from 0, or "
         "the model predicts labels itself.",
         None,
         example="[setosa, versicolor]",
     )
-    metric: Literal["accuracy", "f1", "auc", "mse", "mae", "r2", "top-k"] | TopMetric | CodeReference = described(
+    metric: Literal["accuracy", "f1", "auc", "mse", "mae", "r2", "top-k"] | TopMetric | CodeReference = describe_field(
         "A built-in metric (top-k means top-5; any top-N works), or FILE.py:NAME, a function of the outputs and the "
         "labels that returns a number, the higher the better.",
         "accuracy",
@@ -240,72 +240,74 @@ class Evaluation:
 class Spec:
     """The whole spec of one model and its images."""
 
-    onnxpack: Annotated[int, Between(FORMAT, FORMAT)] = described(
+    onnxpack: Annotated[int, Between(FORMAT, FORMAT)] = describe_field(
         "The version of the spec format, always 1.", example="1"
     )
-    name: Word = described("The name of the image and of the output folder.", example="transactions")
-    model: Model = described("The model to export.", example="{framework: onnx, path: model.onnx}")
-    inputs: Mapping[TensorName, Input] = described(
+    name: Word = describe_field("The name of the image and of the output folder.", example="transactions")
+    model: Model = describe_field("The model to export.", example="{framework: onnx, path: model.onnx}")
+    inputs: Mapping[TensorName, Input] = describe_field(
         "The model's inputs by name, in the order of its positional arguments.",
         example="{x: {dtype: float32, shape: [batch, 4]}}",
     )
-    version: Tag | None = described(
+    version: Tag | None = describe_field(
         "The version in the image's tag. Default: the first 12 hex digits of a digest of all that the build reads.",
         None,
         example='"1.4.0"',
     )
-    description: Text = described("One sentence about the model, for people.", "", example="Fraud score per account")
-    extends: FilePath | None = described(
+    description: Text = describe_field(
+        "One sentence about the model, for people.", "", example="Fraud score per account"
+    )
+    extends: FilePath | None = describe_field(
         "Another spec file to take defaults from: mappings are merged, everything else is replaced. Paths in it are "
         "relative to the spec that is built.",
         None,
         example="../base.yaml",
     )
-    outputs: tuple[TensorName, ...] = described(
+    outputs: tuple[TensorName, ...] = describe_field(
         "The names of the model's outputs, in order. Default: the model's own names.",
         (),
         example="[label, probabilities]",
     )
-    dynamic_axes: Mapping[AxisName, AxisRange] = described(
+    dynamic_axes: Mapping[AxisName, AxisRange] = describe_field(
         "The sizes of each axis that a shape names: its minimum, usual and maximum size.",
         factory=dict,
         example="{batch: {min: 1, opt: 8, max: 64}}",
     )
-    opset: Annotated[int, Between(7, 26)] | None = described(
+    opset: Annotated[int, Between(7, 26)] | None = describe_field(
         "The ONNX opset of the shipped model; the build fails if the model ends up with another. Default: 18, or an "
         "ONNX file's own opset if that is 7 or more.",
         None,
         example="17",
     )
-    verify: Verify = described(
+    verify: Verify = describe_field(
         "How the exported model is compared with the source model.", factory=Verify, example="{rtol: 1.0e-3}"
     )
-    calibration: Calibration | None = described(
+    calibration: Calibration | None = describe_field(
         "The data for static quantization.", None, example="{data: calibration.npz}"
     )
-    evaluation: Evaluation | None = described(
+    evaluation: Evaluation | None = describe_field(
         "The data and the metric by which models are scored; gates on the score need it.",
         None,
         example="{data: validation.npz, labels: y}",
     )
-    preprocess: tuple[PreprocessStep, ...] = described(
+    preprocess: tuple[PreprocessStep, ...] = describe_field(
         "Steps in front of the model, added to it as ONNX nodes, so that every runtime computes the same.",
         (),
         example="[{op: scale, input: image, scale: 255}]",
     )
-    postprocess: tuple[PostprocessStep, ...] = described(
+    postprocess: tuple[PostprocessStep, ...] = describe_field(
         "Steps behind the model, added to it as ONNX nodes.", (), example="[{op: sigmoid, input: logits}]"
     )
-    targets: Mapping[Word, Target] = described(
+    targets: Mapping[Word, Target] = describe_field(
         "The images to build, by name; the name is the suffix of the image's tag.",
         factory=lambda: {"cpu": Target()},
         example="{cpu: {device: cpu}}",
     )
-    gates: Gates | None = described(
+    gates: Gates | None = describe_field(
         "Limits that every image must keep; a build that breaks one fails.", None, example="{image_size: 150MB}"
     )
-    runtime: Runtime = described("The server in the image.", factory=Runtime, example="{port: 8000}")
-    image: Image = described(
+    runtime: Runtime = describe_field("The server in the image.", factory=Runtime, example="{port: 8000}")
+    image: Image = describe_field(
         "The image's name, base image, labels and variables.", factory=Image, example='{python: "3.13"}'
     )
 

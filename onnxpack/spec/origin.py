@@ -7,10 +7,10 @@ from typing import get_args
 from urllib.parse import urlsplit
 
 from onnxpack.core.errors import Location, Problem
-from onnxpack.core.package_names import pinned_name
+from onnxpack.core.package_names import parse_pin_name
 from onnxpack.core.redact import find_secret
 from onnxpack.spec.field_types import CodeReference
-from onnxpack.spec.messages import short
+from onnxpack.spec.messages import shorten
 from onnxpack.spec.model import Spec
 
 Where = Callable[..., Location]
@@ -28,31 +28,31 @@ def is_code(text: str) -> bool:
     return not is_url(text) and re.fullmatch(get_args(CodeReference)[1].regex, text) is not None
 
 
-def code_file(text: str | None) -> str | None:
+def find_code_file(text: str | None) -> str | None:
     """Return the path of the file in a reference to code, or None if it names a package or nothing."""
     place = (text or "").partition(":")[0]
     return place if text and place.endswith(".py") and is_code(text) else None
 
 
-def data_file(data: str | None) -> str | None:
+def find_data_file(data: str | None) -> str | None:
     """Return the path of the file that calibration or evaluation data comes from, if it comes from one."""
-    return code_file(data) if data is None or is_code(data) else data
+    return find_code_file(data) if data is None or is_code(data) else data
 
 
-def file_name(text: str) -> str:
+def get_file_name(text: str) -> str:
     """Return the last part of a path or a URL, whose ending tells the format."""
     return PurePosixPath(urlsplit(text).path if is_url(text) else text).name
 
 
-def shown(text: str) -> str:
+def format_source(text: str) -> str:
     """Return a path, or a URL without its login and parameters, shortened for a message."""
     if not is_url(text):
-        return short(text)
+        return shorten(text)
     parts = urlsplit(text)
-    return short(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+    return shorten(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
-def remote(spec: Spec, where: Where) -> Iterator[Problem]:
+def check_url(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check that a URL has a digest beside it and no secret in it."""
     if spec.model.sha256 is not None and spec.model.path is None and spec.model.weights_file is None:
         hint = "remove it, or set `path` or `weights`, whose digest it is"
@@ -68,27 +68,27 @@ def remote(spec: Spec, where: Where) -> Iterator[Problem]:
             continue
         if spec.model.sha256 is None:
             hint = "add `sha256: …` to `model`; `sha256sum FILE` prints it for a copy that you trust"
-            yield Problem(f"what '{shown(url)}' gives may change, so its digest is required", hint, place)
+            yield Problem(f"what '{format_source(url)}' gives may change, so its digest is required", hint, place)
 
 
 def _check_url(url: str, place: Location) -> Iterator[Problem]:
     parts = urlsplit(url)
     if secret := find_secret(url):
         hint = "put credentials into the environment, ~/.netrc or the storage's own configuration"
-        yield Problem(f"'{shown(url)}' holds a secret in {secret}, and a spec is read by many", hint, place)
+        yield Problem(f"'{format_source(url)}' holds a secret in {secret}, and a spec is read by many", hint, place)
     if "::" in url:
         yield Problem("chained URLs (`::`) are not supported", "use the URL of the file itself", place)
-    if file_name(url) in ("", "..") or (parts.scheme in ("http", "https") and not parts.hostname):
-        yield Problem(f"'{shown(url)}' names no file", "end it with the file's name", place)
+    if get_file_name(url) in ("", "..") or (parts.scheme in ("http", "https") and not parts.hostname):
+        yield Problem(f"'{format_source(url)}' names no file", "end it with the file's name", place)
     if parts.scheme == "file" and parts.netloc:
         yield Problem("a file: URL has no host", "use file:///folder/name", place)
 
 
-def pins(spec: Spec, where: Where) -> Iterator[Problem]:
+def check_pins(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check that each package is pinned once."""
     seen: dict[str, str] = {}
     for index, pin in enumerate(spec.model.requirements):
-        name = pinned_name(pin)
+        name = parse_pin_name(pin)
         first = seen.setdefault(name, pin)
         if first is not pin:
             yield Problem(f"'{name}' is pinned twice", f"'{first}' is above it: remove one",

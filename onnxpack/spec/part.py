@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any, final, get_args, get_type_hints
 
-from onnxpack.cache.remembered import large_file_digest
+from onnxpack.cache.remembered import digest_large_file
 from onnxpack.spec.field_types import CodeReference, FilePath
 from onnxpack.spec.load import SpecFile, to_plain
 from onnxpack.spec.model import Model, Spec
-from onnxpack.spec.origin import code_file, data_file, is_url
+from onnxpack.spec.origin import find_code_file, find_data_file, is_url
 
 _IDENTITY = ("onnxpack", "name", "inputs")
 """Fields without a default; ``name`` never counts, and inputs count always."""
@@ -51,7 +51,11 @@ class SpecPart:
         The file of a URL is represented by the spec's own ``sha256``.
         """
         place = self.file.path.parent.relative_to(self.file.root).as_posix()
-        return [place, to_plain(self.file.spec), {name: self._digest(name) for name in named_files(self.file.spec)}]
+        return [
+            place,
+            to_plain(self.file.spec),
+            {name: self._digest(name) for name in list_named_files(self.file.spec)},
+        ]
 
     def to_json(self) -> str:
         """Return this value as JSON, for a child process."""
@@ -64,13 +68,13 @@ class SpecPart:
 
     def _digest(self, name: str) -> str:
         path = self.file.resolve(name)
-        return large_file_digest(path) if path.is_file() else "absent"
+        return digest_large_file(path) if path.is_file() else "absent"
 
     def __repr__(self) -> str:
         return f"SpecPart({self.file.path})"
 
 
-def named_files(spec: Spec) -> tuple[str, ...]:
+def list_named_files(spec: Spec) -> tuple[str, ...]:
     """Return the paths of the files that a spec names as models, data or code, found by its fields' annotations."""
     return tuple(dict.fromkeys(name for name in _iterate_names(spec) if not is_url(name)))
 
@@ -95,8 +99,8 @@ def _iterate_names(value: Any) -> Iterator[str]:
 
 def _find_file(text: str, annotation: Any) -> str | None:
     if _has_mark(annotation, _PATH):
-        return data_file(text)
-    return code_file(text) if _has_mark(annotation, _CODE) else None
+        return find_data_file(text)
+    return find_code_file(text) if _has_mark(annotation, _CODE) else None
 
 
 def _has_mark(annotation: Any, mark: Any) -> bool:

@@ -9,7 +9,7 @@ from onnxpack.spec.limits import EffectiveGates, effective_gates
 from onnxpack.spec.model import LOWER_IS_BETTER, METRICS_OF_NUMBERS, Spec
 from onnxpack.spec.origin import is_code
 from onnxpack.spec.traits import FLOAT32, frameworks, precisions
-from onnxpack.targets import device
+from onnxpack.targets import load_device
 
 Where = Callable[..., Location]
 
@@ -29,7 +29,7 @@ _MAX_TAG = 128  # of the OCI distribution specification
 _FEWEST_CLASSES = 2
 
 
-def precision(spec: Spec, where: Where) -> Iterator[Problem]:
+def check_precision(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check that device, framework, opset and data allow each target's precision."""
     for name, target in spec.targets.items():
         place = where("targets", name, "precision")
@@ -53,7 +53,7 @@ def _check_options(name: str, target: Target, where: Where) -> Iterator[Problem]
     if target.optimize == "all" and target.isa is None:
         hint = "set `isa` to that of the machines that serve, or `optimize: extended`"
         yield Problem("optimize: all ties the model to one kind of CPU", hint, where("targets", name, "optimize"))
-    arm, gpu = target.platform.endswith("arm64"), device(target.device).gpu
+    arm, gpu = target.platform.endswith("arm64"), load_device(target.device).gpu
     if target.isa is not None and (gpu or target.isa.startswith("neon") != arm):
         runs = "a GPU" if gpu else target.platform
         place = where("targets", name, "isa")
@@ -81,7 +81,7 @@ def _check_options(name: str, target: Target, where: Where) -> Iterator[Problem]
         yield Problem("exclude_nodes does not apply to float32", "remove it, or set a reduced `precision`", place)
 
 
-def evaluation(spec: Spec, where: Where) -> Iterator[Problem]:
+def check_evaluation(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check that the evaluation's labels and classes fit its metric."""
     wanted = spec.evaluation
     if wanted is None:
@@ -111,7 +111,7 @@ def evaluation(spec: Spec, where: Where) -> Iterator[Problem]:
             yield Problem(f"the label '{label}' is twice in classes", "list each column's label once", place)
 
 
-def gates(spec: Spec, where: Where) -> Iterator[Problem]:
+def check_gates(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check that evaluation and precisions give what the gates of each target need."""
     precisions = {target.precision for target in spec.targets.values()}
     told = set()
@@ -147,7 +147,7 @@ def _check_score_gates(spec: Spec, found: EffectiveGates) -> Iterator[Problem]:
         yield Problem(f"min_score {limits.min_score:g} cannot be reached: {metric} is 1 at most", hint, place)
 
 
-def tags(spec: Spec, where: Where) -> Iterator[Problem]:
+def check_tags(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check that an image's tag, the version and the target's name, has at most 128 characters."""
     for name in spec.targets:
         length = len(f"{spec.version or ''}-{name}")
@@ -160,7 +160,7 @@ def tags(spec: Spec, where: Where) -> Iterator[Problem]:
             )
 
 
-def serving(spec: Spec, where: Where) -> Iterator[Problem]:
+def check_serving(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check what the image and its server rely on: variables, labels, dtypes and the batch axis."""
     for name in spec.image.env:
         place = where("image", "env", name)

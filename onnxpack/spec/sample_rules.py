@@ -6,8 +6,8 @@ from functools import partial
 
 from onnxpack.core.errors import Location, Problem
 from onnxpack.core.text import plural
-from onnxpack.spec.client import FLOATS, client_inputs
-from onnxpack.spec.messages import short
+from onnxpack.spec.client import FLOATS, make_client_inputs
+from onnxpack.spec.messages import shorten
 from onnxpack.spec.model import Column, Input, Spec
 
 Where = Callable[..., Location]
@@ -16,16 +16,16 @@ _FLOAT_MAX = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38, "float
 """The largest value of a range. For float64 half of what it holds, since the difference of two must fit too."""
 
 
-def verification(spec: Spec, where: Where) -> Iterator[Problem]:
+def check_verification(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check that a spec without random inputs names samples to compare."""
     if not spec.verify.random and spec.verify.samples is None:
         hint = "set `samples` to an .npz of real inputs, or remove `random`"
         yield Problem("verify.random is false, and there are no samples to compare", hint, where("verify", "random"))
 
 
-def samples(spec: Spec, where: Where) -> Iterator[Problem]:
+def check_samples(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check what each input that a client sends says about its samples."""
-    for name, tensor in client_inputs(spec).items():
+    for name, tensor in make_client_inputs(spec).items():
         yield from _check_input(tensor, lambda *path, name=name: where("inputs", name, *path))
 
 
@@ -72,7 +72,7 @@ def _check_choices(dtype: str, choices: tuple[bool | int | float | str, ...], wh
         kind = {"bool": bool, "string": str}.get(dtype)
         fits = isinstance(choice, kind) if kind else not isinstance(choice, bool | str)
         if not fits or (not kind and not _is_in_dtype(dtype, (choice,))):  # type: ignore[arg-type] # it is a number
-            shown = f"'{short(choice)}'" if isinstance(choice, str) else str(choice).lower()
+            shown = f"'{shorten(choice)}'" if isinstance(choice, str) else str(choice).lower()
             yield Problem(f"{shown} is no value of dtype {dtype}", "correct or remove it", where("choices", index))
 
 

@@ -6,7 +6,7 @@ from dataclasses import MISSING, Field, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from onnxpack.spec.constraints import Between, Duration, Later, Pattern, Size
-from onnxpack.spec.decode import described_fields
+from onnxpack.spec.decode import list_fields
 from onnxpack.spec.load import to_plain
 from onnxpack.spec.model import Spec
 from onnxpack.spec.units import DURATION_UNITS, SIZE_UNITS
@@ -17,7 +17,7 @@ _DURATION_PATTERN = rf"^[0-9]+(\.[0-9]+)?\s*({DURATION_UNITS})$"
 _LATER = "Not supported yet."
 
 
-def schema() -> dict[str, Any]:
+def make_schema() -> dict[str, Any]:
     """Return the whole JSON Schema, by which an editor completes and checks specs."""
     definitions: dict[str, Any] = {}
     top = _make_record(Spec, definitions)
@@ -33,13 +33,13 @@ def schema() -> dict[str, Any]:
     }
 
 
-def records() -> Iterator[tuple[Any, tuple[str, ...]]]:
+def iterate_records() -> Iterator[tuple[Any, tuple[str, ...]]]:
     """Yield every dataclass of the spec with its path, outer ones first; ``NAME`` is any key and ``[]`` any item."""
     waiting: list[tuple[Any, tuple[str, ...]]] = [(Spec, ())]
     while waiting:
         kind, path = waiting.pop(0)
         yield kind, path
-        for name, (_, annotation) in described_fields(kind).items():
+        for name, (_, annotation) in list_fields(kind).items():
             waiting += [(inner, (*path, name, *more)) for inner, more in _find_records(annotation)]
 
 
@@ -59,7 +59,7 @@ def _find_records(annotation: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
 
 def _make_record(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     properties, required = {}, []
-    for name, (definition, annotation) in described_fields(kind).items():
+    for name, (definition, annotation) in list_fields(kind).items():
         properties[name] = _describe(definition, _make_type(annotation, definitions))
         if definition.default is MISSING and definition.default_factory is MISSING:
             required.append(name)
@@ -113,7 +113,7 @@ def _make_reference(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     shorthand = getattr(kind, "shorthand", None)
     if not shorthand:
         return reference
-    fields = described_fields(kind)
+    fields = list_fields(kind)
     parts = [_make_type(fields[part][1], definitions) for part in shorthand]
     short = {"type": "array", "prefixItems": parts, "minItems": len(parts), "maxItems": len(parts)}
     return {"anyOf": [reference, short]}

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem
-from onnxpack.spec.client import stages
-from onnxpack.spec.messages import meant
+from onnxpack.spec.client import list_stages
+from onnxpack.spec.messages import find_similar
 from onnxpack.spec.model import Spec
 
 Where = Callable[..., Location]
@@ -31,20 +31,20 @@ TOPK_OUTPUTS = ("values", "indices")
 """The suffixes of the names of topk's two outputs."""
 
 
-def given_by(step: Any) -> tuple[str, ...]:
+def list_step_outputs(step: Any) -> tuple[str, ...]:
     """Return the names of a ``postprocess`` step's outputs; without ``output`` they are made from the input's name."""
     name = step.output or step.input
     return tuple(f"{name}_{end}" for end in TOPK_OUTPUTS) if step.op == "topk" else (name,)
 
 
-def steps(spec: Spec, where: Where) -> Iterator[Problem]:
+def check_steps(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check that each step has the fields of its operation and names tensors that exist."""
     for field in ("preprocess", "postprocess"):
         for index, step in enumerate(getattr(spec, field)):
             yield from _check_step(field, step, lambda *path, start=(field, index): where(*start, *path))
     for index, step in enumerate(spec.preprocess):
         yield from _check_known(step.input, list(spec.inputs), where("preprocess", index, "input"))
-    for misfit in stages(spec)[1]:
+    for misfit in list_stages(spec)[1]:
         if not _find_missing("preprocess", spec.preprocess[misfit.index]):  # that is told already
             yield Problem(misfit.message, misfit.hint, where("preprocess", misfit.index))
     yield from _check_outputs(spec, where)
@@ -81,16 +81,16 @@ def _check_outputs(spec: Spec, where: Where) -> Iterator[Problem]:
         yield from _check_known(step.input, known, where("postprocess", index, "input"))
         if step.output in (None, step.input):
             known = [name for name in known if name != step.input]
-        for name in given_by(step):
+        for name in list_step_outputs(step):
             if name in known or name in spec.inputs:
                 place = where("postprocess", index, "output")
                 yield Problem(f"the name '{name}' is used twice", "give every tensor a name of its own", place)
-        known += given_by(step)
+        known += list_step_outputs(step)
 
 
 def _check_known(name: str, known: list[str], place: Location) -> Iterator[Problem]:
     if name not in known:
-        slip = meant(name, known)
+        slip = find_similar(name, known)
         hint = f"did you mean '{slip}'?" if slip else f"known: {', '.join(known)}"
         yield Problem(f"there is no tensor '{name}' here", hint, place)
 

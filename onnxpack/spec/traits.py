@@ -97,7 +97,7 @@ def precisions() -> Mapping[str, PrecisionTraits]:
     return MappingProxyType({name.replace("_", "-"): traits for name, traits in found.items()})
 
 
-def calibrated_precisions() -> tuple[str, ...]:
+def list_calibrated_precisions() -> tuple[str, ...]:
     """Return the words of ``precision`` that read calibration data; ``auto`` may choose one of them."""
     return (*(name for name, traits in precisions().items() if traits.calibrated), AUTO)
 

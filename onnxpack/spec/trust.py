@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.core.errors import Problem, SpecError
-from onnxpack.core.package_names import pinned_name
+from onnxpack.core.package_names import parse_pin_name
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Spec
 from onnxpack.spec.origin import is_code
@@ -38,7 +38,7 @@ def trust_code(file: SpecFile, *, trusted: bool) -> SpecFile:
     hint = _HINT.format(f"{file.spec.model.framework}'s own, or one that model.requirements pins")
     problems = [
         Problem(f"'{reference}' is {reason}, and a build would run it", hint, file.where(*path))
-        for path, reference in name_code(file.spec)
+        for path, reference in iterate_code_references(file.spec)
         if (reason := _explain_distrust(file, reference))
     ]
     if problems:
@@ -46,7 +46,7 @@ def trust_code(file: SpecFile, *, trusted: bool) -> SpecFile:
     return file
 
 
-def name_code(spec: Spec) -> Iterator[tuple[tuple[str, ...], str]]:
+def iterate_code_references(spec: Spec) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield every reference to code in a spec, with the path of its field."""
     for path in (
         ("model", "factory"), ("model", "prepare"), ("calibration", "data"), ("evaluation", "data"),
@@ -109,5 +109,5 @@ def _is_projects(file: SpecFile, found: ModuleSpec) -> bool:
 def _is_pinned(package: str, spec: Spec) -> bool:
     """Return whether a distribution is pinned that is named like the package, or longer: open-clip-torch."""
     wanted = package.lower().replace("_", "-")
-    names = map(pinned_name, spec.model.requirements)
+    names = map(parse_pin_name, spec.model.requirements)
     return any(name == wanted or name.startswith(f"{wanted}-") for name in names)

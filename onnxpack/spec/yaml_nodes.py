@@ -89,7 +89,7 @@ def read_text(path: Path, label: str) -> str:
         raise SpecError(Problem("it is not UTF-8 text", "save the file as UTF-8", place)) from None
 
 
-def real(path: Path) -> Path:
+def resolve_links(path: Path) -> Path:
     """Return the absolute path with all links followed; for a circle of links, a path that cannot be read."""
     return Path(os.path.realpath(path))  # before Python 3.13, Path.resolve raises RuntimeError for a circle
 

@@ -29,20 +29,20 @@ class Device:
     unused: frozenset[str]
     env: dict[str, str]
 
-    def left_out(self, ops: frozenset[str]) -> frozenset[str]:
+    def find_unneeded(self, ops: frozenset[str]) -> frozenset[str]:
         """Return the distributions that a model with these operators does not load."""
         needless = {name for name, plain in self.needless_for.items() if ops <= plain}
         return frozenset(needless | {name for name, users in self.only_for.items() if not ops & users})
 
 
 @cache
-def device_names() -> tuple[str, ...]:
+def list_device_names() -> tuple[str, ...]:
     """Return the devices that the spec can name, in alphabetical order: the modules of this package."""
     return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__"))
 
 
 @cache
-def device(name: str) -> Device:
+def load_device(name: str) -> Device:
     """Return the device that the spec calls ``name``."""
     found: Device = importlib.import_module(f"onnxpack.targets.{name}").DEVICE
     return found

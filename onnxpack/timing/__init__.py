@@ -24,7 +24,7 @@ class Measured:
     runs: int
 
 
-def paired_gain(base: Sequence[float], own: Sequence[float]) -> float:
+def compute_paired_gain(base: Sequence[float], own: Sequence[float]) -> float:
     """Return how many times faster ``own`` is than ``base``, round by round: the median of the ratios.
 
     A noisy neighbour slows both halves of a pair, so ratios are steadier than the medians' own ratio.

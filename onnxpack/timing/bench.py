@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, Literal
 
-from onnxpack.core.text import format_digits, format_time, plural, size, table
+from onnxpack.core.text import format_bytes, format_digits, format_table, format_time, plural
 from onnxpack.spec.formats import SAVED_MODEL
 from onnxpack.spec.load import SpecFile
-from onnxpack.timing import paired_gain
+from onnxpack.timing import compute_paired_gain
 
 if TYPE_CHECKING:
     from onnxpack.timing.contest import Contender
@@ -84,14 +84,14 @@ class Bench:
         return asdict(self)
 
 
-def this_machine(threads: int | None, cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:
+def describe_machine(threads: int | None, cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:
     """Return the processor by its own name; ``threads`` of None are as many as there are CPUs."""
     named = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
     cpus = len(os.sched_getaffinity(0))
     return Machine(" ".join(named[1].split()) if named else platform.machine(), cpus, threads or cpus)
 
 
-def busy() -> tuple[str, ...]:
+def warn_if_busy() -> tuple[str, ...]:
     """Return a warning where other programs use so much of the CPUs that times cannot be trusted."""
     load, cpus = os.getloadavg()[0], len(os.sched_getaffinity(0))
     # The models that are timed want the other half.
@@ -100,7 +100,7 @@ def busy() -> tuple[str, ...]:
     return (f"the machine was busy (load {load:.1f} on {cpus} CPUs): trust ratios, not times",)
 
 
-def source_bytes(file: SpecFile) -> int | None:
+def measure_source_bytes(file: SpecFile) -> int | None:
     """Return the size of the files that the source model is loaded from; None where it is code alone."""
     name = file.spec.model.path or file.spec.model.weights_file
     if name is None:
@@ -114,7 +114,7 @@ def source_bytes(file: SpecFile) -> int | None:
     return sum(part.stat().st_size for part in parts)
 
 
-def results_of(
+def make_results(
     entries: Sequence[Entry],
     sizes: Sequence[Mapping[str, int]],
     batch: str | None,
@@ -145,19 +145,24 @@ def _make_timing(
 
 def _gain(base: Sequence[float], own: Sequence[float]) -> float:
     """Compare pairs where both were timed together; a source in an environment of its own was timed apart."""
-    return paired_gain(base, own) if len(base) == len(own) else median(base) / median(own)
+    return compute_paired_gain(base, own) if len(base) == len(own) else median(base) / median(own)
 
 
-def tables(bench: Bench) -> str:
+def format_bench(bench: Bench) -> str:
     """Return tables for a terminal: times at every size, then file, memory and load time, then notes."""
     head = f"{bench.name} on {bench.machine.processor}, {plural(bench.machine.threads, 'thread')}"
-    lines = [head, "", *table(_list_times(bench)), ""]
+    lines = [head, "", *format_table(_list_times(bench)), ""]
     cells: list[tuple[str, ...]] = [("model", "file", "peak memory", "load")]
     cells += [
-        (result.label, size_text(result.size_bytes), size(result.peak_rss_bytes), format_time(result.load_seconds))
+        (
+            result.label,
+            format_size(result.size_bytes),
+            format_bytes(result.peak_rss_bytes),
+            format_time(result.load_seconds),
+        )
         for result in bench.results
     ]
-    return "\n".join([*lines, *table(cells), *(f"note: {note}" for note in bench.notes)])
+    return "\n".join([*lines, *format_table(cells), *(f"note: {note}" for note in bench.notes)])
 
 
 def _list_times(bench: Bench) -> list[tuple[str, ...]]:
@@ -177,23 +182,23 @@ def _list_times(bench: Bench) -> list[tuple[str, ...]]:
     for index, first in enumerate(bench.results[0].timings):
         for result in bench.results:
             timing = result.timings[index]
-            gains = (gain_text(timing.speedup[kind]) if kind in timing.speedup else "-" for kind in against)
+            gains = (format_gain(timing.speedup[kind]) if kind in timing.speedup else "-" for kind in against)
             p50, p99 = format_time(timing.p50_seconds), format_time(timing.p99_seconds)
             sizes = [str(size) for size in first.sizes.values()]
-            cells.append((*sizes, result.label, p50, p99, count_text(timing.rows_per_second), *gains))
+            cells.append((*sizes, result.label, p50, p99, format_count(timing.rows_per_second), *gains))
     return cells
 
 
-def size_text(count: int | None) -> str:
+def format_size(count: int | None) -> str:
     """Format a size in bytes; a dash stands for None."""
-    return "-" if count is None else size(count)
+    return "-" if count is None else format_bytes(count)
 
 
-def count_text(count: float) -> str:
+def format_count(count: float) -> str:
     """Format a number with three digits, and with commas between thousands."""
     return f"{round(count, 3 - len(str(int(count)))):,.0f}" if count >= 1000 else format_digits(count)
 
 
-def gain_text(gain: float) -> str:
+def format_gain(gain: float) -> str:
     """Format a ratio with three digits and the multiplication sign."""
-    return f"{count_text(gain) if gain >= 1000 else f'{gain:#.3g}'.rstrip('.')}\N{MULTIPLICATION SIGN}"
+    return f"{format_count(gain) if gain >= 1000 else f'{gain:#.3g}'.rstrip('.')}\N{MULTIPLICATION SIGN}"

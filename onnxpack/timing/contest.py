@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.core.errors import SourceError
-from onnxpack.core.scratch import temporary_folder
+from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.data.test_inputs import Arrays, draw, read_arrays, write_arrays
-from onnxpack.parity.compare import runtime_words
-from onnxpack.spec.client import client_spec
+from onnxpack.parity.compare import clean_runtime_error
+from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
-from onnxpack.timing.probe import peak_rss
-from onnxpack.transforms.arrays import postprocessed, preprocessed
+from onnxpack.timing.probe import read_peak_rss
+from onnxpack.transforms.arrays import apply_postprocess, apply_preprocess
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import call_alone
 
@@ -87,26 +87,26 @@ class MeasureMemory(Task[PeakMemory]):
         _share_cpus(self.threads)
         answer = _model("it", self.path, self.threads) if self.path else _source(self.spec.file, self.names)
         answer(read_arrays(self.inputs))
-        return PeakMemory(peak_rss("self"))
+        return PeakMemory(read_peak_rss("self"))
 
 
 def _hold_contest(asked: HoldContest) -> Contest:
-    from onnxpack.timing.models import loaded
+    from onnxpack.timing.models import load_in_turn
 
     _share_cpus(asked.threads)
     file, sizes = asked.spec.file, asked.sizes
-    seen = client_spec(file.spec)
+    seen = make_client_spec(file.spec)
     makers: dict[str, Callable[[], Answer]] = {}
     if asked.source:
         makers[asked.source] = partial(_source, file, asked.names)
     makers |= {name: partial(_model, name, path, asked.threads) for name, path in asked.models.items()}
-    answers, loads = loaded(makers)
+    answers, loads = load_in_turn(makers)
     share = asked.seconds / len(sizes)
     rounds = [_round(answers, draw(seen, at, number), share) for number, at in enumerate(sizes)]
     # The models are freed before the children below load them again, one at a time.
     answers.clear()
     found = {}
-    with temporary_folder() as folder:
+    with make_temporary_folder() as folder:
         inputs = folder / "inputs.npz"
         # The largest sizes, at which the peak is.
         write_arrays(inputs, draw(seen, sizes[-1], len(sizes) - 1))
@@ -118,10 +118,10 @@ def _hold_contest(asked: HoldContest) -> Contest:
 
 
 def _round(answers: Mapping[str, Answer], inputs: Arrays, seconds: float) -> dict[str, list[float]]:
-    from onnxpack.timing.models import Work, side_by_side
+    from onnxpack.timing.models import Work, time_side_by_side
 
     works: dict[str, Work] = {name: partial(answer, inputs) for name, answer in answers.items()}
-    return side_by_side(works, seconds)
+    return time_side_by_side(works, seconds)
 
 
 def _source(file: SpecFile, names: Sequence[str]) -> Answer:
@@ -134,17 +134,17 @@ def _source(file: SpecFile, names: Sequence[str]) -> Answer:
     def answer(sent: Arrays) -> Any:
         if plain:
             return source.run(model, sent)
-        outputs = source.run(model, preprocessed(file.spec, sent))
-        return postprocessed(file, dict(zip(names, outputs, strict=True)))
+        outputs = source.run(model, apply_preprocess(file.spec, sent))
+        return apply_postprocess(file, dict(zip(names, outputs, strict=True)))
 
     return answer
 
 
 def _model(name: str, path: Path, threads: int) -> Answer:
-    from onnxpack.timing.models import session
+    from onnxpack.timing.models import open_timed_session
 
     try:
-        running = session(path, threads)
+        running = open_timed_session(path, threads)
     except Exception as error:  # onnxruntime's exceptions share no base
         raise _explain_refusal(name, path, error) from None
 
@@ -158,7 +158,9 @@ def _model(name: str, path: Path, threads: int) -> Answer:
 
 
 def _explain_refusal(name: str, path: Path, error: Exception) -> SourceError:
-    return SourceError(f"{name}: '{path}' does not run: {runtime_words(error)}", "run the build again with this spec")
+    return SourceError(
+        f"{name}: '{path}' does not run: {clean_runtime_error(error)}", "run the build again with this spec"
+    )
 
 
 def _share_cpus(threads: int) -> None:

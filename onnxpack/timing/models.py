@@ -15,8 +15,8 @@ import numpy as np
 import onnxruntime as ort
 
 from onnxpack.data.test_inputs import Arrays, read_arrays
-from onnxpack.timing import Measured, paired_gain
-from onnxpack.timing.probe import peak_rss
+from onnxpack.timing import Measured, compute_paired_gain
+from onnxpack.timing.probe import read_peak_rss
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import call_alone
 
@@ -41,12 +41,12 @@ def measure(
     Raises:
         SourceError: the runtime refuses a model.
     """
-    sessions, loads = loaded({name: partial(session, path, threads) for name, path in models.items()})
+    sessions, loads = load_in_turn({name: partial(open_timed_session, path, threads) for name, path in models.items()})
     # Half of the time for each of latency and throughput.
     share = seconds / (2 if throughput else 1)
-    latencies = side_by_side(_works(sessions, read_arrays(inputs)), share)
+    latencies = time_side_by_side(_works(sessions, read_arrays(inputs)), share)
     batch = read_arrays(throughput) if throughput else None
-    batches = side_by_side(_works(sessions, batch), share) if batch else None
+    batches = time_side_by_side(_works(sessions, batch), share) if batch else None
     # Freed before each file is loaded once more in a child for its peak memory.
     del sessions
     found = {}
@@ -56,9 +56,9 @@ def measure(
         found[name] = Measured(
             latency_p50_seconds=float(np.median(times)),
             latency_p99_seconds=float(np.percentile(times, 99)),
-            speedup=gain(latencies, name),
+            speedup=compute_gain(latencies, name),
             rows_per_second=_rows(batch) / float(np.median(many)) if batch and many else None,
-            throughput_gain=gain(batches, name) if batches else None,
+            throughput_gain=compute_gain(batches, name) if batches else None,
             peak_rss_bytes=call_alone(LoadAndRun(path, throughput or inputs, threads)),
             load_seconds=loads[name],
             runs=len(times),
@@ -66,7 +66,7 @@ def measure(
     return found
 
 
-def loaded(loads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, float]]:
+def load_in_turn(loads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, float]]:
     """Load each model several times in turn; return the models, and the median of each one's seconds."""
     made: dict[str, Any] = {}
     times: dict[str, list[float]] = {name: [] for name in loads}
@@ -81,7 +81,7 @@ def loaded(loads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict
     return {name: made[name] for name in loads}, {name: float(np.median(seconds)) for name, seconds in times.items()}
 
 
-def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[float]]:
+def time_side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[float]]:
     """Return the seconds of each call; the n-th times of all were measured within one round.
 
     Who comes after a model that fills the caches, or uses up a CPU quota, pays for it. So every round has another
@@ -113,12 +113,12 @@ def side_by_side(works: Mapping[str, Work], seconds: float) -> dict[str, list[fl
     return times
 
 
-def gain(times: Mapping[str, list[float]], name: str) -> float:
+def compute_gain(times: Mapping[str, list[float]], name: str) -> float:
     """Return how many times faster the model ``name`` was than the first one."""
-    return paired_gain(next(iter(times.values())), times[name])
+    return compute_paired_gain(next(iter(times.values())), times[name])
 
 
-def session(path: Path, threads: int | None) -> ort.InferenceSession:
+def open_timed_session(path: Path, threads: int | None) -> ort.InferenceSession:
     """Return a CPU session made as the generated module makes it; ``threads`` of None are the usable CPUs."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
@@ -143,9 +143,9 @@ class LoadAndRun(Task[int]):
 
     def run(self, folder: Path, say: Say) -> int:
         """Load and run the model, and read this process's peak memory."""
-        running = session(self.path, self.threads)
+        running = open_timed_session(self.path, self.threads)
         running.run(None, read_arrays(self.inputs))
-        return peak_rss("self")
+        return read_peak_rss("self")
 
 
 def _works(sessions: Mapping[str, ort.InferenceSession], arrays: Arrays) -> dict[str, Work]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from onnxpack.core.text import clean, format_time, plural, size
-from onnxpack.timing.bench import Bench, Result, count_text, size_text
+from onnxpack.core.text import clean, format_bytes, format_time, plural
+from onnxpack.timing.bench import Bench, Result, format_count, format_size
 
 _WIDTH = 1120
 _MARGIN = 40
@@ -71,15 +71,15 @@ def write_picture(bench: Bench, path: Path) -> None:
     """Write the SVG, whole or not at all."""
     with tempfile.NamedTemporaryFile("w", dir=path.absolute().parent, delete=False, encoding="utf-8") as stream:
         part = Path(stream.name)
-        stream.write(picture(bench))
+        stream.write(draw_picture(bench))
     # A temporary file is for its owner alone; the picture gets the mode of any new file.
     part.chmod(0o666 & ~_umask())
     part.replace(path)
 
 
-def picture(bench: Bench) -> str:
+def draw_picture(bench: Bench) -> str:
     """Return the SVG's text: latency, throughput, memory and file size of every model."""
-    panels = panels_of(bench)
+    panels = make_panels(bench)
     height = _HEAD + 2 * _panel_height(len(bench.results))
     root = ET.Element(
         "svg",
@@ -96,7 +96,7 @@ def picture(bench: Bench) -> str:
     ET.SubElement(root, "rect", {"width": str(_WIDTH), "height": str(height), "fill": "#ffffff"})
     _text(root, _MARGIN, 56, bench.name, _Font(28, weight="600"))
     _text(root, _MARGIN, 84, f"{bench.machine.processor}, {plural(bench.machine.threads, 'thread')}", _Font(15, _MUTED))
-    colours = colours_of(bench.results)
+    colours = choose_colours(bench.results)
     for index, panel in enumerate(panels):
         left = _MARGIN + (index % 2) * (_PANEL + _GAP)
         top = _HEAD + (index // 2) * _panel_height(len(bench.results))
@@ -105,7 +105,7 @@ def picture(bench: Bench) -> str:
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
-def panels_of(bench: Bench) -> tuple[Panel, ...]:
+def make_panels(bench: Bench) -> tuple[Panel, ...]:
     """Return the panels: latency at the usual sizes, throughput at the largest batch, memory and files."""
     usual = bench.results[0].timings[bench.usual].sizes
     largest = bench.results[0].timings[-1].rows
@@ -126,7 +126,7 @@ def _join(*parts: str) -> str:
     return " · ".join(filter(None, parts))
 
 
-def colours_of(results: Sequence[Result]) -> list[str]:
+def choose_colours(results: Sequence[Result]) -> list[str]:
     """Return a colour for each model: greys for those that the others are compared with."""
     own = [result for result in results if result.kind not in ("source", "float32")]
     plain = {"source": _SOURCE, "float32": _FLOAT32}
@@ -145,15 +145,15 @@ def _latency(bench: Bench, result: Result) -> Bar:
 
 
 def _throughput(bench: Bench, result: Result) -> Bar:
-    return Bar(result.timings[-1].rows_per_second, count_text(result.timings[-1].rows_per_second))
+    return Bar(result.timings[-1].rows_per_second, format_count(result.timings[-1].rows_per_second))
 
 
 def _memory(bench: Bench, result: Result) -> Bar:
-    return Bar(result.peak_rss_bytes, size(result.peak_rss_bytes))
+    return Bar(result.peak_rss_bytes, format_bytes(result.peak_rss_bytes))
 
 
 def _size(bench: Bench, result: Result) -> Bar:
-    return Bar(result.size_bytes, size_text(result.size_bytes))
+    return Bar(result.size_bytes, format_size(result.size_bytes))
 
 
 def _panel_height(count: int) -> int:

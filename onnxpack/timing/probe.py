@@ -49,7 +49,7 @@ def check_server(port: int, folder: Path, case: str, timed: str) -> dict[str, An
         "latency_p50_seconds": _server_latency(port, folder / f"{timed}.inputs.npz"),
         "status": status,
         "answer": answer,
-        "peak_rss_bytes": peak_rss("1"),
+        "peak_rss_bytes": read_peak_rss("1"),
     }
 
 
@@ -71,8 +71,8 @@ def check_module(folder: Path, timed: str, cases: list[str]) -> dict[str, Any]:
     return {
         "ready_seconds": ready,
         "first_answer_seconds": first,
-        "latency_p50_seconds": median_seconds(lambda: model.run(inputs)),
-        "peak_rss_bytes": peak_rss("self"),
+        "latency_p50_seconds": measure_median(lambda: model.run(inputs)),
+        "peak_rss_bytes": read_peak_rss("self"),
     }
 
 
@@ -96,7 +96,7 @@ def check_refusal(libraries: list[str]) -> dict[str, Any]:
     return {"missing": missing, "refused": ""}
 
 
-def median_seconds(work: Callable[[], Any]) -> float:
+def measure_median(work: Callable[[], Any]) -> float:
     """Return the median time of a call in seconds; the caller has made one call before."""
     least, most = _TIMED_TIMES
     times: list[float] = []
@@ -119,12 +119,12 @@ def _server_latency(port: int, inputs: Path) -> float:
 
     try:
         ask()
-        return median_seconds(ask)
+        return measure_median(ask)
     finally:
         connection.close()
 
 
-def peak_rss(process: str) -> int:
+def read_peak_rss(process: str) -> int:
     """Return the peak resident set of a process, in bytes (VmHWM of proc(5))."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

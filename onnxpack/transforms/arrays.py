@@ -11,13 +11,13 @@ import numpy as np
 
 from onnxpack.core.errors import SpecError
 from onnxpack.core.values import Shape, TensorInfo
-from onnxpack.data.test_inputs import Arrays, dtype_word
-from onnxpack.spec.client import FLOATS, PreStage, stages
+from onnxpack.data.test_inputs import Arrays, get_dtype_word
+from onnxpack.spec.client import FLOATS, PreStage, list_stages
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
-from onnxpack.spec.step_rules import given_by
+from onnxpack.spec.step_rules import list_step_outputs
 from onnxpack.spec.steps import PostprocessStep
-from onnxpack.transforms.resize import resized
+from onnxpack.transforms.resize import resize_array
 
 ANTIALIAS_OPSET = 18
 """From here on ONNX's Resize can blur before it makes smaller, as Pillow and torchvision do."""
@@ -28,15 +28,15 @@ Array = np.ndarray[Any, Any]
 _T = TypeVar("_T")
 
 
-def antialias(spec: Spec) -> bool:
+def uses_antialias(spec: Spec) -> bool:
     """Return whether a resize to a smaller size blurs first, as it does in the spec's opset."""
     return (spec.opset or DEFAULT_OPSET) >= ANTIALIAS_OPSET
 
 
-def preprocessed(spec: Spec, sent: Arrays) -> Arrays:
+def apply_preprocess(spec: Spec, sent: Arrays) -> Arrays:
     """Compute the model's inputs from a client's inputs."""
     chains: dict[str, list[PreStage]] = {}
-    for stage in stages(spec)[0]:
+    for stage in list_stages(spec)[0]:
         chains.setdefault(stage.taken.name, []).append(stage)
     return dict(sent) | {name: _apply_stages(chain, sent[name], spec) for name, chain in chains.items()}
 
@@ -52,7 +52,7 @@ def _apply_stages(chain: list[PreStage], array: Array, spec: Spec) -> Array:
     return array
 
 
-def folded(stage: PreStage) -> tuple[Array, Array]:
+def fold_normalize(stage: PreStage) -> tuple[Array, Array]:
     """Return factor and addend of ``(x / scale - mean) / std``, in float64 and shaped to broadcast over channels."""
     step = stage.step
     mean, std = np.asarray(step.mean, np.float64), np.asarray(step.std, np.float64)
@@ -71,12 +71,12 @@ def _apply_stage(stage: PreStage, array: Array, spec: Spec) -> Array:
         return np.ascontiguousarray(array.transpose(stage.axes))
     if step.op == "resize":
         assert step.size
-        return resized(array, stage.axes, step.size, antialias(spec))
+        return resize_array(array, stage.axes, step.size, uses_antialias(spec))
     wide = array.astype(np.float64)
     if step.op == "scale":
         assert step.scale
         return (wide / step.scale).astype(dtype)
-    factor, addend = folded(stage)
+    factor, addend = fold_normalize(stage)
     return (wide * factor + addend).astype(dtype)
 
 
@@ -91,7 +91,7 @@ class PostStage:
     labels: tuple[str, ...] = ()
 
 
-def post_stages(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> tuple[tuple[PostStage, ...], list[str]]:
+def make_post_stages(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> tuple[tuple[PostStage, ...], list[str]]:
     """Return the steps behind a model with these outputs, and the names of the final outputs in order.
 
     Raises:
@@ -103,7 +103,7 @@ def post_stages(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> tuple[tuple[
         if step.input not in now:
             raise SpecError(f"postprocess: there is no output '{step.input}' here", f"known: {', '.join(now)}")
         stage = _make_post_stage(step, now[step.input], _read_labels(file, step))
-        now = placed(now, step, {info.name: info for info in stage.given})
+        now = place_outputs(now, step, {info.name: info for info in stage.given})
         found.append(stage)
     clash = [name for name in now if name in file.spec.inputs]
     if clash:
@@ -111,24 +111,24 @@ def post_stages(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> tuple[tuple[
     return tuple(found), list(now)
 
 
-def postprocessed(file: SpecFile, outputs: Arrays) -> Arrays:
+def apply_postprocess(file: SpecFile, outputs: Arrays) -> Arrays:
     """Compute a client's outputs from the model's outputs.
 
     Raises:
-        SpecError: as ``post_stages``, or a class has no label.
+        SpecError: as ``make_post_stages``, or a class has no label.
     """
     now = dict(outputs)
     for step in file.spec.postprocess:
         array = now.get(step.input)
-        infos = tuple(TensorInfo(name, dtype_word(array.dtype), array.shape) for name, array in now.items())
+        infos = tuple(TensorInfo(name, get_dtype_word(array.dtype), array.shape) for name, array in now.items())
         only = replace(file, spec=replace(file.spec, postprocess=(step,)))
-        ((stage,), _) = post_stages(only, infos)
+        ((stage,), _) = make_post_stages(only, infos)
         assert array is not None
-        now = placed(now, step, dict(zip(given_by(step), _apply_post_stage(stage, array), strict=True)))
+        now = place_outputs(now, step, dict(zip(list_step_outputs(step), _apply_post_stage(stage, array), strict=True)))
     return now
 
 
-def placed(now: Mapping[str, _T], step: PostprocessStep, new: Mapping[str, _T]) -> dict[str, _T]:
+def place_outputs(now: Mapping[str, _T], step: PostprocessStep, new: Mapping[str, _T]) -> dict[str, _T]:
     """Return the outputs after a step: new ones come last if ``output`` names them, else in the old one's place.
 
     Raises:
@@ -186,7 +186,7 @@ def _resolve_axis(step: PostprocessStep, taken: TensorInfo) -> int:
 
 
 def _infer_outputs(step: PostprocessStep, taken: TensorInfo, axis: int, integers: bool) -> tuple[TensorInfo, ...]:
-    names = given_by(step)
+    names = list_step_outputs(step)
     without: Shape = (*taken.shape[:axis], *taken.shape[axis + 1 :])
     if step.op == "topk":
         assert step.k

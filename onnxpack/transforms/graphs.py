@@ -12,12 +12,12 @@ from onnx import helper
 
 from onnxpack.core.errors import SourceError
 from onnxpack.core.values import MODEL, Changed, TensorInfo
-from onnxpack.graph.check import DTYPES, facts, info_of, opset_of, rename_tensors, true_inputs
+from onnxpack.graph.check import DTYPES, get_opset, list_inputs, read_facts, read_info, rename_tensors
 from onnxpack.graph.external_data import open_model, save_copy
-from onnxpack.spec.client import stages
+from onnxpack.spec.client import list_stages
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.step_rules import RESIZE_OPSET
-from onnxpack.transforms.arrays import ANTIALIAS_OPSET, antialias, placed, post_stages
+from onnxpack.transforms.arrays import ANTIALIAS_OPSET, make_post_stages, place_outputs, uses_antialias
 from onnxpack.transforms.nodes import Nodes
 
 _TYPES = {word: number for number, word in DTYPES.items()}
@@ -34,50 +34,50 @@ def add_steps(source: Path, folder: Path, file: SpecFile) -> Changed:
     """
     target = folder / MODEL
     edited = open_model(source)
-    _require_opset(file, opset_of(edited))
-    before(edited, file)
-    behind(edited, file)
+    _require_opset(file, get_opset(edited))
+    add_preprocess(edited, file)
+    add_postprocess(edited, file)
     save_copy(edited, source.parent, target)
-    return Changed(facts(target))
+    return Changed(read_facts(target))
 
 
-def before(model: onnx.ModelProto, file: SpecFile) -> None:
+def add_preprocess(model: onnx.ModelProto, file: SpecFile) -> None:
     """Add ``preprocess`` in front of a model's graph, in place."""
     graph = model.graph
     nodes = Nodes("preprocess", model)
-    values = {value.name: value for value in true_inputs(graph)}
-    steps = stages(file.spec)[0]
+    values = {value.name: value for value in list_inputs(graph)}
+    steps = list_stages(file.spec)[0]
     names = dict.fromkeys(stage.taken.name for stage in steps)
-    inner = {name: nodes.fresh(f"{name}__model") for name in names}
+    inner = {name: nodes.make_unique(f"{name}__model") for name in names}
     rename_tensors(graph, lambda name: inner.get(name, name))
     now: dict[str, str] = {}
     for index, stage in enumerate(steps):
         name = stage.taken.name
         if name not in now:
             values[name].CopyFrom(_make_value_info(stage.taken))
-        now[name] = nodes.before(index, stage, now.get(name, name), antialias(file.spec))
+        now[name] = nodes.before(index, stage, now.get(name, name), uses_antialias(file.spec))
     # The last tensor of each chain takes the name that the model knows.
     nodes.rename({tensor: inner[name] for name, tensor in now.items()})
     nodes.insert(0)
 
 
-def behind(model: onnx.ModelProto, file: SpecFile) -> None:
+def add_postprocess(model: onnx.ModelProto, file: SpecFile) -> None:
     """Add ``postprocess`` behind a model's graph, in place."""
     graph = model.graph
     nodes = Nodes("postprocess", model)
     declared = {value.name: copy.deepcopy(value) for value in graph.output}
     outputs = tuple(declared)
     now = {name: name for name in outputs}
-    steps, names = post_stages(file, tuple(info_of(value) for value in graph.output))
+    steps, names = make_post_stages(file, tuple(read_info(value) for value in graph.output))
     for index, stage in enumerate(steps):
-        tensors = nodes.behind(index, stage, now[stage.taken.name])
+        tensors = nodes.add_behind(index, stage, now[stage.taken.name])
         infos = {info.name: _make_value_info(info) for info in stage.given}
-        now = placed(now, stage.step, dict(zip(infos, tensors, strict=True)))
+        now = place_outputs(now, stage.step, dict(zip(infos, tensors, strict=True)))
         declared |= infos
     finals = {tensor: name for name, tensor in now.items() if tensor != name}
-    replaced = {name: nodes.fresh(f"{name}__model") for name in outputs if name not in now.values()}
+    replaced = {name: nodes.make_unique(f"{name}__model") for name in outputs if name not in now.values()}
     # A name that an output takes may already stand for something inside the graph.
-    inner = {name: nodes.fresh(f"{name}__inner") for name in finals.values() if nodes.is_inner(name)}
+    inner = {name: nodes.make_unique(f"{name}__inner") for name in finals.values() if nodes.is_inner(name)}
     rename_tensors(graph, lambda name: replaced.get(name) or inner.get(name) or name)
     nodes.rename(finals | replaced)
     nodes.insert(len(graph.node))
@@ -95,7 +95,7 @@ def _require_opset(file: SpecFile, opset: int) -> None:
     """Require an opset whose resize is that of the numpy form, which used the spec's opset."""
     if not any(step.op == "resize" for step in file.spec.preprocess):
         return
-    if opset < RESIZE_OPSET or antialias(file.spec) != (opset >= ANTIALIAS_OPSET):
+    if opset < RESIZE_OPSET or uses_antialias(file.spec) != (opset >= ANTIALIAS_OPSET):
         hint = (
             f"set `opset: {opset}`" if opset >= RESIZE_OPSET else f"convert the model to opset {RESIZE_OPSET} or higher"
         )

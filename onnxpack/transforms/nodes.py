@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from onnxpack.graph.check import DTYPES, graphs, opset_of
+from onnxpack.graph.check import DTYPES, get_opset, iterate_graphs
 from onnxpack.spec.client import PreStage
-from onnxpack.transforms.arrays import PostStage, folded
+from onnxpack.transforms.arrays import PostStage, fold_normalize
 
 _TYPES = {word: number for number, word in DTYPES.items()}
 _TOPK_INPUT_OPSET = 10
@@ -26,19 +26,19 @@ class Nodes:
     def __init__(self, prefix: str, model: onnx.ModelProto) -> None:
         self._prefix = prefix
         self._graph = model.graph
-        self._opset = opset_of(model)
+        self._opset = get_opset(model)
         self._nodes: list[onnx.NodeProto] = []
         self._outputs = {value.name for value in model.graph.output}
         self._taken = {
             name
-            for graph in graphs(model.graph)
+            for graph in iterate_graphs(model.graph)
             for name in (
                 *(value.name for value in (*graph.input, *graph.output, *graph.initializer)),
                 *(name for node in graph.node for name in (node.name, *node.output)),
             )
         }
 
-    def fresh(self, name: str) -> str:
+    def make_unique(self, name: str) -> str:
         """Return a name that nothing has yet: the given one, with underscores added if needed."""
         while name in self._taken:
             name += "_"
@@ -76,12 +76,12 @@ class Nodes:
         elif op == "scale":
             x = self._add_node("Div", [x, self._add_constant(np.asarray(stage.step.scale, dtype), "scale")])
         else:
-            factor, addend = (value.astype(dtype) for value in folded(stage))
+            factor, addend = (value.astype(dtype) for value in fold_normalize(stage))
             x = self._add_node("Mul", [x, self._add_constant(factor, "factor")])
             x = self._add_node("Add", [x, self._add_constant(addend, "addend")])
         return self._add_cast(x, stage.given.dtype, dtype)
 
-    def behind(self, index: int, stage: PostStage, x: str) -> list[str]:
+    def add_behind(self, index: int, stage: PostStage, x: str) -> list[str]:
         """Add the nodes of a step behind the model that changes the tensor ``x``; return the results' names."""
         self._at = f"{self._prefix}/{index}_{stage.step.op}"
         op, given = stage.step.op, stage.taken.dtype
@@ -158,12 +158,12 @@ class Nodes:
         return x if to == have else self._add_node("Cast", [x], to=_TYPES[to])
 
     def _add_constant(self, value: np.ndarray[Any, Any], word: str) -> str:
-        tensor = numpy_helper.from_array(value, self.fresh(f"{self._at}/{word}"))
+        tensor = numpy_helper.from_array(value, self.make_unique(f"{self._at}/{word}"))
         self._graph.initializer.append(tensor)
         return tensor.name
 
     def _add_node(self, op: str, inputs: list[str], count: int = 1, **attributes: Any) -> str:
-        name = self.fresh(f"{self._at}/{op}")
-        outputs = [self.fresh(f"{name}_output_{number}") for number in range(count)]
+        name = self.make_unique(f"{self._at}/{op}")
+        outputs = [self.make_unique(f"{name}_output_{number}") for number in range(count)]
         self._nodes.append(helper.make_node(op, inputs, outputs, name, **attributes))
         return outputs[0]

@@ -7,12 +7,12 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 
-def resized(array: Array, axes: tuple[int, ...], size: tuple[int, ...], antialias: bool) -> Array:
+def resize_array(array: Array, axes: tuple[int, ...], size: tuple[int, ...], antialias: bool) -> Array:
     """Resize an array's ``axes`` (height and width) to ``size``; round to float32 and then to the array's dtype.
 
     This goes image by image along axis 0, so that memory stays small; axis 0 is none of ``axes``.
     """
-    matrices = [weights(array.shape[axis], out, antialias) for axis, out in zip(axes, size, strict=True)]
+    matrices = [compute_weights(array.shape[axis], out, antialias) for axis, out in zip(axes, size, strict=True)]
     shape = list(array.shape)
     for axis, out in zip(axes, size, strict=True):
         shape[axis] = out
@@ -25,7 +25,7 @@ def resized(array: Array, axes: tuple[int, ...], size: tuple[int, ...], antialia
     return result
 
 
-def weights(size: int, out: int, antialias: bool) -> Array:
+def compute_weights(size: int, out: int, antialias: bool) -> Array:
     """Return the weight of each of ``size`` old pixels in each of ``out`` new ones: [out, size], rows sum to 1.
 
     New pixel i is at ``(i + ½) · size / out - ½`` of the old ones (half_pixel); a triangle filter around it weighs its

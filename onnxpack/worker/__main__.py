@@ -7,8 +7,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from onnxpack.cache.trace import Recorder, imported_packages
-from onnxpack.core.errors import DISK_FULL, OnnxpackError, bound_text
+from onnxpack.cache.trace import Recorder, list_imported_packages
+from onnxpack.core.errors import DISK_FULL, OnnxpackError, shorten_text
 from onnxpack.worker.call import ANSWER, NO_ROOM, REQUEST, Answer, Message
 from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.process import SAID
@@ -45,7 +45,7 @@ def _run_task(message: Message, scratch: Path) -> Answer:
         kind = getattr(importlib.import_module(message.module), message.name)
         task = decode(message.request, kind)
         result = task.run(message.folder, _make_say(scratch / SAID))
-        return Answer(encode(result, message.folder), recorder.trace(message.isolated), imported_packages())
+        return Answer(encode(result, message.folder), recorder.trace(message.isolated), list_imported_packages())
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
@@ -66,8 +66,8 @@ def _make_say(place: Path) -> Say:
 
 def _describe_crash(error: Exception) -> Answer:
     words = f"{type(error).__name__}: {error}"[:_LONGEST].strip()  # before anything that costs time for each character
-    stack = [bound_text(part, _LONGEST) for part in traceback.format_exception(error)[-_FRAMES:]]
-    return Answer(crash=words.splitlines()[0], stack=bound_text("".join(stack), _LONGEST))
+    stack = [shorten_text(part, _LONGEST) for part in traceback.format_exception(error)[-_FRAMES:]]
+    return Answer(crash=words.splitlines()[0], stack=shorten_text("".join(stack), _LONGEST))
 
 
 if __name__ == "__main__":

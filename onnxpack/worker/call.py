@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from onnxpack.cache.trace import Trace, imported_distributions, package_owners
+from onnxpack.cache.trace import Trace, find_distributions, find_package_owners
 from onnxpack.core.errors import BY_EXIT_CODE, Problem, SourceError
 from onnxpack.core.regular import read_regular
-from onnxpack.core.scratch import temporary_folder
+from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.process import Ended, Setting, run_process
 from onnxpack.worker.sandbox import find_paths
-from onnxpack.worker.task import Task, result_type
+from onnxpack.worker.task import Task, find_result_type
 
 ResultT = TypeVar("ResultT")
 
@@ -87,7 +87,7 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     (scratch / ANSWER).unlink(missing_ok=True)
     if setting.python is None:
         # It takes as long as a short task, and is known before any task ends.
-        threading.Thread(target=package_owners, daemon=True).start()
+        threading.Thread(target=find_package_owners, daemon=True).start()
     seen = (setting.root, *setting.ignored, *find_paths(task)) if setting.sandbox and not kind.TRUSTED else None
     ended = run_process(task.NAME, setting, seen, whole_environment=kind.TRUSTED)
     if ended.status == NO_ROOM:
@@ -100,7 +100,7 @@ def call_alone(task: Task[ResultT], *, within: float | None = None, sandbox: boo
 
     ``within`` and ``sandbox`` are those of a ``Setting``.
     """
-    with temporary_folder() as scratch:
+    with make_temporary_folder() as scratch:
         return call(task, Setting(scratch, within=within, sandbox=sandbox)).result
 
 
@@ -114,7 +114,7 @@ def _read_outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path
             if not answer.problems:
                 raise ValueError("it holds neither a result nor an error")
             raise BY_EXIT_CODE[answer.exit_code](answer.problems)
-        result = decode(answer.result, result_type(type(task)), folder)
+        result = decode(answer.result, find_result_type(type(task)), folder)
     except FileNotFoundError:
         raise SourceError(
             f"the process of stage '{task.NAME}' died: {ended.words}",
@@ -130,5 +130,5 @@ def _read_outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path
         ) from None
     trace = answer.trace
     if not trace.isolated:
-        trace = replace(trace, distributions=imported_distributions(answer.packages))
+        trace = replace(trace, distributions=find_distributions(answer.packages))
     return Outcome(result, answer.result, trace)

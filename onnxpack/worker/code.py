@@ -8,16 +8,16 @@ import ast
 from functools import cache
 from pathlib import Path
 
-from onnxpack.cache.trace import module_digest, module_source
-from onnxpack.worker.codec import digest_of
+from onnxpack.cache.trace import digest_module, find_module_source
+from onnxpack.worker.codec import digest_value
 
 _ROOT = __name__.partition(".")[0]
 
 
 @cache
-def code_digest(module: str) -> str:
+def digest_code(module: str) -> str:
     """Return the SHA-256 of the source of a module and of all of this package that it may import."""
-    return digest_of([(name, module_digest(name)) for name in sorted(import_closure(module))])
+    return digest_value([(name, digest_module(name)) for name in sorted(import_closure(module))])
 
 
 def import_closure(module: str) -> set[str]:
@@ -26,7 +26,7 @@ def import_closure(module: str) -> set[str]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in found and (path := module_source(name)):
+        if name not in found and (path := find_module_source(name)):
             found.add(name)
             waiting += [*_list_imports(path), *_list_parents(name)]
     return found

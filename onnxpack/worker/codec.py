@@ -59,7 +59,7 @@ def decode(data: bytes, kind: type[T], root: Path | None = None) -> T:
     return msgspec.msgpack.decode(data, type=kind, dec_hook=convert)
 
 
-def digest_of(value: Any) -> str:
+def digest_value(value: Any) -> str:
     """Return the SHA-256 of a value, which does not depend on where its files are."""
 
     def convert(item: Any) -> Any:

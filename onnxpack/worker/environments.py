@@ -15,10 +15,10 @@ from onnxpack.core.digests import digest
 from onnxpack.core.errors import EngineError, OnnxpackError, SpecError
 from onnxpack.core.package_names import normalize_name
 from onnxpack.core.progress import Progress
-from onnxpack.core.scratch import temporary_folder
+from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.spec.model import Model
 from onnxpack.spec.traits import frameworks
-from onnxpack.worker.uv import uv, write_requirements
+from onnxpack.worker.uv import run_uv, write_requirements
 
 _STAGE = "environment"
 _CHILD = ("msgspec", "numpy", "onnx", "onnxruntime", "pyyaml")
@@ -37,19 +37,19 @@ _TOLD = ("Resolved", "Downloading", "Downloaded", "Prepared", "Installed")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def environment(model: Model, store: Store, progress: Progress) -> Path | None:
+def provide_environment(model: Model, store: Store, progress: Progress) -> Path | None:
     """Return the Python of a model's isolated environment, made if it is missing; None if the spec asks for none.
 
     Raises:
         SpecError: no set of packages fits the pins.
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
-    return standing(wanted_by(model), store, progress) if pins_of(model) else None
+    return ensure_environment(list_requirements(model), store, progress) if find_pins(model) else None
 
 
-def environment_key(model: Model) -> str:
+def make_environment_key(model: Model) -> str:
     """Return the digest of a model's isolated environment for keys; empty if the spec asks for none."""
-    return _make_key(wanted_by(model), ()) if pins_of(model) else ""
+    return _make_key(list_requirements(model), ()) if find_pins(model) else ""
 
 
 def _make_key(wanted: list[str], never: tuple[str, ...]) -> str:
@@ -57,7 +57,7 @@ def _make_key(wanted: list[str], never: tuple[str, ...]) -> str:
     return digest(_STAGE, here, wanted, never)
 
 
-def standing(wanted: list[str], store: Store, progress: Progress, never: tuple[str, ...] = ()) -> Path:
+def ensure_environment(wanted: list[str], store: Store, progress: Progress, never: tuple[str, ...] = ()) -> Path:
     """Return the Python of an environment with these requirements, and make it if it is missing.
 
     Dependencies named in ``never`` are left out.
@@ -76,19 +76,19 @@ def standing(wanted: list[str], store: Store, progress: Progress, never: tuple[s
     return found / "bin" / "python"
 
 
-def converter(store: Store, progress: Progress) -> Path:
-    """Return the Python for `onnxpack convert`; raise as ``standing`` does."""
-    return standing(list(CONVERTER), store, progress, _NEVER)
+def ensure_converter(store: Store, progress: Progress) -> Path:
+    """Return the Python for `onnxpack convert`; raise as ``ensure_environment`` does."""
+    return ensure_environment(list(CONVERTER), store, progress, _NEVER)
 
 
-def pins_of(model: Model) -> tuple[str, ...]:
+def find_pins(model: Model) -> tuple[str, ...]:
     """Return the spec's pins, or else the framework's own; without pins there is no isolated environment."""
     return model.requirements or frameworks()[model.framework].environment
 
 
-def wanted_by(model: Model) -> list[str]:
+def list_requirements(model: Model) -> list[str]:
     """Return the requirements of a model's environment: its pins, and other packages that it needs, unpinned."""
-    pins = [_pin_cpu_build(pin) for pin in pins_of(model)]
+    pins = [_pin_cpu_build(pin) for pin in find_pins(model)]
     pinned = {_normalize_requirement(pin) for pin in pins}
     pinned |= {name for name, others in _ALSO.items() if pinned & set(others)}
     needed = {*_CHILD, *_list_extra(model.framework), *frameworks()[model.framework].needs}
@@ -97,13 +97,13 @@ def wanted_by(model: Model) -> list[str]:
 
 def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Progress) -> None:
     progress.note("resolving " + ", ".join(wanted))
-    with temporary_folder() as scratch:
+    with make_temporary_folder() as scratch:
         lines, backend = _resolve(wanted, never, scratch)
         exact = write_requirements(lines, scratch)
         # Relocatable, as the store gives it its place by a rename.
-        uv("venv", "--relocatable", "--python", sys.executable, str(folder), "--allow-existing", "--quiet",
+        run_uv("venv", "--relocatable", "--python", sys.executable, str(folder), "--allow-existing", "--quiet",
            what="make an environment for the source model")  # fmt: skip
-        uv(
+        run_uv(
             "pip", "install", "--python", str(folder / "bin" / "python"), "--no-deps", "--only-binary", ":all:",
             "--require-hashes",
             "--requirements", str(exact), *backend,
@@ -124,7 +124,7 @@ def _resolve(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[
     for backend in ((), ("--torch-backend", "cpu")) if with_torch else ((),):
         last = bool(backend) == with_torch
         try:
-            found = uv(
+            found = run_uv(
                 "pip", "compile", str(asked), "--no-header", "--no-annotate", "--only-binary", ":all:",
                 "--generate-hashes",
                 "--python", sys.executable, "--override", str(overrides), *backend,

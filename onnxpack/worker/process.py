@@ -13,10 +13,10 @@ from onnxpack.core.errors import SourceError, SpecError
 from onnxpack.core.periodic import repeating
 from onnxpack.core.progress import Progress
 from onnxpack.core.regular import read_regular
-from onnxpack.spec.messages import short
+from onnxpack.spec.messages import shorten
 from onnxpack.worker.log import Log
 from onnxpack.worker.sandbox import confine, restore_status
-from onnxpack.worker.variables import child_environment
+from onnxpack.worker.variables import make_child_environment
 
 SAID = "said"
 """The file in the scratch folder that holds a task's latest note on its progress."""
@@ -77,10 +77,12 @@ def run_process(name: str, setting: Setting, seen: tuple[Path, ...] | None, *, w
         SpecError: the variable for its time cannot be read.
     """
     scratch = setting.scratch
-    within = task_timeout() if setting.within is None else setting.within
+    within = read_task_timeout() if setting.within is None else setting.within
     temporary = scratch / "tmp"
     temporary.mkdir(exist_ok=True)
-    environment = child_environment(_isolate(scratch) if setting.python else {}, temporary, whole=whole_environment)
+    environment = make_child_environment(
+        _isolate(scratch) if setting.python else {}, temporary, whole=whole_environment
+    )
     # -P: no file of the working folder takes the place of a module of the same name
     command = [str(setting.python or sys.executable), "-P", "-m", "onnxpack.worker", str(scratch)]
     if seen is not None:
@@ -108,7 +110,7 @@ def run_process(name: str, setting: Setting, seen: tuple[Path, ...] | None, *, w
     return Ended(status, log.last_lines())
 
 
-def task_timeout() -> float:
+def read_task_timeout() -> float:
     """Return the time limit of a task in seconds.
 
     Raises:
@@ -123,7 +125,7 @@ def task_timeout() -> float:
         seconds = math.nan
     if not seconds > 0:
         raise SpecError(
-            f"{TIMEOUT_VARIABLE} must be a number of seconds, not '{short(text)}'",
+            f"{TIMEOUT_VARIABLE} must be a number of seconds, not '{shorten(text)}'",
             "set it to a positive number, such as 7200",
         )
     return seconds

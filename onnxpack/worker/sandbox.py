@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpack.core.artifacts import Artifact, data_beside
+from onnxpack.core.artifacts import Artifact, locate_data
 from onnxpack.core.errors import EngineError
 from onnxpack.spec.part import SpecPart
 
@@ -80,7 +80,7 @@ def find_paths(value: Any) -> Iterator[Path]:
         yield from find_paths(value.path)
     elif isinstance(value, Path):
         # What is not there yet is to be written about: what it is about lies beside it.
-        yield from (path for path in (value, data_beside(value)) if path.exists())
+        yield from (path for path in (value, locate_data(value)) if path.exists())
         yield from () if value.exists() else (value.parent,)
     elif isinstance(value, SpecPart):
         yield value.file.root

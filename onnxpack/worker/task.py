@@ -51,7 +51,7 @@ class Task(Generic[ResultT]):
         return True
 
 
-def result_type(kind: type[Task[ResultT]]) -> type[ResultT]:
+def find_result_type(kind: type[Task[ResultT]]) -> type[ResultT]:
     """Return the type of a task's results, as its ``run`` declares it."""
     declared: type[ResultT] = get_type_hints(kind.run)["return"]
     return declared

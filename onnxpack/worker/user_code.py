@@ -12,7 +12,7 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.spec.trust import require_model_code
 
 
-def attribute(file: SpecFile, reference: str) -> Any:
+def import_attribute(file: SpecFile, reference: str) -> Any:
     """Import what ``FILE.py:NAME`` or ``package.module:NAME`` names; modules beside it, or the spec, can be imported.
 
     Raises:
@@ -44,7 +44,7 @@ def attribute(file: SpecFile, reference: str) -> Any:
     return target
 
 
-def called(function: Any, reference: str, hint: str, /, *args: Any, **kwargs: Any) -> Any:
+def call_function(function: Any, reference: str, hint: str, /, *args: Any, **kwargs: Any) -> Any:
     """Call the user's function and return its result; ``hint`` says how to look for the cause if it raises.
 
     Raises:
@@ -58,13 +58,15 @@ def called(function: Any, reference: str, hint: str, /, *args: Any, **kwargs: An
         raise SourceError(f"{reference} raised {type(error).__name__}: {error}", hint) from None
 
 
-def built(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> Any:
+def run_factory(file: SpecFile, reference: str, /, *args: Any, **kwargs: Any) -> Any:
     """Call the factory ``FILE.py:NAME`` or ``package.module:NAME`` and return the model that it makes.
 
     Raises:
         SourceError: it cannot be imported, is not there, or raises.
     """
-    return called(attribute(file, reference), reference, "call it with the spec's kwargs by hand", *args, **kwargs)
+    return call_function(
+        import_attribute(file, reference), reference, "call it with the spec's kwargs by hand", *args, **kwargs
+    )
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from onnxpack.core.errors import EngineError, OnnxpackError
-from onnxpack.core.scratch import temporary_folder
+from onnxpack.core.scratch import make_temporary_folder
 
 PLATFORMS = {"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
 """Maps an image's platform to uv's name for it; onnxruntime's wheels need glibc 2.28."""
@@ -16,7 +16,7 @@ _NETWORK = (
 _NO_SOLUTION = "No solution found"
 
 
-def uv(
+def run_uv(
     *arguments: str,
     what: str,
     note: Callable[[str], None] = lambda line: None,
@@ -48,7 +48,7 @@ def uv(
 def _run(command: Sequence[str], note: Callable[[str], None]) -> tuple[int, str, str]:
     """Run a command and return its exit status, stdout and stderr; kill it on an interrupt."""
     # Its own empty folder, so that no project file of the user's working folder changes the answer.
-    with temporary_folder() as folder, (folder / "stdout").open("w+") as output:
+    with make_temporary_folder() as folder, (folder / "stdout").open("w+") as output:
         (folder / "work").mkdir()
         with subprocess.Popen(
             command, cwd=folder / "work", stdout=output, stderr=subprocess.PIPE, text=True
@@ -66,7 +66,7 @@ def _run(command: Sequence[str], note: Callable[[str], None]) -> tuple[int, str,
         return process.returncode, output.read(), "".join(words).strip()
 
 
-def for_image(python: str, platform: str) -> tuple[str, ...]:
+def list_image_options(python: str, platform: str) -> tuple[str, ...]:
     """Return uv's options for an image's Python and platform."""
     return ("--python-version", python, "--python-platform", PLATFORMS[platform], "--only-binary", ":all:")
 

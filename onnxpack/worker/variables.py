@@ -30,13 +30,13 @@ _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 """Passed on in both spellings, unless there is a login in it, since factories may download pretrained weights."""
 
 
-def child_environment(changes: Mapping[str, str | None], temporary: Path, *, whole: bool) -> dict[str, str]:
+def make_child_environment(changes: Mapping[str, str | None], temporary: Path, *, whole: bool) -> dict[str, str]:
     """Return the variables of a task's process; ``whole`` passes on all, and None in ``changes`` unsets one.
 
     Temporary files are made in ``temporary``, which is removed with them.
     """
     merged = {
-        **(os.environ if whole else allowed(os.environ)),
+        **(os.environ if whole else filter_variables(os.environ)),
         "TMPDIR": str(temporary),
         "ORT_DISABLE_TELEMETRY": "1",
         "PYTHONHASHSEED": "0",  # exporters iterate over sets
@@ -46,7 +46,7 @@ def child_environment(changes: Mapping[str, str | None], temporary: Path, *, who
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def allowed(environment: Mapping[str, str]) -> dict[str, str]:
+def filter_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Return those of the variables that models may see."""
     passed = {name.strip() for name in environment.get(EXTRA_VARIABLE, "").split(",")}
     return {name: value for name, value in environment.items() if name in passed or _is_harmless(name, value)}

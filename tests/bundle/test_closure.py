@@ -12,7 +12,7 @@ from onnxpack.bundle.closure import explain_difference
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.packages import install
 from onnxpack.core.errors import EngineError, SpecError
-from onnxpack.worker.uv import uv, write_requirements
+from onnxpack.worker.uv import run_uv, write_requirements
 
 ASKED = ("server[fast]>=1", "numbers>=2")
 LOCKED = (
@@ -82,7 +82,7 @@ def test_install_fills_the_folder_with_the_locked_wheels(index: Path) -> None:
 def test_install_after_a_change_in_uvs_cache_takes_the_archive(index: Path, tmp_path: Path) -> None:
     # As an earlier installation of the same locked wheel leaves it there.
     lines = write_requirements([package(index, "parser").requirement()], tmp_path)
-    uv("pip", "install", "--target", str(tmp_path / "other"), "--require-hashes", "--no-deps", "--requirement",
+    run_uv("pip", "install", "--target", str(tmp_path / "other"), "--require-hashes", "--no-deps", "--requirement",
        str(lines), what="fill the cache")  # fmt: skip
     cached = list((tmp_path / "uv").rglob("parser.py"))
     assert cached
@@ -115,6 +115,6 @@ def test_install_of_a_version_that_a_wheel_excludes_is_refused(index: Path) -> N
 
 
 def test_install_that_leaves_a_distribution_out_is_refused(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxpack.bundle.packages.uv", lambda *words, what: "")
+    monkeypatch.setattr("onnxpack.bundle.packages.run_uv", lambda *words, what: "")
     with pytest.raises(EngineError, match=r"this differs: parser$|this differs: parser "):
         put(index, package(index, "parser"))

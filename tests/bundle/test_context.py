@@ -14,9 +14,9 @@ from onnx_examples import MATMUL, constant, make_model
 from onnxpack.bundle.context import CONTENT_LABEL, EPOCH, VERSION_LABEL, Context, Parts, assemble
 from onnxpack.bundle.render import DockerView, ModuleView
 from onnxpack.core.artifacts import Artifact
-from onnxpack.core.digests import tree_digests
+from onnxpack.core.digests import digest_tree
 from onnxpack.core.values import Axis, OnnxModel
-from onnxpack.graph.check import facts
+from onnxpack.graph.check import read_facts
 
 DOCKER = DockerView("example.com/python:3.11", {"title": "example", VERSION_LABEL: ""}, {"A": "b"}, 8080, "http")
 
@@ -33,7 +33,7 @@ def save(folder: Path, weights: Any = None, *, external: bool = False) -> OnnxMo
     onnx.save(
         model, folder / "model.onnx", save_as_external_data=external, location="model.onnx.data", size_threshold=0
     )
-    return facts(folder / "model.onnx")
+    return read_facts(folder / "model.onnx")
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def state(folder: Path) -> list[tuple[str, int, float]]:
 
 def test_a_context_has_two_layers_and_one_dockerfile(parts: Parts, tmp_path: Path) -> None:
     context = assembled(parts, tmp_path / "context")
-    assert sorted(tree_digests(context.folder)) == [
+    assert sorted(digest_tree(context.folder)) == [
         "Dockerfile",
         "rootfs/model/opt/onnxpack/app/healthcheck.py",
         "rootfs/model/opt/onnxpack/app/inference.py",
@@ -97,7 +97,7 @@ def test_nothing_depends_on_the_umask_or_the_time(parts: Parts, tmp_path: Path) 
         other = assembled(parts, tmp_path / "other")
     finally:
         os.umask(before)
-    assert tree_digests(one.folder) == tree_digests(other.folder)
+    assert digest_tree(one.folder) == digest_tree(other.folder)
     assert state(one.folder) == state(other.folder)
     assert {(mode, time) for _, mode, time in state(one.folder)} == {(0o755, EPOCH), (0o644, EPOCH)}
     assert one.content_key == other.content_key
@@ -122,7 +122,7 @@ def test_nothing_depends_on_the_locale(parts: Parts, tmp_path: Path) -> None:
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     command = [sys.executable, "-c", ASSEMBLE, str(tmp_path / "other")]
     subprocess.run(command, env=environment, input=pickle.dumps(parts), check=True)
-    assert tree_digests(tmp_path / "other") == tree_digests(one.folder)
+    assert digest_tree(tmp_path / "other") == digest_tree(one.folder)
     assert state(tmp_path / "other") == state(one.folder)
 
 
@@ -176,17 +176,17 @@ LIB = "rootfs/runtime/opt/onnxpack/lib/numpy"
 def test_files_of_an_earlier_context_are_linked_where_it_has_the_same_content(parts: Parts, tmp_path: Path) -> None:
     one = assembled(parts, tmp_path / "one")
     other = assembled(parts, tmp_path / "other", one.folder)
-    assert tree_digests(other.folder) == tree_digests(one.folder)
+    assert digest_tree(other.folder) == digest_tree(one.folder)
     assert state(other.folder) == state(one.folder)
     assert (other.folder / LIB / "core.so").samefile(one.folder / LIB / "core.so")
 
 
 def test_a_file_that_was_changed_in_an_earlier_context_is_made_anew(parts: Parts, tmp_path: Path) -> None:
     one = assembled(parts, tmp_path / "one")
-    before = tree_digests(one.folder)
+    before = digest_tree(one.folder)
     (one.folder / LIB / "core.so").write_bytes(b"\x7fBAD")  # of the same size
     (one.folder / LIB / "__init__.py").unlink()
-    assert tree_digests(assembled(parts, tmp_path / "other", one.folder).folder) == before
+    assert digest_tree(assembled(parts, tmp_path / "other", one.folder).folder) == before
 
 
 def test_an_earlier_context_of_other_packages_gives_no_file(parts: Parts, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from onnx_examples import RELU, make_model
 
 from onnxpack.bundle import lock
 from onnxpack.bundle.closure import find_stale
-from onnxpack.bundle.lock import Package, TargetLock, lock_path, read, wanted, write
+from onnxpack.bundle.lock import Package, TargetLock, lock_path, make_unresolved_lock, read, write
 from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.spec.load import load
 from onnxpack.spec.model import Spec
-from onnxpack.worker.uv import uv
+from onnxpack.worker.uv import run_uv
 
 SHA = "0123456789abcdef" * 4
 NUMPY = Package("numpy", "2.4.6", (SHA, SHA[::-1]))
@@ -39,7 +39,7 @@ def spec(tmp_path: Path) -> Callable[..., Spec]:
 
 @pytest.fixture
 def targets(spec: Callable[..., Spec]) -> dict[str, TargetLock]:
-    return {"cpu": replace(wanted(spec(), "cpu"), packages=PACKAGES)}
+    return {"cpu": replace(make_unresolved_lock(spec(), "cpu"), packages=PACKAGES)}
 
 
 def test_what_is_written_is_read(tmp_path: Path, targets: dict[str, TargetLock]) -> None:
@@ -96,14 +96,14 @@ def test_a_lock_is_stale_when_requirements_change(spec: Callable[..., Spec], tar
 
 def test_requirements_depend_on_the_device_and_the_server(spec: Callable[..., Spec]) -> None:
     fields = {"targets": {"cpu": {}, "gpu": {"device": "cuda"}}}
-    assert [text.partition(">")[0] for text in wanted(spec(**fields), "cpu").requirements] == [
+    assert [text.partition(">")[0] for text in make_unresolved_lock(spec(**fields), "cpu").requirements] == [
         "httptools",
         "numpy",
         "onnxruntime",
         "uvicorn",
     ]
     bare = spec(runtime={"server": "none"}, **fields)
-    assert [text.partition(">")[0] for text in wanted(bare, "gpu").requirements] == [
+    assert [text.partition(">")[0] for text in make_unresolved_lock(bare, "gpu").requirements] == [
         "numpy",
         "onnxruntime-gpu[cuda,cudnn]",
     ]
@@ -238,7 +238,7 @@ def test_resolve_that_fails_shows_what_uv_said(
     failing.chmod(0o755)
     monkeypatch.setattr("uv.find_uv_bin", lambda: str(failing))
     with pytest.raises(EngineError) as told:
-        uv("pip", "compile", what="resolve")
+        run_uv("pip", "compile", what="resolve")
     (problem,) = told.value.problems
     assert hint in problem.hint
     assert problem.detail == words

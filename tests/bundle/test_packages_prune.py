@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onnxpack.bundle import packages
-from onnxpack.bundle.packages import install, needed_libraries, prune
+from onnxpack.bundle.packages import install, prune, read_needed_libraries
 from onnxpack.core.errors import EngineError
 
 STAYS = (
@@ -81,17 +81,17 @@ def test_prune_again_changes_nothing(tree: Path) -> None:
 
 
 def test_the_engines_second_copy_stays_where_something_links_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "needed_libraries", lambda path: ["libc.so.6", "libonnxruntime.so.1.31"])
+    monkeypatch.setattr(packages, "read_needed_libraries", lambda path: ["libc.so.6", "libonnxruntime.so.1.31"])
     prune(tree)
     assert "onnxruntime/capi/libonnxruntime.so.1.31" in files(tree)
 
 
 def test_links_are_read_from_the_library_itself(tmp_path: Path) -> None:
     library = next(Path(np.__file__).parent.glob("_core/_multiarray_umath*.so"))
-    assert "libc.so.6" in needed_libraries(library)
+    assert "libc.so.6" in read_needed_libraries(library)
     for data in (b"", b"\x7fELF", b"INPUT(libc.so)\n"):
         (tmp_path / "a.so").write_bytes(data)
-        assert needed_libraries(tmp_path / "a.so") == []
+        assert read_needed_libraries(tmp_path / "a.so") == []
 
 
 def test_a_lock_without_packages_is_refused_before_anything_runs(

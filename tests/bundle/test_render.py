@@ -107,7 +107,7 @@ def test_view_with_a_foreign_dtype_or_undeclared_axis_is_refused() -> None:
 @given(st.lists(st.text(max_size=8), unique=True, min_size=1, max_size=8))
 @example(["a b", "a.b", "a_b", "a_b_2", "class", "self", "__x", "1", "", "é", "_", "count"])
 def test_identifiers_are_valid_and_differ(names: list[str]) -> None:
-    found = quoting.identifiers(names, "input", {"self", "Prediction"})
+    found = quoting.make_identifiers(names, "input", {"self", "Prediction"})
     assert len(set(found)) == len(names)
     for word in found:
         ast.parse(f"def predict(self, Prediction, {word}): pass")

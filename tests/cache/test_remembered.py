@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import onnxpack.cache.remembered
-from onnxpack.cache.remembered import large_file_digest
+from onnxpack.cache.remembered import digest_large_file
 
 NOW = time.time_ns
 
@@ -57,9 +57,9 @@ def plant(store: Path) -> str:
 
 
 def test_digest_of_a_file_that_stays_is_remembered(store: Path, file: Path) -> None:
-    assert large_file_digest(file) == sha256(b"a" * 1000)
+    assert digest_large_file(file) == sha256(b"a" * 1000)
     planted = plant(store)
-    assert large_file_digest(file) == planted
+    assert digest_large_file(file) == planted
 
 
 @pytest.mark.parametrize(
@@ -76,35 +76,35 @@ def test_digest_of_a_file_that_stays_is_remembered(store: Path, file: Path) -> N
 def test_digest_of_a_file_that_changed_is_computed_anew(
     store: Path, file: Path, change: Callable[[Path], object]
 ) -> None:
-    large_file_digest(file)
+    digest_large_file(file)
     plant(store)
     change(file)
-    assert large_file_digest(file) == sha256(file.read_bytes())
+    assert digest_large_file(file) == sha256(file.read_bytes())
 
 
 def test_digest_of_a_file_that_was_just_changed_is_neither_kept_nor_believed(
     store: Path, file: Path, later: Callable[[float], None]
 ) -> None:
     later(1)
-    large_file_digest(file)
+    digest_large_file(file)
     assert remembered(store) == []
     later(60)
-    large_file_digest(file)
+    digest_large_file(file)
     plant(store)
     later(1)
-    assert large_file_digest(file) == sha256(b"a" * 1000)
+    assert digest_large_file(file) == sha256(b"a" * 1000)
 
 
 def test_digest_of_a_small_file_is_not_remembered(store: Path, file: Path, later: Callable[[float], None]) -> None:
     file.write_bytes(b"a" * 999)
     later(60)
-    large_file_digest(file)
+    digest_large_file(file)
     assert remembered(store) == []
 
 
 @pytest.mark.parametrize("kind", ["broken", "binary", "pipe", "link"])
 def test_remembered_digest_that_is_no_line_is_not_believed(store: Path, file: Path, kind: str) -> None:
-    large_file_digest(file)
+    digest_large_file(file)
     (place,) = remembered(store)
     if kind == "broken":
         place.write_text("1000")
@@ -113,11 +113,11 @@ def test_remembered_digest_that_is_no_line_is_not_believed(store: Path, file: Pa
     else:
         place.unlink()
         os.mkfifo(place) if kind == "pipe" else place.symlink_to("nowhere")
-    assert large_file_digest(file) == sha256(b"a" * 1000)
+    assert digest_large_file(file) == sha256(b"a" * 1000)
     planted = plant(store)
-    assert large_file_digest(file) == planted, "it was written anew"
+    assert digest_large_file(file) == planted, "it was written anew"
 
 
 def test_digest_where_the_store_cannot_be_written_is_computed(store: Path, file: Path) -> None:
     store.write_text("a file in the store's place")
-    assert large_file_digest(file) == sha256(b"a" * 1000)
+    assert digest_large_file(file) == sha256(b"a" * 1000)

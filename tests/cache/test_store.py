@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import onnxpack.cache.store
-from onnxpack.cache.store import Store, default_root
-from onnxpack.core.digests import digest, tree_digests
+from onnxpack.cache.store import Store, find_default_root
+from onnxpack.core.digests import digest, digest_tree
 from onnxpack.core.errors import EngineError
 
 KEY = digest("a key")
@@ -41,7 +41,7 @@ def test_what_was_made_is_taken(store: Store) -> None:
     assert store.get("export", KEY) is None
     entry = make(store)
     assert store.get("export", KEY) == entry
-    assert tree_digests(entry).keys() == {"model.onnx", "sub/facts.json"}
+    assert digest_tree(entry).keys() == {"model.onnx", "sub/facts.json"}
     assert store.get("verify", KEY) is None
     assert store.get("export", digest("another key")) is None
 
@@ -259,11 +259,11 @@ def test_the_place_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("ONNXPACK_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert default_root() == tmp_path / ".cache/onnxpack"
+    assert find_default_root() == tmp_path / ".cache/onnxpack"
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert default_root() == Path("/xdg/onnxpack")
+    assert find_default_root() == Path("/xdg/onnxpack")
     monkeypatch.setenv("ONNXPACK_CACHE", "/own")
-    assert default_root() == Path("/own")
+    assert find_default_root() == Path("/own")
 
 
 @pytest.mark.parametrize("name", ["ONNXPACK_CACHE", "XDG_CACHE_HOME"])
@@ -274,7 +274,7 @@ def test_place_of_the_cache_relative_is_made_absolute(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ONNXPACK_CACHE", raising=False)
     monkeypatch.setenv(name, "cache")
-    assert default_root() in (tmp_path / "cache", tmp_path / "cache/onnxpack")
+    assert find_default_root() in (tmp_path / "cache", tmp_path / "cache/onnxpack")
     assert Store(Path("cache")).root == tmp_path / "cache"
 
 

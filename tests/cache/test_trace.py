@@ -14,7 +14,7 @@ import pytest
 from exporting import export_in_child, write_spec
 from onnx_examples import WEIGHTS, external_model
 
-from onnxpack.cache.trace import Trace, content_digest, listing_digest, module_digest
+from onnxpack.cache.trace import Trace, digest_content, digest_listing, digest_module
 
 TRACED = "onnxpack.cache.trace"
 
@@ -31,9 +31,9 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def trace(root: Path) -> Trace:
     return Trace(
-        files={"helper.py": content_digest(root / "helper.py"), "missing": content_digest(root / "missing")},
-        folders={"data": listing_digest(root / "data"), "nowhere": listing_digest(root / "nowhere")},
-        modules={"onnxpack.core.errors": module_digest("onnxpack.core.errors")},
+        files={"helper.py": digest_content(root / "helper.py"), "missing": digest_content(root / "missing")},
+        folders={"data": digest_listing(root / "data"), "nowhere": digest_listing(root / "nowhere")},
+        modules={"onnxpack.core.errors": digest_module("onnxpack.core.errors")},
         distributions={"numpy": __import__("numpy").__version__},
     )
 
@@ -78,22 +78,22 @@ def test_a_trace_does_not_hold_behind_another_version(
 def test_a_trace_does_not_hold_behind_another_source_of_this_package(
     root: Path, trace: Trace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{TRACED}.module_digest", lambda name: "changed")
+    monkeypatch.setattr(f"{TRACED}.digest_module", lambda name: "changed")
     assert not trace.holds(root)
     assert not replace(trace, isolated=True).holds(root)
 
 
 def test_a_modules_digest_is_of_its_source_whether_it_is_imported_or_not() -> None:
     package = Path(sys.modules["onnxpack"].__file__ or "").parent
-    assert module_digest("onnxpack.core.errors") == content_digest(package / "core/errors.py")
-    assert module_digest("onnxpack.worker") == content_digest(package / "worker/__init__.py")
-    assert module_digest("onnxpack.no_such_module") == "absent"
+    assert digest_module("onnxpack.core.errors") == digest_content(package / "core/errors.py")
+    assert digest_module("onnxpack.worker") == digest_content(package / "worker/__init__.py")
+    assert digest_module("onnxpack.no_such_module") == "absent"
 
 
 def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    assert content_digest(tmp_path / "pipe") == content_digest(tmp_path) == "special"
-    assert content_digest(tmp_path / "missing") == "absent"
+    assert digest_content(tmp_path / "pipe") == digest_content(tmp_path) == "special"
+    assert digest_content(tmp_path / "missing") == "absent"
 
 
 RECORD = """

@@ -5,7 +5,7 @@ import pytest
 
 from onnxpack.worker import Task
 from onnxpack.worker.codec import decode, encode
-from onnxpack.worker.task import result_type
+from onnxpack.worker.task import find_result_type
 
 
 @pytest.fixture
@@ -14,6 +14,6 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     def run(task: Task[Any]) -> Any:
         request = decode(encode(task), type(task))
-        return decode(encode(request.run(tmp_path, lambda text: None)), result_type(type(task)))
+        return decode(encode(request.run(tmp_path, lambda text: None)), find_result_type(type(task)))
 
     monkeypatch.setattr("onnxpack.inspection.begin.call_alone", run)

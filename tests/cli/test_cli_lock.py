@@ -23,7 +23,7 @@ def _alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(project)
     monkeypatch.setattr(lock, "uv", asked)
-    monkeypatch.setattr(uv, "uv", asked)
+    monkeypatch.setattr(uv, "run_uv", asked)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def written(project: Path) -> dict[str, Any]:
     spec = load(project / "spec.yaml").spec
     packages = tuple(lock.Package(name, "9.0", ("0" * 64,)) for name in ("httptools", "onnxruntime", "uvicorn"))
     packages = (lock.Package("numpy", "2.4.6", ("0" * 64,)), *packages)
-    entries = {name: replace(lock.wanted(spec, name), packages=packages) for name in spec.targets}
+    entries = {name: replace(lock.make_unresolved_lock(spec, name), packages=packages) for name in spec.targets}
     lock.write(project / "spec.lock", entries)
     data: dict[str, Any] = json.loads((project / "spec.lock").read_text())
     return data

@@ -13,7 +13,7 @@ def test_plain_lines_name_the_target_and_their_times_line_up(capsys: pytest.Capt
         shown.note("a warning")
     with shown.stage("precision int8-dynamic"):
         pass
-    shown.skipped("bundle", "runtime layer reused")
+    shown.skip("bundle", "runtime layer reused")
     lines = capsys.readouterr().err.splitlines()
     assert [re.sub(r"\d\.\d s$", "N s", line) for line in lines] == [
         "cpu: export …",
@@ -37,7 +37,7 @@ def test_a_live_line_ends_as_a_summary(capsys: pytest.CaptureFixture[str]) -> No
         pass
     with pytest.raises(ValueError, match="broken"), shown.stage("verify float32"):
         raise ValueError("broken")
-    shown.skipped("measure 2 models", "unchanged")
+    shown.skip("measure 2 models", "unchanged")
     lines = re.sub(r"\x1b\[[0-9]*[a-zA-Z]", "", capsys.readouterr().err).replace("\r", "").splitlines()
     assert [re.sub(r"\d\.\d s$", "N s", line) for line in lines] == [
         "✓ gpu: export                      N s",

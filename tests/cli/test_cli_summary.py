@@ -13,11 +13,11 @@ from onnx_examples import RELU, make_model
 
 from onnxpack.bundle.context import Context
 from onnxpack.cli.summary import summarize
-from onnxpack.graph.check import facts
+from onnxpack.graph.check import read_facts
 from onnxpack.image.docker import Image, Layer
 from onnxpack.image.smoke import Smoke
 from onnxpack.parity.compare import Comparison
-from onnxpack.parity.summary import parity_of
+from onnxpack.parity.summary import summarize_parity
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.report import Attempt
@@ -35,8 +35,8 @@ def make_attempt(folder: Path, until: str = "smoke", **fields: Any) -> Attempt:
     file = write_spec(folder, {"framework": "onnx", "path": "m.onnx"}, **fields)
     plan = Plan(file, "cpu", folder / "dist")
     product = Product(
-        model=facts(folder / "m.onnx"),
-        parity=parity_of([Comparison("a", "y", 4.2e-7, 1e-6), Comparison("b", "y", 0.0, 0.0)]),
+        model=read_facts(folder / "m.onnx"),
+        parity=summarize_parity([Comparison("a", "y", 4.2e-7, 1e-6), Comparison("b", "y", 0.0, 0.0)]),
         context=Context(folder / "dist/context", "c" * 64, "1.0"),
         base=BASE,
         image=IMAGE,

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from onnxpack.core.errors import EngineError, typed
+from onnxpack.core.errors import EngineError, classify_error
 
 COPY = """
 import subprocess, sys
@@ -32,6 +32,6 @@ def test_full_disk_of_the_output_names_the_outputs_file(tmp_path: Path) -> None:
 
 
 def test_error_of_the_machine_without_a_file_is_typed() -> None:
-    known = typed(OSError(28, "No space left on device"))
+    known = classify_error(OSError(28, "No space left on device"))
     assert isinstance(known, EngineError)
     assert str(known).startswith("No space left on device")

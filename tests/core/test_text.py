@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxpack.core.text import clean, comment, plural, section, size, table, with_article
+from onnxpack.core.text import clean, format_bytes, format_section, format_table, plural, with_article, wrap_comment
 
 
 @pytest.mark.parametrize(
@@ -13,23 +13,23 @@ from onnxpack.core.text import clean, comment, plural, section, size, table, wit
     ],
 )  # fmt: skip
 def test_a_size_has_the_unit_that_fits(count: int, words: str) -> None:
-    assert size(count) == words
+    assert format_bytes(count) == words
 
 
 def test_a_table_is_aligned_and_harmless() -> None:
     rows = [("a", 1, "\x1b[2Jx"), ("bcd", 1000, "y")]
-    assert table(rows, right=(1,)) == ["a       1  \N{REPLACEMENT CHARACTER}[2Jx", "bcd  1000  y"]
+    assert format_table(rows, right=(1,)) == ["a       1  \N{REPLACEMENT CHARACTER}[2Jx", "bcd  1000  y"]
 
 
 def test_a_section_without_lines_is_left_out() -> None:
-    assert section("ops", table([])) == []
-    assert section("ops", ["x"]) == ["", "ops", "  x"]
+    assert format_section("ops", format_table([])) == []
+    assert format_section("ops", ["x"]) == ["", "ops", "  x"]
 
 
 @given(st.text())
 def test_foreign_text_stays_on_its_line(text: str) -> None:
     assert clean(text).isprintable()
-    assert all(line.startswith("# ") and line.isprintable() for line in comment(text))
+    assert all(line.startswith("# ") and line.isprintable() for line in wrap_comment(text))
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows")])

@@ -10,9 +10,9 @@ from exporting import export_here, write_spec
 from onnx_examples import FLOAT, RELU, make_model
 
 import onnxpack.data.case_budget
-from onnxpack.data.case_budget import Budget, input_bytes
-from onnxpack.data.test_inputs import corners, draw, main_sizes
-from onnxpack.spec.client import client_spec
+from onnxpack.data.case_budget import Budget, count_input_bytes
+from onnxpack.data.test_inputs import draw, list_corners, list_main_sizes
+from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.model import Spec
 
 FIELDS = {
@@ -45,12 +45,12 @@ def spent(budget: Budget, spec: Spec, outputs: int = 1) -> tuple[list[dict[str, 
 
 def test_the_bytes_of_inputs_are_known_before_they_are_drawn(spec: Spec) -> None:
     at = {"n": 5, "m": 7}
-    assert input_bytes(spec, at) == sum(array.nbytes for array in draw(spec, at, 0).values())
+    assert count_input_bytes(spec, at) == sum(array.nbytes for array in draw(spec, at, 0).values())
 
 
 def test_with_room_for_all_nothing_is_left_out(spec: Spec) -> None:
     budget = Budget(spec)
-    found = [tuple(at.items()) for at in (*main_sizes(spec.axes), *corners(spec.axes))]
+    found = [tuple(at.items()) for at in (*list_main_sizes(spec.axes), *list_corners(spec.axes))]
     assert [tuple(at.items()) for at in spent(budget, spec)[0]] == list(dict.fromkeys(found))
     assert budget.notes == []
 
@@ -91,7 +91,7 @@ def test_a_tiny_image_does_not_make_the_others_dear(tmp_path: Path) -> None:
         "opset": 18,
     }
     spec = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, **fields).spec
-    seen = client_spec(spec)
+    seen = make_client_spec(spec)
     budget = Budget(spec, 20_000_000)
     chosen = []
     for at in budget.sizes():

@@ -18,14 +18,14 @@ from onnxpack.core.errors import SpecError
 from onnxpack.core.values import Axis
 from onnxpack.data.case_budget import Budget
 from onnxpack.data.test_inputs import (
-    cases,
-    corners,
+    choose_odd_sizes,
+    choose_tracing_sizes,
     draw,
-    main_sizes,
-    odd_sizes,
+    iterate_cases,
+    list_corners,
+    list_main_sizes,
     read_arrays,
     read_samples,
-    tracing_sizes,
     write_arrays,
 )
 from onnxpack.spec.load import SpecFile
@@ -34,18 +34,18 @@ BATCH, SEQ = Axis("batch", 1, 8, 64), Axis("seq", 1, 16, 512)
 
 
 def test_sizes_are_min_odd_opt_max_and_the_corners() -> None:
-    assert main_sizes((BATCH, SEQ)) == [
+    assert list_main_sizes((BATCH, SEQ)) == [
         {"batch": 1, "seq": 1},
         {"batch": 3, "seq": 5},
         {"batch": 8, "seq": 16},
         {"batch": 64, "seq": 512},
     ]
-    assert {"batch": 64, "seq": 1} in corners((BATCH, SEQ))
-    assert {"batch": 1, "seq": 512} in corners((BATCH, SEQ))
+    assert {"batch": 64, "seq": 1} in list_corners((BATCH, SEQ))
+    assert {"batch": 1, "seq": 512} in list_corners((BATCH, SEQ))
 
 
 def test_the_corners_of_many_axes_are_limited() -> None:
-    assert len(corners(tuple(Axis(f"a{index}", 1, 8, 64) for index in range(20)))) == 8
+    assert len(list_corners(tuple(Axis(f"a{index}", 1, 8, 64) for index in range(20)))) == 8
 
 
 axis_lists = st.lists(
@@ -60,14 +60,14 @@ axis_lists = st.lists(
 
 @given(axis_lists)
 def test_every_size_is_within_its_axis(axes: tuple[Axis, ...]) -> None:
-    for at in (*main_sizes(axes), *corners(axes)):
+    for at in (*list_main_sizes(axes), *list_corners(axes)):
         assert list(at) == [axis.name for axis in axes]
         assert all(axis.min <= at[axis.name] <= axis.max for axis in axes)
 
 
 @given(axis_lists)
 def test_odd_sizes_are_odd_and_differ_where_there_is_room(axes: tuple[Axis, ...]) -> None:
-    at = odd_sizes(axes)
+    at = choose_odd_sizes(axes)
     for index, axis in enumerate(axes):
         if axis.max - axis.min >= 2 * len(axes) + 2:
             assert at[axis.name] % 2 == 1
@@ -77,7 +77,7 @@ def test_odd_sizes_are_odd_and_differ_where_there_is_room(axes: tuple[Axis, ...]
 
 @given(axis_lists)
 def test_tracing_sizes_are_at_least_2_and_all_differ(axes: tuple[Axis, ...]) -> None:
-    found = list(tracing_sizes(axes).values())
+    found = list(choose_tracing_sizes(axes).values())
     assert min(found) >= 2
     assert len(set(found)) == len(found)
 
@@ -180,7 +180,7 @@ def test_samples_are_the_same_for_the_same_seed_and_case(file: Any) -> None:
 def test_cases_are_named_by_their_sizes_and_the_users_come_last(file: Any, tmp_path: Path) -> None:
     spec = file().spec
     np.savez(tmp_path / "s.npz", x=np.zeros((5, 4), np.float32))
-    assert [(name, at) for name, at, _ in cases(spec, tmp_path / "s.npz", Budget(spec).sizes())] == [
+    assert [(name, at) for name, at, _ in iterate_cases(spec, tmp_path / "s.npz", Budget(spec).sizes())] == [
         ("00_n1", {"n": 1}),
         ("01_n3", {"n": 3}),
         ("02_n8", {"n": 8}),
@@ -199,7 +199,7 @@ def test_cases_are_named_by_their_sizes_and_the_users_come_last(file: Any, tmp_p
 )
 def test_a_model_of_few_sizes_has_several_random_cases(file: Any, axes: Any, expected: list[str]) -> None:
     spec = file({"x": {"dtype": "float32", "shape": [next(iter(axes), 2), 2]}}, dynamic_axes=axes).spec
-    found = list(cases(spec, None, Budget(spec).sizes()))
+    found = list(iterate_cases(spec, None, Budget(spec).sizes()))
     assert [name for name, _, _ in found] == expected
     assert not np.array_equal(found[0][2]["x"], found[2][2]["x"])
 
@@ -207,7 +207,7 @@ def test_a_model_of_few_sizes_has_several_random_cases(file: Any, axes: Any, exp
 def test_real_samples_alone_come_at_two_sizes(file: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", x=np.arange(20, dtype=np.float32).reshape(5, 4))
     spec = file(verify={"samples": "s.npz", "random": False}).spec
-    found = [(name, at) for name, at, _ in cases(spec, tmp_path / "s.npz", Budget(spec).sizes())]
+    found = [(name, at) for name, at, _ in iterate_cases(spec, tmp_path / "s.npz", Budget(spec).sizes())]
     assert found == [("samples", {"n": 5}), ("samples_first", {"n": 2})]
 
 

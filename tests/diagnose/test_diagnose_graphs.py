@@ -19,8 +19,8 @@ import onnxpack.sources.onnx
 import onnxpack.sources.sklearn
 from onnxpack.core.values import Axis
 from onnxpack.diagnose import locate
-from onnxpack.diagnose.axes import baked, stopped_at
-from onnxpack.diagnose.graphs import first_difference, run_all
+from onnxpack.diagnose.axes import find_baked_axes, list_stopped_nodes
+from onnxpack.diagnose.graphs import find_first_difference, run_all
 from onnxpack.parity.compare import Tolerance
 from onnxpack.spec.load import SpecFile
 
@@ -56,7 +56,7 @@ def equal(right: Any, got: Any) -> bool:
 def test_the_first_value_that_differs_is_found(tmp_path: Path, wrong: onnx.ModelProto, words: str) -> None:
     onnx.save(chain(), tmp_path / "right.onnx")
     onnx.save(wrong, tmp_path / "wrong.onnx")
-    assert first_difference(tmp_path / "right.onnx", tmp_path / "wrong.onnx", {"x": X}, equal) == words
+    assert find_first_difference(tmp_path / "right.onnx", tmp_path / "wrong.onnx", {"x": X}, equal) == words
 
 
 def test_every_value_can_be_seen_and_the_file_is_left_alone(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ AXES = (Axis("n", 1, 8, 16), Axis("m", 1, 8, 16))
 
 
 def test_the_axis_that_may_not_change_is_the_one_that_is_baked_in() -> None:
-    lines = baked(AXES, [{"n": 1, "m": 1}, {"n": 3, "m": 5}], lambda at: at["n"] == 2)
+    lines = find_baked_axes(AXES, [{"n": 1, "m": 1}, {"n": 3, "m": 5}], lambda at: at["n"] == 2)
     assert lines == [
         "axis 'n' is baked in: it works at 2, the size that the export was made with, and fails at 1, 3; "
         "make the code independent of this size, or fix it in the spec"
@@ -91,19 +91,19 @@ def test_the_axis_that_may_not_change_is_the_one_that_is_baked_in() -> None:
 
 
 def test_two_axes_that_were_made_one_are_both_named() -> None:
-    lines = baked(AXES, [{"n": 1, "m": 1}], lambda at: at["m"] - at["n"] == 1)
+    lines = find_baked_axes(AXES, [{"n": 1, "m": 1}], lambda at: at["m"] - at["n"] == 1)
     assert [line.split()[1] for line in lines] == ["'n'", "'m'"]
 
 
 @pytest.mark.parametrize("works", [True, False])
 def test_wrong_numbers_at_every_size_bake_nothing(works: bool) -> None:
-    assert baked(AXES, [{"n": 1, "m": 1}], lambda at: works) == []
-    assert baked((), [{}], lambda at: works) == []
+    assert find_baked_axes(AXES, [{"n": 1, "m": 1}], lambda at: works) == []
+    assert find_baked_axes((), [{}], lambda at: works) == []
 
 
 def test_nodes_are_found_in_the_runtimes_words() -> None:
     words = "Non-zero status code returned while running Add node. Name:'node_add' Status Message: no"
-    assert stopped_at([words, "7 of 9 values differ", words]) == ["the Add node 'node_add' does not run"]
+    assert list_stopped_nodes([words, "7 of 9 values differ", words]) == ["the Add node 'node_add' does not run"]
 
 
 # Whole roads
@@ -188,7 +188,7 @@ def test_first_difference_from_a_file_of_opset_6_is_named(tmp_path: Path) -> Non
     new = [helper.make_node("Add", ["x", "w"], ["a"], name="first"), nodes[1]]
     flat = constant("w", np.tile(weights[:, None] + 1, (1, 4)))
     onnx.save(make_model(new, values[:1], [("y", FLOAT, [3, 4])], [flat]), tmp_path / "wrong.onnx")
-    words = first_difference(tmp_path / "right.onnx", tmp_path / "wrong.onnx", {"x": X}, equal)
+    words = find_first_difference(tmp_path / "right.onnx", tmp_path / "wrong.onnx", {"x": X}, equal)
     assert words == "the Add node 'first' (value 'a') is the first that differs from the source's"
 
 

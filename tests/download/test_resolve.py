@@ -13,9 +13,9 @@ from web import Web
 
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import EngineError, SpecError
-from onnxpack.core.text import size
-from onnxpack.download.resolve import brought_here
-from onnxpack.parity.compare import require
+from onnxpack.core.text import format_bytes
+from onnxpack.download.resolve import fetch_sources
+from onnxpack.parity.compare import require_parity
 from onnxpack.spec.load import SpecFile
 
 MODEL = make_model(RELU).SerializeToString()
@@ -35,27 +35,27 @@ def spec(folder: Path, url: str, sha256: str = SHA, **fields: Any) -> SpecFile:
 
 def test_the_model_is_fetched_once_and_then_stands_in_the_store(tmp_path: Path, web: Web, store: Store) -> None:
     told = Told()
-    file = brought_here(spec(tmp_path, web.url), store, told)
+    file = fetch_sources(spec(tmp_path, web.url), store, told)
     path = file.resolve(web.url)
     assert path.name == "m.onnx"
     assert path.read_bytes() == MODEL
     # On a slow machine there are notes on the progress between these.
-    assert [*told.lines[:2], told.lines[-1]] == ["fetch", web.url, f"{size(len(MODEL))}, digest verified"]
+    assert [*told.lines[:2], told.lines[-1]] == ["fetch", web.url, f"{format_bytes(len(MODEL))}, digest verified"]
     web.script = ["404"]
-    assert brought_here(spec(tmp_path, web.url), store, told).resolve(web.url) == path
+    assert fetch_sources(spec(tmp_path, web.url), store, told).resolve(web.url) == path
     assert len(web.ranges) == 1
 
 
 def test_a_fetched_model_is_exported(tmp_path: Path, web: Web, store: Store) -> None:
-    made = export_in_child(brought_here(spec(tmp_path, web.url), store, Told()), tmp_path / "made", store.root)
-    require("fetched", made.rows())
+    made = export_in_child(fetch_sources(spec(tmp_path, web.url), store, Told()), tmp_path / "made", store.root)
+    require_parity("fetched", made.rows())
     assert list(made.trace.files) == []
 
 
 def test_one_flipped_bit_is_fetched_again(tmp_path: Path, web: Web, store: Store) -> None:
-    path = brought_here(spec(tmp_path, web.url), store, Told()).resolve(web.url)
+    path = fetch_sources(spec(tmp_path, web.url), store, Told()).resolve(web.url)
     path.write_bytes(bytes([MODEL[0] ^ 1]) + MODEL[1:])
-    brought_here(spec(tmp_path, web.url), store, Told())
+    fetch_sources(spec(tmp_path, web.url), store, Told())
     assert path.read_bytes() == MODEL
     assert len(web.ranges) == 2
 
@@ -63,16 +63,16 @@ def test_one_flipped_bit_is_fetched_again(tmp_path: Path, web: Web, store: Store
 def test_what_an_earlier_build_fetched_is_used(tmp_path: Path, web: Web, store: Store) -> None:
     web.script = ["cut", "404"]
     with pytest.raises(EngineError):
-        brought_here(spec(tmp_path, web.url), store, Told())
+        fetch_sources(spec(tmp_path, web.url), store, Told())
     told = Told()
-    assert brought_here(spec(tmp_path, web.url), store, told).resolve(web.url).read_bytes() == MODEL
+    assert fetch_sources(spec(tmp_path, web.url), store, told).resolve(web.url).read_bytes() == MODEL
     assert web.ranges[2] == f"bytes={len(MODEL) // 2}-"
     assert told.lines[1] == f"{web.url}, from byte {len(MODEL) // 2} on"
 
 
 def test_another_file_than_the_spec_trusts_leaves_nothing(tmp_path: Path, web: Web, store: Store) -> None:
     with pytest.raises(EngineError, match="not the file that the spec trusts"):
-        brought_here(spec(tmp_path, web.url, "0" * 64), store, Told())
+        fetch_sources(spec(tmp_path, web.url, "0" * 64), store, Told())
     assert [path for path in store.root.rglob("*") if path.is_file()] == []
 
 
@@ -82,24 +82,24 @@ def test_a_file_url_outside_the_project_is_refused_with_its_place(
     (tmp_path / "m.onnx").write_bytes(MODEL)
     url = f"file://{tmp_path}/m.onnx"
     with pytest.raises(SpecError) as refused:
-        brought_here(spec(tmp_path, url), store, Told())
+        fetch_sources(spec(tmp_path, url), store, Told())
     (problem,) = refused.value.problems
     assert problem.where
     assert problem.where.line == 1
     assert "ONNXPACK_FILE_ROOTS" in problem.hint
     assert SHA not in str(refused.value)
     monkeypatch.setenv("ONNXPACK_FILE_ROOTS", f"/nonexistent:{tmp_path}")
-    assert brought_here(spec(tmp_path, url), store, Told()).resolve(url).read_bytes() == MODEL
+    assert fetch_sources(spec(tmp_path, url), store, Told()).resolve(url).read_bytes() == MODEL
     monkeypatch.delenv("ONNXPACK_FILE_ROOTS")
     with pytest.raises(SpecError, match="outside the folders"):  # also what the store has by now
-        brought_here(spec(tmp_path, url), store, Told())
+        fetch_sources(spec(tmp_path, url), store, Told())
 
 
 def test_a_file_url_inside_the_project_is_read(tmp_path: Path, store: Store) -> None:
     (tmp_path / "spec").mkdir()
     (tmp_path / "spec/m.onnx").write_bytes(MODEL)
     url = f"file://{tmp_path}/spec/m.onnx"
-    assert brought_here(spec(tmp_path, url), store, Told()).resolve(url).read_bytes() == MODEL
+    assert fetch_sources(spec(tmp_path, url), store, Told()).resolve(url).read_bytes() == MODEL
 
 
 def test_the_limit_of_the_environment_counts(
@@ -110,7 +110,7 @@ def test_the_limit_of_the_environment_counts(
 ) -> None:
     monkeypatch.setenv("ONNXPACK_MAX_DOWNLOAD", "10B")
     with pytest.raises(EngineError, match="is larger than the limit of 10 B"):
-        brought_here(spec(tmp_path, web.url), store, Told())
+        fetch_sources(spec(tmp_path, web.url), store, Told())
     assert [path for path in store.root.rglob("*") if path.is_file()] == []
 
 
@@ -132,13 +132,13 @@ def test_a_variable_that_cannot_be_read_is_told(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SpecError, match=words):
-        brought_here(spec(tmp_path, web.url), store, Told())
+        fetch_sources(spec(tmp_path, web.url), store, Told())
 
 
 def test_local_files_stay_where_they_are(tmp_path: Path, store: Store) -> None:
     onnx.save(make_model(RELU), tmp_path / "m.onnx")
     file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"})
-    assert brought_here(file, store, Told()) is file
+    assert fetch_sources(file, store, Told()) is file
 
 
 def test_weights_come_from_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
@@ -159,9 +159,9 @@ def test_weights_come_from_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
         client.create_bucket(Bucket="models")
         client.put_object(Bucket="models", Key="a/m.onnx", Body=MODEL)
         url = "s3://models/a/m.onnx"
-        file = brought_here(spec(tmp_path, url), store, Told())
+        file = fetch_sources(spec(tmp_path, url), store, Told())
         assert file.resolve(url).read_bytes() == MODEL
         with pytest.raises(EngineError, match="is not there"):
-            brought_here(spec(tmp_path, "s3://models/a/other.onnx"), store, Told())
+            fetch_sources(spec(tmp_path, "s3://models/a/other.onnx"), store, Told())
     finally:
         server.stop()

@@ -17,12 +17,12 @@ from sklearn import metrics
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.errors import GateError, OnnxpackError, SourceError, SpecError
 from onnxpack.data.test_inputs import Arrays
-from onnxpack.evaluation.evaluate import EVALUATION, Score, degradation, score_model, score_source
-from onnxpack.evaluation.score import built_in
+from onnxpack.evaluation.evaluate import EVALUATION, Score, compute_degradation, score_model, score_source
+from onnxpack.evaluation.score import compute_built_in
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.evaluate import ScoreSource
-from onnxpack.worker.codec import digest_of
+from onnxpack.worker.codec import digest_value
 
 RANDOM = np.random.default_rng(0)
 Y3 = RANDOM.integers(0, 3, 60)
@@ -74,7 +74,7 @@ CHOICES: dict[str, tuple[str, Arrays, Any, float]] = {
 @pytest.mark.parametrize("kind", CHOICES)
 def test_a_metric_is_scikit_learns_of_the_output_that_fits(kind: str) -> None:
     metric, outputs, labels, value = CHOICES[kind]
-    assert built_in(metric, outputs, labels) == pytest.approx(value, abs=1e-6)
+    assert compute_built_in(metric, outputs, labels) == pytest.approx(value, abs=1e-6)
 
 
 TURNED = ["owl", "dog", "cat"]  # against the order of sorting
@@ -107,7 +107,7 @@ MAPPED: dict[str, tuple[str, Arrays, Any, list[Any], float]] = {
 @pytest.mark.parametrize("kind", MAPPED)
 def test_classes_map_labels_to_the_models_columns(kind: str) -> None:
     metric, outputs, labels, classes, value = MAPPED[kind]
-    assert built_in(metric, outputs, labels, classes) == pytest.approx(value, abs=1e-6)
+    assert compute_built_in(metric, outputs, labels, classes) == pytest.approx(value, abs=1e-6)
 
 
 Y10 = np.arange(40) % 10
@@ -161,7 +161,7 @@ UNMATCHED: dict[str, tuple[Arrays, Any, list[Any], str, str]] = {
 def test_labels_that_are_not_the_models_classes_are_refused(kind: str) -> None:
     outputs, labels, classes, words, hint = UNMATCHED[kind]
     with pytest.raises(SpecError) as refused:
-        built_in("accuracy", outputs, labels, classes)
+        compute_built_in("accuracy", outputs, labels, classes)
     problem = refused.value.problems[0]
     assert words in problem.message
     assert hint in problem.hint
@@ -169,14 +169,14 @@ def test_labels_that_are_not_the_models_classes_are_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1", "auc", "top-2"])
 def test_labels_from_1_are_refused_by_every_metric_of_classes(metric: str) -> None:
-    assert built_in(metric, {"s": S3}, Y3) == built_in(metric, {"s": S3}, Y3 + 1, [1, 2, 3])
+    assert compute_built_in(metric, {"s": S3}, Y3) == compute_built_in(metric, {"s": S3}, Y3 + 1, [1, 2, 3])
     with pytest.raises(SpecError, match="the labels are 1, 2, 3"):
-        built_in(metric, {"s": S3}, Y3 + 1)
+        compute_built_in(metric, {"s": S3}, Y3 + 1)
 
 
 def test_a_model_that_predicts_its_labels_and_misses_one_is_scored() -> None:
     predicted = np.where(Y10 == 9, 1, Y10 + 1)
-    assert built_in("accuracy", {"label": predicted, "s": S10}, Y10 + 1) == 0.9
+    assert compute_built_in("accuracy", {"label": predicted, "s": S10}, Y10 + 1) == 0.9
 
 
 REFUSED: list[tuple[str, Arrays, Any, str]] = [
@@ -195,7 +195,7 @@ REFUSED: list[tuple[str, Arrays, Any, str]] = [
 @pytest.mark.parametrize(("metric", "outputs", "labels", "words"), REFUSED)
 def test_outputs_that_fit_no_metric_are_refused(metric: str, outputs: Arrays, labels: Any, words: str) -> None:
     with pytest.raises(OnnxpackError) as refused:
-        built_in(metric, outputs, labels)
+        compute_built_in(metric, outputs, labels)
     assert words in str(refused.value)
 
 
@@ -204,7 +204,7 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(SourceError, match=r"pip install 'onnxpack\[evaluation\]'"):
-        built_in("accuracy", {"s": S3}, Y3)
+        compute_built_in("accuracy", {"s": S3}, Y3)
 
 
 # How much worse
@@ -226,7 +226,7 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
 def test_a_loss_is_absolute_for_scores_and_relative_for_errors(
     metric: str, source: float, model: float, expected: float
 ) -> None:
-    assert degradation(metric, source, model) == pytest.approx(expected)
+    assert compute_degradation(metric, source, model) == pytest.approx(expected)
 
 
 @given(
@@ -236,9 +236,9 @@ def test_a_loss_is_absolute_for_scores_and_relative_for_errors(
 )
 def test_a_better_model_has_no_loss_and_a_worse_one_has(metric: str, source: float, model: float) -> None:
     better = model < source if metric in ("mse", "mae") else model > source
-    loss = degradation(metric, source, model)
+    loss = compute_degradation(metric, source, model)
     assert loss <= 0 if better or model == source else loss >= 0
-    assert degradation(metric, source, source) == 0
+    assert compute_degradation(metric, source, source) == 0
 
 
 # The source's, and a model's
@@ -287,7 +287,7 @@ def test_the_source_and_a_model_are_scored_on_the_same_data(make: Make, tmp_path
     onnx.save(worse, tmp_path / "worse.onnx")
     found = score_model(file, tmp_path / "worse.onnx")
     assert found.value == pytest.approx(metrics.accuracy_score(Y3, S3.argmin(1)))
-    assert degradation("accuracy", source.value, found.value) > 0.5
+    assert compute_degradation("accuracy", source.value, found.value) > 0.5
 
 
 def test_a_score_of_words_takes_the_classes_of_the_spec(make: Make, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_the_users_metric_gets_all_outputs_and_labels(make: Make, tmp_path: Path
 
 def test_a_score_depends_on_the_users_file(make: Make, tmp_path: Path) -> None:
     def key(metric: str) -> str:
-        return digest_of(ScoreSource(SpecPart.of(make(metric=metric), "evaluation"), Artifact(tmp_path, "outputs")))
+        return digest_value(ScoreSource(SpecPart.of(make(metric=metric), "evaluation"), Artifact(tmp_path, "outputs")))
 
     code = user_metric(tmp_path, "return 0")
     keys = [key(code), key("f1"), key("package.module:score")]

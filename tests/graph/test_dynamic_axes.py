@@ -12,8 +12,8 @@ from onnx import helper
 from onnx_examples import FLOAT, MATMUL, constant, make_model
 
 from onnxpack.core.errors import GateError, SourceError
-from onnxpack.graph.dynamic_axes import free_target
-from onnxpack.parity.compare import require
+from onnxpack.graph.dynamic_axes import find_free_target
+from onnxpack.parity.compare import require_parity
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def reshape(source: str, result: str, *target: int) -> tuple[onnx.NodeProto, onn
 def test_a_target_is_freed_only_where_the_axis_must_be(
     shape: tuple[int | str, ...], target: list[int], fixed: dict[str, int], free: list[int] | None
 ) -> None:
-    assert free_target(shape, target, fixed) == free
+    assert find_free_target(shape, target, fixed) == free
 
 
 def test_a_freed_target_gives_what_the_fixed_one_gave() -> None:
@@ -73,7 +73,7 @@ def test_a_freed_target_gives_what_the_fixed_one_gave() -> None:
         shape = tuple("abcd"[index] if random.random() < 0.4 else size for index, size in enumerate(sizes))
         target = random.permutation(sizes).tolist() if random.random() < 0.5 else [int(np.prod(sizes)), 1]
         fixed = {name: size for name, size in zip(shape, sizes, strict=True) if isinstance(name, str)}
-        free = free_target(shape, target, fixed)
+        free = find_free_target(shape, target, fixed)
         if free is not None:
             array = np.arange(np.prod(sizes)).reshape(sizes)
             copied = [sizes[index] if size == 0 else size for index, size in enumerate(free)]
@@ -87,7 +87,7 @@ def test_a_fixed_batch_becomes_dynamic_through_reshapes(export: Callable[..., Ma
     made = export(make_model(nodes, [("x", FLOAT, [8, 4])], [("y", FLOAT, [8, 4])], [one, two]))
     assert made.model.inputs[0].shape == ("n", 4)
     assert made.model.outputs[0].shape == ("n", 4)
-    require("freed", made.rows())
+    require_parity("freed", made.rows())
     assert {at["n"] for at in made.reference.sizes} >= {1, 3, 16}
 
 
@@ -116,7 +116,7 @@ def test_a_batch_is_freed_beside_an_output_that_is_one_number(export: Callable[.
     outputs = [("y", FLOAT, [8, 4]), ("z", onnx.TensorProto.INT64, [])]
     made = export(make_model(nodes, [("x", FLOAT, [8, 4])], outputs))
     assert [info.shape for info in made.model.outputs] == [("n", 4), ()]
-    require("freed", made.rows())
+    require_parity("freed", made.rows())
 
 
 def test_a_batch_whose_rows_depend_on_their_number_is_refused(export: Callable[..., Made]) -> None:

@@ -12,7 +12,7 @@ from onnx_examples import FLOAT, constant, make_model
 
 from onnxpack.core.errors import SourceError
 from onnxpack.graph import external_data
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 
 WEIGHTS = [np.random.default_rng(seed).standard_normal((4, 4)).astype(np.float32) for seed in range(3)]
 
@@ -56,7 +56,7 @@ def test_a_large_model_goes_through_without_its_weights(
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in made.proto.graph.initializer}
     for index, array in enumerate(WEIGHTS):
         np.testing.assert_array_equal(tensors[f"w{index}"], array)
-    require("outside", made.rows())
+    require_parity("outside", made.rows())
     assert (tmp_path / "model" / "m.onnx").exists(), "the user's files stay"
     assert all(path.is_file() and not path.is_symlink() for path in (made.folder / "reference").iterdir())
 
@@ -69,7 +69,7 @@ def test_tied_weights_are_written_once(tmp_path: Path) -> None:
     onnx.save(model, path)
     made = export(tmp_path)
     assert (made.folder / "model.onnx.data").stat().st_size == WEIGHTS[0].nbytes
-    require("tied", made.rows())
+    require_parity("tied", made.rows())
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:

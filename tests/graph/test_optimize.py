@@ -12,8 +12,8 @@ from onnx_examples import FLOAT, MATMUL, constant, external_model, make_model
 import onnxpack.graph.optimize as optimizing
 from onnxpack.core.errors import GateError, SourceError
 from onnxpack.core.values import Changed
-from onnxpack.graph.check import graphs, info_of, session
-from onnxpack.graph.isa import this_machine
+from onnxpack.graph.check import iterate_graphs, open_session, read_info
+from onnxpack.graph.isa import detect_isas
 from onnxpack.graph.optimize import optimize_model
 
 BOOL, STRING, INT64 = TensorProto.BOOL, TensorProto.STRING, TensorProto.INT64
@@ -122,7 +122,7 @@ INPUTS = {
 
 
 def run(path: Path, kind: str) -> list[Any]:
-    answers: list[Any] = session(path).run(None, {"x": INPUTS.get(kind, normal(9, 3, 4))})
+    answers: list[Any] = open_session(path).run(None, {"x": INPUTS.get(kind, normal(9, 3, 4))})
     return answers
 
 
@@ -144,10 +144,10 @@ def test_optimize_model_keeps_answers_inputs_and_outputs(kind: str, level: str, 
         np.testing.assert_allclose(given, wanted, rtol=1e-5, atol=1e-6)
     made = onnx.load(path)
     for part in ("input", "output"):
-        assert list(map(info_of, getattr(made.graph, part))) == list(map(info_of, getattr(model.graph, part)))
+        assert list(map(read_info, getattr(made.graph, part))) == list(map(read_info, getattr(model.graph, part)))
     assert made.ir_version == model.ir_version
     assert next(entry.version for entry in made.opset_import if entry.domain == "") == 17
-    used = {inner.domain for graph in graphs(made.graph) for inner in graph.node}
+    used = {inner.domain for graph in iterate_graphs(made.graph) for inner in graph.node}
     assert {entry.domain for entry in made.opset_import} == used | {""}
     assert told.model.path == path
     assert told.model.size_bytes == path.stat().st_size
@@ -156,7 +156,7 @@ def test_optimize_model_keeps_answers_inputs_and_outputs(kind: str, level: str, 
 @pytest.mark.parametrize("kind", MODELS)
 def test_basic_stays_standard_onnx(kind: str, tmp_path: Path) -> None:
     path, _ = optimized(MODELS[kind](), tmp_path, "basic")
-    domains = {inner.domain for graph in graphs(onnx.load(path).graph) for inner in graph.node}
+    domains = {inner.domain for graph in iterate_graphs(onnx.load(path).graph) for inner in graph.node}
     assert domains <= {"", CLASSIC}
 
 
@@ -181,11 +181,11 @@ def test_optimize_model_leaves_fewer_nodes(tmp_path: Path) -> None:
 
 
 def test_optimize_model_all_for_another_isa_is_refused(tmp_path: Path) -> None:
-    own = next(iter(this_machine()))
+    own = next(iter(detect_isas()))
     other = "neon" if own != "neon" else "amx"
     with pytest.raises(GateError, match=f"this one does not have {other}"):
         optimized(conv(), tmp_path / "other", "all", other)
-    best = max(this_machine(), key=lambda isa: isa.startswith(("avx512", "amx")))
+    best = max(detect_isas(), key=lambda isa: isa.startswith(("avx512", "amx")))
     path, _ = optimized(conv(), tmp_path / "own", "all", best)
     wanted = run(tmp_path / "own/source.onnx", "conv")[0]
     np.testing.assert_allclose(run(path, "conv")[0], wanted, rtol=1e-4, atol=1e-5)

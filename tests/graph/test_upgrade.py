@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 from onnx_examples import FLOAT, constant, make_model
 
 from onnxpack.core.errors import SourceError
-from onnxpack.graph.check import session
-from onnxpack.graph.convert import ConvertOpset, conversion_passes, nearest_opset
+from onnxpack.graph.check import open_session
+from onnxpack.graph.convert import ConvertOpset, find_nearest_opset, make_conversion_passes
 from onnxpack.graph.evaluate import Evaluator
 from onnxpack.graph.passes import PassError, run_passes
 from onnxpack.graph.tidy import DropConstantInputs
@@ -122,7 +122,7 @@ def test_old_operator_is_evaluated_and_upgraded_as_defined(name: str) -> None:
     before = model.SerializeToString()
     np.testing.assert_allclose(Evaluator(model).run({"x": x})[0], expected, rtol=1e-5, atol=1e-5)
     assert model.SerializeToString() == before
-    actual = session(upgraded(model).SerializeToString()).run(None, {"x": x})[0]
+    actual = open_session(upgraded(model).SerializeToString()).run(None, {"x": x})[0]
     assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
@@ -139,7 +139,7 @@ def test_old_comparison_along_an_axis_is_evaluated_and_upgraded(name: str) -> No
     assert expected.any()
     assert not expected.all()
     np.testing.assert_array_equal(Evaluator(model).run({"x": x})[0], expected)
-    np.testing.assert_array_equal(session(upgraded(model).SerializeToString()).run(None, {"x": x})[0], expected)
+    np.testing.assert_array_equal(open_session(upgraded(model).SerializeToString()).run(None, {"x": x})[0], expected)
 
 
 def test_old_lstm_is_evaluated_and_upgraded_alike() -> None:
@@ -149,7 +149,7 @@ def test_old_lstm_is_evaluated_and_upgraded_alike() -> None:
     x = normal(5, 2, 3)
     model = old(node, x, 6, weights)
     expected = Evaluator(model).run({"x": x})
-    actual = session(upgraded(model).SerializeToString()).run(None, {"x": x})
+    actual = open_session(upgraded(model).SerializeToString()).run(None, {"x": x})
     assert expected[0].shape == (5, 2, 2, 2)
     np.testing.assert_allclose(actual[0], expected[0], rtol=1e-5, atol=1e-5)
 
@@ -164,7 +164,7 @@ def test_operator_inside_a_branch_is_upgraded() -> None:
     inputs = {"x": SQUARE, "w": W, "c": np.array(False)}
     expected = SQUARE - W[:, None]
     np.testing.assert_allclose(Evaluator(model).run(inputs)[0], expected)
-    np.testing.assert_allclose(session(upgraded(model).SerializeToString()).run(None, inputs)[0], expected)
+    np.testing.assert_allclose(open_session(upgraded(model).SerializeToString()).run(None, inputs)[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -206,9 +206,9 @@ def test_evaluator_failure_names_the_node() -> None:
 def test_hardmax_keeps_its_meaning_over_opset_13(axis: int | None) -> None:
     node = MAKE("Hardmax", ["x"], ["y"], **({} if axis is None else {"axis": axis}))
     model = make_model([node], [("x", FLOAT, ["b", 3, 3, 3])], [("y", FLOAT, None)], opset=11)
-    expected = session(model.SerializeToString()).run(None, {"x": X})[0]
-    made = run_passes(model, conversion_passes(11, 17)).model
-    np.testing.assert_array_equal(session(made.SerializeToString()).run(None, {"x": X})[0], expected)
+    expected = open_session(model.SerializeToString()).run(None, {"x": X})[0]
+    made = run_passes(model, make_conversion_passes(11, 17)).model
+    np.testing.assert_array_equal(open_session(made.SerializeToString()).run(None, {"x": X})[0], expected)
 
 
 @pytest.mark.parametrize(("op", "opset"), [("Upsample", 7), ("Upsample", 9), ("Resize", 10)])
@@ -219,9 +219,11 @@ def test_resize_keeps_its_grid_over_opset_11(op: str, opset: int, mode: str, sca
     node = MAKE(op, ["x", "s"], ["y"], mode=mode) if opset > 8 else MAKE(op, ["x"], ["y"], mode=mode, scales=scales)
     constants = [constant("s", scales)] if opset > 8 else []
     model = make_model([node], [("x", FLOAT, ["b", 3, 3, 3])], [("y", FLOAT, None)], constants, opset=opset)
-    expected = session(model.SerializeToString()).run(None, {"x": X})[0]
-    made = run_passes(model, conversion_passes(opset, 17)).model
-    np.testing.assert_allclose(session(made.SerializeToString()).run(None, {"x": X})[0], expected, rtol=1e-5, atol=1e-6)
+    expected = open_session(model.SerializeToString()).run(None, {"x": X})[0]
+    made = run_passes(model, make_conversion_passes(opset, 17)).model
+    np.testing.assert_allclose(
+        open_session(made.SerializeToString()).run(None, {"x": X})[0], expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_nearest_opset_is_the_highest_that_the_converter_reaches() -> None:
@@ -231,5 +233,5 @@ def test_nearest_opset_is_the_highest_that_the_converter_reaches() -> None:
     with pytest.raises(SourceError, match="the model's opset 7 cannot be converted to 17: ") as refused:
         run_passes(model, (ConvertOpset(17),))
     assert refused.value.problems[0].hint == "set `opset: 8`"
-    assert nearest_opset(model, 17) == 8
+    assert find_nearest_opset(model, 17) == 8
     assert run_passes(model, (ConvertOpset(8),)).modified == ("ConvertOpset",)

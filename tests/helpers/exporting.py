@@ -17,7 +17,7 @@ from onnxpack.spec.load import SpecFile, load
 from onnxpack.worker import Task
 from onnxpack.worker.call import Outcome, Setting, call
 from onnxpack.worker.codec import decode, encode
-from onnxpack.worker.task import result_type
+from onnxpack.worker.task import find_result_type
 
 
 def write_spec(folder: Path, model: dict[str, Any], **fields: Any) -> SpecFile:
@@ -84,4 +84,4 @@ class Here:
         folder = setting.folder or setting.scratch
         request = decode(encode(task), type(task))
         data = encode(request.run(folder, lambda text: None), folder)
-        return Outcome(decode(data, result_type(type(task)), folder), data, Trace())
+        return Outcome(decode(data, find_result_type(type(task)), folder), data, Trace())

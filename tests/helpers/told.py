@@ -18,5 +18,5 @@ class Told:
     def note(self, text: str) -> None:
         self.lines.append(text)
 
-    def skipped(self, name: str, why: str) -> None:
+    def skip(self, name: str, why: str) -> None:
         self.lines.append(f"{name} {why}")

@@ -13,8 +13,8 @@ from onnx_examples import FLOAT, MATMUL, RELU, make_model
 
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.hunt import Findings, hunt
-from onnxpack.hunt.cost import run_cost
-from onnxpack.hunt.extremes import corner_cases, fill, tiny_case
+from onnxpack.hunt.cost import estimate_run_cost
+from onnxpack.hunt.extremes import fill, make_corner_cases, make_tiny_case
 from onnxpack.parity.compare import Tolerance, compare_case, verify_model
 from onnxpack.spec.load import SpecFile
 
@@ -165,16 +165,16 @@ def test_the_greatest_uint64_is_filled_exactly_beside_a_smaller_column(tmp_path:
 
 def test_masks_keep_one_element_in_every_corner(tmp_path: Path) -> None:
     inputs = {"x": {"dtype": "int64", "shape": ["n", 4], "range": [0, 1], "at_least_one": True}}
-    for _, arrays in corner_cases(spec(tmp_path, inputs).spec):
+    for _, arrays in make_corner_cases(spec(tmp_path, inputs).spec):
         assert arrays["x"].any(axis=1).all()
 
 
 def test_tiny_values_stay_in_the_range(tmp_path: Path) -> None:
-    arrays = tiny_case(spec(tmp_path, {"x": {"dtype": "float32", "shape": ["n", 64], "range": [0, 1]}}).spec)
+    arrays = make_tiny_case(spec(tmp_path, {"x": {"dtype": "float32", "shape": ["n", 64], "range": [0, 1]}}).spec)
     assert arrays is not None
     assert arrays["x"].min() >= 0
     assert ((arrays["x"] > 0) & (arrays["x"] < 1e-37)).any()
-    assert tiny_case(spec(tmp_path, {"x": {"dtype": "float32", "shape": ["n", 4], "range": [1, 2]}}).spec) is None
+    assert make_tiny_case(spec(tmp_path, {"x": {"dtype": "float32", "shape": ["n", 4], "range": [1, 2]}}).spec) is None
 
 
 def test_a_costly_model_is_searched_less(tmp_path: Path) -> None:
@@ -183,6 +183,6 @@ def test_a_costly_model_is_searched_less(tmp_path: Path) -> None:
     nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])]
     ends = ([("x", FLOAT, ["b", size])], [("y", FLOAT, ["b", size])])
     onnx.save(make_model(nodes, *ends, [weights]), tmp_path / "m.onnx")
-    one, many = (run_cost(tmp_path / "m.onnx", {"x": np.zeros((rows, size), np.float32)}) for rows in (1, 100))
+    one, many = (estimate_run_cost(tmp_path / "m.onnx", {"x": np.zeros((rows, size), np.float32)}) for rows in (1, 100))
     assert one > size**2
     assert many - one == pytest.approx(99 * size**2, rel=0.01)

@@ -15,11 +15,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from onnxpack.core.artifacts import Artifact
-from onnxpack.core.digests import file_digest
+from onnxpack.core.digests import digest_file
 from onnxpack.core.values import MODEL, Reference
 from onnxpack.hunt import hunt
-from onnxpack.hunt.columns import columns_of
-from onnxpack.hunt.forest import lead_to, read_forest
+from onnxpack.hunt.columns import find_columns
+from onnxpack.hunt.forest import find_paths, read_forest
 from onnxpack.parity.compare import Comparison, Tolerance, verify_model
 from onnxpack.spec.load import SpecFile
 
@@ -31,7 +31,7 @@ VALUES = GradientBoostingRegressor(n_estimators=20, random_state=0)
 
 def trained(folder: Path, estimator: Any, inputs: dict[str, Any] | None = None, x: Any = X, **fields: Any) -> SpecFile:
     joblib.dump(estimator.fit(x, Y), folder / "m.joblib")
-    model = {"framework": "sklearn", "path": "m.joblib", "sha256": file_digest(folder / "m.joblib")}
+    model = {"framework": "sklearn", "path": "m.joblib", "sha256": digest_file(folder / "m.joblib")}
     inputs = inputs or {"x": {"dtype": "float32", "shape": ["n", 4], "range": [0, 8]}}
     return write_spec(folder, model, inputs=inputs, **{"dynamic_axes": {"n": [1, 256]}, **fields})
 
@@ -100,7 +100,7 @@ def test_a_flipped_threshold_behind_a_scaler_is_found_when_it_is_off_by_more_tha
 def test_every_node_is_reached_by_the_values_that_lead_to_it(tmp_path: Path) -> None:
     made = export_here(trained(tmp_path, CLASSES), tmp_path / "out")
     forest = read_forest(made.proto.graph.node[0])
-    low, high = lead_to(forest, 4)
+    low, high = find_paths(forest, 4)
     rows = np.clip(X[:1], low, high)
     for tree, root in enumerate(forest.roots):
         last = forest.roots[tree + 1] if tree + 1 < len(forest.roots) else len(forest.mode)
@@ -122,7 +122,7 @@ def test_columns_of_a_table_are_followed_through_its_steps(tmp_path: Path) -> No
     file = trained(tmp_path, make_pipeline(steps, CLASSES), inputs, whole)
     made = export_here(file, tmp_path / "out")
     node = next(node for node in made.proto.graph.node if node.op_type == "TreeEnsembleClassifier")
-    found = columns_of(made.proto.graph, node.input[0], file.spec)
+    found = find_columns(made.proto.graph, node.input[0], file.spec)
     assert found is not None
     assert [column and column.place for column in found] == [2, 0, *[None] * 8]
     assert not [row for row in judged(made, made.model.path, hunted=True) if row.reason]

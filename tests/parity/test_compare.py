@@ -20,11 +20,11 @@ from onnxpack.data.test_inputs import write_arrays
 from onnxpack.parity.compare import (
     Comparison,
     Tolerance,
+    choose_tolerance,
     compare,
     compare_case,
-    require,
-    table,
-    tolerance_of,
+    format_comparisons,
+    require_parity,
     verify_model,
 )
 
@@ -51,7 +51,7 @@ RIGHT = {"y": 2 * X, "z": -X}
 
 def test_what_agrees_passes_with_its_differences(tmp_path: Path) -> None:
     rows = verified(tmp_path, TWICE, [Y, Z], {"y": 2 * X + np.float32(1e-5), "z": -X})
-    require("same", rows)
+    require_parity("same", rows)
     assert [(row.case, row.output, row.reason) for row in rows] == [("case", "y", ""), ("case", "z", "")]
     assert rows[0].max_abs_diff == pytest.approx(1e-5, rel=0.1)
     assert rows[1].max_abs_diff == 0
@@ -84,7 +84,7 @@ def test_a_planted_fault_fails_the_gate(tmp_path: Path, expected: dict[str, Any]
     rows = verified(tmp_path, TWICE, [Y, Z], expected)
     assert [row.reason for row in rows if row.reason] == [reason]
     with pytest.raises(GateError) as refused:
-        require("the exported model differs from its source", rows)
+        require_parity("the exported model differs from its source", rows)
     assert reason in refused.value.problems[0].detail
 
 
@@ -92,7 +92,7 @@ def test_compare_with_nan_of_the_model_alone_differs(tmp_path: Path) -> None:
     nodes = [helper.make_node("Log", ["x"], ["y"])]
     with np.errstate(all="ignore"):
         right = np.log(X)
-    require("both NaN and -inf", verified(tmp_path, nodes, [Y], {"y": right}))
+    require_parity("both NaN and -inf", verified(tmp_path, nodes, [Y], {"y": right}))
     (row,) = verified(tmp_path, nodes, [Y], {"y": np.nan_to_num(right)})
     assert row.reason == "NaN in 1 other places"
 
@@ -117,7 +117,7 @@ def test_a_model_that_does_not_load_is_a_typed_error(tmp_path: Path) -> None:
 
 def test_nothing_compared_is_a_failure() -> None:
     with pytest.raises(GateError, match="the image: nothing was compared"):
-        require("the image", [])
+        require_parity("the image", [])
 
 
 @pytest.mark.parametrize(
@@ -185,9 +185,9 @@ def test_table_aligns_rows_and_leaves_out_what_has_no_number() -> None:
         Comparison("00_n1", "y", 0.0001234, 123456.0, "1 of 4 values differ", first="3 instead of 2 at [1]"),
         Comparison("02_n8_seq16", "label", 0.0, 0.0, "dtype int32 instead of int64"),
     ]
-    assert table(rows) == TABLE
-    assert table(rows * 15).splitlines()[-1] == "… and 10 more"
-    assert len(table(rows * 15).splitlines()) == 22
+    assert format_comparisons(rows) == TABLE
+    assert format_comparisons(rows * 15).splitlines()[-1] == "… and 10 more"
+    assert len(format_comparisons(rows * 15).splitlines()) == 22
 
 
 @pytest.mark.parametrize(
@@ -207,12 +207,12 @@ def test_what_differs_is_named_with_its_first_element(right: Any, got: Any, what
 def test_labels_that_differ_are_named() -> None:
     row = compare("case", "y", np.array([["a", "b"]]), np.array([["a", "c"]], dtype=object), RTOL, ATOL)
     assert (row.differs, row.first) == ("labels", "'c' instead of 'b' at [0, 1]")
-    assert table([row]).splitlines()[1].split()[2:4] == ["-", "-"]
+    assert format_comparisons([row]).splitlines()[1].split()[2:4] == ["-", "-"]
 
 
 def test_the_gate_counts_and_shows_what_failed_alone() -> None:
     with pytest.raises(GateError) as refused:
-        require(
+        require_parity(
             "the model", [Comparison("a", "y", 0, 0), Comparison("b", "y", 1, 1, "wrong"), Comparison("c", "y", 0, 0)]
         )
     (problem,) = refused.value.problems
@@ -236,7 +236,7 @@ def test_the_gate_counts_and_shows_what_failed_alone() -> None:
 def test_the_tolerance_is_the_given_one_or_the_looser_of_dtype_and_precision(
     dtype: str, precision: str, given: tuple[float | None, float | None], found: tuple[float, float]
 ) -> None:
-    assert tolerance_of(dtype, precision, *given) == found
+    assert choose_tolerance(dtype, precision, *given) == found
 
 
 @pytest.mark.parametrize(("dtype", "reason"), [("float64", "1 of 1 values differ"), ("float32", ""), ("float16", "")])
@@ -244,4 +244,4 @@ def test_an_output_is_judged_by_the_tolerance_of_its_dtype(dtype: str, reason: s
     right, got = np.array([1.0], dtype), np.array([1 + 5e-4], dtype)
     (row,) = compare_case("case", {"y": right}, {"y": got})
     assert row.reason == reason
-    assert (row.rtol, row.atol) == tolerance_of(dtype)
+    assert (row.rtol, row.atol) == choose_tolerance(dtype)

@@ -15,7 +15,7 @@ from onnxpack.core.errors import GateError
 from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import read_arrays, write_arrays
 from onnxpack.image.smoke import _compare_answer
-from onnxpack.parity.compare import Tolerance, require
+from onnxpack.parity.compare import Tolerance, require_parity
 from onnxpack.sources import Export
 
 NETS = """
@@ -69,7 +69,7 @@ class Right(torch.nn.Module):
 def judged(folder: Path, name: str, exporter: str = "torchscript") -> None:
     (folder / "nets.py").write_text(NETS)
     model = {"framework": "torch", "factory": f"nets.py:{name}", "exporter": exporter}
-    require("the export", export_here(write_spec(folder, model), folder / "out").rows())
+    require_parity("the export", export_here(write_spec(folder, model), folder / "out").rows())
 
 
 @pytest.mark.parametrize(

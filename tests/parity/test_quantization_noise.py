@@ -81,7 +81,7 @@ def test_one_case_alone_is_judged_by_the_spread_of_the_reference(tmp_path: Path)
     right = logits(1)
     for case, array in zip("abcd", right, strict=True):
         write_arrays(tmp_path / f"{case}.outputs.npz", {"y": array, "n": np.arange(3)})
-    spreads = quantization_noise.spreads_of(tmp_path, "abcd")
+    spreads = quantization_noise.compute_spreads(tmp_path, "abcd")
     assert spreads == {"y": pytest.approx(np.concatenate(right).std(), rel=1e-6)}
     one = [("a", {"y": np.float32([0.0])}, {"y": np.float32([0.2])})]
     assert failures(one, "int8-static")

@@ -1,7 +1,7 @@
 """The figures of a comparison: what stands for all cases, and the table for a person."""
 
 from onnxpack.parity.compare import Comparison
-from onnxpack.parity.summary import parity_of, parity_table
+from onnxpack.parity.summary import format_parity, summarize_parity
 
 ROWS = [
     Comparison("a", "y", 0.1, 0.5, "", 0.5, 40.0, 1.0, 0, 1e-3, 1e-4),
@@ -12,7 +12,7 @@ ROWS = [
 
 
 def test_parity_is_the_greatest_difference_and_the_least_similarity() -> None:
-    found = parity_of(ROWS)
+    found = summarize_parity(ROWS)
     measures = (found.max_abs_diff, found.max_rel_diff, found.min_cosine, found.min_sqnr_db, found.argmax_agreement)
     assert measures == (0.3, 0.5, 0.5, 40.0, 0.75)
     assert (found.passed, found.comparisons, found.ties, found.rtol, found.atol) == (False, 4, 3, 1e-3, 1e-2)
@@ -23,7 +23,7 @@ def test_parity_is_the_greatest_difference_and_the_least_similarity() -> None:
 
 
 def test_the_table_has_a_line_for_each_output() -> None:
-    assert parity_table(parity_of(ROWS).outputs).splitlines() == [
+    assert format_parity(summarize_parity(ROWS).outputs).splitlines() == [
         "output  compared  max abs  max rel  cosine     SQNR     argmax  ties  rtol   atol   passed",
         "y       2         0.3      0.5      0.5000000  40.0 dB  75.0%   0     0.001  0.01   NO: values",
         "label   2         0        0        -          -        -       3     equal  equal  yes",

@@ -74,7 +74,7 @@ def test_the_stage_that_failed_is_named(run: Run, file: SpecFile, monkeypatch: p
     def refuse(*_: Any) -> None:
         raise GateError("planted")
 
-    monkeypatch.setattr("onnxpack.pipeline.verify.require", refuse)
+    monkeypatch.setattr("onnxpack.pipeline.verify.require_parity", refuse)
     assert run(file).failed_stage == "verify"
 
 

@@ -11,12 +11,12 @@ from onnxpack.image.smoke import Smoke
 from onnxpack.pipeline.gates import (
     BuildFacts,
     NotJudged,
-    degraded,
-    not_judged,
+    judge_degradation,
+    judge_help,
+    judge_score,
+    list_gates_not_judged,
     require_measures,
     require_size,
-    too_low,
-    unhelpful,
 )
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.precision.candidates import Candidate
@@ -55,15 +55,15 @@ def gated(**limits: Any) -> EffectiveGates:
 def test_without_gates_everything_passes() -> None:
     require_size(gated(), 10**12)
     require_measures(gated(), replace(SMOKE, ready_seconds=1e6))
-    assert degraded(gated(), "float32", replace(SCORED, degradation=1.0)) is None
-    assert too_low(gated(), "float32", replace(SCORED, model=-1.0)) is None
+    assert judge_degradation(gated(), "float32", replace(SCORED, degradation=1.0)) is None
+    assert judge_score(gated(), "float32", replace(SCORED, model=-1.0)) is None
 
 
 def test_limits_are_included() -> None:
     require_size(gated(image_size=1000), 1000)
     require_measures(gated(cold_start=2.0, latency_p50=0.005, peak_memory=100_000_000), SMOKE)
-    assert degraded(gated(max_degradation=0.02), "float32", SCORED) is None
-    assert too_low(gated(min_score=0.91), "float32", SCORED) is None
+    assert judge_degradation(gated(max_degradation=0.02), "float32", SCORED) is None
+    assert judge_score(gated(min_score=0.91), "float32", SCORED) is None
 
 
 def test_an_image_that_is_too_large_is_refused() -> None:
@@ -88,7 +88,7 @@ def test_one_broken_gate_is_told_alone() -> None:
 
 
 def test_a_score_that_is_too_low_is_told_with_the_sources() -> None:
-    problem = too_low(gated(min_score=0.92), "int8-static", SCORED)
+    problem = judge_score(gated(min_score=0.92), "int8-static", SCORED)
     assert str(problem) == (
         "spec.yaml:10:3: int8-static: accuracy 0.91, gates.min_score asks for 0.92 "
         "(the source model has 0.93: set a wider `precision`, or list the worst nodes in `exclude_nodes`)"
@@ -96,23 +96,23 @@ def test_a_score_that_is_too_low_is_told_with_the_sources() -> None:
 
 
 def test_a_score_that_the_source_lacks_too_is_not_blamed_on_the_precision() -> None:
-    problem = too_low(gated(min_score=0.95), "float32", SCORED)
+    problem = judge_score(gated(min_score=0.95), "float32", SCORED)
     assert problem
     assert problem.hint == "the source model itself has only 0.93: train a better one, or lower the gate"
 
 
 def test_a_loss_of_score_is_told_with_its_place() -> None:
-    problem = degraded(gated(max_degradation=0.01), "float16", SCORED)
+    problem = judge_degradation(gated(max_degradation=0.01), "float16", SCORED)
     assert problem
     assert problem.where == Location("spec.yaml", 10, 3)
 
 
 def test_a_precision_that_does_not_help_is_told_with_the_gate_or_else_the_target() -> None:
     base, slow = Candidate("float32", size_bytes=100), Candidate("float16", size_bytes=100, speedup=0.9)
-    problem = unhelpful(gated(min_speedup=1.0), slow, base)
+    problem = judge_help(gated(min_speedup=1.0), slow, base)
     assert problem
     assert problem.where == Location("spec.yaml", 10, 3)
-    problem = unhelpful(gated(), slow, base)
+    problem = judge_help(gated(), slow, base)
     assert problem
     assert problem.where == Location("spec.yaml", 3, 5)
 
@@ -170,14 +170,14 @@ MISSED: dict[str, tuple[BuildFacts, dict[str, str]]] = {
 @pytest.mark.parametrize("kind", MISSED)
 def test_a_gate_that_was_not_judged_is_named_with_the_reason(kind: str) -> None:
     facts, missed = MISSED[kind]
-    assert {found.gate: found.why for found in not_judged(Gates(**EVERY), facts)} == missed
+    assert {found.gate: found.why for found in list_gates_not_judged(Gates(**EVERY), facts)} == missed
 
 
 def test_only_gates_that_are_set_can_be_missed() -> None:
     nothing = BuildFacts("float32", False, False, False, False, False, False)
-    assert {found.gate for found in not_judged(Gates(**EVERY), nothing)} == set(EVERY)
-    assert not_judged(Gates(), nothing) == ()
-    assert not_judged(Gates(image_size=1), nothing) == (NotJudged("image_size", "no image was built"),)
+    assert {found.gate for found in list_gates_not_judged(Gates(**EVERY), nothing)} == set(EVERY)
+    assert list_gates_not_judged(Gates(), nothing) == ()
+    assert list_gates_not_judged(Gates(image_size=1), nothing) == (NotJudged("image_size", "no image was built"),)
 
 
 def test_a_new_gate_that_nothing_judges_is_never_passed_over() -> None:
@@ -185,4 +185,4 @@ def test_a_new_gate_that_nothing_judges_is_never_passed_over() -> None:
     class More(Gates):
         planted: int | None = field(default=None)
 
-    assert not_judged(More(planted=1), WHOLE) == (NotJudged("planted", "no stage judges it"),)
+    assert list_gates_not_judged(More(planted=1), WHOLE) == (NotJudged("planted", "no stage judges it"),)

@@ -11,7 +11,7 @@ from onnx_examples import RELU, make_model
 
 from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import SpecFile
-from onnxpack.worker.codec import digest_of
+from onnxpack.worker.codec import digest_value
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> SpecFile:
 
 
 def key(file: SpecFile) -> str:
-    return digest_of(export_task(file))
+    return digest_value(export_task(file))
 
 
 @pytest.mark.parametrize(

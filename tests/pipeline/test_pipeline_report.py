@@ -11,14 +11,14 @@ from onnx_examples import RELU, make_model
 
 from onnxpack.bundle.context import Context
 from onnxpack.core.errors import GateError, Location, Problem
-from onnxpack.graph.check import facts
+from onnxpack.graph.check import read_facts
 from onnxpack.image.docker import Image, Layer
 from onnxpack.image.smoke import Smoke
 from onnxpack.parity.compare import Comparison
-from onnxpack.parity.summary import parity_of
+from onnxpack.parity.summary import summarize_parity
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import Evaluated, StageRecord
-from onnxpack.pipeline.report import Attempt, document, failed_document, to_json
+from onnxpack.pipeline.report import Attempt, describe_attempt, describe_failed_attempt, to_json
 from onnxpack.pipeline.run import Product
 from onnxpack.precision.candidates import Candidate
 
@@ -36,7 +36,7 @@ def report(attempt: Attempt) -> Any:
 
 
 def test_an_attempt_that_stopped_early_has_nothing_of_the_later_stages(plan: Plan, tmp_path: Path) -> None:
-    product = Product(model=facts(tmp_path / "m.onnx"))
+    product = Product(model=read_facts(tmp_path / "m.onnx"))
     found = report(Attempt(plan, "export", ("export",), product, (StageRecord("export", 1.5, False, "k"),)))
     assert (found["name"], found["target"], found["status"]) == ("example", "cpu", "passed")
     assert (found["until"], found["chain"]) == ("export", ["export"])
@@ -51,8 +51,8 @@ def test_an_attempt_that_stopped_early_has_nothing_of_the_later_stages(plan: Pla
 def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) -> None:
     image = Image("sha256:1", 5, (Layer("sha256:2", 3, "COPY"), Layer("sha256:3", 2, "COPY")), {})
     product = Product(
-        model=facts(tmp_path / "m.onnx"),
-        parity=parity_of([Comparison("a", "y", 0.1, 0.2, rtol=1e-3, atol=1e-4)], ("less",)),
+        model=read_facts(tmp_path / "m.onnx"),
+        parity=summarize_parity([Comparison("a", "y", 0.1, 0.2, rtol=1e-3, atol=1e-4)], ("less",)),
         candidates=(Candidate("float32", chosen=True), Candidate("int8-dynamic", "too slow", ops={"MatMul": (1, 0)})),
         evaluation=Evaluated("accuracy", 1.0, 0.75, 0.25, "d"),
         context=Context(tmp_path / "context", "c" * 64, "1.0"),
@@ -112,7 +112,7 @@ def test_a_full_disk_is_told_as_what_a_person_can_mend(plan: Plan) -> None:
 
 
 def test_an_attempt_that_passed_tells_of_no_failure(plan: Plan) -> None:
-    assert not {"stage", "exit_code", "problems"} & set(document(Attempt(plan, "verify", (), Product())))
+    assert not {"stage", "exit_code", "problems"} & set(describe_attempt(Attempt(plan, "verify", (), Product())))
 
 
 def test_the_spec_is_named_from_the_reports_own_place(plan: Plan) -> None:
@@ -123,7 +123,7 @@ def test_the_spec_is_named_from_the_reports_own_place(plan: Plan) -> None:
 
 def test_a_spec_that_cannot_be_read_has_a_report_of_the_same_fields(plan: Plan) -> None:
     error = GateError("no")
-    found = failed_document("../spec.yaml", "spec", error)
-    whole = document(Attempt(plan, "verify", (), Product(), failed_stage="spec", error=error))
+    found = describe_failed_attempt("../spec.yaml", "spec", error)
+    whole = describe_attempt(Attempt(plan, "verify", (), Product(), failed_stage="spec", error=error))
     assert set(found) <= set(whole)
     assert (found["status"], found["stage"], found["problems"]) == ("failed", "spec", whole["problems"])

@@ -8,11 +8,11 @@ import pytest
 from exporting import write_spec
 from onnx_examples import FLOAT, RELU, make_model
 
-from onnxpack.graph.check import facts
+from onnxpack.graph.check import read_facts
 from onnxpack.parity.compare import Tolerance
 from onnxpack.pipeline import UNTIL
 from onnxpack.pipeline.plan import Plan
-from onnxpack.targets import device
+from onnxpack.targets import load_device
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_the_tolerance_is_the_specs_and_else_left_to_dtype_and_precision(plan: A
 
 
 def test_the_base_is_the_specs_or_the_devices(plan: Any) -> None:
-    assert plan().base == device("cpu").base
+    assert plan().base == load_device("cpu").base
     assert plan(image={"base": "debian:12"}).base == "debian:12"
     assert plan("gpu", targets={"gpu": {"device": "cuda"}}).device.name == "cuda"
 
@@ -52,7 +52,7 @@ def test_result_of_a_shorter_build_is_its_model_or_context(plan: Any) -> None:
 
 def test_threads_are_the_targets_then_the_runtimes(plan: Any, tmp_path: Path) -> None:
     usual = plan()
-    model = facts(tmp_path / "m.onnx")
+    model = read_facts(tmp_path / "m.onnx")
     assert usual.module_view(model).threads is None
     assert plan(runtime={"threads": 3}).module_view(model).threads == 3
     assert plan(runtime={"threads": 3}, targets={"cpu": {"threads": 2}}).module_view(model).threads == 2
@@ -60,7 +60,7 @@ def test_threads_are_the_targets_then_the_runtimes(plan: Any, tmp_path: Path) ->
 
 def test_without_a_server_nothing_listens(plan: Any, tmp_path: Path) -> None:
     bare = plan(runtime={"server": "none", "port": 9000})
-    model = facts(tmp_path / "m.onnx")
+    model = read_facts(tmp_path / "m.onnx")
     assert bare.port is None
     assert bare.docker_view(model).port is None
     assert bare.module_view(model).server == "none"
@@ -69,7 +69,7 @@ def test_without_a_server_nothing_listens(plan: Any, tmp_path: Path) -> None:
 
 def test_labels_and_environment_are_the_devices_then_the_specs(plan: Any, tmp_path: Path) -> None:
     fields = {"env": {"NVIDIA_VISIBLE_DEVICES": "0"}, "labels": {"team": "risk"}}
-    view = plan("gpu", targets={"gpu": {"device": "cuda"}}, image=fields).docker_view(facts(tmp_path / "m.onnx"))
+    view = plan("gpu", targets={"gpu": {"device": "cuda"}}, image=fields).docker_view(read_facts(tmp_path / "m.onnx"))
     assert view.env["NVIDIA_VISIBLE_DEVICES"] == "0"
     assert view.env["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
     assert view.labels["team"] == "risk"

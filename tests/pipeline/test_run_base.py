@@ -11,7 +11,7 @@ from onnx_examples import RELU, make_model
 from onnxpack.core.errors import SpecError
 from onnxpack.image.docker import DockerEngine, Image
 from onnxpack.pipeline.plan import Plan
-from onnxpack.pipeline.report import Attempt, document
+from onnxpack.pipeline.report import Attempt, describe_attempt
 from onnxpack.pipeline.run import Product
 
 PINNED = "registry.example.com:5000/python@sha256:" + "0f" * 32
@@ -37,7 +37,7 @@ def test_document_of_an_image_names_its_base_with_the_digest(tmp_path: Path) -> 
     asked = plan(tmp_path, "debian:12")
 
     def base_of(base: Image) -> Any:
-        return document(Attempt(asked, "image", (), Product(base=base, image=image)))["image"]["base"]
+        return describe_attempt(Attempt(asked, "image", (), Product(base=base, image=image)))["image"]["base"]
 
     pulled = Image("sha256:2", 3, (), {}, "sha256:ab")
     assert base_of(pulled) == {"reference": "debian:12", "id": "sha256:2", "digest": "sha256:ab"}

@@ -16,7 +16,7 @@ from told import Told
 
 import onnxpack.pipeline.runner
 from onnxpack.cache.store import Store
-from onnxpack.core.digests import file_digest
+from onnxpack.core.digests import digest_file
 from onnxpack.core.errors import EngineError, GateError, SourceError
 from onnxpack.pipeline.runner import Apart, Runner
 from onnxpack.worker import Effort, Task
@@ -152,13 +152,13 @@ def test_a_change_of_a_distribution_runs_the_task_again(work: Work, monkeypatch:
 
 
 def test_a_change_of_a_module_of_this_package_runs_the_task_again(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxpack.cache.trace import module_digest
+    from onnxpack.cache.trace import digest_module
 
     work(TASK)
     for name, same in (("onnxpack.cli.build", True), ("onnxpack.worker.task", False)):
         monkeypatch.setattr(
-            "onnxpack.cache.trace.module_digest",
-            lambda asked, name=name: "changed" if asked == name else module_digest(asked),
+            "onnxpack.cache.trace.digest_module",
+            lambda asked, name=name: "changed" if asked == name else digest_module(asked),
         )
         assert work(TASK)[1] != same, name
 
@@ -265,7 +265,7 @@ def test_files_of_a_result_are_in_the_store(work: Work) -> None:
     assert (ran, again) == (True, False)
     assert made.path == found.path
     assert made.path.is_relative_to(work.store.root)
-    assert file_digest(found.path) == found.digest == made.digest
+    assert digest_file(found.path) == found.digest == made.digest
     assert [path.name for path in work.store.root.iterdir() if path.name.startswith(".")] == []
 
 
@@ -407,7 +407,7 @@ def test_work_of_this_process_is_kept_by_its_request_and_its_code(work: Work, mo
 
     assert [keep(1), keep(1), keep(2)] == [2, 2, 4]
     assert made == [1, 2]
-    monkeypatch.setattr(onnxpack.pipeline.runner, "code_digest", lambda module: f"another {module}")
+    monkeypatch.setattr(onnxpack.pipeline.runner, "digest_code", lambda module: f"another {module}")
     assert keep(1) == 2
     assert made == [1, 2, 1]
 

@@ -20,9 +20,9 @@ from exporting import Here
 from onnx import helper, numpy_helper
 from told import Told
 
-from onnxpack.bundle.lock import Package, TargetLock, wanted
+from onnxpack.bundle.lock import Package, TargetLock, make_unresolved_lock
 from onnxpack.cache.store import Store
-from onnxpack.core.digests import tree_digests
+from onnxpack.core.digests import digest_tree
 from onnxpack.image.docker import DockerEngine
 from onnxpack.pipeline.attempt import Wanted, build
 from onnxpack.pipeline.plan import Plan
@@ -263,7 +263,7 @@ MEASURED = Measured(0.001, 0.002, 1.5, 1000.0, 1.5, 1, 0.1, 10)
 
 
 def resolve(spec: Spec, target: str) -> TargetLock:
-    asked = wanted(spec, target)
+    asked = make_unresolved_lock(spec, target)
     packages = tuple(Package(re.split(r"[>\[]", line)[0], "2.5", ("0" * 64,)) for line in asked.requirements)
     return TargetLock(asked.python, asked.platform, asked.requirements, packages)
 
@@ -297,7 +297,7 @@ def outcome(spec: Path, store: Path, output: Path) -> tuple[dict[str, Any], dict
     report = json.loads((plan.output / "report.json").read_text())
     for name in ("stages", "spec"):  # what was cached, and from where the output sees its spec
         del report[name]
-    files = {name: known for name, known in tree_digests(plan.output).items() if name != "report.json"}
+    files = {name: known for name, known in digest_tree(plan.output).items() if name != "report.json"}
     assert attempt.passed or report["status"] == "failed"
     return report, files
 

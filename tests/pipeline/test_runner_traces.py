@@ -14,7 +14,7 @@ import pytest
 from test_runner_staleness import WIDTH, network
 
 import onnxpack
-from onnxpack.core.digests import tree_digests
+from onnxpack.core.digests import digest_tree
 
 SPEC: dict[str, Any] = {
     "onnxpack": 1,
@@ -111,7 +111,7 @@ def test_files_that_user_code_reads_or_imports_are_traced(project: Path, tmp_pat
     fresh = run(project, tmp_path / "empty", "--set", setting, "--output", "other")
     ignored = {"stages", "candidates"}  # what was cached; and times
     assert {key: edited[key] for key in edited.keys() - ignored} == {key: fresh[key] for key in fresh.keys() - ignored}
-    files = [tree_digests(project / name / "small" / "cpu.optimize") for name in ("dist", "other")]
+    files = [digest_tree(project / name / "small" / "cpu.optimize") for name in ("dist", "other")]
     assert files[0]["model.onnx"] == files[1]["model.onnx"]
 
     (project / "pieces" / "1.npy").unlink()

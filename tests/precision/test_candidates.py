@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from onnxpack.precision.candidates import Candidate, judged, table, worth_trying
+from onnxpack.precision.candidates import Candidate, format_candidates, list_candidates, mark_best
 
 
 def row(
@@ -17,7 +17,7 @@ BASE = row("float32", 1.0, 400, None)
 
 
 def chosen(rows: list[Candidate], objective: Any = "latency") -> str:
-    (best,) = [candidate.precision for candidate in judged(rows, objective) if candidate.chosen]
+    (best,) = [candidate.precision for candidate in mark_best(rows, objective) if candidate.chosen]
     return best
 
 
@@ -60,7 +60,7 @@ def test_the_pareto_front_has_what_nothing_beats_in_both() -> None:
         row("int4-weights", 0.8, 50),
         row("int8-weights", 5.0, 10, reason="wrong"),
     ]
-    assert [candidate.precision for candidate in judged(rows, "latency") if candidate.pareto] == [
+    assert [candidate.precision for candidate in mark_best(rows, "latency") if candidate.pareto] == [
         "int8-static", "int4-weights",
     ]  # fmt: skip
 
@@ -73,17 +73,17 @@ def test_what_was_not_measured_is_neither_beaten_nor_chosen_for_its_speed() -> N
 
 @pytest.mark.parametrize(("calibrated", "tried"), [(True, "int8-static"), (False, "int8-dynamic")])
 def test_static_quantization_is_tried_where_there_is_data(calibrated: bool, tried: str) -> None:
-    assert worth_trying("cpu", calibrated)[0] == tried
-    assert "float16" not in worth_trying("cpu", calibrated)
-    assert worth_trying("cuda", calibrated)[0] == "float16"
+    assert list_candidates("cpu", calibrated)[0] == tried
+    assert "float16" not in list_candidates("cpu", calibrated)
+    assert list_candidates("cuda", calibrated)[0] == "float16"
 
 
 def test_the_table_says_what_was_chosen_and_why_others_were_not() -> None:
-    rows = judged(
+    rows = mark_best(
         [BASE, row("int8-static", 2.0, 200_000, excluded=("a", "b")), row("int4-weights", 0.4, 50, reason="off")],
         "latency",
     )
-    text = table(rows)
+    text = format_candidates(rows)
     assert "int8-static - 2 layers" in text
     assert text.splitlines()[2].endswith("chosen")
     assert text.splitlines()[-1] == "int4-weights: off"

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxpack.graph.check import session
+from onnxpack.graph.check import open_session
 from onnxpack.graph.passes import run_passes
 from onnxpack.precision.edit import PoolBeforeRelu, SortNodes
 
@@ -32,11 +32,11 @@ def ops(model: onnx.ModelProto) -> list[str]:
 def test_the_numbers_are_the_same(tmp_path: Path) -> None:
     model = stem()
     x = {"x": np.random.default_rng(1).standard_normal((2, 3, 12, 12)).astype(np.float32)}
-    (expected,) = session(model.SerializeToString()).run(None, x)
+    (expected,) = open_session(model.SerializeToString()).run(None, x)
     run_passes(model, (PoolBeforeRelu(), SortNodes()))
     onnx.checker.check_model(model)
     assert ops(model) == ["Conv", "MaxPool", "Relu"]
-    (actual,) = session(model.SerializeToString()).run(None, x)
+    (actual,) = open_session(model.SerializeToString()).run(None, x)
     assert expected.max() > 0
     np.testing.assert_array_equal(actual, expected)
 

@@ -12,8 +12,8 @@ from onnx.reference import ReferenceEvaluator
 from precision_examples import attention, graph_model, inputs_of, mlp, normal, place
 
 from onnxpack.data.test_inputs import Arrays
-from onnxpack.graph.check import DTYPES, session
-from onnxpack.precision import Converted, Wish, precision, reduce
+from onnxpack.graph.check import DTYPES, open_session
+from onnxpack.precision import Converted, Wish, load_precision, reduce
 
 MAKE = helper.make_node
 
@@ -22,16 +22,16 @@ def halved(folder: Path, model: onnx.ModelProto, cases: list[Arrays] | None = No
     path, samples = place(folder / "source", model, "mlp")
     (folder / "scratch").mkdir()
     device = "cuda" if name == "bfloat16" else "cpu"
-    job = reduce.job_of(path, Wish(name, device), samples, folder / "scratch")
+    job = reduce.make_job(path, Wish(name, device), samples, folder / "scratch")
     if cases is not None:
         job = replace(job, cases=lambda: iter(cases))
-    converted = precision(name).convert(job)
+    converted = load_precision(name).convert(job)
     onnx.checker.check_model(converted.model, full_check=True)
     return converted
 
 
 def ran(converted: Converted, inputs: Arrays) -> Any:
-    return session(converted.model.SerializeToString()).run(None, inputs)[0]
+    return open_session(converted.model.SerializeToString()).run(None, inputs)[0]
 
 
 def whys(converted: Converted) -> dict[str, str]:
@@ -60,18 +60,18 @@ def test_what_overflows_stays_and_the_numbers_stay_right(tmp_path: Path) -> None
         "damp": "a constant that float16 cannot hold",
     }
     inputs = inputs_of("mlp", 16, 3)
-    (right,) = session(model.SerializeToString()).run(None, inputs)
+    (right,) = open_session(model.SerializeToString()).run(None, inputs)
     np.testing.assert_allclose(ran(converted, inputs), right, rtol=2e-2, atol=2e-3)
 
 
 def test_values_that_only_calibration_data_show_count_too(tmp_path: Path) -> None:
     path, samples = place(tmp_path / "source", mlp(), "mlp")
     (tmp_path / "scratch").mkdir()
-    job = reduce.job_of(path, Wish("float16"), samples, tmp_path / "scratch")
-    assert not precision("float16").convert(job).left
-    job = reduce.job_of(path, Wish("float16"), samples, tmp_path / "scratch")
+    job = reduce.make_job(path, Wish("float16"), samples, tmp_path / "scratch")
+    assert not load_precision("float16").convert(job).left
+    job = reduce.make_job(path, Wish("float16"), samples, tmp_path / "scratch")
     job = replace(job, batches=lambda: iter([{"x": inputs_of("mlp", 2, 1)["x"] * np.float32(1e5)}]))
-    assert set(whys(precision("float16").convert(job))) == {"first", "bias", "relu", "last"}
+    assert set(whys(load_precision("float16").convert(job))) == {"first", "bias", "relu", "last"}
 
 
 def test_infinities_are_no_overflow(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_infinities_are_no_overflow(tmp_path: Path) -> None:
     inputs = inputs_of("attention", 3, 1)
     converted = halved(tmp_path, model, [inputs])
     assert not converted.left
-    (right,) = session(model.SerializeToString()).run(None, inputs)
+    (right,) = open_session(model.SerializeToString()).run(None, inputs)
     np.testing.assert_allclose(ran(converted, inputs), right, rtol=1e-2, atol=1e-2)
 
 
@@ -116,11 +116,11 @@ def test_one_cast_serves_all_that_read_a_tensor(tmp_path: Path) -> None:
     path, samples = place(tmp_path / "source", model, "mlp")
     (tmp_path / "scratch").mkdir()
     wish = Wish("float16", exclude_nodes=("CumSum",))
-    converted = precision("float16").convert(reduce.job_of(path, wish, samples, tmp_path / "scratch"))
+    converted = load_precision("float16").convert(reduce.make_job(path, wish, samples, tmp_path / "scratch"))
     casts = [node for node in converted.model.graph.node if node.op_type == "Cast"]
     assert len(casts) == 5  # x down, h up, a and b down, y up
     inputs = inputs_of("mlp", 3, 1)
-    (right,) = session(model.SerializeToString()).run(None, inputs)
+    (right,) = open_session(model.SerializeToString()).run(None, inputs)
     np.testing.assert_allclose(ran(converted, inputs), right, rtol=2e-2, atol=2e-2)
 
 
@@ -147,7 +147,7 @@ def test_inputs_of_a_fixed_dtype_and_other_dtypes_stay(tmp_path: Path) -> None:
     assert found["shape"] == "int64"
     assert found["w__float16"] == "float16"
     inputs = inputs_of("mlp", 3, 1)
-    (right,) = session(model.SerializeToString()).run(None, inputs)
+    (right,) = open_session(model.SerializeToString()).run(None, inputs)
     np.testing.assert_allclose(ran(converted, inputs), right, rtol=1e-2, atol=1e-2)
 
 
@@ -170,7 +170,7 @@ def test_graphs_inside_nodes_see_float32(tmp_path: Path) -> None:
     converted = halved(tmp_path, model)
     assert whys(converted) == {"if": "it holds graphs"}
     inputs = inputs_of("mlp", 3, 1)
-    (right,) = session(model.SerializeToString()).run(None, inputs)
+    (right,) = open_session(model.SerializeToString()).run(None, inputs)
     np.testing.assert_allclose(ran(converted, inputs), right, rtol=1e-2, atol=1e-2)
 
 
@@ -197,7 +197,7 @@ def test_bfloat16_is_rounded_to_nearest_and_computes_the_same_elsewhere(tmp_path
         nearest = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
         assert np.array_equal(weights[f"{name}__bfloat16"].astype(np.float32), nearest)
     inputs = inputs_of("mlp", 4, 1)
-    (right,) = session(model.SerializeToString()).run(None, inputs)
+    (right,) = open_session(model.SerializeToString()).run(None, inputs)
     (got,) = ReferenceEvaluator(converted.model).run(None, inputs)
     np.testing.assert_allclose(got, right, rtol=5e-2, atol=1e-1)
 

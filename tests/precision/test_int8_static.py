@@ -13,10 +13,10 @@ from onnx import helper
 from precision_examples import MODELS, cnn, graph_model, inputs_of, mlp, normal, place
 
 from onnxpack.core.errors import SourceError
-from onnxpack.graph.check import DTYPES, session
+from onnxpack.graph.check import DTYPES, open_session
 from onnxpack.precision import Converted, Job, Wish, int8_static, reduce, sensitivity
-from onnxpack.precision.prepare import carried, prepared
-from onnxpack.precision.selection import select
+from onnxpack.precision.prepare import find_carried_nodes, prepare_graph
+from onnxpack.precision.selection import select_nodes
 from onnxpack.spec.part import SpecPart
 
 MAKE = helper.make_node
@@ -27,7 +27,7 @@ def job(folder: Path, kind: str, model: onnx.ModelProto | None = None, method: s
     path, samples = place(folder / "source", model or MODELS[kind](), kind)
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
-    made = reduce.job_of(path, Wish("int8-static", **wish), samples, scratch)
+    made = reduce.make_job(path, Wish("int8-static", **wish), samples, scratch)
     return replace(made, method=method, batches=lambda: iter([inputs_of(kind, rows, rows) for rows in (8, 8, 5)]))
 
 
@@ -42,7 +42,7 @@ def constants(model: onnx.ModelProto) -> dict[str, Any]:
 
 
 def ran(model: onnx.ModelProto, kind: str) -> Any:
-    return session(model.SerializeToString()).run(None, inputs_of(kind, 16, 77))[0]
+    return open_session(model.SerializeToString()).run(None, inputs_of(kind, 16, 77))[0]
 
 
 def fused(model: onnx.ModelProto, folder: Path) -> list[str]:
@@ -126,10 +126,12 @@ def test_excluded_nodes_are_found_behind_what_they_were_fused_into(tmp_path: Pat
 
 def test_what_is_carried_is_what_makes_the_next_tensor_that_is_left(tmp_path: Path) -> None:
     original = mlp()
-    done = prepared(mlp(), tmp_path)
-    assert carried(frozenset({"first"}), original, done) == carried(frozenset({"bias"}), original, done)
-    assert carried(frozenset({"last"}), original, done) == {"last"}
-    assert carried(frozenset(), original, done) == frozenset()
+    done = prepare_graph(mlp(), tmp_path)
+    assert find_carried_nodes(frozenset({"first"}), original, done) == find_carried_nodes(
+        frozenset({"bias"}), original, done
+    )
+    assert find_carried_nodes(frozenset({"last"}), original, done) == {"last"}
+    assert find_carried_nodes(frozenset(), original, done) == frozenset()
 
 
 def test_sums_are_quantized_between_convolutions_and_nowhere_else(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_sums_are_quantized_between_convolutions_and_nowhere_else(tmp_path: Path
     ]
     constants_ = {"w1": normal(1, 4, 4, 3, 3), "w2": normal(2, 4, 4, 3, 3), "w3": normal(3, 2, 4, 3, 3)}
     model = graph_model(nodes, constants_, x=(4, 12, 12), y=(2, 12, 12))
-    assert set(select(model, frozenset()).nodes) == {"conv1", "conv2", "of_convolutions", "conv3"}
+    assert set(select_nodes(model, frozenset()).nodes) == {"conv1", "conv2", "of_convolutions", "conv3"}
 
 
 def test_the_convolution_of_a_picture_stays_and_the_sums_behind_it_do_not(tmp_path: Path) -> None:
@@ -155,14 +157,14 @@ def test_the_convolution_of_a_picture_stays_and_the_sums_behind_it_do_not(tmp_pa
         MAKE("Conv", ["s", "w3"], ["y"], name="depthwise", group=4, pads=[1, 1, 1, 1]),
     ]
     constants_ = {"w1": normal(1, 4, 3, 3, 3), "w2": normal(2, 4, 4, 3, 3), "w3": normal(3, 4, 1, 3, 3)}
-    chosen = select(graph_model(nodes, constants_, x=(3, 12, 12), y=(4, 12, 12)), frozenset())
+    chosen = select_nodes(graph_model(nodes, constants_, x=(3, 12, 12), y=(4, 12, 12)), frozenset())
     assert chosen.layers == ("conv", "depthwise")
     assert "residual" in chosen.nodes
     assert [(left.node, left.why) for left in chosen.left] == [("of_picture", "few input channels: faster in float32")]
 
 
 def test_values_without_a_finite_range_leave_their_layer_in_float32(tmp_path: Path) -> None:
-    chosen = select(mlp(), frozenset(), {"x": (-1.0, 1.0), "h": (float("-inf"), 1.0)})
+    chosen = select_nodes(mlp(), frozenset(), {"x": (-1.0, 1.0), "h": (float("-inf"), 1.0)})
     assert [(left.node, left.why) for left in chosen.left] == [("first", "its values have no finite range")]
 
 
@@ -190,19 +192,19 @@ def test_the_worst_layer_is_first_and_leaving_it_out_helps(tmp_path: Path) -> No
     int8_static.calibrate(asked, folder)
     graph, ranges = int8_static.load(folder)
     data = [inputs_of("cnn", 8, 1), inputs_of("cnn", 8, 2)]
-    selection = select(graph, frozenset(), ranges)
+    selection = select_nodes(graph, frozenset(), ranges)
     ranked = sensitivity.rank(sensitivity.Prepared(graph, ranges, selection), asked.wish, data, asked.scratch, 60.0)
     assert ranked.complete
     assert {layer for layer, _ in ranked.layers} == {"conv1", "conv2", "last"}
     assert [noise for _, noise in ranked.layers] == sorted(noise for _, noise in ranked.layers)
-    right = [session(model.SerializeToString()).run(None, batch) for batch in data]
+    right = [open_session(model.SerializeToString()).run(None, batch) for batch in data]
 
     def noise(without: list[str]) -> float:
         made = int8_static.convert(
             replace(asked, calibration=folder, wish=replace(asked.wish, without=tuple(without)))
         ).model
-        running = session(made.SerializeToString())
-        return sensitivity.signal_to_noise(right, [running.run(None, batch) for batch in data])
+        running = open_session(made.SerializeToString())
+        return sensitivity.compute_signal_to_noise(right, [running.run(None, batch) for batch in data])
 
     (worst, _), *rest = ranked.layers
     assert worst == "last"
@@ -217,7 +219,7 @@ def test_time_bounds_the_ranking(tmp_path: Path) -> None:
     int8_static.calibrate(asked, folder)
     graph, ranges = int8_static.load(folder)
     data = [inputs_of("cnn", 2, 1)]
-    selection = select(graph, frozenset(), ranges)
+    selection = select_nodes(graph, frozenset(), ranges)
     ranked = sensitivity.rank(sensitivity.Prepared(graph, ranges, selection), asked.wish, data, asked.scratch, 0.0)
     assert [layer for layer, _ in ranked.layers] == ["conv2"]  # the one with most weights
     assert not ranked.complete
@@ -226,9 +228,9 @@ def test_time_bounds_the_ranking(tmp_path: Path) -> None:
 def test_signal_to_noise_is_that_of_the_worst_output_over_all_batches() -> None:
     one = np.float32([1.0, 1.0])
     right, got = [[one, one], [one, one]], [[one, one + 0.1], [one, one]]
-    assert sensitivity.signal_to_noise(right, got) == pytest.approx(10 * np.log10(4 / 0.02), rel=1e-5)
-    assert sensitivity.signal_to_noise(right, right) == sensitivity.EXACT_DB
-    assert sensitivity.signal_to_noise([[one]], [[one * np.float32(np.nan)]]) == float("-inf")
+    assert sensitivity.compute_signal_to_noise(right, got) == pytest.approx(10 * np.log10(4 / 0.02), rel=1e-5)
+    assert sensitivity.compute_signal_to_noise(right, right) == sensitivity.EXACT_DB
+    assert sensitivity.compute_signal_to_noise([[one]], [[one * np.float32(np.nan)]]) == float("-inf")
 
 
 def test_children_calibrate_rank_and_reduce(tmp_path: Path) -> None:

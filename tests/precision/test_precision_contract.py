@@ -10,10 +10,10 @@ import pytest
 from precision_examples import MODELS, inputs_of, place
 
 from onnxpack.core.errors import GateError, SpecError
-from onnxpack.graph.check import DTYPES, opset_of, session
+from onnxpack.graph.check import DTYPES, get_opset, open_session
 from onnxpack.parity import distances
-from onnxpack.precision import Converted, Job, Wish, precision, reduce
-from onnxpack.precision.histogram import makeup
+from onnxpack.precision import Converted, Job, Wish, load_precision, reduce
+from onnxpack.precision.histogram import count_makeup
 from onnxpack.spec.traits import precisions
 
 FLOORS = {"float16": 50.0, "int8-dynamic": 25.0, "int8-static": 20.0, "int4-weights": 10.0, "int8-weights": 30.0}
@@ -35,17 +35,17 @@ def job(folder: Path, kind: str, name: str, model: onnx.ModelProto | None = None
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     device = "cuda" if name == "bfloat16" else "cpu"
-    made = reduce.job_of(path, Wish(name, **({"device": device} | wish)), samples, scratch)
+    made = reduce.make_job(path, Wish(name, **({"device": device} | wish)), samples, scratch)
     return replace(made, batches=lambda: iter([inputs_of(kind, rows, rows) for rows in (8, 8, 3)]))
 
 
 def converted(asked: Job) -> Converted:
-    return reduce.convert_checked(precision(asked.wish.precision), asked, makeup(asked.model))
+    return reduce.convert_checked(load_precision(asked.wish.precision), asked, count_makeup(asked.model))
 
 
 def answers(model: onnx.ModelProto, folder: Path, kind: str) -> Any:
-    reduce.save(model, folder / "checked.onnx")
-    return session(folder / "checked.onnx").run(None, inputs_of(kind, 32, 99))[0]
+    reduce.save_model(model, folder / "checked.onnx")
+    return open_session(folder / "checked.onnx").run(None, inputs_of(kind, 32, 99))[0]
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
@@ -55,8 +55,8 @@ def test_a_reduced_model_is_the_same_model_in_fewer_bits(tmp_path: Path, kind: s
     result = converted(asked).model
     outside = [(value.name, value.type) for value in (*source.graph.input, *source.graph.output)]
     assert [(value.name, value.type) for value in (*result.graph.input, *result.graph.output)] == outside
-    assert opset_of(result) == opset_of(source)
-    before, after = makeup(source).weights, makeup(result).weights
+    assert get_opset(result) == get_opset(source)
+    before, after = count_makeup(source).weights, count_makeup(result).weights
     assert after[STORED[name]] > 0
     assert after.get("float32", 0) < before["float32"]
     assert not asked.scratch.exists() or not list(asked.scratch.glob("*.onnx"))
@@ -64,7 +64,7 @@ def test_a_reduced_model_is_the_same_model_in_fewer_bits(tmp_path: Path, kind: s
         onnx.checker.check_model(result, full_check=True)
         return
     right, got = answers(source, tmp_path, kind), answers(result, tmp_path, kind)
-    noise = distances.sqnr_db(right.astype(np.float64), got.astype(np.float64))
+    noise = distances.compute_sqnr(right.astype(np.float64), got.astype(np.float64))
     assert noise is not None, "the reduced model gives the very same numbers: nothing was reduced"
     assert noise > FLOORS[name]
 
@@ -115,7 +115,7 @@ def test_the_name_of_a_node_that_is_not_there_is_told_with_the_one_that_was_mean
 def test_nodes_are_excluded_by_operator_type(tmp_path: Path) -> None:
     result = converted(job(tmp_path, "cnn", "int8-static", exclude_nodes=("Conv",)))
     assert [left.node for left in result.left] == ["conv1", "conv2"]
-    assert makeup(result.model).weights["int8"] == 320 + 10  # and a zero point for each column
+    assert count_makeup(result.model).weights["int8"] == 320 + 10  # and a zero point for each column
 
 
 def test_a_word_that_is_a_node_and_a_type_is_ambiguous(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from precision_examples import FLOAT, MODELS, graph_model, normal, place
 
 from onnxpack.core.errors import GateError, SpecError
 from onnxpack.graph import external_data
-from onnxpack.graph.check import facts
+from onnxpack.graph.check import read_facts
 from onnxpack.precision import Converted, Job, Left, Reduced, Wish
 from onnxpack.precision.reduce import reduce_model
 from onnxpack.tasks.precision import ReducePrecision
@@ -52,10 +52,10 @@ def test_reduce_precision_runs_in_a_child(tmp_path: Path) -> None:
     path, samples = place(tmp_path / "source", MODELS["mlp"](), "mlp")
     for name in ("messages", "out"):
         (tmp_path / name).mkdir()
-    task = ReducePrecision(facts(path), Wish("float16"), samples)
+    task = ReducePrecision(read_facts(path), Wish("float16"), samples)
     found = call(task, Setting(tmp_path / "messages", tmp_path / "out")).result
     assert found.after.weights.keys() == {"float16"}
-    assert found.model == facts(tmp_path / "out/model.onnx", "float16")
+    assert found.model == read_facts(tmp_path / "out/model.onnx", "float16")
 
 
 def test_a_quantizer_that_does_nothing_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,5 +191,5 @@ def test_reduce_model_reports_its_progress(tmp_path: Path) -> None:
     path, samples = place(tmp_path / "source", MODELS["mlp"](), "mlp")
     (tmp_path / "out").mkdir()
     said: list[str] = []
-    ReducePrecision(facts(path), Wish("float16"), samples).run(tmp_path / "out", said.append)
+    ReducePrecision(read_facts(path), Wish("float16"), samples).run(tmp_path / "out", said.append)
     assert said[-1] == "looking for values that overflow: 6 rows"

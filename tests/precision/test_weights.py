@@ -9,12 +9,12 @@ import pytest
 from onnx import helper
 from precision_examples import graph_model, inputs_of, mlp, normal, place
 
-from onnxpack.graph.check import session
+from onnxpack.graph.check import open_session
 from onnxpack.graph.passes import run_passes
-from onnxpack.precision import Converted, Wish, precision, reduce
+from onnxpack.precision import Converted, Wish, load_precision, reduce
 from onnxpack.precision.edit import DropUnused, SortNodes, SplitGemms
-from onnxpack.precision.int8_dynamic import quantized
-from onnxpack.precision.weights import block_size
+from onnxpack.precision.int8_dynamic import quantize_matrix
+from onnxpack.precision.weights import choose_block_size
 
 MAKE = helper.make_node
 
@@ -22,14 +22,14 @@ MAKE = helper.make_node
 def converted(folder: Path, model: onnx.ModelProto, name: str, **wish: Any) -> Converted:
     path, samples = place(folder / "source", model, "mlp")
     (folder / "scratch").mkdir()
-    job = reduce.job_of(path, Wish(name, **wish), samples, folder / "scratch")
-    found = precision(name).convert(job)
+    job = reduce.make_job(path, Wish(name, **wish), samples, folder / "scratch")
+    found = load_precision(name).convert(job)
     onnx.checker.check_model(found.model)
     return found
 
 
 def ran(model: onnx.ModelProto) -> Any:
-    return session(model.SerializeToString()).run(None, inputs_of("mlp", 5, 1))[0]
+    return open_session(model.SerializeToString()).run(None, inputs_of("mlp", 5, 1))[0]
 
 
 GEMMS: list[tuple[dict[str, Any], list[str], bool]] = [
@@ -77,7 +77,7 @@ def test_the_cpu_computes_packed_weights_in_int8(tmp_path: Path, device: str, le
     [(64, 4, 32), (96, 8, 32), (1024, 8, 128), (48, 4, 16), (100, 4, 32), (20, 8, 16), (192, 8, 64)],
 )
 def test_blocks_fit_the_rows(rows: int, bits: int, block: int) -> None:
-    assert block_size(rows, bits) == block
+    assert choose_block_size(rows, bits) == block
 
 
 @pytest.mark.parametrize("rows", [16, 17, 33, 64, 100])
@@ -89,8 +89,8 @@ def test_packed_weights_are_the_weights(tmp_path: Path, rows: int, bits: int) ->
     path, samples = place(tmp_path, model, "mlp")
     (tmp_path / "scratch").mkdir()
     wish = Wish(f"int{bits}-weights", "cuda")
-    done = precision(f"int{bits}-weights").convert(reduce.job_of(path, wish, samples, tmp_path / "scratch"))
-    (got,) = session(done.model.SerializeToString()).run(None, {"x": np.eye(rows, dtype=np.float32)})
+    done = load_precision(f"int{bits}-weights").convert(reduce.make_job(path, wish, samples, tmp_path / "scratch"))
+    (got,) = open_session(done.model.SerializeToString()).run(None, {"x": np.eye(rows, dtype=np.float32)})
     step = (weight.max() - weight.min()) / (2**bits - 1)
     assert np.abs(got - weight).max() <= step
 
@@ -127,11 +127,11 @@ def test_constants_in_nodes_are_weights_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("reduced", "limit"), [(True, 64), (False, 127)])
 def test_dynamic_weights_are_symmetric_and_within_half_a_step(reduced: bool, limit: int) -> None:
     matrix = normal(1, 64, 8) * np.arange(8, dtype=np.float32)  # the first column is zero
-    values, scale = quantized(matrix, True, reduced)
+    values, scale = quantize_matrix(matrix, True, reduced)
     assert values.dtype == np.int8
     assert np.abs(values.astype(int)).max() == limit
     assert (np.abs(values * scale - matrix) <= scale * 0.5001).all()
-    values, scale = quantized(matrix, False, reduced)
+    values, scale = quantize_matrix(matrix, False, reduced)
     assert scale.shape == ()
 
 

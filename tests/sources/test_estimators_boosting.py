@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from onnxpack.core.errors import SourceError, SpecError
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 
 TRUTH = (NUMBERS == 1).astype(int)
 CLASSES = [("label", "int64", ("n",)), ("probabilities", "float32", ("n", 3))]
@@ -65,7 +65,7 @@ def test_pickled_estimators(
     assert infos(made) == outputs
     assert made.model.opset == 17
     assert "ZipMap" not in made.model.ops
-    require(kind, made.rows())
+    require_parity(kind, made.rows())
 
 
 @pytest.mark.parametrize(("framework", "name"), [(key, name) for key, names in NATIVE.items() for name in names])
@@ -83,7 +83,7 @@ def test_native_files_need_no_digest(
     made = export_here(file, tmp_path / "out")
     assert infos(made) == outputs
     assert made.model.opset == 20
-    require(kind, made.rows())
+    require_parity(kind, made.rows())
 
 
 def test_a_native_file_that_only_names_classes_tells_probabilities_too(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_native_file_that_only_names_classes_tells_probabilities_too(tmp_path:
     )
     made = export_here(write_spec(tmp_path, {"framework": "xgboost", "path": "m.ubj"}), tmp_path / "out")
     assert infos(made) == CLASSES
-    require("softmax", made.rows())
+    require_parity("softmax", made.rows())
 
 
 @pytest.mark.parametrize("framework", NATIVE)
@@ -102,7 +102,7 @@ def test_boolean_labels_are_classes(tmp_path: Path, framework: str) -> None:
     model = estimator(framework, "Classifier").fit(TABLE, NUMBERS == 1)
     made = export_here(save(tmp_path, model, framework), tmp_path / "out")
     assert infos(made) == TWO
-    require("truth", made.rows())
+    require_parity("truth", made.rows())
 
 
 @pytest.mark.parametrize("framework", NATIVE)
@@ -113,9 +113,9 @@ def test_named_columns(tmp_path: Path, framework: str) -> None:
     native(model, framework, tmp_path / NATIVE[framework][0])
     column = {"dtype": "float32", "shape": ["n"], "range": [0, 8]}
     fields: dict[str, Any] = {"inputs": dict.fromkeys(reversed(names), column)}
-    require("pickled", export_here(save(tmp_path, model, framework, **fields), tmp_path / "first").rows())
+    require_parity("pickled", export_here(save(tmp_path, model, framework, **fields), tmp_path / "first").rows())
     file = write_spec(tmp_path, {"framework": framework, "path": NATIVE[framework][0]}, **fields)
-    require("native", export_here(file, tmp_path / "second").rows())
+    require_parity("native", export_here(file, tmp_path / "second").rows())
 
 
 @pytest.mark.parametrize("framework", NATIVE)
@@ -130,7 +130,7 @@ def test_words_and_numbers_before_the_trees(tmp_path: Path, framework: str) -> N
     }
     made = export_here(save(tmp_path, model, inputs=inputs), tmp_path / "out")
     assert infos(made) == TWO
-    require("mixed", made.rows())
+    require_parity("mixed", made.rows())
 
 
 @pytest.mark.parametrize("framework", NATIVE)
@@ -151,7 +151,7 @@ def test_thresholds_are_compared_as_float32(tmp_path: Path, framework: str) -> N
     }
     made = export_here(save(tmp_path, model, framework, **fields), tmp_path / "out")
     assert made.reference.cases[-1] == "samples"
-    require("thresholds", made.rows())
+    require_parity("thresholds", made.rows())
 
 
 @pytest.mark.parametrize(("framework", "name"), [(key, name) for key, names in NATIVE.items() for name in names])

@@ -15,10 +15,10 @@ from onnx_examples import MATMUL, RELU, constant, make_model
 
 from onnxpack.core.errors import SourceError
 from onnxpack.graph import external_data
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import load
-from onnxpack.spec.part import named_files
+from onnxpack.spec.part import list_named_files
 
 SPECS = Path(__file__).parents[2] / "specs"
 
@@ -32,7 +32,7 @@ class Quiet:
         return contextlib.nullcontext()
     def note(self, text):
         pass
-    def skipped(self, name, why):
+    def skip(self, name, why):
         pass
 
 from onnxpack.pipeline.attempt import Wanted, build
@@ -89,7 +89,7 @@ def test_a_model_over_the_limit_has_its_data_beside_it(tmp_path: Path) -> None:
     assert sorted(path.name for path in made.folder.iterdir()) == ["model.onnx", "model.onnx.data", "reference"]
     assert (made.folder / "model.onnx.data").stat().st_size == 256 * 256 * 4
     assert made.model.size_bytes > 256 * 256 * 4
-    require("external", made.rows())
+    require_parity("external", made.rows())
 
 
 def _square(size: int) -> object:
@@ -113,4 +113,4 @@ def test_the_files_that_a_spec_names_are_in_the_exports_request(tmp_path: Path) 
     (tmp_path / "s.npz").touch()
     model = {"framework": "onnx", "path": "m.onnx"}
     file = write_spec(tmp_path, model, verify={"samples": "s.npz"})
-    assert named_files(export_task(load(file.path)).spec.file.spec) == ("m.onnx", "s.npz")
+    assert list_named_files(export_task(load(file.path)).spec.file.spec) == ("m.onnx", "s.npz")

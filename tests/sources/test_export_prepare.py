@@ -12,7 +12,7 @@ from torch_nets import net
 from onnxpack.core.errors import GateError, SourceError
 from onnxpack.core.values import REFERENCE
 from onnxpack.data.test_inputs import read_arrays
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 
 CODE = """
 import torch
@@ -74,7 +74,7 @@ def test_a_prepare_that_fuses_in_place_is_judged_by_the_model_before_it(tmp_path
     with torch.no_grad():
         original = namespace["Net"]().eval()(torch.from_numpy(inputs["x"])).numpy()
     np.testing.assert_array_equal(expected["output"], original)
-    require("fused", made.rows())
+    require_parity("fused", made.rows())
 
 
 def test_a_prepare_that_drops_a_batch_norm_fails_with_exit_4(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_prepare_that_changes_the_signature_is_judged_after_it_and_says_so(
     made = export(tmp_path, fields, factory=f"model.py:{factory}", prepare=f"model.py:{prepare}")
     (note,) = made.reference.notes
     assert note.startswith(f"the export is judged against the model after `prepare`: {reason}")
-    require("after", made.rows())
+    require_parity("after", made.rows())
 
 
 WEIGHTLESS = """
@@ -172,7 +172,7 @@ def test_random_parameters_without_weights_fail_with_exit_3(tmp_path: Path, kind
     ids=["constant", "seeded", "meant"],
 )
 def test_parameters_that_are_the_same_or_meant_are_taken(tmp_path: Path, model: dict[str, Any]) -> None:
-    require("the export", export_here(net(tmp_path, WEIGHTLESS, **model), tmp_path / "out").rows())
+    require_parity("the export", export_here(net(tmp_path, WEIGHTLESS, **model), tmp_path / "out").rows())
 
 
 def test_random_parameters_that_are_meant_are_the_same_in_each_load(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from exporting import Made, write_spec
 
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import OnnxpackError, SourceError, SpecError
-from onnxpack.parity.compare import Tolerance, require, verify_model
+from onnxpack.parity.compare import Tolerance, require_parity, verify_model
 from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Model
 from onnxpack.worker.call import Setting, call
-from onnxpack.worker.environments import environment, pins_of, wanted_by
+from onnxpack.worker.environments import find_pins, list_requirements, provide_environment
 
 NETS = """
 import keras
@@ -58,12 +58,12 @@ def spec(folder: Path, model: dict[str, Any], **fields: Any) -> SpecFile:
 
 
 def test_it_has_pins_of_its_own_and_takes_the_spec_s() -> None:
-    assert any(pin.startswith("tensorflow-cpu==") for pin in pins_of(Model("keras")))
-    wanted = wanted_by(Model("keras", requirements=("tensorflow==2.19.0",)))
+    assert any(pin.startswith("tensorflow-cpu==") for pin in find_pins(Model("keras")))
+    wanted = list_requirements(Model("keras", requirements=("tensorflow==2.19.0",)))
     assert "tensorflow==2.19.0" in wanted
     assert "tensorflow-cpu" not in wanted
     assert {"tf2onnx", "onnx", "onnxruntime", "numpy", "pyyaml"} <= set(wanted)
-    assert pins_of(Model("torch")) == ()
+    assert find_pins(Model("torch")) == ()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_a_spec_may_not_say(tmp_path: Path, model: Any, fields: Any, words:
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # ONNXPACK_CACHE, where it is set, keeps the environment between runs.
     root = Path(os.environ.get("ONNXPACK_CACHE") or tmp_path_factory.mktemp("store"))
-    found = environment(Model("keras", path="m.keras"), Store(root), Quiet())
+    found = provide_environment(Model("keras", path="m.keras"), Store(root), Quiet())
     assert found
     return found
 
@@ -99,7 +99,7 @@ class Quiet:
 
     def note(self, text: str) -> None: ...
 
-    def skipped(self, name: str, why: str) -> None: ...
+    def skip(self, name: str, why: str) -> None: ...
 
     def stage(self, name: str) -> Any:
         from contextlib import nullcontext
@@ -113,7 +113,7 @@ def exported(file: SpecFile, folder: Path, python: Path) -> Made:
     out.mkdir(parents=True)
     outcome = call(export_task(file), Setting(folder, out, python, root=file.root))
     made = Made(out, outcome.result, outcome.trace)
-    require("the export", verify_model(made.model.path, made.reference, Tolerance()))
+    require_parity("the export", verify_model(made.model.path, made.reference, Tolerance()))
     return made
 
 

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 from onnx_examples import FLOAT, MATMUL, RELU, WEIGHTS, constant, external_model, make_model
 
 from onnxpack.core.errors import GateError, SourceError
-from onnxpack.graph.check import session
-from onnxpack.parity.compare import require
+from onnxpack.graph.check import open_session
+from onnxpack.parity.compare import require_parity
 from onnxpack.sources import onnx as source
 
 
@@ -54,14 +54,14 @@ def inputs(**changes: Any) -> dict[str, Any]:
 def test_the_opset_is_converted_up(export: Callable[..., Made], have: int, asked: int | None, got: int) -> None:
     made = export(make_model(RELU, opset=have), **({"opset": asked} if asked else {}))
     assert made.model.opset == got
-    require("opset", made.rows())
+    require_parity("opset", made.rows())
 
 
 def test_constants_among_the_inputs_of_an_old_file_are_no_inputs(export: Callable[..., Made]) -> None:
     values = (("w", FLOAT, [4, 4]), ("x", FLOAT, ["b", 4]))
     made = export(make_model(MATMUL, values, constants=[constant("w")], opset=7, ir=3), opset=18)
     assert [info.name for info in made.model.inputs] == ["x"]
-    require("old", made.rows())
+    require_parity("old", made.rows())
 
 
 def test_inputs_in_another_order_take_the_specs(export: Callable[..., Made]) -> None:
@@ -70,7 +70,7 @@ def test_inputs_in_another_order_take_the_specs(export: Callable[..., Made]) -> 
     asked = {name: {"dtype": "float32", "shape": ["n", 4]} for name in "ba"}
     made = export(make_model(nodes, values), inputs=asked)
     assert [info.name for info in made.model.inputs] == ["b", "a"]
-    require("order", made.rows())
+    require_parity("order", made.rows())
 
 
 def test_outputs_are_renamed_in_order_even_when_they_swap_names(export: Callable[..., Made]) -> None:
@@ -78,13 +78,13 @@ def test_outputs_are_renamed_in_order_even_when_they_swap_names(export: Callable
     model = make_model(nodes, outputs=[(name, FLOAT, ["q", 4]) for name in "ab"])
     made = export(model, outputs=["b", "a"])
     assert [(node.op_type, list(node.output)) for node in made.proto.graph.node] == [("Relu", ["a"]), ("Neg", ["b"])]
-    require("swap", made.rows())
+    require_parity("swap", made.rows())
 
 
 def test_an_input_that_is_given_back_can_have_another_name(export: Callable[..., Made]) -> None:
     made = export(make_model(RELU, outputs=[("y", FLOAT, ["b", 4]), ("x", FLOAT, ["b", 4])]), outputs=["a", "same"])
     assert [info.name for info in (*made.model.inputs, *made.model.outputs)] == ["x", "a", "same"]
-    require("given back", made.rows())
+    require_parity("given back", made.rows())
 
 
 def test_strings_go_in_and_come_out(export: Callable[..., Made]) -> None:
@@ -92,14 +92,14 @@ def test_strings_go_in_and_come_out(export: Callable[..., Made]) -> None:
     model = make_model([helper.make_node("Identity", ["x"], ["y"])], [("x", *value)], [("y", *value)])
     made = export(model, **inputs(dtype="string", choices=["Ä", "bb"]))
     assert made.model.outputs[0].dtype == "string"
-    require("strings", made.rows())
+    require_parity("strings", made.rows())
 
 
 def test_an_output_whose_size_depends_on_the_values_is_left_open(export: Callable[..., Made]) -> None:
     model = make_model([helper.make_node("NonZero", ["x"], ["y"])], outputs=[("y", TensorProto.INT64, [2, "k"])])
     made = export(model)
     assert made.model.outputs[0].shape == (2, "y_1")
-    require("open", made.rows())
+    require_parity("open", made.rows())
 
 
 def test_external_data_beside_the_file_is_taken_and_becomes_a_part_of_it(
@@ -108,7 +108,7 @@ def test_external_data_beside_the_file_is_taken_and_becomes_a_part_of_it(
     (tmp_path / "w.data").write_bytes(b"\0" * 64 + WEIGHTS.tobytes())
     made = export(external_model(location="w.data", offset=64, length=64))
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(made.proto.graph.initializer[0]), WEIGHTS)
-    require("external", made.rows())
+    require_parity("external", made.rows())
 
 
 # What is old
@@ -146,8 +146,8 @@ def test_a_file_of_opset_6_gives_what_was_recorded_with_it(
         return
     made = export(model, inputs=asked, opset=17, **axes)
     assert made.model.opset == 17
-    require("old", made.rows())
-    answers = session(made.model.path).run(None, dict(zip(names, given, strict=False)))
+    require_parity("old", made.rows())
+    answers = open_session(made.model.path).run(None, dict(zip(names, given, strict=False)))
     for right, answer in zip(expected, answers, strict=True):
         np.testing.assert_allclose(answer, right, rtol=1e-4, atol=1e-5)
 
@@ -158,9 +158,9 @@ def test_an_old_file_without_an_opset_in_the_spec_takes_the_default(export: Call
                        [constant("w", WEIGHTS[0])], opset=6, ir=3)  # fmt: skip
     made = export(model, inputs={"x": {"dtype": "float32", "shape": [4, 4]}}, dynamic_axes={})
     assert made.model.opset == 18
-    require("old", made.rows())
+    require_parity("old", made.rows())
     x = np.ones((4, 4), np.float32)
-    np.testing.assert_array_equal(session(made.model.path).run(None, {"x": x})[0], x + WEIGHTS[0][:, None])
+    np.testing.assert_array_equal(open_session(made.model.path).run(None, {"x": x})[0], x + WEIGHTS[0][:, None])
 
 
 @pytest.mark.parametrize("opset", [4, 6, 8])
@@ -176,7 +176,7 @@ def test_a_batch_of_ir_3_is_freed_through_a_reshape(export: Callable[..., Made],
     made = export(make_model(nodes, values, [("y", FLOAT, [1, 4])], constants, opset=opset, ir=3), opset=17)
     assert (made.model.opset, made.model.inputs[0].shape, made.model.outputs[0].shape) == (17, ("n", 4), ("n", 4))
     assert made.proto.ir_version >= 4
-    require("freed", made.rows())
+    require_parity("freed", made.rows())
 
 
 def test_an_old_file_in_training_mode_is_refused_with_its_node(refusal: Callable[..., str]) -> None:
@@ -250,7 +250,7 @@ def test_external_data_that_overlaps_is_told(refusal: Callable[..., str], tmp_pa
 @pytest.mark.parametrize("offset", [0, 64])
 def test_tied_and_neighbouring_external_data_is_taken(export: Callable[..., Made], tmp_path: Path, offset: int) -> None:
     (tmp_path / "w.data").write_bytes(WEIGHTS.tobytes() * 2)
-    require("two", export(two_tensors(location="w.data", offset=offset, length=64)).rows())
+    require_parity("two", export(two_tensors(location="w.data", offset=offset, length=64)).rows())
 
 
 def test_every_tensor_with_bad_data_is_told(refusal: Callable[..., str]) -> None:

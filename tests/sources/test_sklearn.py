@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC, OneClassSVM
 
 from onnxpack.core.errors import SourceError, SpecError
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 from onnxpack.sources.sklearn import load
 from onnxpack.spec.load import SpecFile
 
@@ -81,7 +81,7 @@ def test_every_kind_of_estimator_is_exported(saved: Callable[..., SpecFile], tmp
     assert [(info.name, info.dtype, info.shape) for info in made.model.outputs] == outputs
     assert made.model.opset == 17
     assert "ZipMap" not in made.model.ops
-    require(kind, made.rows())
+    require_parity(kind, made.rows())
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_a_table_of_float64_gives_float64(
 ) -> None:
     made = export_here(saved(fitted(model, dtype="float64"), "float64"), tmp_path / "out")
     assert [info.dtype for info in made.model.outputs] == outputs
-    require("float64", made.rows())
+    require_parity("float64", made.rows())
 
 
 def test_outputs_take_the_specs_names(saved: Callable[..., SpecFile], tmp_path: Path) -> None:
     file = saved(fitted(LogisticRegression(max_iter=1000)), outputs=["species", "how sure"])
     made = export_here(file, tmp_path / "out")
     assert [info.name for info in made.model.outputs] == ["species", "how sure"]
-    require("names", made.rows())
+    require_parity("names", made.rows())
 
 
 def test_a_plain_pickle_is_loaded_too(saved: Callable[..., SpecFile]) -> None:

@@ -35,7 +35,7 @@ from sklearn.semi_supervised import LabelPropagation
 from sklearn.tree import DecisionTreeClassifier
 
 from onnxpack.core.errors import SourceError
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 from onnxpack.sources.sklearn import load
 
 PEOPLE = {
@@ -74,7 +74,7 @@ def test_named_columns_are_one_input_each(tmp_path: Path, inputs: dict[str, Any]
     assert [info.dtype for info in made.model.inputs] == [field["dtype"] for field in inputs.values()]
     assert [info.shape for info in made.model.inputs] == [tuple(field["shape"]) for field in inputs.values()]
     assert infos(made) == LABELS
-    require("columns", made.rows())
+    require_parity("columns", made.rows())
 
 
 def test_a_frame_of_numbers_needs_no_column_transformer(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_frame_of_numbers_needs_no_column_transformer(tmp_path: Path) -> None:
     }
     made = export_here(save(tmp_path, forest, inputs=inputs, outputs=["species", "how_sure"]), tmp_path / "out")
     assert infos(made) == [("species", "int64", ("n",)), ("how_sure", "float32", ("n", 3))]
-    require("frame", made.rows())
+    require_parity("frame", made.rows())
 
 
 def test_columns_by_place_need_no_frame(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_columns_by_place_need_no_frame(tmp_path: Path) -> None:
     model = make_pipeline(ColumnTransformer(parts), LogisticRegression()).fit(table, SURVIVED)
     made = export_here(save(tmp_path, model, inputs=INPUTS), tmp_path / "out")
     assert infos(made) == LABELS
-    require("places", made.rows())
+    require_parity("places", made.rows())
 
 
 def test_one_table_of_strings(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_one_table_of_strings(tmp_path: Path) -> None:
         export_here(save(tmp_path, model, inputs=inputs), tmp_path / "first")
     inputs = {"sex": INPUTS["sex"], **ports}
     made = export_here(save(tmp_path, model, inputs=inputs), tmp_path / "second")
-    require("strings", made.rows())
+    require_parity("strings", made.rows())
 
 
 def test_a_frame_without_pandas_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,13 +160,13 @@ def test_estimators_of_estimators(tmp_path: Path, kind: str) -> None:
     assert infos(made)[0] == ("label", "string", ("n",))
     assert infos(made)[1:] == ([] if kind == "hard voting" else [("probabilities", "float32", ("n", 3))])
     assert "ZipMap" not in made.model.ops
-    require(kind, made.rows())
+    require_parity(kind, made.rows())
 
 
 @pytest.mark.parametrize("model", [HistGradientBoostingRegressor(max_iter=5), VotingRegressor([("a", Ridge())])])
 def test_regressors_of_more_kinds(tmp_path: Path, model: Any) -> None:
     made = export_here(save(tmp_path, model.fit(TABLE, NUMBERS)), tmp_path / "out")
-    require("regressor", made.rows())
+    require_parity("regressor", made.rows())
 
 
 HOLES: dict[str, tuple[Callable[[], Any], str]] = {
@@ -222,7 +222,7 @@ def test_thresholds_are_compared_as_float32(tmp_path: Path) -> None:
     }
     made = export_here(save(tmp_path, model, **fields), tmp_path / "out")
     assert made.reference.cases[-1] == "samples"
-    require("thresholds", made.rows())
+    require_parity("thresholds", made.rows())
 
 
 def skops_file(folder: Path, model: Any) -> Path:
@@ -235,7 +235,7 @@ def test_a_skops_file_needs_no_digest(tmp_path: Path) -> None:
     skops_file(tmp_path, make_pipeline(StandardScaler(), LogisticRegression()).fit(TABLE, WORDS))
     made = export_here(write_spec(tmp_path, {"framework": "sklearn", "path": "m.skops"}), tmp_path / "out")
     assert infos(made)[0] == ("label", "string", ("n",))
-    require("skops", made.rows())
+    require_parity("skops", made.rows())
 
 
 def test_a_skops_file_of_other_types_needs_one(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_skops_file_of_other_types_needs_one(tmp_path: Path) -> None:
     digest = trust(tmp_path, "sklearn", "m.skops").spec.model.sha256
     assert "types that skops does not trust: sklearn.tree._tree.Tree (if you trust" in str(refused.value)
     assert f"sha256: {digest}" in str(refused.value)
-    require("trusted", export_here(trust(tmp_path, "sklearn", "m.skops"), tmp_path / "out").rows())
+    require_parity("trusted", export_here(trust(tmp_path, "sklearn", "m.skops"), tmp_path / "out").rows())
 
 
 @pytest.mark.parametrize("size", [0, 1000])
@@ -289,7 +289,7 @@ def test_a_clusterer_on_named_columns(tmp_path: Path) -> None:
     inputs = {name: {"dtype": "float32", "shape": ["n", 1], "range": [2, 8]} for name in ("a", "b")}
     made = export_here(save(tmp_path, model, inputs=inputs), tmp_path / "out")
     assert infos(made) == [("label", "int64", ("n",))]
-    require("clusters", made.rows())
+    require_parity("clusters", made.rows())
 
 
 def test_a_fixed_number_of_rows(tmp_path: Path) -> None:
@@ -298,4 +298,4 @@ def test_a_fixed_number_of_rows(tmp_path: Path) -> None:
     file = save(tmp_path, KMeans(3, n_init=1, random_state=0).fit(TABLE), inputs=inputs, dynamic_axes={})
     made = export_here(file, tmp_path / "out")
     assert infos(made) == [("label", "int64", (8,))]
-    require("fixed", made.rows())
+    require_parity("fixed", made.rows())

@@ -19,7 +19,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from onnxpack.core.errors import SourceError
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 
 TEXTS = [
     "Free MONEY, claim the prize now",
@@ -62,7 +62,7 @@ def test_texts_become_labels(tmp_path: Path, vectorizer: Any, shape: list[Any]) 
     made = made_from(tmp_path, model, inputs={"text": TEXT | {"shape": shape}})
     assert infos(made) == OUTPUTS
     assert made.model.inputs[0].shape == tuple(shape)
-    require("texts", made.rows())
+    require_parity("texts", made.rows())
 
 
 def test_no_operator_asks_for_a_locale_of_the_machine(tmp_path: Path) -> None:
@@ -86,13 +86,13 @@ def test_words_with_accents_stay_whole(tmp_path: Path) -> None:
     model = make_pipeline(CountVectorizer(), LogisticRegression()).fit(texts, SPAM[:4])
     text = {"text": TEXT | {"choices": texts}}
     made = made_from(tmp_path, model, texts, inputs=text)
-    require("accents", made.rows())
+    require_parity("accents", made.rows())
 
 
 def test_two_vectorizers_of_one_text(tmp_path: Path) -> None:
     union = FeatureUnion([("words", CountVectorizer()), ("pairs", TfidfVectorizer(ngram_range=(2, 2)))])
     model = make_pipeline(union, LogisticRegression()).fit(TEXTS, SPAM)
-    require("union", made_from(tmp_path, model).rows())
+    require_parity("union", made_from(tmp_path, model).rows())
 
 
 def test_a_text_beside_numbers(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_text_beside_numbers(tmp_path: Path) -> None:
     inputs = {"text": TEXT, "length": {"dtype": "float32", "shape": ["n"], "range": [0, 99]}}
     made = export_here(save(tmp_path, model, inputs=inputs), tmp_path / "out")
     assert infos(made) == OUTPUTS
-    require("beside", made.rows())
+    require_parity("beside", made.rows())
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ from estimators import NUMBERS, TABLE
 from exporting import Made, export_here, export_in_child, write_spec
 from onnx_examples import MATMUL, constant, make_model
 
-from onnxpack.core.digests import tree_digests
+from onnxpack.core.digests import digest_tree
 from onnxpack.core.values import MODEL
 from onnxpack.data.case_budget import Budget
-from onnxpack.data.test_inputs import draw, main_sizes
+from onnxpack.data.test_inputs import draw, list_main_sizes
 from onnxpack.sources import Source
 from onnxpack.sources.export import _load_source
 from onnxpack.spec.load import SpecFile, load
-from onnxpack.spec.part import named_files
+from onnxpack.spec.part import list_named_files
 from onnxpack.spec.traits import frameworks
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -97,7 +97,7 @@ def example(file: SpecFile, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def before(file: SpecFile) -> dict[str, str]:
-    return tree_digests(file.folder)
+    return digest_tree(file.folder)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_a_framework_that_takes_factories_looks_for_forgotten_weights(framework:
 def test_a_source_is_deterministic_and_exports_what_it_runs(file: SpecFile, tmp_path: Path) -> None:
     source = _load_source(file)
     model = source.load(file)
-    inputs = draw(file.spec, main_sizes(file.spec.axes)[1], 0)
+    inputs = draw(file.spec, list_main_sizes(file.spec.axes)[1], 0)
     once, again = source.run(model, inputs), source.run(model, inputs)
     assert [array.tobytes() for array in once] == [array.tobytes() for array in again]
     names = source.export(model, file, inputs, len(once), tmp_path / MODEL).names
@@ -153,7 +153,7 @@ def test_it_agrees_with_its_source_at_every_size(file: SpecFile, made: Made, exa
     assert list(made.reference.sizes) == list(Budget(file.spec).sizes())
     rows = made.rows()
     assert [row for row in rows if row.reason] == []
-    assert len(rows) == len(made.reference.judging("float32")) * len(OUTPUTS[example])
+    assert len(rows) == len(made.reference.select_cases("float32")) * len(OUTPUTS[example])
 
 
 def test_nothing_of_the_machine_is_in_the_file(file: SpecFile, made: Made) -> None:
@@ -168,13 +168,13 @@ def test_nothing_of_the_machine_is_in_the_file(file: SpecFile, made: Made) -> No
 def test_two_exports_give_the_same_bytes(file: SpecFile, made: Made, tmp_path: Path) -> None:
     again = export_here(file, tmp_path / "again")
     assert again.model.path.read_bytes() == made.model.path.read_bytes()
-    assert tree_digests(again.folder) == tree_digests(made.folder)
+    assert digest_tree(again.folder) == digest_tree(made.folder)
 
 
 def test_the_child_tells_what_it_read_and_writes_nothing_there(
     file: SpecFile, made: Made, before: dict[str, str], example: str
 ) -> None:
-    assert tree_digests(file.folder) == before
+    assert digest_tree(file.folder) == before
     read = {
         "iris": ["iris.joblib"],
         "transactions": ["model.py", "weights/transactions.safetensors"],
@@ -187,7 +187,7 @@ def test_the_child_tells_what_it_read_and_writes_nothing_there(
         "catboost": ["trees.cbm"],
     }
     # What the spec names is in the request, and need not be seen: some formats are read natively.
-    assert sorted({*made.trace.files, *named_files(file.spec)}) == read[example]
+    assert sorted({*made.trace.files, *list_named_files(file.spec)}) == read[example]
     assert {"numpy", "onnx", "onnxruntime"} <= set(made.trace.distributions)
 
 

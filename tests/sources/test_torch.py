@@ -14,7 +14,7 @@ from exporting import export_here, write_spec
 from safetensors.torch import save_file
 
 from onnxpack.core.errors import GateError, SourceError
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 from onnxpack.sources.torch import load, run
 from onnxpack.spec.load import SpecFile
 
@@ -278,7 +278,7 @@ def test_nested_outputs_keep_their_order(net: Callable[..., SpecFile], tmp_path:
         ("a.1.0", ("n", 4)),
         ("a.1.1", ("n", 4)),
     ]
-    require("nested", made.rows())
+    require_parity("nested", made.rows())
 
 
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
@@ -291,7 +291,7 @@ def test_names_that_are_taken_inside_the_graph_are_given_all_the_same(
     fields = {"inputs": inputs, "outputs": ["linear.weight"]}
     made = export_here(net(code, fields, exporter=exporter), tmp_path / "out")
     assert [info.name for info in (*made.model.inputs, *made.model.outputs)] == ["linear", "linear.weight"]
-    require("names", made.rows())
+    require_parity("names", made.rows())
 
 
 def test_the_number_of_named_outputs_must_be_right(net: Callable[..., SpecFile], tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_what_is_baked_in_at_trace_time_fails_the_gate(
 ) -> None:
     made = export_here(net(FORWARD.format(expression), exporter="torchscript"), tmp_path / "out")
     with pytest.raises(GateError) as refused:
-        require("the exported model differs from its source", made.rows())
+        require_parity("the exported model differs from its source", made.rows())
     assert shown in refused.value.problems[0].detail
 
 
@@ -332,7 +332,7 @@ def test_an_input_that_the_model_ignores_stays_with_dynamo(net: Callable[..., Sp
     code = FORWARD.format("x * 2").replace("(self, x)", "(self, x, unused)")
     made = export_here(net(code, TWO_INPUTS), tmp_path / "out")
     assert [info.name for info in made.model.inputs] == ["x", "unused"]
-    require("ignored", made.rows())
+    require_parity("ignored", made.rows())
 
 
 def test_an_input_that_the_exporter_loses_is_told(net: Callable[..., SpecFile], tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_an_opset_that_cannot_be_had_names_both(net: Callable[..., SpecFile], tm
     assert refused.value.problems[0].hint.startswith("set `exporter: torchscript`: it was tried, takes this model")
     made = export_here(net(code, {"opset": 13}, exporter="torchscript"), tmp_path / "other")
     assert made.model.opset == 13
-    require("torchscript", made.rows())
+    require_parity("torchscript", made.rows())
 
 
 def test_code_that_dynamo_cannot_trace_is_told_without_escape_codes(
@@ -372,4 +372,4 @@ def test_other_dtypes_stay_what_they_are(
     fields = {"inputs": {"x": {"dtype": dtype, "shape": ["n", 4]}}}
     made = export_here(net(FORWARD.format(expression), fields, exporter="torchscript"), tmp_path / "out")
     assert [info.dtype for info in (*made.model.inputs, *made.model.outputs)] == [dtype, dtype]
-    require(dtype, made.rows())
+    require_parity(dtype, made.rows())

@@ -10,7 +10,7 @@ from exporting import Made, export_here
 from torch_nets import net
 
 from onnxpack.core.errors import SourceError
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 from onnxpack.sources.torch.lines import only_raises
 
 HEAD = """
@@ -120,7 +120,7 @@ def test_a_branch_is_told_where_the_export_fails_besides(tmp_path: Path) -> None
     ids=["size", "sizes", "parameters", "like", "steps", "indices", "scripted", "where", "shown", "assert", "raise"],
 )
 def test_what_does_not_depend_on_data_is_exported(tmp_path: Path, body: str) -> None:
-    require("benign", export(tmp_path, body).rows())
+    require_parity("benign", export(tmp_path, body).rows())
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_does_not_depend_on_data_is_exported(tmp_path: Path, body: str) -> 
     ],
 )
 def test_what_the_hint_advises_works(tmp_path: Path, exporter: str, body: str) -> None:
-    require("advised", export(tmp_path, body, exporter=exporter).rows())
+    require_parity("advised", export(tmp_path, body, exporter=exporter).rows())
 
 
 def test_the_models_of_torch_that_check_their_masks_are_taken(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_models_of_torch_that_check_their_masks_are_taken(tmp_path: Path) ->
     )
     inputs = {"x": {"dtype": "float32", "shape": ["n", 3, 4]}}
     file = net(tmp_path, code, {"inputs": inputs}, exporter="torchscript")
-    require("encoder", export_here(file, tmp_path / "out").rows())
+    require_parity("encoder", export_here(file, tmp_path / "out").rows())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from exporting import export_here
 from torch_nets import forward, net
 
 from onnxpack.core.errors import SourceError
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 
 NORM = (
     "import torch\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
@@ -25,7 +25,7 @@ def test_an_opset_that_dynamo_cannot_reach_is_made_by_torchscript(tmp_path: Path
     made = export_here(net(tmp_path, NORM, {"opset": 13}), tmp_path / "out")
     assert (made.exported.exporter, made.model.opset) == ("torchscript", 13)
     assert list(made.reference.notes) == ["exported by torchscript: opset 13 cannot be had: the export has 18"]
-    require("opset 13", made.rows())
+    require_parity("opset 13", made.rows())
 
 
 def test_code_that_dynamo_cannot_trace_is_exported_by_torchscript(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_code_that_dynamo_cannot_trace_is_exported_by_torchscript(tmp_path: Path
     assert made.exported.exporter == "torchscript"
     (note,) = made.reference.notes
     assert note.startswith("exported by torchscript: the dynamo exporter failed: Could not guard on data-dependent")
-    require("parameters", made.rows())
+    require_parity("parameters", made.rows())
 
 
 def test_a_branch_on_data_fails_by_both_and_each_says_why(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_dynamo_export_that_answers_otherwise_gives_way(tmp_path: Path) -> Non
     assert made.reference.notes[0].startswith(
         "exported by torchscript: the export by dynamo answers otherwise at n 2: "
     )
-    require("answers", made.rows())
+    require_parity("answers", made.rows())
 
 
 def test_an_export_that_answers_otherwise_by_both_is_left_to_verification(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from exporting import Made, export_in_child
 
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 from onnxpack.spec.load import SpecFile, load
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -31,7 +31,7 @@ def test_the_example_agrees_with_its_source(name: str, tmp_path: Path) -> None:
     assert made.model.inputs == file.spec.input_infos
     assert made.model.opset == file.spec.opset
     assert [(info.name, info.shape) for info in made.model.outputs] == OUTPUTS[name]
-    require(name, made.rows())
+    require_parity(name, made.rows())
 
 
 def test_the_lightning_example_takes_the_trained_weights(tmp_path: Path) -> None:

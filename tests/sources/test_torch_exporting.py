@@ -9,7 +9,7 @@ from torch_nets import forward, net, refusal
 
 import onnxpack.sources.torch as source
 from onnxpack.core.errors import SourceError
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 
 CNN = """
 import torch
@@ -45,13 +45,13 @@ def test_the_opset_that_is_asked_for_is_the_one_in_the_file(tmp_path: Path, expo
     assert made.model.opset == opset
     assert [(entry.domain, entry.version) for entry in made.proto.opset_import] == [("", opset)]
     assert "Dropout" not in made.model.ops
-    require("opset", made.rows())
+    require_parity("opset", made.rows())
 
 
 def test_a_split_is_valid_below_the_opset_of_its_attribute(tmp_path: Path) -> None:
     made = export_here(net(tmp_path, forward("x.chunk(2, 1)"), {"opset": 17}), tmp_path / "out")
     assert (made.model.opset, made.model.ops) == (17, ("Split",))
-    require("split", made.rows())
+    require_parity("split", made.rows())
 
 
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])

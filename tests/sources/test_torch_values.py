@@ -9,7 +9,7 @@ from exporting import export_here
 from torch_nets import forward, net, refusal
 
 from onnxpack.core.errors import SourceError
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 from onnxpack.sources.torch import load, run
 
 BOTH = pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
@@ -43,7 +43,7 @@ def test_inputs_reach_the_parameter_that_is_meant(
     np.testing.assert_array_equal(run(load(file), given)[0], np.full((2, 4), 7.0))
     made = export_here(file, tmp_path / "out")
     assert tuple(info.name for info in made.model.inputs) == names
-    require("inputs", made.rows())
+    require_parity("inputs", made.rows())
 
 
 def test_names_of_another_argument_go_by_position(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_outputs_have_the_names_of_their_place(
     code = HOLDERS + forward(expression)
     made = export_here(net(tmp_path, code, exporter=exporter), tmp_path / "out")
     assert [info.name for info in made.model.outputs] == names
-    require("outputs", made.rows())
+    require_parity("outputs", made.rows())
 
 
 def test_the_specs_names_come_first(tmp_path: Path) -> None:
@@ -137,4 +137,4 @@ def test_a_number_is_an_input_without_dimensions(tmp_path: Path) -> None:
     fields = {"inputs": {"x": {"dtype": "float32", "shape": ["n", 4]}, "scale": {"dtype": "float32", "shape": []}}}
     made = export_here(net(tmp_path, forward("x * scale", "x, scale"), fields), tmp_path / "out")
     assert [info.shape for info in made.model.inputs] == [("n", 4), ()]
-    require("scale", made.rows())
+    require_parity("scale", made.rows())

@@ -14,7 +14,7 @@ from exporting import export_here, write_spec
 from torch_nets import LINEAR, refusal
 
 from onnxpack.core.errors import SpecError
-from onnxpack.parity.compare import require
+from onnxpack.parity.compare import require_parity
 from onnxpack.spec.load import SpecFile
 
 EXAMPLE = (torch.rand(2, 4),)
@@ -85,7 +85,7 @@ def test_a_whole_model_is_exported(
     write(module, tmp_path / name)
     made = export_here(spec(tmp_path, name, exporter=exporter), tmp_path / "out")
     assert [(info.name, info.shape) for info in made.model.outputs] == [("output", ("n", 2))]
-    require(name, made.rows())
+    require_parity(name, made.rows())
 
 
 def test_branches_of_torchscript_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_branches_of_torchscript_stay(tmp_path: Path, monkeypatch: pytest.Monkey
     made = export_here(write_spec(tmp_path, model, inputs=inputs), tmp_path / "out")
     assert "If" in made.model.ops
     assert [info.name for info in (*made.model.inputs, *made.model.outputs)] == ["y", "x", "z", "w"]
-    require("branches", made.rows())
+    require_parity("branches", made.rows())
 
 
 @pytest.mark.parametrize("write", [traced, exported, pickled])
@@ -187,4 +187,4 @@ def test_torchscript_is_refused_for_dynamo_and_taken_where_the_exporter_is_left_
     assert list(made.reference.notes) == [
         "exported by torchscript: the model holds TorchScript, which dynamo cannot read"
     ]
-    require("whole", made.rows())
+    require_parity("whole", made.rows())

@@ -336,7 +336,7 @@ def test_a_file_that_may_not_be_read_is_a_problem_of_the_spec(
     def refused(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(checks, "large_file_digest", refused)
+    monkeypatch.setattr(checks, "digest_large_file", refused)
     assert told(problems(PICKLE)) == "cannot read 'model.onnx': Permission denied"
 
 

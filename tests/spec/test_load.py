@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.spec.decode import Decoder
-from onnxpack.spec.load import SpecFile, load, to_plain, work_tree
+from onnxpack.spec.load import SpecFile, find_work_tree, load, to_plain
 from onnxpack.spec.model import Spec
 from onnxpack.spec.yaml_nodes import from_plain
 
@@ -96,9 +96,9 @@ def test_the_work_tree_is_the_nearest_around(tmp_path: Path) -> None:
     deep = tmp_path / "a/b"
     deep.mkdir(parents=True)
     (tmp_path / ".git").mkdir()
-    assert work_tree(deep) == tmp_path
+    assert find_work_tree(deep) == tmp_path
     (tmp_path / "a/.git").write_text("gitdir: elsewhere\n")
-    assert work_tree(deep) == tmp_path / "a"
+    assert find_work_tree(deep) == tmp_path / "a"
 
 
 def test_a_spec_reached_through_a_link_has_its_own_folder(project: Path) -> None:

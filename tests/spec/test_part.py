@@ -14,8 +14,8 @@ from onnx_examples import RELU, make_model
 from onnxpack.spec.field_types import CodeReference, FilePath
 from onnxpack.spec.load import SpecFile, load, to_plain
 from onnxpack.spec.model import Model, Spec
-from onnxpack.spec.part import SpecPart, named_files
-from onnxpack.worker.codec import digest_of
+from onnxpack.spec.part import SpecPart, list_named_files
+from onnxpack.worker.codec import digest_value
 
 MARKS = {get_args(FilePath)[1]: "named.dat", get_args(CodeReference)[1]: "named.py:make"}
 """What a field is annotated with that names a file, and what to write into it."""
@@ -94,16 +94,16 @@ def test_a_kept_field_counts_with_the_content_of_its_file(
     name = text.partition(":")[0]
     asking = replace(file, spec=written(file.spec, place, text))
     part = SpecPart.of(asking, place[0])
-    assert name in named_files(part.file.spec)
-    key = digest_of(part)
+    assert name in list_named_files(part.file.spec)
+    key = digest_value(part)
     moved = Path(shutil.copytree(file.root, tmp_path / "elsewhere"))
-    assert digest_of(SpecPart.of(replace(asking, path=moved / "spec.yaml", root=moved), place[0])) == key
+    assert digest_value(SpecPart.of(replace(asking, path=moved / "spec.yaml", root=moved), place[0])) == key
     (file.root / name).write_text("behind")
-    changed = digest_of(part)
+    changed = digest_value(part)
     (file.root / name).unlink()
-    assert len({key, changed, digest_of(part)}) == 3
+    assert len({key, changed, digest_value(part)}) == 3
     (file.root / name).write_text("before")
-    assert digest_of(part) == key
+    assert digest_value(part) == key
 
 
 @pytest.mark.parametrize(("place", "text"), NAMING, ids=[".".join(place) for place, _ in NAMING])
@@ -111,10 +111,10 @@ def test_a_field_that_is_not_kept_counts_in_no_way(file: SpecFile, place: Place,
     other = "verify" if place[0] != "verify" else "model"
     asking = replace(file, spec=written(file.spec, place, text))
     part = SpecPart.of(asking, other)
-    assert digest_of(part) == digest_of(SpecPart.of(file, other))
+    assert digest_value(part) == digest_value(SpecPart.of(file, other))
     assert text not in part.to_json()
     (file.root / text.partition(":")[0]).unlink()
-    assert digest_of(part) == digest_of(SpecPart.of(file, other))
+    assert digest_value(part) == digest_value(SpecPart.of(file, other))
 
 
 OTHERS: dict[str, Any] = {
@@ -146,7 +146,7 @@ def test_only_the_named_fields_and_the_inputs_are_left(file: SpecFile, name: str
 
 def test_names_and_settings_of_a_build_do_not_count(file: SpecFile) -> None:
     other = replace(file, spec=replace(file.spec, name="other", version="2"), settings=("name=other",))
-    assert digest_of(SpecPart.of(other, "model")) == digest_of(SpecPart.of(file, "model"))
+    assert digest_value(SpecPart.of(other, "model")) == digest_value(SpecPart.of(file, "model"))
 
 
 def test_the_place_of_the_spec_in_its_work_tree_counts(file: SpecFile) -> None:
@@ -156,15 +156,15 @@ def test_the_place_of_the_spec_in_its_work_tree_counts(file: SpecFile) -> None:
     for name in ("m.onnx", "spec.yaml"):
         shutil.copyfile(file.root / name, below / name)
     other = replace(load(below / "spec.yaml"), root=file.root)
-    assert digest_of(SpecPart.of(other, "model")) != digest_of(SpecPart.of(file, "model"))
+    assert digest_value(SpecPart.of(other, "model")) != digest_value(SpecPart.of(file, "model"))
 
 
 def test_a_url_counts_by_its_text_and_digest_and_not_by_where_it_was_fetched_to(file: SpecFile) -> None:
     def with_model(url: str, sha256: str, **fetched: str) -> str:
         model = Model("onnx", path=url, sha256=sha256)
         asking = replace(file, spec=replace(file.spec, model=model), fetched=fetched)
-        assert named_files(asking.spec) == ()
-        return digest_of(SpecPart.of(asking, "model"))
+        assert list_named_files(asking.spec) == ()
+        return digest_value(SpecPart.of(asking, "model"))
 
     url, some, other = "https://example.org/m.onnx", "a" * 64, "b" * 64
     assert with_model(url, some) == with_model(url, some, **{url: str(file.root / "named.dat")})
@@ -181,7 +181,7 @@ def test_only_the_fetched_files_of_kept_fields_are_kept(file: SpecFile) -> None:
 
 def test_a_package_s_module_names_no_file_beside_the_spec(file: SpecFile) -> None:
     model = Model("torch", factory="package.module:Net")
-    assert named_files(replace(file.spec, model=model)) == ()
+    assert list_named_files(replace(file.spec, model=model)) == ()
 
 
 def test_a_part_is_the_same_in_a_child(file: SpecFile) -> None:

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from onnxpack.core.errors import SpecError
-from onnxpack.spec.decode import NOT_YET, Decoder, described_fields
+from onnxpack.spec.decode import NOT_YET, Decoder, list_fields
 from onnxpack.spec.load import load
 from onnxpack.spec.model import Spec
-from onnxpack.spec.schema import records, schema
+from onnxpack.spec.schema import iterate_records, make_schema
 from onnxpack.spec.yaml_nodes import parse, parse_plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,12 +23,13 @@ SMALLEST: dict[str, Any] = {
     "model": {"framework": "torch", "factory": "package.module:Net"},
     "inputs": {"x": {"dtype": "float32", "shape": [2]}},
 }
-VALIDATOR = jsonschema.Draft202012Validator(schema())
+VALIDATOR = jsonschema.Draft202012Validator(make_schema())
 
 
 def test_schema_of_the_spec_is_a_json_schema() -> None:
     assert (
-        list(jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA).iter_errors(schema())) == []
+        list(jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA).iter_errors(make_schema()))
+        == []
     )
 
 
@@ -75,16 +76,16 @@ def required(kind: Any) -> dict[str, Any]:
     """The fields without a default, each with its example."""
     return {
         name: example(definition)
-        for name, (definition, _) in described_fields(kind).items()
+        for name, (definition, _) in list_fields(kind).items()
         if definition.default is MISSING and definition.default_factory is MISSING
     }
 
 
 def documents() -> Iterator[Any]:
     """For every field of every record: a document with its example, and what must stand beside it and around it."""
-    around = {path: required(kind) for kind, path in records()}
-    for kind, path in records():
-        for name, (definition, _) in described_fields(kind).items():
+    around = {path: required(kind) for kind, path in iterate_records()}
+    for kind, path in iterate_records():
+        for name, (definition, _) in list_fields(kind).items():
             document: Any = {**around[path], name: example(definition)}
             for depth in reversed(range(len(path))):
                 part = path[depth]

@@ -153,10 +153,10 @@ def test_without_the_files_nothing_knows_their_words(spec: Path) -> None:
 
 def test_traits_are_those_that_the_modules_hold_when_imported() -> None:
     """What is read from the source is what Python would read."""
-    from onnxpack.precision import precision
+    from onnxpack.precision import load_precision
 
     for name, found in precisions().items():
-        assert found == precision(name).TRAITS
+        assert found == load_precision(name).TRAITS
     code = "import sys, importlib; print(repr(importlib.import_module(f'onnxpack.sources.{sys.argv[1]}').TRAITS))"
     for name in sorted(set(frameworks()) - {"keras"}):  # which is not installed here
         read = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=True)

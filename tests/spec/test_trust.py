@@ -14,7 +14,7 @@ from onnx_examples import RELU, make_model
 from onnxpack.core.errors import SpecError
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.trust import trust_code
-from onnxpack.worker.user_code import attribute
+from onnxpack.worker.user_code import import_attribute
 
 OWN = "import functools, os, subprocess\ndef make(): ...\nclass Net: ...\nrun = functools.partial(os.system, 'true')\n"
 
@@ -92,8 +92,8 @@ def test_trust_code_of_every_field_is_looked_at(tmp_path: Path) -> None:
 def test_attribute_that_is_python_s_own_under_another_name_is_refused(tmp_path: Path, reference: str) -> None:
     file = write(tmp_path)
     with pytest.raises(SpecError, match=r"a part of Python's own module '(posix|subprocess)'"):
-        attribute(file, reference)
-    assert attribute(trust_code(file, trusted=True), reference)
+        import_attribute(file, reference)
+    assert import_attribute(trust_code(file, trusted=True), reference)
 
 
 def test_attribute_of_a_project_file_named_as_a_module_of_python_is_taken(tmp_path: Path) -> None:

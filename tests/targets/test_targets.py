@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnxpack.targets import device
+from onnxpack.targets import load_device
 from onnxpack.worker.uv import PLATFORMS
 
 MLP = frozenset({"Gemm", "Relu", "Concat"})
@@ -11,7 +11,7 @@ CUDNN, NVRTC, CUFFT, NVJITLINK = "nvidia-cudnn-cu13", "nvidia-cuda-nvrtc", "nvid
 
 @pytest.mark.parametrize("name", ["cpu", "cuda"])
 def test_a_device_is_called_what_the_spec_calls_it(name: str) -> None:
-    found = device(name)
+    found = load_device(name)
     assert found.name == name
     assert sum(text.startswith("onnxruntime") for text in found.requirements) == 1, "the two share one folder"
     assert found.base
@@ -30,11 +30,11 @@ def test_a_device_is_called_what_the_spec_calls_it(name: str) -> None:
     ids=["plain", "convolution", "softmax", "fourier", "unknown"],
 )
 def test_cuda_leaves_out_only_what_the_operators_surely_do_not_load(ops: frozenset[str], left_out: set[str]) -> None:
-    assert device("cuda").left_out(ops) == left_out
+    assert load_device("cuda").find_unneeded(ops) == left_out
 
 
 def test_the_cpu_leaves_nothing_out() -> None:
-    assert device("cpu").left_out(MLP) == frozenset()
+    assert load_device("cpu").find_unneeded(MLP) == frozenset()
 
 
 def test_platforms_have_a_word_for_the_resolver() -> None:

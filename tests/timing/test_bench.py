@@ -16,16 +16,16 @@ from onnxpack.timing.bench import (
     Bench,
     Entry,
     Machine,
-    count_text,
-    gain_text,
-    results_of,
-    size_text,
-    source_bytes,
-    tables,
-    this_machine,
+    describe_machine,
+    format_bench,
+    format_count,
+    format_gain,
+    format_size,
+    make_results,
+    measure_source_bytes,
 )
 from onnxpack.timing.contest import Contender
-from onnxpack.timing.picture import panels_of, picture, write_picture
+from onnxpack.timing.picture import draw_picture, make_panels, write_picture
 
 HERE = Path(__file__).parent
 INDEX = json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "1.safetensors"}})
@@ -49,7 +49,7 @@ SIZES = ({"batch": 1, "seq": 128}, {"batch": 32, "seq": 128})
 
 @pytest.fixture
 def bench() -> Bench:
-    results = results_of(ENTRIES, SIZES, "batch", FOUND)
+    results = make_results(ENTRIES, SIZES, "batch", FOUND)
     return Bench("fraud", Machine("Some CPU @ 2.60GHz", 4, 2), "batch", 0, results, ("target cuda is not built",))
 
 
@@ -67,18 +67,18 @@ def test_figures_come_from_the_raw_times(bench: Bench) -> None:
 
 def test_a_source_that_was_timed_apart_is_compared_by_medians() -> None:
     found = FOUND | {"torch (source)": replace(FOUND["torch (source)"], times=((0.024,) * 9, (0.05,) * 3))}
-    (_, export, *_) = results_of(ENTRIES, SIZES, "batch", found)
+    (_, export, *_) = make_results(ENTRIES, SIZES, "batch", found)
     assert export.timings[0].speedup["source"] == pytest.approx(4)
 
 
 def test_the_tables(bench: Bench, expected: Callable[[Path, str], None]) -> None:
-    expected(HERE / "bench.txt", tables(bench) + "\n")
+    expected(HERE / "bench.txt", format_bench(bench) + "\n")
 
 
 def test_a_model_alone_is_compared_with_nothing() -> None:
     entry = Entry("model", "m.onnx", Path("m.onnx"), 10)
-    results = results_of([entry], [{}], None, {"m.onnx": replace(FOUND["float32 export"], times=(tuple(BASE),))})
-    text = tables(Bench("m.onnx", Machine("CPU", 1, 1), None, 0, results))
+    results = make_results([entry], [{}], None, {"m.onnx": replace(FOUND["float32 export"], times=(tuple(BASE),))})
+    text = format_bench(Bench("m.onnx", Machine("CPU", 1, 1), None, 0, results))
     assert text.splitlines()[0] == "m.onnx on CPU, 1 thread"
     assert text.splitlines()[2].split() == ["model", "p50", "p99", "runs/s"]
     assert "against" not in text
@@ -92,19 +92,19 @@ def test_the_document_is_json(bench: Bench) -> None:
 
 
 def test_the_picture(bench: Bench, expected: Callable[[Path, str], None]) -> None:
-    expected(HERE / "bench.svg", picture(bench))
+    expected(HERE / "bench.svg", draw_picture(bench))
 
 
 def test_the_picture_says_what_the_table_says(bench: Bench) -> None:
-    root = ET.fromstring(picture(bench))
+    root = ET.fromstring(draw_picture(bench))
     texts = [element.text for element in root.iter(f"{SVG}text")]
     words = "fraud", "Some CPU @ 2.60GHz, 2 threads", "3.00 ms", "4.0×", "1,780", "92.3 MB", "900.0 kB"  # noqa: RUF001
     assert {*words, "less is better"} <= {*texts}
     assert {element.tag.removeprefix(SVG) for element in root.iter()} == {"svg", "title", "rect", "text", "line"}
-    latency, throughput, memory, files = panels_of(bench)
+    latency, throughput, memory, files = make_panels(bench)
     assert "× against torch (source)" in latency.hint  # noqa: RUF001
     assert throughput.hint == "batch 32 · rows in a second"
-    assert [panel.better.split()[0] for panel in panels_of(bench)] == ["less", "more", "less", "less"]
+    assert [panel.better.split()[0] for panel in make_panels(bench)] == ["less", "more", "less", "less"]
     assert [bar.value for bar in files.bars][:2] == [None, 44_700_000]
     assert memory.bars[0].text == "412.0 MB"
 
@@ -112,7 +112,7 @@ def test_the_picture_says_what_the_table_says(bench: Bench) -> None:
 def test_picture_of_hostile_names_holds_no_script(bench: Bench) -> None:
     nasty = '</text><script>alert("1")</script>&\x00\ud800'
     results = (replace(bench.results[0], label=nasty), *bench.results[1:])
-    text = picture(replace(bench, name=nasty, results=results))
+    text = draw_picture(replace(bench, name=nasty, results=results))
     text.encode()
     root = ET.fromstring(text)
     assert not list(root.iter(f"{SVG}script"))
@@ -121,8 +121,8 @@ def test_picture_of_hostile_names_holds_no_script(bench: Bench) -> None:
 
 def test_bars_stay_in_their_panels(bench: Bench) -> None:
     noisy = {**FOUND, "torch (source)": replace(FOUND["torch (source)"], times=((*BASE, 9.0), tuple(BASE)))}
-    bench = replace(bench, results=results_of(ENTRIES, SIZES, "batch", noisy))
-    root = ET.fromstring(picture(bench))
+    bench = replace(bench, results=make_results(ENTRIES, SIZES, "batch", noisy))
+    root = ET.fromstring(draw_picture(bench))
     bars = [bar for bar in root.iter(f"{SVG}rect") if bar.get("x")]
     widths = [float(bar.get("width", 0)) for bar in bars]
     assert len(bars) == 4 * 4 - 1
@@ -137,12 +137,12 @@ def test_bars_stay_in_their_panels(bench: Bench) -> None:
 def test_write_picture_replaces_the_file_whole(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "b.svg").write_text("old")
     write_picture(bench, tmp_path / "b.svg")
-    assert (tmp_path / "b.svg").read_text() == picture(bench)
+    assert (tmp_path / "b.svg").read_text() == draw_picture(bench)
     assert [path.name for path in tmp_path.iterdir()] == ["b.svg"]
 
 
 def source(folder: Path, **model: Any) -> SpecFile:
-    """Return what ``source_bytes`` reads of a spec."""
+    """Return what ``measure_source_bytes`` reads of a spec."""
     spec = SimpleNamespace(model=SimpleNamespace(**{"path": None, "weights_file": None, **model}))
     return cast(SpecFile, SimpleNamespace(spec=spec, resolve=lambda name: folder / name))
 
@@ -163,7 +163,7 @@ def test_source_bytes_counts_every_file_of_the_source(tmp_path: Path, model: dic
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert source_bytes(source(tmp_path, **model)) == size
+    assert measure_source_bytes(source(tmp_path, **model)) == size
 
 
 @pytest.mark.parametrize(
@@ -172,15 +172,15 @@ def test_source_bytes_counts_every_file_of_the_source(tmp_path: Path, model: dic
         (format_time(2.5), "2.50 s"),
         (format_time(0.0123), "12.3 ms"),
         (format_time(0.000_456), "456 µs"),
-        (size_text(2_340_000_000), "2.3 GB"),
-        (size_text(None), "-"),
-        (count_text(123_456), "123,000"),
-        (count_text(12.34), "12.3"),
-        (count_text(1000), "1,000"),
-        (gain_text(0.003_164)[:-1], "0.00316"),
-        (gain_text(1.5)[:-1], "1.50"),
-        (gain_text(316.4)[:-1], "316"),
-        (gain_text(31_640.0)[:-1], "31,600"),
+        (format_size(2_340_000_000), "2.3 GB"),
+        (format_size(None), "-"),
+        (format_count(123_456), "123,000"),
+        (format_count(12.34), "12.3"),
+        (format_count(1000), "1,000"),
+        (format_gain(0.003_164)[:-1], "0.00316"),
+        (format_gain(1.5)[:-1], "1.50"),
+        (format_gain(316.4)[:-1], "316"),
+        (format_gain(31_640.0)[:-1], "31,600"),
     ],
 )
 def test_numbers_have_three_digits(text: str, wanted: str) -> None:
@@ -189,8 +189,8 @@ def test_numbers_have_three_digits(text: str, wanted: str) -> None:
 
 def test_the_machine_is_named_by_its_processor(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some   CPU\n")
-    assert this_machine(3, tmp_path / "cpuinfo").processor == "Some CPU"
+    assert describe_machine(3, tmp_path / "cpuinfo").processor == "Some CPU"
     (tmp_path / "cpuinfo").write_text("processor\t: 0\n")
-    found = this_machine(None, tmp_path / "cpuinfo")
+    found = describe_machine(None, tmp_path / "cpuinfo")
     assert found.processor
     assert found.threads == found.cpus

@@ -15,10 +15,10 @@ from onnxpack.core.artifacts import Artifact
 from onnxpack.core.errors import SourceError
 from onnxpack.core.values import OnnxModel
 from onnxpack.data.test_inputs import write_arrays
-from onnxpack.graph.check import facts
+from onnxpack.graph.check import read_facts
 from onnxpack.tasks.measure import MeasureModels
-from onnxpack.timing import Measured, paired_gain
-from onnxpack.timing.models import loaded, measure, session, side_by_side
+from onnxpack.timing import Measured, compute_paired_gain
+from onnxpack.timing.models import load_in_turn, measure, open_timed_session, time_side_by_side
 from onnxpack.worker.call import Setting, call
 
 
@@ -28,7 +28,7 @@ def models(tmp_path: Path) -> dict[str, OnnxModel]:
     onnx.save(make_model(MATMUL, constants=[constant("w")]), tmp_path / "matmul.onnx")
     for rows in (2, 7):
         write_arrays(tmp_path / f"{rows}.npz", {"x": np.ones((rows, 4), np.float32)})
-    return {name: facts(tmp_path / f"{name}.onnx") for name in ("relu", "matmul")}
+    return {name: read_facts(tmp_path / f"{name}.onnx") for name in ("relu", "matmul")}
 
 
 def measured(models: dict[str, OnnxModel], order: tuple[str, ...], folder: Path) -> dict[str, Measured]:
@@ -70,7 +70,7 @@ def test_a_broken_model_is_told(tmp_path: Path, models: dict[str, OnnxModel]) ->
 
 def test_rounds_hold_every_model_once_and_in_changing_order() -> None:
     calls: list[str] = []
-    times = side_by_side({name: lambda name=name: calls.append(name) for name in "abc"}, 0.0)  # type: ignore[misc]
+    times = time_side_by_side({name: lambda name=name: calls.append(name) for name in "abc"}, 0.0)  # type: ignore[misc]
     assert {name: len(seconds) for name, seconds in times.items()} == {"a": 5, "b": 5, "c": 5}
     warm, timed = calls[:9], calls[9:]
     assert warm == [*"aaabbbccc"]
@@ -80,7 +80,7 @@ def test_rounds_hold_every_model_once_and_in_changing_order() -> None:
 
 
 def test_time_ends_the_rounds_after_the_least_number() -> None:
-    assert len(side_by_side({"a": lambda: None}, 3600.0)["a"]) == 1000
+    assert len(time_side_by_side({"a": lambda: None}, 3600.0)["a"]) == 1000
 
 
 def test_what_is_loaded_is_loaded_in_turn_and_never_twice_at_once() -> None:
@@ -97,7 +97,7 @@ def test_what_is_loaded_is_loaded_in_turn_and_never_twice_at_once() -> None:
         def __del__(self) -> None:
             alive.discard(self.name)
 
-    made, seconds = loaded({name: lambda name=name: Loaded(name) for name in "ab"})  # type: ignore[misc]
+    made, seconds = load_in_turn({name: lambda name=name: Loaded(name) for name in "ab"})  # type: ignore[misc]
     assert calls == [*"abababab"]
     assert {name: one.name for name, one in made.items()} == {"a": "a", "b": "b"}
     assert all(one >= 0 for one in seconds.values())
@@ -106,14 +106,14 @@ def test_what_is_loaded_is_loaded_in_turn_and_never_twice_at_once() -> None:
 def test_gains_are_of_pairs_so_that_a_slow_spell_of_the_machine_does_not_count() -> None:
     base = [2.0, 2.0, 20.0, 20.0, 2.0]
     own = [1.0, 1.0, 10.0, 10.0, 1.0]
-    assert paired_gain(base, own) == 2.0
-    assert paired_gain(base, base) == 1.0
+    assert compute_paired_gain(base, own) == 2.0
+    assert compute_paired_gain(base, base) == 1.0
 
 
 def test_sessions_are_the_shipped_modules() -> None:
     template = (Path(__file__).parents[2] / "templates/inference.py.j2").read_text()
     shipped = template[template.index("SessionOptions()") :]
-    source = Path(sys.modules[session.__module__].__file__ or "").read_text()
+    source = Path(sys.modules[open_timed_session.__module__].__file__ or "").read_text()
     ours = source[source.index("SessionOptions()") :]
     for option in ("inter_op_num_threads = 1", "allow_spinning", "enable_cpu_mem_arena = False"):
         assert option in shipped

@@ -15,13 +15,13 @@ from onnx import helper
 from onnx_examples import make_model
 
 from onnxpack.core.errors import SourceError, SpecError
-from onnxpack.data.test_inputs import Arrays, draw, main_sizes
-from onnxpack.graph.check import DTYPES, facts, session
-from onnxpack.spec.client import client_spec
+from onnxpack.data.test_inputs import Arrays, draw, list_main_sizes
+from onnxpack.graph.check import DTYPES, open_session, read_facts
+from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.load import SpecFile
-from onnxpack.transforms.arrays import folded, postprocessed, preprocessed
+from onnxpack.transforms.arrays import apply_postprocess, apply_preprocess, fold_normalize
 from onnxpack.transforms.graphs import add_steps
-from onnxpack.transforms.resize import resized, weights
+from onnxpack.transforms.resize import compute_weights, resize_array
 
 NUMBERS = {word: number for number, word in DTYPES.items()}
 OPSETS = (7, 9, 10, 11, 12, 13, 17, 18, 22)
@@ -52,11 +52,11 @@ def compared(file: SpecFile, sent: Arrays) -> tuple[Arrays, list[str]]:
     folder = file.folder / "out"
     folder.mkdir(exist_ok=True)
     answer = add_steps(file.folder / "m.onnx", folder, file).model
-    running = session(folder / "model.onnx")
+    running = open_session(folder / "model.onnx")
     names = [output.name for output in running.get_outputs()]
     actual = dict(zip(names, running.run(None, sent), strict=True))
-    taken = preprocessed(file.spec, sent)
-    expected = postprocessed(file, {"y": taken["x"]})
+    taken = apply_preprocess(file.spec, sent)
+    expected = apply_postprocess(file, {"y": taken["x"]})
     assert list(actual) == list(expected)
     for name, right in expected.items():
         got = actual[name]
@@ -66,8 +66,8 @@ def compared(file: SpecFile, sent: Arrays) -> tuple[Arrays, list[str]]:
             np.testing.assert_allclose(got, right, rtol=TOLERANCE[right.dtype.name], atol=TOLERANCE[right.dtype.name])
         else:
             np.testing.assert_array_equal(got, right)
-    model = facts(folder / "model.onnx")
-    declared = client_spec(file.spec).input_infos
+    model = read_facts(folder / "model.onnx")
+    declared = make_client_spec(file.spec).input_infos
     assert model.inputs == declared
     for info in model.outputs:
         dtype = actual[info.name].dtype
@@ -118,20 +118,22 @@ def test_an_image_of_bytes_is_made_what_a_model_takes(make: Make, dtype: str, op
 )
 def test_channels_are_found_by_layout_and_shape(make: Make, shape: list[Any], steps: list[Any]) -> None:
     file = make("float32", shape, preprocess=[dict(step) for step in steps])
-    sent = draw(client_spec(file.spec), {"n": 2}, 0)
+    sent = draw(make_client_spec(file.spec), {"n": 2}, 0)
     compared(file, sent)
-    taken = preprocessed(file.spec, sent)["x"]
+    taken = apply_preprocess(file.spec, sent)["x"]
     assert taken.shape == tuple(2 if size == "n" else size for size in shape)
 
 
 def test_many_images_are_done_a_few_at_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     file = make("float32", ["n", 3, 4, 5], preprocess=[CAST, NHWC, NORMALIZE], dynamic_axes={"n": [1, 9]})
-    sent = draw(client_spec(file.spec), {"n": 9}, 0)
-    whole = preprocessed(file.spec, sent)["x"]
+    sent = draw(make_client_spec(file.spec), {"n": 9}, 0)
+    whole = apply_preprocess(file.spec, sent)["x"]
     monkeypatch.setattr("onnxpack.transforms.arrays._PIECE", 120)
     seen = []
-    monkeypatch.setattr("onnxpack.transforms.arrays.folded", lambda stage: seen.append(1) or folded(stage))
-    np.testing.assert_array_equal(preprocessed(file.spec, sent)["x"], whole)
+    monkeypatch.setattr(
+        "onnxpack.transforms.arrays.fold_normalize", lambda stage: seen.append(1) or fold_normalize(stage)
+    )
+    np.testing.assert_array_equal(apply_preprocess(file.spec, sent)["x"], whole)
     assert len(seen) == 5
 
 
@@ -145,10 +147,12 @@ def test_casts(make: Make, dtype: str, given: str) -> None:
 
 def test_what_a_client_sends_is_drawn_from_its_dtype_or_range(make: Make) -> None:
     file = make("float32", ["n", 3, 30, 30], preprocess=[CAST, NHWC])
-    sent = draw(client_spec(file.spec), {"n": 3}, 0)["x"]
+    sent = draw(make_client_spec(file.spec), {"n": 3}, 0)["x"]
     assert (sent.shape, sent.dtype, sent.min(), sent.max()) == ((3, 30, 30, 3), "uint8", 0, 255)
     given = {"x": {"dtype": "float32", "shape": ["n", 3, 30, 30], "range": [7, 9]}}
-    narrow = draw(client_spec(make("float32", ["n", 3, 30, 30], inputs=given, preprocess=[CAST]).spec), {"n": 3}, 0)
+    narrow = draw(
+        make_client_spec(make("float32", ["n", 3, 30, 30], inputs=given, preprocess=[CAST]).spec), {"n": 3}, 0
+    )
     assert set(narrow["x"].ravel().tolist()) == {7, 8, 9}
 
 
@@ -157,13 +161,13 @@ def test_a_layout_is_what_the_client_sends(make: Make, step: Any, order: tuple[i
     sent = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
     shape = [["n", 3, 4, 5][axis] for axis in order]
     file = make("float32", shape, preprocess=[step])
-    assert client_spec(file.spec).inputs["x"].shape == ("n", 3, 4, 5)
+    assert make_client_spec(file.spec).inputs["x"].shape == ("n", 3, 4, 5)
     np.testing.assert_array_equal(compared(file, {"x": sent})[0]["y"], sent.transpose(order))
 
 
 def test_a_spec_without_steps_is_the_clients(make: Make) -> None:
     spec = make("float32", ["n", 4]).spec
-    assert client_spec(spec) is spec
+    assert make_client_spec(spec) is spec
 
 
 RESIZE = {"op": "resize", "input": "x", "size": [6, 4]}
@@ -178,7 +182,7 @@ def test_images_of_any_size_are_resized(
 ) -> None:
     file = make(dtype, ["n", 3, 6, 4], opset, preprocess=[dict(step) for step in steps])
     at = {"n": 2, "x_height": size[0], "x_width": size[1]}
-    sent = draw(client_spec(file.spec), at, 0)
+    sent = draw(make_client_spec(file.spec), at, 0)
     assert sent["x"].shape[2 if NHWC not in steps else 1] == size[0]
     loose = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-5}  # onnxruntime's places are float32
     scale = 255 if CAST in steps else 4
@@ -189,13 +193,13 @@ def test_images_of_any_size_are_resized(
 
 def test_a_client_has_axes_of_its_own_for_height_and_width(make: Make) -> None:
     file = make("float32", ["n", 3, 6, 4], preprocess=[RESIZE])
-    axes = {axis.name: (axis.min, axis.opt, axis.max) for axis in client_spec(file.spec).axes}
+    axes = {axis.name: (axis.min, axis.opt, axis.max) for axis in make_client_spec(file.spec).axes}
     assert axes == {"n": (1, 3, 3), "x_height": (1, 6, 24), "x_width": (1, 4, 16)}
     own = AXES | {"x_height": {"min": 6, "max": 50}}
     file = make("float32", ["n", 3, 6, 4], preprocess=[RESIZE], dynamic_axes=own)
-    axes = {axis.name: (axis.min, axis.opt, axis.max) for axis in client_spec(file.spec).axes}
+    axes = {axis.name: (axis.min, axis.opt, axis.max) for axis in make_client_spec(file.spec).axes}
     assert axes == {"n": (1, 3, 3), "x_height": (6, 8, 50), "x_width": (1, 4, 16)}
-    assert {"n": 3, "x_height": 50, "x_width": 16} in main_sizes(client_spec(file.spec).axes)
+    assert {"n": 3, "x_height": 50, "x_width": 16} in list_main_sizes(make_client_spec(file.spec).axes)
 
 
 def test_resizing_depends_on_the_opset_that_the_numpy_form_went_by(make: Make) -> None:
@@ -208,7 +212,7 @@ def test_resizing_depends_on_the_opset_that_the_numpy_form_went_by(make: Make) -
 
 @given(st.integers(1, 40), st.integers(1, 40), st.booleans())
 def test_the_shares_of_a_resized_image_are_a_mean(size: int, out: int, antialias: bool) -> None:
-    rows = weights(size, out, antialias)
+    rows = compute_weights(size, out, antialias)
     assert rows.shape == (out, size)
     assert (rows >= 0).all()
     np.testing.assert_allclose(rows.sum(axis=1), 1)
@@ -220,8 +224,8 @@ def test_the_shares_of_a_resized_image_are_a_mean(size: int, out: int, antialias
 def test_a_smaller_image_is_blurred_as_pillow_does_it() -> None:
     image = np.array([0, 0, 0, 0, 255, 0, 0, 0], np.float32).reshape(1, 1, 1, 8)
     # Image.fromarray(row).resize((4, 1), Image.BILINEAR) of Pillow 13, mode F
-    np.testing.assert_allclose(resized(image, (2, 3), (1, 4), True).ravel(), [0, 31.875, 95.625, 0], atol=1e-4)
-    assert resized(image, (2, 3), (1, 4), False).ravel().tolist() == [0, 0, 127.5, 0]
+    np.testing.assert_allclose(resize_array(image, (2, 3), (1, 4), True).ravel(), [0, 31.875, 95.625, 0], atol=1e-4)
+    assert resize_array(image, (2, 3), (1, 4), False).ravel().tolist() == [0, 0, 127.5, 0]
 
 
 # Behind the model
@@ -339,7 +343,7 @@ def test_a_step_that_does_not_fit_the_outputs_is_refused(
     assert words in str(by_nodes.value)
     if "input's name" not in words:
         with pytest.raises(SpecError) as by_numpy:
-            postprocessed(file, {"y": floats("float32", 2, 5)})
+            apply_postprocess(file, {"y": floats("float32", 2, 5)})
         assert words in str(by_numpy.value)
 
 
@@ -348,4 +352,4 @@ def test_a_class_without_a_label_is_told(make: Make, tmp_path: Path) -> None:
     file = make("int32", ["n"], postprocess=[STEPS["labels"]])
     assert compared(file, {"x": np.array([2, 0, 1], np.int32)})[0]["y"].tolist() == ["c", "a", "b"]
     with pytest.raises(SpecError, match="has 3 labels, and 'y' gave 3"):
-        postprocessed(file, {"y": np.array([0, 3], np.int32)})
+        apply_postprocess(file, {"y": np.array([0, 3], np.int32)})

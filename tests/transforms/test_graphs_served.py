@@ -12,15 +12,15 @@ from onnx_examples import MATMUL, constant, make_model
 from onnxpack.core.values import MODEL, SERVED
 from onnxpack.data.test_inputs import read_arrays
 from onnxpack.graph import external_data
-from onnxpack.graph.check import session
-from onnxpack.parity.compare import Comparison, Tolerance, require, verify_model
+from onnxpack.graph.check import open_session
+from onnxpack.parity.compare import Comparison, Tolerance, require_parity, verify_model
 from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.steps import AddSteps
 from onnxpack.transforms.graphs import add_steps
 from onnxpack.worker.call import Setting, call
-from onnxpack.worker.codec import digest_of
+from onnxpack.worker.codec import digest_value
 
 NET = """
 import torch
@@ -72,7 +72,7 @@ def rows(model: Path, made: Made) -> list[Comparison]:
 def test_a_model_with_steps_is_verified_as_a_client_sees_it(tmp_path: Path, opset: int) -> None:
     file = torch_spec(tmp_path, opset=opset)
     made = export_in_child(file, tmp_path / "made")
-    require("the bare model", made.rows())
+    require_parity("the bare model", made.rows())
     served = made.served
     assert [sorted(at) for at in served.sizes] == [["image_height", "image_width", "n"]] * len(served.cases)
     assert {"n": 3, "image_height": 24, "image_width": 32} in served.sizes
@@ -89,7 +89,7 @@ def test_a_model_with_steps_is_verified_as_a_client_sees_it(tmp_path: Path, opse
     ]
     assert model.opset == opset
     found = rows(model.path, made)
-    require("with its steps", found)
+    require_parity("with its steps", found)
     assert len(found) == 3 * len(served.cases) > 12
 
 
@@ -134,7 +134,7 @@ def test_a_large_model_keeps_its_data_beside_it(tmp_path: Path, monkeypatch: pyt
     assert model.size_bytes > 64 * 64 * 4
     assert (tmp_path / "m.data").exists()
     x = np.ones((1, 64), np.float32)
-    (actual,) = session(tmp_path / "with" / MODEL).run(None, {"x": x})
+    (actual,) = open_session(tmp_path / "with" / MODEL).run(None, {"x": x})
     np.testing.assert_allclose(actual, 1 / (1 + np.exp(-x @ weights)), atol=1e-6)
 
 
@@ -154,19 +154,20 @@ def test_an_export_counts_what_its_steps_and_its_evaluation_read(tmp_path: Path)
         "outputs/label": (5,),
         "labels": (5,),
     }
-    key = digest_of(export_task(file))
+    key = digest_value(export_task(file))
     changes: dict[str, dict[str, Any]] = {
         "metric": {"evaluation": evaluation | {"metric": "f1"}},
         "labels": {"evaluation": {"data": "v.npz", "metric": "a.b:c"}},
         "steps": {"evaluation": evaluation, "postprocess": POSTPROCESS[:1]},
     }
     unchanged = {
-        name: digest_of(export_task(torch_spec(tmp_path / "spec", **fields))) == key for name, fields in changes.items()
+        name: digest_value(export_task(torch_spec(tmp_path / "spec", **fields))) == key
+        for name, fields in changes.items()
     }
     assert unchanged == {"metric": True, "labels": False, "steps": False}
-    assert digest_of(export_task(torch_spec(tmp_path / "spec", evaluation=evaluation))) == key
+    assert digest_value(export_task(torch_spec(tmp_path / "spec", evaluation=evaluation))) == key
     (file.folder / "labels.txt").write_text("a\nb\nc\n")
-    assert digest_of(export_task(file)) != key
+    assert digest_value(export_task(file)) != key
     (file.folder / "labels.txt").write_text("cat\ndog\nbird\n")
     np.savez(file.folder / "v.npz", image=images[:4], y=np.array(["cat"] * 4))
-    assert digest_of(export_task(file)) != key
+    assert digest_value(export_task(file)) != key

@@ -10,15 +10,15 @@ import pytest
 
 import onnxpack.cache.trace
 import onnxpack.worker.code
-from onnxpack.cache.trace import module_digest
-from onnxpack.worker.code import code_digest, import_closure
+from onnxpack.cache.trace import digest_module
+from onnxpack.worker.code import digest_code, import_closure
 
 PACKAGE = Path(sys.modules["onnxpack"].__file__ or "").parent
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_remembered() -> None:
-    code_digest.cache_clear()
+    digest_code.cache_clear()
 
 
 def test_a_closure_holds_what_a_module_imports_and_their_packages() -> None:
@@ -95,19 +95,19 @@ def test_imports_for_the_type_checker_alone_are_not_followed(package: Path) -> N
 def test_the_digest_changes_with_every_module_of_the_closure(
     monkeypatch: pytest.MonkeyPatch, changed: str, same: bool
 ) -> None:
-    before = code_digest("onnxpack.image.smoke")
-    code_digest.cache_clear()
+    before = digest_code("onnxpack.image.smoke")
+    digest_code.cache_clear()
     name = f"onnxpack.{changed}"
     monkeypatch.setattr(
-        onnxpack.worker.code, "module_digest", lambda asked: "changed" if asked == name else module_digest(asked)
+        onnxpack.worker.code, "digest_module", lambda asked: "changed" if asked == name else digest_module(asked)
     )
-    assert (code_digest("onnxpack.image.smoke") == before) == same
+    assert (digest_code("onnxpack.image.smoke") == before) == same
 
 
 def test_the_digest_is_of_the_source_and_not_of_its_place(tmp_path: Path) -> None:
     """In a copy of the package, run by itself."""
     copy = Path(shutil.copytree(PACKAGE, tmp_path / "copy/onnxpack"))
-    code = "from onnxpack.worker.code import code_digest; print(code_digest('onnxpack.image.smoke'))"
+    code = "from onnxpack.worker.code import digest_code; print(digest_code('onnxpack.image.smoke'))"
 
     def in_copy() -> str:
         ended = subprocess.run(
@@ -115,7 +115,7 @@ def test_the_digest_is_of_the_source_and_not_of_its_place(tmp_path: Path) -> Non
         )
         return ended.stdout.strip()
 
-    assert in_copy() == code_digest("onnxpack.image.smoke")
+    assert in_copy() == digest_code("onnxpack.image.smoke")
     compare = copy / "parity/compare.py"
     compare.write_text(compare.read_text() + "# more\n")
-    assert in_copy() != code_digest("onnxpack.image.smoke")
+    assert in_copy() != digest_code("onnxpack.image.smoke")

@@ -14,7 +14,7 @@ from onnxpack.core.artifacts import Artifact
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.worker import Effort
-from onnxpack.worker.codec import decode, digest_of, encode
+from onnxpack.worker.codec import decode, digest_value, encode
 
 SOME, OTHER = "a" * 64, "b" * 64
 
@@ -162,30 +162,30 @@ REQUEST = Request(Artifact(Path("/one"), SOME), Effort(1), by_name={"x": Artifac
     ],
 )
 def test_a_key_is_of_contents_and_not_of_places_and_efforts(changes: dict[str, Any], same: bool) -> None:
-    assert (digest_of(replace(REQUEST, **changes)) == digest_of(REQUEST)) == same
+    assert (digest_value(replace(REQUEST, **changes)) == digest_value(REQUEST)) == same
 
 
 def test_a_key_does_not_depend_on_the_order_of_a_mapping() -> None:
-    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+    assert digest_value({"a": 1, "b": 2}) == digest_value({"b": 2, "a": 1})
 
 
 def test_values_that_look_alike_have_keys_of_their_own() -> None:
     values = [None, False, 0, 0.5, "", "0", b"0", [], [0], [[0]], {}, {"0": 0}]
-    assert len({digest_of(value) for value in values}) == len(values)
+    assert len({digest_value(value) for value in values}) == len(values)
 
 
 @pytest.mark.parametrize("value", [Path("/a"), (Path("/a"),), {"a": Path("a")}])
 def test_a_bare_path_makes_no_key(value: Any) -> None:
     with pytest.raises(TypeError, match="a key cannot be made of a"):
-        digest_of(value)
+        digest_value(value)
 
 
 def test_the_key_of_a_part_of_a_spec_is_of_its_fields_and_files(spec: SpecFile) -> None:
-    key = digest_of(SpecPart.of(spec, "model"))
-    assert digest_of(SpecPart.of(spec, "model", "opset")) == key, "a field at its default is as one left out"
+    key = digest_value(SpecPart.of(spec, "model"))
+    assert digest_value(SpecPart.of(spec, "model", "opset")) == key, "a field at its default is as one left out"
     other = replace(spec, spec=replace(spec.spec, opset=18))
-    assert digest_of(SpecPart.of(other, "model")) == key
-    assert digest_of(SpecPart.of(other, "model", "opset")) != key
+    assert digest_value(SpecPart.of(other, "model")) == key
+    assert digest_value(SpecPart.of(other, "model", "opset")) != key
     with (spec.folder / "m.onnx").open("ab") as stream:
         stream.write(b"\0")
-    assert digest_of(SpecPart.of(spec, "model")) != key
+    assert digest_value(SpecPart.of(spec, "model")) != key

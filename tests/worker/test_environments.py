@@ -23,7 +23,7 @@ from onnxpack.pipeline.run import Build
 from onnxpack.pipeline.runner import base_key
 from onnxpack.spec.model import Model
 from onnxpack.worker.call import Setting, call
-from onnxpack.worker.environments import environment, environment_key, wanted_by
+from onnxpack.worker.environments import list_requirements, make_environment_key, provide_environment
 
 PROBE = """
 import importlib.util, sys
@@ -49,7 +49,7 @@ def model(*pins: str, framework: Any = "sklearn") -> Model:
 
 
 def made(store: Store, *pins: str) -> Path:
-    python = environment(model(*pins), store, Told())
+    python = provide_environment(model(*pins), store, Told())
     assert python is not None
     return python
 
@@ -62,7 +62,7 @@ def entries(store: Store) -> list[Path]:
 
 def refusal(kind: type[OnnxpackError], store: Store, *pins: str, **options: Any) -> str:
     with pytest.raises(kind) as refused:
-        environment(model(*pins, **options), store, Told())
+        provide_environment(model(*pins, **options), store, Told())
     assert type(refused.value) is kind
     assert entries(store) == []
     (problem,) = refused.value.problems
@@ -70,7 +70,7 @@ def refusal(kind: type[OnnxpackError], store: Store, *pins: str, **options: Any)
 
 
 def test_a_spec_without_pins_has_no_environment(tmp_path: Path) -> None:
-    assert environment(model(), Store(tmp_path), Told()) is None
+    assert provide_environment(model(), Store(tmp_path), Told()) is None
 
 
 def test_the_child_has_the_pins_what_it_needs_and_nothing_of_this_environment(
@@ -110,7 +110,7 @@ def test_the_same_pins_are_installed_once_and_others_apart(
     assert made(store, "scikit-learn==2.0") != first
     shutil.rmtree(wheels)
     told = Told()
-    assert environment(model("scikit-learn==1.0"), store, told) == first
+    assert provide_environment(model("scikit-learn==1.0"), store, told) == first
     assert told.lines == []
 
 
@@ -125,7 +125,7 @@ def test_a_damaged_environment_is_made_again(tmp_path: Path, wheels: Path) -> No
 
 def test_what_uv_does_is_told(tmp_path: Path, wheels: Path) -> None:
     told = Told()
-    environment(model("scikit-learn==1.0"), Store(tmp_path / "store"), told)
+    provide_environment(model("scikit-learn==1.0"), Store(tmp_path / "store"), told)
     assert told.lines[:2] == [
         "isolate", "resolving scikit-learn==1.0, joblib, msgspec, numpy, onnx, onnxruntime, pyyaml, skl2onnx, skops",
     ]  # fmt: skip
@@ -165,7 +165,7 @@ def test_packages_of_cuda_are_refused_before_they_are_downloaded(tmp_path: Path,
 
 
 def test_torch_is_pinned_to_its_build_for_the_cpu() -> None:
-    wanted = wanted_by(model("torch==2.13.0", "timm==1.0.20", "TorchVision==0.28.0+cpu", framework="torch"))
+    wanted = list_requirements(model("torch==2.13.0", "timm==1.0.20", "TorchVision==0.28.0+cpu", framework="torch"))
     assert wanted[:3] == ["TorchVision==0.28.0+cpu", "timm==1.0.20", "torch==2.13.0+cpu"]
     assert "torch" not in wanted[3:]
     assert {"numpy", "onnx", "onnxruntime", "pyyaml", "onnxscript", "safetensors"} <= set(wanted)
@@ -180,16 +180,16 @@ def test_the_export_s_key_holds_the_pins_and_not_what_is_installed_here(
     for pin in ("scikit-learn==1.0", "scikit-learn==2.0", None):
         named = {"requirements": [pin]} if pin else {}
         file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"} | named)
-        keys[pin] = base_key(export_task(file), environment_key(file.spec.model))
-        assert (environment_key(file.spec.model) == "") == (pin is None)
+        keys[pin] = base_key(export_task(file), make_environment_key(file.spec.model))
+        assert (make_environment_key(file.spec.model) == "") == (pin is None)
     assert len(set(keys.values())) == 3
 
 
 def test_an_environment_s_key_changes_with_what_onnxpack_needs_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = environment_key(model("scikit-learn==1.0"))
-    assert environment_key(model("scikit-learn==1.0")) == key
+    key = make_environment_key(model("scikit-learn==1.0"))
+    assert make_environment_key(model("scikit-learn==1.0")) == key
     monkeypatch.setattr(onnxpack.worker.environments, "_CHILD", ("numpy",))
-    assert environment_key(model("scikit-learn==1.0")) != key
+    assert make_environment_key(model("scikit-learn==1.0")) != key
 
 
 MAKE = """

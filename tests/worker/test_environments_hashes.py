@@ -11,8 +11,8 @@ import onnxpack.worker.environments
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import EngineError
 from onnxpack.spec.model import Model
-from onnxpack.worker.environments import environment
-from onnxpack.worker.uv import uv
+from onnxpack.worker.environments import provide_environment
+from onnxpack.worker.uv import run_uv
 
 PINNED = Model("sklearn", path="m.joblib", requirements=("joblib==1.0",))
 
@@ -27,10 +27,10 @@ def test_environment_after_an_exchange_of_a_wheel_never_holds_the_other_one(
     def exchange(*words: str, **options: Any) -> str:
         if words[:2] == ("pip", "install"):
             make_wheel(wheels, "joblib", code="VALUE = 666\n")
-        return uv(*words, **options)
+        return run_uv(*words, **options)
 
     monkeypatch.setattr(onnxpack.worker.environments, "uv", exchange)
-    python = environment(PINNED, Store(tmp_path / "store"), Told())
+    python = provide_environment(PINNED, Store(tmp_path / "store"), Told())
     assert python
     (module,) = python.parent.parent.rglob("joblib.py")
     assert module.read_text() == "", "uv had unpacked the one that was found, and took that"
@@ -38,5 +38,5 @@ def test_environment_after_an_exchange_of_a_wheel_never_holds_the_other_one(
     make_wheel(wheels, "joblib")
     monkeypatch.setenv("UV_NO_CACHE", "1")
     with pytest.raises(EngineError, match=r"cannot install the packages of model\.requirements"):
-        environment(PINNED, Store(tmp_path / "other"), Told())
+        provide_environment(PINNED, Store(tmp_path / "other"), Told())
     assert not list((tmp_path / "other" / "environment").iterdir())

@@ -10,7 +10,7 @@ from onnx_examples import RELU, make_model
 
 from onnxpack.core.errors import SourceError
 from onnxpack.spec.load import SpecFile
-from onnxpack.worker.user_code import attribute, called
+from onnxpack.worker.user_code import call_function, import_attribute
 
 
 @pytest.fixture
@@ -20,16 +20,16 @@ def file(tmp_path: Path) -> SpecFile:
 
 
 def test_keyword_arguments_may_have_any_name() -> None:
-    given = called(lambda **kwargs: kwargs, "a:b", "look", function=1, reference=2, hint=3)
+    given = call_function(lambda **kwargs: kwargs, "a:b", "look", function=1, reference=2, hint=3)
     assert given == {"function": 1, "reference": 2, "hint": 3}
 
 
 def test_a_file_is_run_once_and_its_neighbours_are_importable(file: SpecFile) -> None:
     (file.folder / "user_code_first.py").write_text("from user_code_second import B\nclass A:\n    x = B\n")
     (file.folder / "user_code_second.py").write_text("B = []\n")
-    found = attribute(file, "user_code_first.py:A")
-    assert attribute(file, "user_code_first.py:A") is found
-    assert attribute(file, "user_code_first.py:A.x") is attribute(file, "user_code_second:B")
+    found = import_attribute(file, "user_code_first.py:A")
+    assert import_attribute(file, "user_code_first.py:A") is found
+    assert import_attribute(file, "user_code_first.py:A.x") is import_attribute(file, "user_code_second:B")
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def test_code_that_cannot_be_imported_is_refused(file: SpecFile, text: str, word
     name = f"user_code_{abs(hash(text))}.py"
     (file.folder / name).write_text(text)
     with pytest.raises(SourceError) as refused:
-        attribute(file, f"{name}:A")
+        import_attribute(file, f"{name}:A")
     assert words in str(refused.value)
 
 
 @pytest.mark.parametrize("function", [lambda: 1 / 0, 3])
 def test_a_function_that_fails_is_told(function: Any) -> None:
     with pytest.raises(SourceError, match=r"a\.py:f raised .*\(look there\)"):
-        called(function, "a.py:f", "look there")
+        call_function(function, "a.py:f", "look there")

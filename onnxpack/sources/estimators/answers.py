@@ -7,13 +7,13 @@ from sklearn.base import is_classifier
 
 from onnxpack.core.errors import SourceError
 from onnxpack.data.test_inputs import Arrays
-from onnxpack.sources.estimators.tables import float_kind, table_of
+from onnxpack.sources.estimators.tables import choose_float_dtype, make_table
 
 
 def run(model: Any, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
     """Return what the estimator answers: label and probabilities (or only a label), values, or a table."""
-    table = table_of(model, inputs)
-    kind = float_kind([array.dtype.name for array in inputs.values()])
+    table = make_table(model, inputs)
+    kind = choose_float_dtype([array.dtype.name for array in inputs.values()])
     if not hasattr(model, "predict"):
         return [_dense(model.transform(table), kind)]
     answer = np.asarray(model.predict(table))

@@ -16,7 +16,7 @@ from skl2onnx.common import shape_calculator as shapes
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from onnxpack.core.errors import SourceError
-from onnxpack.sources.estimators.steps import steps
+from onnxpack.sources.estimators.steps import iterate_steps
 
 Convert = Callable[[Any, Any, Any], None]
 """A converter as skl2onnx calls it: with its scope, operator and container."""
@@ -35,7 +35,7 @@ def register_converters(model: Any) -> None:
     Raises:
         SourceError: onnxmltools is missing.
     """
-    for kind in {type(inner) for _, inner in steps(model)}:
+    for kind in {type(inner) for _, inner in iterate_steps(model)}:
         # The library's own classes, and the ones that this package makes of its files.
         library = next((name for name in _CONVERTERS if name in kind.__module__.split(".")), None)
         try:

@@ -15,12 +15,12 @@ from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 
 from onnxpack.core.errors import Problem, SourceError, flatten_words
 from onnxpack.data.test_inputs import Arrays
-from onnxpack.graph.check import graphs
+from onnxpack.graph.check import iterate_graphs
 from onnxpack.sources import Export
 from onnxpack.sources.estimators.answers import classifies
 from onnxpack.sources.estimators.boosting import register_converters
-from onnxpack.sources.estimators.steps import TRANSPARENT, named, steps, takes_columns
-from onnxpack.sources.estimators.tables import float_kind, ordered
+from onnxpack.sources.estimators.steps import TRANSPARENT, describe_step, iterate_steps, takes_columns
+from onnxpack.sources.estimators.tables import choose_float_dtype, order_inputs
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET, Input, Spec
 
@@ -63,9 +63,9 @@ def export(model: Any, file: SpecFile, example: Arrays, count: int, destination:
     except Exception as error:  # converters raise many kinds
         raise _refuse(model, _find_culprit(error) or model, flatten_words(error, 1000)) from None
     names = _keep_outputs(converted, count)
-    kind = float_kind([tensor.dtype for tensor in file.spec.inputs.values()])
+    kind = choose_float_dtype([tensor.dtype for tensor in file.spec.inputs.values()])
     _require_runnable(model, converted, kind)
-    _connect_inputs(converted.graph, ordered(model, tuple(file.spec.inputs)), file.spec)
+    _connect_inputs(converted.graph, order_inputs(model, tuple(file.spec.inputs)), file.spec)
     _cast_floats(converted.graph, kind)
     _set_locale(converted.graph)
     onnx.save(converted, destination)
@@ -76,7 +76,7 @@ def export(model: Any, file: SpecFile, example: Arrays, count: int, destination:
 def _options(model: Any) -> dict[int, dict[str, Any]]:
     """Return skl2onnx's options for single estimators, by their ids."""
     options: dict[int, dict[str, Any]] = {}
-    for _, inner in steps(model):
+    for _, inner in iterate_steps(model):
         if getattr(inner, "token_pattern", None) in _TOKENS and getattr(inner, "analyzer", "") == "word":
             # Only the usual patterns have a translation here; any other is left to skl2onnx.
             options[id(inner)] = {"tokenexp": _TOKENS[inner.token_pattern]}
@@ -88,7 +88,7 @@ def _options(model: Any) -> dict[int, dict[str, Any]]:
 @contextmanager
 def _clear_flatten_transform(model: Any) -> Iterator[None]:
     """Clear ``flatten_transform`` of voting, which its converter refuses though it shapes ``transform`` alone."""
-    voting = [inner for _, inner in steps(model) if getattr(inner, "flatten_transform", False)]
+    voting = [inner for _, inner in iterate_steps(model) if getattr(inner, "flatten_transform", False)]
     for inner in voting:
         inner.flatten_transform = False
     try:
@@ -102,7 +102,7 @@ def _require_converters(model: Any) -> None:
     known = supported.sklearn_operator_name_map
     problems = [
         _problem(model, inner, "it has no converter")
-        for _, inner in steps(model)
+        for _, inner in iterate_steps(model)
         if type(inner) not in known and not isinstance(inner, TRANSPARENT)
     ]
     if problems:
@@ -110,7 +110,9 @@ def _require_converters(model: Any) -> None:
 
 
 def _problem(model: Any, step: Any, reason: str) -> Problem:
-    return Problem(f"skl2onnx cannot convert {named(model, step)}: {reason}", "use another estimator, or another opset")
+    return Problem(
+        f"skl2onnx cannot convert {describe_step(model, step)}: {reason}", "use another estimator, or another opset"
+    )
 
 
 def _refuse(model: Any, step: Any, reason: str) -> SourceError:
@@ -140,7 +142,7 @@ def _initial_types(model: Any, spec: Spec) -> list[tuple[str, Any]]:
             raise SourceError(
                 f"skl2onnx takes no {tensor.dtype} input", f"set `dtype` to one of {', '.join(_TENSOR_TYPES)}"
             )
-    names = ordered(model, tuple(spec.inputs))
+    names = order_inputs(model, tuple(spec.inputs))
     if _as_columns(model, spec) or (len(names) == 1 and takes_columns(model)):
         return [(name, _type(spec.inputs[name].dtype, spec.inputs[name].shape)) for name in names]
     if len(names) == 1:
@@ -156,7 +158,7 @@ def _type(dtype: str, shape: tuple[int | str, ...]) -> Any:
 
 def _table_dtype(spec: Spec) -> str:
     dtypes = {tensor.dtype for tensor in spec.inputs.values()}
-    return dtypes.pop() if len(dtypes) == 1 else float_kind(list(dtypes))
+    return dtypes.pop() if len(dtypes) == 1 else choose_float_dtype(list(dtypes))
 
 
 def _keep_outputs(converted: onnx.ModelProto, count: int) -> list[str]:
@@ -180,10 +182,10 @@ def _require_runnable(model: Any, converted: onnx.ModelProto, kind: str) -> None
     try:
         onnxruntime.InferenceSession(converted.SerializeToString(), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base
-        trees = [inner for _, inner in steps(model) if hasattr(inner, "tree_") or hasattr(inner, "estimators_")]
+        trees = [inner for _, inner in iterate_steps(model) if hasattr(inner, "tree_") or hasattr(inner, "estimators_")]
         reason = f"its trees do not run on float64: {flatten_words(error, 300)}"
         raise SourceError(
-            Problem(f"skl2onnx cannot convert {named(model, (trees or [model])[-1])}: {reason}",
+            Problem(f"skl2onnx cannot convert {describe_step(model, (trees or [model])[-1])}: {reason}",
                     "set `dtype: float32`, in which trees compare")
         ) from None  # fmt: skip
 
@@ -228,7 +230,7 @@ def _element(dtype: str) -> int:
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
-    for inner in graphs(graph):
+    for inner in iterate_graphs(graph):
         for value in (*inner.output, *inner.initializer):
             value.name = names.get(value.name, value.name)
         for node in inner.node:
@@ -249,7 +251,7 @@ def _cast_floats(graph: onnx.GraphProto, kind: str) -> None:
 
 def _set_locale(graph: onnx.GraphProto) -> None:
     """Set the locale of StringNormalizer: slim images lack its default, en_US.UTF-8, and the session would fail."""
-    for inner in graphs(graph):
+    for inner in iterate_graphs(graph):
         for node in inner.node:
             if node.op_type == "StringNormalizer" and not any(item.name == "locale" for item in node.attribute):
                 node.attribute.append(onnx.helper.make_attribute("locale", _LOCALE))

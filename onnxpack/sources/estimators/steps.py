@@ -14,18 +14,18 @@ TRANSPARENT = (Pipeline, FeatureUnion, ColumnTransformer)
 """What skl2onnx takes apart instead of converting it."""
 
 
-def steps(model: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def iterate_steps(model: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield a model and all estimators inside it, outermost first, each with the names of the steps that lead to it."""
     yield path, model
     for name, child in _children(model):
         if not isinstance(child, str) and child is not None:  # "passthrough" and "drop" stand for nothing
-            yield from steps(child, (*path, name))
+            yield from iterate_steps(child, (*path, name))
 
 
-def named(model: Any, estimator: Any) -> str:
+def describe_step(model: Any, estimator: Any) -> str:
     """Describe an estimator inside ``model``, as ``step 'prepare.scale': StandardScaler``."""
     kind = type(estimator).__name__
-    path = next((path for path, inner in steps(model) if inner is estimator), ())
+    path = next((path for path, inner in iterate_steps(model) if inner is estimator), ())
     return f"step '{'.'.join(path)}': {kind}" if path else f"this {kind}"
 
 

@@ -9,7 +9,7 @@ from onnxpack.core.text import plural
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.sources.estimators.steps import takes_texts
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.messages import closest
+from onnxpack.spec.messages import suggest_closest
 
 
 def check_inputs(model: Any, file: SpecFile) -> None:
@@ -32,10 +32,10 @@ def check_inputs(model: Any, file: SpecFile) -> None:
                     "give it the shape [batch, 1] or [batch]",
                 )
             )
-    known = fitted_columns(model, tuple(inputs))
+    known = find_fitted_columns(model, tuple(inputs))
     if known:
         problems += [
-            Problem(f"the model was fitted on no column '{name}'", closest(name, list(known)))
+            Problem(f"the model was fitted on no column '{name}'", suggest_closest(name, list(known)))
             for name in inputs
             if name not in known
         ]
@@ -43,32 +43,32 @@ def check_inputs(model: Any, file: SpecFile) -> None:
         raise SourceError(problems)
 
 
-def fitted_columns(model: Any, inputs: tuple[str, ...]) -> tuple[str, ...]:
+def find_fitted_columns(model: Any, inputs: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of the columns that the model was fitted on, if the inputs stand for such columns."""
     names = tuple(map(str, getattr(model, "feature_names_in_", ())))
     # LightGBM makes up names where it was given none.
     return names if set(names) & set(inputs) else ()
 
 
-def ordered(model: Any, inputs: tuple[str, ...]) -> tuple[str, ...]:
+def order_inputs(model: Any, inputs: tuple[str, ...]) -> tuple[str, ...]:
     """Return the inputs' names in the order of the model's columns."""
-    known = fitted_columns(model, inputs)
+    known = find_fitted_columns(model, inputs)
     return tuple(name for name in known if name in inputs) if known else inputs
 
 
-def float_kind(dtypes: list[str]) -> str:
+def choose_float_dtype(dtypes: list[str]) -> str:
     """Return the dtype of an estimator's float outputs: float64 where all its inputs are, else float32."""
     return "float64" if set(dtypes) == {"float64"} else "float32"
 
 
-def table_of(model: Any, inputs: Arrays) -> Any:
+def make_table(model: Any, inputs: Arrays) -> Any:
     """Return the table, the frame or the texts that the estimator is asked with.
 
     Raises:
         SourceError: it was fitted on a pandas frame, and pandas is not installed.
     """
-    names = ordered(model, tuple(inputs))
-    if fitted_columns(model, tuple(inputs)):
+    names = order_inputs(model, tuple(inputs))
+    if find_fitted_columns(model, tuple(inputs)):
         return _frame({name: _plain(inputs[name]).reshape(-1) for name in names})
     columns = [_plain(array).reshape(len(array), -1) for array in inputs.values()]
     if len(columns) == 1:
@@ -77,7 +77,7 @@ def table_of(model: Any, inputs: Arrays) -> Any:
     if any(column.dtype.kind == "O" for column in columns):
         return np.hstack([column.astype(object) for column in columns])
     kinds = {column.dtype.name for column in columns}
-    return np.hstack(columns) if len(kinds) == 1 else np.hstack(columns).astype(float_kind(list(kinds)))
+    return np.hstack(columns) if len(kinds) == 1 else np.hstack(columns).astype(choose_float_dtype(list(kinds)))
 
 
 def _plain(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -22,10 +22,10 @@ import tensorflow as tf
 
 from onnxpack.core.errors import SourceError, flatten_words
 from onnxpack.data.test_inputs import Arrays
-from onnxpack.graph.check import graphs
+from onnxpack.graph.check import iterate_graphs
 from onnxpack.sources import Export
-from onnxpack.sources.keras.model import Ready, ready, require_weights
-from onnxpack.sources.nested import leaves, names_of
+from onnxpack.sources.keras.model import Ready, load_model, require_weights
+from onnxpack.sources.nested import flatten_outputs, name_outputs
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET
 from onnxpack.spec.traits import FrameworkTraits
@@ -56,13 +56,13 @@ _MISSING = "is not supported"
 
 def load(file: SpecFile) -> Ready:
     """Load the model in inference mode, and match the spec's inputs with its own."""
-    return ready(file)
+    return load_model(file)
 
 
 def run(model: Ready, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
     """Return the outputs, nested ones flattened in order; strings as Python's."""
     tensors = [tf.constant(array) for array in inputs.values()]
-    return [_array(leaf) for _, leaf in leaves(model.call(*tensors), tf.Tensor)]
+    return [_array(leaf) for _, leaf in flatten_outputs(model.call(*tensors), tf.Tensor)]
 
 
 def _array(tensor: tf.Tensor) -> np.ndarray[Any, Any]:
@@ -76,10 +76,10 @@ def _array(tensor: tf.Tensor) -> np.ndarray[Any, Any]:
 def export(model: Ready, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
     """Export by tf2onnx; only the axes that the spec names are dynamic."""
     answer = model.call(*(tf.constant(array) for array in example.values()))
-    paths = [path for path, _ in leaves(answer, tf.Tensor)]
+    paths = [path for path, _ in flatten_outputs(answer, tf.Tensor)]
     flat = all(len(path) <= 1 and not any(isinstance(part, str) for part in path) for path in paths)
     own = flat and len(model.names) == count and not set(model.names) & set(example)
-    names = list(model.names) if own else names_of(paths, list(example))
+    names = list(model.names) if own else name_outputs(paths, list(example))
     proto = _convert(model, file)
     _name_inputs(proto.graph, list(example))
     try:
@@ -106,7 +106,7 @@ def _convert(model: Ready, file: SpecFile) -> onnx.ModelProto:
 
     def flat(*tensors: tf.Tensor) -> list[tf.Tensor]:
         # Each a tensor of its own: the same one may be given twice, or be an input.
-        return [tf.identity(leaf) for _, leaf in leaves(model.call(*tensors), tf.Tensor)]
+        return [tf.identity(leaf) for _, leaf in flatten_outputs(model.call(*tensors), tf.Tensor)]
 
     function = tf.function(flat)
     missing, logger = _Missing(), logging.getLogger("tf2onnx")
@@ -201,7 +201,7 @@ def _name_inputs(graph: onnx.GraphProto, names: list[str]) -> None:
     def rename(name: str) -> str:
         return own.get(name) or (f"{name}__inner" if name in names else name)
 
-    for inner in graphs(graph):
+    for inner in iterate_graphs(graph):
         for value in (*inner.input, *inner.output, *inner.initializer, *inner.value_info):
             value.name = rename(value.name)
         for node in inner.node:

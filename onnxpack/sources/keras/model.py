@@ -35,7 +35,7 @@ class Ready:
     keeps: Any
 
 
-def ready(file: SpecFile) -> Ready:
+def load_model(file: SpecFile) -> Ready:
     """Load the spec's model.
 
     Raises:

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from onnxpack.core.errors import OnnxpackError, Problem, SourceError
-from onnxpack.data.test_inputs import Arrays, draw, tracing_sizes
+from onnxpack.data.test_inputs import Arrays, choose_tracing_sizes, draw
 from onnxpack.sources import Export
 from onnxpack.sources.torch.choice import choose_exporter, find_difference
-from onnxpack.sources.torch.code import made
+from onnxpack.sources.torch.code import make_module
 from onnxpack.sources.torch.exporters import BranchError, ExportJob, Name, has_torchscript, run_exporter
-from onnxpack.sources.torch.file import whole_model
+from onnxpack.sources.torch.file import load_whole_model
 from onnxpack.sources.torch.seeds import require_weights
-from onnxpack.sources.torch.values import Flat, output_names, require_fit, to_numpy, to_tensors
-from onnxpack.sources.torch.weights import fill
+from onnxpack.sources.torch.values import Flat, list_output_names, require_fit, to_numpy, to_tensors
+from onnxpack.sources.torch.weights import load_weights
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.spec.traits import FrameworkTraits
@@ -34,7 +34,7 @@ TRAITS = FrameworkTraits(
     exporter_opsets={"torchscript": 20},
 )  # fmt: skip
 
-__all__ = ["export", "exporter_trial", "load", "require_weights", "run"]
+__all__ = ["export", "load", "require_weights", "run", "try_exporter"]
 
 _TRIAL_SECONDS = 120.0
 _SHOWN_MODULES = 5
@@ -44,15 +44,15 @@ def load(file: SpecFile) -> torch.nn.Module:
     """Load the module with its weights, prepared, in eval mode."""
     model = file.spec.model
     if model.path:
-        module = whole_model(file)
+        module = load_whole_model(file)
     else:
         assert model.factory
-        module = made(file, model.factory, **model.kwargs)
+        module = make_module(file, model.factory, **model.kwargs)
         if model.weights_file:
-            fill(module, file)
+            load_weights(module, file)
     module.eval()
     if model.prepare:
-        module = made(file, model.prepare, module)
+        module = make_module(file, model.prepare, module)
         module.eval()
     _require_rest(module)
     if has_torchscript(module) and model.exporter == "dynamo":
@@ -92,7 +92,7 @@ def export(model: torch.nn.Module, file: SpecFile, example: Arrays, count: int, 
     """Export by the spec's exporter, or by the one that takes the model, at the spec's opset."""
     flat = Flat(model, list(example)).eval()
     with torch.no_grad():
-        names = tuple(output_names(flat.answer(*to_tensors(example)), list(example)))
+        names = tuple(list_output_names(flat.answer(*to_tensors(example)), list(example)))
     job, asked = ExportJob(flat, file, example, count, destination), file.spec.model.exporter
     if asked is None:
         return Export(names, *choose_exporter(job))
@@ -129,22 +129,22 @@ class TryExporter(Task[int]):
 
     def run(self, folder: Path, say: Say) -> int:
         """Export and compare in this process's folder."""
-        return exporter_trial(self.spec.file, folder / "model.onnx")
+        return try_exporter(self.spec.file, folder / "model.onnx")
 
 
-def exporter_trial(file: SpecFile, place: Path) -> int:
+def try_exporter(file: SpecFile, place: Path) -> int:
     """Export by the spec's exporter, compare at the traced and at other sizes; return the file's opset.
 
     Raises:
         SourceError: it does not work.
     """
-    from onnxpack.graph.check import facts
+    from onnxpack.graph.check import read_facts
 
     assert file.spec.model.exporter
     module = load(file)
-    example = draw(file.spec, tracing_sizes(file.spec.axes), 0)
+    example = draw(file.spec, choose_tracing_sizes(file.spec.axes), 0)
     job = ExportJob(Flat(module, list(example)).eval(), file, example, len(run(module, example)), place)
     run_exporter(file.spec.model.exporter, job)
     if difference := find_difference(job):
         raise SourceError(Problem(f"its export {difference}", "the model depends on what it was traced with"))
-    return facts(place).opset
+    return read_facts(place).opset

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from onnxpack.core.errors import OnnxpackError, SourceError
-from onnxpack.data.test_inputs import draw, odd_sizes, tracing_sizes
-from onnxpack.parity.compare import compare_case, runtime_words
+from onnxpack.data.test_inputs import choose_odd_sizes, choose_tracing_sizes, draw
+from onnxpack.parity.compare import clean_runtime_error, compare_case
 from onnxpack.sources.torch.exporters import TORCHSCRIPT_MAX_OPSET, ExportJob, Name, has_torchscript, run_exporter
 from onnxpack.sources.torch.values import to_numpy, to_tensors
 
@@ -94,17 +94,17 @@ def find_difference(job: ExportJob) -> str:
 
     Returns in words where they differ, empty where they agree, or where the model is too large to compare it here.
     """
-    from onnxpack.graph.widen import cpu_session
+    from onnxpack.graph.widen import open_cpu_session
 
     if sum(parameter.nbytes for parameter in job.flat.parameters()) > _MAX_COMPARED:
         return ""
     spec = job.file.spec
     try:
-        running = cpu_session(job.destination)
+        running = open_cpu_session(job.destination)
     except SourceError as error:
         return f"does not run: {error.problems[0].message}"
     # Each size twice: a branch that depends on the data is fixed to the side that the traced inputs took.
-    for number, at in enumerate([tracing_sizes(spec.axes), odd_sizes(spec.axes)] * 2):
+    for number, at in enumerate([choose_tracing_sizes(spec.axes), choose_odd_sizes(spec.axes)] * 2):
         inputs = draw(spec, at, number)
         sizes = ", ".join(f"{name} {size}" for name, size in at.items()) or "the same sizes"
         with torch.no_grad():
@@ -113,7 +113,7 @@ def find_difference(job: ExportJob) -> str:
         try:
             answers = running.run(None, inputs)
         except Exception as error:  # onnxruntime's exceptions share no base
-            return f"does not run at {sizes}: {runtime_words(error)}"
+            return f"does not run at {sizes}: {clean_runtime_error(error)}"
         named = [{str(index): array for index, array in enumerate(arrays)} for arrays in (expected, answers)]
         rows = compare_case("", named[0], named[1], spec.verify.rtol, spec.verify.atol)
         if wrong := [row for row in rows if row.reason]:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 
 from onnxpack.core.errors import OnnxpackError, Problem, SourceError
-from onnxpack.data.test_inputs import Arrays, draw, odd_sizes, shape_at
-from onnxpack.graph.finalize import other_count
+from onnxpack.data.test_inputs import Arrays, choose_odd_sizes, draw, resolve_shape
+from onnxpack.graph.finalize import make_count_error
 from onnxpack.sources.torch.branches import Loops, Place, Watch
 from onnxpack.sources.torch.failure import explain, show_line
 from onnxpack.sources.torch.values import Flat, to_tensors
@@ -128,7 +128,7 @@ def _torchscript(job: ExportJob) -> None:
     except Exception:
         _require_no_decisions(watch, job)
         if given and given[-1] < job.count:  # it has names for outputs that are not there when the model is traced
-            raise other_count(job.count, given[-1]) from None
+            raise make_count_error(job.count, given[-1]) from None
         raise
     finally:
         for hook in hooks:
@@ -145,8 +145,8 @@ def _require_no_decisions(watch: Watch, job: ExportJob) -> None:
 
 def _find_changing_loops(watch: Watch, job: ExportJob) -> list[tuple[Place, ...]]:
     """Find the loops over tensors that make another number of steps at other sizes of the axes."""
-    at = odd_sizes(job.file.spec.axes)
-    changed = any(shape_at(tensor, at) != job.example[name].shape for name, tensor in job.file.spec.inputs.items())
+    at = choose_odd_sizes(job.file.spec.axes)
+    changed = any(resolve_shape(tensor, at) != job.example[name].shape for name, tensor in job.file.spec.inputs.items())
     if not watch.steps or not changed:
         return []
     with torch.no_grad(), Loops() as loops:

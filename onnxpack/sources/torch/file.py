@@ -17,7 +17,7 @@ from onnxpack.core.text import with_article
 from onnxpack.spec.load import SpecFile
 
 
-def whole_model(file: SpecFile) -> torch.nn.Module:
+def load_whole_model(file: SpecFile) -> torch.nn.Module:
     """Load the module in the spec's file, whose content says what kind of file it is.
 
     Raises:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from onnxpack.sources.seeds import SEEDS, digest_values, require_same
-from onnxpack.sources.torch.code import made_under
+from onnxpack.sources.torch.code import make_module_under_seed
 from onnxpack.spec.load import SpecFile
 
 
@@ -17,7 +17,7 @@ def require_weights(file: SpecFile) -> None:
     """
     model = file.spec.model
     assert model.factory
-    one, other = (_digests(made_under(seed, file, model.factory, **model.kwargs)) for seed in SEEDS)
+    one, other = (_digests(make_module_under_seed(seed, file, model.factory, **model.kwargs)) for seed in SEEDS)
     require_same(model.factory, one, other)
 
 

@@ -10,7 +10,7 @@ import torch
 from onnxpack.core.errors import SourceError
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.sources import nested
-from onnxpack.sources.nested import names_of
+from onnxpack.sources.nested import name_outputs
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -27,8 +27,8 @@ class Flat(torch.nn.Module):
         self.keywords = tuple(names) if by_keyword(source, names) else None
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Take the spec's inputs in order; return the outputs as ``leaves`` flattens them."""
-        return tuple(tensor for _, tensor in leaves(self.answer(*tensors)))
+        """Take the spec's inputs in order; return the outputs as ``flatten_outputs`` flattens them."""
+        return tuple(tensor for _, tensor in flatten_outputs(self.answer(*tensors)))
 
     def answer(self, *tensors: torch.Tensor) -> Any:
         """Return the outputs as the module itself gives them."""
@@ -37,7 +37,7 @@ class Flat(torch.nn.Module):
         return self.source(**dict(zip(self.keywords, tensors, strict=True)))
 
 
-def own_path(path: str) -> str:
+def strip_flat_path(path: str) -> str:
     """Return a module's path in the model itself, from its path in the ``Flat`` around it."""
     return path.removeprefix("source").removeprefix(".")
 
@@ -92,14 +92,14 @@ def _parameters(module: torch.nn.Module) -> list[inspect.Parameter] | None:
         return None
 
 
-def output_names(answer: Any, taken: Sequence[str]) -> list[str]:
-    """Return a name for each output, as ``names_of`` makes it; ``taken`` are names that no output may have."""
-    return names_of([path for path, _ in leaves(answer)], taken)
+def list_output_names(answer: Any, taken: Sequence[str]) -> list[str]:
+    """Return a name for each output, as ``name_outputs`` makes it; ``taken`` are names that no output may have."""
+    return name_outputs([path for path, _ in flatten_outputs(answer)], taken)
 
 
-def leaves(value: Any) -> Iterator[tuple[nested.Path, torch.Tensor]]:
+def flatten_outputs(value: Any) -> Iterator[tuple[nested.Path, torch.Tensor]]:
     """Yield the tensors in a model's answer, in order, each with its keys, fields and positions."""
-    return nested.leaves(value, torch.Tensor)
+    return nested.flatten_outputs(value, torch.Tensor)
 
 
 def to_tensors(inputs: Arrays) -> tuple[torch.Tensor, ...]:

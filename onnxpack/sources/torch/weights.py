@@ -33,7 +33,7 @@ class _Stored:
 State = dict[str, torch.Tensor | _Stored]
 
 
-def fill(module: torch.nn.Module, file: SpecFile) -> None:
+def load_weights(module: torch.nn.Module, file: SpecFile) -> None:
     """Load the spec's weights into the module; every key and shape must fit.
 
     Raises:
