@@ -9,8 +9,8 @@ import pytest
 import onnxpack
 
 _TESTS = Path(__file__).parent
-_FAILING = {"raises", "warns", "fail", "require"}
-"""What fails a test without being an assertion: pytest's own, and ``require``, which raises where rows differ."""
+_FAILING = {"raises", "warns", "fail", "require_parity"}
+"""What fails a test without being an assertion: pytest's own, and ``require_parity``, which raises where rows differ."""
 _NUMPY = "assert_"
 """How the functions of numpy.testing begin."""
 
