@@ -10,7 +10,7 @@ import onnxpack
 
 _TESTS = Path(__file__).parent
 _FAILING = {"raises", "warns", "fail", "require_parity"}
-"""What fails a test without being an assertion: pytest's own, and ``require_parity``, which raises where rows differ."""
+"""What fails a test without an assertion: pytest's own, and ``require_parity``, which raises where rows differ."""
 _NUMPY = "assert_"
 """How the functions of numpy.testing begin."""
 
