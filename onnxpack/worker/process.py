@@ -14,13 +14,12 @@ from onnxpack.periodic import repeating
 from onnxpack.progress import Progress
 from onnxpack.regular import read_regular
 from onnxpack.spec.wording import short
-from onnxpack.worker.environment import child_environment
+from onnxpack.worker.environment import TIMEOUT_VARIABLE, child_environment
 from onnxpack.worker.log import Log
 from onnxpack.worker.sandbox import confine, restore_status
 
 SAID = "said"
 """The file in the scratch folder that holds what a task says."""
-TIMEOUT_VARIABLE = "ONNXPACK_TASK_TIMEOUT"
 DEFAULT_TIMEOUT = 4 * 3600.0
 """Seconds that a task may take: the export of a model of thousands of millions of weights takes minutes, and a graph
 with an endless loop would take for ever."""

@@ -197,6 +197,7 @@ def test_the_child_is_silent_about_itself_and_deterministic(tmp_path: Path) -> N
 def test_child_sees_what_is_on_the_list_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = {
         "AWS_SECRET_ACCESS_KEY": "canary", "HF_TOKEN": "canary", "OWN": "canary", "ONNXPACK_TOKEN": "canary",
+        "ONNXPACK_CACHE": "s3://canary@store", "ONNXPACK_FILE_ROOTS": "/canary",
         "HTTPS_PROXY": "http://user:canary@proxy", "http_proxy": "user:canary@proxy:3128", "UV_INDEX_URL": "canary",
         "PYTHON_SERVICE": "canary",
     }  # fmt: skip
