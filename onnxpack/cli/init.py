@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from onnxpack.cli.arguments import SANDBOX
+
 
 @click.command("init")
 @click.argument("model", required=False, type=click.Path(path_type=Path))
@@ -16,6 +18,7 @@ import click
 @click.option("--trust", is_flag=True, help="Load a pickle, which can run any code in it.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where the spec goes; else spec.yaml beside the model.")
 @click.option("--force", is_flag=True, help="Overwrite what stands there.")
+@SANDBOX
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -26,6 +29,7 @@ def command(
     trust: bool,
     output: Path | None,
     force: bool,
+    sandbox: bool,
 ) -> None:
     """Look into MODEL (.onnx, a pickled estimator, torch weights) or torch code, and write a first spec.
 
@@ -33,7 +37,7 @@ def command(
     """
     from onnxpack.look.begin import Wish, begin
 
-    wish = Wish(model, factory, inputs, kwargs, trust)
+    wish = Wish(model, factory, inputs, kwargs, trust, sandbox)
     destination = output or wish.beside / "spec.yaml"
     draft = begin(wish, destination, force=force)
     click.echo(f"{destination}: written; {draft.checks} lines in it say 'check'", err=True)

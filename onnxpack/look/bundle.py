@@ -21,8 +21,8 @@ def is_bundle(folder: Path) -> bool:
     return (folder / "Dockerfile").is_file() or (folder / MODEL).is_file() or (folder / "context/Dockerfile").is_file()
 
 
-def bundle_facts(folder: Path) -> dict[str, Any]:
-    """The facts as JSON values; sizes in bytes.
+def bundle_facts(folder: Path, *, sandbox: bool = False) -> dict[str, Any]:
+    """Return the facts as JSON values, with sizes in bytes; ``sandbox`` is for what reads the model.
 
     Raises:
         SpecError: its Dockerfile or report cannot be read.
@@ -40,7 +40,7 @@ def bundle_facts(folder: Path) -> dict[str, Any]:
         "dockerfile": _dockerfile(context / "Dockerfile") if (context / "Dockerfile").is_file() else None,
         "layers": sorted(layers, key=lambda layer: -layer["size_bytes"]),
         "packages": [_package(path) for path in metadata if path.is_file()],
-        "model": onnx_facts(model) if model else None,
+        "model": onnx_facts(model, sandbox=sandbox) if model else None,
         "report": read_report(report) if report.is_file() else None,
     }
 

@@ -95,13 +95,15 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     return _outcome(task, ended, scratch, folder)
 
 
-def call_alone(task: Task[ResultT], *, within: float | None = None, sandbox: bool = False) -> ResultT:
+def call_alone(
+    task: Task[ResultT], *, within: float | None = None, sandbox: bool = False, root: Path = Path("/")
+) -> ResultT:
     """Run a task in a temporary folder and return its result, of which nothing is kept; raises as ``call`` does.
 
-    ``within`` and ``sandbox`` are those of a ``Setting``.
+    ``within``, ``sandbox`` and ``root`` are those of a ``Setting``.
     """
     with temporary_folder() as scratch:
-        return call(task, Setting(scratch, within=within, sandbox=sandbox)).result
+        return call(task, Setting(scratch, within=within, sandbox=sandbox, root=root)).result
 
 
 def _outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> Outcome[ResultT]:
