@@ -50,7 +50,7 @@ class Problem:
     """One thing that is wrong: what, where (if it is in a file), and what to do about it.
 
     ``detail`` is extra text of several lines (a table, a log's end) shown below the message. Secrets in all three
-    texts are hidden from the start, so that whatever shows a problem, in whatever format, shows none.
+    texts, and in the name of the file, are hidden from the start, so that whatever shows a problem shows none.
     """
 
     message: str
@@ -63,6 +63,8 @@ class Problem:
             # Hiding costs time for each character, and a person reads some of them.
             text = bound_text(getattr(self, name), _LONGEST_DETAIL if name == "detail" else _LONGEST)
             object.__setattr__(self, name, redact(text))
+        if self.where:  # a URL may be given where a file is meant
+            object.__setattr__(self, "where", replace(self.where, file=redact(self.where.file)))
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message

@@ -18,9 +18,10 @@ PARAMETERS = [
     "secret", "client_secret", "token", "access_token", "accessToken", "private_token", "PRIVATE-TOKEN", "sas", "sig",
     "signature", "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "X-Goog-Signature", "auth",
     "authorization", "jwt",
-    "session", "dbpassword",
+    "session", "dbpassword", "bearer", "oauth", "cookie", "otp", "pat", "sign", "code", "Key-Pair-Id",
 ]  # fmt: skip
-HARMLESS = ["versionId", "download", "raw", "rev", "alt", "generation", "tokenizer", "monkey", "author", "passage"]
+HARMLESS = ["versionId", "download", "raw", "rev", "alt", "generation", "tokenizer", "monkey", "author", "passage",
+            "country_code", "signed"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
