@@ -15,12 +15,13 @@ _LONGEST, _LONGEST_DETAIL = 4_000, 40_000
 
 
 def bound_text(text: str, longest: int) -> str:
-    """Return the text, or of one with more than ``longest`` characters its first and last, and how many are missing."""
-    missing = len(text) - longest
-    if missing <= 0:
-        return text
-    half = longest // 2
-    return f"{text[:half]} … {missing} characters left out … {text[-half:]}"
+    """Return the text, or of one with more than ``longest`` characters its first and last, and how many are missing.
+
+    What UTF-8 cannot express, half of a surrogate pair, is escaped: an error must get through to where it is told.
+    """
+    missing, half = len(text) - longest, longest // 2
+    bounded = text if missing <= 0 else f"{text[:half]} … {missing} characters left out … {text[-half:]}"
+    return bounded.encode("utf-8", "backslashreplace").decode()
 
 
 def flatten_words(error: object, longest: int) -> str:

@@ -125,6 +125,8 @@ def _users(file: SpecFile, metric: str, outputs: Arrays, labels: Array | None) -
         score = float(value)
     except (TypeError, ValueError):
         raise GateError(f"evaluation: {metric} gave a {type(value).__name__}", "it must give one number") from None
+    except OverflowError:
+        score = float("inf")
     if not np.isfinite(score):
         raise GateError(f"evaluation: {metric} is {score}", "look at the outputs and the labels")
     return score

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import click
 
+from onnxpack.cli.failure import make_printable
+
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PERIOD = 0.1  # seconds
 
@@ -26,7 +28,7 @@ class PlainProgress:
 
     def note(self, text: str) -> None:
         """An indented line."""
-        click.echo(f"  {text}", err=True)
+        click.echo(f"  {_flatten(text)}", err=True)
 
     def skipped(self, name: str, why: str) -> None:
         """A line of its own."""
@@ -59,7 +61,7 @@ class LiveProgress:
 
     def note(self, text: str) -> None:
         """Shown behind the stage until the next one."""
-        self._note = text
+        self._note = _flatten(text)
 
     def skipped(self, name: str, why: str) -> None:
         """A line that stays."""
@@ -77,6 +79,11 @@ class LiveProgress:
     def _line(text: str, end: str = "") -> None:
         sys.stderr.write(f"\r\x1b[2K{text}{end}")
         sys.stderr.flush()
+
+
+def _flatten(text: str) -> str:
+    """Return one line that a terminal only shows: a task's words may be those of a model's code."""
+    return " ".join(make_printable(text).split())
 
 
 def progress() -> PlainProgress | LiveProgress:

@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 
 from onnxpack.errors import OnnxpackError, bound_text
-from onnxpack.worker.call import ANSWER, NO_ROOM, REQUEST, Answer, Message
+from onnxpack.worker.call import ANSWER, MOST_PROBLEMS, NO_ROOM, REQUEST, Answer, Message
 from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.process import SAID
 from onnxpack.worker.supervise import supervise
@@ -27,7 +27,7 @@ def main() -> None:
     scratch = Path(sys.argv[1])
     message = decode((scratch / REQUEST).read_bytes(), Message)
     try:
-        answer = encode(_answer(message, scratch))
+        answer = _answer(message, scratch)
         partial = scratch / f"{ANSWER}.part"
         partial.write_bytes(answer)
         partial.rename(scratch / ANSWER)
@@ -40,22 +40,23 @@ def main() -> None:
     os._exit(0)
 
 
-def _answer(message: Message, scratch: Path) -> Answer:
-    """Return the task's result with its trace, or how it failed."""
+def _answer(message: Message, scratch: Path) -> bytes:
+    """Return the message of the task's result with its trace, or of how it failed."""
     try:
         recorder = Recorder(message.root, message.ignored)
         kind = getattr(importlib.import_module(message.module), message.name)
         task = decode(message.request, kind)
         result = task.run(message.folder, _speaker(scratch / SAID))
-        return Answer(encode(result, message.folder), recorder.trace(message.isolated), imported_packages())
+        data = encode(result, message.folder)
+        return encode(Answer(data, recorder.trace(message.isolated), imported_packages()))
     except OSError as error:
         if error.errno in _DISK_FULL:
             raise
-        return _crash(error)
+        return encode(_crash(error))
     except OnnxpackError as error:
-        return Answer(exit_code=error.exit_code, problems=error.problems)
+        return encode(Answer(exit_code=error.exit_code, problems=error.problems[:MOST_PROBLEMS]))
     except Exception as error:  # user code and frameworks may raise anything; the parent makes it a typed error
-        return _crash(error)
+        return encode(_crash(error))
 
 
 def _speaker(place: Path) -> Say:
@@ -69,7 +70,8 @@ def _speaker(place: Path) -> Say:
 def _crash(error: Exception) -> Answer:
     words = f"{type(error).__name__}: {error}"[:_LONGEST].strip()  # before anything that costs time for each character
     stack = [bound_text(part, _LONGEST) for part in traceback.format_exception(error)[-_FRAMES:]]
-    return Answer(crash=words.splitlines()[0], stack=bound_text("".join(stack), _LONGEST))
+    first = bound_text(words.splitlines()[0], _LONGEST)
+    return Answer(crash=first, stack=bound_text("".join(stack), _LONGEST))
 
 
 if __name__ == "__main__":

@@ -11,14 +11,21 @@ from typing import Any, TypeVar
 import msgspec
 
 from onnxpack.artifacts import Artifact
+from onnxpack.errors import SpecError
 from onnxpack.spec.part import SpecPart
+from onnxpack.spec.wording import short
 from onnxpack.worker.task import Effort
 
 T = TypeVar("T")
 
 
 def encode(value: Any, root: Path | None = None) -> bytes:
-    """Return the message of a value; paths below ``root`` become relative to it."""
+    """Return the message of a value; paths below ``root`` become relative to it.
+
+    Raises:
+        SpecError: it holds a name of a file that is no text: Linux allows any bytes, and neither a message nor the
+            libraries that read models can carry them.
+    """
 
     def convert(item: Any) -> Any:
         if isinstance(item, Path):
@@ -31,7 +38,11 @@ def encode(value: Any, root: Path | None = None) -> bytes:
             return item.seconds
         raise TypeError(f"a request or result cannot hold a {type(item).__name__}")
 
-    return msgspec.msgpack.encode(value, enc_hook=convert)
+    try:
+        return msgspec.msgpack.encode(value, enc_hook=convert)
+    except UnicodeEncodeError as error:
+        shown = error.object.encode("utf-8", "backslashreplace").decode()
+        raise SpecError(f"'{short(shown)}' is not in UTF-8", "give the file or folder another name") from None
 
 
 def decode(data: bytes, kind: type[T], root: Path | None = None) -> T:
