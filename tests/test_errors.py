@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from onnxpack.errors import EngineError, typed
+from onnxpack.errors import EngineError, Problem, typed
 
 COPY = """
 import subprocess, sys
@@ -35,3 +35,9 @@ def test_error_of_the_machine_without_a_file_is_typed() -> None:
     known = typed(OSError(28, "No space left on device"))
     assert isinstance(known, EngineError)
     assert str(known).startswith("No space left on device")
+
+
+def test_problem_with_half_a_surrogate_pair_can_be_written() -> None:
+    problem = Problem("a \udc80 b", "c \ud800", detail="d" * 50_000 + "\udfff")
+    assert (problem.message, problem.hint) == (r"a \udc80 b", r"c \ud800")
+    assert problem.detail.encode().endswith(rb"d\udfff")
