@@ -126,6 +126,8 @@ def typed(error: Exception) -> OnnxpackError | None:
         # A copy that finds no room names its source first; the room is missing at the other.
         name = error.filename2 if error.errno in NO_ROOM and error.filename2 else error.filename
         place = f" '{name}'" if name else ""
+        if error.errno == errno.ENAMETOOLONG:
+            return SpecError(f"{error.strerror}{place}", "no file can have such a name: shorten it")
         return EngineError(f"{error.strerror or error}{place}", "make room, or name another --output or ONNXPACK_CACHE")
     return error if isinstance(error, OnnxpackError) else None
 

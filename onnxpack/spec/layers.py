@@ -48,13 +48,20 @@ def _extended(path: Path, label: str, root: Path, below: tuple[Path, ...]) -> Pa
         raise SpecError(
             Problem(f"'{reference.text}' leaves the project", f"move it below {root.name}/", reference.where)
         )
-    if not base.is_file():
+    if not _is_file(base):
         raise SpecError(Problem(f"there is no file '{reference.text}'", f"looked in {path.parent}", reference.where))
     defaults = _extended(base, os.path.normpath(Path(label).parent / reference.text), root, seen)
     own = Pairs(
         document.where, tuple(pair for pair in document.pairs if pair[0].text != _EXTENDS or pair not in found[:1])
     )
     return merged(own, defaults)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # its name is too long, or a folder may not be looked into
+        return False
 
 
 def merged(top: Pairs, defaults: Pairs) -> Pairs:
