@@ -141,6 +141,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.case("B11")
 @pytest.mark.parametrize("style", ["text", "json", "github", "sarif"])
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_secret_that_was_set_is_in_no_error(tmp_path: Path, setting: str, style: str) -> None:

@@ -123,6 +123,7 @@ def test_an_answer_that_cannot_be_told_is_an_error(tmp_path: Path) -> None:
     assert "TypeError: a request or result cannot hold a object" in failure(Unwritable(), tmp_path).detail
 
 
+@pytest.mark.case("M5")
 @pytest.mark.parametrize(
     ("task", "death", "words"),
     [
@@ -320,6 +321,7 @@ def hanging_parent(scratch: Path) -> tuple[subprocess.Popen[str], list[int]]:
     return parent, [int(word) for word in (scratch / "pids").read_text().split()]
 
 
+@pytest.mark.case("B14")
 def test_an_interrupt_of_the_parent_ends_the_childs_whole_group(tmp_path: Path) -> None:
     parent, pids = hanging_parent(tmp_path)
     assert all(map(is_running, pids))
