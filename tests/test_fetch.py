@@ -218,6 +218,16 @@ def test_a_redirect_leads_to_http_alone(tmp_path: Path, web: Web, target: str) -
     assert words.endswith(f"leads to {target.partition(':')[0]}:, which is not followed")
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["200 Content-Length \xb2", f"200 Content-Length {'9' * 5000}", "200 Content-Length -5", "200 Content-Length 1e3",
+     "503 Retry-After \xb3", f"503 Retry-After {'9' * 5000}", "503 Retry-After Wed, 21 Oct 2015 07:28:00 GMT"],
+)  # fmt: skip
+def test_a_header_that_is_no_number_is_not_believed(tmp_path: Path, web: Web, header: str) -> None:  # noqa: F811
+    web.script = [f"says {header}"]
+    assert fetched(web.url, tmp_path) == CONTENT
+
+
 @pytest.mark.parametrize("step", ["drip", "drip head"])
 def test_a_source_that_only_drips_is_given_up(
     tmp_path: Path,

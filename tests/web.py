@@ -43,6 +43,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(302, Location=step[3:])
         elif step.isdigit():
             self._head(int(step), **{"Retry-After": "0"})
+        elif step.startswith("says "):
+            status, name, value = step[5:].split(" ", 2)
+            self._head(int(status), **{name: value})
+            self.close_connection = True
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(web.content)
         elif step == "reset":
             self.close_connection = True
         elif step in ("drip", "drip head"):
