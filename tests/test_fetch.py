@@ -263,6 +263,12 @@ def test_an_answer_without_end_stops_at_the_limit(tmp_path: Path, web: Web) -> N
     assert not (tmp_path / "partial").exists()
 
 
+def test_a_redirect_without_end_is_not_read(tmp_path: Path, web: Web) -> None:  # noqa: F811
+    web.script = ["endless to /models/m.onnx"]
+    assert fetched(web.url, tmp_path) == CONTENT
+    assert web.endless_chunks < 500, "what fits into the buffers of both sides"
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
