@@ -30,6 +30,13 @@ _PACKAGES = {
     "keras": ("keras", "tensorflow", "tf_keras", "keras_hub", "keras_cv", "keras_nlp"),
 }  # fmt: skip
 """The packages that a spec of a framework may name code of, besides those for any framework."""
+_RUN_OTHERS = (
+    "torch.hub", "torch.load", "torch.serialization", "torch.package", "torch.distributed", "torch.multiprocessing",
+    "torch.utils.collect_env", "torch.utils.cpp_extension", "numpy.load", "numpy.f2py",
+    "keras.models.load_model", "keras.saving", "keras.src.saving", "tensorflow.keras.models.load_model",
+)  # fmt: skip
+"""What of these packages runs a program, or code in a file or at an address, that its arguments name: those of a spec,
+of which neither Git nor a digest knows."""
 _HINT = "look at what it does; if you trust it, say --trust. Without: FILE.py:NAME of the project, a package of {}"
 
 
@@ -64,9 +71,10 @@ def name_code(spec: Spec) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def require_model_code(file: SpecFile, reference: str, target: Any) -> None:
-    """Make sure that what a reference names, once it is imported, is not a function of Python's own library.
+    """Make sure that what a reference names, once it is imported, is nothing that runs what its arguments name.
 
-    A module holds what it imports, so ``model.py:run`` may be ``os.system``.
+    A module holds what it imports, so ``model.py:run`` may be ``os.system``, and ``torch.nn:functional.torch.hub.load``
+    is PyTorch's.
 
     Raises:
         SpecError: it is one, and the spec's code is not trusted.
@@ -82,6 +90,9 @@ def require_model_code(file: SpecFile, reference: str, target: Any) -> None:
     if module.partition(".")[0] in sys.stdlib_module_names and not own:
         text = f"'{reference}' is a part of Python's own module '{module}', and a build would run it"
         raise SpecError(text, "name a function or class of the project's own; if you trust it, say --trust")
+    if other := _find_runner(f"{module}.{getattr(found, '__qualname__', '')}"):
+        text = f"'{reference}' is a part of '{other}', which runs what its arguments name"
+        raise SpecError(text, "call it in a function of the project's own; if you trust it, say --trust")
 
 
 def _explain_distrust(file: SpecFile, reference: str) -> str:
@@ -94,6 +105,8 @@ def _explain_distrust(file: SpecFile, reference: str) -> str:
         return ""  # its file is checked to be in the work tree
     if top in sys.stdlib_module_names:
         return f"a part of Python's own module '{top}'"
+    if other := _find_runner(f"{place}.{name}"):
+        return f"a part of '{other}', which runs what its arguments name"
     if top in (*_COMMON, *_PACKAGES.get(file.spec.model.framework, ())) or _is_pinned(top, file.spec):
         return ""
     # What is installed under the same name would be imported instead of what stands beside the spec.
@@ -101,6 +114,11 @@ def _explain_distrust(file: SpecFile, reference: str) -> str:
     found = importlib.util.find_spec(top)
     own = beside if found is None else _is_projects(file, found)
     return "" if own else f"code of '{top}', which the spec does not pin"
+
+
+def _find_runner(dotted: str) -> str:
+    """Return which of ``_RUN_OTHERS`` a name belongs to; empty if it does to none."""
+    return next((other for other in _RUN_OTHERS if f"{dotted}.".startswith(f"{other}.")), "")
 
 
 def _is_projects(file: SpecFile, found: ModuleSpec) -> bool:
