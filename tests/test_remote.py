@@ -38,7 +38,8 @@ def test_the_model_is_fetched_once_and_then_stands_in_the_store(tmp_path: Path, 
     path = file.resolve(web.url)
     assert path.name == "m.onnx"
     assert path.read_bytes() == MODEL
-    assert told.lines == ["fetch", web.url, f"{len(MODEL) / 1e6:.1f} MB, digest verified"]
+    assert told.lines[:2] == ["fetch", web.url]
+    assert told.lines[-1] == f"{len(MODEL) / 1e6:.1f} MB, digest verified"  # on a slow machine behind others
     web.script = ["404"]
     assert brought_here(spec(tmp_path, web.url), store, told).resolve(web.url) == path
     assert len(web.ranges) == 1
