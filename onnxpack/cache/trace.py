@@ -75,7 +75,8 @@ class Recorder:
         prefixes = (path for path in (Path(sys.prefix), Path(sys.base_prefix)) if not _is_below(root, path))
         places = (*map(Path, installed), *prefixes, _PACKAGE, *ignored)
         self._base = f"{root.resolve()}/"
-        self._own = tuple(f"{path.resolve()}/" for path in places)
+        # A file is opened by the name that is known of its place, which may be a link, as an environment's folder is.
+        self._own = tuple(f"{name}/" for path in places for name in {os.path.abspath(path), str(path.resolve())})  # noqa: PTH100
         self._system = tuple(f"{place}/" for place in _SYSTEM)
         self._files: dict[str, None] = {}
         self._folders: dict[str, None] = {}

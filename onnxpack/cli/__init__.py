@@ -1,6 +1,7 @@
 """The command line: the only place that prints and exits. A verb's module is imported when the verb is used."""
 
 import importlib
+import io
 import signal
 import sys
 from types import FrameType
@@ -68,7 +69,7 @@ def main() -> None:
         # Outside click's standalone mode an exit status asked for is returned, not raised.
         sys.exit(cli.main(prog_name="onnxpack", standalone_mode=False))
     except click.ClickException as error:
-        error.show()
+        _show_usage(error)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort) as stop:
         if isinstance(stop.__cause__, EOFError):  # click takes any for ctrl-D at a prompt; there are no prompts here
@@ -77,6 +78,14 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:  # the one boundary: everything becomes words and an exit code here
         _fail(error)
+
+
+def _show_usage(error: click.ClickException) -> None:
+    from onnxpack.core.redact import redact
+
+    words = io.StringIO()
+    error.show(words)
+    click.echo(redact(words.getvalue()), err=True, nl=False)  # it quotes what was given, which may be a signed URL
 
 
 def _fail(error: Exception) -> NoReturn:

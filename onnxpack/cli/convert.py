@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from onnxpack.cli.arguments import each
+from onnxpack.cli.arguments import SANDBOX, each
 from onnxpack.cli.bench import read_axis_sizes
 from onnxpack.cli.progress import progress
 from onnxpack.core.errors import Location, Problem, SpecError
@@ -15,10 +15,17 @@ from onnxpack.core.errors import Location, Problem, SpecError
 @click.option("--to", "kind", required=True, type=click.Choice(["savedmodel", "tflite"]), help="What it becomes.")
 @click.option("--output", type=click.Path(path_type=Path), help="A folder, or for tflite a file; else beside it.")
 @click.option("--size", "sizes", multiple=True, metavar="AXIS=N", help="Fix the size of an axis; repeatable.")
+@SANDBOX
 @click.option("--json", "as_json", is_flag=True, help="Print what was compared as one JSON document.")
 @click.pass_context
 def command(
-    ctx: click.Context, model: Path, kind: str, output: Path | None, sizes: tuple[str, ...], as_json: bool
+    ctx: click.Context,
+    model: Path,
+    kind: str,
+    output: Path | None,
+    sizes: tuple[str, ...],
+    sandbox: bool,
+    as_json: bool,
 ) -> None:
     """Convert MODEL, an ONNX file, with onnx2tf in an environment of its own, and compare both.
 
@@ -26,7 +33,7 @@ def command(
     Exit status: 0 done, 2 usage, 3 it cannot be converted, 4 it answers otherwise, 5 the package index.
     """
     from onnxpack.cache.store import Store, find_default_root
-    from onnxpack.convert.conversion import KINDS, as_text, convert
+    from onnxpack.convert.conversion import KINDS, Conversion, as_text, convert
 
     wanted = read_axis_sizes(sizes)
 
@@ -34,7 +41,8 @@ def command(
         if not path.is_file():
             raise SpecError(Problem("there is no such file", "check the path", Location(str(path))))
         place = output or path.with_name(f"{path.stem}{KINDS[kind] or '-savedmodel'}")
-        found = convert(path, kind, place.absolute(), wanted, Store(find_default_root()), progress(path.name))
+        asked = Conversion(path, kind, place.absolute(), wanted, sandbox)
+        found = convert(asked, Store(find_default_root()), progress(path.name))
         for axis, size in found.fixed.items():
             click.echo(f"  axis '{axis}' is {size} now", err=True)
         for name in found.layouts:

@@ -25,17 +25,17 @@ def tell(error: Exception) -> int:
 def describe(problem: Problem) -> str:
     """Return a problem in a few lines: where and what, the line of the file with a caret, the hint, the detail."""
     where = f"{problem.where}: " if problem.where else ""
-    lines = [f"{click.style('error', fg='red', bold=True)}: {_printable(where + problem.message)}"]
+    lines = [f"{click.style('error', fg='red', bold=True)}: {make_printable(where + problem.message)}"]
     if problem.where and problem.where.line:
         lines += _quote_line(problem.where)
     if problem.hint:
-        lines.append(f"  {click.style('→', fg='green')} {_printable(problem.hint)}")
+        lines.append(f"  {click.style('→', fg='green')} {make_printable(problem.hint)}")
     if problem.detail:
-        lines += [f"  {_printable(line)}" for line in problem.detail.rstrip().splitlines()]
+        lines += [f"  {make_printable(line)}" for line in problem.detail.rstrip().splitlines()]
     return "\n".join(lines)
 
 
-def _printable(text: str) -> str:
+def make_printable(text: str) -> str:
     """Return the text without what a terminal would obey: names, paths and logs may hold anything."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
@@ -62,7 +62,7 @@ def _bug(error: Exception) -> int:
         stream.write(f"onnxpack {__version__}, Python {sys.version}, {os.uname().sysname} {os.uname().machine}\n")
         stream.write(redact("".join(traceback.format_exception(error))))
     click.echo(
-        f"error: unexpected {type(error).__name__}: {_printable(redact(str(error)))}\n"
+        f"error: unexpected {type(error).__name__}: {make_printable(redact(str(error)))}\n"
         f"  This is a bug in onnxpack. Please report it with the file {stream.name}",
         err=True,
     )

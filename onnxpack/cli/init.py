@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from onnxpack.cli.arguments import SANDBOX
+
 
 @click.command("init")
 @click.argument("path", required=False, metavar="[MODEL]", type=click.Path(path_type=Path))
@@ -17,6 +19,7 @@ import click
 @click.option("--trust", is_flag=True, help="Load a pickle, which can run any code in it.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where the spec goes; else spec.yaml beside the model.")
 @click.option("--force", is_flag=True, help="Overwrite what stands there.")
+@SANDBOX
 @click.pass_context
 def command(
     ctx: click.Context,

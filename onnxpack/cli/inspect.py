@@ -7,12 +7,15 @@ from typing import Any
 
 import click
 
+from onnxpack.cli.arguments import SANDBOX
+
 
 @click.command("inspect")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH…")
+@SANDBOX
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON list.")
 @click.pass_context
-def command(ctx: click.Context, paths: tuple[str, ...], as_json: bool) -> None:
+def command(ctx: click.Context, paths: tuple[str, ...], sandbox: bool, as_json: bool) -> None:
     """Show what each PATH holds: an ONNX model, a spec, a bundle (dist/NAME/TARGET), or a report.
 
     A spec is shown with its defaults. What is no path is taken for the name of an image.
@@ -24,7 +27,7 @@ def command(ctx: click.Context, paths: tuple[str, ...], as_json: bool) -> None:
     status = 0
     for path in paths:
         try:
-            for facts, text in _look(path):
+            for facts, text in _look(path, sandbox=sandbox):
                 if not as_json:
                     click.echo(("\n" if documents else "") + text)
                 documents.append(facts)
@@ -36,7 +39,7 @@ def command(ctx: click.Context, paths: tuple[str, ...], as_json: bool) -> None:
     ctx.exit(status)
 
 
-def _look(path: str) -> Iterator[tuple[dict[str, Any], str]]:
+def _look(path: str, *, sandbox: bool) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield each thing that the path stands for: its facts, and the same as text."""
     from onnxpack.cli.arguments import spec_files
     from onnxpack.inspection.kinds import kind_of
@@ -52,19 +55,19 @@ def _look(path: str) -> Iterator[tuple[dict[str, Any], str]]:
         return
     from onnxpack.inspection.show import lines
 
-    facts = _facts(kind, path)
+    facts = _facts(kind, path, sandbox=sandbox)
     yield facts, "\n".join(lines(facts))
 
 
-def _facts(kind: str, path: str) -> dict[str, Any]:
+def _facts(kind: str, path: str, *, sandbox: bool) -> dict[str, Any]:
     if kind == "onnx":
         from onnxpack.inspection.child import onnx_facts
 
-        return onnx_facts(Path(path))
+        return onnx_facts(Path(path), sandbox=sandbox)
     if kind == "bundle":
         from onnxpack.inspection.bundle import bundle_facts
 
-        return bundle_facts(Path(path))
+        return bundle_facts(Path(path), sandbox=sandbox)
     if kind == "report":
         from onnxpack.inspection.report import read_report
 

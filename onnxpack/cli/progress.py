@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import click
 
+from onnxpack.cli.failure import make_printable
+
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PERIOD = 0.1
 """Seconds between two frames: fast enough to look alive, and nothing to a CPU."""
@@ -33,7 +35,7 @@ class PlainProgress:
 
     def note(self, text: str) -> None:
         """Print an indented line."""
-        click.echo(f"  {text}", err=True)
+        click.echo(f"  {_flatten(text)}", err=True)
 
     def skip(self, name: str, why: str) -> None:
         """Print a line for a stage whose result is reused."""
@@ -67,7 +69,7 @@ class LiveProgress:
 
     def note(self, text: str) -> None:
         """Show a text behind the stage until the next one."""
-        self._note = text
+        self._note = _flatten(text)
 
     def skip(self, name: str, why: str) -> None:
         """Leave a line for a stage whose result is reused."""
@@ -88,6 +90,11 @@ class LiveProgress:
         # Back to the first column, and erase the line (ECMA-48): what stood there may have been longer.
         sys.stderr.write(f"\r\x1b[2K{text}{end}")
         sys.stderr.flush()
+
+
+def _flatten(text: str) -> str:
+    """Return one line that a terminal only shows: a task's words may be those of a model's code."""
+    return " ".join(make_printable(text).split())
 
 
 def _title(target: str, name: str) -> str:

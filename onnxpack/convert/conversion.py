@@ -27,6 +27,17 @@ _SMALL, _LARGE = 2, 3
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """What is asked for: ``output`` is a folder (savedmodel) or a file (tflite), ``sizes`` fix axes of the model."""
+
+    model: Path
+    kind: str
+    output: Path
+    sizes: Mapping[str, int]
+    sandbox: bool = False
+
+
+@dataclass(frozen=True)
 class Converted:
     """A conversion's file and how its answers compare; ``layouts`` are outputs that have their channels last now."""
 
@@ -48,10 +59,8 @@ class Converted:
         }
 
 
-def convert(
-    model: Path, kind: str, output: Path, sizes: Mapping[str, int], store: Store, progress: Progress
-) -> Converted:
-    """Convert a model to ``output``, a folder (savedmodel) or a file (tflite); ``sizes`` fix axes of the model.
+def convert(asked: Conversion, store: Store, progress: Progress) -> Converted:
+    """Convert a model, and write the output whole or not at all.
 
     Raises:
         SpecError: an axis is not the model's, or a folder that is no SavedModel is in the place of the output.
@@ -59,9 +68,10 @@ def convert(
         GateError: what came out answers otherwise.
         EngineError: the converter cannot be installed.
     """
+    kind, output, sizes, sandbox = asked.kind, asked.output, asked.sizes, asked.sandbox
     if kind == "savedmodel":
         _require_replaceable(output)
-    file = describe_onnx(model)
+    file = describe_onnx(asked.model, sandbox=sandbox)
     unknown = [name for name in sizes if name not in file.spec.dynamic_axes]
     if unknown:
         raise SpecError(f"the model has no axis '{unknown[0]}'", suggest_closest(unknown[0], file.spec.dynamic_axes))
@@ -71,19 +81,20 @@ def convert(
     python = ensure_converter(store, progress)
     with store.scratch() as scratch:
         cases = [fixed | ({free: size} if free else {}) for size in (_SMALL, _LARGE)][: 2 if free else 1]
-        source = model.resolve()
+        here, there = Setting(scratch, sandbox=sandbox), Setting(scratch, python=python, sandbox=sandbox)
+        source = asked.model.resolve()
         with progress.stage("run"):
             part = SpecPart.of(file, "dynamic_axes", "verify")
-            names = call(RunModel(part, source, tuple(cases), scratch), Setting(scratch)).result
+            names = call(RunModel(part, source, tuple(cases), scratch), here).result
         shapes = {
             name: tuple(fixed.get(str(part), part) for part in tensor.shape)
             for name, tensor in file.spec.inputs.items()
         }
         with progress.stage("convert"):
-            call(ConvertModel(source, scratch / "made", shapes), Setting(scratch, python=python))
+            call(ConvertModel(source, scratch / "made", shapes), there)
         with progress.stage("verify"):
-            call(RunConverted(scratch, kind, len(cases), names), Setting(scratch, python=python))
-            found = call(CompareConverted(scratch, len(cases)), Setting(scratch)).result
+            call(RunConverted(scratch, kind, len(cases), names), there)
+            found = call(CompareConverted(scratch, len(cases)), here).result
         _require(found.rows)
         _place(scratch / "made", kind, output)
     return Converted(output, found.rows, fixed, found.channels_last)

@@ -15,12 +15,13 @@ _LONGEST, _LONGEST_DETAIL = 4_000, 40_000
 
 
 def shorten_text(text: str, longest: int) -> str:
-    """Shorten a text of more than ``longest`` characters in its middle, and say there how many are left out."""
-    missing = len(text) - longest
-    if missing <= 0:
-        return text
-    half = longest // 2
-    return f"{text[:half]} … {missing} characters left out … {text[-half:]}"
+    """Shorten a text of more than ``longest`` characters in its middle, and say there how many are left out.
+
+    What UTF-8 cannot express, half of a surrogate pair, is escaped: an error must get through to where it is told.
+    """
+    missing, half = len(text) - longest, longest // 2
+    bounded = text if missing <= 0 else f"{text[:half]} … {missing} characters left out … {text[-half:]}"
+    return bounded.encode("utf-8", "backslashreplace").decode()
 
 
 def flatten_words(error: object, longest: int) -> str:
@@ -50,7 +51,7 @@ class Problem:
     """One problem: what is wrong, where (if it is in a file), and what to do about it.
 
     ``detail`` is extra text of several lines (a table, a log's end) shown below the message. Secrets in all three
-    texts are hidden from the start, so that whatever shows a problem, in whatever format, shows none.
+    texts, and in the name of the file, are hidden from the start, so that whatever shows a problem shows none.
     """
 
     message: str
@@ -63,6 +64,8 @@ class Problem:
             # Hiding costs time for each character, and a person reads some of them.
             text = shorten_text(getattr(self, name), _LONGEST_DETAIL if name == "detail" else _LONGEST)
             object.__setattr__(self, name, redact(text))
+        if self.where:  # a URL may be given where a file is meant
+            object.__setattr__(self, "where", replace(self.where, file=redact(self.where.file)))
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
@@ -125,6 +128,8 @@ def classify_error(error: Exception) -> OnnxpackError | None:
         # A copy that finds no room names its source first; the room is missing at the other.
         name = error.filename2 if error.errno in NO_ROOM and error.filename2 else error.filename
         place = f" '{name}'" if name else ""
+        if error.errno == errno.ENAMETOOLONG:
+            return SpecError(f"{error.strerror}{place}", "shorten it: no file can have a name of this length")
         return EngineError(
             f"{error.strerror or error}{place}",
             "free disk space, or choose another --output or ONNXPACK_CACHE",

@@ -15,8 +15,10 @@ _STRONG = (
 """How a name ends, word for word, whose value lets somebody in, whatever it stands in."""
 _LONG = tuple(word for word in _STRONG if len(word) > 4)
 """Those that end a longer word of their own, as in ``dbpassword``; no other word ends like them."""
-_WEAK = ("key", "sig", "auth", "pass", "session", "hmac")
+_WEAK = ("key", "sig", "auth", "oauth", "pass", "session", "hmac", "bearer", "cookie", "otp")
 """Words that mean a secret among the parameters of a URL, and often something else in a spec (``weights_key``)."""
+_WHOLE = ("code", "pat", "sign")
+"""Parameters that mean a secret (of Azure's functions, for one) where it is their whole name: not ``country_code``."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ASSIGNED = re.compile(
     r"""(?P<name>(?<![\w.-])[A-Za-z_-][\w.-]{0,200})
@@ -28,6 +30,7 @@ _ASSIGNED = re.compile(
 _SHAPES = re.compile(
     r"""-----BEGIN\ [A-Z ]{0,40}PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]{0,40}PRIVATE\ KEY-----|\Z)
     |(?<=://)[^/\s'"]{1,4000}(?=@)                       # a URL's login; a password may hold an @ itself
+    |(?<=\w:/)[^/\s'"]{1,4000}(?=@)                      # the same of a URL that was taken for a path
     |(?<=[?&])[^\s=&?'"\#]{1,200}=[^\s&'"}\],]+          # a URL's parameters, whatever their names
     |(?<![\w-])(?:gh[opsur]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-)[\w-]{16,}   # tokens by their issuers' prefixes
     |(?<!\w)(?:AKIA|ASIA)[0-9A-Z]{16}(?!\w)|(?<!\w)AIza[\w-]{35}
@@ -43,7 +46,9 @@ def is_secret_name(name: str, *, parameter: bool = False) -> bool:
     ends = {"".join(words[start:]) for start in range(len(words))}
     if any(end in _STRONG for end in ends) or (words and words[-1].endswith(_LONG)):
         return True
-    return parameter and any(word in (*_STRONG, *_WEAK) or word.endswith(_LONG) for word in words)
+    if not parameter:
+        return False
+    return "".join(words) in _WHOLE or any(word in (*_STRONG, *_WEAK) or word.endswith(_LONG) for word in words)
 
 
 def find_secret(url: str) -> str | None:

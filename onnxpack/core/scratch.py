@@ -50,6 +50,8 @@ def working_folder(parent: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # it may have got another name
+        if folder.is_symlink():  # what worked in it put a link in its place
+            folder.unlink(missing_ok=True)
         os.close(descriptor)
 
 

@@ -4,6 +4,7 @@ import base64
 import http.client
 import netrc
 import os
+import re
 import ssl
 import urllib.error
 import urllib.request
@@ -22,6 +23,7 @@ _REFUSED = (401, 403, 407)
 _GONE = (404, 410)
 _MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
 _UNSATISFIABLE = 416
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _URL_LETTERS = "%/:=&?~#+!,;'@()*[]"
 
 
@@ -55,8 +57,8 @@ def open_http(url: str, start: int) -> Answer:
         raise Transient(f"the connection broke: {type(error).__name__}") from None
     resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
     begin = start if resumed else 0
-    length = response.headers.get("Content-Length", "")
-    return Answer(begin, begin + int(length) if length.isdigit() else None, _iterate_chunks(response), response.close)
+    length = _read_number(response.headers.get("Content-Length", ""))
+    return Answer(begin, None if length is None else begin + length, _iterate_chunks(response), response.close)
 
 
 def _iterate_chunks(response: Any) -> Iterator[bytes]:
@@ -65,6 +67,11 @@ def _iterate_chunks(response: Any) -> Iterator[bytes]:
             yield chunk
     except (OSError, http.client.HTTPException) as error:
         raise Transient(f"the connection broke: {type(error).__name__}") from None
+
+
+def _read_number(text: str) -> int | None:
+    """Return a header's number; None for what is none, or has more digits than any size or time."""
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def _handle_error(url: str, start: int, error: urllib.error.HTTPError) -> Answer:
@@ -78,7 +85,7 @@ def _handle_error(url: str, start: int, error: urllib.error.HTTPError) -> Answer
         return open_http(url, 0)
     if error.code in _MAY_PASS:
         wait = error.headers.get("Retry-After", "")
-        raise Transient(f"the server answers {words}", float(wait) if wait.isdigit() else 0.0)
+        raise Transient(f"the server answers {words}", float(_read_number(wait) or 0))
     if error.code in _GONE:
         raise EngineError(f"'{format_source(url)}' is not there: {words}", "correct the URL, or put the file there")
     if error.code in _REFUSED:
@@ -101,6 +108,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             raise EngineError(
                 f"'{format_source(req.full_url)}' redirects to {shorten(scheme)}:, which is not followed", hint
             )
+        fp.close()  # urllib would read what stands in it, without a limit
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302

@@ -129,6 +129,8 @@ def _call_metric(file: SpecFile, metric: str, outputs: Arrays, labels: Array | N
         raise GateError(
             f"evaluation: {metric} returned {with_article(type(value).__name__)}", "return one number"
         ) from None
+    except OverflowError:
+        score = float("inf")
     if not np.isfinite(score):
         raise GateError(f"evaluation: {metric} is {score}", "check the outputs and the labels")
     return score

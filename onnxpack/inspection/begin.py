@@ -33,6 +33,7 @@ class Wish:
     """``NAME:DTYPE:SHAPE``, each."""
     kwargs: str = "{}"
     trust: bool = False
+    sandbox: bool = False
 
     @property
     def beside(self) -> Path:
@@ -69,7 +70,8 @@ def _make_draft(wish: Wish, place: Path, function: Look, model: dict[str, Any]) 
         draft.note(
             "model", "sha256", text="loading it can run any code in it, so a build takes only the file with this digest"
         )
-    draft = call_alone(LookAtModel(function, draft, place))
+    root = find_work_tree(place.parent)  # which the model's code may import from
+    draft = call_alone(LookAtModel(function, draft, place), sandbox=wish.sandbox, root=root)
     draft.note("verify", text="verify: {samples: real.npz}  # real inputs are compared, too: arrays by input name")
     draft.fields["targets"] = {"cpu": {"device": "cpu"}}
     return draft

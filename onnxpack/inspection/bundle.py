@@ -23,8 +23,8 @@ def is_bundle(folder: Path) -> bool:
     return (folder / "Dockerfile").is_file() or (folder / MODEL).is_file() or (folder / "context/Dockerfile").is_file()
 
 
-def bundle_facts(folder: Path) -> dict[str, Any]:
-    """Return the facts about a bundle as JSON values; sizes are in bytes.
+def bundle_facts(folder: Path, *, sandbox: bool = False) -> dict[str, Any]:
+    """Return the facts about a bundle as JSON values; sizes are in bytes, ``sandbox`` is for what reads the model.
 
     Raises:
         SpecError: its Dockerfile or report cannot be read.
@@ -42,7 +42,7 @@ def bundle_facts(folder: Path) -> dict[str, Any]:
         "dockerfile": _dockerfile(context / "Dockerfile") if (context / "Dockerfile").is_file() else None,
         "layers": sorted(layers, key=lambda layer: -layer["size_bytes"]),
         "packages": [_package(path) for path in metadata if path.is_file()],
-        "model": onnx_facts(model) if model else None,
+        "model": onnx_facts(model, sandbox=sandbox) if model else None,
         "report": read_report(report) if report.is_file() else None,
     }
 

@@ -58,7 +58,7 @@ def describe_onnx(path: Path, *, sandbox: bool = False) -> SpecFile:
     """
     place = path.parent.resolve() / "spec.yaml"
     draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": path.name}})
-    return call_alone(LookAtModel("onnx_file", draft, place), sandbox=sandbox).file(place)
+    return call_alone(LookAtModel("onnx_file", draft, place), sandbox=sandbox, root=place.parent).file(place)
 
 
 def onnx_facts(path: Path, *, sandbox: bool = False) -> dict[str, Any]:

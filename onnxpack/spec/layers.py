@@ -60,7 +60,7 @@ def _read_layers(path: Path, label: str, root: Path, below: tuple[Path, ...]) ->
         raise SpecError(
             Problem(f"'{reference.text}' is outside the project", f"move it below {root.name}/", reference.where)
         )
-    if not base.is_file():
+    if not _is_file(base):
         raise SpecError(
             Problem(
                 f"there is no file '{reference.text}'",
@@ -73,6 +73,13 @@ def _read_layers(path: Path, label: str, root: Path, below: tuple[Path, ...]) ->
         document.where, tuple(pair for pair in document.pairs if pair[0].text != _EXTENDS or pair not in found[:1])
     )
     return merge_pairs(own, defaults)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # its name is too long, or a folder may not be looked into
+        return False
 
 
 def merge_pairs(top: Pairs, defaults: Pairs) -> Pairs:

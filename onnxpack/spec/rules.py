@@ -20,8 +20,8 @@ _PORT_VARIABLE = "ONNXPACK_PORT"
 _LOADER = "LD_"
 """How the variables of the dynamic loader begin (ld.so(8)): they put other libraries in front of the verified ones."""
 _CODE_VARIABLES = (
-    "PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONEXECUTABLE", "GCONV_PATH",
-    "OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES",
+    "PYTHONHOME", "PYTHONSAFEPATH", "PYTHONPYCACHEPREFIX", "PYTHONPLATLIBDIR", "PYTHONSTARTUP", "PYTHONUSERBASE",
+    "PYTHONEXECUTABLE", "GCONV_PATH", "OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES",
 )  # fmt: skip
 """Other variables by which Python, the C library (iconv) and OpenSSL load code from elsewhere."""
 OWN_LABELS = "dev.onnxpack."

@@ -24,6 +24,13 @@ from onnxpack.spec.traits import frameworks
 
 _COMMON = ("numpy", "scipy", "sklearn")
 """The packages whose code any spec may name, besides those of its framework."""
+_RUN_OTHERS = (
+    "torch.hub", "torch.load", "torch.serialization", "torch.package", "torch.distributed", "torch.multiprocessing",
+    "torch.utils.collect_env", "torch.utils.cpp_extension", "numpy.load", "numpy.f2py",
+    "keras.models.load_model", "keras.saving", "keras.src.saving", "tensorflow.keras.models.load_model",
+)  # fmt: skip
+"""What of these packages runs a program, or code in a file or at an address, that its arguments name: those of a spec,
+of which neither Git nor a digest knows."""
 _HINT = "check what it does; if you trust it, pass --trust. If not, use FILE.py:NAME of the project, or a package of {}"
 
 
@@ -58,9 +65,10 @@ def iterate_code_references(spec: Spec) -> Iterator[tuple[tuple[str, ...], str]]
 
 
 def require_model_code(file: SpecFile, reference: str, target: Any) -> None:
-    """Require that an imported object which a reference names is not a function of Python's own library.
+    """Require that an imported object which a reference names runs nothing that its arguments name.
 
-    A module holds what it imports, so ``model.py:run`` may be ``os.system``.
+    A module holds what it imports, so ``model.py:run`` may be ``os.system``, and ``torch.nn:functional.torch.hub.load``
+    is PyTorch's.
 
     Raises:
         SpecError: it is one, and the spec's code is not trusted.
@@ -76,6 +84,9 @@ def require_model_code(file: SpecFile, reference: str, target: Any) -> None:
     if module.partition(".")[0] in sys.stdlib_module_names and not own:
         text = f"'{reference}' is a part of Python's own module '{module}', and a build would run it"
         raise SpecError(text, "name a function or class of the project itself; if you trust this one, pass --trust")
+    if other := _find_runner(f"{module}.{getattr(found, '__qualname__', '')}"):
+        text = f"'{reference}' is a part of '{other}', which runs what its arguments name"
+        raise SpecError(text, "call it in a function of the project itself; if you trust this one, pass --trust")
 
 
 def _explain_distrust(file: SpecFile, reference: str) -> str:
@@ -88,6 +99,8 @@ def _explain_distrust(file: SpecFile, reference: str) -> str:
         return ""  # its file is checked to be in the work tree
     if top in sys.stdlib_module_names:
         return f"a part of Python's own module '{top}'"
+    if other := _find_runner(f"{place}.{name}"):
+        return f"a part of '{other}', which runs what its arguments name"
     if top in (*_COMMON, *frameworks()[file.spec.model.framework].packages) or _is_pinned(top, file.spec):
         return ""
     # What is installed under the same name would be imported instead of what stands beside the spec.
@@ -95,6 +108,11 @@ def _explain_distrust(file: SpecFile, reference: str) -> str:
     found = importlib.util.find_spec(top)
     own = beside if found is None else _is_projects(file, found)
     return "" if own else f"code of '{top}', which the spec does not pin"
+
+
+def _find_runner(dotted: str) -> str:
+    """Return which of ``_RUN_OTHERS`` a name belongs to; empty if it does to none."""
+    return next((other for other in _RUN_OTHERS if f"{dotted}.".startswith(f"{other}.")), "")
 
 
 def _is_projects(file: SpecFile, found: ModuleSpec) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from onnxpack.cache.trace import Recorder, list_imported_packages
 from onnxpack.core.errors import DISK_FULL, OnnxpackError, shorten_text
-from onnxpack.worker.call import ANSWER, NO_ROOM, REQUEST, Answer, Message
+from onnxpack.worker.call import ANSWER, MOST_PROBLEMS, NO_ROOM, REQUEST, Answer, Message
 from onnxpack.worker.codec import decode, encode
 from onnxpack.worker.process import SAID
 from onnxpack.worker.supervise import supervise
@@ -25,7 +25,7 @@ def main() -> None:
     scratch = Path(sys.argv[1])
     message = decode((scratch / REQUEST).read_bytes(), Message)
     try:
-        answer = encode(_run_task(message, scratch))
+        answer = _run_task(message, scratch)
         partial = scratch / f"{ANSWER}.part"
         partial.write_bytes(answer)
         partial.rename(scratch / ANSWER)
@@ -38,22 +38,23 @@ def main() -> None:
     os._exit(0)
 
 
-def _run_task(message: Message, scratch: Path) -> Answer:
-    """Run the task and return its result with its trace, or how it failed."""
+def _run_task(message: Message, scratch: Path) -> bytes:
+    """Run the task, and return the message of its result with its trace, or of how it failed."""
     try:
         recorder = Recorder(message.root, message.ignored)
         kind = getattr(importlib.import_module(message.module), message.name)
         task = decode(message.request, kind)
         result = task.run(message.folder, _make_say(scratch / SAID))
-        return Answer(encode(result, message.folder), recorder.trace(message.isolated), list_imported_packages())
+        data = encode(result, message.folder)
+        return encode(Answer(data, recorder.trace(message.isolated), list_imported_packages()))
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
-        return _describe_crash(error)
+        return encode(_describe_crash(error))
     except OnnxpackError as error:
-        return Answer(exit_code=error.exit_code, problems=error.problems)
+        return encode(Answer(exit_code=error.exit_code, problems=error.problems[:MOST_PROBLEMS]))
     except Exception as error:  # user code and frameworks may raise anything; the parent makes it a typed error
-        return _describe_crash(error)
+        return encode(_describe_crash(error))
 
 
 def _make_say(place: Path) -> Say:
@@ -67,7 +68,8 @@ def _make_say(place: Path) -> Say:
 def _describe_crash(error: Exception) -> Answer:
     words = f"{type(error).__name__}: {error}"[:_LONGEST].strip()  # before anything that costs time for each character
     stack = [shorten_text(part, _LONGEST) for part in traceback.format_exception(error)[-_FRAMES:]]
-    return Answer(crash=words.splitlines()[0], stack=shorten_text("".join(stack), _LONGEST))
+    first = shorten_text(words.splitlines()[0], _LONGEST)
+    return Answer(crash=first, stack=shorten_text("".join(stack), _LONGEST))
 
 
 if __name__ == "__main__":

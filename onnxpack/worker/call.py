@@ -5,10 +5,13 @@ The two sides exchange messages of ``worker.codec`` through files only; a child'
 
 import errno
 import os
+import stat
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
+
+import msgspec
 
 from onnxpack.cache.trace import Trace, find_distributions, find_package_owners
 from onnxpack.core.errors import BY_EXIT_CODE, Problem, SourceError
@@ -21,13 +24,27 @@ from onnxpack.worker.task import Task, find_result_type
 
 ResultT = TypeVar("ResultT")
 
-__all__ = ["ANSWER", "NO_ROOM", "REQUEST", "Answer", "Message", "Outcome", "Setting", "call", "call_alone"]
+__all__ = [
+    "ANSWER",
+    "MOST_PROBLEMS",
+    "NO_ROOM",
+    "REQUEST",
+    "Answer",
+    "Message",
+    "Outcome",
+    "Setting",
+    "call",
+    "call_alone",
+]
 
 REQUEST, ANSWER = "request", "answer"
 """The names of the message files in the scratch folder."""
 NO_ROOM = 74
 """The child's exit status where a disk is full: EX_IOERR of sysexits.h."""
-_ANSWER_LIMIT = 256 * 2**20  # bytes; arrays travel as files, so an answer has thousands
+_ANSWER_LIMIT = 64 * 2**20  # bytes; arrays travel as files, so an answer has thousands
+_STORED = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+MOST_PROBLEMS = 1000
+"""Of one answer: a person reads fewer, and code of a model could write millions of them."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +71,7 @@ class Answer:
     packages: tuple[str, ...] = ()
     """The top-level packages that the child imported."""
     exit_code: int = 0
-    problems: tuple[Problem, ...] = ()
+    problems: Annotated[tuple[Problem, ...], msgspec.Meta(max_length=MOST_PROBLEMS)] = ()
     crash: str = ""
     stack: str = ""
 
@@ -88,20 +105,47 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     if setting.python is None:
         # It takes as long as a short task, and is known before any task ends.
         threading.Thread(target=find_package_owners, daemon=True).start()
+    before = folder.lstat()
     seen = (setting.root, *setting.ignored, *find_paths(task)) if setting.sandbox and not kind.TRUSTED else None
     ended = run_process(task.NAME, setting, seen, whole_environment=kind.TRUSTED)
     if ended.status == NO_ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
-    return _read_outcome(task, ended, scratch, folder)
+    outcome = _read_outcome(task, ended, scratch, folder)
+    if not kind.TRUSTED:
+        _require_untouched(task, setting, before)
+    return outcome
 
 
-def call_alone(task: Task[ResultT], *, within: float | None = None, sandbox: bool = False) -> ResultT:
+def call_alone(
+    task: Task[ResultT], *, within: float | None = None, sandbox: bool = False, root: Path = Path("/")
+) -> ResultT:
     """Run a task in a temporary folder and return its result, without its files; raise as ``call`` does.
 
-    ``within`` and ``sandbox`` are those of a ``Setting``.
+    ``within``, ``sandbox`` and ``root`` are those of a ``Setting``.
     """
     with make_temporary_folder() as scratch:
-        return call(task, Setting(scratch, within=within, sandbox=sandbox)).result
+        return call(task, Setting(scratch, within=within, sandbox=sandbox, root=root)).result
+
+
+def _require_untouched(task: Task[ResultT], setting: Setting, before: os.stat_result) -> None:
+    """Make sure that the folder of a result is the one that was made for it, and holds what can be stored.
+
+    Raises:
+        SourceError: code of a model moved it away, or left a pipe or the like in it.
+    """
+    folder = setting.folder or setting.scratch
+    hint = "code of the model did that: it must leave the files of its process alone"
+    try:
+        if not os.path.samestat(folder.lstat(), before):
+            raise FileNotFoundError
+        # The scratch folder has temporary files too, sockets of libraries among them.
+        made = folder.rglob("*") if setting.folder else ()
+        strange = next((path for path in made if stat.S_IFMT(path.lstat().st_mode) not in _STORED), None)
+    except OSError:
+        raise SourceError(f"the process of stage '{task.NAME}' moved its folder away", hint) from None
+    if strange:
+        text = f"the process of stage '{task.NAME}' left '{strange.name}' among its results, which is no file"
+        raise SourceError(text, hint)
 
 
 def _read_outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> Outcome[ResultT]:

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from onnxpack.core.artifacts import Artifact
+from onnxpack.core.errors import SpecError
 from onnxpack.core.text import with_article
+from onnxpack.spec.messages import shorten
 from onnxpack.spec.part import SpecPart
 from onnxpack.worker.task import Effort
 
@@ -19,7 +21,12 @@ T = TypeVar("T")
 
 
 def encode(value: Any, root: Path | None = None) -> bytes:
-    """Encode a value as a message; paths below ``root`` become relative to it."""
+    """Encode a value as a message; paths below ``root`` become relative to it.
+
+    Raises:
+        SpecError: it holds a name of a file that is no text: Linux allows any bytes, and neither a message nor the
+            libraries that read models can carry them.
+    """
 
     def convert(item: Any) -> Any:
         if isinstance(item, Path):
@@ -32,7 +39,11 @@ def encode(value: Any, root: Path | None = None) -> bytes:
             return item.seconds
         raise TypeError(f"a request or result cannot hold {with_article(type(item).__name__)}")
 
-    return msgspec.msgpack.encode(value, enc_hook=convert)
+    try:
+        return msgspec.msgpack.encode(value, enc_hook=convert)
+    except UnicodeEncodeError as error:
+        shown = error.object.encode("utf-8", "backslashreplace").decode()
+        raise SpecError(f"'{shorten(shown)}' is not in UTF-8", "give the file or folder another name") from None
 
 
 def decode(data: bytes, kind: type[T], root: Path | None = None) -> T:

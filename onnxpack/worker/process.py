@@ -16,11 +16,10 @@ from onnxpack.core.regular import read_regular
 from onnxpack.spec.messages import shorten
 from onnxpack.worker.log import Log
 from onnxpack.worker.sandbox import confine, restore_status
-from onnxpack.worker.variables import make_child_environment
+from onnxpack.worker.variables import TIMEOUT_VARIABLE, make_child_environment
 
 SAID = "said"
 """The file in the scratch folder that holds a task's latest note on its progress."""
-TIMEOUT_VARIABLE = "ONNXPACK_TASK_TIMEOUT"
 DEFAULT_TIMEOUT = 4 * 3600.0
 """Seconds that a task may take: the export of a model of thousands of millions of weights takes minutes, and a graph
 with an endless loop would take for ever."""

@@ -80,7 +80,9 @@ def find_paths(value: Any) -> Iterator[Path]:
         yield from find_paths(value.path)
     elif isinstance(value, Path):
         # What is not there yet is to be written about: what it is about lies beside it.
-        yield from (path for path in (value, locate_data(value)) if path.exists())
+        # A link is shown with the file that it leads to, which may lie in a hidden folder.
+        named = dict.fromkeys((value, value.resolve(), locate_data(value)))
+        yield from (path for path in named if path.exists())
         yield from () if value.exists() else (value.parent,)
     elif isinstance(value, SpecPart):
         yield value.file.root

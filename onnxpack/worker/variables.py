@@ -12,6 +12,8 @@ from onnxpack.core.redact import find_secret, is_secret_name
 
 EXTRA_VARIABLE = "ONNXPACK_PASS_ENV"
 """Names, separated by commas, of more variables that models may see; the user sets it, and no spec can."""
+TIMEOUT_VARIABLE = "ONNXPACK_TASK_TIMEOUT"
+"""Seconds that a task may take."""
 _NAMES = frozenset({
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV",
     # Python: where modules are, and how text and warnings are treated.
@@ -24,8 +26,10 @@ _NAMES = frozenset({
     "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_CACHE", "HF_DATASETS_OFFLINE",
     # Which authorities are trusted.
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+    # What a task asks for that starts a process of its own; where builds keep their files is no model's business.
+    EXTRA_VARIABLE, TIMEOUT_VARIABLE,
 })  # fmt: skip
-_PREFIXES = ("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "ONNXPACK_")
+_PREFIXES = ("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 """Passed on in both spellings, unless there is a login in it, since factories may download pretrained weights."""
 

@@ -92,6 +92,7 @@ def test_install_after_a_change_in_uvs_cache_takes_the_archive(index: Path, tmp_
     assert (folder / "parser.py").read_text() == "VALUE = 1\n"
 
 
+@pytest.mark.case("B12")
 def test_install_of_another_archive_than_the_locked_one_is_refused(index: Path) -> None:
     locked = package(index, "parser")
     make_wheel(index, "parser", code="VALUE = 666\n")

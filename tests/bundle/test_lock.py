@@ -156,6 +156,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.case("B12")
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_lock_that_was_edited_by_hand_names_its_cure(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "iris.lock"

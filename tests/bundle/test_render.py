@@ -136,6 +136,7 @@ def test_nasty_text_stays_text_in_python(text: str) -> None:
     check_python(text)
 
 
+@pytest.mark.case("Y5")
 @settings(deadline=None, max_examples=30)
 @given(st.text(max_size=200))
 def test_any_text_stays_text_in_python(text: str) -> None:
@@ -215,6 +216,7 @@ def test_nasty_text_stays_text_in_a_dockerfile(text: str) -> None:
     check_dockerfile(text)
 
 
+@pytest.mark.case("Y5")
 @settings(deadline=None, max_examples=300)
 @given(st.text(max_size=40) | st.text("\"\\$ \n\t{}'a#`", max_size=20))
 def test_any_text_stays_text_in_a_dockerfile(text: str) -> None:

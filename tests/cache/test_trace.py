@@ -161,6 +161,15 @@ def test_an_environment_inside_the_work_tree_is_not_the_works_own(root: Path) ->
     assert files == []
 
 
+def test_an_environment_behind_a_link_is_not_the_works_own_by_either_name(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "environment").mkdir()
+    (tmp_path / "environment/module.py").touch()
+    (root / ".venv").symlink_to(tmp_path / "environment")
+    code = "import os\nfor place in (root / '.venv', root.parent / 'environment'):\n"
+    code += "    open(place / 'module.py').close()\n    os.listdir(place)"
+    assert record(root, code, root / ".venv")[:2] == [[], []]
+
+
 def test_listed_folders_are_noted(root: Path) -> None:
     code = "import os\nos.listdir()\nlist(os.scandir('data'))\nlist((root / 'ignored').glob('*'))\nos.listdir('/etc')"
     assert record(root, code)[1] == [".", "data"]

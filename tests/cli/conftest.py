@@ -12,7 +12,7 @@ from onnxpack.worker.task import find_result_type
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What init runs in a child process runs in this one, which has imported the frameworks once."""
 
-    def run(task: Task[Any]) -> Any:
+    def run(task: Task[Any], **_: Any) -> Any:
         request = decode(encode(task), type(task))
         return decode(encode(request.run(tmp_path, lambda text: None)), find_result_type(type(task)))
 

@@ -45,6 +45,7 @@ def refused(onnxpack: Run, told: str) -> None:
     assert {path: path.stat().st_mtime_ns for path in Path().iterdir()} == before
 
 
+@pytest.mark.case("B12")
 def test_a_missing_lock(onnxpack: Run) -> None:
     refused(onnxpack, "there is no lock")
 
@@ -78,6 +79,7 @@ def test_a_lock_without_one_of_the_targets(onnxpack: Run) -> None:
         assert f"the lock does not fit target '{name}': the lock does not have this target" in ended.err
 
 
+@pytest.mark.case("B12")
 def test_a_lock_with_an_added_package_is_stale(onnxpack: Run, written: dict[str, Any]) -> None:
     packages = written["targets"]["cpu"]["packages"]
     packages.append({"name": "evil", "version": "1.0", "requires": [], "sha256": ["0" * 64]})

@@ -26,6 +26,7 @@ cli.main()
 """
 
 
+@pytest.mark.case("B14")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_verb(number: signal.Signals) -> None:
     with subprocess.Popen(

@@ -1,6 +1,7 @@
 """Conversion without the converter's environment: what it is asked, how its answers are judged, what is left."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from told import Told
 import onnxpack.convert.conversion
 from onnxpack.cache.store import Store
 from onnxpack.cache.trace import Trace
-from onnxpack.convert.conversion import convert
+from onnxpack.convert.conversion import Conversion, convert
 from onnxpack.convert.reference import compare_layouts
 from onnxpack.convert.tensorflow import ConvertModel, RunConverted
 from onnxpack.core.errors import GateError, SourceError, SpecError
 from onnxpack.data.test_inputs import read_arrays, write_arrays
+from onnxpack.inspection.child import describe_onnx
+from onnxpack.spec.load import SpecFile
 from onnxpack.worker import Task
 from onnxpack.worker.call import Outcome, Setting, call
 
@@ -54,7 +57,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             return Outcome(None, b"", Trace())
 
         monkeypatch.setattr(onnxpack.convert.conversion, "call", planted)
-        return convert(model, kind, tmp_path / "out", sizes, Store(tmp_path / "cache"), Told()), asked
+        wanted = Conversion(model, kind, tmp_path / "out", sizes)
+        return convert(wanted, Store(tmp_path / "cache"), Told()), asked
 
     return converting
 
@@ -67,6 +71,29 @@ def test_the_batch_stays_free_and_is_compared_at_two_sizes(run: Any, model: Path
     assert (tmp_path / "out").read_text() == "model.tflite"
     assert not list(tmp_path.glob(".out*"))
     assert json.loads(onnxpack.convert.conversion.as_text(found))["comparisons"] == 2
+
+
+def test_a_conversion_in_a_sandbox_confines_every_process(
+    run: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(model)  # plants the converter
+    planted, confined = onnxpack.convert.conversion.call, []
+
+    def listening(task: Task[Any], setting: Setting) -> Outcome[Any]:
+        confined.append((task.NAME, setting.sandbox))
+        return planted(task, replace(setting, sandbox=False))
+
+    def describing(path: Path, *, sandbox: bool) -> SpecFile:
+        confined.append(("describe", sandbox))
+        return describe_onnx(path)
+
+    monkeypatch.setattr(onnxpack.convert.conversion, "call", listening)
+    monkeypatch.setattr(onnxpack.convert.conversion, "describe_onnx", describing)
+    for sandbox in (False, True):
+        confined.clear()
+        wanted = Conversion(model, "tflite", tmp_path / "out", {}, sandbox)
+        convert(wanted, Store(tmp_path / "cache"), Told())
+        assert confined == [(name, sandbox) for name in ("describe", "run", "convert", "verify", "verify")]
 
 
 def test_a_size_that_is_asked_for_is_fixed(run: Any, model: Path) -> None:
@@ -112,5 +139,5 @@ def test_saved_model_in_whose_place_a_users_folder_stands_is_refused(run: Any, m
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes").touch()
     with pytest.raises(SpecError, match="not a SavedModel"):
-        convert(model, "savedmodel", tmp_path / "mine", {}, Store(tmp_path / "store"), Told())
+        convert(Conversion(model, "savedmodel", tmp_path / "mine", {}), Store(tmp_path / "store"), Told())
     assert (tmp_path / "mine/notes").exists()

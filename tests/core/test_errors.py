@@ -1,10 +1,11 @@
 """An error tells the place that a person can do something about."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
-from onnxpack.core.errors import EngineError, classify_error
+from onnxpack.core.errors import EngineError, Problem, SpecError, classify_error
 
 COPY = """
 import subprocess, sys
@@ -35,3 +36,15 @@ def test_error_of_the_machine_without_a_file_is_typed() -> None:
     known = classify_error(OSError(28, "No space left on device"))
     assert isinstance(known, EngineError)
     assert str(known).startswith("No space left on device")
+
+
+def test_problem_with_half_a_surrogate_pair_can_be_written() -> None:
+    problem = Problem("a \udc80 b", "c \ud800", detail="d" * 50_000 + "\udfff")
+    assert (problem.message, problem.hint) == (r"a \udc80 b", r"c \ud800")
+    assert problem.detail.encode().endswith(rb"d\udfff")
+
+
+def test_typed_of_a_name_that_is_too_long_is_the_users_to_change() -> None:
+    error = classify_error(OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300))
+    assert isinstance(error, SpecError)
+    assert "shorten it" in str(error)

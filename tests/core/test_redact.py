@@ -18,9 +18,10 @@ PARAMETERS = [
     "secret", "client_secret", "token", "access_token", "accessToken", "private_token", "PRIVATE-TOKEN", "sas", "sig",
     "signature", "X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "X-Goog-Signature", "auth",
     "authorization", "jwt",
-    "session", "dbpassword",
+    "session", "dbpassword", "bearer", "oauth", "cookie", "otp", "pat", "sign", "code", "Key-Pair-Id",
 ]  # fmt: skip
-HARMLESS = ["versionId", "download", "raw", "rev", "alt", "generation", "tokenizer", "monkey", "author", "passage"]
+HARMLESS = ["versionId", "download", "raw", "rev", "alt", "generation", "tokenizer", "monkey", "author", "passage",
+            "country_code", "signed"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -140,6 +141,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.case("B11")
 @pytest.mark.parametrize("style", ["text", "json", "github", "sarif"])
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_secret_that_was_set_is_in_no_error(tmp_path: Path, setting: str, style: str) -> None:

@@ -158,6 +158,7 @@ SPOILT = [
 ]
 
 
+@pytest.mark.case("M6")
 @pytest.mark.parametrize(
     ("arrays", "words"), SPOILT, ids=[f"{number} {words}" for number, (_, words) in enumerate(SPOILT)]
 )

@@ -246,6 +246,7 @@ def test_good_samples_take_the_specs_order(file: Any, tmp_path: Path) -> None:
     assert list(read_samples(file(TWO_INPUTS).spec, tmp_path / "s.npz")) == ["x", "y"]
 
 
+@pytest.mark.case("M6")
 @pytest.mark.parametrize(
     ("arrays", "expected"),
     [
@@ -285,6 +286,7 @@ class Canary:
         return Path.mkdir, (self.path,)
 
 
+@pytest.mark.case("M6")
 def test_an_object_array_is_not_unpickled(file: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", x=np.array([Canary(tmp_path / "ran")], dtype=object))
     (message,) = problems(file(), tmp_path / "s.npz")
@@ -309,6 +311,7 @@ def not_archives(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.case("M6")
 @pytest.mark.parametrize("kind", ["empty", "text", "npy", "truncated", "flipped", "member", "json"])
 def test_what_is_no_archive_of_arrays_is_told(file: Any, tmp_path: Path, kind: str) -> None:
     (tmp_path / "s.npz").write_bytes(not_archives(tmp_path)[kind])

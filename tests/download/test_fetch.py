@@ -218,6 +218,16 @@ def test_a_redirect_leads_to_http_alone(tmp_path: Path, web: Web, target: str) -
     assert words.endswith(f"redirects to {target.partition(':')[0]}:, which is not followed")
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["200 Content-Length \xb2", f"200 Content-Length {'9' * 5000}", "200 Content-Length -5", "200 Content-Length 1e3",
+     "503 Retry-After \xb3", f"503 Retry-After {'9' * 5000}", "503 Retry-After Wed, 21 Oct 2015 07:28:00 GMT"],
+)  # fmt: skip
+def test_a_header_that_is_no_number_is_not_believed(tmp_path: Path, web: Web, header: str) -> None:
+    web.script = [f"says {header}"]
+    assert fetched(web.url, tmp_path) == CONTENT
+
+
 @pytest.mark.parametrize("step", ["drip", "drip head"])
 def test_fetch_from_a_slow_source_ends(
     tmp_path: Path,
@@ -251,6 +261,12 @@ def test_an_answer_without_end_stops_at_the_limit(tmp_path: Path, web: Web) -> N
     web.script = ["endless"]
     assert "is larger than the limit of 5.1 MB" in refusal(web.url, tmp_path, limit=len(CONTENT))
     assert not (tmp_path / "partial").exists()
+
+
+def test_a_redirect_without_end_is_not_read(tmp_path: Path, web: Web) -> None:
+    web.script = ["endless to /models/m.onnx"]
+    assert fetched(web.url, tmp_path) == CONTENT
+    assert web.endless_chunks < 500, "what fits into the buffers of both sides"
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ def unbuilt(workshop: Workshop) -> Path:
     return workshop.copy("iris", "unbuilt")
 
 
+@pytest.mark.case("B3")
 def test_no_engine(workshop: Workshop, unbuilt: Path, tmp_path: Path) -> None:
     dead = f"unix://{tmp_path}/dead.sock"
     result = workshop.run("build", unbuilt, "--output", tmp_path / "dist", DOCKER_HOST=dead)
@@ -27,6 +28,7 @@ def test_no_engine(workshop: Workshop, unbuilt: Path, tmp_path: Path) -> None:
     assert failed_stages(tmp_path) == ["image/smoke"]
 
 
+@pytest.mark.case("B3")
 def test_no_engine_at_the_current_docker_context(workshop: Workshop, unbuilt: Path, tmp_path: Path) -> None:
     """As a user's configuration names it, where DOCKER_HOST does not."""
     dead = f"unix://{tmp_path}/dead.sock"
@@ -74,6 +76,8 @@ def _fresh(workshop: Workshop, iris: Built, name: str) -> Path:
     return workshop.copy("iris", name, version=f"1.0.0-{name}", description=f"to see what becomes of {name}")
 
 
+@pytest.mark.case("B3")
+@pytest.mark.case("B9")
 @pytest.mark.parametrize(
     ("request_path", "doing"),
     [("/build?", "build the image"), ("/start", "start the container")],

@@ -81,6 +81,7 @@ class Scene:
                 self.engine.remove_image(tag, force=True)
 
 
+@pytest.mark.case("B14")
 @pytest.mark.parametrize("stage", STAGES)
 def test_ctrl_c(scene: Scene, stage: str) -> None:
     scene.forget(stage)

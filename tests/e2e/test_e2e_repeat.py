@@ -98,6 +98,7 @@ def test_another_machine_exports_the_same_model(
     assert contents(there.output)["model.onnx"] == contents(here.output)["model.onnx"]
 
 
+@pytest.mark.case("B11")
 def test_no_secret_and_no_trace_of_the_machine_gets_out(
     iris: Built, iris_elsewhere: Built, workshop: Workshop, engine: Any
 ) -> None:

@@ -331,6 +331,7 @@ def test_the_users_metric_may_do_without_labels(make: Make, tmp_path: Path) -> N
         ("return np.zeros(3)", "returned a ndarray", GateError),
         ("return None", "returned a NoneType", GateError),
         ("return float('nan')", "is nan", GateError),
+        ("return 10 ** 400", "is inf", GateError),
         ("return 1e400", "is inf", GateError),
     ],
 )

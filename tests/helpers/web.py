@@ -23,6 +23,7 @@ class Web:
         self.script: list[str] = []
         self.ranges: list[str | None] = []
         self.logins: list[str | None] = []
+        self.endless_chunks = 0
         self.resumes = True
         self.url = ""
 
@@ -43,12 +44,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(302, Location=step[3:])
         elif step.isdigit():
             self._head(int(step), **{"Retry-After": "0"})
+        elif step.startswith("says "):
+            status, name, value = step[5:].split(" ", 2)
+            self._head(int(status), **{name: value})
+            self.close_connection = True
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(web.content)
         elif step == "reset":
             self.close_connection = True
         elif step in ("drip", "drip head"):
             self._drip(step)
         elif step == "endless":
-            self._endless()
+            self._endless(200)
+        elif step.startswith("endless to "):
+            self._endless(302, Location=step.removeprefix("endless to "))
         else:
             self._send(cut=step == "cut")
 
@@ -78,15 +87,17 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"x")
                 _sleep(_DRIP_SECONDS)
 
-    def _endless(self) -> None:
+    def _endless(self, status: int, **headers: str) -> None:
         """Chunks without end, and without a size that was told before; bounded, so that no test fills a disk."""
         self.close_connection = True
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
+        self.send_response(status)
+        for name, value in ({"Transfer-Encoding": "chunked"} | headers).items():
+            self.send_header(name, value)
         self.end_headers()
         with contextlib.suppress(OSError):
             for _ in range(_ENDLESS_CHUNKS):
                 self.wfile.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+                self.web.endless_chunks += 1
 
     def _head(self, status: int, length: int = 0, **headers: str) -> None:
         self.send_response(status)

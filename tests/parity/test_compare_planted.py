@@ -72,6 +72,7 @@ def judged(folder: Path, name: str, exporter: str = "torchscript") -> None:
     require_parity("the export", export_here(write_spec(folder, model), folder / "out").rows())
 
 
+@pytest.mark.case("M4")
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -99,6 +100,7 @@ def test_another_number_of_outputs_never_ships(tmp_path: Path, name: str, count:
         judged(tmp_path, name, exporter)
 
 
+@pytest.mark.case("M4")
 def test_a_lost_output_never_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [onnx.helper.make_node("Relu", ["x"], ["y"]), onnx.helper.make_node("Neg", ["x"], ["z"])]
     onnx.save(make_model(nodes, outputs=[(name, FLOAT, ["b", 4]) for name in "yz"]), tmp_path / "m.onnx")

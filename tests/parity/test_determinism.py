@@ -34,6 +34,7 @@ def refusal(file: SpecFile, folder: Path) -> str:
     return str(refused.value)
 
 
+@pytest.mark.case("M4")
 def test_random_numbers_are_found_whatever_the_specs_tolerance(tmp_path: Path) -> None:
     file = saved(tmp_path, RANDOM, [Z, Y], outputs=["same", "noisy"], verify={"rtol": 1, "atol": 1000})
     words = refusal(file, tmp_path)

@@ -158,6 +158,7 @@ def test_a_second_build_takes_everything_that_stands(built: Any) -> None:
     assert all(line.endswith("unchanged") for line in told.lines if line.split()[0] in ("verify", "measure", "export"))
 
 
+@pytest.mark.case("M7")
 def test_a_quantizer_that_changes_nothing_is_refused(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, "int8-weights", lambda job: Converted(job.model))
     with pytest.raises(GateError, match="int8-weights changed nothing"):
@@ -172,6 +173,7 @@ def ruined(job: Job) -> Converted:
     return Converted(made.model)
 
 
+@pytest.mark.case("M7")
 def test_a_quantizer_that_destroys_the_numbers_is_refused(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, "int8-weights", ruined)
     with pytest.raises(GateError, match="the int8-weights model differs from its source") as caught:
@@ -179,6 +181,7 @@ def test_a_quantizer_that_destroys_the_numbers_is_refused(built: Any, monkeypatc
     assert "passed over" in caught.value.problems[0].detail
 
 
+@pytest.mark.case("M7")
 def test_a_quantizer_that_slows_down_and_saves_nothing_is_refused(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, "int8-weights", with_ballast)
     figures(monkeypatch, {"1": 0.5})

@@ -100,6 +100,7 @@ def test_a_quantizer_that_writes_no_valid_model_is_found_out(tmp_path: Path, mon
         reduced(tmp_path, "mlp", "int8-weights")
 
 
+@pytest.mark.case("M7")
 def test_a_file_that_grew_is_told(tmp_path: Path) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="only")]
     found = reduced(tmp_path, "mlp", "int8-dynamic", graph_model(nodes, {"w": normal(1, 64, 1)}, x=(64,), y=(1,)))

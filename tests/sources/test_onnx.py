@@ -189,6 +189,7 @@ def test_an_old_file_in_training_mode_is_refused_with_its_node(refusal: Callable
 # What is refused
 
 
+@pytest.mark.case("M2")
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
@@ -240,6 +241,7 @@ def two_tensors(**entries: Any) -> onnx.ModelProto:
     return make_model(nodes, constants=tensors)
 
 
+@pytest.mark.case("M2")
 @pytest.mark.parametrize("entries", [{"offset": 32, "length": 64}, {"offset": 60, "length": 64}, {}])
 def test_external_data_that_overlaps_is_told(refusal: Callable[..., str], tmp_path: Path, entries: Any) -> None:
     (tmp_path / "w.data").write_bytes(WEIGHTS.tobytes() * 2)
@@ -264,12 +266,14 @@ def test_every_tensor_with_bad_data_is_told(refusal: Callable[..., str]) -> None
 WHOLE = make_model(MATMUL, constants=[constant("w")]).SerializeToString()
 
 
+@pytest.mark.case("M3")
 @pytest.mark.parametrize("length", [0, 1, 30, len(WHOLE) // 2, len(WHOLE) - 6, len(WHOLE) - 1])
 def test_a_truncated_file_is_told(refusal: Callable[..., str], length: int) -> None:
     message = refusal(WHOLE[:length])
     assert message.startswith(("'m.onnx' is not an ONNX model: ", "'m.onnx' holds no graph", "'m.onnx' is not valid"))
 
 
+@pytest.mark.case("M3")
 @pytest.mark.parametrize("data", [np.random.default_rng(0).bytes(500), b"<html></html>", b"\x08\x0a"])
 def test_what_is_no_onnx_is_told(refusal: Callable[..., str], data: bytes) -> None:
     assert refusal(data).startswith(("'m.onnx' is not an ONNX model: ", "'m.onnx' holds no graph"))
@@ -285,6 +289,7 @@ MAPS.graph.output[0].type.CopyFrom(
 NARROW = TensorProto.FLOAT8E4M3FN
 
 
+@pytest.mark.case("M3")
 @pytest.mark.parametrize(
     ("model", "words"),
     [
@@ -308,6 +313,7 @@ def test_what_the_runtime_cannot_serve_meets_no_session(
     assert words in refusal(model)
 
 
+@pytest.mark.case("M3")
 def test_unknown_operator_is_named(refusal: Callable[..., str]) -> None:
     model = make_model([helper.make_node("Foo", ["x"], ["y"], domain="acme")], domains={"acme": 1})
     message = refusal(model, session=True)

@@ -153,6 +153,7 @@ class Canary:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.case("M1")
 @pytest.mark.parametrize("name", ["m.joblib", "m.pkl"])
 def test_a_pickle_is_loaded_only_by_its_digest(saved: Callable[..., SpecFile], tmp_path: Path, name: str) -> None:
     canary = tmp_path / "ran"

@@ -120,6 +120,7 @@ def test_a_key_that_is_not_there_names_those_that_are(
     assert words in refusal(net(weights="w.pt", **({"weights_key": key} if key else {})))
 
 
+@pytest.mark.case("M8")
 def test_weights_that_do_not_fit_are_all_listed(net: Callable[..., SpecFile], tmp_path: Path) -> None:
     save({"linear.weight": torch.zeros(3, 4), "head.bias": torch.zeros(1), "head.weight": torch.zeros(1)},
          tmp_path / "w.safetensors")  # fmt: skip
@@ -148,6 +149,7 @@ class Canary:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.case("M1")
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("place", ["whole", "inside"])
 def test_a_hostile_checkpoint_runs_nothing(
@@ -203,6 +205,7 @@ def test_a_factory_that_gives_no_module_is_told(
     assert words in refusal(net(code))
 
 
+@pytest.mark.case("M8")
 def test_wrong_keyword_arguments_are_told(net: Callable[..., SpecFile]) -> None:
     assert refusal(net(kwargs={"depth": 3})) == "model.py:Net has no argument 'depth' (it takes: width)"
 

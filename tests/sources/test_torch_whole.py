@@ -107,6 +107,7 @@ def test_branches_of_torchscript_stay(tmp_path: Path, monkeypatch: pytest.Monkey
     require_parity("branches", made.rows())
 
 
+@pytest.mark.case("M1")
 @pytest.mark.parametrize("write", [traced, exported, pickled])
 def test_without_its_digest_nothing_is_loaded(module: torch.nn.Module, tmp_path: Path, write: Write) -> None:
     write(module, tmp_path / "m.pt")
@@ -159,6 +160,7 @@ def test_a_broken_file_is_told(tmp_path: Path, data: bytes) -> None:
     assert refusal(spec(tmp_path, "m.pt")).startswith("cannot load 'm.pt': ")
 
 
+@pytest.mark.case("M1")
 def test_a_torn_torchscript_file_is_told(module: torch.nn.Module, tmp_path: Path) -> None:
     traced(module, tmp_path / "m.pt")
     data = (tmp_path / "m.pt").read_bytes()

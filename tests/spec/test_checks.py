@@ -255,6 +255,7 @@ def with_path(path: object) -> str:
     return SMALL.replace("path: model.onnx", f'path: "{path}"')
 
 
+@pytest.mark.case("Y6")
 def test_path_outside_the_project_is_refused(problems: Problems, project: Path) -> None:
     path = outside(project)
     (project / "link.onnx").symlink_to(path)
@@ -282,6 +283,7 @@ def test_the_git_work_tree_is_the_project(problems: Problems, project: Path) -> 
     assert "is outside" in told(problems(with_path("../../outside.onnx")))
 
 
+@pytest.mark.case("Y6")
 def test_path_to_no_regular_file_is_refused(problems: Problems, project: Path) -> None:
     os.mkfifo(project / "fifo")
     (project / "folder").mkdir()
@@ -299,6 +301,7 @@ def test_path_with_control_characters_is_refused(problems: Problems) -> None:
         assert "is not a file's path" in told(problems(with_path(name)))
 
 
+@pytest.mark.case("Y6")
 def test_every_field_that_names_a_file_is_checked(problems: Problems) -> None:
     text = TORCH.replace("factory: package.module:Net", 'factory: "a.py:Net"\n  prepare: "b.py:f"\n  weights: c.pt')
     assert [message.split("'")[1] for message in messages(problems(f"{text}verify: {{samples: d.npz}}\n"))] == [

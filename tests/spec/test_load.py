@@ -54,6 +54,7 @@ def test_an_example_is_valid_and_the_same_again_from_json(path: Path) -> None:
     assert SpecFile.from_json(file.to_json()) == file
 
 
+@pytest.mark.case("Y7")
 def test_all_problems_are_told_at_once_each_once_in_order(problems: Problems) -> None:
     found = problems(SEVERAL)
     assert [(problem.where.line, problem.message.split(":")[0]) for problem in found if problem.where] == [

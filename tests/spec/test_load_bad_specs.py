@@ -17,6 +17,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(FOLDER, tmp_path_factory.mktemp("work") / "bad_specs"))
 
 
+@pytest.mark.case("Y2")
+@pytest.mark.case("Y3")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_message_is_exactly_this(
     name: str,

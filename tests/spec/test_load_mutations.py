@@ -137,23 +137,27 @@ def changed(draw: st.DrawFn) -> Any:
     return document
 
 
+@pytest.mark.case("Y4")
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_texts_are_judged(name: str, folder: Path) -> None:
     judge(folder, TEXTS[name].encode())
 
 
+@pytest.mark.case("Y4")
 @RARELY_SLOW
 @given(document=changed())
 def test_values_keys_and_structure(document: Any, folder: Path) -> None:
     judge(folder, dump(document))
 
 
+@pytest.mark.case("Y4")
 @RARELY_SLOW
 @given(document=VALUES)
 def test_any_document(document: Any, folder: Path) -> None:
     judge(folder, dump(document))
 
 
+@pytest.mark.case("Y4")
 @RARELY_SLOW
 @given(name=st.sampled_from(sorted(TEXTS)), field=st.integers(0), value=VALUES)
 def test_any_value_in_any_field(name: str, field: int, value: Any, folder: Path) -> None:
@@ -164,6 +168,7 @@ def test_any_value_in_any_field(name: str, field: int, value: Any, folder: Path)
     judge(folder, dump(document))
 
 
+@pytest.mark.case("Y4")
 @RARELY_SLOW
 @given(
     name=st.sampled_from(sorted(TEXTS)), seed=st.integers(0, 2**32), words=st.lists(st.binary(max_size=6), max_size=4)
@@ -179,6 +184,7 @@ def test_any_bytes_in_any_place(name: str, seed: int, words: list[bytes], folder
     judge(folder, bytes(data))
 
 
+@pytest.mark.case("Y4")
 @RARELY_SLOW
 @given(name=st.sampled_from(sorted(TEXTS)), seed=st.integers(0, 2**32))
 def test_lines_moved_lost_doubled_and_indented(name: str, seed: int, folder: Path) -> None:
@@ -200,6 +206,7 @@ def test_lines_moved_lost_doubled_and_indented(name: str, seed: int, folder: Pat
     judge(folder, "".join(lines).encode())
 
 
+@pytest.mark.case("Y4")
 @RARELY_SLOW
 @given(data=st.binary(max_size=200) | st.text("-:[]{}&*!|>'\"%@`?, \n\tab01~<$\\", max_size=80).map(str.encode))
 def test_any_bytes_at_all(data: bytes, folder: Path) -> None:
@@ -211,6 +218,7 @@ PATHS = st.sampled_from(
 )
 
 
+@pytest.mark.case("Y4")
 @RARELY_SLOW
 @given(path=PATHS | st.text(max_size=8), value=st.text(max_size=12) | VALUES.map(lambda value: dump(value).decode()))
 @example(path="name", value="[")

@@ -118,6 +118,8 @@ BROKEN = [
     ({"image": {"env": {"LD_PRELOAD": "/x.so"}}}, "LD_PRELOAD makes the image load code that was not verified"),
     ({"image": {"env": {"LD_LIBRARY_PATH": "/x"}}}, "LD_LIBRARY_PATH makes the image load code"),
     ({"image": {"env": {"PYTHONHOME": "/x"}}}, "PYTHONHOME makes the image load code"),
+    ({"image": {"env": {"PYTHONSAFEPATH": ""}}}, "PYTHONSAFEPATH makes the image load code"),
+    ({"image": {"env": {"PYTHONPYCACHEPREFIX": "/x"}}}, "PYTHONPYCACHEPREFIX makes the image load code"),
     ({"image": {"env": {"ONNXPACK_PORT": "99999999"}}}, "ONNXPACK_PORT would move the server"),
     (
         {"image": {"env": {"GREETING": "one\ntwo"}}},

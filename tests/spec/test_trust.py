@@ -55,9 +55,15 @@ def test_trust_code_that_the_requirements_pin_is_taken(tmp_path: Path, pin: str,
         ("code:interact", "a part of Python's own module 'code'"),
         ("torch:os.system", "a part of Python's own module 'os'"),
         ("model.py:os.system", "a part of Python's own module 'os'"),
+        ("torch.hub:load", "a part of 'torch.hub', which runs what its arguments name"),
+        ("torch:hub.load", "a part of 'torch.hub', which runs what its arguments name"),
+        ("torch:load", "a part of 'torch.load', which runs what its arguments name"),
+        ("torch.utils.collect_env:run", "a part of 'torch.utils.collect_env', which runs what its arguments name"),
+        ("numpy:load", "a part of 'numpy.load', which runs what its arguments name"),
         ("yaml:unsafe_load", "code of 'yaml', which the spec does not pin"),
         ("nowhere.inner:make", "code of 'nowhere', which the spec does not pin"),
-        ("keras.models:load_model", "code of 'keras', which the spec does not pin"),
+        ("keras.models:load_model", "a part of 'keras.models.load_model', which runs what its arguments name"),
+        ("keras.applications:ResNet50", "code of 'keras', which the spec does not pin"),
     ],
 )
 def test_trust_code_of_another_origin_is_refused_at_its_place(tmp_path: Path, factory: str, reason: str) -> None:
@@ -92,6 +98,19 @@ def test_trust_code_of_every_field_is_looked_at(tmp_path: Path) -> None:
 def test_attribute_that_is_python_s_own_under_another_name_is_refused(tmp_path: Path, reference: str) -> None:
     file = write(tmp_path)
     with pytest.raises(SpecError, match=r"a part of Python's own module '(posix|subprocess)'"):
+        import_attribute(file, reference)
+    assert import_attribute(trust_code(file, trusted=True), reference)
+
+
+@pytest.mark.parametrize("reference", ["torch.nn:functional.torch.hub.load", "torch.nn:functional.torch.load"])
+def test_attribute_that_runs_what_its_arguments_name_is_refused_by_any_way_to_it(
+    tmp_path: Path, reference: str
+) -> None:
+    file = write(tmp_path, factory=reference)
+    assert trust_code(file, trusted=False), "by its name alone it is not known"
+    with pytest.raises(
+        SpecError, match=r"is a part of 'torch\.(hub|serialization)', which runs what its arguments name"
+    ):
         import_attribute(file, reference)
     assert import_attribute(trust_code(file, trusted=True), reference)
 

@@ -27,6 +27,7 @@ def only(found: list[Problem]) -> str:
     return str(found[0])
 
 
+@pytest.mark.case("Y2")
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -113,6 +114,7 @@ def refused_cheaply(path: Path) -> None:
     assert len(ended.stderr) < 200_000
 
 
+@pytest.mark.case("Y1")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_costs_little(name: str, tmp_path: Path) -> None:
     path = tmp_path / "hostile.yaml"
@@ -120,6 +122,7 @@ def test_a_hostile_file_costs_little(name: str, tmp_path: Path) -> None:
     refused_cheaply(path)
 
 
+@pytest.mark.case("Y1")
 def test_file_larger_than_the_memory_costs_little(tmp_path: Path) -> None:
     path = tmp_path / "hostile.yaml"
     with path.open("wb") as stream:
@@ -127,6 +130,7 @@ def test_file_larger_than_the_memory_costs_little(tmp_path: Path) -> None:
     refused_cheaply(path)
 
 
+@pytest.mark.case("Y6")
 def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "spec.yaml")
     refused_cheaply(tmp_path / "spec.yaml")

@@ -62,6 +62,31 @@ class TellEnvironment(Task[dict[str, str]]):
 
 
 @dataclass(frozen=True)
+class Seen:
+    texts: tuple[str, ...]
+    descriptors: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ReadProcesses(Task[Seen]):
+    """Read the variables and the command line of every process, and tell which descriptors are open."""
+
+    NAME = "processes"
+
+    def run(self, folder: Path, say: Say) -> Seen:
+        places = [place for name in ("environ", "cmdline") for place in Path("/proc").glob(f"[0-9]*/{name}")]
+        texts = [_try(lambda place=place: place.read_bytes().decode(errors="replace")) for place in places]
+        open_now = []
+        for place in Path("/proc/self/fd").iterdir():
+            try:
+                os.fstat(int(place.name))
+            except OSError:
+                continue  # of the listing itself
+            open_now.append(int(place.name))
+        return Seen(tuple(texts), tuple(open_now))
+
+
+@dataclass(frozen=True)
 class LeaveDaemon(Task[int]):
     """Start a process in a session of its own, which no signal to a group reaches."""
 

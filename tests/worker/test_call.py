@@ -123,6 +123,7 @@ def test_result_that_cannot_be_encoded_is_an_error(tmp_path: Path) -> None:
     assert "TypeError: a request or result cannot hold an object" in failure(Unwritable(), tmp_path).detail
 
 
+@pytest.mark.case("M5")
 @pytest.mark.parametrize(
     ("task", "death", "words"),
     [
@@ -197,6 +198,7 @@ def test_the_child_is_silent_about_itself_and_deterministic(tmp_path: Path) -> N
 def test_child_sees_what_is_on_the_list_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = {
         "AWS_SECRET_ACCESS_KEY": "canary", "HF_TOKEN": "canary", "OWN": "canary", "ONNXPACK_TOKEN": "canary",
+        "ONNXPACK_CACHE": "s3://canary@store", "ONNXPACK_FILE_ROOTS": "/canary",
         "HTTPS_PROXY": "http://user:canary@proxy", "http_proxy": "user:canary@proxy:3128", "UV_INDEX_URL": "canary",
         "PYTHON_SERVICE": "canary",
     }  # fmt: skip
@@ -319,6 +321,7 @@ def hanging_parent(scratch: Path) -> tuple[subprocess.Popen[str], list[int]]:
     return parent, [int(word) for word in (scratch / "pids").read_text().split()]
 
 
+@pytest.mark.case("B14")
 def test_an_interrupt_of_the_parent_ends_the_childs_whole_group(tmp_path: Path) -> None:
     parent, pids = hanging_parent(tmp_path)
     assert all(map(is_running, pids))

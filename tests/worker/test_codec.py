@@ -1,6 +1,7 @@
 """Requests and results cross whole; a key is made of what counts, and of nothing that depends on the place."""
 
 import math
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from exporting import write_spec
 from onnx_examples import RELU, make_model
 
 from onnxpack.core.artifacts import Artifact
+from onnxpack.core.errors import SpecError
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.worker import Effort
@@ -189,3 +191,12 @@ def test_the_key_of_a_part_of_a_spec_is_of_its_fields_and_files(spec: SpecFile) 
     with (spec.folder / "m.onnx").open("ab") as stream:
         stream.write(b"\0")
     assert digest_value(SpecPart.of(spec, "model")) != key
+
+
+def test_encode_of_a_name_that_is_no_text_is_the_users_to_change() -> None:
+    name = os.fsdecode(b"m\xff.onnx")
+    for value in (Path("models") / name, {"files": {name: "digest"}}):
+        with pytest.raises(
+            SpecError, match=r"m\\udcff\.onnx' is not in UTF-8 \(give the file or folder another name\)"
+        ):
+            encode(value)

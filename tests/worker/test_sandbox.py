@@ -4,13 +4,17 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from command_line import Ended
 from exporting import write_spec
-from sandbox_tasks import Crash, LeaveDaemon, TellEnvironment, TryConnecting, TryFetching, TryPlaces
+from onnx_examples import RELU, make_model
+from sandbox_tasks import Crash, LeaveDaemon, ReadProcesses, TellEnvironment, TryConnecting, TryFetching, TryPlaces
 
 from onnxpack.core.errors import EngineError, SourceError
 from onnxpack.worker.call import Setting, call
@@ -153,11 +157,97 @@ def test_a_verb_without_bubblewrap_says_what_to_install(
         (tmp_path / "bwrap").write_text(f"#!{shutil.which('sh')}\n{program}\n")
         (tmp_path / "bwrap").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    for verb in ("build", "verify", "bench"):
-        ended: Ended = onnxpack(verb, "--sandbox", "spec.yaml")
+    for verb in ("build", "verify", "bench", "init", "inspect", "convert"):
+        options = ("--to", "tflite") if verb == "convert" else ()
+        ended: Ended = onnxpack(verb, "--sandbox", *options, "spec.yaml")
         assert ended.code == 5
         assert words in ended.err
         assert "leave --sandbox out" in ended.err
+
+
+STAND_IN = """\
+#!/bin/sh
+echo "$@" >> LOG
+while :; do
+  case $1 in
+    --ro-bind | --bind | --dev-bind) shift 3 ;;
+    --tmpfs | --dev | --proc) shift 2 ;;
+    --*) shift ;;
+    *) exec "$@" ;;
+  esac
+done
+"""
+"""Takes the place of bubblewrap, hides nothing, and writes down what it is asked."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("init", "--from", "model.py:make", "--input", "x:float32:n,4", "--force"),
+        ("init", "model.onnx", "--force"),
+        ("inspect", "model.onnx"),
+        ("inspect", "bundle"),
+    ],
+    ids=" ".join,
+)
+def test_a_verb_that_looks_into_models_does_so_in_a_sandbox(
+    onnxpack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    log, work = tmp_path / "log", tmp_path / "work"
+    (tmp_path / "bin/bwrap").write_text(STAND_IN.replace("LOG", str(log)))
+    (tmp_path / "bin/bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    (work / "bundle").mkdir(parents=True)
+    onnx.save(make_model(RELU), work / "model.onnx")
+    onnx.save(make_model(RELU), work / "bundle/model.onnx")
+    (work / "model.py").write_text(NET.replace("HOME", repr(str(work))))
+    (work / "spec.yaml").touch()  # what stands there already is not all that is shown
+    monkeypatch.chdir(work)
+    ended: Ended = onnxpack(*arguments)
+    assert ended.code == 0, ended.err
+    assert not log.exists()
+    ended = onnxpack(*arguments, "--sandbox")
+    assert ended.code == 0, ended.err
+    probe, *calls = log.read_text().splitlines()
+    assert probe.endswith(" /bin/true")
+    (call_,) = calls
+    shown = f"--ro-bind {work}"
+    assert f"{shown} " in call_ or f"{shown}/{arguments[1]}" in call_, "the model itself is not hidden"
+    assert "--unshare-all" in call_
+
+
+@real
+def test_init_in_a_sandbox_runs_the_code_without_network_and_home(
+    onnxpack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, work = tmp_path / "home", tmp_path / "home/work"
+    work.mkdir(parents=True)
+    (home / "netrc").write_text("password canary")
+    monkeypatch.setenv("HOME", str(home))
+    (work / "model.py").write_text(NET.replace("HOME", repr(str(home))))
+    (work / "spec.yaml").touch()
+    monkeypatch.chdir(work)
+    arguments = ("init", "--from", "model.py:make", "--input", "x:float32:n,4", "--force")
+    ended: Ended = onnxpack(*arguments)
+    assert ended.code == 3
+    assert "'home': True" in ended.err
+    ended = onnxpack(*arguments, "--sandbox")
+    assert ended.code == 0, ended.err
+
+
+@real
+def test_call_in_a_sandbox_shows_nothing_of_the_processes_around_it(setting: Setting) -> None:
+    # What a process has in /proc is what it was started with.
+    environment = os.environ | {"AWS_SECRET_ACCESS_KEY": "canary"}
+    with subprocess.Popen([sys.executable, "-c", "input()  # canary"], stdin=subprocess.PIPE, env=environment) as other:
+        outside = call(ReadProcesses(), Setting(setting.scratch)).result
+        found = call(ReadProcesses(), setting).result
+        other.communicate(b"\n")
+    assert sum("canary" in text for text in outside.texts) >= 2, "else this test could not fail"
+    assert found.texts
+    assert not any("canary" in text for text in found.texts)
+    assert set(found.descriptors) <= {0, 1, 2}, "what is open in the build is not handed on"
 
 
 def test_find_paths_of_a_request_gives_files_with_their_external_data(tmp_path: Path) -> None:
@@ -165,3 +255,9 @@ def test_find_paths_of_a_request_gives_files_with_their_external_data(tmp_path: 
         (tmp_path / name).touch()
     request = {"a": (tmp_path / "m.onnx",), "b": [tmp_path / "new/file"]}
     assert sorted(find_paths(request)) == [tmp_path / "m.onnx", tmp_path / "m.onnx.data", tmp_path / "new"]
+
+
+def test_find_paths_of_a_link_gives_what_it_leads_to_as_well(tmp_path: Path) -> None:
+    (tmp_path / "blob").touch()
+    (tmp_path / "m.onnx").symlink_to("blob")
+    assert sorted(find_paths([tmp_path / "m.onnx"])) == [tmp_path / "blob", tmp_path / "m.onnx"]

@@ -32,6 +32,7 @@ def test_a_file_is_run_once_and_its_neighbours_are_importable(file: SpecFile) ->
     assert import_attribute(file, "user_code_first.py:A.x") is import_attribute(file, "user_code_second:B")
 
 
+@pytest.mark.case("M8")
 @pytest.mark.parametrize(
     ("text", "words"),
     [
