@@ -16,11 +16,11 @@ from typing import Any
 
 from onnxpack.errors import EngineError
 from onnxpack.regular import open_regular, read_regular
-from onnxpack.scratch import locked, locked_if_free, working_folder
+from onnxpack.scratch import locked, locked_if_free, sweep, working_folder
 
 _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 256 * 2**20  # bytes; an environment with TensorFlow has 5 MB of them
-_PARTIAL = "partial"
+_LOCKS, _PARTIAL = "locks", "partial"
 _PARTIAL_SECONDS = 7 * 24 * 3600
 """How long a download that was cut short is kept to be gone on with."""
 
@@ -96,9 +96,21 @@ class Store:
         """Where the entry is that was just made."""
         return self.root / stage / key / "data"
 
+    def sweep(self) -> None:
+        """Remove what killed builds left: folders to work in, locks, and downloads that nobody goes on with.
+
+        Nothing depends on it, and a store that cannot be written can be read all the same.
+        """
+        with suppress(FileNotFoundError):
+            sweep(self.root)
+        for name in _names(self.root / _LOCKS):
+            with suppress(OSError, EngineError), locked_if_free(self.root / _LOCKS / name):
+                pass  # its file goes with that
+        with suppress(OSError, EngineError):
+            self._sweep_partials()
+
     def scratch(self) -> AbstractContextManager[Path]:
-        """Give an empty folder on the store's own file system, gone afterwards; what killed builds left goes first."""
-        self._sweep_partials()
+        """Give an empty folder on the store's own file system, gone afterwards."""
         return working_folder(self.root)
 
     def alone(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
@@ -159,12 +171,12 @@ class Store:
         return locked(self._lock("place", f"{stage}-{key}"))
 
     def _lock(self, stage: str, key: str) -> Path:
-        return self.root / "locks" / f"{stage}-{key}"
+        return self.root / _LOCKS / f"{stage}-{key}"
 
     def _sweep_partials(self) -> None:
         """Remove downloads that nobody has gone on with for a week."""
-        folder = self.root / _PARTIAL
-        for path in folder.iterdir() if folder.is_dir() else ():
+        for name in _names(self.root / _PARTIAL):
+            path = self.root / _PARTIAL / name
             if path.is_file() and time.time() - path.stat().st_mtime > _PARTIAL_SECONDS:
                 with locked_if_free(self._lock("download", path.name)) as free:
                     if free:
@@ -173,6 +185,11 @@ class Store:
     def _discard(self, entry: Path) -> None:
         with working_folder(self.root) as grave, suppress(FileNotFoundError):  # another process discarded it first
             entry.rename(grave / "entry")
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder, which need not be there."""
+    return os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names are meant
 
 
 def _put(work: Path, entry: Path) -> None:

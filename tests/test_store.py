@@ -116,7 +116,8 @@ def test_partial_download_of_last_week_is_swept_unless_it_is_locked(store: Store
         store.partial(key).touch()
     for key in ("old", "held"):
         os.utime(store.partial(key), (1, 1))
-    with store.alone("download", "held"), store.scratch():
+    with store.alone("download", "held"):
+        store.sweep()
         assert sorted(path.name for path in store.partial("x").parent.iterdir()) == ["held", "new"]
 
 

@@ -1,7 +1,6 @@
 """The lock beside a spec: each target's Python packages by version and hashes; no URLs, so any mirror serves."""
 
 import json
-import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 from onnxpack.bundle.uv import for_image, uv, write_requirements
 from onnxpack.errors import Location, Problem, SpecError
-from onnxpack.scratch import temporary_folder
+from onnxpack.scratch import temporary_folder, working_folder
 from onnxpack.spec.model import Spec
 from onnxpack.targets import device
 
@@ -97,12 +96,10 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
             for name, entry in sorted(targets.items())
         },
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(data, indent=1) + "\n")
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with working_folder(path.parent) as folder:  # what a killed process leaves of it goes with the next one
+        whole = folder / path.name
+        whole.write_text(json.dumps(data, indent=1) + "\n")
+        whole.rename(path)
 
 
 def resolve(spec: Spec, target: str) -> TargetLock:

@@ -1,14 +1,13 @@
 """The command line: the only place that prints and exits. A verb's module is imported when the verb is used."""
 
 import importlib
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
 
 import click
 
-from onnxpack import __version__
+from onnxpack import __version__, interrupts
+
+_INTERRUPTED = 130
 
 VERBS = {
     "bench": "Time a model against its source and float32.",
@@ -59,28 +58,37 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the command line and exits with the contract's codes."""
-    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        interrupts.heed_signals()
+        status = _run()
+        interrupts.ignore_signals()
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
+    if status == _INTERRUPTED:
+        interrupts.ignore_signals()
+        interrupts.put_away_all()
+        click.echo("interrupted", err=True)
+    sys.exit(status)
+
+
+def _run() -> int:
+    """Run the verb; return the exit status."""
     try:
         # Outside click's standalone mode an exit status asked for is returned, not raised.
-        sys.exit(cli.main(prog_name="onnxpack", standalone_mode=False))
+        return int(cli.main(prog_name="onnxpack", standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort) as stop:
+        return 2
+    except click.Abort as stop:
         if isinstance(stop.__cause__, EOFError):  # click takes any for ctrl-D at a prompt; there are no prompts here
-            _fail(stop.__cause__)
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+            return _tell(stop.__cause__)
+        return _INTERRUPTED
     except Exception as error:  # the one boundary: everything becomes words and an exit code here
-        _fail(error)
+        # What an interrupt looks like behind code that makes another exception of it.
+        return _INTERRUPTED if interrupts.was_interrupted() else _tell(error)
 
 
-def _fail(error: Exception) -> NoReturn:
+def _tell(error: Exception) -> int:
     from onnxpack.cli.failure import tell
 
-    sys.exit(tell(error))
-
-
-def _terminated(signum: int, frame: FrameType | None) -> None:
-    # As ctrl-C: every ``finally`` runs, so that children end and nothing partial stays.
-    raise KeyboardInterrupt
+    return tell(error)

@@ -12,8 +12,8 @@ import requests
 from docker.errors import APIError, NotFound
 
 from onnxpack.engines.docker import DockerEngine, archive_of
-from onnxpack.engines.interrupts import afterwards, uninterrupted
 from onnxpack.errors import EngineError, GateError
+from onnxpack.interrupts import afterwards, uninterrupted
 
 VOLUME = "/onnxpack-check"
 """Where the check's files lie in the container: a volume, since the root is read-only."""

@@ -18,8 +18,8 @@ from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from onnxpack.bundle.context import EPOCH
-from onnxpack.engines.interrupts import uninterrupted
 from onnxpack.errors import EngineError, OnnxpackError, Problem
+from onnxpack.interrupts import uninterrupted
 from onnxpack.progress import Progress
 
 _TIMEOUT = 600

@@ -46,6 +46,7 @@ def build(run: Build, wanted: Wanted) -> Attempt:
         SpecError: the place holds something else than a build of this spec; nothing is changed there.
     """
     require_free(run)
+    run.store.sweep()
     stages = chain(run.plan, wanted.until)
     names = tuple(name for stage in stages for name in stage.names)
     attempt = Attempt(run.plan, wanted.until, names, Product())

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context
 from onnxpack.engines.docker import Image
-from onnxpack.engines.interrupts import afterwards
 from onnxpack.gates import require_measures, require_size
+from onnxpack.interrupts import afterwards
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
 from onnxpack.smoke import Smoke, SmokeRequest, has_gpu, smoke_test
