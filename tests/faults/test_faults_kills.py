@@ -1,0 +1,155 @@
+"""Builds that are killed or interrupted at every step and at random, alone and several at once.
+
+Each time the output is the old one or the new one, whole. The next build gives what a build from nothing gives, and
+nothing that builds work with is left then: no scratch folder, no lock, no process.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from kill_tools import Place, eventually, make_template
+
+HERE = Path(__file__).parent
+NOTHING: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A place where an output of version 1 stands, the spec says version 2, and the store is empty."""
+
+    template: Place
+    old: dict[str, str]
+    new: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    template = make_template(tmp_path_factory.mktemp("template") / "place")
+    template.build()
+    old = template.seen()
+    template.write_spec("2")
+    after = template.copy(template.root.with_name("after"))
+    after.build()
+    for made in ("store", "project/spec.lock"):
+        subprocess.run(["rm", "-rf", template.root / made], check=True)
+    return Scene(template, old, after.seen())
+
+
+class Builder:
+    """Builds in forks of one process, as ``kill_at_step`` says."""
+
+    def __init__(self, server: "subprocess.Popen[str]") -> None:
+        self._server = server
+
+    def build(self, place: Place, step: int = -1, number: int = 0, when: str = "before") -> int:
+        """Return the exit status of a build; negative for a signal."""
+        mine = {name: value for name, value in place.environment().items() if os.environ.get(name) != value}
+        order = {
+            "folder": str(place.root), "environment": mine, "arguments": place.arguments(),
+            "step": step, "signal": number, "when": when,
+        }  # fmt: skip
+        assert self._server.stdin
+        assert self._server.stdout
+        self._server.stdin.write(json.dumps(order) + "\n")
+        self._server.stdin.flush()
+        return int(self._server.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def builder() -> Iterator[Builder]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, HERE / "kill_at_step.py"]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        yield Builder(server)
+        assert server.stdin
+        server.stdin.close()
+
+
+def words(place: Place) -> str:
+    return (place.root / "words").read_text()
+
+
+def require_whole(scene: Scene, place: Place, what: str) -> None:
+    """Make sure that the old output or the new one stands, whole, and that no entry of the store is half there."""
+    seen = place.seen()
+    assert seen in (scene.old, scene.new), f"{what}: neither the old output nor the new one: {sorted(seen)}"
+    assert place.damaged() == [], what
+    eventually(lambda: place.processes() == [], f"{what}: no process is left of {place.processes()}")
+
+
+class Recovery:
+    """The build that comes next: of places that hold the same one is tried."""
+
+    def __init__(self, scene: Scene, builder: Builder) -> None:
+        self._scene, self._builder = scene, builder
+        self._tried: set[str] = set()
+
+    def require(self, place: Place, what: str) -> None:
+        """Make sure that the next build is right, and leaves nothing that builds work with."""
+        sketch = place.sketch()
+        if sketch in self._tried:
+            return
+        self._tried.add(sketch)
+        assert self._builder.build(place) == 0, f"{what}: {words(place)}"
+        assert place.seen() == self._scene.new, what
+        assert place.leftovers() == [], what
+        assert place.damaged() == [], what
+
+
+def attack_steps(
+    scene: Scene, builder: Builder, folder: Path, attacks: Callable[[int], list[tuple[signal.Signals, str]]]
+) -> Iterator[tuple[Place, signal.Signals, int, str]]:
+    """Yield a place after each attack on a build, with the signal, the exit status and what was done."""
+    whole = scene.template.copy(folder / "whole")
+    assert builder.build(whole) == 0, words(whole)
+    assert whole.seen() == scene.new
+    steps = json.loads((whole.root / "steps").read_text())
+    for step, name in enumerate(steps):
+        for number, when in attacks(step):
+            place = scene.template.copy(folder / f"{step}-{number.name}-{when}")
+            yield place, number, builder.build(place, step, number, when), f"{number.name} {when} step {step}, {name}"
+            shutil.rmtree(place.root)
+
+
+@pytest.mark.case("B1")
+def test_build_killed_at_each_step_leaves_a_whole_output_and_the_next_build_is_right(
+    scene: Scene, builder: Builder, tmp_path: Path, factor: int, count_attacks: Callable[[int], None]
+) -> None:
+    recovery, made = Recovery(scene, builder), 0
+    moments = ("before", "after") if factor > 1 else ("before",)  # after one step is before the next one, nearly
+    kills = [(signal.SIGKILL, when) for when in moments]
+    for place, number, status, what in attack_steps(scene, builder, tmp_path, lambda step: kills):
+        assert status == -number, what
+        require_whole(scene, place, what)
+        recovery.require(place, what)
+        made += 1
+    count_attacks(made)
+
+
+@pytest.mark.case("B14")
+def test_build_interrupted_at_each_step_leaves_a_whole_output_and_nothing_else(
+    scene: Scene, builder: Builder, tmp_path: Path, factor: int, count_attacks: Callable[[int], None]
+) -> None:
+    def choose(step: int) -> list[tuple[signal.Signals, str]]:
+        both = (signal.SIGINT, signal.SIGTERM)  # they go the same way
+        every = [(number, when) for when in ("after", "before") for number in both]
+        return every if factor > 1 else [every[step % 2]]
+
+    recovery, made = Recovery(scene, builder), 0
+    for place, _, status, what in attack_steps(scene, builder, tmp_path, choose):
+        assert (status, words(place).splitlines()[-1]) == (130, "interrupted"), f"{what}: {words(place)}"
+        assert place.leftovers() == [], what
+        require_whole(scene, place, what)
+        recovery.require(place, what)
+        made += 1
+    count_attacks(made)
