@@ -3,6 +3,7 @@
 A build that failed leaves its report there, and no context or model that could be taken for its result.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from onnxpack.pipeline.report import FAILED, PASSED, REPORT, Attempt, failed_doc
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
 from onnxpack.plan import Plan
+from onnxpack.scratch import sweep
 from onnxpack.spec.load import load
 from onnxpack.store import digest
 from onnxpack.values import MODEL
@@ -46,7 +48,7 @@ def build(run: Build, wanted: Wanted) -> Attempt:
         SpecError: the place holds something else than a build of this spec; nothing is changed there.
     """
     require_free(run)
-    run.store.sweep()
+    _sweep(run)
     stages = chain(run.plan, wanted.until)
     names = tuple(name for stage in stages for name in stage.names)
     attempt = Attempt(run.plan, wanted.until, names, Product())
@@ -60,6 +62,14 @@ def build(run: Build, wanted: Wanted) -> Attempt:
     except OSError as error:  # a full disk: what stands in the place is untouched
         attempt = replace(attempt, failed_stage=attempt.failed_stage or "output", error=attempt.error or error)
     return attempt
+
+
+def _sweep(run: Build) -> None:
+    """Remove what killed builds left where this one works; beside the output, that is done when a new one is begun."""
+    run.store.sweep()
+    for folder in (run.plan.file.folder, run.store.root / _LAST):
+        with contextlib.suppress(OSError):  # it is not there, or cannot be listed: nothing depends on it
+            sweep(folder)
 
 
 def require_free(run: Build) -> None:

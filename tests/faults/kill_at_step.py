@@ -45,7 +45,7 @@ class Steps:
         self._at, self._number, self._when = at, number, when
         self._quiet = False
 
-    def plant(self) -> None:
+    def plant(self, quick_uv: str) -> None:
         """Count all calls from now on but those of tasks, which are other processes' otherwise."""
         for module, name in _CALLS:
             setattr(module, name, self._counted(name, getattr(module, name)))
@@ -59,6 +59,7 @@ class Steps:
         ctypes.CDLL = Library  # type: ignore[misc]
         for place in ("runner", "verify"):
             setattr(importlib.import_module(f"onnxpack.pipeline.{place}"), "call", self._run)
+        setattr(importlib.import_module("uv"), "find_uv_bin", lambda: quick_uv)
 
     def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **options: Any) -> Any:
@@ -102,7 +103,7 @@ def build(order: dict[str, Any]) -> int:
     listen()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     steps = Steps(order["step"], order["signal"], order["when"])
-    steps.plant()
+    steps.plant(quick_uv=sys.argv[1])
     sys.argv = ["onnxpack", *order["arguments"]]
     try:
         main()

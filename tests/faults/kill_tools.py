@@ -22,6 +22,12 @@ from wheels import make_wheel
 from onnxpack.store import Store, tree_digests
 
 PATIENCE = 120  # seconds, for whatever should happen at all
+_QUICK_UV = """\
+#!/bin/sh
+if [ "$2" = compile ]; then exec cat '{listed}'; fi
+while [ "$1" != --target ]; do shift; done
+exec cp -r '{unpacked}/.' "$2"
+"""
 _SCRATCH = re.compile(r"\.onnxpack-[a-z0-9_]{8}")
 
 
@@ -37,6 +43,16 @@ def make_template(folder: Path) -> "Place":
     onnx.save(make_model(RELU), folder / "project/m.onnx")
     place.write_spec("1")
     return place
+
+
+def make_quick_uv(place: "Place", program: Path) -> None:
+    """Make a program that answers as uv did for a finished build: a tenth of uv's time."""
+    packages = json.loads((place.root / "project/spec.lock").read_text())["targets"]["cpu"]["packages"]
+    listed = program.with_name("listed")
+    lines = [f"{one['name']}=={one['version']} --hash=sha256:{one['sha256'][0]}" for one in packages]
+    listed.write_text("\n".join(lines).replace(" --hash", " \\\n    --hash") + "\n")
+    program.write_text(_QUICK_UV.format(listed=listed, unpacked=place.output / "context/rootfs/runtime/opt/onnxpack/lib"))
+    program.chmod(0o755)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kill_tools import Place, eventually, make_template
+from kill_tools import Place, eventually, make_quick_uv, make_template
 
 HERE = Path(__file__).parent
 NOTHING: dict[str, str] = {}
@@ -26,6 +26,8 @@ class Scene:
     """A place where an output of version 1 stands, the spec says version 2, and the store is empty."""
 
     template: Place
+    uv: Path
+    """A program that does what uv does for these builds."""
     old: dict[str, str]
     new: dict[str, str]
 
@@ -38,9 +40,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     template.write_spec("2")
     after = template.copy(template.root.with_name("after"))
     after.build()
-    for made in ("store", "project/spec.lock"):
-        subprocess.run(["rm", "-rf", template.root / made], check=True)
-    return Scene(template, old, after.seen())
+    shutil.rmtree(template.store)
+    (template.root / "project/spec.lock").unlink()
+    quick_uv = template.root.with_name("quick-uv")
+    make_quick_uv(after, quick_uv)
+    return Scene(template, quick_uv, old, after.seen())
 
 
 class Builder:
@@ -64,9 +68,9 @@ class Builder:
 
 
 @pytest.fixture(scope="module")
-def builder() -> Iterator[Builder]:
+def builder(scene: Scene) -> Iterator[Builder]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, HERE / "kill_at_step.py"]
+    command = [sys.executable, HERE / "kill_at_step.py", scene.uv]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
@@ -107,7 +111,7 @@ class Recovery:
 
 
 def attack_steps(
-    scene: Scene, builder: Builder, folder: Path, attacks: Callable[[int], list[tuple[signal.Signals, str]]]
+    scene: Scene, builder: Builder, folder: Path, attacks: Callable[[int, str], list[tuple[signal.Signals, str]]]
 ) -> Iterator[tuple[Place, signal.Signals, int, str]]:
     """Yield a place after each attack on a build, with the signal, the exit status and what was done."""
     whole = scene.template.copy(folder / "whole")
@@ -115,7 +119,7 @@ def attack_steps(
     assert whole.seen() == scene.new
     steps = json.loads((whole.root / "steps").read_text())
     for step, name in enumerate(steps):
-        for number, when in attacks(step):
+        for number, when in attacks(step, name):
             place = scene.template.copy(folder / f"{step}-{number.name}-{when}")
             yield place, number, builder.build(place, step, number, when), f"{number.name} {when} step {step}, {name}"
             shutil.rmtree(place.root)
@@ -126,9 +130,14 @@ def test_build_killed_at_each_step_leaves_a_whole_output_and_the_next_build_is_r
     scene: Scene, builder: Builder, tmp_path: Path, factor: int, count_attacks: Callable[[int], None]
 ) -> None:
     recovery, made = Recovery(scene, builder), 0
-    moments = ("before", "after") if factor > 1 else ("before",)  # after one step is before the next one, nearly
-    kills = [(signal.SIGKILL, when) for when in moments]
-    for place, number, status, what in attack_steps(scene, builder, tmp_path, lambda step: kills):
+
+    def choose(step: int, name: str) -> list[tuple[signal.Signals, str]]:
+        if factor > 1:
+            return [(signal.SIGKILL, "before"), (signal.SIGKILL, "after")]
+        # After one step is before the next one, nearly; and a lock ends with its process.
+        return [] if name == "flock" else [(signal.SIGKILL, "before")]
+
+    for place, number, status, what in attack_steps(scene, builder, tmp_path, choose):
         assert status == -number, what
         require_whole(scene, place, what)
         recovery.require(place, what)
@@ -140,10 +149,12 @@ def test_build_killed_at_each_step_leaves_a_whole_output_and_the_next_build_is_r
 def test_build_interrupted_at_each_step_leaves_a_whole_output_and_nothing_else(
     scene: Scene, builder: Builder, tmp_path: Path, factor: int, count_attacks: Callable[[int], None]
 ) -> None:
-    def choose(step: int) -> list[tuple[signal.Signals, str]]:
+    def choose(step: int, name: str) -> list[tuple[signal.Signals, str]]:
         both = (signal.SIGINT, signal.SIGTERM)  # they go the same way
         every = [(number, when) for when in ("after", "before") for number in both]
-        return every if factor > 1 else [every[step % 2]]
+        if factor > 1:
+            return every
+        return [every[step // 2 % 2]] if step % 2 else []  # between the steps: the test of every instruction
 
     recovery, made = Recovery(scene, builder), 0
     for place, _, status, what in attack_steps(scene, builder, tmp_path, choose):
