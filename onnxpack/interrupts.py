@@ -90,9 +90,8 @@ def holding(make: Callable[[], MadeT], put_away: Callable[[MadeT], None]) -> Ite
             made = make()
             _held[number] = partial(put_away, made)
         yield made
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            _state.unwinding = True
+    except BaseException:
+        _state.unwinding = _state.came
         with contextlib.suppress(OnnxpackError), uninterrupted():
             _put_away(number)
         raise

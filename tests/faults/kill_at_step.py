@@ -6,7 +6,6 @@ process, which has imported everything already; its tasks are run in it too, so 
 """
 
 import contextlib
-import ctypes
 import fcntl
 import importlib
 import json
@@ -22,6 +21,7 @@ from typing import Any
 from exporting import Here
 from listening import listen
 
+from onnxpack import output
 from onnxpack.cli import main
 from onnxpack.worker.call import Outcome, Setting
 from onnxpack.worker.task import Task
@@ -49,17 +49,10 @@ class Steps:
         """Count all calls from now on but those of tasks, which are other processes' otherwise."""
         for module, name in _CALLS:
             setattr(module, name, self._counted(name, getattr(module, name)))
-        library = ctypes.CDLL
-
-        class Library(library):  # type: ignore[misc, valid-type]
-            def __init__(this, *arguments: Any, **options: Any) -> None:
-                super().__init__(*arguments, **options)
-                this.renameat2 = self._counted("exchange", library(None, use_errno=True).renameat2)
-
-        ctypes.CDLL = Library  # type: ignore[misc]
+        vars(output)["_exchange"] = self._counted("exchange", output._exchange)
         for place in ("runner", "verify"):
-            setattr(importlib.import_module(f"onnxpack.pipeline.{place}"), "call", self._run)
-        setattr(importlib.import_module("uv"), "find_uv_bin", lambda: quick_uv)
+            vars(importlib.import_module(f"onnxpack.pipeline.{place}"))["call"] = self._run
+        vars(importlib.import_module("uv"))["find_uv_bin"] = lambda: quick_uv
 
     def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*arguments: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the tests of killed builds share: a small project that builds without a network, and what must hold afterwards."""
+"""What the tests of killed builds share: a project that builds without a network, and what must hold then."""
 
 import contextlib
 import hashlib
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,15 @@ _SCRATCH = re.compile(r"\.onnxpack-[a-z0-9_]{8}")
 
 
 def make_template(folder: Path) -> "Place":
-    """Make a project with a model in ONNX's own format, and the only package index that its builds see."""
-    place = Place(folder)
-    wheels = folder / "wheels"
+    """Make a project with a model in ONNX's own format, and beside it the only package index that its builds see."""
+    index = folder.with_name("index")
+    place = Place(folder, index)
+    wheels = index / "wheels"
     for made in (wheels, folder / "project", place.temporary):
         made.mkdir(parents=True)
     make_wheel(wheels, "numpy", "2.9")
     make_wheel(wheels, "onnxruntime", "9.0")
-    (folder / "uv.toml").write_text(f'no-index = true\nfind-links = ["{wheels}"]\n')
+    (index / "uv.toml").write_text(f'no-index = true\nfind-links = ["{wheels}"]\n')
     onnx.save(make_model(RELU), folder / "project/m.onnx")
     place.write_spec("1")
     return place
@@ -51,7 +52,9 @@ def make_quick_uv(place: "Place", program: Path) -> None:
     listed = program.with_name("listed")
     lines = [f"{one['name']}=={one['version']} --hash=sha256:{one['sha256'][0]}" for one in packages]
     listed.write_text("\n".join(lines).replace(" --hash", " \\\n    --hash") + "\n")
-    program.write_text(_QUICK_UV.format(listed=listed, unpacked=place.output / "context/rootfs/runtime/opt/onnxpack/lib"))
+    program.write_text(
+        _QUICK_UV.format(listed=listed, unpacked=place.output / "context/rootfs/runtime/opt/onnxpack/lib")
+    )
     program.chmod(0o755)
 
 
@@ -60,6 +63,7 @@ class Place:
     """A folder with a project, the store and the output of its builds, and their temporary files."""
 
     root: Path
+    index: Path
 
     @property
     def spec(self) -> Path:
@@ -91,15 +95,15 @@ class Place:
         self.spec.write_text(json.dumps(spec | fields))
 
     def copy(self, root: Path) -> "Place":
-        """Copy all of it; links within stay what they are."""
-        shutil.copytree(self.root, root, symlinks=True)
-        return Place(root)
+        """Copy all of it but the index."""
+        shutil.copytree(self.root, root)
+        return replace(self, root=root)
 
     def environment(self) -> dict[str, str]:
         """Return the variables of its builds."""
-        template = {"UV_CONFIG_FILE": str(self.root / "uv.toml"), "UV_CACHE_DIR": str(self.root / "uv")}
+        tools = {"UV_CONFIG_FILE": str(self.index / "uv.toml"), "UV_CACHE_DIR": str(self.index / "cache")}
         own = {"ONNXPACK_CACHE": str(self.store), "TMPDIR": str(self.temporary)}
-        return os.environ | template | own | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        return os.environ | tools | own | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
     def arguments(self) -> list[str]:
         """Return what a build is asked for; it needs no engine."""
@@ -137,9 +141,8 @@ class Place:
 
     def leftovers(self) -> list[str]:
         """Return the scratch folders, locks and temporary files that are there."""
-        scratch = [path for path in self.root.rglob(".*") if not _is_tools(path, self.root)]
         locks = self.store / "locks"
-        found = [*scratch, *self.temporary.iterdir(), *(locks.iterdir() if locks.is_dir() else ())]
+        found = [*self.root.rglob(".*"), *self.temporary.iterdir(), *(locks.iterdir() if locks.is_dir() else ())]
         return sorted(str(path.relative_to(self.root)) for path in found)
 
     def damaged(self) -> list[str]:
@@ -150,18 +153,18 @@ class Place:
 
     def processes(self) -> list[str]:
         """Return the command lines of the processes that work here."""
-        return sorted(words for pid in os.listdir("/proc") if pid.isdigit() for words in _working_in(self.root, pid))
+        return sorted(words for folder in Path("/proc").glob("[0-9]*") for words in _working_in(self.root, folder))
 
     def sketch(self) -> str:
         """Return a digest of all that is here, whatever random names and times there are in it."""
         found = []
         for parent, folders, names in os.walk(self.root):
             place = _SCRATCH.sub("scratch", os.path.relpath(parent, self.root))
-            if place.partition("/")[0] in ("uv", "wheels"):
-                continue
             for name in sorted((*folders, *names)):
                 path = Path(parent, name)
-                data = path.read_bytes() if path.is_file() and name.endswith((".onnx", ".lock", "manifest.json")) else b""
+                data = (
+                    path.read_bytes() if path.is_file() and name.endswith((".onnx", ".lock", "manifest.json")) else b""
+                )
                 found.append((place, _SCRATCH.sub("scratch", name), data.hex()))
         return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()
 
@@ -174,15 +177,10 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def _is_tools(path: Path, root: Path) -> bool:
-    return path.relative_to(root).parts[0] == "uv"
-
-
-def _working_in(root: Path, pid: str) -> Iterator[str]:
+def _working_in(root: Path, folder: Path) -> Iterator[str]:
     """Yield the command line of a process if a variable or an argument of it names the folder, or it works there."""
-    folder = Path("/proc", pid)
     with contextlib.suppress(OSError):  # it has just ended, or is somebody else's
         words = (folder / "cmdline").read_bytes()
         known = words + (folder / "environ").read_bytes() + os.fsencode((folder / "cwd").readlink())
-        if int(pid) != os.getpid() and os.fsencode(root) in known:
+        if int(folder.name) != os.getpid() and os.fsencode(root) in known:
             yield words.replace(b"\0", b" ").decode(errors="replace")

@@ -4,18 +4,27 @@ Each time the output is the old one or the new one, whole. The next build gives 
 nothing that builds work with is left then: no scratch folder, no lock, no process.
 """
 
+import contextlib
+import gc
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
-from kill_tools import Place, eventually, make_quick_uv, make_template
+from kill_tools import PATIENCE, Place, eventually, make_quick_uv, make_template
+
+from onnxpack import interrupts, output, scratch, store
 
 HERE = Path(__file__).parent
 NOTHING: dict[str, str] = {}
@@ -71,9 +80,7 @@ class Builder:
 def builder(scene: Scene) -> Iterator[Builder]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, HERE / "kill_at_step.py", scene.uv]
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         yield Builder(server)
         assert server.stdin
         server.stdin.close()
@@ -134,8 +141,9 @@ def test_build_killed_at_each_step_leaves_a_whole_output_and_the_next_build_is_r
     def choose(step: int, name: str) -> list[tuple[signal.Signals, str]]:
         if factor > 1:
             return [(signal.SIGKILL, "before"), (signal.SIGKILL, "after")]
-        # After one step is before the next one, nearly; and a lock ends with its process.
-        return [] if name == "flock" else [(signal.SIGKILL, "before")]
+        # After one step is before the next one, nearly; a lock ends with its process; and removals are many.
+        left_out = name == "flock" or (name in ("rmtree", "unlink", "rmdir") and step % 2)
+        return [] if left_out else [(signal.SIGKILL, "before")]
 
     for place, number, status, what in attack_steps(scene, builder, tmp_path, choose):
         assert status == -number, what
@@ -154,7 +162,7 @@ def test_build_interrupted_at_each_step_leaves_a_whole_output_and_nothing_else(
         every = [(number, when) for when in ("after", "before") for number in both]
         if factor > 1:
             return every
-        return [every[step // 2 % 2]] if step % 2 else []  # between the steps: the test of every instruction
+        return [every[step // 3 % 2]] if step % 3 == 0 else []  # between the steps: the test of every instruction
 
     recovery, made = Recovery(scene, builder), 0
     for place, _, status, what in attack_steps(scene, builder, tmp_path, choose):
@@ -164,3 +172,171 @@ def test_build_interrupted_at_each_step_leaves_a_whole_output_and_nothing_else(
         recovery.require(place, what)
         made += 1
     count_attacks(made)
+
+
+SWEPT = re.compile(r"\.onnxpack-.*")
+TRACED = {module.__file__ for module in (contextlib, interrupts, output, scratch, store)}
+
+
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Let signals be heeded as in a command, and give back what the tests had."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    interrupts.heed_signals()  # nothing came, and nothing is on its way
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def run_to_instruction(work: Callable[[], None], at: int) -> int:
+    """Run as a command does, with ctrl-C at an instruction of what holds things; return how many were begun."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename not in TRACED:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            count += 1
+            if count == at:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    interrupts.heed_signals()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    interrupts.ignore_signals()
+    interrupts.put_away_all()
+    gc.collect()  # a generator that was interrupted is closed
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupts.heed_signals()
+    return count
+
+
+def interrupt_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one more ctrl-C come in the midst of each removal."""
+
+    def often(call: Callable[..., None]) -> Callable[..., None]:
+        def again(*arguments: Any, **options: Any) -> None:
+            if interrupts.was_interrupted():
+                signal.raise_signal(signal.SIGINT)
+            call(*arguments, **options)
+
+        return again
+
+    monkeypatch.setattr(shutil, "rmtree", often(shutil.rmtree))
+    monkeypatch.setattr(os, "unlink", often(os.unlink))
+
+
+@pytest.mark.case("B14")
+@pytest.mark.usefixtures("heeded")
+@pytest.mark.filterwarnings("ignore:unclosed scandir:ResourceWarning")
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+def test_interrupt_at_any_instruction_leaves_nothing_that_was_held(
+    tmp_path: Path, twice: bool, factor: int, count_attacks: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(folder: Path) -> None:
+        cache = store.Store(folder / "store")
+        with output.replacing(folder / "dist/cpu") as fresh, cache.alone("stage", "base"):
+            with cache.making("stage", "key") as made:
+                (made / "file").write_text("new")
+            (fresh / "file").write_text("new")
+
+    def attack(number: int, at: int) -> int:
+        folder = tmp_path / str(number)
+        (folder / "dist/cpu").mkdir(parents=True)
+        (folder / "dist/cpu/file").write_text("old")
+        count = run_to_instruction(lambda: work(folder), at)
+        what = f"instruction {at}"
+        assert [path for path in folder.rglob("*") if SWEPT.fullmatch(path.name)] == [], what
+        assert list(folder.glob("store/locks/*")) == [], what
+        assert (folder / "dist/cpu/file").read_text() in ("old", "new"), what
+        entry = store.Store(folder / "store").get("stage", "key")
+        assert entry is None or (entry / "file").read_text() == "new", what
+        return count
+
+    gc.freeze()  # else each collection looks at all that the tests have imported
+    total = attack(0, 0)
+    if twice:
+        interrupt_often(monkeypatch)
+    moments = random.Random(14).sample(range(1, total + 1), min(total, 400 * factor))
+    for number, at in enumerate(moments, 1):
+        attack(number, at)
+        shutil.rmtree(tmp_path / str(number))
+    gc.unfreeze()
+    count_attacks(len(moments))
+
+
+STAGES = ("export", "verify", "bundle")
+
+
+@pytest.mark.case("B1")
+@pytest.mark.case("B14")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_build_with_a_signal_in_each_stage_leaves_a_whole_output_and_no_process(
+    scene: Scene,
+    builder: Builder,
+    tmp_path: Path,
+    number: signal.Signals,
+    factor: int,
+    count_attacks: Callable[[int], None],
+) -> None:
+    recovery, delays = Recovery(scene, builder), random.Random(number)
+    for attack, stage in enumerate(STAGES * factor):
+        place = scene.template.copy(tmp_path / str(attack))
+        with place.start() as running:
+            said = read_until(running, f"{stage} …")
+            time.sleep(delays.uniform(0, 0.5))
+            # A terminal sends ctrl-C to the whole group; who ends one process sends it to that one.
+            (os.killpg if number == signal.SIGINT else os.kill)(running.pid, number)
+            said += running.communicate(timeout=PATIENCE)[1]
+        what = f"{number.name} in {stage}: {said}"
+        assert running.returncode in (0, -number if number == signal.SIGKILL else 130), what
+        if running.returncode == 130:
+            assert said.splitlines()[-1] == "interrupted", what
+            assert "Traceback" not in said, what
+            assert place.processes() == [], what
+            assert place.leftovers() == [], what
+        require_whole(scene, place, what)
+        recovery.require(place, what)
+    count_attacks(len(STAGES) * factor)
+
+
+def read_until(running: "subprocess.Popen[str]", line: str) -> str:
+    """Return what a build says up to a line, or up to its end."""
+    assert running.stderr
+    said = ""
+    for words in running.stderr:
+        said += words
+        if words.strip() == line:
+            break
+    return said
+
+
+@pytest.mark.case("B1")
+@pytest.mark.case("B7")
+def test_four_builds_at_once_of_which_two_are_killed_let_the_others_be_right(
+    scene: Scene, builder: Builder, tmp_path: Path, factor: int, count_attacks: Callable[[int], None]
+) -> None:
+    chances = random.Random(7)
+    for attack in range(factor):
+        place = scene.template.copy(tmp_path / str(attack))
+        builds = [place.start() for _ in range(4)]
+        victims = chances.sample(builds, 2)
+        for victim in victims:
+            read_until(victim, chances.choice([f"{stage} …" for stage in STAGES]))
+            victim.kill()
+        said = [running.communicate(timeout=PATIENCE)[1] for running in builds]
+        for running, words in zip(builds, said, strict=True):
+            assert running.returncode in ((0, -signal.SIGKILL) if running in victims else (0,)), words
+        assert place.seen() == scene.new, said
+        require_whole(scene, place, "four builds at once")
+        Recovery(scene, builder).require(place, "four builds at once")
+    count_attacks(2 * factor)
