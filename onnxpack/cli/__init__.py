@@ -59,13 +59,16 @@ def cli() -> None:
 def main() -> None:
     """Runs the command line and exits with the contract's codes."""
     try:
-        interrupts.heed_signals()
-        status = _run()
+        try:
+            interrupts.heed_signals()
+            status = _run()
+        except KeyboardInterrupt:
+            status = _INTERRUPTED
         interrupts.ignore_signals()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # a signal of the other kind came at the same moment
         status = _INTERRUPTED
-    if status == _INTERRUPTED:
         interrupts.ignore_signals()
+    if status == _INTERRUPTED:
         interrupts.put_away_all()
         click.echo("interrupted", err=True)
     sys.exit(status)
