@@ -83,7 +83,7 @@ def interrupt_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.case("B14")
 @pytest.mark.usefixtures("heeded")
-@pytest.mark.filterwarnings("ignore:unclosed scandir:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
 def test_interrupt_at_any_instruction_leaves_nothing_that_was_held(
     tmp_path: Path, twice: bool, factor: int, count_attacks: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
