@@ -7,6 +7,7 @@ process, which has imported everything already; its tasks are run in it too, so 
 
 import contextlib
 import fcntl
+import gc
 import importlib
 import json
 import os
@@ -110,6 +111,7 @@ def serve() -> None:
     """Do the builds that are asked for, one after another."""
     for module in _WARM:
         importlib.import_module(module)
+    gc.disable()  # each collection would copy the memory that a fork shares with this process
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
