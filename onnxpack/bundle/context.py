@@ -75,19 +75,20 @@ def _copy_tree(source: Path, destination: Path, earlier: Path | None) -> None:
         for name in names:
             file, target = Path(parent, name), destination / relative / name
             copy = earlier / relative / name if earlier else None
-            if copy and _is_untouched(copy, file.lstat().st_size):
-                os.link(copy, target)  # the runtime layer has about 80 MB, which a rebuild would copy each time
-            else:
+            if not copy or not _link_untouched(copy, target, file.lstat().st_size):
                 shutil.copyfile(file, target, follow_symlinks=False)
 
 
-def _is_untouched(copy: Path, size: int) -> bool:
-    """Return whether a file is as ``normalise`` left it: whatever writes to a file changes its time."""
+def _link_untouched(copy: Path, target: Path, size: int) -> bool:
+    """Link a file if it is as ``normalise`` left it, and tell that: whatever writes to a file changes its time."""
     try:
         status = copy.lstat()
-    except OSError:
+        untouched = stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == (size, EPOCH * 10**9)
+        if untouched:
+            os.link(copy, target)
+    except OSError:  # also one that another build has taken away since
         return False
-    return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == (size, EPOCH * 10**9)
+    return untouched
 
 
 def _read(path: Path) -> str | None:

@@ -1,7 +1,6 @@
 """The lock beside a spec: each target's Python packages by version and hashes; no URLs, so any mirror serves."""
 
 import json
-import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem, SpecError
-from onnxpack.core.scratch import make_temporary_folder
+from onnxpack.core.scratch import make_temporary_folder, working_folder
 from onnxpack.spec.model import Spec
 from onnxpack.targets import load_device
 from onnxpack.worker.uv import list_image_options, run_uv, write_requirements
@@ -101,13 +100,10 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
             for name, entry in sorted(targets.items())
         },
     }
-    # A rename in one folder is atomic: nobody reads half a lock, and an interrupt leaves the old one.
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(data, indent=1) + "\n")
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with working_folder(path.parent) as folder:  # what a killed process leaves of it goes with the next one
+        whole = folder / path.name
+        whole.write_text(json.dumps(data, indent=1) + "\n")
+        whole.rename(path)
 
 
 def resolve(spec: Spec, target: str) -> TargetLock:

@@ -15,11 +15,11 @@ from pathlib import Path
 from onnxpack.core.digests import digest_tree
 from onnxpack.core.errors import EngineError
 from onnxpack.core.regular import read_regular
-from onnxpack.core.scratch import locked, locked_if_free, working_folder
+from onnxpack.core.scratch import locked, locked_if_free, sweep, working_folder
 
 _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 256 * 2**20  # bytes; an environment with TensorFlow has 5 MB of them
-_PARTIAL = "partial"
+_LOCKS, _PARTIAL = "locks", "partial"
 _PARTIAL_SECONDS = 7 * 24 * 3600
 """How long a download that was cut short is kept to be gone on with."""
 
@@ -64,9 +64,21 @@ class Store:
         """Return the folder of an entry that was just made."""
         return self.root / stage / key / "data"
 
+    def sweep(self) -> None:
+        """Remove what killed builds left: folders to work in, locks, and downloads that nobody goes on with.
+
+        Nothing depends on it, and a store that cannot be written can be read all the same.
+        """
+        with suppress(FileNotFoundError):
+            sweep(self.root)
+        for name in _names(self.root / _LOCKS):
+            with suppress(OSError, EngineError), locked_if_free(self.root / _LOCKS / name):
+                pass  # its file goes with that
+        with suppress(OSError, EngineError):
+            self._sweep_partials()
+
     def scratch(self) -> AbstractContextManager[Path]:
-        """Make a temporary folder on the store's file system; remove first what killed builds left there."""
-        self._sweep_partials()
+        """Make a temporary folder on the store's own file system."""
         return working_folder(self.root)
 
     def alone(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
@@ -127,12 +139,12 @@ class Store:
         return locked(self._lock("place", f"{stage}-{key}"))
 
     def _lock(self, stage: str, key: str) -> Path:
-        return self.root / "locks" / f"{stage}-{key}"
+        return self.root / _LOCKS / f"{stage}-{key}"
 
     def _sweep_partials(self) -> None:
         """Remove unfinished downloads that nobody has continued for a week."""
-        folder = self.root / _PARTIAL
-        for path in folder.iterdir() if folder.is_dir() else ():
+        for name in _names(self.root / _PARTIAL):
+            path = self.root / _PARTIAL / name
             if path.is_file() and time.time() - path.stat().st_mtime > _PARTIAL_SECONDS:
                 with locked_if_free(self._lock("download", path.name)) as free:
                     if free:
@@ -141,6 +153,11 @@ class Store:
     def _discard(self, entry: Path) -> None:
         with working_folder(self.root) as grave, suppress(FileNotFoundError):  # another process discarded it first
             entry.rename(grave / "entry")
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder, which need not be there."""
+    return os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names are meant
 
 
 def _put(work: Path, entry: Path) -> None:

@@ -2,14 +2,14 @@
 
 import importlib
 import io
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
 
 import click
 
 from onnxpack import __version__
+from onnxpack.core import interrupts
+
+_INTERRUPTED = 130
 
 VERBS = {
     "bench": "Time a model against its source and float32.",
@@ -64,20 +64,37 @@ def main() -> None:
     It is 0 for done, 2 for usage or a spec, 3 for the source model or the export, 4 for a gate that failed, 5 for
     engine, registry, network or disk, 130 for an interrupt, and 1 for a bug.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        try:
+            interrupts.heed_signals()
+            status = _run()
+        except KeyboardInterrupt:
+            status = _INTERRUPTED
+        interrupts.ignore_signals()
+    except KeyboardInterrupt:  # a signal of the other kind came at the same moment
+        status = _INTERRUPTED
+        interrupts.ignore_signals()
+    if status == _INTERRUPTED:
+        interrupts.put_away_all()
+        click.echo("interrupted", err=True)
+    sys.exit(status)
+
+
+def _run() -> int:
+    """Run the verb; return the exit status."""
     try:
         # Outside click's standalone mode an exit status asked for is returned, not raised.
-        sys.exit(cli.main(prog_name="onnxpack", standalone_mode=False))
+        return int(cli.main(prog_name="onnxpack", standalone_mode=False) or 0)
     except click.ClickException as error:
         _show_usage(error)
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort) as stop:
+        return 2
+    except click.Abort as stop:
         if isinstance(stop.__cause__, EOFError):  # click takes any for ctrl-D at a prompt; there are no prompts here
-            _fail(stop.__cause__)
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+            return _tell(stop.__cause__)
+        return _INTERRUPTED
     except Exception as error:  # the one boundary: everything becomes words and an exit code here
-        _fail(error)
+        # What an interrupt looks like behind code that makes another exception of it.
+        return _INTERRUPTED if interrupts.was_interrupted() else _tell(error)
 
 
 def _show_usage(error: click.ClickException) -> None:
@@ -88,12 +105,7 @@ def _show_usage(error: click.ClickException) -> None:
     click.echo(redact(words.getvalue()), err=True, nl=False)  # it quotes what was given, which may be a signed URL
 
 
-def _fail(error: Exception) -> NoReturn:
+def _tell(error: Exception) -> int:
     from onnxpack.cli.failure import tell
 
-    sys.exit(tell(error))
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    # As ctrl-C: every ``finally`` runs, so that children end and nothing partial stays.
-    raise KeyboardInterrupt
+    return tell(error)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from onnxpack.core.interrupts import uninterrupted
 from onnxpack.core.scratch import working_folder
 
 _AT_FDCWD = -100  # fcntl.h: relative paths start at the working folder, as for other calls
@@ -30,7 +31,8 @@ def replacing(destination: Path) -> Iterator[Path]:
             # Asked first, the answer could be old: another build may put its output there at this moment.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            _exchange(fresh, destination)
+            with uninterrupted():  # between two renames nothing would stand there
+                _exchange(fresh, destination)
 
 
 def _exchange(one: Path, other: Path) -> None:

@@ -13,9 +13,12 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from onnxpack.core.errors import NO_ROOM, EngineError
+from onnxpack.core.interrupts import holding
 
 _PREFIX = ".onnxpack-"
 _NAME = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")
@@ -41,18 +44,13 @@ def working_folder(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
-    folder, descriptor = _claim(parent)
-    try:
-        yield folder
-    except OSError as error:
-        if error.errno in NO_ROOM and error.filename is None:  # of a write: only an open names its file
-            error.filename = str(parent)
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # it may have got another name
-        if folder.is_symlink():  # what worked in it put a link in its place
-            folder.unlink(missing_ok=True)
-        os.close(descriptor)
+    with holding(partial(_claim, parent), _remove) as claimed:
+        try:
+            yield claimed.folder
+        except OSError as error:
+            if error.errno in NO_ROOM and error.filename is None:  # of a write: only an open names its file
+                error.filename = str(parent)
+            raise
 
 
 def make_temporary_folder() -> contextlib.AbstractContextManager[Path]:
@@ -83,30 +81,35 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
         EngineError: something else is in its place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _lock(path, waiting)
-    assert descriptor is not None
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+    while True:
+        with holding(partial(_open_lock, path), partial(_close_lock, path)) as descriptor:
+            if not _is_free(descriptor):
+                waiting()
+                waiting = _wait_in_silence
+                _acquire_flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(descriptor, path):  # else whoever had it has removed the file
+                yield
+                return
 
 
 @contextlib.contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
     """Hold the lock file ``path`` if no other process has it; yield whether it is held."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _lock(path, None)
-    try:
-        yield descriptor is not None
-    finally:
-        if descriptor is not None:
-            path.unlink(missing_ok=True)
-            os.close(descriptor)
+    with holding(partial(_open_lock, path), partial(_close_lock, path)) as descriptor:
+        yield _is_free(descriptor) and _is_at(descriptor, path)
 
 
-def _claim(parent: Path) -> tuple[Path, int]:
-    """Make a folder and lock it, again if another process's sweep removed it between the two."""
+@dataclass(frozen=True)
+class _Claimed:
+    """A folder to work in, and the descriptor that holds its lock."""
+
+    folder: Path
+    descriptor: int
+
+
+def _claim(parent: Path) -> _Claimed:
+    """Make a folder and lock it; a sweep may come between the two, so it is looked at again."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         try:
@@ -115,29 +118,32 @@ def _claim(parent: Path) -> tuple[Path, int]:
             continue
         _acquire_flock(descriptor, fcntl.LOCK_EX)
         if _is_at(descriptor, folder):
-            return folder, descriptor
+            return _Claimed(folder, descriptor)
         os.close(descriptor)
 
 
-def _lock(path: Path, waiting: Callable[[], None] | None) -> int | None:
-    """Return the descriptor that holds a lock file; None if it is taken and ``waiting`` is None."""
-    while True:
-        descriptor = _open_lock(path)
-        try:
-            _acquire_flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waiting is None:
-                os.close(descriptor)
-                return None
-            waiting()
-            waiting = _wait_in_silence
-            try:
-                _acquire_flock(descriptor, fcntl.LOCK_EX)
-            except BaseException:  # ctrl-C
-                os.close(descriptor)
-                raise
-        if _is_at(descriptor, path):  # whoever had it has removed the file
-            return descriptor
+def _remove(claimed: _Claimed) -> None:
+    shutil.rmtree(claimed.folder, ignore_errors=True)  # it may have got another name
+    if claimed.folder.is_symlink():  # what worked in it put a link in its place
+        claimed.folder.unlink(missing_ok=True)
+    os.close(claimed.descriptor)
+
+
+def _is_free(descriptor: int) -> bool:
+    """Take a lock, and tell whether it could be had: another process may have it."""
+    try:
+        _acquire_flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _close_lock(path: Path, descriptor: int) -> None:
+    """Give a lock back, and remove its file unless another process has it: this one may have waited in vain."""
+    try:
+        if _is_free(descriptor) and _is_at(descriptor, path):
+            path.unlink(missing_ok=True)
+    finally:
         os.close(descriptor)
 
 

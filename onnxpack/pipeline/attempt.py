@@ -3,6 +3,7 @@
 A build that failed leaves its report there, and no context or model that could be taken for its result.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from onnxpack.core.artifacts import Artifact
 from onnxpack.core.digests import digest
 from onnxpack.core.errors import OnnxpackError, Problem, SpecError
 from onnxpack.core.output import replacing
+from onnxpack.core.scratch import sweep
 from onnxpack.core.values import MODEL
 from onnxpack.pipeline.chain import Stage, chain
 from onnxpack.pipeline.plan import Plan
@@ -54,6 +56,7 @@ def build(run: Build, wanted: Wanted) -> Attempt:
         SpecError: the place holds something else than a build of this spec; nothing is changed there.
     """
     require_free(run)
+    _sweep(run)
     stages = chain(run.plan, wanted.until)
     names = tuple(name for stage in stages for name in stage.names)
     attempt = Attempt(run.plan, wanted.until, names, Product())
@@ -67,6 +70,14 @@ def build(run: Build, wanted: Wanted) -> Attempt:
     except OSError as error:  # a full disk: what stands in the place is untouched
         attempt = replace(attempt, failed_stage=attempt.failed_stage or "output", error=attempt.error or error)
     return attempt
+
+
+def _sweep(run: Build) -> None:
+    """Remove what killed builds left where this one works; beside the output, that is done when a new one is begun."""
+    run.store.sweep()
+    for folder in (run.plan.file.folder, run.store.root / _LAST):
+        with contextlib.suppress(OSError):  # it is not there, or cannot be listed: nothing depends on it
+            sweep(folder)
 
 
 def require_free(run: Build) -> None:

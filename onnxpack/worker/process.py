@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxpack.core.errors import SourceError, SpecError
+from onnxpack.core.interrupts import holding
 from onnxpack.core.periodic import repeating
 from onnxpack.core.progress import Progress
 from onnxpack.core.regular import read_regular
@@ -86,27 +87,36 @@ def run_process(name: str, setting: Setting, seen: tuple[Path, ...] | None, *, w
     command = [str(setting.python or sys.executable), "-P", "-m", "onnxpack.worker", str(scratch)]
     if seen is not None:
         command, environment = confine(command, environment, scratch, seen, (setting.folder or scratch,))
-    with _report_notes(scratch / SAID, setting.progress):
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # ctrl-C reaches the parent alone, which ends the whole group
-        )
-        assert process.stdout
-        log = Log(os.dup(process.stdout.fileno()))
-        process.stdout.close()
+    with _report_notes(scratch / SAID, setting.progress), holding(lambda: _start(command, environment), _end) as child:
         try:
-            process.wait(None if math.isinf(within) else within)
+            child.process.wait(None if math.isinf(within) else within)
         except subprocess.TimeoutExpired:
             raise SourceError(f"stage '{name}' took more than {within:g} s", _suggest_time(setting)) from None
-        finally:
-            _end(process)
-            log.close()
-    status = process.returncode if seen is None else restore_status(process.returncode)
-    return Ended(status, log.last_lines())
+    status = child.process.returncode if seen is None else restore_status(child.process.returncode)
+    return Ended(status, child.log.last_lines())
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A child at work, and what it prints."""
+
+    process: subprocess.Popen[bytes]
+    log: Log
+
+
+def _start(command: list[str], environment: dict[str, str]) -> _Child:
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,  # ctrl-C reaches the parent alone, which ends the whole group
+    )
+    assert process.stdout
+    log = Log(os.dup(process.stdout.fileno()))
+    process.stdout.close()
+    return _Child(process, log)
 
 
 def read_task_timeout() -> float:
@@ -136,8 +146,9 @@ def _suggest_time(setting: Setting) -> str:
     return f"if it is not in an endless loop, allow more seconds, such as {TIMEOUT_VARIABLE}=86400"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(child: _Child) -> None:
     """End the child with all that it started: first by its own supervisor, then by killing its process group."""
+    process = child.process
     try:
         if process.poll() is None:
             process.terminate()
@@ -147,6 +158,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        child.log.close()
 
 
 def _report_notes(words: Path, progress: Progress | None) -> contextlib.AbstractContextManager[None]:

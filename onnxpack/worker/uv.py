@@ -1,10 +1,16 @@
 """Runs of uv, which resolves and installs packages also for another Python and platform than this one."""
 
+import contextlib
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 from onnxpack.core.errors import EngineError, OnnxpackError
+from onnxpack.core.interrupts import holding
 from onnxpack.core.scratch import make_temporary_folder
 
 PLATFORMS = {"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
@@ -14,6 +20,13 @@ _NETWORK = (
     "dns error", "error sending request", "Failed to fetch", "client error", "timed out", "offline", "network was dis",
 )  # fmt: skip
 _NO_SOLUTION = "No solution found"
+_WITH_PARENT = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""What becomes a program that ends with the process which started it, also if that one is killed."""
 
 
 def run_uv(
@@ -50,20 +63,34 @@ def _run(command: Sequence[str], note: Callable[[str], None]) -> tuple[int, str,
     # Its own empty folder, so that no project file of the user's working folder changes the answer.
     with make_temporary_folder() as folder, (folder / "stdout").open("w+") as output:
         (folder / "work").mkdir()
-        with subprocess.Popen(
-            command, cwd=folder / "work", stdout=output, stderr=subprocess.PIPE, text=True
-        ) as process:
+        words = []
+        with holding(lambda: _start(command, folder / "work", output), _end) as process:
             assert process.stderr
-            words = []
-            try:
-                for line in process.stderr:
-                    words.append(line)
-                    note(line.rstrip())
-            except BaseException:
-                process.kill()
-                raise
+            for line in process.stderr:
+                words.append(line)
+                note(line.rstrip())
+            status = process.wait()
         output.seek(0)
-        return process.returncode, output.read(), "".join(words).strip()
+        return status, output.read(), "".join(words).strip()
+
+
+def _start(command: Sequence[str], folder: Path, output: IO[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        (sys.executable, "-I", "-S", "-c", _WITH_PARENT, str(os.getpid()), *command),
+        cwd=folder,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # ctrl-C reaches the parent alone, which ends the whole group
+    )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.stderr
+    process.stderr.close()
 
 
 def list_image_options(python: str, platform: str) -> tuple[str, ...]:

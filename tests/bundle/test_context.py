@@ -189,6 +189,22 @@ def test_a_file_that_was_changed_in_an_earlier_context_is_made_anew(parts: Parts
     assert digest_tree(assembled(parts, tmp_path / "other", one.folder).folder) == before
 
 
+def test_a_file_of_an_earlier_context_that_another_build_takes_away_is_made_anew(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assembled(parts, tmp_path / "first")
+    made, link = digest_tree(tmp_path / "first"), os.link
+
+    def take_away(source: Path, target: Path) -> None:
+        source.unlink()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", take_away)
+    assembled(parts, tmp_path / "second", tmp_path / "first")
+    assert digest_tree(tmp_path / "second") == made
+    assert digest_tree(tmp_path / "first") != made, "it was taken away"
+
+
 def test_an_earlier_context_of_other_packages_gives_no_file(parts: Parts, tmp_path: Path) -> None:
     one = assembled(parts, tmp_path / "one")
     packages = tmp_path / "other packages"

@@ -112,12 +112,25 @@ def test_writing_where_a_folder_stands_replaces_it(store: Store) -> None:
     assert place.read_bytes() == b"data"
 
 
+def test_sweep_removes_locks_and_folders_that_nobody_holds_and_leaves_all_else(store: Store) -> None:
+    store.sweep()  # of a store that is not there yet
+    (store.root / ".onnxpack-abandone").mkdir(parents=True)
+    locks = store.root / "locks"
+    (locks / "folder").mkdir(parents=True)
+    (locks / "export-left").touch()
+    with store.alone("export", "held"), store.scratch() as work:
+        store.sweep()
+        assert sorted(path.name for path in locks.iterdir()) == ["export-held", "folder"]
+        assert sorted(path.name for path in store.root.iterdir()) == [work.name, "locks"]
+
+
 def test_partial_download_of_last_week_is_swept_unless_it_is_locked(store: Store) -> None:
     for key in ("new", "old", "held"):
         store.partial(key).touch()
     for key in ("old", "held"):
         os.utime(store.partial(key), (1, 1))
-    with store.alone("download", "held"), store.scratch():
+    with store.alone("download", "held"):
+        store.sweep()
         assert sorted(path.name for path in store.partial("x").parent.iterdir()) == ["held", "new"]
 
 

@@ -37,3 +37,43 @@ def test_a_signal_ends_a_verb(number: signal.Signals) -> None:
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.strip()) == (130, "put away\n", "interrupted")
+
+
+TWO = """
+import os, signal, sys
+from onnxpack import cli
+from onnxpack.cli import validate
+
+def load(*_):
+    signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+    for number in NUMBERS:
+        os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
+
+NUMBERS = [signal.SIGINT, signal.SIGTERM]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+validate.load = load
+sys.argv = ["onnxpack", "validate", "one.yaml"]
+cli.main()
+"""
+CHANGED = """
+import os, signal, sys
+from onnxpack import cli
+from onnxpack.cli import validate
+
+def load(*_):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt:
+        raise ImportError("as compiled modules do it")
+
+validate.load = load
+sys.argv = ["onnxpack", "validate", "one.yaml"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("code", [TWO, CHANGED], ids=["two at once", "changed on its way"])
+def test_signal_ends_a_verb_with_one_word_however_it_comes(code: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr.strip()) == (130, "", "interrupted")

@@ -47,7 +47,7 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture
 def onnxpack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
     """Run the command line in this process."""
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*arguments: str | Path) -> Ended:
         monkeypatch.setattr(sys, "argv", ["onnxpack", *map(str, arguments)])
@@ -58,7 +58,8 @@ def onnxpack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return Ended(stop.value.code, *capsys.readouterr())
 
     yield run
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():  # a command that has ended ignores them
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -92,6 +92,18 @@ def test_the_last_good_output_is_put_aside_where_that_is_asked_for(run: Run, fil
     assert [path.name for path in output.iterdir()] == ["report.json"]
 
 
+def test_what_killed_builds_left_beside_the_spec_and_the_last_outputs_is_swept(
+    run: Run, file: SpecFile, tmp_path: Path
+) -> None:
+    left = [
+        folder / ".onnxpack-abandone" for folder in (file.folder, tmp_path / "store/last", tmp_path / "dist/example")
+    ]
+    for folder in left:
+        folder.mkdir(parents=True)
+    assert run(file).passed
+    assert [folder for folder in left if folder.exists()] == []
+
+
 def test_a_place_that_is_another_specs_is_refused_and_left(run: Run, file: SpecFile, tmp_path: Path) -> None:
     run(file)
     before = report(tmp_path / "dist/example/cpu")
