@@ -10,7 +10,9 @@ from pathlib import Path
 
 from onnxpack.errors import OnnxpackError, bound_text
 from onnxpack.worker.call import ANSWER, NO_ROOM, REQUEST, Answer, Message
+from onnxpack.worker.changes import find_sources
 from onnxpack.worker.codec import decode, encode
+from onnxpack.worker.from_source import compile_from_source
 from onnxpack.worker.process import SAID
 from onnxpack.worker.supervise import supervise
 from onnxpack.worker.task import Say
@@ -44,8 +46,11 @@ def _answer(message: Message, scratch: Path) -> Answer:
     """Return the task's result with its trace, or how it failed."""
     try:
         recorder = Recorder(message.root, message.ignored)
+        compile_from_source(recorder.is_input)
         kind = getattr(importlib.import_module(message.module), message.name)
         task = decode(message.request, kind)
+        for path in find_sources(task):
+            recorder.expect(path)
         result = task.run(message.folder, _speaker(scratch / SAID))
         return Answer(encode(result, message.folder), recorder.trace(message.isolated), imported_packages())
     except OSError as error:

@@ -5,10 +5,8 @@ compiler leaves a dependency file. The same request gives the same result as lon
 """
 
 import contextlib
-import hashlib
 import importlib
 import importlib.util
-import json
 import os
 import shutil
 import stat
@@ -27,6 +25,17 @@ from onnxpack.errors import SourceError
 from onnxpack.package_names import normalize_name
 from onnxpack.scratch import is_working_name
 from onnxpack.store import file_digest
+from onnxpack.worker import changes
+from onnxpack.worker.changes import (
+    ABSENT,
+    Listings,
+    State,
+    file_state,
+    importable_digest,
+    list_importable,
+    list_names,
+    listing_digest,
+)
 
 _WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -34,9 +43,10 @@ _SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/bin", "/sb
 """The machine's own files: they are read by libraries at every start and say nothing about a model."""
 _IMPORTERS = ("<frozen importlib", f"{Path(importlib.__file__).parent}/", __file__)
 """Where the code of the import system is, and of what reads the metadata of installed packages, as this module does."""
+_LOOKING = changes.__file__
+"""Where folders are listed to see whether they changed."""
 _FILE_CLOCK = 5
 """CLOCK_REALTIME_COARSE of linux/time.h, which the times of files are taken from; it is a few milliseconds behind."""
-_ABSENT = "absent"
 _METADATA = ".dist-info"
 
 
@@ -79,9 +89,9 @@ class Recorder:
         self._base = f"{root.resolve()}/"
         self._own = tuple(f"{path.resolve()}/" for path in places)
         self._system = tuple(f"{place}/" for place in _SYSTEM)
-        self._files: dict[str, None] = {}
-        self._folders: dict[str, None] = {}
-        self._imports: dict[str, None] = {}
+        self._files: dict[str, State | None] = {}
+        self._folders = Listings(list_names)
+        self._imports = Listings(list_importable)
         self._written: set[str] = set()
         self._began = time.clock_gettime_ns(_FILE_CLOCK)
         sys.addaudithook(self._hear)
@@ -95,7 +105,10 @@ class Recorder:
         Raises:
             SourceError: a file changed meanwhile, so that no digest would be true.
         """
-        changed = [path for path in self._files if _changed_since(Path(path), self._began)]
+        changed = [
+            path for path, state in self._files.items()
+            if file_state(path) != state or _changed_since(Path(path), self._began)
+        ]  # fmt: skip
         inside = [path for path in changed if path.startswith(self._base)]
         if inside:
             raise SourceError(f"'{self._relative(inside[0])}' changed while it was read", "build again")
@@ -105,25 +118,38 @@ class Recorder:
         files = sorted(lasting - set(changed))
         return Trace(
             files={self._relative(path): content_digest(Path(path)) for path in files},
-            folders={self._relative(path): listing_digest(Path(path)) for path in sorted(self._folders)},
-            imports={self._relative(path): importable_digest(Path(path)) for path in sorted(self._imports)},
+            folders={self._relative(path): known for path, known in self._folders.digests(self._written).items()},
+            imports={self._relative(path): known for path, known in self._imports.digests(self._written).items()},
             modules={name: module_digest(name) for name in sorted(_own_modules())},
             distributions=imported_distributions(imported_packages()) if isolated else {},
             isolated=isolated,
         )
+
+    def expect(self, path: Path) -> None:
+        """Note a file that is about to be read, maybe by a library that Python does not hear."""
+        self._note_file(os.fspath(path))
+
+    def is_input(self, given: str) -> bool:
+        """Return whether a file would be noted: it is not the build's own, installed, or the machine's."""
+        return self._outside(given) is not None
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             # What removes or copies a tree opens names relative to a folder that the event does not tell.
             if arguments[1] is not None or sys._getframe(1).f_code.co_filename != shutil.__file__:
                 self._hear_open(arguments)
+        elif event == "import" and arguments[1]:  # a compiled module, which is opened by no Python code
+            self._note_file(arguments[1])
+        elif event == "ctypes.dlopen" and isinstance(arguments[0], str) and "/" in arguments[0]:
+            self._note_file(arguments[0])
         elif event in ("os.listdir", "os.scandir"):
-            path = self._outside("." if arguments[0] is None else arguments[0])
-            if path and not sys._getframe(1).f_code.co_filename.startswith(_IMPORTERS):
-                self._folders[path] = None
+            who = sys._getframe(1).f_code.co_filename
+            path = None if who == _LOOKING else self._outside("." if arguments[0] is None else arguments[0])
+            if path and not who.startswith(_IMPORTERS):
+                self._folders.note(path, self._written)
             # Which module an import found, the open file says; that there was none of a name, only the listing can.
             elif path and f"{path}/".startswith(self._base):
-                self._imports[path] = None
+                self._imports.note(path, self._written)
 
     def _hear_open(self, arguments: tuple[Any, ...]) -> None:
         path = self._outside(arguments[0])
@@ -131,8 +157,17 @@ class Recorder:
             return
         if arguments[2] & _WRITES:
             self._written.add(path)
-        elif path not in self._written:  # what this process wrote itself is no input
-            self._files[path] = None
+        else:
+            self._note(path)
+
+    def _note_file(self, given: Any) -> None:
+        path = self._outside(given)
+        if path is not None:
+            self._note(path)
+
+    def _note(self, path: str) -> None:
+        if path not in self._written and path not in self._files:  # what this process wrote itself is no input
+            self._files[path] = file_state(path)
 
     def _outside(self, given: Any) -> str | None:
         """Return the absolute path, or None if it is the build's own, installed, or the machine's."""
@@ -157,43 +192,20 @@ def content_digest(path: Path) -> str:
     try:
         return large_file_digest(path) if stat.S_ISREG(path.stat().st_mode) else "special"
     except OSError:
-        return _ABSENT
-
-
-def listing_digest(path: Path) -> str:
-    """Return the SHA-256 of the sorted names in a folder, without what builds work in at this moment."""
-    try:
-        names = sorted(name for name in os.listdir(path) if not is_working_name(name))  # noqa: PTH208 - names count
-    except OSError:
-        return _ABSENT
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+        return ABSENT
 
 
 @cache
 def module_digest(name: str) -> str:
     """Return the SHA-256 of the source of one of this package's modules, whether it is imported or not."""
     path = module_source(name)
-    return file_digest(path) if path else _ABSENT
+    return file_digest(path) if path else ABSENT
 
 
 def module_source(name: str) -> Path | None:
     """Return the file of one of this package's modules; None if there is none of this name."""
     place = _PACKAGE.joinpath(*name.split(".")[1:])
     return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
-
-
-def importable_digest(path: Path) -> str:
-    """Return the SHA-256 of the sorted names of the modules and packages in a folder."""
-    try:
-        with os.scandir(path) as entries:
-            names = sorted(entry.name for entry in entries if _is_importable(entry))
-    except OSError:
-        return _ABSENT
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
-
-
-def _is_importable(entry: os.DirEntry[str]) -> bool:
-    return entry.name.endswith((".py", ".so")) or Path(entry.path, "__init__.py").is_file()
 
 
 def _own_modules() -> list[str]:
@@ -231,7 +243,7 @@ def _version(name: str) -> str:
     try:
         return version(name)  # an egg, or one that is in no folder
     except PackageNotFoundError:
-        return _ABSENT
+        return ABSENT
 
 
 @cache
