@@ -162,10 +162,10 @@ class Store:
         return self.root / "locks" / f"{stage}-{key}"
 
     def _sweep_partials(self) -> None:
-        """Remove downloads that nobody has gone on with for a week."""
+        """Remove downloads that nobody has gone on with for a week, or whose time a wrong clock put far ahead."""
         folder = self.root / _PARTIAL
         for path in folder.iterdir() if folder.is_dir() else ():
-            if path.is_file() and time.time() - path.stat().st_mtime > _PARTIAL_SECONDS:
+            if path.is_file() and abs(time.time() - path.stat().st_mtime) > _PARTIAL_SECONDS:
                 with locked_if_free(self._lock("download", path.name)) as free:
                     if free:
                         path.unlink(missing_ok=True)
