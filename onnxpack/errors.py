@@ -4,9 +4,12 @@ Stages raise these; only ``onnxpack.cli`` turns them into words and an exit stat
 more problems, so that a user sees all of them at once.
 """
 
+import contextlib
 import errno
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from onnxpack.redact import redact
 
@@ -112,6 +115,9 @@ class EngineError(OnnxpackError):
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 """How a file system says that it takes no more."""
+NO_RIGHT = (errno.EACCES, errno.EPERM)
+"""How it says that this user may not."""
+_PLACES = "--output, ONNXPACK_CACHE, TMPDIR or UV_CACHE_DIR"
 
 
 def typed(error: Exception) -> OnnxpackError | None:
@@ -122,9 +128,34 @@ def typed(error: Exception) -> OnnxpackError | None:
     if isinstance(error, OSError):
         # A copy that finds no room names its source first; the room is missing at the other.
         name = error.filename2 if error.errno in NO_ROOM and error.filename2 else error.filename
-        place = f" '{name}'" if name else ""
-        return EngineError(f"{error.strerror or error}{place}", "make room, or name another --output or ONNXPACK_CACHE")
+        place = f" '{_lasting(os.fsdecode(name))}'" if name else ""
+        writable = error.errno not in (*NO_RIGHT, errno.EROFS)
+        hint = f"make room, or name another {_PLACES}" if writable else f"name a place that can be written by {_PLACES}"
+        return EngineError(f"{error.strerror or error}{place}", hint)
     return error if isinstance(error, OnnxpackError) else None
+
+
+@contextlib.contextmanager
+def naming(place: Path, *, only_unnamed: bool = False) -> Iterator[None]:
+    """Let an error of a full or closed disk name ``place``, not the hidden file that is written first.
+
+    ``only_unnamed`` leaves an error as it is that names a file: a write names none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (*NO_ROOM, *NO_RIGHT) and not (only_unnamed and error.filename):
+            error.filename, error.filename2 = str(place), None
+        raise
+
+
+def _lasting(name: str) -> str:
+    """Return the part of a path that is still there when it is read: working folders go."""
+    from onnxpack.scratch import is_working_name
+
+    parts = Path(name).parts
+    gone = next((number for number, part in enumerate(parts) if is_working_name(part)), len(parts))
+    return str(Path(*parts[:gone]))
 
 
 BY_EXIT_CODE: dict[int, type[OnnxpackError]] = {

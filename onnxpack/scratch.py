@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from onnxpack.errors import NO_ROOM, EngineError
+from onnxpack.errors import EngineError, naming
 
 _PREFIX = ".onnxpack-"
 _NAME = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")
@@ -42,11 +42,8 @@ def working_folder(parent: Path) -> Iterator[Path]:
     sweep(parent)
     folder, descriptor = _claim(parent)
     try:
-        yield folder
-    except OSError as error:
-        if error.errno in NO_ROOM and error.filename is None:  # of a write: only an open names its file
-            error.filename = str(parent)
-        raise
+        with naming(parent, only_unnamed=True):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # it may have got another name
         os.close(descriptor)

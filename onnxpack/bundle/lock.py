@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.bundle.uv import for_image, uv, write_requirements
-from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.errors import Location, Problem, SpecError, naming
 from onnxpack.scratch import temporary_folder
 from onnxpack.spec.model import Spec
 from onnxpack.targets import device
@@ -98,11 +98,12 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
         },
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(data, indent=1) + "\n")
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with naming(path):  # a read-only disk refuses also to remove what is not there
+        try:
+            partial.write_text(json.dumps(data, indent=1) + "\n")
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def resolve(spec: Spec, target: str) -> TargetLock:

@@ -1,5 +1,6 @@
 """The command line: the only place that prints and exits. A verb's module is imported when the verb is used."""
 
+import contextlib
 import importlib
 import signal
 import sys
@@ -9,6 +10,7 @@ from typing import NoReturn
 import click
 
 from onnxpack import __version__
+from onnxpack.errors import EngineError, typed
 
 VERBS = {
     "bench": "Time a model against its source and float32.",
@@ -61,24 +63,39 @@ def main() -> None:
     """Runs the command line and exits with the contract's codes."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        # Outside click's standalone mode an exit status asked for is returned, not raised.
-        sys.exit(cli.main(prog_name="onnxpack", standalone_mode=False))
+        sys.exit(_run())
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):  # there is no room for words
+            error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort) as stop:
         if isinstance(stop.__cause__, EOFError):  # click takes any for ctrl-D at a prompt; there are no prompts here
             _fail(stop.__cause__)
-        click.echo("interrupted", err=True)
+        with contextlib.suppress(OSError):
+            click.echo("interrupted", err=True)
         sys.exit(130)
     except Exception as error:  # the one boundary: everything becomes words and an exit code here
         _fail(error)
 
 
+def _run() -> int:
+    try:
+        # Outside click's standalone mode an exit status asked for is returned.
+        status: int = cli.main(prog_name="onnxpack", standalone_mode=False)
+    except SystemExit:  # whoever read the output has gone
+        return EngineError.exit_code
+    return status
+
+
 def _fail(error: Exception) -> NoReturn:
     from onnxpack.cli.failure import tell
 
-    sys.exit(tell(error))
+    try:
+        status = tell(error)
+    except OSError:  # there is no room for words either
+        known = typed(error)
+        status = known.exit_code if known else 1
+    sys.exit(status)
 
 
 def _terminated(signum: int, frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.errors import Location, Problem, SpecError, naming
 from onnxpack.look.spelling import UNSET, document
 from onnxpack.spec.decode import Decoder
 from onnxpack.spec.load import SpecFile, load, work_tree
@@ -114,8 +114,9 @@ def require_free(destination: Path, *, force: bool) -> None:
 def _beside(destination: Path, text: str) -> Iterator[Path]:
     """A hidden file in the destination's folder, so that the spec's relative paths lead where they will."""
     partial = destination.with_name(f".{destination.name[:50]}-{secrets.token_hex(4)}.yaml")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
+    with naming(destination):  # a read-only disk refuses also to remove what is not there
+        try:
+            partial.write_text(text, encoding="utf-8")
+            yield partial
+        finally:
+            partial.unlink(missing_ok=True)

@@ -1,12 +1,12 @@
 """A benchmark as a picture for a slide: plain SVG of four panels of bars, with no script, no font and no link in it."""
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from onnxpack.errors import naming
 from onnxpack.measure.bench import Bench, Result, bytes_text, count_text, time_text
 
 _WIDTH = 1120
@@ -57,11 +57,13 @@ class Panel:
 
 def write_picture(bench: Bench, path: Path) -> None:
     """Writes the SVG, whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.absolute().parent, delete=False, encoding="utf-8") as stream:
-        part = Path(stream.name)
-        stream.write(picture(bench))
-    part.chmod(0o666 & ~_umask())
-    part.replace(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with naming(path):  # a read-only disk refuses also to remove what is not there
+        try:
+            part.write_text(picture(bench), encoding="utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def picture(bench: Bench) -> str:
@@ -202,9 +204,3 @@ def _line(root: ET.Element, start: tuple[float, float], end: tuple[float, float]
 
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -8,7 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from onnxpack.errors import OnnxpackError, bound_text
+from onnxpack.errors import EngineError, OnnxpackError, bound_text
 from onnxpack.worker.call import ANSWER, NO_ROOM, REQUEST, Answer, Message
 from onnxpack.worker.changes import find_sources
 from onnxpack.worker.codec import decode, encode
@@ -53,14 +53,27 @@ def _answer(message: Message, scratch: Path) -> Answer:
             recorder.expect(path)
         result = task.run(message.folder, _speaker(scratch / SAID))
         return Answer(encode(result, message.folder), recorder.trace(message.isolated), imported_packages())
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise
-        return _crash(error)
-    except OnnxpackError as error:
-        return Answer(exit_code=error.exit_code, problems=error.problems)
     except Exception as error:  # user code and frameworks may raise anything; the parent makes it a typed error
-        return _crash(error)
+        typed = error if isinstance(error, OnnxpackError) else None
+        if typed is None or typed.exit_code != EngineError.exit_code:  # that one says more
+            full = _find_full_disk(error)
+            if full:
+                return Answer(no_room=os.fsdecode(full.filename2 or full.filename or ""))
+        return Answer(exit_code=typed.exit_code, problems=typed.problems) if typed else _crash(error)
+
+
+def _find_full_disk(error: BaseException | None) -> OSError | None:
+    """Return the error of a full disk behind what a library, or the code of a model, made of it."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            return error
+        # Native code tells it by words alone.
+        if not isinstance(error, OnnxpackError) and os.strerror(errno.ENOSPC) in str(error)[:_LONGEST]:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _speaker(place: Path) -> Say:

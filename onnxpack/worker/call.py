@@ -55,6 +55,8 @@ class Answer:
     """The top packages that it imported."""
     exit_code: int = 0
     problems: tuple[Problem, ...] = ()
+    no_room: str | None = None
+    """A file that a disk has no room for; empty if it is not known which."""
     crash: str = ""
     stack: str = ""
 
@@ -68,6 +70,10 @@ class Outcome(Generic[ResultT]):
     trace: Trace
 
 
+class _NoRoomError(Exception):
+    """A disk is full; the text is the file that there is no room for, if it is known."""
+
+
 def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
     """Run a task in a new process and return what came of it.
 
@@ -75,7 +81,7 @@ def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
         OnnxpackError: the one that the task raised.
         SourceError: the process died, by a signal or by an exception that is not typed, its time is over, or what it
             answered is no answer.
-        OSError: there was no room on a disk.
+        OSError: there is no room on a disk.
     """
     kind, scratch = type(task), setting.scratch
     folder = setting.folder or scratch
@@ -108,6 +114,8 @@ def _outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> 
     """Return what the answer in the scratch folder says, which code of a model may have written."""
     try:
         answer = decode(read_regular(scratch / ANSWER, _ANSWER_LIMIT), Answer)
+        if answer.no_room is not None:
+            raise _NoRoomError(answer.no_room)
         if answer.crash:
             raise SourceError(f"stage '{task.NAME}' failed: {answer.crash}", "the cause is below", answer.stack)
         if answer.result is None or answer.trace is None:
@@ -115,6 +123,8 @@ def _outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path) -> 
                 raise ValueError("it holds neither a result nor an error")
             raise BY_EXIT_CODE[answer.exit_code](answer.problems)
         result = decode(answer.result, result_type(type(task)), folder)
+    except _NoRoomError as full:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(full) or str(scratch)) from None
     except FileNotFoundError:
         raise SourceError(
             f"the process of stage '{task.NAME}' died: {ended.words}",

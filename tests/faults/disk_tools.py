@@ -58,11 +58,11 @@ class Project:
 
     def run(self, *arguments: str | Path, prefix: tuple[str, ...] = (), **variables: str | Path) -> Ended:
         """Run the command line in a process of its own, as a user does."""
-        entered = (*prefix, "env", f"--chdir={self.folder}") if prefix else ()  # a namespace has its own folder
+        entered = (*prefix, "env", f"--chdir={self.folder}") if prefix else ()
         command = [*entered, sys.executable, "-m", "onnxpack", *map(str, arguments)]
         ended = subprocess.run(
-            command, cwd=self.folder, env=self._environment(variables), capture_output=True, text=True, check=False,
-            timeout=120,
+            command, cwd=None if prefix else self.folder, env=self._environment(variables), capture_output=True,
+            text=True, check=False, timeout=120,
         )  # fmt: skip
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
