@@ -1,7 +1,8 @@
 """The content-addressed store: what a stage made, under the digest of all that it read.
 
-An entry is a folder with a manifest of its files' digests. It appears whole by a rename, and is verified each time it
-is taken, so a truncated or flipped entry is a miss. Two processes that make the same entry both succeed.
+An entry is a folder with a manifest, which names the entry's own place and its files' digests. It appears whole by a
+rename, and is verified each time it is taken, so an entry that is truncated, flipped or moved is a miss. Two processes
+that make the same entry both succeed.
 """
 
 import hashlib
@@ -20,6 +21,8 @@ from onnxpack.scratch import locked, locked_if_free, working_folder
 
 _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 256 * 2**20  # bytes; an environment with TensorFlow has 5 MB of them
+_EMPTY = "folder"
+"""Stands for the digest of a folder without anything in it."""
 _PARTIAL = "partial"
 _PARTIAL_SECONDS = 7 * 24 * 3600
 """How long a download that was cut short is kept to be gone on with."""
@@ -52,13 +55,17 @@ def file_digest(path: Path) -> str:
 
 
 def tree_digests(folder: Path) -> dict[str, str]:
-    """Return relative path → SHA-256 of every file below a folder, a symlink as ``link:`` and its target.
+    """Return relative path → SHA-256 of every file below a folder; of a link ``link:`` and its target.
+
+    A folder without anything in it counts too, since it would be copied into an image.
 
     Raises:
         OSError: one cannot be read, or is a pipe, a socket or a device.
     """
     found = {}
     for parent, folders, names in os.walk(folder):
+        if not folders and not names and Path(parent) != folder:
+            found[Path(parent).relative_to(folder).as_posix()] = _EMPTY
         for name in (*names, *(name for name in folders if Path(parent, name).is_symlink())):
             path = Path(parent, name)
             relative = path.relative_to(folder).as_posix()
@@ -111,8 +118,9 @@ class Store:
 
     def partial(self, key: str) -> Path:
         """Return where a download is kept that is not whole yet; its lock is that of the stage ``download``."""
-        place = self.root / _PARTIAL / key
-        place.parent.mkdir(parents=True, exist_ok=True)
+        place = self._folder(_PARTIAL) / key
+        if os.path.lexists(place) and (place.is_symlink() or not place.is_file()):
+            self._discard(place)
         return place
 
     @contextmanager
@@ -123,16 +131,16 @@ class Store:
             EngineError: nothing was put into the folder.
             OSError: there is no room, or what was put there is no regular file.
         """
-        entry = self.root / stage / key
-        entry.parent.mkdir(parents=True, exist_ok=True)
+        entry = self._folder(stage) / key
         with self.scratch() as work:
             data = work / "data"
             data.mkdir()
             yield data
             made = tree_digests(data)
-            if not made:  # an entry without files is always whole, and would be taken for ever
+            if set(made.values()) <= {_EMPTY}:  # an entry without files is always whole, and would be taken for ever
                 raise EngineError(f"stage '{stage}' made no files", "report it: this is a bug in onnxpack")
-            (work / _MANIFEST).write_text(json.dumps(made, sort_keys=True))
+            manifest = {"entry": f"{stage}/{key}", "files": made}
+            (work / _MANIFEST).write_text(json.dumps(manifest, sort_keys=True))
             with self._placing(stage, key):
                 known = _contents(entry)
                 # One that holds the same stays: another process may be reading it.
@@ -143,7 +151,7 @@ class Store:
 
     def write(self, place: Path, data: bytes) -> None:
         """Put a file of one's own format into the store, whole, whatever stands in its place."""
-        place.parent.mkdir(parents=True, exist_ok=True)
+        self._folder(place.parent.relative_to(self.root))
         with self.scratch() as work:
             (work / "file").write_bytes(data)
             if place.is_dir() and not place.is_symlink():
@@ -159,12 +167,22 @@ class Store:
         return locked(self._lock("place", f"{stage}-{key}"))
 
     def _lock(self, stage: str, key: str) -> Path:
-        return self.root / "locks" / f"{stage}-{key}"
+        return self._folder("locks") / f"{stage}-{key}"
+
+    def _folder(self, name: str | Path) -> Path:
+        """Return a folder of the store, which is made if it is missing; what else stands in its way goes."""
+        folder = self.root / name
+        for path in reversed((folder, *folder.parents)):
+            if path != self.root and path.is_relative_to(self.root) and os.path.lexists(path) and not path.is_dir():
+                path.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _sweep_partials(self) -> None:
         """Remove downloads that nobody has gone on with for a week, or whose time a wrong clock put far ahead."""
         folder = self.root / _PARTIAL
-        for path in folder.iterdir() if folder.is_dir() else ():
+        # What a link leads to is not the store's.
+        for path in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
             if path.is_file() and abs(time.time() - path.stat().st_mtime) > _PARTIAL_SECONDS:
                 with locked_if_free(self._lock("download", path.name)) as free:
                     if free:
@@ -185,12 +203,13 @@ def _put(work: Path, entry: Path) -> None:
 
 
 def _contents(entry: Path) -> dict[str, str] | None:
-    """Return the digests of an entry's files, or None if it is not whole."""
+    """Return the digests of an entry's files, or None if it is not whole, or is that of another place."""
     data = entry / "data"
     if any(path.is_symlink() or not path.is_dir() for path in (entry, data)):
         return None
     try:
-        manifest: dict[str, str] = json.loads(read_regular(entry / _MANIFEST, _MANIFEST_LIMIT))
-        return manifest if tree_digests(data) == manifest else None
+        files = tree_digests(data)
+        manifest = json.loads(read_regular(entry / _MANIFEST, _MANIFEST_LIMIT))
+        return files if manifest == {"entry": f"{entry.parent.name}/{entry.name}", "files": files} else None
     except (OSError, ValueError, RecursionError):
         return None
