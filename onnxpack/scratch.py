@@ -23,6 +23,9 @@ _NAME = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EBADF)
 """How a file system says that it has no locks: NFS refuses those of folders with EBADF."""
 
+_NO_RENAME_OVER = (errno.EEXIST, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+"""How one says that nothing is renamed over a file."""
+
 
 def is_working_name(name: str) -> bool:
     """Tell whether a folder of this name is one of ``working_folder``."""
@@ -69,9 +72,18 @@ def sweep(parent: Path) -> None:
                 os.close(descriptor)
 
 
+def has_locks(folder: Path) -> bool:
+    """Return whether the file system of a folder has locks; one that takes no files is not asked."""
+    with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder) as stream:
+        return _flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return True
+
+
 @contextlib.contextmanager
-def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
     """Hold the lock file ``path``, which goes afterwards; ``waiting`` is called once if another process has it.
+
+    Give whether nobody else can hold it: False on a file system without locks.
 
     Raises:
         EngineError: something else is in its place.
@@ -80,10 +92,30 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
     descriptor = _lock(path, waiting)
     assert descriptor is not None
     try:
-        yield
+        yield _flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def replace_file(fresh: Path, destination: Path) -> None:
+    """Let a file take the place of another one; where none can be renamed over another, by two renames.
+
+    Raises:
+        OSError: it cannot; what stood there still does.
+    """
+    try:
+        fresh.replace(destination)
+    except OSError as error:
+        if error.errno not in _NO_RENAME_OVER or not destination.is_file():
+            raise
+        old = destination.rename(fresh.with_name(f"{fresh.name}.old"))
+        try:
+            fresh.rename(destination)
+        except OSError:
+            old.rename(destination)
+            raise
+        old.unlink()
 
 
 @contextlib.contextmanager
@@ -162,7 +194,8 @@ def _open_folder(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def _flock(descriptor: int, how: int) -> None:
+def _flock(descriptor: int, how: int) -> bool:
+    """Lock a file, or return False where the file system has no locks."""
     try:
         fcntl.flock(descriptor, how)
     except BlockingIOError:
@@ -170,6 +203,8 @@ def _flock(descriptor: int, how: int) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+        return False
+    return True
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

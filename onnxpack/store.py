@@ -17,7 +17,7 @@ from typing import Any
 
 from onnxpack.errors import EngineError
 from onnxpack.regular import open_regular, read_regular
-from onnxpack.scratch import locked, locked_if_free, working_folder
+from onnxpack.scratch import locked, locked_if_free, replace_file, working_folder
 
 _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 256 * 2**20  # bytes; an environment with TensorFlow has 5 MB of them
@@ -108,8 +108,10 @@ class Store:
         self._sweep_partials()
         return working_folder(self.root)
 
-    def alone(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+    def alone(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[bool]:
         """Let one process at a time make an entry; ``waiting`` is called if that is another one now.
+
+        It gives whether that is so: False on a file system without locks.
 
         Raises:
             EngineError: the lock cannot be had.
@@ -156,9 +158,9 @@ class Store:
             (work / "file").write_bytes(data)
             if place.is_dir() and not place.is_symlink():
                 self._discard(place)
-            (work / "file").replace(place)
+            replace_file(work / "file", place)
 
-    def _placing(self, stage: str, key: str) -> AbstractContextManager[None]:
+    def _placing(self, stage: str, key: str) -> AbstractContextManager[bool]:
         """Let one process at a time judge and replace an entry: it could discard what another just put there.
 
         It is apart from ``alone``, which a process may hold already, and is held while files are read, never while

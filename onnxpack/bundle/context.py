@@ -74,10 +74,17 @@ def _copy_tree(source: Path, destination: Path, earlier: Path | None) -> None:
         for name in names:
             file, target = Path(parent, name), destination / relative / name
             copy = earlier / relative / name if earlier else None
-            if copy and _is_untouched(copy, file.lstat().st_size):
-                os.link(copy, target)
-            else:
+            if not (copy and _is_untouched(copy, file.lstat().st_size) and _link(copy, target)):
                 shutil.copyfile(file, target, follow_symlinks=False)
+
+
+def _link(file: Path, target: Path) -> bool:
+    """Return whether a file could be linked: some file systems have no second names, or too few."""
+    try:
+        os.link(file, target)
+    except OSError:
+        return False
+    return True
 
 
 def _is_untouched(copy: Path, size: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from onnxpack.bundle.uv import for_image, uv, write_requirements
 from onnxpack.errors import Location, Problem, SpecError, naming
-from onnxpack.scratch import temporary_folder
+from onnxpack.scratch import replace_file, temporary_folder
 from onnxpack.spec.model import Spec
 from onnxpack.targets import device
 
@@ -101,7 +101,7 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
     with naming(path):  # a read-only disk refuses also to remove what is not there
         try:
             partial.write_text(json.dumps(data, indent=1) + "\n")
-            partial.rename(path)
+            replace_file(partial, path)
         finally:
             partial.unlink(missing_ok=True)
 

@@ -88,11 +88,11 @@ def _is_spec(path: Path) -> bool:
 
 
 def _of_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Bench":
+    from onnxpack.cli.user_store import open_store
     from onnxpack.engines.docker import DockerEngine
     from onnxpack.pipeline.bench import bench_spec
     from onnxpack.pipeline.run import Build
     from onnxpack.plan import Plan
-    from onnxpack.store import Store, default_root
 
     found = spec_files([path])
     if len(found) > 1:
@@ -100,7 +100,7 @@ def _of_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Bench":
         raise SpecError(Problem(f"{len(found)} specs are below this folder", f"name one: {names}", Location(str(path))))
     file = choice.load(found[0])
     plan = Plan(file, next(iter(file.spec.targets)), Path(), choice.sandbox)
-    return bench_spec(Build(plan, Store(default_root()), DockerEngine(), progress()), choice.targets, output, wish)
+    return bench_spec(Build(plan, open_store(), DockerEngine(), progress()), choice.targets, output, wish)
 
 
 def _of_model(path: Path, wish: "Wish", *, sandbox: bool) -> "Bench":

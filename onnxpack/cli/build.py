@@ -67,14 +67,14 @@ def command(
     The image's reference goes to stdout, everything else to stderr. Exit status: 0 done, 2 usage or spec, 3 source
     model or export, 4 a gate failed, 5 engine, registry, network or disk, 130 interrupted, 1 a bug.
     """
+    from onnxpack.cli.user_store import open_store
     from onnxpack.pipeline.attempt import Wanted
-    from onnxpack.store import Store, default_root
 
     if engine == "none":
         until = min(until, "bundle", key=UNTIL.index)
     how = _How(output.absolute(), Wanted(until, keep_last), budget, require_gates)
     choice = Choice(settings, targets, trust, sandbox)
-    ctx.exit(_Builds(choice, how, Store(default_root(), fresh=no_cache), show=not as_json).run(specs))
+    ctx.exit(_Builds(choice, how, open_store(fresh=no_cache), show=not as_json).run(specs))
 
 
 @dataclass(frozen=True)

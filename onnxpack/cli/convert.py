@@ -25,8 +25,8 @@ def command(
     The first axis stays dynamic if it is; all others get one size. The path goes to stdout, everything else to stderr.
     Exit status: 0 done, 2 usage, 3 it cannot be converted, 4 it answers otherwise, 5 the package index.
     """
+    from onnxpack.cli.user_store import open_store
     from onnxpack.convert.conversion import KINDS, as_text, convert
-    from onnxpack.store import Store, default_root
 
     wanted = axis_sizes(sizes)
 
@@ -34,7 +34,7 @@ def command(
         if not path.is_file():
             raise SpecError(Problem("there is no such file", "check the path", Location(str(path))))
         place = output or path.with_name(f"{path.stem}{KINDS[kind] or '-savedmodel'}")
-        found = convert(path, kind, place.absolute(), wanted, Store(default_root()), progress())
+        found = convert(path, kind, place.absolute(), wanted, open_store(), progress())
         for axis, size in found.fixed.items():
             click.echo(f"  axis '{axis}' is {size} now", err=True)
         for name in found.layouts:

@@ -40,10 +40,10 @@ def command(
     A table of every output's differences goes to stdout, everything else to stderr. Exit status: 0 they agree,
     2 usage or spec, 3 source model or export, 4 they differ.
     """
-    from onnxpack.store import Store, default_root
+    from onnxpack.cli.user_store import open_store
 
     choice = Choice(settings, targets, trust, sandbox)
-    ctx.exit(_Checks(choice, Store(default_root(), fresh=no_cache), show=not as_json).run(specs))
+    ctx.exit(_Checks(choice, open_store(fresh=no_cache), show=not as_json).run(specs))
 
 
 class _Checks(EachTarget):

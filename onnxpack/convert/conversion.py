@@ -14,6 +14,7 @@ from onnxpack.isolated import converter
 from onnxpack.look.child import describe_onnx
 from onnxpack.output import replacing
 from onnxpack.progress import Progress
+from onnxpack.scratch import replace_file
 from onnxpack.spec.part import SpecPart
 from onnxpack.spec.wording import closest
 from onnxpack.store import Store
@@ -122,7 +123,7 @@ def _place(made: Path, kind: str, output: Path) -> None:
     partial = output.with_name(f".{output.name}.part")
     try:
         shutil.copyfile(made / "model.tflite", partial)
-        partial.replace(output)
+        replace_file(partial, output)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from onnxpack.errors import Location, Problem, SpecError, naming
 from onnxpack.look.spelling import UNSET, document
+from onnxpack.scratch import replace_file
 from onnxpack.spec.decode import Decoder
 from onnxpack.spec.load import SpecFile, load, work_tree
 from onnxpack.spec.model import Spec
@@ -83,13 +84,13 @@ def write(draft: Draft, destination: Path, *, force: bool) -> None:
         if read.spec != draft.file(partial).spec:
             raise RuntimeError(f"the draft reads back as another spec:\n{draft.text()}")
         if force:
-            partial.replace(destination)
+            replace_file(partial, destination)
             return
         try:
             # Unlike a rename, a link never takes the place of a file that came meanwhile.
             destination.hardlink_to(partial)
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
                 require_free(destination, force=force)
                 raise
             partial.rename(destination)

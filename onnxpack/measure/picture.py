@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 from onnxpack.errors import naming
 from onnxpack.measure.bench import Bench, Result, bytes_text, count_text, time_text
+from onnxpack.scratch import replace_file
 
 _WIDTH = 1120
 _MARGIN = 40
@@ -61,7 +62,7 @@ def write_picture(bench: Bench, path: Path) -> None:
     with naming(path):  # a read-only disk refuses also to remove what is not there
         try:
             part.write_text(picture(bench), encoding="utf-8")
-            part.replace(path)
+            replace_file(part, path)
         finally:
             part.unlink(missing_ok=True)
 
