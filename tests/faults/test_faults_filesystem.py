@@ -3,13 +3,15 @@
 import errno
 import hashlib
 import os
-import threading
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import poor_file_system
 import pytest
-from disk_tools import SPEC, Ended, Project, make_project, shipped
+from disk_tools import SPEC, Project, make_project, shipped
 
 from onnxpack.scratch import has_locks, locked, replace_file, working_folder
 from onnxpack.store import Store
@@ -57,6 +59,8 @@ def test_build_on_a_poor_file_system_gives_the_same_and_says_once_if_it_is_not_s
     lacks: str,
     count_attacks: Callable[[int], None],
 ) -> None:
+    if "locks" not in lacks:
+        shutil.copytree(project.store, tmp_path / "store")
     for _ in range(2):  # the second takes the place of the first
         ended = project.build(tmp_path / "dist", **poor(lacks))
         assert ended.code == 0, ended.err
@@ -94,22 +98,15 @@ def test_builds_at_once_without_locks_are_all_right(
     there.folder.mkdir()
     model = (project.folder / "model.onnx").read_bytes()
     (there.folder / "fetched.onnx").write_bytes(model)
-    source = (
-        f"{{framework: onnx, path: 'file://{there.folder}/fetched.onnx', sha256: {hashlib.sha256(model).hexdigest()}}}"
-    )
+    sha256 = hashlib.sha256(model).hexdigest()
+    source = f"{{framework: onnx, path: 'file://{there.folder}/fetched.onnx', sha256: {sha256}}}"
     (there.folder / "spec.yaml").write_text(SPEC.replace("{framework: onnx, path: model.onnx}", source))
     (there.folder / "spec.lock").write_bytes((project.folder / "spec.lock").read_bytes())
     for turn in range(factor):
         variables = poor("locks:ENOLCK") | {"ONNXPACK_CACHE": str(tmp_path / f"store{turn}")}
-        found: list[Ended] = []
-        builds = [
-            threading.Thread(target=lambda place=place: found.append(there.build(place, **variables)))
-            for place in (tmp_path / "one", tmp_path / "one", tmp_path / "two")
-        ]
-        for thread in builds:
-            thread.start()
-        for thread in builds:
-            thread.join()
+        with ThreadPoolExecutor(3) as pool:
+            places = [tmp_path / name for name in ("one", "one", "two")]
+            found = list(pool.map(partial(there.build, **variables), places))
         assert [ended.code for ended in found] == [0, 0, 0], "\n".join(ended.err for ended in found)
         for name in ("one", "two"):
             assert shipped(tmp_path / name) == shipped(project.around / "dist")
