@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import requires
 from pathlib import Path
 
+from onnxpack.bundle.recorded import require_recorded
 from onnxpack.bundle.uv import uv, write_requirements
 from onnxpack.errors import EngineError, OnnxpackError, SpecError
 from onnxpack.package_names import normalize_name
@@ -117,6 +118,8 @@ def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Pro
             "--requirements", str(exact), *backend,
             what="install the packages of model.requirements", note=lambda line: _tell(line.strip(), progress),
         )  # fmt: skip
+    for site_packages in folder.glob("lib/python*/site-packages"):
+        require_recorded(site_packages)
 
 
 def _resolved(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[list[str], tuple[str, ...]]:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ from disk_tasks import Fill
 from disk_tools import Project, make_project, shipped
 from exporting import Here
 from told import Told
+from uv import find_uv_bin
+from wheels import make_wheel, wheels  # noqa: F401 - a fixture
 
 import onnxpack.digests
 from onnxpack.digests import large_file_digest
 from onnxpack.engines.docker import DockerEngine
 from onnxpack.errors import EngineError
+from onnxpack.isolated import environment
 from onnxpack.pipeline.attempt import Wanted, build
 from onnxpack.pipeline.run import Build
 from onnxpack.pipeline.runner import Runner
@@ -28,6 +32,7 @@ from onnxpack.plan import Plan
 from onnxpack.remote import _local
 from onnxpack.remote_local import Bounds
 from onnxpack.spec.load import load
+from onnxpack.spec.model import Model
 from onnxpack.store import Store
 
 pytestmark = pytest.mark.case("B8")
@@ -398,6 +403,30 @@ def test_what_stands_in_the_place_of_a_lock_is_named(
     make(store.root / "locks/fill-key")
     with pytest.raises(EngineError, match="in the place of a lock"), store.alone("fill", "key"):
         pass
+    count_attacks(1)
+
+
+@pytest.mark.parametrize("kind", ["flipped bit", "one byte more", "missing"])
+def test_file_that_changed_in_the_cache_of_uv_gets_into_no_environment(
+    tmp_path: Path,
+    wheels: Path,  # noqa: F811
+    kind: str,
+    count_attacks: Callable[[int], None],
+) -> None:
+    make_wheel(wheels, "scikit-learn", "2.0", code="VALUE = 1\n")
+    model = Model("sklearn", path="m.joblib", requirements=("scikit-learn==2.0",))
+    assert environment(model, Store(tmp_path / "first"), Told()) is not None
+    (unpacked,) = (tmp_path / "uv").rglob("scikit_learn.py")
+    DAMAGE[kind](unpacked)
+    store = Store(tmp_path / "second")
+    with pytest.raises(EngineError, match=r"scikit.learn"):
+        environment(model, store, Told())
+    assert not list(store.root.glob("environment/*"))
+    subprocess.run([find_uv_bin(), "cache", "clean", "scikit-learn"], check=True, capture_output=True)
+    python = environment(model, store, Told())
+    assert python is not None
+    (installed,) = python.parents[1].rglob("scikit_learn.py")
+    assert installed.read_text() == "VALUE = 1\n"
     count_attacks(1)
 
 
