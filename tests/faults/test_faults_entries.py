@@ -21,6 +21,7 @@ from uv import find_uv_bin
 from wheels import make_wheel, wheels  # noqa: F401 - a fixture
 
 import onnxpack.digests
+from onnxpack.bundle.context import EPOCH
 from onnxpack.digests import large_file_digest
 from onnxpack.engines.docker import DockerEngine
 from onnxpack.errors import EngineError
@@ -218,6 +219,26 @@ def test_command_behind_a_damage_builds_the_same_without_a_word_of_it(
     assert shipped(tmp_path / "dist") == known.shipped
     stage = path.relative_to(store).parts[0].replace("traces", "verify")
     assert f"{stage} …" in ended.err, "it was made again"
+    count_attacks(1)
+
+
+@pytest.mark.parametrize("kind", ["flipped bit", "flipped first bit", "truncated", "missing", "pipe", "folder"])
+@pytest.mark.parametrize("name", ["runtime/opt/onnxpack/lib/numpy.py", "model/opt/onnxpack/app/model.onnx"])
+def test_damage_to_the_last_output_gets_into_no_new_one(
+    known: Known,
+    here: Callable[[Path, Path], dict[str, str]],
+    tmp_path: Path,
+    kind: str,
+    name: str,
+    count_attacks: Callable[[int], None],
+) -> None:
+    store = copy(known, tmp_path / "store")
+    here(store, tmp_path / "dist")
+    place = tmp_path / "dist/small/cpu/context/rootfs" / name
+    DAMAGE[kind](place)
+    if place.exists():
+        os.utime(place, (EPOCH, EPOCH))  # as a disk flips bits
+    assert here(store, tmp_path / "dist") == known.shipped
     count_attacks(1)
 
 
