@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import os
 import shutil
+import site
 import stat
 import sys
 import sysconfig
@@ -85,7 +86,7 @@ class Recorder:
         installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
         # A virtual environment may lie inside the work tree, and the work tree inside /usr, a prefix, or /var.
         prefixes = (path for path in (Path(sys.prefix), Path(sys.base_prefix)) if not _is_below(root, path))
-        places = (*map(Path, installed), *prefixes, _PACKAGE, *ignored)
+        places = (*map(Path, installed), Path(site.getusersitepackages()), *prefixes, _PACKAGE, *ignored)
         self._base = f"{root.resolve()}/"
         self._own = tuple(f"{path.resolve()}/" for path in places)
         self._system = tuple(f"{place}/" for place in _SYSTEM)

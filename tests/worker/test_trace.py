@@ -161,6 +161,17 @@ def test_an_environment_inside_the_work_tree_is_not_the_works_own(root: Path) ->
     assert files == []
 
 
+def test_what_a_user_installed_for_all_projects_is_not_the_works_own(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path / "base"))
+    code = "import site\nplace = Path(site.getusersitepackages())\nplace.mkdir(parents=True)\n"
+    files, *_ = record(root, f"{code}(place / 'module.py').touch()\nopen(place / 'module.py').close()\n")
+    assert files == []
+    files, *_ = record(root, "import site\nopen(Path(site.getusersitepackages(), 'module.py')).close()\n")
+    assert files == []
+
+
 def test_listed_folders_are_noted(root: Path) -> None:
     code = "import os\nos.listdir()\nlist(os.scandir('data'))\nlist((root / 'ignored').glob('*'))\nos.listdir('/etc')"
     assert record(root, code)[1] == [".", "data"]
