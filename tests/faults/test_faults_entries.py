@@ -151,14 +151,17 @@ def test_every_damage_to_every_file_of_an_entry_is_noticed(
     files = [name for name in known.paths() if (known.project.store / name).is_file() and name.count("/") >= 2]
     entries = [name for name in files if not name.startswith("traces/")]
     assert {"export", "verify", "bundle"} <= {name.split("/")[0] for name in entries}
+    assert all(is_whole(known.project.store, name) for name in entries)
+    of_kinds = set(kinds(known))  # what takes long is done to one file of each kind
     for name in entries:
-        for kind, damage in DAMAGE.items():
+        for kind in DAMAGE:
+            if kind == "300 MB of nothing" and (name, kind) not in of_kinds:
+                continue
             stage, key, *_ = name.split("/")
             store = tmp_path / "store"
             shutil.rmtree(store, ignore_errors=True)
             shutil.copytree(known.project.store / stage / key, store / stage / key)
-            assert is_whole(store, name)
-            damage(store / name)
+            DAMAGE[kind](store / name)
             assert not is_whole(store, name), f"{name}: {kind}"
             assert not (store / stage / key).exists()
             attacks += 1
