@@ -10,6 +10,7 @@ from pathlib import Path
 from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER, DockerView, ModuleView, render_dockerfile, render_module
 from onnxpack.core.artifacts import Artifact, locate_data
 from onnxpack.core.digests import digest
+from onnxpack.core.regular import open_regular
 from onnxpack.core.values import OnnxModel
 
 EPOCH = 315532800
@@ -18,6 +19,7 @@ EPOCH = 315532800
 VERSION_LABEL = "org.opencontainers.image.version"
 CONTENT_LABEL = "dev.onnxpack.content"
 _DOCKERFILE = "Dockerfile"
+_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context
 def _copy_tree(source: Path, destination: Path, earlier: Path | None) -> None:
     """Copy a folder, and stop at the first file that finds no room: ``shutil.copytree`` would list every one of them.
 
-    A file of ``earlier``, a copy that was made of the same tree, is linked where its size and time say that nobody
-    touched it since.
+    A file of ``earlier``, a copy that was made of the same tree, is linked where it is as it was.
     """
     for parent, _, names in os.walk(source):
         relative = Path(parent).relative_to(source)
@@ -75,20 +76,35 @@ def _copy_tree(source: Path, destination: Path, earlier: Path | None) -> None:
         for name in names:
             file, target = Path(parent, name), destination / relative / name
             copy = earlier / relative / name if earlier else None
-            if not copy or not _link_untouched(copy, target, file.lstat().st_size):
+            if not (copy and _is_untouched(copy, file) and _link(copy, target)):
                 shutil.copyfile(file, target, follow_symlinks=False)
 
 
-def _link_untouched(copy: Path, target: Path, size: int) -> bool:
-    """Link a file if it is as ``normalise`` left it, and tell that: whatever writes to a file changes its time."""
+def _link(file: Path, target: Path) -> bool:
+    """Return whether a file could be linked: some file systems have no second names, or too few."""
+    try:
+        os.link(file, target)
+    except OSError:
+        return False
+    return True
+
+
+def _is_untouched(copy: Path, file: Path) -> bool:
+    """Return whether a copy is as ``normalise`` left it: a disk may change its bytes without its time."""
     try:
         status = copy.lstat()
-        untouched = stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == (size, EPOCH * 10**9)
-        if untouched:
-            os.link(copy, target)
-    except OSError:  # also one that another build has taken away since
+        known = (status.st_size, status.st_mtime_ns) == (file.lstat().st_size, EPOCH * 10**9)
+        return stat.S_ISREG(status.st_mode) and known and _have_same_bytes(copy, file)
+    except OSError:
         return False
-    return untouched
+
+
+def _have_same_bytes(one: Path, other: Path) -> bool:
+    with open_regular(one) as first, open_regular(other) as second:
+        while chunk := first.read(_CHUNK):
+            if chunk != second.read(_CHUNK):
+                return False
+        return not second.read(1)
 
 
 def _read(path: Path) -> str | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpack.core.errors import Location, Problem, SpecError
-from onnxpack.core.scratch import make_temporary_folder, working_folder
+from onnxpack.core.errors import Location, Problem, SpecError, naming
+from onnxpack.core.scratch import make_temporary_folder, replace_file, working_folder
 from onnxpack.spec.model import Spec
 from onnxpack.targets import load_device
 from onnxpack.worker.uv import list_image_options, run_uv, write_requirements
@@ -100,10 +100,11 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
             for name, entry in sorted(targets.items())
         },
     }
-    with working_folder(path.parent) as folder:  # what a killed process leaves of it goes with the next one
+    # A read-only disk refuses the folder; what a killed process leaves of it goes with the next one.
+    with naming(path), working_folder(path.parent) as folder:
         whole = folder / path.name
         whole.write_text(json.dumps(data, indent=1) + "\n")
-        whole.rename(path)
+        replace_file(whole, path)
 
 
 def resolve(spec: Spec, target: str) -> TargetLock:

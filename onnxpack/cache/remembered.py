@@ -19,7 +19,8 @@ _LARGE = 64 * 2**20
 _SETTLED_NS = 5_000_000_000
 """FAT has ticks of two seconds, and a server's clock is not this machine's."""
 _FOLDER = "digests"
-_LINE = re.compile(r"(?P<state>[0-9 ]{1,100}) (?P<sha256>[0-9a-f]{64})\n")
+_LINE = re.compile(r"(?P<known>(?P<state>[0-9 ]{1,150}) (?P<sha256>[0-9a-f]{64})) (?P<check>[0-9a-f]{64})\n")
+"""The last part is the digest of the others: one flipped bit can make another digest that looks as good."""
 _LONGEST = 1_000  # bytes
 
 
@@ -39,12 +40,16 @@ def digest_large_file(path: Path) -> str:
         computed = hashlib.file_digest(stream, "sha256").hexdigest()
         if lasting and _format_state(os.fstat(stream.fileno())) == _format_state(before):
             with contextlib.suppress(OSError):  # without room for it the file is read again, and that is all
-                Store(find_default_root()).write(place, f"{_format_state(before)} {computed}\n".encode())
+                Store(find_default_root()).write(place, _format_line(f"{_format_state(before)} {computed}"))
     return computed
 
 
 def _format_state(facts: os.stat_result) -> str:
-    return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+    return f"{facts.st_dev} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+
+
+def _format_line(known: str) -> bytes:
+    return f"{known} {hashlib.sha256(known.encode()).hexdigest()}\n".encode()
 
 
 def _is_settled(facts: os.stat_result) -> bool:
@@ -59,4 +64,6 @@ def _read_known(place: Path, state: str) -> str | None:
         found = _LINE.fullmatch(read_regular(place, _LONGEST).decode("ascii", "replace"))
     except OSError:
         return None
-    return found["sha256"] if found and found["state"] == state else None
+    if found is None or found["state"] != state or _format_line(found["known"]) != found[0].encode():
+        return None
+    return found["sha256"]

@@ -1,7 +1,8 @@
 """The content-addressed store: the result of a stage under the digest of all that it read.
 
-An entry is a folder with a manifest of its files' digests. It appears whole by a rename, and is verified each time it
-is taken, so a truncated or flipped entry is a miss. Two processes that make the same entry both succeed.
+An entry is a folder with a manifest, which names the entry's own place and its files' digests. It appears whole by a
+rename, and is verified each time it is taken, so an entry that is truncated, flipped or moved is a miss. Two processes
+that make the same entry both succeed.
 """
 
 import json
@@ -12,10 +13,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxpack.core.digests import digest_tree
+from onnxpack.core.digests import EMPTY, digest_tree
 from onnxpack.core.errors import EngineError
 from onnxpack.core.regular import read_regular
-from onnxpack.core.scratch import locked, locked_if_free, sweep, working_folder
+from onnxpack.core.scratch import locked, locked_if_free, replace_file, sweep, working_folder
 
 _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 256 * 2**20  # bytes; an environment with TensorFlow has 5 MB of them
@@ -81,8 +82,10 @@ class Store:
         """Make a temporary folder on the store's own file system."""
         return working_folder(self.root)
 
-    def alone(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
+    def alone(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[bool]:
         """Let one process at a time make an entry; call ``waiting`` if another one is making it now.
+
+        It gives whether that is so: False on a file system without locks.
 
         Raises:
             EngineError: the lock cannot be had.
@@ -91,8 +94,9 @@ class Store:
 
     def partial(self, key: str) -> Path:
         """Return the path for an unfinished download; its lock is that of the stage ``download``."""
-        place = self.root / _PARTIAL / key
-        place.parent.mkdir(parents=True, exist_ok=True)
+        place = self._folder(_PARTIAL) / key
+        if os.path.lexists(place) and (place.is_symlink() or not place.is_file()):
+            self._discard(place)
         return place
 
     @contextmanager
@@ -103,16 +107,16 @@ class Store:
             EngineError: nothing was put into the folder.
             OSError: there is no room, or what was put there is no regular file.
         """
-        entry = self.root / stage / key
-        entry.parent.mkdir(parents=True, exist_ok=True)
+        entry = self._folder(stage) / key
         with self.scratch() as work:
             data = work / "data"
             data.mkdir()
             yield data
             made = digest_tree(data)
-            if not made:  # an entry without files is always whole, and would be taken for ever
+            if set(made.values()) <= {EMPTY}:  # an entry without files is always whole, and would be taken for ever
                 raise EngineError(f"stage '{stage}' made no files", "report it: this is a bug in onnxpack")
-            (work / _MANIFEST).write_text(json.dumps(made, sort_keys=True))
+            manifest = {"entry": f"{stage}/{key}", "files": made}
+            (work / _MANIFEST).write_text(json.dumps(manifest, sort_keys=True))
             with self._lock_place(stage, key):
                 known = _read_contents(entry)
                 # One that holds the same stays: another process may be reading it.
@@ -123,14 +127,14 @@ class Store:
 
     def write(self, place: Path, data: bytes) -> None:
         """Write a file into the store atomically, in the place of whatever is there."""
-        place.parent.mkdir(parents=True, exist_ok=True)
+        self._folder(place.parent.relative_to(self.root))
         with self.scratch() as work:
             (work / "file").write_bytes(data)
             if place.is_dir() and not place.is_symlink():
                 self._discard(place)
-            (work / "file").replace(place)
+            replace_file(work / "file", place)
 
-    def _lock_place(self, stage: str, key: str) -> AbstractContextManager[None]:
+    def _lock_place(self, stage: str, key: str) -> AbstractContextManager[bool]:
         """Let one process at a time check and replace an entry, so that none discards what another just put there.
 
         This is another lock than that of ``alone``, which a process may hold already. It is held while files are read,
@@ -139,13 +143,22 @@ class Store:
         return locked(self._lock("place", f"{stage}-{key}"))
 
     def _lock(self, stage: str, key: str) -> Path:
-        return self.root / _LOCKS / f"{stage}-{key}"
+        return self._folder(_LOCKS) / f"{stage}-{key}"
+
+    def _folder(self, name: str | Path) -> Path:
+        """Return a folder of the store, which is made if it is missing; what else stands in its way goes."""
+        folder = self.root / name
+        for path in reversed((folder, *folder.parents)):
+            if path != self.root and path.is_relative_to(self.root) and os.path.lexists(path) and not path.is_dir():
+                path.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _sweep_partials(self) -> None:
-        """Remove unfinished downloads that nobody has continued for a week."""
+        """Remove unfinished downloads of more than a week ago, or whose time a wrong clock put far ahead."""
         for name in _names(self.root / _PARTIAL):
             path = self.root / _PARTIAL / name
-            if path.is_file() and time.time() - path.stat().st_mtime > _PARTIAL_SECONDS:
+            if path.is_file() and abs(time.time() - path.stat().st_mtime) > _PARTIAL_SECONDS:
                 with locked_if_free(self._lock("download", path.name)) as free:
                     if free:
                         path.unlink(missing_ok=True)
@@ -170,12 +183,13 @@ def _put(work: Path, entry: Path) -> None:
 
 
 def _read_contents(entry: Path) -> dict[str, str] | None:
-    """Return the digests of an entry's files, or None if it is incomplete or damaged."""
+    """Return the digests of an entry's files, or None if it is incomplete, damaged or that of another place."""
     data = entry / "data"
     if any(path.is_symlink() or not path.is_dir() for path in (entry, data)):
         return None
     try:
-        manifest: dict[str, str] = json.loads(read_regular(entry / _MANIFEST, _MANIFEST_LIMIT))
-        return manifest if digest_tree(data) == manifest else None
+        files = digest_tree(data)
+        manifest = json.loads(read_regular(entry / _MANIFEST, _MANIFEST_LIMIT))
+        return files if manifest == {"entry": f"{entry.parent.name}/{entry.name}", "files": files} else None
     except (OSError, ValueError, RecursionError):
         return None

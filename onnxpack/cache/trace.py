@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import os
 import shutil
+import site
 import stat
 import sys
 import sysconfig
@@ -20,8 +21,19 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Any
 
+from onnxpack.cache import changes
+from onnxpack.cache.changes import (
+    ABSENT,
+    Listings,
+    State,
+    digest_importable,
+    digest_listing,
+    file_state,
+    list_importable,
+    list_names,
+)
 from onnxpack.cache.remembered import digest_large_file
-from onnxpack.core.digests import digest, digest_file
+from onnxpack.core.digests import digest_file
 from onnxpack.core.errors import SourceError
 from onnxpack.core.package_names import normalize_name
 from onnxpack.core.scratch import is_working_name
@@ -32,9 +44,10 @@ _SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/bin", "/sb
 """The machine's own files: they are read by libraries at every start and say nothing about a model."""
 _IMPORTERS = ("<frozen importlib", f"{Path(importlib.__file__).parent}/", __file__)
 """Where the code of the import system is, and of what reads the metadata of installed packages, as this module does."""
+_LOOKING = changes.__file__
+"""Where folders are listed to see whether they changed."""
 _FILE_CLOCK = 5
 """CLOCK_REALTIME_COARSE of linux/time.h, which the times of files are taken from; it is a few milliseconds behind."""
-_ABSENT = "absent"
 _METADATA = ".dist-info"
 
 
@@ -73,14 +86,14 @@ class Recorder:
         installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
         # A virtual environment may lie inside the work tree, and the work tree inside /usr, a prefix, or /var.
         prefixes = (path for path in (Path(sys.prefix), Path(sys.base_prefix)) if not _is_below(root, path))
-        places = (*map(Path, installed), *prefixes, _PACKAGE, *ignored)
+        places = (*map(Path, installed), Path(site.getusersitepackages()), *prefixes, _PACKAGE, *ignored)
         self._base = f"{root.resolve()}/"
         # A file is opened by the name that is known of its place, which may be a link, as an environment's folder is.
         self._own = tuple(f"{name}/" for path in places for name in {os.path.abspath(path), str(path.resolve())})  # noqa: PTH100
         self._system = tuple(f"{place}/" for place in _SYSTEM)
-        self._files: dict[str, None] = {}
-        self._folders: dict[str, None] = {}
-        self._imports: dict[str, None] = {}
+        self._files: dict[str, State | None] = {}
+        self._folders = Listings(list_names)
+        self._imports = Listings(list_importable)
         self._written: set[str] = set()
         self._began = time.clock_gettime_ns(_FILE_CLOCK)
         sys.addaudithook(self._hear)
@@ -94,7 +107,10 @@ class Recorder:
         Raises:
             SourceError: a file changed meanwhile, so that no digest would be true.
         """
-        changed = [path for path in self._files if _has_changed(Path(path), self._began)]
+        changed = [
+            path for path, state in self._files.items()
+            if file_state(path) != state or _has_changed(Path(path), self._began)
+        ]  # fmt: skip
         inside = [path for path in changed if path.startswith(self._base)]
         if inside:
             raise SourceError(f"'{self._make_relative(inside[0])}' changed while it was read", "run the build again")
@@ -104,25 +120,38 @@ class Recorder:
         files = sorted(lasting - set(changed))
         return Trace(
             files={self._make_relative(path): digest_content(Path(path)) for path in files},
-            folders={self._make_relative(path): digest_listing(Path(path)) for path in sorted(self._folders)},
-            imports={self._make_relative(path): digest_importable(Path(path)) for path in sorted(self._imports)},
+            folders={self._make_relative(path): known for path, known in self._folders.digests(self._written).items()},
+            imports={self._make_relative(path): known for path, known in self._imports.digests(self._written).items()},
             modules={name: digest_module(name) for name in sorted(_list_own_modules())},
             distributions=find_distributions(list_imported_packages()) if isolated else {},
             isolated=isolated,
         )
+
+    def expect(self, path: Path) -> None:
+        """Note a file that is about to be read, maybe by a library that Python does not hear."""
+        self._note_file(os.fspath(path))
+
+    def is_input(self, given: str) -> bool:
+        """Return whether a file would be noted: it is not the build's own, installed, or the machine's."""
+        return self._resolve_input(given) is not None
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             # What removes or copies a tree opens names relative to a folder that the event does not tell.
             if arguments[1] is not None or sys._getframe(1).f_code.co_filename != shutil.__file__:
                 self._hear_open(arguments)
+        elif event == "import" and arguments[1]:  # a compiled module, which is opened by no Python code
+            self._note_file(arguments[1])
+        elif event == "ctypes.dlopen" and isinstance(arguments[0], str) and "/" in arguments[0]:
+            self._note_file(arguments[0])
         elif event in ("os.listdir", "os.scandir"):
-            path = self._resolve_input("." if arguments[0] is None else arguments[0])
-            if path and not sys._getframe(1).f_code.co_filename.startswith(_IMPORTERS):
-                self._folders[path] = None
+            who = sys._getframe(1).f_code.co_filename
+            path = None if who == _LOOKING else self._resolve_input("." if arguments[0] is None else arguments[0])
+            if path and not who.startswith(_IMPORTERS):
+                self._folders.note(path, self._written)
             # Which module an import found, the open file says; that there was none of a name, only the listing can.
             elif path and f"{path}/".startswith(self._base):
-                self._imports[path] = None
+                self._imports.note(path, self._written)
 
     def _hear_open(self, arguments: tuple[Any, ...]) -> None:
         path = self._resolve_input(arguments[0])
@@ -130,8 +159,17 @@ class Recorder:
             return
         if arguments[2] & _WRITES:
             self._written.add(path)
-        elif path not in self._written:  # what this process wrote itself is no input
-            self._files[path] = None
+        else:
+            self._note(path)
+
+    def _note_file(self, given: Any) -> None:
+        path = self._resolve_input(given)
+        if path is not None:
+            self._note(path)
+
+    def _note(self, path: str) -> None:
+        if path not in self._written and path not in self._files:  # what this process wrote itself is no input
+            self._files[path] = file_state(path)
 
     def _resolve_input(self, given: Any) -> str | None:
         """Return the absolute path, or None if the file belongs to the build, a package or the machine."""
@@ -156,43 +194,20 @@ def digest_content(path: Path) -> str:
     try:
         return digest_large_file(path) if stat.S_ISREG(path.stat().st_mode) else "special"
     except OSError:
-        return _ABSENT
-
-
-def digest_listing(path: Path) -> str:
-    """Return the SHA-256 of the sorted names in a folder, without the working folders of builds."""
-    try:
-        names = sorted(name for name in os.listdir(path) if not is_working_name(name))  # noqa: PTH208 - names count
-    except OSError:
-        return _ABSENT
-    return digest(names)
+        return ABSENT
 
 
 @cache
 def digest_module(name: str) -> str:
     """Return the SHA-256 of the source of one of this package's modules, whether it is imported or not."""
     path = find_module_source(name)
-    return digest_file(path) if path else _ABSENT
+    return digest_file(path) if path else ABSENT
 
 
 def find_module_source(name: str) -> Path | None:
     """Return the file of one of this package's modules; None if there is none of this name."""
     place = _PACKAGE.joinpath(*name.split(".")[1:])
     return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
-
-
-def digest_importable(path: Path) -> str:
-    """Return the SHA-256 of the sorted names of the modules and packages in a folder."""
-    try:
-        with os.scandir(path) as entries:
-            names = sorted(entry.name for entry in entries if _is_importable(entry))
-    except OSError:
-        return _ABSENT
-    return digest(names)
-
-
-def _is_importable(entry: os.DirEntry[str]) -> bool:
-    return entry.name.endswith((".py", ".so")) or Path(entry.path, "__init__.py").is_file()
 
 
 def _list_own_modules() -> list[str]:
@@ -230,7 +245,7 @@ def _find_version(name: str) -> str:
     try:
         return version(name)  # an egg, or one that is in no folder
     except PackageNotFoundError:
-        return _ABSENT
+        return ABSENT
 
 
 @cache

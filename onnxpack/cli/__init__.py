@@ -1,5 +1,6 @@
 """The command line: the only place that prints and exits. A verb's module is imported when the verb is used."""
 
+import contextlib
 import importlib
 import io
 import sys
@@ -8,6 +9,7 @@ import click
 
 from onnxpack import __version__
 from onnxpack.core import interrupts
+from onnxpack.core.errors import EngineError, classify_error
 
 _INTERRUPTED = 130
 
@@ -76,7 +78,8 @@ def main() -> None:
         interrupts.ignore_signals()
     if status == _INTERRUPTED:
         interrupts.put_away_all()
-        click.echo("interrupted", err=True)
+        with contextlib.suppress(OSError):  # there may be no room for words
+            click.echo("interrupted", err=True)
     sys.exit(status)
 
 
@@ -85,8 +88,11 @@ def _run() -> int:
     try:
         # Outside click's standalone mode an exit status asked for is returned, not raised.
         return int(cli.main(prog_name="onnxpack", standalone_mode=False) or 0)
+    except SystemExit:  # whoever read the output has gone
+        return EngineError.exit_code
     except click.ClickException as error:
-        _show_usage(error)
+        with contextlib.suppress(OSError):  # there is no room for words
+            _show_usage(error)
         return 2
     except click.Abort as stop:
         if isinstance(stop.__cause__, EOFError):  # click takes any for ctrl-D at a prompt; there are no prompts here
@@ -108,4 +114,8 @@ def _show_usage(error: click.ClickException) -> None:
 def _tell(error: Exception) -> int:
     from onnxpack.cli.failure import tell
 
-    return tell(error)
+    try:
+        return tell(error)
+    except OSError:  # there is no room for words either
+        known = classify_error(error)
+        return known.exit_code if known else 1

@@ -101,7 +101,7 @@ def _is_spec(path: Path) -> bool:
 
 
 def _bench_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Bench":
-    from onnxpack.cache.store import Store, find_default_root
+    from onnxpack.cli.user_store import open_store
     from onnxpack.image.docker import DockerEngine
     from onnxpack.pipeline.bench import bench_spec
     from onnxpack.pipeline.plan import Plan
@@ -115,9 +115,7 @@ def _bench_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Benc
         )
     file = choice.load(found[0])
     plan = Plan(file, next(iter(file.spec.targets)), Path(), choice.sandbox)
-    return bench_spec(
-        Build(plan, Store(find_default_root()), DockerEngine(), progress(file.spec.name)), choice.targets, output, wish
-    )
+    return bench_spec(Build(plan, open_store(), DockerEngine(), progress(file.spec.name)), choice.targets, output, wish)
 
 
 def _bench_model(path: Path, wish: "Wish", *, sandbox: bool) -> "Bench":

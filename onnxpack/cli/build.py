@@ -58,14 +58,14 @@ def command(
     The image's reference goes to stdout, everything else to stderr. Exit status: 0 done, 2 usage or spec, 3 source
     model or export, 4 a gate failed, 5 engine, registry, network or disk, 130 interrupted, 1 a bug.
     """
-    from onnxpack.cache.store import Store, find_default_root
+    from onnxpack.cli.user_store import open_store
     from onnxpack.pipeline.attempt import Wanted
 
     said = _Options(**options)
     until = min(said.until, "bundle", key=UNTIL.index) if said.engine == "none" else said.until
     how = _How(said.output.absolute(), Wanted(until, said.keep_last), said.budget, said.require_gates)
     choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
-    ctx.exit(_Builds(choice, how, Store(find_default_root(), fresh=said.no_cache), show=not said.as_json).run(specs))
+    ctx.exit(_Builds(choice, how, open_store(fresh=said.no_cache), show=not said.as_json).run(specs))
 
 
 @dataclass(frozen=True)

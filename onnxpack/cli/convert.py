@@ -32,7 +32,7 @@ def command(
     The first axis stays dynamic if it is; all others get one size. The path goes to stdout, everything else to stderr.
     Exit status: 0 done, 2 usage, 3 it cannot be converted, 4 it answers otherwise, 5 the package index.
     """
-    from onnxpack.cache.store import Store, find_default_root
+    from onnxpack.cli.user_store import open_store
     from onnxpack.convert.conversion import KINDS, Conversion, as_text, convert
 
     wanted = read_axis_sizes(sizes)
@@ -42,7 +42,7 @@ def command(
             raise SpecError(Problem("there is no such file", "check the path", Location(str(path))))
         place = output or path.with_name(f"{path.stem}{KINDS[kind] or '-savedmodel'}")
         asked = Conversion(path, kind, place.absolute(), wanted, sandbox)
-        found = convert(asked, Store(find_default_root()), progress(path.name))
+        found = convert(asked, open_store(), progress(path.name))
         for axis, size in found.fixed.items():
             click.echo(f"  axis '{axis}' is {size} now", err=True)
         for name in found.layouts:

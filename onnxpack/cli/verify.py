@@ -36,11 +36,11 @@ def command(
     A table of every output's differences goes to stdout, everything else to stderr. Exit status: 0 they agree,
     2 usage or spec, 3 source model or export, 4 they differ.
     """
-    from onnxpack.cache.store import Store, find_default_root
+    from onnxpack.cli.user_store import open_store
 
     said = _Options(**options)
     choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
-    ctx.exit(_Checks(choice, Store(find_default_root(), fresh=said.no_cache), show=not said.as_json).run(specs))
+    ctx.exit(_Checks(choice, open_store(fresh=said.no_cache), show=not said.as_json).run(specs))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from onnxpack.convert.tensorflow import ConvertModel, RunConverted
 from onnxpack.core.errors import GateError, Problem, SpecError
 from onnxpack.core.output import replacing
 from onnxpack.core.progress import Progress
+from onnxpack.core.scratch import replace_file
 from onnxpack.inspection.child import describe_onnx
 from onnxpack.parity.compare import Comparison, format_comparisons
 from onnxpack.spec.messages import suggest_closest
@@ -135,7 +136,7 @@ def _place(made: Path, kind: str, output: Path) -> None:
     partial = output.with_name(f".{output.name}.part")
     try:
         shutil.copyfile(made / "model.tflite", partial)
-        partial.replace(output)
+        replace_file(partial, output)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -4,9 +4,12 @@ Stages raise these; only ``onnxpack.cli`` turns them into words and an exit stat
 more problems, so that a user sees all of them at once.
 """
 
+import contextlib
 import errno
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from onnxpack.core.redact import redact
 
@@ -117,6 +120,9 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The error numbers of a full disk, or a full quota."""
 NO_ROOM = (*DISK_FULL, errno.EROFS, errno.EFBIG)
 """The error numbers of a file system that takes no more: full, over quota, read-only, or the file too large."""
+NO_RIGHT = (errno.EACCES, errno.EPERM)
+"""How it says that this user may not."""
+_PLACES = "--output, ONNXPACK_CACHE, TMPDIR or UV_CACHE_DIR"
 
 
 def classify_error(error: Exception) -> OnnxpackError | None:
@@ -127,14 +133,37 @@ def classify_error(error: Exception) -> OnnxpackError | None:
     if isinstance(error, OSError):
         # A copy that finds no room names its source first; the room is missing at the other.
         name = error.filename2 if error.errno in NO_ROOM and error.filename2 else error.filename
-        place = f" '{name}'" if name else ""
+        place = f" '{_keep_lasting(os.fsdecode(name))}'" if name else ""
         if error.errno == errno.ENAMETOOLONG:
             return SpecError(f"{error.strerror}{place}", "shorten it: no file can have a name of this length")
-        return EngineError(
-            f"{error.strerror or error}{place}",
-            "free disk space, or choose another --output or ONNXPACK_CACHE",
-        )
+        hint = f"free disk space, or choose another {_PLACES}"
+        if error.errno in (*NO_RIGHT, errno.EROFS):
+            hint = f"choose a place that can be written by {_PLACES}"
+        return EngineError(f"{error.strerror or error}{place}", hint)
     return error if isinstance(error, OnnxpackError) else None
+
+
+@contextlib.contextmanager
+def naming(place: Path, *, only_unnamed: bool = False) -> Iterator[None]:
+    """Let an error of a full or closed disk name ``place``, not the hidden file that is written first.
+
+    ``only_unnamed`` leaves an error as it is that names a file: a write names none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (*NO_ROOM, *NO_RIGHT) and not (only_unnamed and error.filename):
+            error.filename, error.filename2 = str(place), None
+        raise
+
+
+def _keep_lasting(name: str) -> str:
+    """Return the part of a path that is still there when it is read: working folders go."""
+    from onnxpack.core.scratch import is_working_name
+
+    parts = Path(name).parts
+    gone = next((number for number, part in enumerate(parts) if is_working_name(part)), len(parts))
+    return str(Path(*parts[:gone]))
 
 
 BY_EXIT_CODE: dict[int, type[OnnxpackError]] = {

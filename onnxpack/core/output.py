@@ -37,8 +37,8 @@ def replacing(destination: Path) -> Iterator[Path]:
 
 def _exchange(one: Path, other: Path) -> None:
     """Swap two folders atomically; where the file system cannot, by two renames."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if exchange is None or exchange(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
         # Between the two renames there is no output for a moment.
         old = other.rename(one.with_name("old"))
         try:

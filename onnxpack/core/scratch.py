@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from onnxpack.core.errors import NO_ROOM, EngineError
+from onnxpack.core.errors import EngineError, naming
 from onnxpack.core.interrupts import holding
 
 _PREFIX = ".onnxpack-"
@@ -25,6 +25,9 @@ _NAME = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")
 """The names that ``mkdtemp`` makes with this prefix: nobody else's folder is taken for one of these."""
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EBADF)
 """How a file system says that it has no locks: NFS refuses those of folders with EBADF."""
+
+_NO_RENAME_OVER = (errno.EEXIST, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+"""How one says that nothing is renamed over a file."""
 
 
 def is_working_name(name: str) -> bool:
@@ -44,13 +47,8 @@ def working_folder(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
-    with holding(partial(_claim, parent), _remove) as claimed:
-        try:
-            yield claimed.folder
-        except OSError as error:
-            if error.errno in NO_ROOM and error.filename is None:  # of a write: only an open names its file
-                error.filename = str(parent)
-            raise
+    with holding(partial(_claim, parent), _remove) as claimed, naming(parent, only_unnamed=True):
+        yield claimed.folder
 
 
 def make_temporary_folder() -> contextlib.AbstractContextManager[Path]:
@@ -73,9 +71,18 @@ def sweep(parent: Path) -> None:
                 os.close(descriptor)
 
 
+def has_locks(folder: Path) -> bool:
+    """Return whether the file system of a folder has locks; one that takes no files is not asked."""
+    with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder) as stream:
+        return _acquire_flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return True
+
+
 @contextlib.contextmanager
-def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
     """Hold the lock file ``path`` and remove it afterwards; call ``waiting`` once if another process has it.
+
+    Give whether nobody else can hold it: False on a file system without locks.
 
     Raises:
         EngineError: something else is in its place.
@@ -88,8 +95,28 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
                 waiting = _wait_in_silence
                 _acquire_flock(descriptor, fcntl.LOCK_EX)
             if _is_at(descriptor, path):  # else whoever had it has removed the file
-                yield
+                yield _acquire_flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
+
+
+def replace_file(fresh: Path, destination: Path) -> None:
+    """Let a file take the place of another one; where none can be renamed over another, by two renames.
+
+    Raises:
+        OSError: it cannot; what stood there still does.
+    """
+    try:
+        fresh.replace(destination)
+    except OSError as error:
+        if error.errno not in _NO_RENAME_OVER or not destination.is_file():
+            raise
+        old = destination.rename(fresh.with_name(f"{fresh.name}.old"))
+        try:
+            fresh.rename(destination)
+        except OSError:
+            old.rename(destination)
+            raise
+        old.unlink()
 
 
 @contextlib.contextmanager
@@ -174,7 +201,8 @@ def _open_folder(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def _acquire_flock(descriptor: int, how: int) -> None:
+def _acquire_flock(descriptor: int, how: int) -> bool:
+    """Lock a file, or return False where the file system has no locks."""
     try:
         fcntl.flock(descriptor, how)
     except BlockingIOError:
@@ -182,6 +210,8 @@ def _acquire_flock(descriptor: int, how: int) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
+        return False
+    return True
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import secrets
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -72,8 +73,9 @@ def read_download_limit() -> int:
 
 def _get_file(url: str, sha256: str, bounds: Bounds, store: Store, progress: Progress) -> Path:
     key = digest(_STAGE, sha256, get_file_name(url))
-    partial = store.partial(key)
-    with store.alone(_STAGE, key, lambda: progress.note("another build fetches it: waiting")):
+    with store.alone(_STAGE, key, lambda: progress.note("another build fetches it: waiting")) as alone:
+        # Without locks another process may append to the same file: then each has one of its own.
+        partial = store.partial(key if alone else f"{key}-{secrets.token_hex(8)}")
         found = store.get(_STAGE, key)
         if found is None:
             with progress.stage("fetch"):

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onnxpack.core.errors import Location, Problem, SpecError
+from onnxpack.core.errors import Location, Problem, SpecError, naming
+from onnxpack.core.scratch import replace_file
 from onnxpack.inspection.spelling import UNSET, document
 from onnxpack.spec.decode import Decoder
 from onnxpack.spec.load import SpecFile, find_work_tree, load
@@ -83,14 +84,14 @@ def write(draft: Draft, destination: Path, *, force: bool) -> None:
         if read.spec != draft.file(partial).spec:
             raise RuntimeError(f"the draft reads back as another spec:\n{draft.text()}")
         if force:
-            partial.replace(destination)
+            replace_file(partial, destination)
             return
         try:
             # Unlike a rename, a link never takes the place of a file that came meanwhile.
             destination.hardlink_to(partial)
         except OSError as error:
             # File systems without hard links refuse them in one of these ways.
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
                 require_free(destination, force=force)
                 raise
             partial.rename(destination)
@@ -118,8 +119,9 @@ def _beside(destination: Path, text: str) -> Iterator[Path]:
     """Write a hidden file into the destination's folder, so that the spec's relative paths lead to the same files."""
     # A name has at most 255 bytes on the usual file systems, and what is added must fit as well.
     partial = destination.with_name(f".{destination.name[:50]}-{secrets.token_hex(4)}.yaml")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
+    with naming(destination):  # a read-only disk refuses also to remove what is not there
+        try:
+            partial.write_text(text, encoding="utf-8")
+            yield partial
+        finally:
+            partial.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from typing import Any
 from onnxpack.bundle.context import model_files
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.digests import digest
-from onnxpack.core.errors import OnnxpackError, Problem, SpecError
+from onnxpack.core.errors import OnnxpackError, Problem, SpecError, naming
 from onnxpack.core.output import replacing
 from onnxpack.core.scratch import sweep
 from onnxpack.core.values import MODEL
@@ -148,13 +148,15 @@ def _walk(run: Build, stages: Sequence[Stage], attempt: Attempt, folder: Path) -
     try:
         for stage in stages:
             now = "/".join(stage.names)
-            product = stage.apply(run, product)
+            with naming(folder, only_unnamed=True):
+                product = stage.apply(run, product)
         if product.image is None:  # else that was done before the image got its name
             now = "gates"
             require_judged(run, product)
         now = "output"
         attempt = replace(attempt, product=product, records=tuple(run.runner.records))
-        _write(attempt, folder)
+        with naming(folder, only_unnamed=True):
+            _write(attempt, folder)
     except (OnnxpackError, OSError) as error:
         return replace(attempt, product=product, records=tuple(run.runner.records), failed_stage=now, error=error)
     return attempt

@@ -1,12 +1,13 @@
 """Draw a benchmark as a picture for a slide: plain SVG of four panels of bars, without scripts, fonts or links."""
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from onnxpack.core.errors import naming
+from onnxpack.core.scratch import replace_file
 from onnxpack.core.text import clean, format_bytes, format_time, plural
 from onnxpack.timing.bench import Bench, Result, format_count, format_size
 
@@ -69,12 +70,13 @@ class Panel:
 
 def write_picture(bench: Bench, path: Path) -> None:
     """Write the SVG, whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.absolute().parent, delete=False, encoding="utf-8") as stream:
-        part = Path(stream.name)
-        stream.write(draw_picture(bench))
-    # A temporary file is for its owner alone; the picture gets the mode of any new file.
-    part.chmod(0o666 & ~_umask())
-    part.replace(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with naming(path):  # a read-only disk refuses also to remove what is not there
+        try:
+            part.write_text(draw_picture(bench), encoding="utf-8")
+            replace_file(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def draw_picture(bench: Bench) -> str:
@@ -208,9 +210,3 @@ def _line(root: ET.Element, start: tuple[float, float], end: tuple[float, float]
 
 def _shorten(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

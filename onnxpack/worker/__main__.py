@@ -1,16 +1,22 @@
 """The child process: run the task in the scratch folder's request, and write the answer there."""
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from onnxpack.cache.trace import Recorder, list_imported_packages
-from onnxpack.core.errors import DISK_FULL, OnnxpackError, shorten_text
+from onnxpack.core.errors import DISK_FULL, EngineError, OnnxpackError, shorten_text
+from onnxpack.spec.part import SpecPart, list_named_files
 from onnxpack.worker.call import ANSWER, MOST_PROBLEMS, NO_ROOM, REQUEST, Answer, Message
 from onnxpack.worker.codec import decode, encode
+from onnxpack.worker.from_source import compile_from_source
 from onnxpack.worker.process import SAID
 from onnxpack.worker.supervise import supervise
 from onnxpack.worker.task import Say
@@ -42,19 +48,47 @@ def _run_task(message: Message, scratch: Path) -> bytes:
     """Run the task, and return the message of its result with its trace, or of how it failed."""
     try:
         recorder = Recorder(message.root, message.ignored)
+        compile_from_source(recorder.is_input)
         kind = getattr(importlib.import_module(message.module), message.name)
         task = decode(message.request, kind)
+        for path in _find_sources(task):
+            recorder.expect(path)
         result = task.run(message.folder, _make_say(scratch / SAID))
         data = encode(result, message.folder)
         return encode(Answer(data, recorder.trace(message.isolated), list_imported_packages()))
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise
-        return encode(_describe_crash(error))
-    except OnnxpackError as error:
-        return encode(Answer(exit_code=error.exit_code, problems=error.problems[:MOST_PROBLEMS]))
     except Exception as error:  # user code and frameworks may raise anything; the parent makes it a typed error
-        return encode(_describe_crash(error))
+        typed = error if isinstance(error, OnnxpackError) else None
+        if typed is None or typed.exit_code != EngineError.exit_code:  # that one says more
+            full = _find_full_disk(error)
+            if full:
+                return encode(Answer(no_room=os.fsdecode(full.filename2 or full.filename or "")))
+        if typed is None:
+            return encode(_describe_crash(error))
+        return encode(Answer(exit_code=typed.exit_code, problems=typed.problems[:MOST_PROBLEMS]))
+
+
+def _find_sources(task: Any) -> Iterator[Path]:
+    """Yield the files that the specs of a request name: their digests in its key are older than what it reads."""
+    if isinstance(task, SpecPart):
+        places = map(task.file.resolve, list_named_files(task.file.spec))
+        yield from (place for place in places if place.is_file())
+    elif is_dataclass(task):
+        for field in fields(task):
+            yield from _find_sources(getattr(task, field.name))
+
+
+def _find_full_disk(error: BaseException | None) -> OSError | None:
+    """Return the error of a full disk behind what a library, or the code of a model, made of it."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return error
+        # Native code tells it by words alone.
+        if not isinstance(error, OnnxpackError) and os.strerror(errno.ENOSPC) in str(error)[:_LONGEST]:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _make_say(place: Path) -> Say:

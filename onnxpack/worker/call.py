@@ -72,6 +72,8 @@ class Answer:
     """The top-level packages that the child imported."""
     exit_code: int = 0
     problems: Annotated[tuple[Problem, ...], msgspec.Meta(max_length=MOST_PROBLEMS)] = ()
+    no_room: str | None = None
+    """A file that a disk has no room for; empty if it is not known which."""
     crash: str = ""
     stack: str = ""
 
@@ -83,6 +85,10 @@ class Outcome(Generic[ResultT]):
     result: ResultT
     data: bytes
     trace: Trace
+
+
+class _NoRoomError(Exception):
+    """A disk is full; the text is the file that there is no room for, if it is known."""
 
 
 def call(task: Task[ResultT], setting: Setting) -> Outcome[ResultT]:
@@ -152,6 +158,8 @@ def _read_outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path
     """Read the answer in the scratch folder, which is not trusted, since code of a model may have written it."""
     try:
         answer = decode(read_regular(scratch / ANSWER, _ANSWER_LIMIT), Answer)
+        if answer.no_room is not None:
+            raise _NoRoomError(answer.no_room)
         if answer.crash:
             raise SourceError(f"stage '{task.NAME}' failed: {answer.crash}", "the cause is below", answer.stack)
         if answer.result is None or answer.trace is None:
@@ -159,6 +167,8 @@ def _read_outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path
                 raise ValueError("it holds neither a result nor an error")
             raise BY_EXIT_CODE[answer.exit_code](answer.problems)
         result = decode(answer.result, find_result_type(type(task)), folder)
+    except _NoRoomError as full:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(full) or str(scratch)) from None
     except FileNotFoundError:
         raise SourceError(
             f"the process of stage '{task.NAME}' died: {ended.words}",

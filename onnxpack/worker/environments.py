@@ -18,6 +18,7 @@ from onnxpack.core.progress import Progress
 from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.spec.model import Model
 from onnxpack.spec.traits import frameworks
+from onnxpack.worker.recorded import require_recorded
 from onnxpack.worker.uv import run_uv, write_requirements
 
 _STAGE = "environment"
@@ -109,6 +110,8 @@ def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Pro
             "--requirements", str(exact), *backend,
             what="install the packages of model.requirements", note=lambda line: _report_line(line.strip(), progress),
         )  # fmt: skip
+    for site_packages in folder.glob("lib/python*/site-packages"):
+        require_recorded(site_packages)
 
 
 def _resolve(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[list[str], tuple[str, ...]]:

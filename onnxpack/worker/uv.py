@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from onnxpack.core.errors import EngineError, OnnxpackError
+from onnxpack.core.errors import NO_RIGHT, NO_ROOM, EngineError, OnnxpackError
 from onnxpack.core.interrupts import holding
 from onnxpack.core.scratch import make_temporary_folder
 
@@ -40,12 +41,15 @@ def run_uv(
     Raises:
         EngineError: it failed; ``what`` says in the message what it should do.
         OnnxpackError: of the type ``unsolvable``: no set of packages fits the requirements.
+        OSError: a disk has no room for what it writes, or is read-only.
     """
     from uv import find_uv_bin
 
     status, output, words = _run((find_uv_bin(), *arguments), note)
     if status:
         kind: type[OnnxpackError] = EngineError
+        if full := _find_full_disk(words):
+            raise full
         if any(sign in words for sign in _NETWORK):
             hint = "check the network and the package index; a build that is locked and cached needs neither"
         elif _NO_SOLUTION in words:
@@ -56,6 +60,16 @@ def run_uv(
             hint = "the end of uv's output is below"
         raise kind(f"cannot {what}", hint, words[-3000:])
     return output
+
+
+def _find_full_disk(words: str) -> OSError | None:
+    """Return the error that uv met if a disk took no more from it, with the file that it names."""
+    number = re.search(r"\(os error (\d+)\)", words)
+    if number is None or int(number[1]) not in (*NO_ROOM, *NO_RIGHT):
+        return None
+    before, after = words[: number.start()].splitlines()[-1], words[number.end() :].splitlines()[0:1]
+    named = re.findall(r"[`\"]([^`\"]+)[`\"]", "".join(after)) or re.findall(r"(?:`|to )(/[^`]*?)(?:`|: )", before)
+    return OSError(int(number[1]), os.strerror(int(number[1])), named[-1] if named else None)
 
 
 def _run(command: Sequence[str], note: Callable[[str], None]) -> tuple[int, str, str]:

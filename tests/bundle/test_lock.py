@@ -64,7 +64,7 @@ def test_a_failed_write_keeps_the_old_lock(
     def full(self: Path, *arguments: Any) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "rename", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         write(path, {})
     assert path.read_text() == before

@@ -51,6 +51,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "truncated": lambda data: (data / "model.onnx").write_bytes(b"weight"),
     "missing file": lambda data: (data / "sub/facts.json").unlink(),
     "extra file": lambda data: (data / "sub/more").touch(),
+    "extra folder": lambda data: (data / "more").mkdir(),
     "extra link": lambda data: (data / "link").symlink_to("model.onnx"),
     "extra link to a folder": lambda data: (data / "link").symlink_to("/"),
     "renamed": lambda data: (data / "model.onnx").rename(data / "model2.onnx"),

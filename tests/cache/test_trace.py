@@ -14,7 +14,8 @@ import pytest
 from exporting import export_in_child, write_spec
 from onnx_examples import WEIGHTS, external_model
 
-from onnxpack.cache.trace import Trace, digest_content, digest_listing, digest_module
+from onnxpack.cache.changes import digest_listing
+from onnxpack.cache.trace import Trace, digest_content, digest_module
 
 TRACED = "onnxpack.cache.trace"
 
@@ -168,6 +169,17 @@ def test_an_environment_behind_a_link_is_not_the_works_own_by_either_name(root: 
     code = "import os\nfor place in (root / '.venv', root.parent / 'environment'):\n"
     code += "    open(place / 'module.py').close()\n    os.listdir(place)"
     assert record(root, code, root / ".venv")[:2] == [[], []]
+
+
+def test_what_a_user_installed_for_all_projects_is_not_the_works_own(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path / "base"))
+    code = "import site\nplace = Path(site.getusersitepackages())\nplace.mkdir(parents=True)\n"
+    files, *_ = record(root, f"{code}(place / 'module.py').touch()\nopen(place / 'module.py').close()\n")
+    assert files == []
+    files, *_ = record(root, "import site\nopen(Path(site.getusersitepackages(), 'module.py')).close()\n")
+    assert files == []
 
 
 def test_listed_folders_are_noted(root: Path) -> None:

@@ -154,7 +154,8 @@ def test_an_image_that_answers_wrongly_is_refused(iris: Built, workshop: Worksho
         with np.load(path) as archive:
             arrays = {name: archive[name] for name in archive.files}
         np.savez(path, **(arrays | {"probabilities": arrays["probabilities"] * np.float32(1.5)}))
-    (entry / "manifest.json").write_text(json.dumps(contents(entry / "data")))
+    manifest = {"entry": f"{entry.parent.name}/{entry.name}", "files": contents(entry / "data")}
+    (entry / "manifest.json").write_text(json.dumps(manifest))
     words = "the image's answers differ from the source model's"
     _refused(workshop, engine, tmp_path, {}, words, ONNXPACK_CACHE=str(changed))
 

@@ -29,7 +29,8 @@ from onnxpack.worker.task import Task
 
 _WARM = (
     "docker", "numpy", "onnx", "onnxruntime", "uv", "onnxpack.cli.build", "onnxpack.cli.failure",
-    "onnxpack.sources.export", "onnxpack.image.docker", "onnxpack.pipeline.attempt", "onnxpack.sources.onnx", "onnxpack.tasks.compare",
+    "onnxpack.sources.export", "onnxpack.image.docker", "onnxpack.pipeline.attempt",
+    "onnxpack.sources.onnx", "onnxpack.tasks.compare",
     "onnxpack.tasks.export", "onnxpack.tasks.packages", "onnxpack.bundle.packages", "onnxpack.parity.compare",
 )  # fmt: skip
 _CALLS = (

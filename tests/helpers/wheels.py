@@ -1,5 +1,7 @@
 """Tiny wheels made on the spot, and a folder of them as the only package index."""
 
+import base64
+import hashlib
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
@@ -17,10 +19,15 @@ def make_wheel(folder: Path, name: str, version: str = "1.0", requires: tuple[st
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
+    recorded = "".join(f"{path},sha256={_digest(text)},{len(text)}\n" for path, text in files.items())
+    files[f"{info}/RECORD"] = f"{recorded}{info}/RECORD,,\n"
     with zipfile.ZipFile(folder / f"{module}-{version}-py3-none-any.whl", "w") as archive:
         for path, text in files.items():
             archive.writestr(path, text)
+
+
+def _digest(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
 
 
 def pack_installed(folder: Path, name: str) -> None:
