@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from onnxpack.errors import Problem, SpecError
-from onnxpack.npz import Npz
+from onnxpack.npz import Head, Npz
 from onnxpack.samples import Arrays, has_values, misfits
 from onnxpack.spec.client import client_spec
 from onnxpack.spec.load import SpecFile
@@ -108,7 +108,7 @@ class Dataset:
         pieces = [piece[name] for piece in self._source.pieces((name,), CHUNK_ROWS)]
         return _joined(pieces, name, self._label)
 
-    def check(self, arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+    def check(self, arrays: Mapping[str, Head]) -> None:
         """Judges dtypes, shapes and rows before or after they are read.
 
         Raises:

@@ -160,9 +160,17 @@ def _replayed(reference: Reference, box: Container, tolerance: Tolerance) -> lis
     def answered() -> Iterator[tuple[str, Arrays, Arrays]]:
         for case in reference.cases:
             data = results.get(f"{case}.inputs.npz")
-            yield case, read_case(reference.folder, case)[1], read_arrays(io.BytesIO(data)) if data else {}
+            yield case, read_case(reference.folder, case)[1], _unpacked(case, data) if data else {}
 
     return compare_cases(answered(), **vars(tolerance))
+
+
+def _unpacked(case: str, data: bytes) -> Arrays:
+    try:
+        return read_arrays(io.BytesIO(data))
+    except ValueError as error:
+        hint = "what runs in the image may have written it: look at the steps' code"
+        raise GateError(f"what the image left for the case '{case}' is no archive of arrays: {error}", hint) from None
 
 
 def _answered(reference: Reference, case: str, facts: Any, tolerance: Tolerance) -> list[Comparison]:
