@@ -164,6 +164,7 @@ class Npz:
             raise SpecError(f"{self._label}: '{name}' is no plain array: {error}", _CURE) from None
         if dtype.hasobject or dtype.kind not in "biufUS" or not dtype.itemsize or min(shape, default=0) < 0:
             raise SpecError(f"{self._label}: '{name}' has dtype {dtype}", "save numbers, or strings as dtype str")
+        shape = tuple(map(int, shape))  # numpy takes True for a size here, and nowhere else
         header = _Header(dtype, shape, by_columns and len(shape) > 1)
         # numpy multiplies the sizes that are not zero, too.
         too_large = prod(size or 1 for size in shape) * dtype.itemsize > sys.maxsize or len(shape) > _MOST_AXES

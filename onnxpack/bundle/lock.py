@@ -10,11 +10,13 @@ from typing import Any
 
 from onnxpack.bundle.uv import for_image, uv, write_requirements
 from onnxpack.errors import Location, Problem, SpecError
+from onnxpack.regular import open_regular
 from onnxpack.scratch import temporary_folder
 from onnxpack.spec.model import Spec
 from onnxpack.targets import device
 
 FORMAT = 2
+_LIMIT = 16 * 2**20  # bytes; a target with CUDA has 30 kB
 _PARTS = {"name": r"[a-z0-9][a-z0-9._-]*", "version": r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", "sha256": r"[0-9a-f]{64}"}
 _SERVER_REQUIREMENTS = {"none": (), "http": ("httptools>=0.6", "uvicorn>=0.30")}
 
@@ -63,7 +65,11 @@ def read(path: Path) -> dict[str, TargetLock]:
         SpecError: it is not a lock that this version wrote.
     """
     try:
-        data = json.loads(path.read_text())
+        with open_regular(path) as stream:
+            text = stream.read(_LIMIT + 1)
+        if len(text) > _LIMIT:
+            raise ValueError(f"it has more than {_LIMIT} bytes")
+        data = json.loads(text)
         if data["onnxpack-lock"] != FORMAT:
             raise ValueError(f"its format is {str(data['onnxpack-lock'])[:20]}, and {FORMAT} is read")
         return {name: _target(entry) for name, entry in data["targets"].items()}

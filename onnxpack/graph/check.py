@@ -56,6 +56,8 @@ def read_model(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's decode errors have no common base
         raise SourceError(f"'{path.name}' is not an ONNX model: {_line(error)}", "export it again") from None
+    if not has_text(model):
+        raise SourceError(f"'{path.name}' holds a name that is no UTF-8 text", "export it again")
     if not model.graph.node or not model.opset_import:
         raise SourceError(f"'{path.name}' holds no graph", "export it again")
     if model.ir_version > MAX_IR:
@@ -80,6 +82,20 @@ def read_model(path: Path) -> onnx.ModelProto:
     except Exception as error:  # the checker and the loader raise several kinds
         raise SourceError(f"'{path.name}' is not valid ONNX: {_line(error)}", "export it again") from None
     return model
+
+
+def has_text(model: onnx.ModelProto) -> bool:
+    """Return whether every string of a model is text; protobuf gives one that is not UTF-8 as bytes."""
+    waiting: list[Any] = [model]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            if field.message_type:
+                waiting += value if field.is_repeated else [value]
+            elif field.type == field.TYPE_STRING and any(
+                isinstance(text, bytes) for text in (value if field.is_repeated else [value])
+            ):
+                return False
+    return True
 
 
 def _require_external_data(model: onnx.ModelProto, path: Path) -> None:

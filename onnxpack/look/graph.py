@@ -1,6 +1,7 @@
 """What an ONNX file holds, whatever it is: read leniently, in a child process, without its external data."""
 
 import math
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import onnx
 
 from onnxpack.errors import SourceError
-from onnxpack.graph.check import DTYPES, MAX_IR, graphs, info_of, nodes_of, opset_of, true_inputs
+from onnxpack.graph.check import DTYPES, MAX_IR, graphs, has_text, info_of, nodes_of, opset_of, true_inputs
 from onnxpack.spec.checks import RUNTIME_MAX_OPSET
 
 _BITS = {
@@ -31,6 +32,8 @@ def onnx_facts(path: Path) -> dict[str, Any]:
         model = onnx.load(file, format="protobuf", load_external_data=False)
     except Exception as error:  # protobuf's decode errors have no common base
         raise SourceError(f"'{file.name}' is not an ONNX model: {str(error)[:300]}", "export it again") from None
+    if not has_text(model):
+        raise SourceError(f"'{file.name}' holds a name that is no UTF-8 text", "export it again")
     if not model.graph.node and not model.graph.output:
         raise SourceError(f"'{file.name}' holds no graph", "export it again")
     nodes = list(nodes_of(model.graph))
@@ -115,12 +118,13 @@ def _external(weights: list[onnx.TensorProto], folder: Path) -> list[dict[str, A
 def _size_of(folder: Path, location: str) -> int | None:
     """None for what is not a regular file in the model's folder."""
     path = folder / location
-    if not location or Path(location).is_absolute() or ".." in Path(location).parts or path.is_symlink():
+    if not location or Path(location).is_absolute() or ".." in Path(location).parts:
         return None
     try:
-        return path.stat().st_size if path.is_file() else None
-    except (OSError, ValueError):
+        status = path.lstat()
+    except (OSError, ValueError):  # it is not there, or no name of a file
         return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _problems(model: onnx.ModelProto) -> list[str]:

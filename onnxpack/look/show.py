@@ -29,7 +29,8 @@ def lines(facts: Facts) -> list[str]:
     }  # fmt: skip
     try:
         return shows[facts["kind"]](facts)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    # What a report holds of another form, its table meets as any of these.
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         if facts["kind"] == "onnx":
             raise
         hint = f"{type(error).__name__}: {error}"

@@ -21,7 +21,9 @@ from onnxpack.pipeline.report import FAILED, PASSED, REPORT, Attempt, failed_doc
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
 from onnxpack.plan import Plan
+from onnxpack.regular import is_regular
 from onnxpack.spec.load import load
+from onnxpack.spec.nodes import real
 from onnxpack.store import digest
 from onnxpack.values import MODEL
 
@@ -69,9 +71,8 @@ def require_free(run: Build) -> None:
     """
     plan = run.plan
     _require_ours(plan)
-    known = report_in(plan.output).get("spec")
-    other = (plan.output / known).resolve() if isinstance(known, str) else plan.file.path
-    if other == plan.file.path.resolve() or not other.is_file():
+    other = _spec_of(report_in(plan.output), plan.output)
+    if other is None or other == plan.file.path.resolve() or not is_regular(other):
         return
     if _name_of(other) == plan.file.spec.name:
         text = f"'{_shown(plan.output)}' holds the build of '{_shown(other)}', which has the same name"
@@ -101,6 +102,15 @@ def _is_ours(report: dict[str, Any]) -> bool:
     return isinstance(report.get("spec"), str) and report.get("status") in (PASSED, FAILED)
 
 
+def _spec_of(report: dict[str, Any], output: Path) -> Path | None:
+    """Return the spec that a report in ``output`` names, if it names one."""
+    known = report.get("spec")
+    try:
+        return real(output / known) if isinstance(known, str) else None
+    except ValueError:  # with a NUL, or half a character, in it
+        return None
+
+
 def _name_of(path: Path) -> str | None:
     """Return the name in a spec; what is no valid spec any more has none."""
     try:
@@ -113,9 +123,8 @@ def mark_failed(output: Path, spec: Path, error: OnnxpackError) -> None:
     """Replace every output that stands of a spec which cannot be read any more by the report of that failure."""
     for path in output.glob(f"*/*/{REPORT}"):
         report = report_in(path.parent)
-        known = report.get("spec")
-        if _is_ours(report) and isinstance(known, str) and (path.parent / known).resolve() == spec.resolve():
-            found = failed_document(known, "spec", error)
+        if _is_ours(report) and _spec_of(report, path.parent) == spec.resolve():
+            found = failed_document(report["spec"], "spec", error)
             place = {"name": path.parts[-3], "target": path.parts[-2]}
             with replacing(path.parent) as folder:
                 (folder / REPORT).write_text(json.dumps(found | place, indent=2) + "\n")

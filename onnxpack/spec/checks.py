@@ -13,7 +13,7 @@ from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
 from onnxpack.spec.model import Spec
 from onnxpack.spec.nodes import real
 from onnxpack.spec.sample_rules import samples, verification
-from onnxpack.spec.step_rules import steps
+from onnxpack.spec.step_rules import resizing, steps
 from onnxpack.spec.wording import meant, short
 
 Where = Callable[..., Location]
@@ -55,6 +55,7 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: rules.evaluation(spec, where), "evaluation"),
         (lambda: rules.gates(spec, where), "targets evaluation gates"),
         (lambda: steps(spec, where), "inputs outputs preprocess postprocess"),
+        (lambda: resizing(spec, where), "model opset preprocess"),
         (lambda: rules.serving(spec, where), "inputs dynamic_axes runtime image"),
     )
     found = (rule() for rule, read in checks if all(getattr(spec, name) is not INVALID for name in read.split()))

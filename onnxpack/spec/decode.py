@@ -42,7 +42,9 @@ class TooManyProblems(Exception):  # noqa: N818 - not an error of its own: it en
 class Decoder:
     """Decodes one document; afterwards ``problems`` has all that is wrong and ``places`` where each value stands."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, again: bool = False) -> None:
+        """``again``: the document is a spec that was decoded once, whose durations are numbers of seconds."""
+        self._again = again
         self.problems: list[Problem] = []
         self.places: dict[Path, Location] = {}
         self.top: dict[str, Any] = {}
@@ -118,6 +120,8 @@ class Decoder:
         return value
 
     def _duration(self, marker: Duration, node: Node, path: Path) -> Any:
+        if self._again:
+            return self.decode(float, node, path)
         match = _DURATION.fullmatch(node.text) if isinstance(node, Scalar) else None
         if not match:
             return self._wrong(node, f"{dotted(path)} must be a duration", "write a number with a unit, as 2s or 5ms")
@@ -130,7 +134,7 @@ class Decoder:
         """The first alternative that fits. Numbers stand first, words last, and the likelier one tells its problem."""
         attempts = []
         for kind in (kind for kind in kinds if kind is not types.NoneType):
-            attempts.append(attempt := Decoder())
+            attempts.append(attempt := Decoder(again=self._again))
             value = attempt.decode(kind, node, path)
             if not attempt.problems:
                 self.places.update(attempt.places)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from onnxpack.errors import Location, Problem, SpecError
 from onnxpack.redact import redact
-from onnxpack.spec.nodes import Node, Pairs, Scalar, parse, parse_value, read_text, real
+from onnxpack.regular import is_regular
+from onnxpack.spec.nodes import MAX_DEPTH, Node, Pairs, Scalar, parse, parse_value, read_text, real
 
 COMMAND_LINE = "--set"
 """How the place of a value begins that stands in no file."""
@@ -48,7 +49,7 @@ def _extended(path: Path, label: str, root: Path, below: tuple[Path, ...]) -> Pa
         raise SpecError(
             Problem(f"'{reference.text}' leaves the project", f"move it below {root.name}/", reference.where)
         )
-    if not base.is_file():
+    if not is_regular(base):
         raise SpecError(Problem(f"there is no file '{reference.text}'", f"looked in {path.parent}", reference.where))
     defaults = _extended(base, os.path.normpath(Path(label).parent / reference.text), root, seen)
     own = Pairs(
@@ -84,6 +85,8 @@ def assigned(document: Pairs, setting: str) -> Pairs:
     keys = path.split(".")
     if not equals or not all(keys):
         raise SpecError(Problem("a setting is written path.to.field=value", "as --set image.python='\"3.13\"'", where))
+    if len(keys) > MAX_DEPTH:
+        raise SpecError(Problem(f"nested more than {MAX_DEPTH} deep", "no field of a spec is that deep", where))
     return _put(document, keys, parse_value(text, where), where)
 
 

@@ -63,7 +63,7 @@ class SpecFile:
     def from_json(cls, text: str) -> "SpecFile":
         """The inverse of ``to_json``; the spec was checked before, so only its types are decoded again."""
         data = json.loads(text)
-        decoder = Decoder()
+        decoder = Decoder(again=True)
         spec = decoder.decode(Spec, from_plain(data["spec"], Location(data["path"])))
         if decoder.problems:
             raise SpecError(decoder.problems)

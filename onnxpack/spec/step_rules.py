@@ -48,7 +48,6 @@ def steps(spec: Spec, where: Where) -> Iterator[Problem]:
         if not _missing("preprocess", spec.preprocess[misfit.index]):  # that is told already
             yield Problem(misfit.message, misfit.hint, where("preprocess", misfit.index))
     yield from _outputs(spec, where)
-    yield from _resize(spec, where)
 
 
 def _given(step: Any) -> set[str]:
@@ -95,7 +94,8 @@ def _unknown(name: str, known: list[str], place: Location) -> Iterator[Problem]:
         yield Problem(f"no tensor '{name}' is here", hint, place)
 
 
-def _resize(spec: Spec, where: Where) -> Iterator[Problem]:
+def resizing(spec: Spec, where: Where) -> Iterator[Problem]:
+    """The opset that a step of resizing needs."""
     for index, step in enumerate(spec.preprocess):
         place = where("preprocess", index)
         if step.op == "resize" and spec.opset is None and spec.model.framework == "onnx":

@@ -156,7 +156,7 @@ def content_digest(path: Path) -> str:
     """Return the SHA-256 of a regular file, or a word for what is no such file."""
     try:
         return large_file_digest(path) if stat.S_ISREG(path.stat().st_mode) else "special"
-    except OSError:
+    except (OSError, ValueError):  # a trace that somebody wrote may hold names that no file can have
         return _ABSENT
 
 
@@ -164,7 +164,7 @@ def listing_digest(path: Path) -> str:
     """Return the SHA-256 of the sorted names in a folder, without what builds work in at this moment."""
     try:
         names = sorted(name for name in os.listdir(path) if not is_working_name(name))  # noqa: PTH208 - names count
-    except OSError:
+    except (OSError, ValueError):
         return _ABSENT
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
@@ -178,7 +178,10 @@ def module_digest(name: str) -> str:
 
 def module_source(name: str) -> Path | None:
     """Return the file of one of this package's modules; None if there is none of this name."""
-    place = _PACKAGE.joinpath(*name.split(".")[1:])
+    parts = name.split(".")[1:]
+    if not all(part.isidentifier() for part in parts):
+        return None
+    place = _PACKAGE.joinpath(*parts)
     return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
 
 
@@ -187,7 +190,7 @@ def importable_digest(path: Path) -> str:
     try:
         with os.scandir(path) as entries:
             names = sorted(entry.name for entry in entries if _is_importable(entry))
-    except OSError:
+    except (OSError, ValueError):
         return _ABSENT
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
@@ -230,7 +233,7 @@ def _version(name: str) -> str:
         return known
     try:
         return version(name)  # an egg, or one that is in no folder
-    except PackageNotFoundError:
+    except (PackageNotFoundError, ValueError):  # there is none without a name
         return _ABSENT
 
 
