@@ -51,7 +51,7 @@ def magic(version: int, length: int) -> bytes:
 def _member(chance: random.Random) -> bytes:
     shape = chance.choice(_SHAPES)
     data = np.arange(_ROWS * 4, dtype=np.float32).tobytes()
-    match chance.randrange(12):
+    match chance.randrange(20):
         case 0:
             length = chance.choice((0, 60_000, 2**31, 2**32 - 1))
             return magic(chance.choice((2, 3)), length) + b" " * chance.choice((0, 60_000, 60_000, 2_000_000)) + data
@@ -73,14 +73,14 @@ def _member(chance: random.Random) -> bytes:
     return stream.getvalue() if chance.randrange(3) else mutate(chance, stream.getvalue())
 
 
-def make_archive(chance: random.Random, path: Path, names: tuple[str, ...]) -> None:
+def make_archive(chance: random.Random, path: Path, names: tuple[str, ...], usual: int) -> None:
     """Write an archive of arrays that may be good, lie, or be torn."""
     with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
         warnings.simplefilter("ignore")  # the same name twice
         for name in names if chance.randrange(6) else (*names, "z.npy")[: chance.randrange(4)]:
             odd = chance.choice((name[:1], "x.npy", "../x.npy", "é.npy", "x.npy/"))
             named = name if chance.randrange(8) else odd
-            archive.writestr(named, _member(chance), chance.choice(_METHODS))
+            archive.writestr(named, _member(chance), chance.choice(_METHODS) if chance.randrange(8) == 0 else usual)
     if chance.randrange(4) == 0:
         path.write_bytes(mutate(chance, path.read_bytes()))
 
@@ -99,12 +99,12 @@ def _spec(folder: Path) -> SpecFile:
 
 def _make_samples(chance: random.Random, folder: Path) -> None:
     (folder / "m.onnx").touch()
-    make_archive(chance, folder / "d.npz", ("x.npy",))
+    make_archive(chance, folder / "d.npz", ("x.npy",), zipfile.ZIP_DEFLATED)
 
 
 def _make_data(chance: random.Random, folder: Path) -> None:
     (folder / "m.onnx").touch()
-    make_archive(chance, folder / "d.npz", ("x.npy", "y.npy"))
+    make_archive(chance, folder / "d.npz", ("x.npy", "y.npy"), zipfile.ZIP_STORED)
 
 
 def read_as_samples(folder: Path) -> bool:

@@ -186,7 +186,7 @@ def change(chance: random.Random, document: Any) -> Any:
             case 1:
                 part[chance.choice((f"{key}s", key[:-1], f" {key}", key.upper(), "\0", "../x"))] = part.pop(key)
             case 2:
-                part[key] = nest(part[key], chance.choice((1, 1, 60, 300)))
+                part[key] = nest(part[key], chance.choice((1, 1, 60, 200)))
             case 3:
                 _, other = chance.choice(places)
                 part[key] = other

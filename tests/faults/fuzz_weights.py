@@ -56,7 +56,7 @@ def _safetensors(chance: random.Random) -> bytes:
         "0.bias": {"dtype": "F32", "shape": [2], "data_offsets": [32, 40]},
     }
     length = None
-    match chance.randrange(7):
+    match chance.randrange(9):
         case 0:
             header = change(chance, header)
         case 1:
@@ -72,11 +72,11 @@ def _safetensors(chance: random.Random) -> bytes:
             header[chance.choice(_NAMES)] = header.pop("0.bias")
         case 5:
             length = chance.choice((0, 1, 10**8, 2**31, 2**63, 2**64 - 1))
-        case _:
+        case 6:
             header = chance.choice(
                 (b"", b"{}", b"[" * 5000, b'{"a":' * 5000, b"\xff", b"null", json.dumps(header).encode())
             )
-    made = safetensors(header, data[: chance.choice((40, 40, 40, 39, 0))], length)
+    made = safetensors(header, data[: chance.choice((40, 40, 40, 40, 40, 40, 39, 0))], length)
     return made if chance.randrange(3) else mutate(chance, made)
 
 
@@ -88,7 +88,7 @@ def _write_net(folder: Path, weights: str, key: str | None) -> None:
 
 def _make_safetensors(chance: random.Random, folder: Path) -> None:
     (folder / "w.safetensors").write_bytes(_safetensors(chance))
-    _write_net(folder, "w.safetensors", chance.choice((None, None, "a.b")))
+    _write_net(folder, "w.safetensors", None if chance.randrange(6) else "a.b")
     if chance.randrange(4) == 0:
         (folder / "net.py").write_bytes(mutate(chance, _CODE))
 
@@ -148,7 +148,7 @@ def _content(chance: random.Random) -> Any:
     ))  # fmt: skip
     name: Any = chance.choice((*_NAMES, 0, 1.5, None, ("a",), b"a", True))
     return chance.choice((
-        STATE, STATE | {name: tensor}, {"0.weight": STATE["0.weight"], "0.bias": tensor},
+        STATE, STATE, STATE, STATE | {name: tensor}, {"0.weight": STATE["0.weight"], "0.bias": tensor},
         {"state_dict": STATE, name: 1},
         {"a": {"b": STATE}, name: STATE}, {}, [], None, 1, "x", tensor, [STATE], {name: {name: {}}}, cyclic(),
         fan(30, 5),
@@ -171,7 +171,7 @@ def _make_checkpoint(chance: random.Random, folder: Path) -> None:
             path.write_bytes(mutate(chance, path.read_bytes()))
         case 1 if zipfile.is_zipfile(path):
             _repack(chance, path)
-    _write_net(folder, "w.pt", chance.choice((None, None, "a.b", "state_dict", "0", "k0.k1", ".", "a..b")))
+    _write_net(folder, "w.pt", chance.choice((None, None, None, None, "a.b", "state_dict", "0", "k0.k1", ".", "a..b")))
 
 
 def _repack(chance: random.Random, path: Path) -> None:
