@@ -26,7 +26,6 @@ from onnxpack.look.text import table  # noqa: E402
 
 _PATIENCE = 10.0  # seconds
 _PIECE = 100  # documents of one kind in a row
-_SHOWN = 40  # failures
 
 
 class Tally:
@@ -51,6 +50,7 @@ class Tally:
             elif outcome.failure:
                 self.counts[name]["failed"] += 1
                 self.failures.append(f"{name} {seed}: {outcome.failure}\n  see {self._keep(name, seed)}")
+                print(self.failures[-1], file=sys.stderr, flush=True)
             else:
                 self.counts[name]["accepted" if outcome.accepted else "refused"] += 1
 
@@ -91,7 +91,6 @@ def main() -> int:
         worker.join()
     print("\n".join(table(tally.rows(), right=range(1, 8))))
     print(f"seed {asked.seed}, {time.monotonic() - started:.0f} s")
-    print("\n".join(tally.failures[:_SHOWN]))
     return 1 if tally.failures else 0
 
 

@@ -105,7 +105,8 @@ def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
-        reason = _unfit(path.parent, entries)
+        known = tensor.data_type in onnx.helper.get_all_tensor_dtypes()
+        reason = _unfit(path.parent, entries) if known else f"has no dtype: {tensor.data_type}"
         if reason:
             problems.append(Problem(f"'{path.name}': the data of '{tensor.name}' {reason}", "export the model again"))
         else:

@@ -35,7 +35,7 @@ class Child:
         process.stdin.write(json.dumps([name, seed]).encode() + b"\n")
         process.stdin.flush()
         # The patience ends in the child itself, unless native code hangs.
-        line = _read_line(process.stdout, self._patience * 3 + _STARTS)
+        line = _read_line(process.stdout, self._patience * 30 + _STARTS)
         if line is not None and line.strip():
             return Outcome(**json.loads(line))
         self.end()

@@ -65,9 +65,18 @@ def _change_message(chance: random.Random, document: Any) -> bytes:
     return message if chance.randrange(2) else mutate(chance, message)
 
 
-def _make_traces(chance: random.Random, folder: Path) -> None:
+def write_traces(folder: Path, part: str, name: str) -> None:
+    """Write a trace in which a part names something, and a second one that holds."""
+    _place(folder).write_bytes(msgspec.msgpack.encode([{part: {name: "absent"}}, {}]))
+
+
+def _place(folder: Path) -> Path:
     place = folder / "traces" / "bundle" / _KEY
     place.parent.mkdir(parents=True)
+    return place
+
+
+def _make_traces(chance: random.Random, folder: Path) -> None:
     document = _traces()
     if chance.randrange(2):
         part = chance.choice(("files", "folders", "imports", "modules", "distributions"))
@@ -75,7 +84,7 @@ def _make_traces(chance: random.Random, folder: Path) -> None:
             ("\0", "", ".", "/", "onnxpack./", "onnxpack.\0", "..", "x" * 300, "a b", "/dev/zero", "é")
         )
         document = [{"files": {}, part: {name: "absent"}}, *document]
-    place.write_bytes(_change_message(chance, document))
+    _place(folder).write_bytes(_change_message(chance, document))
 
 
 def _read_traces(folder: Path) -> bool:
@@ -102,6 +111,11 @@ def _answers() -> tuple[Any, ...]:
     bad = call.Answer(exit_code=3, problems=())
     crash = call.Answer(crash="ValueError: x", stack="Stack")
     return tuple(msgspec.to_builtins(answer, builtin_types=(bytes,)) for answer in (good, bad, crash))
+
+
+def write_answer(folder: Path, **fields: Any) -> None:
+    """Write the answer of a child process."""
+    (folder / call.ANSWER).write_bytes(msgspec.msgpack.encode(fields))
 
 
 def _make_answer(chance: random.Random, folder: Path) -> None:

@@ -228,9 +228,14 @@ def _report(chance: random.Random) -> bytes:
 
 
 def _make_report(chance: random.Random, folder: Path) -> None:
+    write_report(folder, _report(chance))
+
+
+def write_report(folder: Path, text: bytes) -> None:
+    """Write a report to where a build of the example would leave it."""
     place = folder / "iris" / "cpu"
     place.mkdir(parents=True)
-    (place / "report.json").write_bytes(_report(chance))
+    (place / "report.json").write_bytes(text)
 
 
 def _read_report(folder: Path) -> bool:

@@ -11,6 +11,7 @@ import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def _safetensors(chance: random.Random) -> bytes:
     return made if chance.randrange(3) else mutate(chance, made)
 
 
-def _write_net(folder: Path, weights: str, key: str | None) -> None:
+def write_net(folder: Path, weights: str, key: str | None) -> None:
+    """Write a spec of a module with these weights."""
     (folder / "net.py").write_bytes(_CODE)
     model = {"framework": "torch", "factory": "net.py:Net", "weights": weights} | ({"weights_key": key} if key else {})
     write_spec(folder, model)
@@ -88,37 +90,42 @@ def _write_net(folder: Path, weights: str, key: str | None) -> None:
 
 def _make_safetensors(chance: random.Random, folder: Path) -> None:
     (folder / "w.safetensors").write_bytes(_safetensors(chance))
-    _write_net(folder, "w.safetensors", None if chance.randrange(6) else "a.b")
+    write_net(folder, "w.safetensors", None if chance.randrange(6) else "a.b")
     if chance.randrange(4) == 0:
         (folder / "net.py").write_bytes(mutate(chance, _CODE))
 
 
-def _make_shards(chance: random.Random, folder: Path) -> None:
+def write_shards(folder: Path, odd: str | None) -> None:
+    """Write two shards and their index, in which one more tensor lies in a shard called ``odd``."""
     names = {"0.weight": "a.safetensors", "0.bias": "b.safetensors"}
     for name, shard in names.items():
-        shape = list(STATE[name].shape)
-        size = STATE[name].nbytes
-        header = {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}
-        (folder / shard).write_bytes(safetensors(header, bytes(size)))
-    index = {"metadata": {"total_size": 40}, "weight_map": names}
-    if chance.randrange(2):
-        odd = (
-            "../a.safetensors",
-            "\0",
-            "",
-            ".",
-            "x" * 300,
-            "/dev/zero",
-            "w.safetensors.index.json",
-            "\ud800",
-            "net.py",
-            "loop",
-        )
-        index["weight_map"][chance.choice(("0.bias", "more"))] = chance.choice(odd)
+        header = {name: {"dtype": "F32", "shape": list(STATE[name].shape), "data_offsets": [0, STATE[name].nbytes]}}
+        (folder / shard).write_bytes(safetensors(header, bytes(STATE[name].nbytes)))
     (folder / "loop").symlink_to("loop")
-    text = json.dumps(change(chance, index) if chance.randrange(2) else index).encode()
-    (folder / "w.safetensors.index.json").write_bytes(text if chance.randrange(3) else mutate(chance, text))
-    _write_net(folder, "w.safetensors.index.json", None)
+    more = {} if odd is None else {"more": odd}
+    (folder / "w.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names | more}))
+    write_net(folder, "w.safetensors.index.json", None)
+
+
+def _make_shards(chance: random.Random, folder: Path) -> None:
+    odd = (
+        "../a.safetensors",
+        "\0",
+        "",
+        ".",
+        "x" * 300,
+        "/dev/zero",
+        "w.safetensors.index.json",
+        "\ud800",
+        "net.py",
+        "loop",
+    )
+    write_shards(folder, chance.choice(odd) if chance.randrange(2) else None)
+    path = folder / "w.safetensors.index.json"
+    if chance.randrange(2):
+        path.write_text(json.dumps(change(chance, json.loads(path.read_text()))))
+    if chance.randrange(3) == 0:
+        path.write_bytes(mutate(chance, path.read_bytes()))
 
 
 class _Odd:
@@ -140,11 +147,18 @@ def fan(width: int, depth: int) -> Any:
     return content
 
 
+@cache
+def _quantized() -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they will go from torch, and stay in files
+        return torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8)
+
+
 def _content(chance: random.Random) -> Any:
     tensor = chance.choice((
         torch.ones(2), torch.ones(2).to_sparse(), torch.ones(2, dtype=torch.complex64), torch.ones(2, device="meta"),
         torch.ones(1).expand(2), torch.empty(0, 2**40), torch.ones(()), torch.ones(2, dtype=torch.bfloat16),
-        torch.ones(3), torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8),
+        torch.ones(3), _quantized(),
     ))  # fmt: skip
     name: Any = chance.choice((*_NAMES, 0, 1.5, None, ("a",), b"a", True))
     return chance.choice((
@@ -171,7 +185,7 @@ def _make_checkpoint(chance: random.Random, folder: Path) -> None:
             path.write_bytes(mutate(chance, path.read_bytes()))
         case 1 if zipfile.is_zipfile(path):
             _repack(chance, path)
-    _write_net(folder, "w.pt", chance.choice((None, None, None, None, "a.b", "state_dict", "0", "k0.k1", ".", "a..b")))
+    write_net(folder, "w.pt", chance.choice((None, None, None, None, "a.b", "state_dict", "0", "k0.k1", ".", "a..b")))
 
 
 def _repack(chance: random.Random, path: Path) -> None:
@@ -211,10 +225,11 @@ def _make_estimator(chance: random.Random, folder: Path) -> None:
     inside = chance.choice((b"\x80\x04", b"", b"x")) + b"_sklearn_version\x94\x8c\x05" + version
     data = compress(inside + bytes(chance.choice((0, 1000, 1000, 1000, 20_000_000))))
     (folder / "m.joblib").write_bytes(data if chance.randrange(2) else mutate(chance, data))
-    _write_estimator(folder, "m.joblib")
+    write_estimator(folder, "m.joblib")
 
 
-def _write_estimator(folder: Path, name: str) -> None:
+def write_estimator(folder: Path, name: str) -> None:
+    """Write a spec of an estimator whose file is trusted."""
     sha256 = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     write_spec(folder, {"framework": "sklearn", "path": name, "sha256": sha256})
 
