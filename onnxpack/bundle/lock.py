@@ -17,7 +17,11 @@ from onnxpack.targets import device
 
 FORMAT = 2
 _LIMIT = 16 * 2**20  # bytes; a target with CUDA has 30 kB
-_PARTS = {"name": r"[a-z0-9][a-z0-9._-]*", "version": r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", "sha256": r"[0-9a-f]{64}"}
+_PARTS = {
+    "name": r"[a-z0-9][a-z0-9._-]{,99}",
+    "version": r"[A-Za-z0-9][A-Za-z0-9.!+_-]{,99}",
+    "sha256": r"[0-9a-f]{64}",
+}
 _SERVER_REQUIREMENTS = {"none": (), "http": ("httptools>=0.6", "uvicorn>=0.30")}
 
 

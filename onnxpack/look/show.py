@@ -151,7 +151,7 @@ def _report(facts: Facts) -> list[str]:
         *section("outputs", table((info["name"], tensor(info)) for info in model.get("outputs", ()))),
         *section("parity", _named((key, value) for key, value in parity.items() if not isinstance(value, list))),
         *section("parity by output", _named((row["name"], _measures(row)) for row in parity.get("outputs", ()))),
-        *section("not verified", parity.get("notes", ())),
+        *section("not verified", map(clean, parity.get("notes", ()))),
         *section("gates not judged", _named((gate["gate"], gate["why"]) for gate in facts.get("not_judged") or ())),
         *section("evaluation", _named((facts.get("evaluation") or {}).items())),
         *section("precisions", _candidates(facts.get("candidates") or ())),

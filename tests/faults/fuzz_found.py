@@ -14,7 +14,7 @@ from command_line import SMALL
 from fuzz_arrays import head, magic, write_bomb
 from fuzz_kept import write_answer, write_traces
 from fuzz_onnx import broken_text
-from fuzz_texts import EVERYTHING, REPORT, write_report
+from fuzz_texts import EVERYTHING, REPORT, write_lock, write_report
 from fuzz_weights import STATE, fan, safetensors, write_checkpoint, write_estimator, write_net, write_shards
 from onnx_examples import FLOAT, RELU, external_model, make_model
 
@@ -106,6 +106,8 @@ FOUND: dict[str, tuple[str, Callable[[Path], None]]] = {
         "spec", lambda folder: _spec(folder, f"onnxpack: 1\nname: a\nmodel: 1\n{_RESIZES}")),
     # RecursionError
     "a setting ten thousand deep": ("settings", lambda folder: _settings(folder, f"{'a.' * 10_000}b=1")),
+    # ValueError of int()
+    "a lock of a version of 5,000 digits": ("lock", lambda folder: write_lock(folder, "9" * 5000)),
     # It waited for ever.
     "a lock that is a pipe": ("lock", lambda folder: os.mkfifo(folder / "spec.lock")),
     # OverflowError
@@ -113,7 +115,7 @@ FOUND: dict[str, tuple[str, Callable[[Path], None]]] = {
     # ValueError
     **{f"a trace of the {part} {name!r}": ("traces", lambda folder, one=(part, name): write_traces(folder, *one))
        for part, name in (("files", "\0"), ("folders", "\0"), ("imports", "\0"), ("modules", "onnxpack./"),
-                          ("modules", "onnxpack.\0"), ("distributions", ""))},
+                          ("distributions", ""))},
     # ValueError, UnicodeEncodeError, RuntimeError, OSError
     **{f"a shard called {name[:5]!r}": ("shards", lambda folder, name=name: write_shards(folder, name))
        for name in ("\0", "\ud800", "loop", "x" * 300)},
@@ -126,7 +128,8 @@ FOUND: dict[str, tuple[str, Callable[[Path], None]]] = {
     # ValueError of int()
     "a key of 5,000 digits": ("safetensors", _long_key),
     # An error without a word
-    "an answer without a word": ("answer", lambda folder: write_answer(folder, exit_code=3, problems=[{"message": ""}])),
+    "an answer without a word": (
+        "answer", lambda folder: write_answer(folder, exit_code=3, problems=[{"message": ""}])),
     # Memory: a megabyte that stands for 200
     "zeros in zlib": ("estimator head", lambda folder: _estimator(folder, zlib.compress(bytes(200 * 2**20)))),
     "zeros in bzip2": ("estimator head", lambda folder: _estimator(folder, bz2.compress(bytes(200 * 2**20)))),
@@ -140,7 +143,7 @@ LOADED: dict[str, Callable[[Path], None]] = {
     "a name that is no text": lambda folder: _onnx(folder, broken_text(make_model(RELU).SerializeToString(), b"x")),
     "external data of no dtype": lambda folder: _external(folder, 0),
     "external data of an unknown dtype": lambda folder: _external(folder, 99),
-    "thousands of axes of one word": lambda folder: _onnx(folder, _axes(700)),
+    "thousands of axes of one word": lambda folder: _onnx(folder, _axes(2000)),
 }
 """The same for models that are loaded: onnxruntime may take the process down that does it."""
 
@@ -155,6 +158,8 @@ TAKEN: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a report of half a character": ("report", lambda folder: _report(folder, spec="\ud800")),
     "a report of a spec in a circle": ("report", lambda folder: _report(folder, spec="loop")),
     "a report of a spec of a long name": ("report", lambda folder: _report(folder, spec="x" * 300)),
+    # It went to the terminal as it was.
+    "a note that steers the terminal": ("report", lambda folder: _report(folder, parity={"notes": ["\x1b[2J"]})),
     # OSError
     "external data of a long name": (
         "onnx head", lambda folder: _onnx(folder, external_model(location="x" * 300).SerializeToString())),

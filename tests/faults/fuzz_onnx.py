@@ -222,5 +222,5 @@ def read_whole(folder: Path) -> bool:
 
 ONNX = (
     Kind("onnx head", make_onnx, read_facts, share=6),
-    Kind("onnx loaded", make_onnx, read_whole, share=4, native=True, allowance=1000),
+    Kind("onnx loaded", make_onnx, read_whole, share=3, native=True, allowance=1000),
 )

@@ -1,5 +1,6 @@
 """What all fuzzed documents share: their mutation, and the judge of what a reader made of one."""
 
+import copy
 import json
 import random
 import signal
@@ -196,7 +197,7 @@ def change(chance: random.Random, document: Any) -> Any:
                 _, other = chance.choice(places)
                 part[key] = other
             case _:
-                part[key] = chance.choice(ODD)
+                part[key] = copy.deepcopy(chance.choice(ODD))
     return document
 
 

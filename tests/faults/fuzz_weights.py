@@ -243,6 +243,6 @@ def read_estimator(folder: Path) -> bool:
 WEIGHTS = (
     Kind("safetensors", _make_safetensors, read_weights, share=6),
     Kind("shards", _make_shards, read_weights, share=3),
-    Kind("checkpoint", _make_checkpoint, read_weights, share=4, allowance=150),
+    Kind("checkpoint", _make_checkpoint, read_weights, share=2, allowance=150),
     Kind("estimator head", _make_estimator, read_estimator),
 )
