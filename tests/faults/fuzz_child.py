@@ -15,7 +15,7 @@ from fuzz_documents import KINDS
 from fuzz_tools import Outcome, judge_made
 
 _ROOT = Path(__file__).parents[2]
-_LIMIT = 12 * 2**30
+_LIMIT = 8 * 2**30
 """Bytes of address space: torch alone takes 5 GB of it and little memory."""
 _STARTS = 120.0  # seconds for a process to import everything on a busy machine
 

@@ -15,7 +15,7 @@ from fuzz_arrays import head, magic, write_bomb
 from fuzz_kept import write_answer, write_traces
 from fuzz_onnx import broken_text
 from fuzz_texts import EVERYTHING, REPORT, write_lock, write_report
-from fuzz_weights import STATE, fan, safetensors, write_checkpoint, write_estimator, write_net, write_shards
+from fuzz_weights import STATE, fan, safetensors, write_checkpoint, write_net, write_shards
 from onnx_examples import FLOAT, RELU, external_model, make_model
 
 _RESIZES = """\
@@ -67,7 +67,6 @@ def _long_key(folder: Path) -> None:
 
 def _estimator(folder: Path, data: bytes) -> None:
     (folder / "m.joblib").write_bytes(data)
-    write_estimator(folder, "m.joblib")
 
 
 def _onnx(folder: Path, data: bytes) -> None:
