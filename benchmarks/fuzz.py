@@ -80,7 +80,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), metavar="KIND")
-    parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"), help="where documents go that break a rule")
+    parser.add_argument("--keep", type=Path, default=Path("build/fuzz"), help="where documents go that break a rule")
     asked = parser.parse_args()
     tally, pieces = Tally(asked.keep), _pieces(asked.kinds, asked.documents)
     started = time.monotonic()

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from command_line import SMALL
 from fuzz_arrays import head, magic, write_bomb
-from fuzz_kept import write_answer, write_traces
+from fuzz_kept import write_answer, write_result, write_traces
 from fuzz_onnx import broken_text
-from fuzz_texts import EVERYTHING, REPORT, write_lock, write_report
+from fuzz_specs import EVERYTHING
+from fuzz_texts import REPORT, write_lock, write_report
 from fuzz_weights import STATE, fan, safetensors, write_checkpoint, write_net, write_shards
 from onnx_examples import FLOAT, RELU, external_model, make_model
 
@@ -129,6 +130,8 @@ FOUND: dict[str, tuple[str, Callable[[Path], None]]] = {
     # An error without a word
     "an answer without a word": (
         "answer", lambda folder: write_answer(folder, exit_code=3, problems=[{"message": ""}])),
+    # ValueError
+    "a stored result of another form": ("stored result", lambda folder: write_result(folder, b"\xc0")),
     # Memory: a megabyte that stands for 200
     "zeros in zlib": ("estimator head", lambda folder: _estimator(folder, zlib.compress(bytes(200 * 2**20)))),
     "zeros in bzip2": ("estimator head", lambda folder: _estimator(folder, bz2.compress(bytes(200 * 2**20)))),

@@ -15,12 +15,15 @@ from onnxpack.artifacts import Artifact
 from onnxpack.pipeline.runner import Runner
 from onnxpack.progress import Progress
 from onnxpack.store import Store, tree_digests
-from onnxpack.tasks.packages import InstallPackages
+from onnxpack.tasks.packages import Installed, InstallPackages
 from onnxpack.worker import call
+from onnxpack.worker.code import code_digest
+from onnxpack.worker.codec import digest_of
 from onnxpack.worker.process import Ended
 from onnxpack.worker.trace import Trace
 
 _KEY = "0" * 64
+_FILES: tuple[Any, ...] = ([], [1, 2], "ab", None, {"a": 1}, ["/dev/zero", "a" * 64], [["a"], {}], ["\0", ""])
 _TASK = InstallPackages("3.12", "linux/amd64", ())
 
 
@@ -138,7 +141,7 @@ def _make_answer(chance: random.Random, folder: Path) -> None:
     if result is not None:
         files: Any = ["a", "b"]
         if chance.randrange(2):
-            files = chance.choice(([], [1, 2], "ab", None, {"a": 1}, ["/dev/zero", "a" * 64], [["a"], {}], ["\0", ""]))
+            files = chance.choice(_FILES)
         result = msgspec.msgpack.encode({"files": files})
         document["result"] = result if chance.randrange(4) else mutate(chance, result)
     try:
@@ -156,8 +159,40 @@ def _read_answer(folder: Path) -> bool:
     return True
 
 
+_REQUEST = ("request",)
+_CODE = "onnxpack.tasks.packages"
+
+
+def write_result(folder: Path, message: bytes) -> None:
+    """Write an entry that is whole and holds this result: whoever wrote it, the store believes it."""
+    with Store(folder).making("kept", digest_of(("kept", code_digest(_CODE), _REQUEST))) as entry:
+        (entry / "files").mkdir()
+        (entry / "files" / "packages").write_bytes(b"x")
+        (entry / "result").write_bytes(message)
+
+
+def _make_result(chance: random.Random, folder: Path) -> None:
+    files = chance.choice((["packages", "a" * 64], *_FILES))
+    write_result(
+        folder,
+        _change_message(chance, {"files": files}) if chance.randrange(4) else msgspec.msgpack.encode({"files": files}),
+    )
+
+
+def _read_result(folder: Path) -> bool:
+    runner = Runner(Store(folder), cast(Progress, Told()), folder)
+    result = runner.keep("kept", _REQUEST, Installed, _CODE, _refuse)
+    assert isinstance(result.files, Artifact)
+    return True
+
+
+def _refuse() -> Installed:
+    raise AssertionError("there is an entry")
+
+
 KEPT = (
     Kind("store entry", _make_entry, _read_entry, share=8),
+    Kind("stored result", _make_result, _read_result, share=2),
     Kind("traces", _make_traces, _read_traces, share=6),
     Kind("remembered digest", _make_digest, _read_digest, share=2),
     Kind("answer", _make_answer, _read_answer, share=6),

@@ -31,7 +31,8 @@ from onnxpack.values import Reference
 from onnxpack.verify import Tolerance
 
 CASES = {
-    "spec": "Y4", "settings": "Y4", "lock": "B12", "store entry": "B8", "traces": "B8", "remembered digest": "B8",
+    "spec": "Y4", "settings": "Y4", "lock": "B12", "store entry": "B8", "stored result": "B8", "traces": "B8",
+    "remembered digest": "B8",
     "samples": "M6", "data": "M6", "handed arrays": "M6", "onnx head": "M3", "onnx loaded": "M3", "checkpoint": "M1",
     "estimator head": "M1", "safetensors": "M8", "shards": "M8",
 }  # fmt: skip
