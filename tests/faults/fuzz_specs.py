@@ -159,6 +159,14 @@ def _make_settings(chance: random.Random, folder: Path) -> None:
         value = chance.choice(ODD) if chance.randrange(2) else from_schema(chance, _schema(), _schema())
         text = value if isinstance(value, str) else _dump(value).decode("utf-8", "replace")
         settings.append(f"{path}{chance.choice(('=', '=', '=', ''))}{text}"[:20_000].replace("\0", "\1"))
+    good = (
+        "opset=17",
+        "verify.seed=3",
+        "image.labels.a=b",
+        "image.python='3.12'",
+        "targets.cpu={device: cpu, threads: 2}",
+    )
+    settings = [setting if chance.randrange(2) else chance.choice(good) for setting in settings]
     (folder / "settings.json").write_text(json.dumps(settings))
 
 
