@@ -75,39 +75,31 @@ class Npz:
             SpecError: there is none of a name, or one is no plain array, or shorter than it says.
         """
         with self._archive() as archive:
-            known = _members(archive)
-            missing = [name for name in names if name not in known]
-            if missing:
-                found = ", ".join(known)[:300]
-                hint = f"it has: {found}" if found else "it is empty"
-                raise SpecError([Problem(f"{self._label}: no array named '{name}'", hint) for name in missing])
-            found_headers = {}
+            known = self._find(archive, names)
+            heads = {}
             for name in names:
                 with self._member(archive, known[name]) as stream:
-                    header = self._header(stream, name)
-                    whole = stream.tell() + header.size
-                if known[name].file_size < whole:
-                    raise SpecError(f"{self._label}: '{name}' ends early", _CURE)
-                found_headers[name] = (header.dtype, header.shape)
-        return found_headers
+                    header = self._header(stream, name, known[name].file_size)
+                heads[name] = (header.dtype, header.shape)
+        return heads
 
     def array(self, name: str) -> np.ndarray[Any, Any]:
         """Return one array whole, whose head was judged by the caller; raises as ``headers`` does."""
-        self.headers((name,))
-        with self._archive() as archive, self._member(archive, _members(archive)[name]) as stream:
-            header = self._header(stream, name)
-            return self._decoded(self._read(stream, header.size, name), header, header.shape, name)
+        with self._archive() as archive:
+            return self._whole(archive, self._find(archive, (name,))[name], name)
 
-    def require_plain(self) -> None:
-        """Make sure that the arrays take no more memory than the archive has bytes.
+    def plain_arrays(self) -> Arrays:
+        """Return all arrays, in order, where none takes more memory than it takes bytes of the archive.
 
         Raises:
-            SpecError: one is compressed.
+            SpecError: one is compressed, or as ``headers`` does.
         """
         with self._archive() as archive:
-            for name, member in _members(archive).items():
+            members = _members(archive)
+            for name, member in members.items():
                 if member.compress_type != zipfile.ZIP_STORED or member.file_size > member.compress_size:
                     raise SpecError(f"{self._label}: '{name}' is compressed", _CURE)
+            return {name: self._whole(archive, member, name) for name, member in members.items()}
 
     def pieces(self, names: tuple[str, ...], size: int) -> Iterator[Arrays]:
         """The named arrays, ``size`` rows at once; one stored by columns is read whole."""
@@ -115,16 +107,31 @@ class Npz:
         count = max((shape[0] for shape in rows if shape), default=0)
         with ExitStack() as stack:
             archive = stack.enter_context(self._archive())
-            members = _members(archive)
+            members = self._find(archive, names)
             readers = {}
             for name in names:
                 stream = stack.enter_context(self._member(archive, members[name]))
-                readers[name] = self._reader(stream, name, size)
+                header = self._header(stream, name, members[name].file_size)
+                readers[name] = self._reader(stream, header, name, size)
             for _ in range(0, count, size):
                 yield {name: next(reader) for name, reader in readers.items()}
 
-    def _reader(self, stream: IO[bytes], name: str, size: int) -> Iterator[np.ndarray[Any, Any]]:
-        header = self._header(stream, name)
+    def _find(self, archive: zipfile.ZipFile, names: tuple[str, ...]) -> dict[str, zipfile.ZipInfo]:
+        """Return the members of these names, among others."""
+        known = _members(archive)
+        missing = [name for name in names if name not in known]
+        if missing:
+            found = ", ".join(known)[:300]
+            hint = f"it has: {found}" if found else "it is empty"
+            raise SpecError([Problem(f"{self._label}: no array named '{name}'", hint) for name in missing])
+        return known
+
+    def _whole(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> np.ndarray[Any, Any]:
+        with self._member(archive, member) as stream:
+            header = self._header(stream, name, member.file_size)
+            return self._decoded(self._read(stream, header.size, name), header, header.shape, name)
+
+    def _reader(self, stream: IO[bytes], header: _Header, name: str, size: int) -> Iterator[np.ndarray[Any, Any]]:
         rows = header.shape[0]
         if header.by_columns:
             whole = self._decoded(self._read(stream, header.size, name), header, header.shape, name)
@@ -157,7 +164,8 @@ class Npz:
             raise SpecError(f"{self._label}: '{name}' ends early", _CURE)
         return data
 
-    def _header(self, stream: IO[bytes], name: str) -> _Header:
+    def _header(self, stream: IO[bytes], name: str, length: int) -> _Header:
+        """Return what stands in front of an array, of which ``length`` bytes are there."""
         try:
             shape, by_columns, dtype = _read_head(stream)
         except Exception as error:  # not an array, a torn archive: several kinds
@@ -170,6 +178,8 @@ class Npz:
         too_large = prod(size or 1 for size in shape) * dtype.itemsize > sys.maxsize or len(shape) > _MOST_AXES
         if too_large or (shape and not header.row_bytes and shape[0] > _MOST_EMPTY_ROWS):
             raise SpecError(f"{self._label}: '{name}' has a shape that no array has: {str(shape)[:100]}", _CURE)
+        if length < stream.tell() + header.size:
+            raise SpecError(f"{self._label}: '{name}' ends early", _CURE)
         return header
 
     def _archive(self) -> zipfile.ZipFile:
@@ -201,10 +211,8 @@ def read_arrays(file: Path | BinaryIO) -> Arrays:
     Raises:
         ValueError: it is not one.
     """
-    archive = Npz(file, file.name if isinstance(file, Path) else "arrays")
     try:
-        archive.require_plain()
-        return {name: archive.array(name) for name in archive.names()}
+        return Npz(file, file.name if isinstance(file, Path) else "arrays").plain_arrays()
     except SpecError as error:  # no user wrote it, so it is not the spec that is wrong
         raise ValueError(error.problems[0].message) from None
 
