@@ -79,12 +79,14 @@ def main() -> int:
     parser.add_argument("--documents", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--minutes", type=float, default=1e6, help="after which it ends, and tells what was done")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--keep", type=Path, default=Path("build/fuzz"), help="where documents go that break a rule")
     asked = parser.parse_args()
-    tally, pieces = Tally(asked.keep), _pieces(asked.kinds, asked.documents)
+    tally, pieces = Tally(asked.keep), _pieces(asked.kinds, asked.documents, asked.seed)
     started = time.monotonic()
-    workers = [threading.Thread(target=_work, args=(pieces, asked.seed, tally)) for _ in range(asked.processes)]
+    end = started + asked.minutes * 60
+    workers = [threading.Thread(target=_work, args=(pieces, asked.seed, tally, end)) for _ in range(asked.processes)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -94,25 +96,30 @@ def main() -> int:
     return 1 if tally.failures else 0
 
 
-def _pieces(names: list[str], documents: int) -> "queue.Queue[tuple[str, range]]":
-    """Share the documents out among the kinds."""
+def _pieces(names: list[str], documents: int, seed: int) -> "queue.Queue[tuple[str, range]]":
+    """Share the documents out among the kinds, and mix them, so that a run that is cut short has some of all."""
     whole = sum(KINDS[name].share for name in names)
-    pieces: queue.Queue[tuple[str, range]] = queue.Queue()
+    found: list[tuple[str, range]] = []
     for name in names:
         count = -(-documents * KINDS[name].share // whole)
-        for start in range(0, count, _PIECE):
-            pieces.put((name, range(start, min(start + _PIECE, count))))
+        found += [(name, range(start, min(start + _PIECE, count))) for start in range(0, count, _PIECE)]
+    random.Random(seed).shuffle(found)
+    pieces: queue.Queue[tuple[str, range]] = queue.Queue()
+    for piece in found:
+        pieces.put(piece)
     return pieces
 
 
-def _work(pieces: "queue.Queue[tuple[str, range]]", seed: int, tally: Tally) -> None:
+def _work(pieces: "queue.Queue[tuple[str, range]]", seed: int, tally: Tally, end: float) -> None:
     child = Child(_PATIENCE)
     try:
-        while True:
+        while time.monotonic() < end:
             name, numbers = pieces.get_nowait()
             for number in numbers:
                 tally.add(name, f"{seed}-{number}", child.ask(name, f"{seed}-{number}"))
     except queue.Empty:
+        pass
+    finally:
         child.end()
 
 
