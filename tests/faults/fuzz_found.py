@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from command_line import SMALL
 from fuzz_arrays import head, magic, write_bomb
@@ -130,6 +131,9 @@ FOUND: dict[str, tuple[str, Callable[[Path], None]]] = {
     # An error without a word
     "an answer without a word": (
         "answer", lambda folder: write_answer(folder, exit_code=3, problems=[{"message": ""}])),
+    # It was taken.
+    "an answer with a number for a digest": (
+        "answer", lambda folder: write_answer(folder, result=msgspec.msgpack.encode({"files": ["a", 1]}), trace={})),
     # ValueError
     "a stored result of another form": ("stored result", lambda folder: write_result(folder, b"\xc0")),
     # Memory: a megabyte that stands for 200

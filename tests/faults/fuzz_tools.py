@@ -116,7 +116,7 @@ def _misses(error: OnnxpackError) -> str:
         return f"an error of the kind {type(error).__name__} with {len(error.problems)} problems"
     for problem in error.problems:
         shown = click.unstyle(describe(problem))
-        if not problem.message or not shown.replace("\n", "").isprintable() or "Traceback" in shown:
+        if not problem.message or not shown.replace("\n", "").replace("\t", "").isprintable() or "Traceback" in shown:
             return f"an error that no person can read: {shown!r}"[:1000]
     return ""
 
