@@ -160,7 +160,7 @@ def _state_dict(content: Any, key: str | None, label: str) -> tuple[State, str]:
         content, rest = inner, ""
     if not _is_state(content):
         words = ", ".join(map(str, content))[:300] if isinstance(content, Mapping) else type(content).__name__
-        found = ", ".join(islice(_places(content, key), _SHOWN_KEYS))
+        found = ", ".join(sorted(islice(_places(content, key), _SHOWN_KEYS)))
         hint = f"name the right key in weights_key: {found}" if found else "name the right key in weights_key"
         raise SourceError(f"'{label}' is not a state dict here: {words}", hint)
     return dict(content), key or ""

@@ -174,7 +174,7 @@ def test_what_is_no_file_is_no_lock(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="not a lock of this version: No such file or directory"):
         read(tmp_path / "iris.lock")
     (tmp_path / "iris.lock").mkdir()
-    with pytest.raises(SpecError, match="not a lock of this version: Is a directory"):
+    with pytest.raises(SpecError, match="not a lock of this version: it is not a regular file"):
         read(tmp_path / "iris.lock")
     (tmp_path / "binary.lock").write_bytes(b"\xff\xfe")
     with pytest.raises(SpecError, match="not a lock of this version: "):
