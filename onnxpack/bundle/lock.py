@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem, SpecError, naming
+from onnxpack.core.regular import open_regular
 from onnxpack.core.scratch import make_temporary_folder, replace_file, working_folder
 from onnxpack.spec.model import Spec
 from onnxpack.targets import load_device
@@ -15,7 +16,12 @@ from onnxpack.worker.uv import list_image_options, run_uv, write_requirements
 
 FORMAT = 2
 """The version of a lock's layout; a lock of another one is refused, and has to be made again."""
-_PARTS = {"name": r"[a-z0-9][a-z0-9._-]*", "version": r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", "sha256": r"[0-9a-f]{64}"}
+_LIMIT = 16 * 2**20  # bytes; a target with CUDA has 30 kB
+_PARTS = {
+    "name": r"[a-z0-9][a-z0-9._-]{,99}",
+    "version": r"[A-Za-z0-9][A-Za-z0-9.!+_-]{,99}",
+    "sha256": r"[0-9a-f]{64}",
+}
 """The patterns of a package's parts: they become words of a requirements file, where a space would add an option."""
 _SERVER_REQUIREMENTS = {"none": (), "http": ("httptools>=0.6", "uvicorn>=0.30")}
 
@@ -64,7 +70,11 @@ def read(path: Path) -> dict[str, TargetLock]:
         SpecError: it is not a lock that this version wrote.
     """
     try:
-        data = json.loads(path.read_text())
+        with open_regular(path) as stream:
+            text = stream.read(_LIMIT + 1)
+        if len(text) > _LIMIT:
+            raise ValueError(f"it has more than {_LIMIT} bytes")
+        data = json.loads(text)
         if data["onnxpack-lock"] != FORMAT:
             raise ValueError(f"its format is {str(data['onnxpack-lock'])[:20]}, and {FORMAT} is read")
         return {name: _target(entry) for name, entry in data["targets"].items()}

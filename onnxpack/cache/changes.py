@@ -26,7 +26,7 @@ def file_state(path: str) -> State | None:
     """
     try:
         status = os.stat(path)  # noqa: PTH116 - a hook must be quick
-    except OSError:
+    except (OSError, ValueError):
         return None
     if not stat.S_ISREG(status.st_mode):
         return (status.st_mode,)
@@ -68,7 +68,7 @@ def list_names(path: Path) -> list[str] | None:
     """Return the sorted names in a folder, without what builds work in at this moment; None if there is no folder."""
     try:
         return sorted(name for name in os.listdir(path) if not is_working_name(name))  # noqa: PTH208 - names count
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
@@ -77,7 +77,7 @@ def list_importable(path: Path) -> list[str] | None:
     try:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries if _is_importable(entry))
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

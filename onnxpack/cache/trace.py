@@ -193,7 +193,7 @@ def digest_content(path: Path) -> str:
     """Return the SHA-256 of a regular file, or else ``special`` or ``absent``."""
     try:
         return digest_large_file(path) if stat.S_ISREG(path.stat().st_mode) else "special"
-    except OSError:
+    except (OSError, ValueError):  # a trace that somebody wrote may hold names that no file can have
         return ABSENT
 
 
@@ -206,7 +206,10 @@ def digest_module(name: str) -> str:
 
 def find_module_source(name: str) -> Path | None:
     """Return the file of one of this package's modules; None if there is none of this name."""
-    place = _PACKAGE.joinpath(*name.split(".")[1:])
+    parts = name.split(".")[1:]
+    if not all(part.isidentifier() for part in parts):
+        return None
+    place = _PACKAGE.joinpath(*parts)
     return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
 
 
@@ -244,7 +247,7 @@ def _find_version(name: str) -> str:
         return known
     try:
         return version(name)  # an egg, or one that is in no folder
-    except PackageNotFoundError:
+    except (PackageNotFoundError, ValueError):  # there is none without a name
         return ABSENT
 
 

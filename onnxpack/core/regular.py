@@ -7,6 +7,14 @@ from io import BufferedReader
 from pathlib import Path
 
 
+def is_regular(path: Path) -> bool:
+    """Return whether a regular file is there, links followed; a name that no file can have is none."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):  # too long; with a NUL, or half a character, in it
+        return False
+
+
 def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
     """Open a regular file for reading, through links if ``follow``.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.text import with_article
-from onnxpack.data.npz import Npz
+from onnxpack.data.npz import Head, Npz
 from onnxpack.data.test_inputs import Arrays, find_misfits, has_values
 from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.load import SpecFile
@@ -112,7 +112,7 @@ class Dataset:
         pieces = [piece[name] for piece in self._source.pieces((name,), CHUNK_ROWS)]
         return _join(pieces, name, self._label)
 
-    def check(self, arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> None:
+    def check(self, arrays: Mapping[str, Head]) -> None:
         """Check the names' dtypes and shapes against the spec, before or after the arrays are read.
 
         Raises:

@@ -1,20 +1,23 @@
 """Test inputs for the source model: seeded, in the spec's ranges, at several sizes of every dynamic axis."""
 
-import contextlib
-import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.values import Axis
 from onnxpack.data.domains import draw_array, get_numpy_dtype
+from onnxpack.data.npz import Arrays, Head, Npz, read_arrays, write_arrays
 from onnxpack.spec.model import Input, Spec
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+__all__ = [
+    "Arrays", "choose_odd_sizes", "choose_tracing_sizes", "convert_strings", "draw", "find_misfits",
+    "find_row_axis", "get_dtype_word", "has_values", "iterate_cases", "list_corners", "list_main_sizes",
+    "measure_sizes", "read_arrays", "read_samples", "resolve_shape", "write_arrays",
+]  # fmt: skip
 
 _PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
 _MAX_CORNERS = 8
@@ -108,31 +111,6 @@ def _take_first_rows(spec: Spec, arrays: Arrays) -> Arrays | None:
     return {key: array[:rows] for key, array in arrays.items()} if fits else None
 
 
-def write_arrays(path: Path, arrays: Arrays) -> None:
-    """Write arrays of any name to an npz; ``numpy.savez`` would take some names as its own arguments."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, array, allow_pickle=False)
-
-
-def read_arrays(file: Path | BinaryIO) -> Arrays:
-    """Read the arrays of an npz in its order; pickles are refused.
-
-    Raises:
-        Exception: of any type; it is no readable npz.
-    """
-    with contextlib.ExitStack() as stack:
-        # numpy itself leaves a file open that it cannot read.
-        stream = stack.enter_context(file.open("rb")) if isinstance(file, Path) else file
-        archive = stack.enter_context(np.load(stream, allow_pickle=False))
-        arrays = {name: archive[name] for name in archive.files}
-    strangers = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-    if strangers:
-        raise ValueError(f"'{strangers[0]}' is no array")
-    return arrays
-
-
 def read_samples(spec: Spec, path: Path) -> Arrays:
     """Read the user's samples and check them against the inputs.
 
@@ -140,30 +118,28 @@ def read_samples(spec: Spec, path: Path) -> Arrays:
         SpecError: it is no npz, holds pickles, or its names, dtypes, shapes or values do not fit.
     """
     label = path.name
-    try:
-        arrays = read_arrays(path)
-    except Exception as error:  # each layer of a torn archive (zip, deflate, header) raises its own kinds
-        raise SpecError(
-            f"{label}: not a readable .npz of plain arrays: {error}", "save it again with numpy.savez"
-        ) from None
+    archive = Npz(path, label)
+    known = archive.names()
+    heads = archive.headers(tuple(name for name in spec.inputs if name in known))
     problems = [
         *(
             Problem(f"{label}: no array named '{name}'", "save one array for each input")
             for name in spec.inputs
-            if name not in arrays
+            if name not in known
         ),
-        *(Problem(f"{label}: '{name}' is not an input", "remove it") for name in arrays if name not in spec.inputs),
+        *(Problem(f"{label}: '{name}' is not an input", "remove it") for name in known if name not in spec.inputs),
     ]
     seen: dict[str, int] = {}
-    for name, tensor in spec.inputs.items():
-        if name in arrays:
-            array = arrays[name]
-            texts = [*find_misfits(spec, tensor, (array.dtype, array.shape), seen)]
-            texts += [] if has_values(array) else ["has NaN or infinite values"]
-            problems += [Problem(f"{label}: '{name}' {text}") for text in texts]
+    arrays: Arrays = {}
+    for name, head in heads.items():
+        texts = [*find_misfits(spec, spec.inputs[name], head, seen)]
+        if not texts:  # only now it is known to be no larger than the spec allows
+            arrays[name] = archive.array(name)
+            texts = [] if has_values(arrays[name]) else ["has NaN or infinite values"]
+        problems += [Problem(f"{label}: '{name}' {text}") for text in texts]
     if problems:
         raise SpecError(problems)
-    return {name: arrays[name] for name in spec.inputs}
+    return arrays
 
 
 def get_dtype_word(dtype: np.dtype[Any]) -> str:
@@ -171,9 +147,7 @@ def get_dtype_word(dtype: np.dtype[Any]) -> str:
     return "string" if dtype.kind == "U" else dtype.name
 
 
-def find_misfits(
-    spec: Spec, tensor: Input, array: tuple[np.dtype[Any], tuple[int, ...]], seen: dict[str, int], first: int = 0
-) -> Iterator[str]:
+def find_misfits(spec: Spec, tensor: Input, array: Head, seen: dict[str, int], first: int = 0) -> Iterator[str]:
     """Yield how an array's dtype and shape differ from its input's; ``seen`` holds the axis sizes of other arrays.
 
     Axes before ``first`` are not checked.

@@ -56,6 +56,8 @@ def read_model(path: Path) -> onnx.ModelProto:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's decode errors have no common base
         raise SourceError(f"'{path.name}' is not an ONNX model: {_shorten_error(error)}", "export it again") from None
+    if not has_text(model):
+        raise SourceError(f"'{path.name}' holds a name that is no UTF-8 text", "export it again")
     # Protobuf reads many kinds of bytes as an empty message without an error.
     if not model.graph.node or not model.opset_import:
         raise SourceError(f"'{path.name}' holds no graph", "export it again")
@@ -84,6 +86,20 @@ def read_model(path: Path) -> onnx.ModelProto:
     return model
 
 
+def has_text(model: onnx.ModelProto) -> bool:
+    """Return whether every string of a model is text; protobuf gives one that is not UTF-8 as bytes."""
+    waiting: list[Any] = [model]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            if field.message_type:
+                waiting += value if field.is_repeated else [value]
+            elif field.type == field.TYPE_STRING and any(
+                isinstance(text, bytes) for text in (value if field.is_repeated else [value])
+            ):
+                return False
+    return True
+
+
 def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
     """Require that every external tensor lies in a regular file of its own in the model's folder, and fits into it."""
     # All problems are collected, so that a person repairs a file once.
@@ -92,7 +108,8 @@ def _require_external_data(model: onnx.ModelProto, path: Path) -> None:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
-        reason = _explain_misplaced(path.parent, entries)
+        known = tensor.data_type in onnx.helper.get_all_tensor_dtypes()
+        reason = _explain_misplaced(path.parent, entries) if known else f"has no dtype: {tensor.data_type}"
         if reason:
             problems.append(Problem(f"'{path.name}': the data of '{tensor.name}' {reason}", "export the model again"))
         else:

@@ -168,9 +168,17 @@ def _compare_replay(reference: Reference, box: Container, tolerance: Tolerance) 
     def read_cases() -> Iterator[tuple[str, Arrays, Arrays]]:
         for case in reference.cases:
             data = results.get(f"{case}.inputs.npz")
-            yield case, read_case(reference.folder, case)[1], read_arrays(io.BytesIO(data)) if data else {}
+            yield case, read_case(reference.folder, case)[1], _unpack_answer(case, data) if data else {}
 
     return compare_cases(read_cases(), tolerance)
+
+
+def _unpack_answer(case: str, data: bytes) -> Arrays:
+    try:
+        return read_arrays(io.BytesIO(data))
+    except ValueError as error:
+        hint = "what runs in the image may have written it: look at the steps' code"
+        raise GateError(f"what the image left for the case '{case}' is no archive of arrays: {error}", hint) from None
 
 
 def _compare_answer(reference: Reference, case: str, facts: Any, tolerance: Tolerance) -> list[Comparison]:

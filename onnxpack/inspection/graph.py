@@ -1,6 +1,7 @@
 """Reads the facts of an ONNX file, valid or not: leniently, in a child process, without its external data."""
 
 import math
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,16 @@ from typing import Any
 import onnx
 
 from onnxpack.core.errors import SourceError, flatten_words
-from onnxpack.graph.check import DTYPES, MAX_IR, get_opset, iterate_graphs, iterate_nodes, list_inputs, read_info
+from onnxpack.graph.check import (
+    DTYPES,
+    MAX_IR,
+    get_opset,
+    has_text,
+    iterate_graphs,
+    iterate_nodes,
+    list_inputs,
+    read_info,
+)
 from onnxpack.spec.traits import RUNTIME_MAX_OPSET
 
 _BITS = {
@@ -34,6 +44,8 @@ def onnx_facts(path: Path) -> dict[str, Any]:
             f"'{file.name}' is not an ONNX model: {flatten_words(error, 300)}",
             "export the model again, or check the path",
         ) from None
+    if not has_text(model):
+        raise SourceError(f"'{file.name}' holds a name that is no UTF-8 text", "export the model again")
     if not model.graph.node and not model.graph.output:
         raise SourceError(f"'{file.name}' holds no graph", "export the model again")
     nodes = list(iterate_nodes(model.graph))
@@ -119,12 +131,13 @@ def _external(weights: list[onnx.TensorProto], folder: Path) -> list[dict[str, A
 def _size_of(folder: Path, location: str) -> int | None:
     """Return the size in bytes of a regular file in the model's folder, and None for anything else."""
     path = folder / location
-    if not location or Path(location).is_absolute() or ".." in Path(location).parts or path.is_symlink():
+    if not location or Path(location).is_absolute() or ".." in Path(location).parts:
         return None
     try:
-        return path.stat().st_size if path.is_file() else None
-    except (OSError, ValueError):
+        status = path.lstat()
+    except (OSError, ValueError):  # it is not there, or no name of a file
         return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _problems(model: onnx.ModelProto) -> list[str]:

@@ -6,6 +6,7 @@ build would refuse is refused here, by the same code.
 
 import inspect
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,9 @@ class _Axes:
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._counts: Counter[str] = Counter()
+        """How many axes were called by a word: a file may have ten thousand of one."""
         self.notes: list[str] = []
 
     def name_shape(self, info: TensorInfo) -> list[int | str]:
@@ -200,8 +204,11 @@ class _Axes:
             return self._names[key]
         word = re.sub(r"\W+", "_", key.removeprefix("?"), flags=re.ASCII)[:50]
         word = f"_{word}" if not word or word[0].isdigit() else word
-        taken = set(self._names.values())
-        free = next(name for name in (word, *(f"{word}_{n}" for n in range(2, 100_000))) if name not in taken)
+        free = word
+        while free in self._taken:
+            self._counts[word] += 1
+            free = f"{word}_{self._counts[word] + 1}"
+        self._taken.add(free)
         self._names[key] = free
         if unnamed:
             text = "check: the file has no name for the axis '{}'; axes that always have one size need one name"

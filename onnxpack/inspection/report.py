@@ -34,7 +34,7 @@ def read_report(path: Path) -> dict[str, Any]:
         raise SpecError(Problem("it is not the report of a build", hint, where))
     if content["status"] != "failed" and not _holds(content, _PASSED):
         raise SpecError(Problem("it is not the report of a build", hint, where))
-    return {"kind": "report", "path": str(path), **content}
+    return {**content, "kind": "report", "path": str(path)}
 
 
 def _holds(content: dict[str, Any], kinds: Mapping[str, type]) -> bool:

@@ -30,7 +30,8 @@ def lines(facts: Facts) -> list[str]:
     }  # fmt: skip
     try:
         return shows[facts["kind"]](facts)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    # What a report holds of another form, its table meets as any of these.
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         if facts["kind"] == "onnx":
             raise
         hint = describe_error(error, 200)
@@ -172,7 +173,7 @@ def _report(facts: Facts) -> list[str]:
         ),
         *format_section("parity", _show_pairs(_parity(parity))),
         *format_section("parity by output", _outputs(parity.get("outputs") or ())),
-        *format_section("not verified", parity.get("notes", ())),
+        *format_section("not verified", map(clean, parity.get("notes", ()))),
         *format_section(
             "gates not judged", _show_pairs((gate["gate"], gate["why"]) for gate in facts.get("not_judged") or ())
         ),

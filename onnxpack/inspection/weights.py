@@ -98,15 +98,17 @@ def _state_dicts(content: Any) -> Iterator[tuple[str, Shapes]]:
     import torch
 
     queue: list[tuple[tuple[str, ...], Any]] = [((), content)]
-    for visited, (path, value) in enumerate(queue):
-        if not isinstance(value, Mapping) or not value or visited > _MAX_VISITED or len(path) > _MAX_DEPTH:
+    for path, value in queue:
+        if not isinstance(value, Mapping) or not value or len(path) > _MAX_DEPTH:
             continue
         words = all(isinstance(key, str) for key in value)
         if words and all(isinstance(item, torch.Tensor) for item in value.values()):
             yield ".".join(path), {key: tuple(item.shape) for key, item in value.items()}
         elif words:
             # A dot in a key would read as two keys.
-            queue += [((*path, key), item) for key, item in value.items() if not path or "." not in key]
+            found = [((*path, key), item) for key, item in value.items() if not path or "." not in key]
+            # A pickle of a few bytes may hold one mapping a thousand times, which holds another a thousand times.
+            queue += found[: max(_MAX_VISITED - len(queue), 0)]
 
 
 def _likeliness(found: tuple[str, Shapes]) -> tuple[bool, int, int]:
@@ -154,4 +156,4 @@ def first_layer(shapes: Shapes, *, in_order: bool) -> Guess:
 
 
 def _natural(key: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", key)]
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d{1,18})", key)]

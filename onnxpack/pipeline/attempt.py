@@ -18,6 +18,7 @@ from onnxpack.core.artifacts import Artifact
 from onnxpack.core.digests import digest
 from onnxpack.core.errors import OnnxpackError, Problem, SpecError, naming
 from onnxpack.core.output import replacing
+from onnxpack.core.regular import is_regular
 from onnxpack.core.scratch import sweep
 from onnxpack.core.values import MODEL
 from onnxpack.pipeline.chain import Stage, chain
@@ -34,6 +35,7 @@ from onnxpack.pipeline.report import (
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
 from onnxpack.spec.load import load
+from onnxpack.spec.yaml_nodes import resolve_links
 
 _LAST = "last"
 """The store's folder of outputs that passed and were put aside for a failed attempt."""
@@ -88,9 +90,8 @@ def require_free(run: Build) -> None:
     """
     plan = run.plan
     _require_ours(plan)
-    known = read_output_report(plan.output).get("spec")
-    other = (plan.output / known).resolve() if isinstance(known, str) else plan.file.path
-    if other == plan.file.path.resolve() or not other.is_file():
+    other = _spec_of(read_output_report(plan.output), plan.output)
+    if other is None or other == plan.file.path.resolve() or not is_regular(other):
         return
     if _name_of(other) == plan.file.spec.name:
         text = f"'{show_path(plan.output)}' holds the build of '{show_path(other)}', which has the same name"
@@ -120,6 +121,15 @@ def _is_ours(report: dict[str, Any]) -> bool:
     return isinstance(report.get("spec"), str) and report.get("status") in (PASSED, FAILED)
 
 
+def _spec_of(report: dict[str, Any], output: Path) -> Path | None:
+    """Return the spec that a report in ``output`` names, if it names one."""
+    known = report.get("spec")
+    try:
+        return resolve_links(output / known) if isinstance(known, str) else None
+    except ValueError:  # with a NUL, or half a character, in it
+        return None
+
+
 def _name_of(path: Path) -> str | None:
     """Return the name in a spec; what is no valid spec any more has none."""
     try:
@@ -132,9 +142,8 @@ def mark_failed(output: Path, spec: Path, error: OnnxpackError) -> None:
     """Replace every output that stands of a spec which cannot be read any more by the report of that failure."""
     for path in output.glob(f"*/*/{REPORT}"):
         report = read_output_report(path.parent)
-        known = report.get("spec")
-        if _is_ours(report) and isinstance(known, str) and (path.parent / known).resolve() == spec.resolve():
-            found = describe_failed_attempt(known, "spec", error)
+        if _is_ours(report) and _spec_of(report, path.parent) == spec.resolve():
+            found = describe_failed_attempt(report["spec"], "spec", error)
             place = {"name": path.parts[-3], "target": path.parts[-2]}
             with replacing(path.parent) as folder:
                 (folder / REPORT).write_text(json.dumps(found | place, indent=2) + "\n")

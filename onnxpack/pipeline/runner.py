@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from onnxpack.cache.store import Store
 from onnxpack.cache.trace import Trace
+from onnxpack.core.errors import EngineError, flatten_words
 from onnxpack.core.progress import Progress
 from onnxpack.core.regular import read_regular
 from onnxpack.pipeline.records import StageRecord
@@ -70,8 +71,7 @@ class Runner:
         if all(record.key != stored.key for record in self.records):  # several candidates ask for the same
             self.progress.skip(asked.words, reused)
             self.record(task.NAME, of, asked.started, stored.key, cached=True)
-        data = (stored.folder / _RESULT).read_bytes()
-        return decode(data, find_result_type(type(task)), stored.folder / _FILES)
+        return _read_result(stored.folder, find_result_type(type(task)))
 
     def _make(self, asked: "_Asked[ResultT]") -> ResultT:
         """Run the task and store its result."""
@@ -117,7 +117,7 @@ class Runner:
                 with self.store.making(name, key) as folder:
                     (folder / _RESULT).write_bytes(made)
         self.record(name, "", started, key, cached=found is not None)
-        return decode((self.store.path(name, key) / _RESULT).read_bytes(), kind)
+        return _read_result(self.store.path(name, key), kind)
 
     def _recall(self, name: str, base: str) -> Stored | None:
         """Return the stored result whose trace still holds, the newest first."""
@@ -172,6 +172,20 @@ class _Asked(Generic[ResultT]):
     def words(self) -> str:
         """Return the task as a person sees it."""
         return f"{self.task.NAME} {self.of}".strip()
+
+
+def _read_result(folder: Path, kind: type[ResultT]) -> ResultT:
+    """Return the result in an entry.
+
+    Raises:
+        EngineError: the entry is whole, and somebody wrote something else into it.
+    """
+    try:
+        return decode((folder / _RESULT).read_bytes(), kind, folder / _FILES)
+    # What a message holds of another form, a decoder meets as any of these.
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        text = f"the store holds something else than the result of a build: {flatten_words(error, 200)}"
+        raise EngineError(text, f"remove '{folder.parent}', and it is made anew") from None
 
 
 def base_key(task: Task[Any], environment: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.redact import redact
-from onnxpack.spec.yaml_nodes import Node, Pairs, Scalar, parse, parse_value, read_text, resolve_links
+from onnxpack.core.regular import is_regular
+from onnxpack.spec.yaml_nodes import MAX_DEPTH, Node, Pairs, Scalar, parse, parse_value, read_text, resolve_links
 
 _SET = "--set"
 _EXTENDS = "extends"
@@ -60,7 +61,7 @@ def _read_layers(path: Path, label: str, root: Path, below: tuple[Path, ...]) ->
         raise SpecError(
             Problem(f"'{reference.text}' is outside the project", f"move it below {root.name}/", reference.where)
         )
-    if not _is_file(base):
+    if not is_regular(base):
         raise SpecError(
             Problem(
                 f"there is no file '{reference.text}'",
@@ -73,13 +74,6 @@ def _read_layers(path: Path, label: str, root: Path, below: tuple[Path, ...]) ->
         document.where, tuple(pair for pair in document.pairs if pair[0].text != _EXTENDS or pair not in found[:1])
     )
     return merge_pairs(own, defaults)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # its name is too long, or a folder may not be looked into
-        return False
 
 
 def merge_pairs(top: Pairs, defaults: Pairs) -> Pairs:
@@ -111,6 +105,10 @@ def apply_setting(document: Pairs, setting: str, label: str = "") -> Pairs:
     if not equals or not all(keys):
         raise SpecError(
             Problem("a setting has the form path.to.field=value", "use for example --set version=1.4.1", where)
+        )
+    if len(keys) > MAX_DEPTH:
+        raise SpecError(
+            Problem(f"nested more than {MAX_DEPTH} deep", "shorten the path: no field of a spec is so deep", where)
         )
     return _put(document, keys, parse_value(text, where), where)
 

@@ -48,7 +48,6 @@ def check_steps(spec: Spec, where: Where) -> Iterator[Problem]:
         if not _find_missing("preprocess", spec.preprocess[misfit.index]):  # that is told already
             yield Problem(misfit.message, misfit.hint, where("preprocess", misfit.index))
     yield from _check_outputs(spec, where)
-    yield from _check_resize(spec, where)
 
 
 def _list_options(step: Any) -> set[str]:
@@ -95,7 +94,8 @@ def _check_known(name: str, known: list[str], place: Location) -> Iterator[Probl
         yield Problem(f"there is no tensor '{name}' here", hint, place)
 
 
-def _check_resize(spec: Spec, where: Where) -> Iterator[Problem]:
+def check_resize(spec: Spec, where: Where) -> Iterator[Problem]:
+    """Check that the opset is one that a step of resizing can be expressed in."""
     for index, step in enumerate(spec.preprocess):
         place = where("preprocess", index)
         if step.op == "resize" and spec.opset is None and spec.model.framework == "onnx":

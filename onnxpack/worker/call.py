@@ -163,7 +163,7 @@ def _read_outcome(task: Task[ResultT], ended: Ended, scratch: Path, folder: Path
         if answer.crash:
             raise SourceError(f"stage '{task.NAME}' failed: {answer.crash}", "the cause is below", answer.stack)
         if answer.result is None or answer.trace is None:
-            if not answer.problems:
+            if not answer.problems or not all(problem.message for problem in answer.problems):
                 raise ValueError("it holds neither a result nor an error")
             raise BY_EXIT_CODE[answer.exit_code](answer.problems)
         result = decode(answer.result, find_result_type(type(task)), folder)

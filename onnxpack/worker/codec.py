@@ -58,7 +58,10 @@ def decode(data: bytes, kind: type[T], root: Path | None = None) -> T:
 
     def convert(wanted: type, item: Any) -> Any:
         if wanted is Artifact:
-            return Artifact(place(item[0]), item[1])
+            path, digest = item
+            if not isinstance(digest, str):
+                raise ValueError(f"a digest is text, not {type(digest).__name__}")
+            return Artifact(place(path), digest)
         if wanted is SpecPart:
             return SpecPart.from_json(item)
         if wanted is Effort:

@@ -175,7 +175,7 @@ def test_lock_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="it is not a lock of this onnxpack version: No such file or directory"):
         read(tmp_path / "iris.lock")
     (tmp_path / "iris.lock").mkdir()
-    with pytest.raises(SpecError, match="it is not a lock of this onnxpack version: Is a directory"):
+    with pytest.raises(SpecError, match="it is not a lock of this onnxpack version: it is not a regular file"):
         read(tmp_path / "iris.lock")
     (tmp_path / "binary.lock").write_bytes(b"\xff\xfe")
     with pytest.raises(SpecError, match="it is not a lock of this onnxpack version: "):

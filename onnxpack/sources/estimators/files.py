@@ -1,7 +1,6 @@
 """Load estimators from files: pickles whose digest the spec has, and skops files, which run no code."""
 
 import bz2
-import gzip
 import hashlib
 import io
 import lzma
@@ -18,11 +17,14 @@ from onnxpack.core.text import with_article
 from onnxpack.spec.load import SpecFile
 
 _VERSION = re.compile(rb"_sklearn_version.{1,12}?(\d+\.\d+[\w.]{0,12})", re.DOTALL)
+_SEARCHED = 16 * 2**20
+"""Bytes of a pickle that are searched for it: a file of a few bytes may stand for gigabytes."""
 _COMPRESSIONS: tuple[Callable[[bytes], bytes], ...] = (
-    zlib.decompress,
-    gzip.decompress,
-    bz2.decompress,
-    lzma.decompress,
+    lambda data: data,
+    lambda data: zlib.decompressobj().decompress(data, _SEARCHED),
+    lambda data: zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, _SEARCHED),  # gzip
+    lambda data: bz2.BZ2Decompressor().decompress(data, _SEARCHED),
+    lambda data: lzma.LZMADecompressor().decompress(data, _SEARCHED),
 )
 
 
@@ -105,10 +107,10 @@ def _explain_refusal(path: str, error: Exception, saved_by: str | None) -> Sourc
 def _find_saved_version(data: bytes) -> str | None:
     """Return the scikit-learn version in a pickle, found without loading it; None where there is none."""
     # joblib compresses by any of these, and the name does not tell which.
-    for decompress in (bytes, *_COMPRESSIONS):
+    for decompress in _COMPRESSIONS:
         try:
             found = _VERSION.search(decompress(data))
-        except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError):
+        except (OSError, ValueError, EOFError, MemoryError, zlib.error, lzma.LZMAError):
             continue
         if found:
             return found[1].decode()

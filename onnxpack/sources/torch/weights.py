@@ -4,17 +4,21 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from onnxpack.core.errors import Problem, SourceError
+from onnxpack.core.errors import Problem, SourceError, flatten_words
+from onnxpack.core.regular import is_regular
 from onnxpack.core.text import plural, with_article
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.yaml_nodes import resolve_links
 
 _SHOWN_KEYS = 8
 _MAX_DEPTH = 4
+_MAX_VISITED = 10_000
 _INDEX = ".index.json"
 _LIGHTNING = "state_dict"
 _BATCH = 1 << 28
@@ -45,9 +49,15 @@ def load_weights(module: torch.nn.Module, file: SpecFile) -> None:
     problems = list(_find_misfits(module.state_dict(), state, label, taken))
     if problems:
         raise SourceError(problems)
-    for part in _split_batches(state):
-        # Copied, not assigned: what else refers to a parameter, a tied one among them, goes on doing so.
-        module.load_state_dict(part, strict=False)
+    try:
+        for part in _split_batches(state):
+            # Copied, not assigned: what else refers to a parameter, a tied one among them, goes on doing so.
+            module.load_state_dict(part, strict=False)
+    except Exception as error:  # torch and safetensors have several kinds
+        raise SourceError(
+            f"the tensors in '{label}' cannot be copied into the model: {flatten_words(error, 500)}",
+            "save a state dict of plain tensors: none that are sparse, quantized or without data",
+        ) from None
 
 
 def _split_batches(state: State) -> Iterator[dict[str, torch.Tensor]]:
@@ -109,8 +119,8 @@ def _load_shards(path: Path, root: Path) -> State:
     state: State = {}
     problems = []
     for name in sorted(set(places.values())):
-        shard = (path.parent / name).resolve()
-        if not shard.is_relative_to(root.resolve()) or not shard.is_file() or shard.name.endswith(_INDEX):
+        shard = _shard(path.parent / name)
+        if shard is None or not shard.is_relative_to(root.resolve()) or shard.name.endswith(_INDEX):
             problems.append(
                 Problem(f"'{path.name}' names '{name}', which is not a file here", "put the shard beside it")
             )
@@ -127,6 +137,15 @@ def _load_shards(path: Path, root: Path) -> State:
     if problems:
         raise SourceError(problems)
     return state
+
+
+def _shard(path: Path) -> Path | None:
+    """Return the real place of a regular file; None if there is none."""
+    try:
+        place = resolve_links(path)
+    except ValueError:  # with a NUL, or half a character, in it
+        return None
+    return place if is_regular(place) else None
 
 
 def _state_dict(content: Any, key: str | None, label: str) -> tuple[State, str]:
@@ -153,7 +172,7 @@ def _state_dict(content: Any, key: str | None, label: str) -> tuple[State, str]:
         content, rest = inner, ""
     if not _is_state(content):
         words = ", ".join(map(str, content))[:300] if isinstance(content, Mapping) else type(content).__name__
-        found = ", ".join(_find_state_dicts(content, key))
+        found = ", ".join(sorted(islice(_find_state_dicts(content, key), _SHOWN_KEYS)))
         hint = f"set `weights_key` to one of: {found}" if found else "set `weights_key` to the key of the state dict"
         raise SourceError(f"'{label}' is not a state dict here: {words}", hint)
     return dict(content), key or ""
@@ -163,25 +182,25 @@ def _is_state(value: Any) -> bool:
     return (
         isinstance(value, Mapping)
         and bool(value)
-        and all(isinstance(item, torch.Tensor | _Stored) for item in value.values())
+        and all(isinstance(key, str) and isinstance(item, torch.Tensor | _Stored) for key, item in value.items())
     )
 
 
-def _find_state_dicts(content: Any, start: str | None, depth: int = 0) -> Iterator[str]:
-    """Yield the keys below ``start`` where state dicts are."""
-    if not isinstance(content, Mapping) or depth > _MAX_DEPTH:
-        return
-    for name, value in content.items():
-        place = f"{start}.{name}" if start else str(name)
-        if _is_state(value):
+def _find_state_dicts(content: Any, start: str | None) -> Iterator[str]:
+    """Yield the keys below ``start`` where state dicts are, among the first ten thousand mappings."""
+    waiting = [(start or "", content, 0)]
+    # A pickle of a few bytes may hold one mapping a thousand times, which holds another a thousand times.
+    for place, value, depth in waiting:
+        if depth and _is_state(value):
             yield place
-        else:
-            yield from _find_state_dicts(value, place, depth + 1)
+        elif isinstance(value, Mapping) and depth <= _MAX_DEPTH:
+            found = [(f"{place}.{name}" if place else str(name), item, depth + 1) for name, item in value.items()]
+            waiting += found[: max(_MAX_VISITED - len(waiting), 0)]
 
 
 def _find_misfits(own: Mapping[str, torch.Tensor], state: State, label: str, key: str) -> Iterator[Problem]:
-    # Files mostly hold tied weights once.
     """Yield a problem for each way in which the file's keys and shapes differ from the module's."""
+    # Files mostly hold tied weights once.
     filled = {_memory(tensor) for name, tensor in own.items() if name in state}
     lists = {
         "missing in the file": [name for name in own if name not in state and _memory(own[name]) not in filled],
