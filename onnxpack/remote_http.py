@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import io
 import netrc
 import os
 import re
@@ -104,8 +105,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             fp.close()
             hint = "a server may lead to http and https alone: give the URL of the file itself"
             raise EngineError(f"'{shown(req.full_url)}' leads to {short(scheme)}:, which is not followed", hint)
-        fp.close()  # urllib would read what stands in it, without a limit
-        return super().http_error_302(req, fp, code, msg, headers)
+        fp.close()
+        # urllib would read all that stands in it, without a limit.
+        return super().http_error_302(req, io.BytesIO(), code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
