@@ -13,9 +13,10 @@ from typing import Any, cast
 
 import docker
 import requests
+import urllib3.exceptions
 from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.context import ContextAPI
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound, StreamParseError
 
 from onnxpack.bundle.context import EPOCH
 from onnxpack.engines.interrupts import uninterrupted
@@ -24,6 +25,11 @@ from onnxpack.progress import Progress
 
 _TIMEOUT = 600
 _LOG_LINES = 15
+_ODD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+"""What the SDK lets through, and what is met here, where an answer or the user's configuration has another form."""
+_GONE = (DockerException, StreamParseError, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+"""How the SDK says that the connection broke; a stream that is cut comes as urllib3's own."""
+_FAILURES = (*_GONE, *_ODD)
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,12 @@ class DockerEngine:
         """
         try:
             client = docker.from_env(timeout=_TIMEOUT).api
-            client.ping()
-        except (DockerException, requests.RequestException, OSError) as error:
+            try:
+                client.ping()
+            except BaseException:
+                client.close()
+                raise
+        except _FAILURES as error:
             raise EngineError(
                 f"no Docker engine answers at {endpoint()}: {_reason(error)}",
                 "start one, or name it in DOCKER_HOST; `--engine none` stops before the image",
@@ -135,7 +145,7 @@ class DockerEngine:
                         "the log's end is below",
                         _end(log),
                     )
-                built = event.get("aux", {}).get("ID", built)
+                built = str(event.get("aux", {}).get("ID") or built or "")
                 text = event.get("stream", event.get("status", "")).strip()
                 if text:
                     log.append(text)
@@ -169,19 +179,31 @@ class DockerEngine:
             raise EngineError(
                 f"the engine cannot {what}: {error.explanation or error}", "see below" if log else "", _end(log)
             ) from None
-        except (DockerException, requests.RequestException, OSError) as error:
+        except _GONE as error:
+            if isinstance(error, ValueError | StreamParseError):  # what came is no JSON
+                raise self._misunderstood(what, error, log) from None
             raise EngineError(
                 f"the engine at {endpoint()} went away while it was to {what}: {_reason(error)}",
                 "check that it runs and has disk space",
                 _end(log),
             ) from None
+        except _ODD as error:
+            raise self._misunderstood(what, error, log) from None
+
+    @staticmethod
+    def _misunderstood(what: str, error: Exception, log: list[str] | None) -> EngineError:
+        return EngineError(
+            f"what answers at {endpoint()} is no answer of an engine that is to {what}: {_reason(error)}",
+            "look at what runs there, and at DOCKER_HOST",
+            _end(log),
+        )
 
 
 def endpoint() -> str:
     """Where the SDK looks for the engine: what ``DOCKER_HOST`` says, else the current Docker context."""
     host = os.environ.get("DOCKER_HOST")
     if not host:
-        with contextlib.suppress(DockerException, OSError, ValueError):
+        with contextlib.suppress(*_FAILURES):  # the configuration may hold anything
             host = ContextAPI.kwargs_from_context().get("base_url")
     return (host or DEFAULT_UNIX_SOCKET).removeprefix("http+")
 
