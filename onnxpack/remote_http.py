@@ -99,6 +99,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http and https; urllib's own follows those to ftp as well."""
 
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        if "location" not in headers and "uri" not in headers:
+            return None  # it leads nowhere, and is an error as it is
         target = urljoin(req.full_url, headers.get("location") or headers.get("uri") or "")
         scheme = urlsplit(target).scheme
         if scheme not in ("http", "https"):
