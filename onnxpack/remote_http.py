@@ -101,14 +101,13 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
         if "location" not in headers and "uri" not in headers:
             return None  # it leads nowhere, and is an error as it is
+        fp.close()
         target = urljoin(req.full_url, headers.get("location") or headers.get("uri") or "")
         scheme = urlsplit(target).scheme
         if scheme not in ("http", "https"):
-            fp.close()
             hint = "a server may lead to http and https alone: give the URL of the file itself"
             raise EngineError(f"'{shown(req.full_url)}' leads to {short(scheme)}:, which is not followed", hint)
-        fp.close()
-        # urllib would read all that stands in it, without a limit.
+        # urllib would read all that stands in the answer, without a limit.
         return super().http_error_302(req, io.BytesIO(), code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
