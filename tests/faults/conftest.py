@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 
 import pytest
-
 from command_line import onnxpack, project
 
 __all__ = ["onnxpack", "project"]
