@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import io
 import netrc
 import os
 import re
@@ -100,16 +101,18 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     """A handler that follows redirects to http and https only; urllib's own follows those to ftp too."""
 
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        if "location" not in headers and "uri" not in headers:
+            return None  # it leads nowhere, and is an error as it is
+        fp.close()
         target = urljoin(req.full_url, headers.get("location") or headers.get("uri") or "")
         scheme = urlsplit(target).scheme
         if scheme not in ("http", "https"):
-            fp.close()
             hint = "use the URL of the file itself: redirects are followed to http and https only"
             raise EngineError(
                 f"'{format_source(req.full_url)}' redirects to {shorten(scheme)}:, which is not followed", hint
             )
-        fp.close()  # urllib would read what stands in it, without a limit
-        return super().http_error_302(req, fp, code, msg, headers)
+        # urllib would read all that stands in the answer, without a limit.
+        return super().http_error_302(req, io.BytesIO(), code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 

@@ -13,9 +13,10 @@ from typing import Any, cast
 
 import docker
 import requests
+import urllib3.exceptions
 from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.context import ContextAPI
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound, StreamParseError
 
 from onnxpack.bundle.context import EPOCH
 from onnxpack.core.errors import EngineError, OnnxpackError, Problem, flatten_words
@@ -26,6 +27,11 @@ _TIMEOUT = 600
 """Seconds that the engine may be silent; the SDK's default is 60."""
 _LOG_LINES = 15
 """How many lines of a build's log an error shows."""
+_ODD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+"""What the SDK lets through, and what is met here, where an answer or the user's configuration has another form."""
+_GONE = (DockerException, StreamParseError, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+"""How the SDK says that the connection broke; a stream that is cut comes as urllib3's own."""
+_FAILURES = (*_GONE, *_ODD)
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,12 @@ class DockerEngine:
         """
         try:
             client = docker.from_env(timeout=_TIMEOUT).api
-            client.ping()
-        except (DockerException, requests.RequestException, OSError) as error:
+            try:
+                client.ping()
+            except BaseException:
+                client.close()
+                raise
+        except _FAILURES as error:
             raise EngineError(
                 f"no Docker engine answers at {endpoint()}: {_reason(error)}",
                 "start Docker, set DOCKER_HOST to the engine, or add `--engine none` to stop before the image",
@@ -139,7 +149,7 @@ class DockerEngine:
                         "see the end of its log below",
                         _end(log),
                     )
-                built = event.get("aux", {}).get("ID", built)
+                built = str(event.get("aux", {}).get("ID") or built or "")
                 text = event.get("stream", event.get("status", "")).strip()
                 if text:
                     log.append(text)  # shown if it fails: nobody needs the Dockerfile's steps of a build that works
@@ -175,19 +185,31 @@ class DockerEngine:
                 "see the end of its log below" if log else "",
                 _end(log),
             ) from None
-        except (DockerException, requests.RequestException, OSError) as error:
+        except _GONE as error:
+            if isinstance(error, ValueError | StreamParseError):  # what came is no JSON
+                raise self._make_misunderstanding(what, error, log) from None
             raise EngineError(
                 f"the engine at {endpoint()} stopped answering: it could not {what}: {_reason(error)}",
                 "check that the engine runs and has free disk space",
                 _end(log),
             ) from None
+        except _ODD as error:
+            raise self._make_misunderstanding(what, error, log) from None
+
+    @staticmethod
+    def _make_misunderstanding(what: str, error: Exception, log: list[str] | None) -> EngineError:
+        return EngineError(
+            f"what answers at {endpoint()} is not a container engine: it could not {what}: {_reason(error)}",
+            "check what runs there, and DOCKER_HOST",
+            _end(log),
+        )
 
 
 def endpoint() -> str:
     """Return where the SDK looks for the engine: ``DOCKER_HOST``, else the current Docker context."""
     host = os.environ.get("DOCKER_HOST")
     if not host:
-        with contextlib.suppress(DockerException, OSError, ValueError):
+        with contextlib.suppress(*_FAILURES):  # the configuration may hold anything
             host = ContextAPI.kwargs_from_context().get("base_url")
     return (host or DEFAULT_UNIX_SOCKET).removeprefix("http+")
 

@@ -31,6 +31,8 @@ _RUN_OTHERS = (
 )  # fmt: skip
 """What of these packages runs a program, or code in a file or at an address, that its arguments name: those of a spec,
 of which neither Git nor a digest knows."""
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Folders of installed packages, in an environment and in Debian's own Python."""
 _HINT = "check what it does; if you trust it, pass --trust. If not, use FILE.py:NAME of the project, or a package of {}"
 
 
@@ -118,9 +120,12 @@ def _find_runner(dotted: str) -> str:
 def _is_projects(file: SpecFile, found: ModuleSpec) -> bool:
     """Return whether an importable package lies in the work tree, and not in an environment there."""
     places = [found.origin] if found.origin else list(found.submodule_search_locations or ())
-    paths = [Path(place).resolve() for place in places]
+    paths = [Path(place) for place in places]
+    # By both of its names: an environment's folder may be a link to one that is called otherwise.
     return bool(paths) and all(
-        path.is_relative_to(file.root.resolve()) and "site-packages" not in path.parts for path in paths
+        path.resolve().is_relative_to(file.root.resolve())
+        and not _INSTALLED.intersection((*path.parts, *path.resolve().parts))
+        for path in paths
     )
 
 

@@ -263,6 +263,12 @@ def test_an_answer_without_end_stops_at_the_limit(tmp_path: Path, web: Web) -> N
     assert not (tmp_path / "partial").exists()
 
 
+@pytest.mark.parametrize("step", ["302", "says 302 Location ", "says 308 Location http://[::1"])
+def test_a_redirect_that_leads_nowhere_is_told(tmp_path: Path, web: Web, step: str) -> None:
+    web.script = [step] * 20
+    assert "cannot fetch" in refusal(web.url, tmp_path)
+
+
 def test_a_redirect_without_end_is_not_read(tmp_path: Path, web: Web) -> None:
     web.script = ["endless to /models/m.onnx"]
     assert fetched(web.url, tmp_path) == CONTENT

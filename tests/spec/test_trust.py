@@ -78,6 +78,21 @@ def test_trust_code_of_another_origin_is_refused_at_its_place(tmp_path: Path, fa
     assert trust_code(file, trusted=True).trusted
 
 
+@pytest.mark.parametrize("name", ["site-packages", "dist-packages"])
+def test_trust_code_of_an_environment_in_the_work_tree_is_refused_by_either_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "spec").mkdir()
+    package = f"installed_{name[:4]}"
+    (tmp_path / "deps" / package).mkdir(parents=True)
+    (tmp_path / "deps" / package / "__init__.py").touch()
+    (tmp_path / name).symlink_to("deps")
+    monkeypatch.syspath_prepend(str(tmp_path / name))
+    with pytest.raises(SpecError, match="which the spec does not pin"):
+        trust_code(write(tmp_path / "spec", factory=f"{package}:make"), trusted=False)
+
+
 def test_trust_code_of_every_field_is_looked_at(tmp_path: Path) -> None:
     onnx.save(make_model(RELU), tmp_path / "m.onnx")
     fields = {
