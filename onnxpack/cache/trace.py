@@ -14,7 +14,7 @@ import stat
 import sys
 import sysconfig
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -119,7 +119,7 @@ class Recorder:
         lasting = {path for path in self._files if path.startswith(self._base) or os.path.exists(path)}  # noqa: PTH110
         files = sorted(lasting - set(changed))
         return Trace(
-            files={self._make_relative(path): digest_content(Path(path)) for path in files},
+            files={self._make_relative(path): digest_content(Path(path), digest_file) for path in files},
             folders={self._make_relative(path): known for path, known in self._folders.digests(self._written).items()},
             imports={self._make_relative(path): known for path, known in self._imports.digests(self._written).items()},
             modules={name: digest_module(name) for name in sorted(_list_own_modules())},
@@ -189,10 +189,13 @@ class Recorder:
         return (path[len(self._base) :] or ".") if f"{path}/".startswith(self._base) else path
 
 
-def digest_content(path: Path) -> str:
-    """Return the SHA-256 of a regular file, or else ``special`` or ``absent``."""
+def digest_content(path: Path, digest: Callable[[Path], str] = digest_large_file) -> str:
+    """Return the SHA-256 of a regular file, or else ``special`` or ``absent``.
+
+    A process that runs code of a model passes ``digest_file``, which believes nothing that was remembered.
+    """
     try:
-        return digest_large_file(path) if stat.S_ISREG(path.stat().st_mode) else "special"
+        return digest(path) if stat.S_ISREG(path.stat().st_mode) else "special"
     except (OSError, ValueError):  # a trace that somebody wrote may hold names that no file can have
         return ABSENT
 

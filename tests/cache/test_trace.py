@@ -119,6 +119,17 @@ def record(root: Path, code: str, prefix: Path | None = None) -> list[list[str]]
     return found
 
 
+def test_process_that_runs_models_neither_believes_nor_leaves_remembered_digests(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONNXPACK_CACHE", str(tmp_path / "store"))
+    (root / "large.bin").write_bytes(bytes(1000))
+    code = "from onnxpack.cache import remembered\nremembered._LARGE, remembered._SETTLED_NS = 1, -(10**18)\n"
+    files, *_ = record(root, f"{code}open(root / 'large.bin').close()")
+    assert "large.bin" in files
+    assert not (tmp_path / "store").exists()
+
+
 READS = """
 import numpy
 sys.path.insert(0, str(root / "sub"))
