@@ -211,7 +211,7 @@ def test_resolve_sorts_packages_and_asks_for_the_images_python(
         asked.extend(arguments)
         return LISTED
 
-    monkeypatch.setattr(lock, "uv", answer)
+    monkeypatch.setattr(lock, "run_uv", answer)
     found = lock.resolve(spec(image={"python": "3.12"}), "cpu")
     assert found.packages == (
         Package("numpy", "2.4.6", tuple(sorted((SHA, SHA[::-1])))),

@@ -37,7 +37,7 @@ def test_install_that_leaves_a_package_out_is_an_error(
         name, _, version = there.removesuffix(".dist-info").partition("-")
         (tmp_path / there).mkdir()
         (tmp_path / there / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    monkeypatch.setattr(packages, "uv", lambda *arguments, what: "")
+    monkeypatch.setattr(packages, "run_uv", lambda *arguments, what: "")
     with pytest.raises(EngineError, match=r"uv did not install .*h11"):
         install("3.11", "linux/amd64", [Package("h11", "0.16", ("0" * 64,))], tmp_path)
 
@@ -46,6 +46,6 @@ def test_install_of_a_version_that_is_spelt_otherwise_is_found(tmp_path: Path, m
     info = tmp_path / "Some_Package-2026.04.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Some.Package\nVersion: 2026.04\n")
-    monkeypatch.setattr(packages, "uv", lambda *arguments, what: "")
+    monkeypatch.setattr(packages, "run_uv", lambda *arguments, what: "")
     install("3.11", "linux/amd64", [Package("some-package", "2026.4", ("0" * 64,))], tmp_path)
     assert (info / "METADATA").exists()

@@ -97,6 +97,6 @@ def test_links_are_read_from_the_library_itself(tmp_path: Path) -> None:
 def test_a_lock_without_packages_is_refused_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packages, "uv", lambda *arguments, what: pytest.fail("it ran"))
+    monkeypatch.setattr(packages, "run_uv", lambda *arguments, what: pytest.fail("it ran"))
     with pytest.raises(EngineError, match="the lock holds no packages"):
         install("3.11", "linux/amd64", (), tmp_path)

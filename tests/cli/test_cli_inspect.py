@@ -85,7 +85,7 @@ image
 
 smoke
   comparisons  10
-  ready        880.00 ms
+  ready        880 ms
   peak_rss     73.0 MB
 
 more

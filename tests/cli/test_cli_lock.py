@@ -22,7 +22,7 @@ def _alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the index is asked")
 
     monkeypatch.chdir(project)
-    monkeypatch.setattr(lock, "uv", asked)
+    monkeypatch.setattr(lock, "run_uv", asked)
     monkeypatch.setattr(uv, "run_uv", asked)
 
 

@@ -56,7 +56,7 @@ def test_the_summary_of_an_image_has_its_figures_and_commands(tmp_path: Path) ->
         f"121.5 MB, 81.5 MB of it on the base {attempt.plan.base}",
         f"opset 17, float32, {size} B",
         "2 comparisons within tolerance: max abs 4.2e-07, max rel 1e-06",
-        "ready after 1.33 s, first answer after 1.40 s, median request 0.31 ms, peak memory 73.0 MB",
+        "ready after 1.33 s, first answer after 1.40 s, median request 310 µs, peak memory 73.0 MB",
         "16.9 s",
     ]
     assert run == "docker run --rm --read-only -p 8080:8080 example:1.0-cpu"

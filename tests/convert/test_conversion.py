@@ -36,7 +36,7 @@ def model(tmp_path: Path) -> Path:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Converts with a converter that answers what ``factor`` makes of the right answers."""
     asked: list[Task[Any]] = []
-    monkeypatch.setattr(onnxpack.convert.conversion, "converter", lambda store, progress: Path("python"))
+    monkeypatch.setattr(onnxpack.convert.conversion, "ensure_converter", lambda store, progress: Path("python"))
 
     def converting(model: Path, factor: float = 1.0, kind: str = "tflite", **sizes: int) -> Any:
         def planted(task: Task[Any], setting: Setting) -> Outcome[Any]:

@@ -103,7 +103,7 @@ def _make_digest(chance: random.Random, folder: Path) -> None:
 
 
 def _read_digest(folder: Path) -> bool:
-    found = remembered._remembered(folder / "remembered", f"100 {10**18} {10**18}")
+    found = remembered._read_known(folder / "remembered", f"100 {10**18} {10**18}")
     assert found is None or (len(found) == 64 and int(found, 16))
     return found is not None
 
@@ -153,7 +153,7 @@ def _make_answer(chance: random.Random, folder: Path) -> None:
 
 
 def _read_answer(folder: Path) -> bool:
-    outcome = call._outcome(_TASK, Ended(0, "printed"), folder, folder)
+    outcome = call._read_outcome(_TASK, Ended(0, "printed"), folder, folder)
     assert isinstance(outcome.result.files, Artifact)
     assert outcome.result.files.path.is_relative_to(folder) or outcome.result.files.path.is_absolute()
     assert isinstance(outcome.result.files.digest, str)

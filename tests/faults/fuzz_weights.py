@@ -228,7 +228,7 @@ def _make_estimator(chance: random.Random, folder: Path) -> None:
 
 def read_estimator(folder: Path) -> bool:
     """Look for the version that saved it. Nothing is unpickled: what is trusted may take what it wants."""
-    return files._saved_by((folder / "m.joblib").read_bytes()) is not None
+    return files._find_saved_version((folder / "m.joblib").read_bytes()) is not None
 
 
 WEIGHTS = (

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import py_compile
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -165,6 +166,7 @@ recorder = Recorder(Path(sys.argv[1]), [])
 time.clock_gettime_ns = clock
 open("data").close()
 import os
+import re
 os.system(sys.argv[3])
 recorder.trace(isolated=True)
 """
@@ -197,6 +199,7 @@ LISTINGS = {
 }
 LIST = """
 import os
+import re
 def importable(name):
     try:
         __import__(name)
@@ -301,8 +304,8 @@ def test_partial_download_is_swept_by_its_distance_from_now_in_both_directions(
     partial = store.partial("key")
     partial.touch()
     os.utime(partial, (time.time() + at,) * 2)
-    with store.scratch():
-        assert partial.exists() == stays
+    store.sweep()
+    assert partial.exists() == stays
     count_attacks(1)
 
 
@@ -345,7 +348,7 @@ def test_build_on_a_machine_whose_clock_is_wrong_gives_the_same_bytes(
     assert ended.code == 0, ended.err
     assert shipped(tmp_path / "dist") == expected
     again = project.build(tmp_path / "dist", ONNXPACK_CACHE=tmp_path / "store")
-    assert "export unchanged" in again.err, "what was made then counts now"
+    assert re.search(r"export +unchanged", again.err), "what was made then counts now"
     assert shipped(tmp_path / "dist") == expected
     count_attacks(1)
 

@@ -199,7 +199,7 @@ def test_build_into_a_read_only_place_names_it(
         output, cache = (place, project.store) if which == "output" else (tmp_path / "dist", place)
         ended = project.build(output, prefix=disk.prefix, ONNXPACK_CACHE=cache)
         refused(ended, READ_ONLY, disk.place)
-        assert "name a place that can be written" in ended.err
+        assert "choose a place that can be written" in ended.err
         assert shipped(tmp_path / "dist") == {}
     count_attacks(1)
 
@@ -243,7 +243,7 @@ def test_build_into_a_folder_that_may_not_be_written_names_it(
             if path.exists():
                 path.chmod(0o755)
     refused(ended, os.strerror(errno.EACCES), closed)
-    assert "name a place that can be written" in ended.err
+    assert "choose a place that can be written" in ended.err
     count_attacks(1)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from told import Told
 
 from onnxpack.core.errors import EngineError
 from onnxpack.image.docker import DockerEngine
@@ -133,7 +132,7 @@ def test_a_stream_that_is_no_build_is_one_error_of_the_engine(
     with engine(stream) as host:
         monkeypatch.setenv("DOCKER_HOST", host)
         with connecting() as docker, pytest.raises(EngineError) as failed:
-            docker.build(tmp_path, "small:tag", Told(), fresh=False)
+            docker.build(tmp_path, "small:tag", fresh=False)
     (problem,) = failed.value.problems
     assert words in problem.message
     assert problem.hint

@@ -196,7 +196,7 @@ def test_answer_of_an_image_that_is_no_archive_is_a_failed_gate(tmp_path: Path) 
     reference = Reference(Artifact.of(tmp_path), ("a",), ({},), (), {})
     box = cast(Container, SimpleNamespace(fetch=lambda name: {"a.inputs.npz": b"no archive"}))
     with pytest.raises(GateError, match="no archive of arrays"):
-        smoke._replayed(reference, box, Tolerance("float32", None, None))
+        smoke._compare_replay(reference, box, Tolerance("float32", None, None))
 
 
 def _grow(folder: Path) -> bool:

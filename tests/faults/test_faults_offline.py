@@ -67,7 +67,7 @@ def test_a_build_without_an_index_that_has_everything_gives_the_same_context(
         ("no lock", 2, "onnxpack lock "),
         ("stale", 2, "onnxpack lock "),
         ("another hash", 5, "cannot install the image's Python packages"),
-        ("another package", 2, "it holds 'evil', which nothing asks for"),
+        ("another package", 2, "it holds 'evil', which nothing requires"),
         ("a package less", 2, "'uvicorn' is missing, which the spec needs"),
     ],
 )

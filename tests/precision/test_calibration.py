@@ -124,7 +124,7 @@ def test_no_more_than_a_groups_bytes_leave_the_runtime_at_once(
         seen.append(list(outputs))
         return original(model, outputs, *rest)
 
-    monkeypatch.setattr(calibration, "runnable", watched)
+    monkeypatch.setattr(calibration, "open_probe_session", watched)
     monkeypatch.setattr(calibration, "GROUP_BYTES", 8 * 96 * 4)  # one hidden tensor of the larger batch
     assert ranges(tmp_path, method, batches) == together
     assert seen[1:] == [["x"], ["h"], ["a"], ["r"], ["y"]]

@@ -73,7 +73,7 @@ def test_it_has_pins_of_its_own_and_takes_the_spec_s() -> None:
         ({"path": "m.pt"}, {}, "its name must end in .keras or .h5 or .hdf5 or saved_model.pb"),
         ({"path": "m.h5"}, {}, "can run any code in it, so its digest is required"),
         ({"path": "saved_model.pb"}, {}, "can run any code in it, so its digest is required"),
-        ({"path": "m.keras", "factory": "m.py:net"}, {}, "exclude each other"),
+        ({"path": "m.keras", "factory": "m.py:net"}, {}, "cannot be combined"),
         ({"path": "m.keras"}, {"opset": 20}, "keras makes opset 18 at most"),
         ({"path": "m.keras", "exporter": "dynamo"}, {}, "does not apply to keras"),
     ],

@@ -34,7 +34,7 @@ def refusal(export: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> Cal
 
     def make(model: onnx.ModelProto | bytes, *, session: bool = False, **fields: Any) -> str:
         if not session:
-            monkeypatch.setattr(source, "session", lambda path: pytest.fail("a session was made"))
+            monkeypatch.setattr(source, "open_session", lambda path: pytest.fail("a session was made"))
         with pytest.raises(SourceError) as refused:
             export(model, **fields)
         assert all(problem.hint for problem in refused.value.problems)

@@ -9,7 +9,8 @@ from command_line import SMALL
 
 from onnxpack.core.errors import Problem
 from onnxpack.spec.constraints import Between, Duration, Later, Pattern, Size
-from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems, closest
+from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems
+from onnxpack.spec.messages import suggest_closest
 from onnxpack.spec.model import AxisRange, Input, Spec
 from onnxpack.spec.yaml_nodes import parse
 
@@ -251,9 +252,9 @@ def test_the_fields_of_a_spec_have_these_types(more: str, told: str, problems: P
 
 
 def test_the_closest_word_or_a_few_known_ones() -> None:
-    assert closest("vallidate", ["build", "validate"]) == "did you mean 'validate'?"
-    assert closest("zzz", ["build", "validate"]) == "known: build, validate"
-    assert len(closest("zzz", [f"word{n}" for n in range(10_000)])) < 500
+    assert suggest_closest("vallidate", ["build", "validate"]) == "did you mean 'validate'?"
+    assert suggest_closest("zzz", ["build", "validate"]) == "known: build, validate"
+    assert len(suggest_closest("zzz", [f"word{n}" for n in range(10_000)])) < 500
 
 
 def test_load_with_too_many_problems_stops(problems: Problems) -> None:

@@ -134,8 +134,8 @@ def test_attribute_of_a_project_file_named_as_a_module_of_python_is_taken(tmp_pa
     # In a process of its own, as the tests' own may have imported Python's module of this name.
     write(tmp_path)
     code = "import sys\nfrom pathlib import Path\nfrom onnxpack.spec.load import load\n"
-    code += "from onnxpack.worker.user_code import attribute\n"
-    code += "print(attribute(load(Path(sys.argv[1])), 'code.py:Net').__module__)\n"
+    code += "from onnxpack.worker.user_code import import_attribute\n"
+    code += "print(import_attribute(load(Path(sys.argv[1])), 'code.py:Net').__module__)\n"
     ended = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "spec.yaml")], capture_output=True, text=True, check=False
     )

@@ -29,7 +29,7 @@ def test_environment_after_an_exchange_of_a_wheel_never_holds_the_other_one(
             make_wheel(wheels, "joblib", code="VALUE = 666\n")
         return run_uv(*words, **options)
 
-    monkeypatch.setattr(onnxpack.worker.environments, "uv", exchange)
+    monkeypatch.setattr(onnxpack.worker.environments, "run_uv", exchange)
     python = provide_environment(PINNED, Store(tmp_path / "store"), Told())
     assert python
     (module,) = python.parent.parent.rglob("joblib.py")

@@ -93,7 +93,7 @@ def test_failure_of_the_engine_afterwards_hides_no_other_one_and_is_told_alone()
 
 IGNORED = """
 import signal
-from onnxpack import interrupts
+from onnxpack.core import interrupts
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 interrupts.heed_signals()
 signal.raise_signal(signal.SIGINT)
