@@ -50,7 +50,7 @@ class Child:
             self._process = None
 
     def _start(self) -> subprocess.Popen[bytes]:
-        paths = [str(_ROOT), str(_ROOT / "tests"), str(Path(__file__).parent)]
+        paths = [str(_ROOT), str(_ROOT / "tests/helpers"), str(Path(__file__).parent)]
         return subprocess.Popen(
             [sys.executable, __file__, str(self._patience)],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"},

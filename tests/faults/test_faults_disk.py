@@ -230,6 +230,7 @@ def test_build_into_a_folder_that_may_not_be_written_names_it(
     if which == "project":
         there = Project(Path(shutil.copytree(project.folder, closed / "project")), project.around)
         closed = closed / "project"
+        (closed / "spec.lock").write_text("old")
     closed.chmod(0o555)
     try:
         if which == "project":

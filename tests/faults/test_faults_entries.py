@@ -6,6 +6,7 @@ The files are those that a real build left, so a new kind of entry is attacked b
 import hashlib
 import os
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -221,7 +222,7 @@ def test_command_behind_a_damage_builds_the_same_without_a_word_of_it(
     assert "error" not in ended.err
     assert shipped(tmp_path / "dist") == known.shipped
     stage = path.relative_to(store).parts[0].replace("traces", "verify")
-    assert f"{stage} …" in ended.err, "it was made again"
+    assert re.search(rf"{stage}[^\n]* …", ended.err), "it was made again"
     count_attacks(1)
 
 
@@ -425,7 +426,7 @@ def test_what_stands_in_the_place_of_a_lock_is_named(
     store = Store(tmp_path / "store")
     (store.root / "locks").mkdir(parents=True)
     make(store.root / "locks/fill-key")
-    with pytest.raises(EngineError, match="in the place of a lock"), store.alone("fill", "key"):
+    with pytest.raises(EngineError, match="a lock file belongs at"), store.alone("fill", "key"):
         pass
     count_attacks(1)
 

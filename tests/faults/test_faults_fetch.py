@@ -73,7 +73,7 @@ def test_a_build_of_a_model_from_a_hostile_server_ends_with_5_and_keeps_nothing(
     attacks = {
         "endless": "is larger than the limit of 1.0 MB",
         "to ftp://127.0.0.1/m.onnx": "redirects to ftp:, which is not followed",
-        "to file:///etc/passwd": "leads to file:, which is not followed",
+        "to file:///etc/passwd": "redirects to file:, which is not followed",
         "to /models/m.onnx": "cannot fetch",
         "401": "logins are sent over https only",
         "404": "is not there",

@@ -118,7 +118,7 @@ def test_no_more_than_a_groups_bytes_leave_the_runtime_at_once(
     batches = [inputs_of("mlp", 4, 1), inputs_of("mlp", 8, 2)]
     together = ranges(tmp_path, method, batches)
     seen = []
-    original = calibration.runnable
+    original = calibration.open_probe_session
 
     def watched(model: onnx.ModelProto, outputs: Any, *rest: Any) -> Any:
         seen.append(list(outputs))
