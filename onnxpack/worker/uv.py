@@ -29,6 +29,9 @@ if os.getppid() == int(sys.argv[1]):
 """
 """What becomes a program that ends with the process which started it, also if that one is killed."""
 
+_COLUMNS = "10000"
+"""Wide enough that uv breaks no line: its words are read, and the width of a terminal would change them."""
+
 
 def run_uv(
     *arguments: str,
@@ -92,6 +95,7 @@ def _start(command: Sequence[str], folder: Path, output: IO[str]) -> subprocess.
     return subprocess.Popen(
         (sys.executable, "-I", "-S", "-c", _WITH_PARENT, str(os.getpid()), *command),
         cwd=folder,
+        env=os.environ | {"COLUMNS": _COLUMNS},
         stdout=output,
         stderr=subprocess.PIPE,
         text=True,
