@@ -18,7 +18,7 @@ FORMAT = 2
 """The version of a lock's layout; a lock of another one is refused, and has to be made again."""
 _PARTS = {"name": r"[a-z0-9][a-z0-9._-]*", "version": r"[A-Za-z0-9][A-Za-z0-9.!+_-]*", "sha256": r"[0-9a-f]{64}"}
 """The patterns of a package's parts: they become words of a requirements file, where a space would add an option."""
-_SERVER_REQUIREMENTS = {"none": (), "http": ("httptools>=0.6", "uvicorn>=0.30")}
+_SERVER_REQUIREMENTS = {"none": (), "http": ("httptools>=0.6",)}
 
 
 @dataclass(frozen=True)
