@@ -26,7 +26,7 @@ BODY_SECONDS = 30  # for a request's body
 IDLE_SECONDS = 75  # between requests: load balancers keep connections for less, and so close them first
 WRITE_SECONDS = 30  # for a client to take any part of its answer
 LINGER_SECONDS = 2  # for a refused client to read why, before what it still sends resets the connection
-LINGER_BYTES = 16 * 2**20  # thrown away meanwhile: many clients read only when they have sent all
+LINGER_BYTES = 64 * 2**20  # thrown away meanwhile: many clients read only when they have sent all
 TCP_CLOSE = 7  # the state in Linux's tcp_info once the other side has reset the connection
 
 JSON = b"application/json"

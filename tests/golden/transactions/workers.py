@@ -76,6 +76,8 @@ class Workers(Generic[W, R]):
     def submit(self, request: W) -> int:
         """Run the request, now or later. Otherwise give the seconds after which it is worth another try."""
         lane = self._lane(request)
+        if len(lane.waiting) >= self._max_queue:
+            self._sweep(lane)
         ahead = len(self.small.waiting) * self.small.seconds
         if lane is self.large:
             ahead += len(self.large.waiting) * self.large.seconds
@@ -107,11 +109,21 @@ class Workers(Generic[W, R]):
                 return
             request = lane.waiting.popleft()
             if not self._alive(request):
-                self.dropped += 1
-                self._done(request, None, None)
+                self._drop(request)
                 continue
             lane.running += 1
             self._pool.submit(self._run_in_thread, request, lane)
+
+    def _sweep(self, lane: Lane[W]) -> None:
+        """Make room: whose client has left need not wait."""
+        waiting = list(lane.waiting)
+        lane.waiting = deque(request for request in waiting if self._alive(request))
+        for request in set(waiting).difference(lane.waiting):
+            self._drop(request)
+
+    def _drop(self, request: W) -> None:
+        self.dropped += 1
+        self._done(request, None, None)
 
     def _run_in_thread(self, request: W, lane: Lane[W]) -> None:
         outcome = self._run(request)
