@@ -1,5 +1,8 @@
+import contextlib
+import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,8 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from bundle_examples import TRANSACTIONS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from serving import INFER, Server, request, start, wait_until, with_input
 
 Load = Callable[..., ModuleType]
@@ -176,6 +182,188 @@ def test_bad_bodies_say_why(server: Server, body: bytes, reason: str) -> None:
     assert reason in answer["error"]
 
 
+def binary_request(**changes: Any) -> tuple[bytes, int]:
+    """The good request with its first two inputs in binary; give the body, and the length of its JSON."""
+    document = request()
+    tail = b""
+    for item, dtype in zip(document["inputs"], ("<f4", "<i8"), strict=False):
+        part = np.array(item.pop("data"), dtype).tobytes()
+        item["parameters"] = {"binary_data_size": len(part)}
+        tail += part
+    head = json.dumps({**document, **changes}).encode()
+    return head + tail, len(head)
+
+
+def ask_binary(server: Server, body: bytes, length: object) -> tuple[int, bytes, int | None]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", INFER, body, {"Inference-Header-Content-Length": str(length)})
+        response = connection.getresponse()
+        given = response.headers["inference-header-content-length"]
+        return response.status, response.read(), given and int(given)
+
+
+def test_binary_tensors_both_ways(server: Server) -> None:
+    for changes in (
+        {"parameters": {"binary_data_output": True}},
+        {"outputs": [{"name": "score", "parameters": {"binary_data": True}}]},
+    ):
+        status, answer, length = ask_binary(server, *binary_request(**changes))
+        assert (status, answer[length:]) == (200, np.float32(54).tobytes())
+        output = {"name": "score", "datatype": "FP32", "shape": [1], "parameters": {"binary_data_size": 4}}
+        assert json.loads(answer[:length])["outputs"] == [output]
+    status, answer, length = ask_binary(server, *binary_request())
+    assert (status, length, json.loads(answer)["outputs"][0]["data"]) == (200, None, [54.0])
+
+
+def test_binary_tensors_that_lie_are_refused(server: Server) -> None:
+    body, length = binary_request()
+    document = json.loads(body[:length])
+    for lie, reason in (
+        (length + 10**6, "Inference-Header-Content-Length must be 0 to"),
+        (-1, "Inference-Header-Content-Length must be 0 to"),
+        ("9" * 5000, "Inference-Header-Content-Length must be 0 to"),
+        (length - 1, "the body is not JSON in UTF-8"),
+        (length + 1, "the body is not JSON in UTF-8"),
+        (0, "the body is not JSON in UTF-8"),
+    ):
+        status, answer, _ = ask_binary(server, body, lie)
+        assert (status, reason in json.loads(answer)["error"]) == (400, True), lie
+    for size, reason in (
+        (47, "input 'dates': the shape [1, 2, 6] takes 48 bytes, not 47"),
+        (10**9, "input 'dates': 'binary_data_size' must be 0 to 368, the bytes left, got 1000000000"),
+        (-1, "input 'dates': 'binary_data_size' must be"),
+        (True, "input 'dates': 'binary_data_size' must be"),
+        ("48", "input 'dates': 'binary_data_size' must be"),
+    ):
+        document["inputs"][0]["parameters"]["binary_data_size"] = size
+        head = json.dumps(document).encode()
+        status, answer, _ = ask_binary(server, head + body[length:], len(head))
+        assert (status, reason in json.loads(answer)["error"]) == (400, True), size
+    for changes, tail, reason in (
+        ({}, b"x", "1 bytes follow that belong to no input"),
+        ({"parameters": 3}, b"", "the request: 'parameters' must be an object"),
+        ({"parameters": {"binary_data_output": 1}}, b"", "'binary_data_output' must be true or false"),
+    ):
+        body, length = binary_request(**changes)
+        status, answer, _ = ask_binary(server, body + tail, length)
+        assert (status, reason in json.loads(answer)["error"]) == (400, True), reason
+    document = request()
+    document["inputs"][0]["parameters"] = {"binary_data_size": 0}
+    assert "it has both 'data' and 'binary_data_size'" in server.infer(document)[1]["error"]
+
+
+def test_metrics_count_answers(server: Server) -> None:
+    before = server.metric('onnxpack_requests_total{code="200"}')
+    server.infer(request())
+    assert server.metric('onnxpack_requests_total{code="200"}') >= before + 2
+    assert server.metric('onnxpack_request_seconds_bucket{le="+Inf"}') > before
+    assert server.metric("onnxpack_queue_requests") == server.metric("onnxpack_inflight_bytes") == 0
+    assert server.metric('onnxpack_model_info{name="transactions",version="1.4.0"}') == 1
+
+
+def test_openapi_document_has_an_example_that_works(server: Server) -> None:
+    status, document = server.ask("GET", "/openapi.json")
+    assert status == 200
+    example = document["paths"][INFER]["post"]["requestBody"]["content"]["application/json"]["example"]
+    assert server.infer(example)[0] == 200
+    for path, item in document["paths"].items():
+        assert "get" not in item or server.ask("GET", path)[0] == 200
+
+
+LARGE_DATA = [
+    ([0.5, 1], 200, "53.5"),
+    ([[0.5, 1]], 200, "53.5"),
+    ([[0.5, 1], [2]], 400, "differ in length"),
+    ([[0.5], 1], 400, "is not JSON"),
+    ([0.5, [1]], 400, "differ in depth"),
+    ([[[0.5], [1]]], 400, "not nested as the shape"),
+    ([[0.5], [1]], 400, "not nested as the shape"),
+    ([[0.5], [[1]]], 400, "differ in depth"),
+    ([0.5], 400, "the shape [1, 2] has 2 elements, and 'data' has 1"),
+    ([[], []], 400, "and 'data' has 0"),
+    (["Infinity", 1], 200, "Infinity"),
+    (["]", 1], 400, "numbers only"),
+    ([True, False], 400, "numbers only"),
+    ([None, 1], 400, "numbers only"),
+    ([{}, 1], 400, "differ in depth"),
+    ({}, 400, "'data' must be a list"),
+]
+
+
+@pytest.mark.parametrize(("data", "status", "reason"), LARGE_DATA, ids=str)
+def test_large_documents_are_read_as_small_ones(server: Server, data: Any, status: int, reason: str) -> None:
+    for padding in (0, 200_000):  # the second is read in pieces
+        document = with_input(2, data=data)
+        text = json.dumps(document | {"parameters": {"x": "]}" * (padding // 2)}})
+        got, answer = server.ask("POST", INFER, text.encode())
+        assert got == status, answer
+        if padding or status == 200:
+            assert reason in json.dumps(answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"data": [1, 2,]}', "Expecting value, at or before byte 200016"),
+        ('{"data": [,1]}', "Expecting value"),
+        ('{"data": [1 2]}', "delimiter"),
+        ('{"data": [1', "a comma or the end is missing"),
+        ('{"data": ["1', "a string does not end"),
+        ('{"data": [[1]', "a comma or the end is missing"),
+        ('{"data": [[1],]}', "an array is missing"),
+        ('{"data": [NaN]}', "NaN is no JSON"),
+        ('{"data": [1]} x', "extra data"),
+        ('{"data" [1]}', "a colon is missing"),
+        ('{"data": [1],}', "a key is missing"),
+        ('{"data": [1] "a": 2}', "a comma or the end is missing"),
+        ('{"a": 1, "a": 2}', "the key 'a' is there twice"),
+        ('{"a": [1, 2,]}', "a value is missing"),
+        ('{"a": tru}', "Expecting value"),
+        ("[1]", "must be a JSON object"),
+        ("{", "a key is missing"),
+        ('{"data": ' + "[" * 40, "nested too deeply"),
+        ('{"a": ' + "[" * 40, "nested too deeply"),
+    ],
+)
+def test_large_documents_that_are_no_json_are_refused(load: Load, text: str, reason: str) -> None:
+    documents = load("transactions", "documents")
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        documents.read(b" " * 200_000 + text.encode())
+    with pytest.raises(ValueError, match=r"."):
+        documents.read(text.encode())
+
+
+def test_any_large_document_is_read_as_python_reads_it(load: Load) -> None:
+    documents = load("transactions", "documents")
+    leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+    @settings(deadline=None, max_examples=150)
+    @given(
+        st.recursive(
+            leaves,
+            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+            max_leaves=30,
+        ),
+        st.sampled_from([None, 1]),
+    )
+    def check(value: Any, indent: int | None) -> None:
+        text = json.dumps({"x": value}, indent=indent, ensure_ascii=False)
+        assert documents.read(b" " * 140_000 + text.encode()) == json.loads(text)
+
+    check()
+
+
+@pytest.mark.parametrize("values", [[0.5] * 50_000, list(range(50_000)), ["a,]"] * 50_000, [1.5, 2] * 25_000], ids=len)
+def test_large_columns_lose_nothing(load: Load, values: list[Any]) -> None:
+    documents = load("transactions", "documents")
+    for data, shape in ((values, [50_000]), ([values[:25_000], values[25_000:]], [2, 25_000])):
+        column = documents.read(json.dumps({"data": data}).encode())["data"]
+        assert [item for part in column.parts for item in (part if isinstance(part, list) else part.tolist())] == values
+        assert (column.size, column.shape) == (50_000, shape)
+        assert all(len(part) <= 8192 * 5 for part in column.parts)
+
+
 def test_bad_shapes_take_no_memory(server: Server) -> None:
     server.infer(request())
     before = server.memory_peak()
@@ -336,6 +524,42 @@ def test_strings_bools_and_scalars(load: Load) -> None:
     ):
         with pytest.raises(ValueError, match=reason):
             protocol.infer(model, odd_request(texts, truth, small))
+
+
+def test_binary_strings_bools_and_halves(load: Load) -> None:
+    protocol = load("odd", "protocol")
+    texts = b"\2\0\0\0\xc3\xa9\0\0\0\0"
+    parts = [texts, b"\1\0", bytes([1, 2, 3, 128]), b"\1"]
+    shapes, words = ([2, 1], [2], [2, 2], []), ("BYTES", "BOOL", "INT8", "INT8")
+    inputs = [
+        {"name": name, "datatype": word, "shape": shape, "parameters": {"binary_data_size": len(part)}}
+        for name, word, shape, part in zip(("input.1", "class", "a b", "a_b"), words, shapes, parts, strict=True)
+    ]
+    document = {"inputs": inputs, "parameters": {"binary_data_output": True}}
+
+    def infer(first: bytes) -> Any:
+        inputs[0]["parameters"] = {"binary_data_size": len(first)}
+        head = json.dumps(document).encode()
+        tail = b"".join((first, *parts[1:]))
+        return protocol.infer(protocol.Model(), bytearray(head + tail), str(len(head)).encode())
+
+    answer = infer(texts)
+    assert answer.body[answer.json_length :] == texts + b"\0\1" + np.array([2, 3, 4, -127], "<i4").tobytes()
+    for wrong in (texts[:-1], texts + b"\0", b"\xff" + texts[1:], b"", texts + bytes(4), b"\1\0\0\0\xff" + bytes(4)):
+        with pytest.raises(ValueError, match=r"input 'input.1': "):
+            infer(wrong)
+    parts[1] = b"\2\0"
+    with pytest.raises(ValueError, match="a truth value must be the byte 0 or 1"):
+        infer(texts)
+    half = protocol.from_bytes(memoryview(np.array([1.5, -2], "<f2").tobytes()), np.float16, [2, 1])
+    assert (half.dtype, half.tolist()) == (np.float16, [[1.5], [-2.0]])
+
+
+def test_large_outputs_are_written_in_pieces(load: Load) -> None:
+    protocol = load("transactions", "protocol")
+    array = np.arange(20_000, dtype=np.float32)
+    array[9000] = np.nan
+    assert json.loads(b"[" + protocol.to_text(array) + b"]") == [*range(9000), "NaN", *range(9001, 20_000)]
 
 
 def test_the_examples_agree() -> None:

@@ -98,16 +98,22 @@ class _Reader:
         return bytes(self._body[self._at : self._at + 1])
 
     def _fail(self, what: str) -> NoReturn:
-        raise ValueError(f"{what} at byte {self._at}")
+        raise ValueError(f"{what}, at or before byte {self._at}")
 
     def _take(self, pattern: re.Pattern[bytes], what: str) -> Any:
         self._peek()
         match = pattern.match(self._body, self._at)
         if not match:
             self._fail(f"{what} is missing")
-        value = parse(match.group())
         self._at = match.end()
-        return value
+        return self._parse(match.group())
+
+    def _parse(self, text: bytes) -> Any:
+        """Read what was just passed."""
+        try:
+            return parse(text)
+        except json.JSONDecodeError as error:  # its position is one in the text
+            self._fail(error.msg)
 
     def _value(self, depth: int, name: object = None) -> Any:
         self._objects += 1
@@ -196,7 +202,7 @@ class _Reader:
         count, more = 0, True
         while more:
             piece, more = self._piece()
-            values = parse(b"[" + piece + b"]")
+            values = self._parse(b"[" + piece + b"]")
             if not values and (more or count):
                 self._fail("a value is missing")
             if not all(isinstance(value, (int, float, str, type(None))) for value in values):
