@@ -20,6 +20,7 @@ import httptools
 MAX_HEAD = 64 * 2**10  # bytes of a request's line and headers, as much as common proxies let through
 MAX_DISCARDED = 64 * 2**10  # bytes of an unwanted body that are read, so that the connection can go on
 PIECE = 8 * 2**10  # bytes parsed at a time: the parser cannot be stopped, and may find a request in every 18
+READ = 16 * 2**10  # bytes read at a time besides what a body still lacks, and bytes of answers that may wait
 FIRST_SECONDS = 10  # for a new connection's first byte
 HEAD_SECONDS = 10  # for a request's line and headers, from their first byte
 BODY_SECONDS = 30  # for a request's body
@@ -31,6 +32,9 @@ TCP_CLOSE = 7  # the state in Linux's tcp_info once the other side has reset the
 
 JSON = b"application/json"
 STATUS_LINES = {int(code): b"HTTP/1.1 %d %b\r\n" % (code, code.phrase.encode()) for code in HTTPStatus}
+
+
+BUFFER = memoryview(bytearray(256 * 2**10))  # for all connections: what is read is parsed or copied at once
 
 
 class HTTPError(Exception):
@@ -101,7 +105,7 @@ class Application(Protocol):
         """Count an answer."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client's connection."""
 
     def __init__(self, app: Application) -> None:
@@ -111,6 +115,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._reading: Request | None = None  # the request whose parts arrive
         self._in_body = False
+        self._lacking = 0  # bytes of the body, as far as its length was told
         self._raw = 0  # bytes of the head or of the body as they came, framing included
         self._discarded = 0
         self._fault: HTTPError | None = None  # found by the parser's callbacks, told when it returns
@@ -131,6 +136,7 @@ class Connection(asyncio.Protocol):
         """Begin."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        transport.set_write_buffer_limits(high=READ)
         if refusal := self._app.opened(self):
             self._refuse(refusal)
 
@@ -143,17 +149,22 @@ class Connection(asyncio.Protocol):
             self._app.release(request)
         self._app.closed(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say where to put what comes next, and so how much may come at once."""
+        if self._lingering:
+            return BUFFER
+        return BUFFER[: READ + self._lacking]
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Parse what arrived, or keep it while there is something to answer first."""
         if self._lingering:
-            self._discarded += len(data)
+            self._discarded += nbytes
             if self._discarded > LINGER_BYTES:
                 self._transport.abort()
-            return
-        if self._unread or self._pipeline or not self._writable:
-            self._keep(self._unread + data)
+        elif self._unread or self._pipeline or not self._writable:
+            self._keep(self._unread + BUFFER[:nbytes])
         else:
-            self._parse(data)
+            self._parse(BUFFER[:nbytes])
 
     def eof_received(self) -> bool:
         """Answer a client that has only shut its own side; the rest of the pipeline too."""
@@ -213,7 +224,7 @@ class Connection(asyncio.Protocol):
         if self._parser.should_upgrade():
             return  # `_feed` begins the request again without that wish
         request.refusal = self._app.check(request)
-        length = int(request.headers.get(b"content-length", b"0"))
+        length = self._lacking = int(request.headers.get(b"content-length", b"0"))
         if request.refusal and (length > MAX_DISCARDED or b"expect" in request.headers):
             self._fault = request.refusal
         elif b"expect" in request.headers and not self._pipeline and not request.refusal:
@@ -222,6 +233,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         """Take a part of the body."""
         request = self._reading
+        self._lacking = max(0, self._lacking - len(data))
         if request is None or self._fault:
             return
         if request.refusal:
@@ -284,6 +296,10 @@ class Connection(asyncio.Protocol):
         if not self._serving:
             self._serve()
 
+    def abort(self) -> None:
+        """Close at once, without a word."""
+        self._transport.abort()
+
     def drop(self, request: Request) -> None:
         """Forget the request at work, whose client is gone."""
         self._app.release(request)
@@ -307,19 +323,14 @@ class Connection(asyncio.Protocol):
         else:
             self._refuse(HTTPError(408, f"the headers took more than {HEAD_SECONDS} seconds"))
 
-    def close_if_idle(self) -> None:
-        """Close a connection that has nothing to answer."""
-        if not self.busy and not self._lingering:
-            self._transport.close()
-
     # Inside.
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: memoryview) -> None:
         for start in range(0, len(data), PIECE):
             if self._pipeline or not self._writable:
-                self._keep(data[start:])
+                self._keep(bytes(data[start:]))
                 return
-            self._feed(data[start : start + PIECE] if len(data) > PIECE else data)
+            self._feed(data[start : start + PIECE])
             if self._lingering or self._transport.is_closing():
                 return
 
@@ -330,11 +341,11 @@ class Connection(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
 
-    def _feed(self, piece: bytes) -> None:
+    def _feed(self, piece: memoryview) -> None:
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(piece[upgrade.args[0] :])
+            self._ignore_upgrade(bytes(piece[upgrade.args[0] :]))
             return
         except httptools.HttpParserError as error:
             self._fault = self._fault or HTTPError(400, f"this is not HTTP/1.1: {error}")
@@ -359,7 +370,7 @@ class Connection(asyncio.Protocol):
         lines = [b"%b %b HTTP/1.1" % (request.method, request.url)]
         headers = request.headers.items()
         lines += [b"%b: %b" % item for item in headers if item[0] not in (b"upgrade", b"connection")]
-        self._feed(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
+        self._feed(memoryview(b"\r\n".join(lines) + b"\r\n\r\n" + rest))
 
     def _serve(self) -> None:
         """Have requests answered in their order, one at a time; then read on."""
@@ -378,21 +389,23 @@ class Connection(asyncio.Protocol):
             self._refuse(self._fault)
         elif self._writable and self._unread:
             data, self._unread = self._unread, b""
-            self._parse(data)
+            self._parse(memoryview(data))
         elif self._writable and self._paused:
             self._paused = False
             self._transport.resume_reading()
 
     def _refuse(self, error: HTTPError) -> None:
         """Answer what cannot be read on, and close; what still comes is thrown away for a moment."""
+        seconds = 0.0
         if self._reading:
+            seconds = time.monotonic() - self._reading.started
             self._app.release(self._reading)
             self._reading = None
         self._in_body = False
         self._unread = b""
         self._discarded = 0
         self._lingering = True
-        self._app.count(error.status, 0.0)
+        self._app.count(error.status, seconds)
         self._send(error.status, error.body, error.headers, JSON, last=True)
         if self._transport.can_write_eof():
             self._transport.write_eof()

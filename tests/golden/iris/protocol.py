@@ -24,6 +24,7 @@ DATATYPES: dict[type[np.generic], str] = {
     np.int64: "INT64",
 }
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 Elements = list[Any] | NDArray[Any]
 """What an input's "data" holds, flat; large ones come in parts, packed where all elements are of one kind."""
@@ -48,7 +49,7 @@ def describe(name: str, tensor: Tensor) -> dict[str, object]:
 
 def encode(document: object) -> bytes:
     """The document as JSON, in ASCII."""
-    return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+    return ENCODER.encode(document).encode()
 
 
 class Answer(NamedTuple):
@@ -91,19 +92,27 @@ def parameters_of(item: dict[str, Any], where: str) -> dict[str, Any]:
 
 def write(answer: dict[str, object], results: dict[str, NDArray[Any]], binary: dict[str, bool]) -> Answer:
     """The response, with each result as JSON or, behind all JSON, in binary."""
-    outputs: list[bytes] = []
+    if not any(binary.values()) and all(array.size <= MAX_ELEMENTS for array in results.values()):
+        items = results.items()
+        outputs = [{**describe_array(name, array), "data": to_json(array.ravel())} for name, array in items]
+        return Answer(encode({**answer, "outputs": outputs}))
+    parts: list[bytes] = []
     tail: list[bytes] = []
     for name, array in results.items():
-        word = DATATYPES[OUTPUTS[name].dtype]
-        output: dict[str, object] = {"name": name, "datatype": word, "shape": array.shape}
+        output = describe_array(name, array)
         if binary[name]:
             tail.append(to_bytes(array))
             output["parameters"] = {"binary_data_size": len(tail[-1])}
-            outputs.append(encode(output))
+            parts.append(encode(output))
         else:
-            outputs.append(b'%b,"data":[%b]}' % (encode(output)[:-1], to_text(array.ravel())))
-    body = b'%b,"outputs":[%b]}' % (encode(answer)[:-1], b",".join(outputs))
+            parts.append(b'%b,"data":[%b]}' % (encode(output)[:-1], to_text(array.ravel())))
+    body = b'%b,"outputs":[%b]}' % (encode(answer)[:-1], b",".join(parts))
     return Answer(b"".join((body, *tail)), len(body)) if any(binary.values()) else Answer(body)
+
+
+def describe_array(name: str, array: NDArray[Any]) -> dict[str, object]:
+    """A result in a response, without its data."""
+    return {"name": name, "datatype": DATATYPES[OUTPUTS[name].dtype], "shape": array.shape}
 
 
 def to_text(array: NDArray[Any]) -> bytes:
@@ -237,7 +246,8 @@ def floats(values: Elements, dtype: type[np.generic]) -> NDArray[Any]:
     exact = np.array(values, np.float64)
     with np.errstate(over="ignore"):
         array = exact.astype(dtype)
-    if np.isfinite(array).sum() != array.size - special:  # 1e999 is infinite before it is made any dtype
+    finite = np.isfinite(array)  # 1e999 is infinite before it is made any dtype
+    if finite.sum() != array.size - special if special else not finite.all():
         raise ValueError(f"'data' holds a number that does not fit {DATATYPES[dtype]}")
     return array
 

@@ -32,12 +32,13 @@ from workers import Workers
 
 PORT = int(os.environ.get("ONNXPACK_PORT", "8080"))
 MAX_BODY = 76 * 2**10  # bytes of one request's body
-FREE_BODY = 64 * 2**10  # bytes of a body that the budget does not count, for small requests beside large ones
+FREE_BODY = 16 * 2**10  # bytes of a body that the budget does not count, for small requests beside large ones
 BODY_BUDGET = max(2 * MAX_BODY, 16 * 2**20)  # bytes of all bodies, arriving, waiting and at work
 MAX_QUEUE = 256  # requests that wait for a thread, small ones and large ones each
 DRAIN_SECONDS = 8.0  # after SIGTERM, for accepted requests to finish
 MAX_CONNECTIONS = 4096  # or fewer, where the process may open fewer files
-SPARE_FILES = 64  # for the model, the interpreter, and clients that are told that there are too many
+SPARE_FILES = 64  # for the model, the interpreter, and those that are refused
+MAX_REFUSED = 32  # connections that are told that there are too many; more are just closed
 BACKLOG = 128  # connections that may be accepted in one go, before they are counted
 INLINE_BODY = 16 * 2**10  # bytes of a body up to which a request may run in the event loop
 INLINE_SECONDS = 0.0005  # and what it may take there: handing it to a thread takes a fifth of that
@@ -84,6 +85,9 @@ class App:
         if len(self.connections) <= self._most:
             return None
         self.log(f"more than {self._most} connections: new ones are refused")
+        if len(self.connections) > self._most + MAX_REFUSED:
+            connection.abort()
+            return None
         return busy("there are too many connections", 1)
 
     def closed(self, connection: Connection) -> None:

@@ -93,7 +93,8 @@ class Workers(Generic[W, R]):
         if self.small.cpu_seconds > most or self.small.waiting:
             return False
         self.small.running += 1
-        self._finish(request, self.small, *self._run(request))
+        result, failure, seconds = self._run(request)
+        self._finish(request, self.small, result, failure, seconds, seconds)
         return True
 
     def _lane(self, request: W) -> Lane[W]:
@@ -126,17 +127,19 @@ class Workers(Generic[W, R]):
         self._done(request, None, None)
 
     def _run_in_thread(self, request: W, lane: Lane[W]) -> None:
+        cpu = time.thread_time()
         outcome = self._run(request)
-        self._loop.call_soon_threadsafe(self._finish, request, lane, *outcome)
+        cpu = time.thread_time() - cpu
+        self._loop.call_soon_threadsafe(self._finish, request, lane, *outcome, cpu)
 
-    def _run(self, request: W) -> tuple[R | None, BaseException | None, float, float]:
-        wall, cpu = time.perf_counter(), time.thread_time()
+    def _run(self, request: W) -> tuple[R | None, BaseException | None, float]:
+        began = time.perf_counter()
         result, failure = None, None
         try:
             result = self._work(request)
         except BaseException as error:  # whatever it is, somebody waits for an answer
             failure = error
-        return result, failure, time.perf_counter() - wall, time.thread_time() - cpu
+        return result, failure, time.perf_counter() - began
 
     def _finish(
         self,
