@@ -1,6 +1,6 @@
 """Compares servers of the iris forest, and writes the figures into docs/serving.md.
 
-Run by `.venv/bin/python benchmarks/serving/compare.py`, with uvicorn installed for the server as it was on it. All run in
+Run by `.venv/bin/python benchmarks/serving/compare.py`, with uvicorn installed for the server as it was. All run in
 turn, in an order that is drawn anew in each round; medians of the rounds are told. The client is this process.
 """
 

@@ -34,9 +34,7 @@ class Raw(asyncio.Protocol):
         """Answer."""
         request = json.loads(self.body) if self.body else {"inputs": []}
         self.body = b""
-        feeds = {
-            item["name"]: np.array(item["data"], np.float32).reshape(item["shape"]) for item in request["inputs"]
-        }
+        feeds = {item["name"]: np.array(item["data"], np.float32).reshape(item["shape"]) for item in request["inputs"]}
         outputs = self.session.run(None, feeds) if feeds else []
         answer = json.dumps({"outputs": [{"shape": array.shape, "data": array.tolist()} for array in outputs]}).encode()
         self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)

@@ -286,6 +286,8 @@ class Connection(asyncio.BufferedProtocol):
         last = last or (self._half_closed and not self._pipeline and not self._unread)
         self._send(status, body, headers, content_type, last, bodiless=request.method == b"HEAD")
         if last:
+            for other in self._pipeline:  # what follows a wish to close is not answered
+                self._app.release(other)
             self._pipeline.clear()
             self._unread = b""
             self._transport.close()
