@@ -93,8 +93,7 @@ class Workers(Generic[W, R]):
         if self.small.cpu_seconds > most or self.small.waiting:
             return False
         self.small.running += 1
-        result, failure, seconds = self._run(request)
-        self._finish(request, self.small, result, failure, seconds, seconds)
+        self._finish(request, self.small, *self._run(request))
         return True
 
     def _lane(self, request: W) -> Lane[W]:
@@ -127,19 +126,17 @@ class Workers(Generic[W, R]):
         self._done(request, None, None)
 
     def _run_in_thread(self, request: W, lane: Lane[W]) -> None:
-        cpu = time.thread_time()
         outcome = self._run(request)
-        cpu = time.thread_time() - cpu
-        self._loop.call_soon_threadsafe(self._finish, request, lane, *outcome, cpu)
+        self._loop.call_soon_threadsafe(self._finish, request, lane, *outcome)
 
-    def _run(self, request: W) -> tuple[R | None, BaseException | None, float]:
-        began = time.perf_counter()
+    def _run(self, request: W) -> tuple[R | None, BaseException | None, float, float]:
+        began, cpu = time.perf_counter(), time.thread_time()  # the latter without other processes
         result, failure = None, None
         try:
             result = self._work(request)
         except BaseException as error:  # whatever it is, somebody waits for an answer
             failure = error
-        return result, failure, time.perf_counter() - began
+        return result, failure, time.perf_counter() - began, time.thread_time() - cpu
 
     def _finish(
         self,
