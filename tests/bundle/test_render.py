@@ -86,6 +86,8 @@ def test_a_module_holds_nothing_that_its_model_does_not_need() -> None:
     assert "def floats" in protocol
     assert not any(f"def {word}" in protocol for word in ("integers", "booleans", "strings"))
     assert list(render_module(CUDA)) == ["inference.py"]
+    served = render_module(replace(CUDA, server="http"))["server.py"]
+    assert "workers.now" not in served, "a thread that waits for a GPU takes no time of its own"
     fixed = replace(IRIS, inputs=(TensorInfo("x", "string", (2,)),), outputs=(TensorInfo("y", "int64", (2,)),), axes=())
     text = "".join(render_module(fixed).values())
     assert not any(word in text for word in ("AXES", "def convert", "isfinite", "enable_cpu_mem_arena", "floats"))

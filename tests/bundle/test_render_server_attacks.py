@@ -231,6 +231,15 @@ def test_small_requests_go_before_large_ones(apps: dict[str, Path]) -> None:
         assert {each.result()[0] for each in asked} == {200}
 
 
+def test_large_requests_have_their_turn_among_small_ones(apps: dict[str, Path]) -> None:
+    with serving(apps["transactions"], SLOW) as server, ThreadPoolExecutor(30) as pool:
+        asked = [pool.submit(server.infer, request()) for _ in range(30)]
+        wait_until(lambda: server.metric("onnxpack_queue_requests") >= 20)
+        assert server.ask("POST", INFER, GOOD + b" " * 200_000)[0] == 200
+        assert server.metric("onnxpack_queue_requests") >= 5
+        assert {each.result()[0] for each in asked} == {200}
+
+
 @pytest.mark.parametrize("reset", [False, True])
 def test_work_of_clients_that_left_is_dropped(apps: dict[str, Path], reset: bool) -> None:
     with serving(apps["transactions"], SLOW) as server:

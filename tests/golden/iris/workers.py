@@ -101,7 +101,9 @@ class Workers(Generic[W, R]):
 
     def _start(self) -> None:
         while self.running < self._threads:
-            if self.small.waiting:
+            if self.large.waiting and not self.large.running:  # many small ones do not keep it from its turn
+                lane = self.large
+            elif self.small.waiting:
                 lane = self.small
             elif self.large.waiting and self.large.running < self._threads - 1:
                 lane = self.large
