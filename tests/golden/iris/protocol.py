@@ -70,7 +70,7 @@ def infer(model: Model, body: bytes | bytearray, header: bytes | None = None) ->
         answer["id"] = request["id"]
     arrays = read_inputs(request.get("inputs"), memoryview(body)[length:])
     wanted = read_outputs(request.get("outputs"), parameters_of(request, "the request"))
-    results = model.run(arrays)
+    results = model.run_checked(arrays)
     return write(answer, {name: results[name] for name in wanted}, wanted)
 
 
@@ -236,10 +236,12 @@ def floats(values: Elements, dtype: type[np.generic]) -> NDArray[Any]:
     """Numbers, and the strings for those that JSON lacks. One that is too large for the dtype is refused."""
     special = 0
     if isinstance(values, list):
-        if str in set(map(type, values)):
+        types = set(map(type, values))
+        if str in types:
             special = sum(value in NOT_FINITE for value in values if isinstance(value, str))
             values = [NOT_FINITE.get(value, value) if isinstance(value, str) else value for value in values]
-        if not {int, float}.issuperset(map(type, values)):
+            types = set(map(type, values))
+        if not types <= {int, float}:
             raise ValueError("'data' must hold numbers only")
     elif values.dtype == np.bool_:
         raise ValueError("'data' must hold numbers only")

@@ -70,7 +70,7 @@ def infer(model: Model, body: bytes | bytearray, header: bytes | None = None) ->
         answer["id"] = request["id"]
     arrays = read_inputs(request.get("inputs"), memoryview(body)[length:])
     wanted = read_outputs(request.get("outputs"), parameters_of(request, "the request"))
-    results = model.run(arrays)
+    results = model.run_checked(arrays)
     return write(answer, {name: results[name] for name in wanted}, wanted)
 
 
