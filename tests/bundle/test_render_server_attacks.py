@@ -112,6 +112,19 @@ def ask(server: Server, body: bytes) -> tuple[int, Any]:
         return 503, None
 
 
+@pytest.mark.parametrize("size", [1, 7, 100, 8191, 8192, 16_385])
+def test_requests_may_come_in_pieces_of_any_size(server: Server, size: int) -> None:
+    chunked = b"POST %b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+    spaced = GOOD + b" " * (20_000 if size > 50 else 0)
+    stream = (post(spaced) + READY + chunked % (INFER.encode(), len(spaced), spaced)) * 3
+    with server.connect() as client:
+        for start in range(0, len(stream), size):
+            client.sendall(stream[start : start + size])
+        client.shutdown(socket.SHUT_WR)
+        answers = all_of(client)
+    assert (answers.count(b"HTTP/1.1 200 "), answers.count(b"54.0")) == (9, 6)
+
+
 def test_large_bodies_leave_health_checks_quick_and_memory_bounded(large: Path) -> None:
     ones = b"0.5," * (15 * MIB) + b"1"
     body = json.dumps(with_input(2, data=[])).encode().replace(b'"data": []', b'"data": [%b]' % ones)
