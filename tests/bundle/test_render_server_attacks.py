@@ -335,6 +335,22 @@ def test_offers_of_other_protocols_are_ignored(server: Server) -> None:
         assert all_of(client).startswith(b"HTTP/1.1 501 ")
 
 
+def test_what_follows_a_refused_body_keeps_nothing(server: Server) -> None:
+    head = b"POST %b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" % INFER.encode()
+    with server.connect() as client:
+        client.sendall(head + b"%x\r\n%b\r\n0\r\n\r\n" % (1_000_001, b" " * 1_000_001) + READY * 3)
+        assert all_of(client).startswith(b"HTTP/1.1 413 ")
+    wait_until(lambda: server.metric("onnxpack_inflight_bytes") == 0)
+
+
+def test_old_clients_that_half_close_get_no_other_answer_first(apps: dict[str, Path]) -> None:
+    with serving(apps["transactions"], SLOW) as server, many(server, 6) as clients:
+        for client in clients:
+            client.sendall(post(GOOD).replace(b"HTTP/1.1", b"HTTP/1.0"))
+            client.shutdown(socket.SHUT_WR)
+        assert all(all_of(client).startswith(b"HTTP/1.1 200 ") for client in clients)
+
+
 def test_old_clients_are_answered_and_let_go(server: Server) -> None:
     with server.connect() as client:
         client.sendall(b"GET /v2?x=1 HTTP/1.0\r\n\r\n")

@@ -171,7 +171,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._lingering or not (self._pipeline or self._unread):
             return False
         self._half_closed = True
-        if self._working:
+        if self._working and self._parser.get_http_version() != "1.0":
             # A client that is gone looks the same, but resets at a 100, which may be sent at any time.
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return True
@@ -195,6 +195,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        if self._fault:
+            return
         self._reading = Request(self)
         self._in_body = False
         self._raw = 0
