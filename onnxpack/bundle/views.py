@@ -27,6 +27,13 @@ DATATYPES = {
 
 _KINDS = {"float": "float", "int": "integer", "uint": "integer", "bool": "bool", "string": "string"}
 
+_MOST_BYTES = 64 * 2**20
+"""The largest body that is taken where the spec names no size."""
+_FIXED_BYTES = 64 * 2**10
+"""What a request has besides its data: names, an id and parameters of any kind."""
+_ELEMENT_BYTES = {"float": 40, "integer": 32, "bool": 16}
+"""A number of 24 or 20 characters or a truth value, with a comma, and a line of its own at a usual depth."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -75,9 +82,10 @@ class Field:
 
 @dataclass(frozen=True)
 class ModuleView:
-    """The values that ``inference.py``, ``server.py`` and ``healthcheck.py`` show.
+    """The values that the generated modules show.
 
-    ``threads`` None means: from the container's CPU quota, at run time. ``max_body`` is in bytes.
+    ``threads`` None means: from the container's CPU quota, at run time. ``max_body`` is in bytes; None means: from what
+    the largest request takes. ``drain`` is in seconds.
     """
 
     name: str
@@ -92,8 +100,10 @@ class ModuleView:
     threads: int | None
     server: Literal["none", "http"]
     port: int
-    max_body: int
+    max_body: int | None
     warmup: bool
+    max_queue: int = 256
+    drain: float = 8.0
 
     def __post_init__(self) -> None:
         declared = {axis.name for axis in self.axes}
@@ -178,7 +188,29 @@ class ModuleView:
     @property
     def max_body_literal(self) -> str:
         """Return the limit of a request's body as a reader would write it: ``64 * 2**20``."""
-        return f"{self.max_body >> 20} * 2**20" if self.max_body % 2**20 == 0 else str(self.max_body)
+        size = self.largest_body if self.max_body is None else self.max_body
+        for power in (20, 10):
+            if size % 2**power == 0:
+                return f"{size >> power} * 2**{power}"
+        return str(size)
+
+    @cached_property
+    def largest_body(self) -> int:
+        """Return the bytes that the largest request takes as indented JSON, in whole KiB; never above 64 MiB.
+
+        A string has no largest size: with one among the inputs it is 64 MiB.
+        """
+        greatest = {axis.name: axis.max for axis in self.axes}
+        total = _FIXED_BYTES
+        for field in self.arguments:
+            if field.kind == "string":
+                return _MOST_BYTES
+            arrays = 1  # those that nested data has at a level, each with its brackets and line ends
+            for size in field.shape:
+                total += arrays * _ELEMENT_BYTES["bool"]
+                arrays *= greatest[size] if isinstance(size, str) else size
+            total += len(field.name) + arrays * _ELEMENT_BYTES[field.kind]
+        return min(-(-total // 2**10) * 2**10, _MOST_BYTES)
 
     @cached_property
     def summary(self) -> list[str]:
@@ -203,10 +235,12 @@ class ModuleView:
             [
                 ("GET", "/v2", "what this server is"),
                 ("GET", "/v2/health/live", "whether it runs"),
-                ("GET", "/v2/health/ready", "whether the model is loaded; the port is closed before that"),
+                ("GET", "/v2/health/ready", "whether requests are taken; the port opens once the model is loaded"),
+                ("GET", "/metrics", "counters for Prometheus"),
+                ("GET", "/openapi.json", "all this for tools, with an example"),
                 ("GET", model, "what goes in and what comes out"),
-                ("GET", f"{model}/ready", "whether this model is loaded"),
-                ("POST", f"{model}/infer", "a prediction"),
+                ("GET", f"{model}/ready", "the same for this model"),
+                ("POST", f"{model}/infer", "a prediction, from JSON or binary tensors"),
             ]
         )
 

@@ -117,6 +117,8 @@ class Plan:
             port=spec.runtime.port,
             max_body=spec.runtime.max_body,
             warmup=spec.runtime.warmup,
+            max_queue=spec.runtime.max_queue,
+            drain=spec.runtime.drain,
         )
 
     def docker_view(self, model: OnnxModel) -> DockerView:

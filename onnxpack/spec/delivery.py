@@ -126,8 +126,11 @@ class Runtime:
     threads: Positive | Literal["auto"] = describe_field(
         "The number of threads that run the model; auto takes the container's CPU quota.", "auto", example="4"
     )
-    max_body: Annotated[int, Size(1024, 2**40)] = describe_field(
-        "The largest request body that the server accepts.", 64 * 2**20, example="64MiB"
+    max_body: Annotated[int, Size(1024, 2**40)] | None = describe_field(
+        "The largest request body that the server accepts. Default: what the largest request takes as indented JSON, "
+        "but at most 64MiB.",
+        None,
+        example="64MiB",
     )
     warmup: bool = describe_field(
         "Whether to run the model once before the server reports that it is ready.", True, example="false"
@@ -135,8 +138,16 @@ class Runtime:
     batching: Batching | None = describe_field(
         "Dynamic batching of requests.", None, example="{max_batch_size: 32, max_queue_delay: 2ms}", later=True
     )
-    max_queue: Positive | None = describe_field(
-        "The largest number of requests that may wait.", None, example="256", later=True
+    max_queue: Positive = describe_field(
+        "The largest number of requests that may wait for a thread; more are answered with 503 at once.",
+        256,
+        example="64",
+    )
+    drain: Annotated[float, Duration(0, 3600)] = describe_field(
+        "The longest time after SIGTERM for accepted requests to finish. Container engines kill after 10s unless they "
+        "are told otherwise.",
+        8.0,
+        example="25s",
     )
 
 

@@ -12,7 +12,7 @@ from onnxpack.bundle.render import render_module
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd}
-GENERATED = ("inference", "protocol", "server", "healthcheck")
+GENERATED = ("inference", "connection", "documents", "metrics", "protocol", "server", "workers", "healthcheck")
 
 
 @pytest.fixture

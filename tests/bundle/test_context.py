@@ -74,11 +74,15 @@ def test_a_context_has_two_layers_and_one_dockerfile(parts: Parts, tmp_path: Pat
     context = assembled(parts, tmp_path / "context")
     assert sorted(digest_tree(context.folder)) == [
         "Dockerfile",
+        "rootfs/model/opt/onnxpack/app/connection.py",
+        "rootfs/model/opt/onnxpack/app/documents.py",
         "rootfs/model/opt/onnxpack/app/healthcheck.py",
         "rootfs/model/opt/onnxpack/app/inference.py",
+        "rootfs/model/opt/onnxpack/app/metrics.py",
         "rootfs/model/opt/onnxpack/app/model.onnx",
         "rootfs/model/opt/onnxpack/app/protocol.py",
         "rootfs/model/opt/onnxpack/app/server.py",
+        "rootfs/model/opt/onnxpack/app/workers.py",
         "rootfs/runtime/opt/onnxpack/lib/numpy/__init__.py",
         "rootfs/runtime/opt/onnxpack/lib/numpy/core.so",
     ]

@@ -23,11 +23,8 @@ SHA = "0123456789abcdef" * 4
 NUMPY = Package("numpy", "2.4.6", (SHA, SHA[::-1]))
 PACKAGES = (
     NUMPY,
-    Package("click", "8.5.1", (SHA,)),
-    Package("h11", "0.16.0", (SHA,)),
     Package("httptools", "0.9.0", (SHA,)),
     Package("onnxruntime", "1.31.1", (SHA,), ("flatbuffers", "numpy", "packaging", "protobuf")),
-    Package("uvicorn", "0.54.0", (SHA,), ("click", "h11")),
 )
 
 
@@ -100,7 +97,6 @@ def test_requirements_depend_on_the_device_and_the_server(spec: Callable[..., Sp
         "httptools",
         "numpy",
         "onnxruntime",
-        "uvicorn",
     ]
     bare = spec(runtime={"server": "none"}, **fields)
     assert [text.partition(">")[0] for text in make_unresolved_lock(bare, "gpu").requirements] == [

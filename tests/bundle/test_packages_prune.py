@@ -28,10 +28,10 @@ STAYS = (
     "onnxruntime/capi/libonnxruntime_providers_shared.so",
     "nvidia/cu13/lib/libcublas.so.13",
     "nvidia/cu13/License.txt",
-    "uvicorn/protocols/http.py",
+    "httptools/parser/protocol.py",
 )
 GOES = (
-    "bin/uvicorn",
+    "bin/numpy-config",
     ".lock",
     "numpy/__init__.pyi",
     "numpy/py.typed",

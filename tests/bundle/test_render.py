@@ -1,4 +1,5 @@
 import ast
+import json
 import shlex
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bundle_examples import CUDA, DOCKERFILES, IRIS, MODULES, ODD, TRANSACTIONS
 from hypothesis import example, given, settings
@@ -84,6 +86,8 @@ def test_a_module_holds_nothing_that_its_model_does_not_need() -> None:
     assert "def floats" in protocol
     assert not any(f"def {word}" in protocol for word in ("integers", "booleans", "strings"))
     assert list(render_module(CUDA)) == ["inference.py"]
+    served = render_module(replace(CUDA, server="http"))["server.py"]
+    assert "workers.now" not in served, "a thread that waits for a GPU takes no time of its own"
     fixed = replace(IRIS, inputs=(TensorInfo("x", "string", (2,)),), outputs=(TensorInfo("y", "int64", (2,)),), axes=())
     text = "".join(render_module(fixed).values())
     assert not any(word in text for word in ("AXES", "def convert", "isfinite", "enable_cpu_mem_arena", "floats"))
@@ -95,6 +99,28 @@ def test_the_batch_axis_is_the_first_of_every_input_and_output() -> None:
     assert ODD.batch is None
     assert replace(IRIS, outputs=(TensorInfo("y", "float32", (3, "batch")),)).batch is None
     assert replace(IRIS, outputs=(TensorInfo("y", "float32", ()),)).batch is None
+
+
+@pytest.mark.parametrize(
+    "view", [IRIS, replace(TRANSACTIONS, max_body=None, axes=(Axis("batch", 1, 1, 4), Axis("seq", 1, 1, 9)))]
+)
+def test_largest_body_holds_the_largest_request(view: ModuleView) -> None:
+    sizes = {axis.name: axis.max for axis in view.axes}
+    inputs = []
+    for info in view.inputs:
+        shape = [sizes[size] if isinstance(size, str) else size for size in info.shape]
+        longest = np.full(shape, -sys.float_info.min if info.dtype == "float32" else -(2**63), object).tolist()
+        inputs.append({"name": info.name, "datatype": "FP32", "shape": shape, "data": longest})
+    needed = len(json.dumps({"id": "x" * 100, "inputs": inputs}, indent=2))
+    assert needed <= view.largest_body < 4 * needed + 2**17
+    assert view.max_body_literal == f"{view.largest_body // 1024} * 2**10"
+
+
+def test_largest_body_is_bounded() -> None:
+    assert ODD.largest_body == 64 * 2**20, "a string may be of any length"
+    assert replace(IRIS, axes=(Axis("batch", 1, 8, 2**40),)).largest_body == 64 * 2**20
+    assert replace(IRIS, max_body=1025).max_body_literal == "1025"
+    assert replace(IRIS, max_body=3 * 2**20).max_body_literal == "3 * 2**20"
 
 
 def test_view_with_a_foreign_dtype_or_undeclared_axis_is_refused() -> None:

@@ -92,7 +92,7 @@ def test_without_a_server_its_command_line_answers(iris: Built, workshop: Worksh
     assert lock.exists()
     assert built.report["smoke"]["comparisons"] == 4 * 2  # four sizes, two outputs
     assert not list(built.context.glob("**/server.py"))
-    assert not list(built.context.glob("**/uvicorn"))
+    assert not list(built.context.glob("**/httptools"))
     config = engine.inspect_image(built.reference)["Config"]
     assert not config.get("ExposedPorts")
     assert not config.get("Healthcheck")

@@ -22,7 +22,7 @@ IRIS = ModuleView(
     threads=None,
     server="http",
     port=8080,
-    max_body=64 * 2**20,
+    max_body=None,
     warmup=True,
 )
 

@@ -156,7 +156,6 @@ FIXED = {
     "targets.platform": "linux/amd64 is the only one that can be built yet",
     "runtime.batching.max_batch_size": "refused until the server can do it",
     "runtime.batching.max_queue_delay": "refused until the server can do it",
-    "runtime.max_queue": "refused until the server can do it",
 }
 
 

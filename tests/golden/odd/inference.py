@@ -126,6 +126,10 @@ class Model:
         for name, array in arrays.items():
             check_dtype(name, array)
         check_shapes({name: array.shape for name, array in arrays.items()})
+        return self.run_checked(arrays)
+
+    def run_checked(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Like run, for a caller that has checked names, dtypes and shapes."""
         try:
             results = self._session.run(list(OUTPUTS), dict(arrays))
         except self._refusal as error:
