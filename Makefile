@@ -23,7 +23,7 @@ lint: setup ## style, types, and the direction of imports
 	$(BIN)/lint-imports --no-logo --no-cache
 
 unit: setup ## all tests that need no container engine
-	$(BIN)/pytest -m "not e2e" --numprocesses auto --dist worksteal
+	$(BIN)/pytest -m "not e2e" --numprocesses auto --maxprocesses 4 --dist worksteal
 
 e2e: setup ## build and run real images
 	@$(RUN) sh -ec 'scripts/base $(BASE) && exec $(BIN)/pytest -m e2e'
