@@ -102,7 +102,7 @@ def _is_spec(path: Path) -> bool:
 
 def _bench_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Bench":
     from onnxpack.cli.user_store import open_store
-    from onnxpack.image.docker import DockerEngine
+    from onnxpack.image import load_engine
     from onnxpack.pipeline.bench import bench_spec
     from onnxpack.pipeline.plan import Plan
     from onnxpack.pipeline.run import Build
@@ -115,7 +115,7 @@ def _bench_spec(path: Path, choice: Choice, output: Path, wish: "Wish") -> "Benc
         )
     file = choice.load(found[0])
     plan = Plan(file, next(iter(file.spec.targets)), Path(), choice.sandbox)
-    return bench_spec(Build(plan, open_store(), DockerEngine(), progress(file.spec.name)), choice.targets, output, wish)
+    return bench_spec(Build(plan, open_store(), load_engine(), progress(file.spec.name)), choice.targets, output, wish)
 
 
 def _bench_model(path: Path, wish: "Wish", *, sandbox: bool) -> "Bench":

@@ -11,6 +11,7 @@ from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST
 from onnxpack.cli.each_target import Choice, EachTarget, announce
 from onnxpack.cli.progress import progress
 from onnxpack.core.errors import OnnxpackError, Problem, SpecError
+from onnxpack.image import DEFAULT, list_engines, load_engine
 from onnxpack.pipeline import UNTIL
 from onnxpack.spec.load import SpecFile
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from onnxpack.cache.store import Store
     from onnxpack.pipeline.attempt import Wanted
     from onnxpack.pipeline.report import Attempt
+
+
+NO_ENGINE = "none"
+"""The word for a build that ends before the image."""
 
 
 @click.command("build")
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
     help="Where <name>/<target>/ is written.",
 )  # fmt: skip
 @click.option(
-    "--engine", type=click.Choice(["docker", "none"]), default="docker", show_default=True,
+    "--engine", type=click.Choice([*list_engines(), NO_ENGINE]), default=DEFAULT, show_default=True,
     help="none leaves a context that `docker build` takes.",
 )  # fmt: skip
 @click.option(
@@ -62,8 +67,9 @@ def command(
     from onnxpack.pipeline.attempt import Wanted
 
     said = _Options(**options)
-    until = min(said.until, "bundle", key=UNTIL.index) if said.engine == "none" else said.until
-    how = _How(said.output.absolute(), Wanted(until, said.keep_last), said.budget, said.require_gates)
+    until = min(said.until, "bundle", key=UNTIL.index) if said.engine == NO_ENGINE else said.until
+    engine = DEFAULT if said.engine == NO_ENGINE else said.engine
+    how = _How(said.output.absolute(), engine, Wanted(until, said.keep_last), said.budget, said.require_gates)
     choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
     ctx.exit(_Builds(choice, how, open_store(fresh=said.no_cache), show=not said.as_json).run(specs))
 
@@ -91,6 +97,7 @@ class _How:
     """The options of the command line that hold for every build."""
 
     output: Path
+    engine: str
     wanted: "Wanted"
     budget: float
     require_gates: bool
@@ -116,7 +123,6 @@ class _Builds(EachTarget):
 
     def work(self, file: SpecFile, target: str) -> None:
         """Build one target."""
-        from onnxpack.image.docker import DockerEngine
         from onnxpack.pipeline.attempt import build
         from onnxpack.pipeline.plan import Plan, output_folder
         from onnxpack.pipeline.report import describe_attempt
@@ -130,7 +136,7 @@ class _Builds(EachTarget):
             text = f"'{first.name}' in {first.parent} builds '{file.spec.name}', target '{target}' too"
             raise SpecError(Problem(text, "change the `name` of one of them", file.where("name")))
         announce(file, target)
-        run = Build(plan, self._store, DockerEngine(), progress(target), how.budget, how.require_gates)
+        run = Build(plan, self._store, load_engine(how.engine), progress(target), how.budget, how.require_gates)
         started = time.monotonic()
         attempt = build(run, how.wanted)
         if attempt.error:

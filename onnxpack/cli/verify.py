@@ -66,14 +66,14 @@ class _Checks(EachTarget):
 
     def work(self, file: SpecFile, target: str) -> None:
         """Compare one target's model with its source."""
-        from onnxpack.image.docker import DockerEngine
+        from onnxpack.image import load_engine
         from onnxpack.pipeline.chain import chain, walk
         from onnxpack.pipeline.plan import Plan
         from onnxpack.pipeline.run import Build, Product
 
         announce(file, target)
         plan = Plan(file, target, Path(), self.choice.sandbox)
-        run = Build(plan, self._store, DockerEngine(), progress(target))
+        run = Build(plan, self._store, load_engine(), progress(target))
         parity = walk(run, chain(plan, "verify"), Product()).parity
         assert parity
         self._show_table(parity)

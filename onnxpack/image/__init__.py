@@ -1,1 +1,36 @@
-"""Build images, run them, and let them answer for the smoke test."""
+"""Build images, run them, and let them answer for the smoke test: one module for each engine.
+
+An engine is a module that says ``ENGINE = Kind``, where the kind meets ``engine.Engine`` and is made without arguments;
+nothing else names it. The line is read from the source, so that an engine's own packages are imported where it is used.
+"""
+
+import importlib
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from onnxpack.image.engine import Engine
+
+DEFAULT = "docker"
+"""The engine where none is named."""
+_ENGINE = re.compile(r"^ENGINE = ", re.MULTILINE)
+
+
+@cache
+def list_engines() -> tuple[str, ...]:
+    """Return the names of all engines, which are those of their modules, in alphabetical order."""
+    modules = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple(path.stem for path in modules if _ENGINE.search(path.read_text(encoding="utf-8")))
+
+
+def load_engine(name: str = DEFAULT) -> "Engine":
+    """Return a new engine of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in list_engines():
+        raise ValueError(f"there is no engine '{name}': {', '.join(list_engines())}")
+    return cast("Engine", importlib.import_module(f"onnxpack.image.{name}").ENGINE())

@@ -6,7 +6,6 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +21,7 @@ from onnxpack.bundle.context import EPOCH
 from onnxpack.core.errors import EngineError, OnnxpackError, Problem, flatten_words
 from onnxpack.core.interrupts import uninterrupted
 from onnxpack.core.progress import Progress
+from onnxpack.image.engine import Image, Layer, Smoke, SmokeRequest
 
 _TIMEOUT = 600
 """Seconds that the engine may be silent; the SDK's default is 60."""
@@ -32,27 +32,6 @@ _ODD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 _GONE = (DockerException, StreamParseError, requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 """How the SDK says that the connection broke; a stream that is cut comes as urllib3's own."""
 _FAILURES = (*_GONE, *_ODD)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer of an image: the digest of its uncompressed tar, and its size in bytes."""
-
-    digest: str
-    size_bytes: int
-    created_by: str
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image as the engine reports it."""
-
-    id: str
-    size_bytes: int
-    layers: tuple[Layer, ...]
-    labels: dict[str, str]
-    digest: str | None = None
-    """The digest of the manifest that a registry has; None for an image that was neither pulled nor pushed."""
 
 
 class DockerEngine:
@@ -172,6 +151,18 @@ class DockerEngine:
         with self.guarded(f"remove {reference}"), contextlib.suppress(NotFound):
             self.client.remove_image(reference, noprune=False)
 
+    def has_gpu(self) -> bool:
+        """Return whether the engine knows the NVIDIA runtime."""
+        with self.guarded("describe itself"):
+            facts = self.client.info()
+            return "nvidia" in facts.get("Runtimes", {})
+
+    def test_image(self, asked: SmokeRequest) -> Smoke:
+        """Run an image in containers of this engine, and replay the Reference in it; raise as ``smoke_test`` does."""
+        from onnxpack.image.smoke import smoke_test  # it needs this module
+
+        return smoke_test(self, asked)
+
     @contextlib.contextmanager
     def guarded(self, what: str, log: list[str] | None = None) -> Iterator[None]:
         """Turn what the SDK raises into one typed error."""
@@ -267,3 +258,6 @@ def _reason(error: Exception) -> str:
 
 def _end(log: list[str] | None) -> str:
     return "\n".join((log or [])[-_LOG_LINES:])
+
+
+ENGINE = DockerEngine

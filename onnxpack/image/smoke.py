@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from inspect import getsource
 from typing import Any
 
@@ -14,44 +13,13 @@ from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import Arrays, read_arrays
 from onnxpack.image.container import VOLUME, Container, container
 from onnxpack.image.docker import DockerEngine
+from onnxpack.image.engine import Smoke, SmokeRequest
 from onnxpack.parity.compare import Comparison, Tolerance, compare_cases, read_case, require_parity
 from onnxpack.parity.quantization_noise import compute_spreads
 from onnxpack.timing import probe
 
 _REPLAY_SECONDS = 300
 """How long an image without a server may take for all cases, its start included."""
-
-
-@dataclass(frozen=True)
-class Smoke:
-    """The figures of a smoke test; seconds count from the start of the container's command, None without a GPU."""
-
-    comparisons: int
-    ready_seconds: float | None
-    first_answer_seconds: float | None
-    latency_p50_seconds: float | None
-    """The median of one request at a time, at the axes' opt sizes."""
-    peak_rss_bytes: int | None
-    on_gpu: bool | None = None
-    """None for a CPU image."""
-
-
-@dataclass(frozen=True)
-class SmokeRequest:
-    """An image, and what it is tested with."""
-
-    image: str
-    """The id of the image."""
-    reference: Reference
-    tolerance: Tolerance
-    timed: str
-    """The case whose latency is measured."""
-    port: int | None
-    """The port that the server listens on; None where the image has no server."""
-    on_gpu: bool | None
-    """Whether a GPU is here; None for a CPU image."""
-    libraries: tuple[str, ...]
-    """The libraries that the device's execution provider links, except the driver's own."""
 
 
 def smoke_test(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
@@ -67,13 +35,6 @@ def smoke_test(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
     if asked.port is None:
         return _test_module(engine, asked, files)
     return _test_server(engine, asked, asked.port, files)
-
-
-def has_gpu(engine: DockerEngine) -> bool:
-    """Return whether the engine knows the NVIDIA runtime."""
-    with engine.guarded("describe itself"):
-        facts = engine.client.info()
-    return "nvidia" in facts.get("Runtimes", {})
 
 
 def _test_server(engine: DockerEngine, asked: SmokeRequest, port: int, files: dict[str, bytes]) -> Smoke:

@@ -8,7 +8,7 @@ from pathlib import Path
 from onnxpack.cache.store import Store, find_default_root
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.progress import Progress, SilentProgress
-from onnxpack.image.docker import DockerEngine
+from onnxpack.image import load_engine
 from onnxpack.parity.summary import Parity
 from onnxpack.pipeline import attempt as attempts
 from onnxpack.pipeline.chain import chain, walk
@@ -89,4 +89,4 @@ def verify(plan: Plan, *, store: Store | None = None, progress: Progress | None 
 
 
 def _prepare_run(plan: Plan, store: Store | None, progress: Progress | None) -> Build:
-    return Build(plan, store or Store(find_default_root()), DockerEngine(), progress or SilentProgress())
+    return Build(plan, store or Store(find_default_root()), load_engine(), progress or SilentProgress())

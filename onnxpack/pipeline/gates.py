@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 from onnxpack.core.errors import GateError, Problem
 from onnxpack.core.text import format_bytes, format_time
-from onnxpack.image.smoke import Smoke
+from onnxpack.image.engine import Smoke
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.precision.candidates import Candidate
 from onnxpack.spec.delivery import Gates

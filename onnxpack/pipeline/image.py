@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context
 from onnxpack.core.digests import digest
 from onnxpack.core.interrupts import afterwards
-from onnxpack.image.docker import Image
-from onnxpack.image.smoke import Smoke, SmokeRequest, has_gpu, smoke_test
+from onnxpack.image.engine import Image, Smoke, SmokeRequest
 from onnxpack.pipeline.gates import require_measures, require_size
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
@@ -76,10 +75,10 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         tolerance=plan.tolerance(model.precision),
         timed=exported.served.opt_case(plan.axes),
         port=plan.port,
-        on_gpu=has_gpu(run.engine) if plan.device.gpu else None,
+        on_gpu=run.engine.has_gpu() if plan.device.gpu else None,
         libraries=_list_linked_libraries(context, plan.device.name),
     )
-    return run.runner.keep("smoke", asked, Smoke, "onnxpack.image.smoke", lambda: smoke_test(run.engine, asked))
+    return run.runner.keep("smoke", asked, Smoke, "onnxpack.image.smoke", lambda: run.engine.test_image(asked))
 
 
 def _list_linked_libraries(context: Context, device: str) -> tuple[str, ...]:

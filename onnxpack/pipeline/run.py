@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from onnxpack.cache.store import Store
 from onnxpack.core.progress import Progress
 from onnxpack.core.values import Exported, OnnxModel
-from onnxpack.image.docker import DockerEngine, Image
-from onnxpack.image.smoke import Smoke
+from onnxpack.image.engine import Engine, Image, Smoke
 from onnxpack.parity.summary import Parity
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import Evaluated
@@ -26,7 +25,7 @@ class Build:
 
     plan: Plan
     store: Store
-    engine: DockerEngine
+    engine: Engine
     progress: Progress
     budget: float = 600.0
     """Seconds that trying precisions may take."""

@@ -256,7 +256,7 @@ class FakeEngine:
     layers = (type("Layer", (), {}),)
 
     def find(self, reference: str) -> Any:
-        from onnxpack.image.docker import Image, Layer
+        from onnxpack.image.engine import Image, Layer
 
         if reference != "iris:1":
             return None

@@ -14,8 +14,7 @@ from onnx_examples import RELU, make_model
 from onnxpack.bundle.context import Context
 from onnxpack.cli.summary import summarize
 from onnxpack.graph.check import read_facts
-from onnxpack.image.docker import Image, Layer
-from onnxpack.image.smoke import Smoke
+from onnxpack.image.engine import Image, Layer, Smoke
 from onnxpack.parity.compare import Comparison
 from onnxpack.parity.summary import summarize_parity
 from onnxpack.pipeline.plan import Plan

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from onnxpack.core.errors import GateError, Location
-from onnxpack.image.smoke import Smoke
+from onnxpack.image.engine import Smoke
 from onnxpack.pipeline.gates import (
     BuildFacts,
     NotJudged,

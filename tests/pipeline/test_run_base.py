@@ -9,7 +9,8 @@ from exporting import write_spec
 from onnx_examples import RELU, make_model
 
 from onnxpack.core.errors import SpecError
-from onnxpack.image.docker import DockerEngine, Image
+from onnxpack.image.docker import DockerEngine
+from onnxpack.image.engine import Image
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.report import Attempt, describe_attempt
 from onnxpack.pipeline.run import Product

@@ -14,7 +14,7 @@ from told import Told
 
 from onnxpack.cache.store import Store
 from onnxpack.image.docker import DockerEngine
-from onnxpack.image.smoke import Smoke
+from onnxpack.image.engine import Smoke
 from onnxpack.pipeline.attempt import Wanted, build
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import Evaluated

@@ -1,0 +1,100 @@
+"""An engine is one new file: nothing else names it."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import onnxpack
+from onnxpack.image import DEFAULT, list_engines, load_engine
+from onnxpack.image.docker import DockerEngine
+
+PAPER = '''"""An engine that writes down what it is asked."""
+
+from onnxpack.image.engine import Image, Layer
+
+LAYER = Layer("sha256:base", 1, "")
+
+
+class PaperEngine:
+    def find(self, reference):
+        return None
+
+    def require_base(self, reference, progress):
+        print("base", reference)
+        return Image("base", 1, (LAYER,), {})
+
+    def build(self, context, tag, *, fresh):
+        print("build", context.name, tag.partition(":")[0], fresh)
+        return Image("built", 2, (LAYER,), {})
+
+    def tag(self, image, reference):
+        print("tag", image, reference)
+
+    def untag(self, reference):
+        print("untag", reference.partition(":")[0])
+
+
+ENGINE = PaperEngine
+'''
+DELIVER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from onnxpack.bundle.context import Context
+from onnxpack.cache.store import Store
+from onnxpack.core.progress import SilentProgress
+from onnxpack.image import load_engine
+from onnxpack.pipeline.image import DeliverImage
+from onnxpack.pipeline.plan import Plan
+from onnxpack.pipeline.run import Build, Product
+from onnxpack.spec.load import load
+here = Path(sys.argv[1])
+plan = Plan(load(here / "spec.yaml"), "cpu", here / "dist")
+run = Build(plan, Store(here / "store"), load_engine("paper"), SilentProgress())
+done = DeliverImage(smoke=False)(run, Product(context=Context(here / "context", "k" * 64, "1.0")))
+print(*done.references)
+"""
+
+
+@pytest.fixture
+def extended(tmp_path: Path) -> Path:
+    """A folder with a copy of the package that has one file more."""
+    package = tmp_path / "lib/onnxpack"
+    shutil.copytree(Path(onnxpack.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "image/paper.py").write_text(PAPER)
+    return package.parent
+
+
+def run(extended: Path, *arguments: str) -> str:
+    environment = {"PYTHONPATH": str(extended), "PATH": "/usr/bin:/bin", "HOME": str(extended)}
+    ended = subprocess.run(
+        [sys.executable, *arguments], cwd=extended, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_new_file_adds_an_engine_that_the_pipeline_delivers_by(extended: Path, project: Path) -> None:
+    printed = run(extended, "-c", DELIVER, str(project)).splitlines()
+    assert printed == [
+        "base gcr.io/distroless/python3-debian12",
+        "build context onnxpack-build False",
+        "tag built small:1.0-cpu",
+        f"tag built small:{'k' * 12}-cpu",
+        "untag onnxpack-build",
+        f"small:1.0-cpu small:{'k' * 12}-cpu",
+    ]
+
+
+def test_new_file_adds_a_choice_to_the_command_line(extended: Path) -> None:
+    assert "--engine [docker|paper|none]" in run(extended, "-m", "onnxpack", "build", "--help")
+
+
+def test_load_engine_of_a_name_gives_that_engine_and_of_no_other() -> None:
+    assert DEFAULT in list_engines()
+    assert isinstance(load_engine(), DockerEngine)
+    with pytest.raises(ValueError, match="there is no engine 'dokcer': docker"):
+        load_engine("dokcer")
