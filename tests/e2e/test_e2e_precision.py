@@ -56,7 +56,7 @@ def test_a_client_sends_bytes_and_gets_words(scans: Built, spec: Path, engine: A
     [
         ("gates.image_size=1MB", "the image has "),
         ("gates.cold_start=1ms", "gates.cold_start allows 1.00 ms"),
-        ("gates.latency_p50=0.001ms", "gates.latency_p50 allows 0.00 ms"),
+        ("gates.latency_p50=0.001ms", "gates.latency_p50 allows 1.00 µs"),
         ("gates.peak_memory=1MB", "gates.peak_memory allows 1.0 MB"),
         ("gates.min_speedup=900", "gates.min_speedup asks for 900"),
     ],
