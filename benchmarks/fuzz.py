@@ -29,7 +29,7 @@ _PIECE = 100  # documents of one kind in a row
 
 
 class Tally:
-    """What came of all documents, by kind."""
+    """Counts of the documents of each kind by their outcome."""
 
     def __init__(self, kept: Path) -> None:
         self._kept = kept

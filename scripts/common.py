@@ -49,6 +49,20 @@ def make_home() -> None:
         fail(f"{home()} cannot be made ({error.strerror}): set ONNXPACK_ENGINE_HOME to a folder for the engine's data")
 
 
+def replace_made(page: str, maker: str, text: str) -> str:
+    """Return a page with ``text`` between the marks of what ``maker`` makes of it.
+
+    Raises:
+        ValueError: the page has no such marks.
+    """
+    begin, end = f"<!-- made by {maker} -->\n\n", "<!-- end -->"
+    head, mark, rest = page.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not mark or not closed:
+        raise ValueError(f"the page has no '{begin.strip()}' with '{end}' behind it")
+    return f"{head}{begin}{text}\n{end}{tail}"
+
+
 def may_install() -> bool:
     """Whether packages can be installed: as root, on Debian or one of its kind."""
     return os.geteuid() == 0 and shutil.which("apt-get") is not None

@@ -7,7 +7,6 @@ turn, in an order that is drawn anew in each round; medians of the rounds are to
 import json
 import os
 import random
-import re
 import selectors
 import shutil
 import socket
@@ -21,20 +20,23 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from common import replace_made
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/serving.md"
 BEFORE = "7c979e5"
 """The last commit whose server is on uvicorn."""
 ROUNDS = 5
 SECONDS = 2.0
-"""Of each measurement."""
+"""How long each measurement takes."""
 PATH = "/v2/models/iris/infer"
 OURS, UVICORN, RAW = "this server", "the same on uvicorn", "raw protocol"
-TABLE = re.compile(r"(?<=<!-- made by benchmarks/serving/compare.py -->\n\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
-    """Measures and writes."""
+    """Measure all servers, and write the table."""
     with tempfile.TemporaryDirectory(prefix="onnxpack-serving-") as folder:
         commands = contenders(Path(folder))
         figures: dict[tuple[str, int, int], list[tuple[float, float, float]]] = defaultdict(list)
@@ -53,13 +55,13 @@ def main() -> None:
     for name, rows, clients in sorted(cases, key=lambda case: case[1:]):
         rate, p50, cpu = (statistics.median(column) for column in zip(*figures[name, rows, clients], strict=True))
         lines.append(f"| {rows} | {clients} | {name} | {rate:,.0f} | {p50:.2f} | {cpu:.3f} |")
-    text = "\n".join(lines) + "\n\n"
-    PAGE.write_text(TABLE.sub(lambda _: text, PAGE.read_text()))
+    text = "\n".join(lines) + "\n"
+    PAGE.write_text(replace_made(PAGE.read_text(), "benchmarks/serving/compare.py", text))
     print(text)
 
 
 def contenders(folder: Path) -> dict[str, tuple[Path, list[str]]]:
-    """Where each server runs, and its command without the port."""
+    """Return the folder of each server, and its command without the port."""
     build = ["-m", "onnxpack", "build", "specs/iris", "--until", "bundle", "--engine", "none", "--output", folder]
     subprocess.run([sys.executable, *map(str, build)], cwd=ROOT, check=True, capture_output=True)
     app = next(folder.glob("**/server.py")).parent
@@ -97,7 +99,7 @@ def running(folder: Path, command: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def cpu_seconds(process: int) -> float:
-    """What the process used."""
+    """Return the CPU time that a process has used, in seconds."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -30,7 +30,7 @@ _KINDS = {"float": "float", "int": "integer", "uint": "integer", "bool": "bool",
 _MOST_BYTES = 64 * 2**20
 """The largest body that is taken where the spec names no size."""
 _FIXED_BYTES = 64 * 2**10
-"""What a request has besides its data: names, an id and parameters of any kind."""
+"""The bytes that a request has besides its data: names, an id and parameters of any kind."""
 _ELEMENT_BYTES = {"float": 40, "integer": 32, "bool": 16}
 """A number of 24 or 20 characters or a truth value, with a comma, and a line of its own at a usual depth."""
 

@@ -3,13 +3,12 @@
 A key is made of what is there in the end. It is only true of what the task read if nothing changed in between.
 """
 
-import hashlib
-import json
 import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from onnxpack.core.digests import digest
 from onnxpack.core.scratch import is_working_name
 
 ABSENT = "absent"
@@ -92,7 +91,7 @@ def digest_importable(path: Path) -> str:
 
 
 def _digest(names: list[str] | None) -> str:
-    return ABSENT if names is None else hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    return ABSENT if names is None else digest(names)
 
 
 def _is_importable(entry: os.DirEntry[str]) -> bool:

@@ -56,8 +56,7 @@ def command(
         if said.svg and not said.svg.absolute().parent.is_dir():
             raise SpecError(f"--svg: there is no folder '{said.svg.parent}'", f"run `mkdir -p '{said.svg.parent}'`")
         if _is_spec(path):
-            choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
-            found = _bench_spec(path, choice, said.output, wish)
+            found = _bench_spec(path, said, said.output, wish)
         else:
             found = _bench_model(path, wish, sandbox=said.sandbox)
         if said.svg:
@@ -68,19 +67,15 @@ def command(
 
 
 @dataclass(frozen=True)
-class _Options:
+class _Options(Choice):
     """The options of the verb, as click hands them over."""
 
-    settings: tuple[str, ...]
-    targets: tuple[str, ...]
     output: Path
     batches: tuple[int, ...]
     sizes: tuple[str, ...]
     threads: int | None
     seconds: float
     svg: Path | None
-    trust: bool
-    sandbox: bool
     as_json: bool
 
 

@@ -70,16 +70,13 @@ def command(
     until = min(said.until, "bundle", key=UNTIL.index) if said.engine == NO_ENGINE else said.until
     engine = DEFAULT if said.engine == NO_ENGINE else said.engine
     how = _How(said.output.absolute(), engine, Wanted(until, said.keep_last), said.budget, said.require_gates)
-    choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
-    ctx.exit(_Builds(choice, how, open_store(fresh=said.no_cache), show=not said.as_json).run(specs))
+    ctx.exit(_Builds(said, how, open_store(fresh=said.no_cache), show=not said.as_json).run(specs))
 
 
 @dataclass(frozen=True)
-class _Options:
+class _Options(Choice):
     """The options of the verb, as click hands them over."""
 
-    settings: tuple[str, ...]
-    targets: tuple[str, ...]
     until: str
     output: Path
     engine: str
@@ -87,8 +84,6 @@ class _Options:
     no_cache: bool
     require_gates: bool
     keep_last: bool
-    trust: bool
-    sandbox: bool
     as_json: bool
 
 

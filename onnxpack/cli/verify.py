@@ -39,19 +39,14 @@ def command(
     from onnxpack.cli.user_store import open_store
 
     said = _Options(**options)
-    choice = Choice(said.settings, said.targets, said.trust, said.sandbox)
-    ctx.exit(_Checks(choice, open_store(fresh=said.no_cache), show=not said.as_json).run(specs))
+    ctx.exit(_Checks(said, open_store(fresh=said.no_cache), show=not said.as_json).run(specs))
 
 
 @dataclass(frozen=True)
-class _Options:
+class _Options(Choice):
     """The options of the verb, as click hands them over."""
 
-    settings: tuple[str, ...]
-    targets: tuple[str, ...]
     no_cache: bool
-    trust: bool
-    sandbox: bool
     as_json: bool
 
 

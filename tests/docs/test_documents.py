@@ -1,5 +1,6 @@
 """The documents are true: generated pages are fresh, commands run, links lead somewhere."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -32,6 +33,17 @@ def test_generated_pages_are_fresh() -> None:
         [sys.executable, ROOT / "scripts/docs", "--check"], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_replaced_part_of_a_page_ends_at_its_own_mark_also_where_it_was_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    common = importlib.import_module("common")
+    page = "<!-- made by a -->\n\n<!-- end -->\nkept\n<!-- made by b -->\n\nold\n<!-- end -->\n"
+    found = common.replace_made(page, "a", "new\n")
+    assert found == page.replace("made by a -->\n\n", "made by a -->\n\nnew\n\n")
+    assert common.replace_made(found, "a", "new\n") == found
+    with pytest.raises(ValueError, match="made by c"):
+        common.replace_made(page, "c", "new")
 
 
 @pytest.mark.parametrize("command", commands())

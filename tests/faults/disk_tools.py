@@ -12,6 +12,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from command_line import Ended
 from onnx_examples import MATMUL, constant, make_model
 from wheels import make_wheel
 
@@ -34,15 +35,6 @@ targets:
 """
 WHEELS = {"numpy": "2.9", "onnxruntime": "1.99"}
 """Stand-ins of 50 kB each, in versions that a spec asks for."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)

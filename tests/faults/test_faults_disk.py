@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import IO, cast
 
 import pytest
+from command_line import Ended
 from disk_tasks import Fill, MeetFullDisk
-from disk_tools import TESTS, Ended, Project, SmallDisk, make_project, shipped, small_disk
+from disk_tools import TESTS, Project, SmallDisk, make_project, shipped, small_disk
 from exporting import Here
 from told import Told
 

@@ -11,7 +11,7 @@ from onnxpack.core.errors import SourceError
 from onnxpack.sources.torch import load
 from onnxpack.spec.load import SpecFile
 
-LINEAR = """
+NET = """
 import torch
 from torch import nn
 
@@ -22,7 +22,9 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.linear(x)
-
+"""
+"""A module of one layer, for tests to add to."""
+LINEAR = f"""{NET}
 class Wrapped(nn.Module):
     def __init__(self):
         super().__init__()

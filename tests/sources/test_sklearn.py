@@ -1,7 +1,6 @@
 """scikit-learn models of every kind, and files that must not be loaded."""
 
 import hashlib
-import os
 import pickle
 import warnings
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+from canary import Canary
 from exporting import export_here, write_spec
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
@@ -141,16 +141,6 @@ def test_another_scikit_learns_pickle_is_refused(
     monkeypatch.setattr("sklearn.base.__version__", "99.0")
     with pytest.raises(SourceError, match=r"'m.joblib' was saved by scikit-learn [\d.]+, and 99.0 is installed"):
         load(file)
-
-
-class Canary:
-    """A pickle that makes a folder when it is loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.case("M1")

@@ -1,6 +1,5 @@
 """PyTorch models: what a factory, its file and its weights may hold, and how each mistake is told."""
 
-import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -10,26 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from canary import Canary
 from exporting import export_here, write_spec
 from safetensors.torch import save_file
+from torch_nets import NET
 
 from onnxpack.core.errors import GateError, SourceError
 from onnxpack.parity.compare import require_parity
 from onnxpack.sources.torch import load, run
 from onnxpack.spec.load import SpecFile
 
-LINEAR = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self, width=2):
-        super().__init__()
-        self.linear = nn.Linear(4, width)
-
-    def forward(self, x):
-        return self.linear(x)
-
+LINEAR = f"""{NET}
 def doubled(net):
     assert isinstance(net, Net)
     with torch.no_grad():
@@ -137,16 +127,6 @@ def test_weights_that_do_not_fit_are_all_listed(net: Callable[..., SpecFile], tm
 def test_long_lists_of_keys_are_cut(net: Callable[..., SpecFile], tmp_path: Path) -> None:
     save(STATE | {f"extra.{index}": torch.zeros(1) for index in range(100)}, tmp_path / "w.pt")
     assert "extra.7 and 92 more" in refusal(net(weights="w.pt"))
-
-
-class Canary:
-    """A pickle that makes a file when it is loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.case("M1")

@@ -1,13 +1,13 @@
 """Weights as training leaves them: in shards, in a Lightning checkpoint, below a prefix, of a wrapped module."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from canary import Canary
 from exporting import export_in_child
 from safetensors.torch import save_file
 from torch_nets import LINEAR, STATE, net, refusal
@@ -175,16 +175,6 @@ def test_tensors_are_read_some_at_a_time_and_get_the_models_dtype(
 def _noted(read: list[int], part: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     read.append(len(part))
     return part
-
-
-class Canary:
-    """A pickle that makes a folder when it is loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("form", ["shard", "lightning"])

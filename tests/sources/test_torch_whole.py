@@ -1,7 +1,6 @@
 """Whole torch models in one file: TorchScript, torch.export and pickled modules, each only by its digest."""
 
 import hashlib
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from canary import Canary
 from exporting import export_here, write_spec
 from torch_nets import LINEAR, refusal
 
@@ -117,16 +117,6 @@ def test_without_its_digest_nothing_is_loaded(module: torch.nn.Module, tmp_path:
     (problem,) = refused.value.problems
     assert problem.message == "loading 'm.pt' can run any code in it, so its digest is required"
     assert problem.hint.endswith(f"sha256: {digest}")
-
-
-class Canary:
-    """A pickle that makes a folder when it is loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 def test_a_file_that_changed_after_the_check_is_not_loaded(tmp_path: Path) -> None:
