@@ -56,8 +56,8 @@ def render_module(view: ModuleView) -> dict[str, str]:
     """Return the texts of the Python files of ``/opt/onnxpack/app``, by file name."""
     names = ["inference.py"]
     if view.server == "http":
-        names += ["server.py", "connection.py", "workers.py", "protocol.py", "documents.py", "metrics.py"]
-        names += ["healthcheck.py"]
+        names += ["server.py", "app.py", "routes.py", "openapi.py", "connection.py", "workers.py", "metrics.py"]
+        names += ["protocol.py", "tensors.py", "documents.py", "healthcheck.py"]
     return {name: _render(name, view) for name in names}
 
 

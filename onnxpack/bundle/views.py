@@ -181,8 +181,8 @@ class ModuleView:
 
     @cached_property
     def readers(self) -> dict[str, str]:
-        """Return the numpy types of the inputs, each with the function of ``protocol.py`` that reads it."""
-        words = {"float": "floats", "integer": "integers", "bool": "booleans", "string": "strings"}
+        """Return the numpy types of the inputs, each with the function of ``tensors.py`` that reads it."""
+        words = {"float": "read_floats", "integer": "read_integers", "bool": "read_booleans", "string": "read_strings"}
         return {field.dtype: words[field.kind] for field in self.arguments}
 
     @property

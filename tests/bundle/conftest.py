@@ -12,7 +12,6 @@ from onnxpack.bundle.render import render_module
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd}
-GENERATED = ("inference", "connection", "documents", "metrics", "protocol", "server", "workers", "healthcheck")
 
 
 @pytest.fixture
@@ -52,5 +51,5 @@ def load(apps: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         return importlib.import_module(module)
 
     yield load
-    for name in GENERATED:
-        sys.modules.pop(name, None)
+    for file in render_module(MODULES["odd"]):
+        sys.modules.pop(file.removesuffix(".py"), None)

@@ -12,7 +12,7 @@ import pytest
 from onnx_examples import MATMUL, constant, make_model
 
 from onnxpack.bundle.context import CONTENT_LABEL, EPOCH, VERSION_LABEL, Context, Parts, assemble
-from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.bundle.render import DockerView, ModuleView, render_module
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.digests import digest_tree
 from onnxpack.core.values import Axis, OnnxModel
@@ -72,20 +72,13 @@ def state(folder: Path) -> list[tuple[str, int, float]]:
 
 def test_a_context_has_two_layers_and_one_dockerfile(parts: Parts, tmp_path: Path) -> None:
     context = assembled(parts, tmp_path / "context")
-    assert sorted(digest_tree(context.folder)) == [
+    app = ["model.onnx", *render_module(parts.module)]
+    assert set(digest_tree(context.folder)) == {
         "Dockerfile",
-        "rootfs/model/opt/onnxpack/app/connection.py",
-        "rootfs/model/opt/onnxpack/app/documents.py",
-        "rootfs/model/opt/onnxpack/app/healthcheck.py",
-        "rootfs/model/opt/onnxpack/app/inference.py",
-        "rootfs/model/opt/onnxpack/app/metrics.py",
-        "rootfs/model/opt/onnxpack/app/model.onnx",
-        "rootfs/model/opt/onnxpack/app/protocol.py",
-        "rootfs/model/opt/onnxpack/app/server.py",
-        "rootfs/model/opt/onnxpack/app/workers.py",
+        *(f"rootfs/model/opt/onnxpack/app/{name}" for name in app),
         "rootfs/runtime/opt/onnxpack/lib/numpy/__init__.py",
         "rootfs/runtime/opt/onnxpack/lib/numpy/core.so",
-    ]
+    }
     text = (context.folder / "Dockerfile").read_text(encoding="utf-8")
     assert f'{CONTENT_LABEL}="{context.content_key}"' in text
     assert f'{VERSION_LABEL}="1.0"' in text

@@ -82,15 +82,15 @@ def test_a_module_holds_nothing_that_its_model_does_not_need() -> None:
     assert "cpu_count" not in odd
     assert "def convert" in odd
     assert "preload_dlls" in cuda
-    protocol = render_module(IRIS)["protocol.py"]
-    assert "def floats" in protocol
-    assert not any(f"def {word}" in protocol for word in ("integers", "booleans", "strings"))
+    tensors = render_module(IRIS)["tensors.py"]
+    assert "def read_floats" in tensors
+    assert not any(f"def read_{word}" in tensors for word in ("integers", "booleans", "strings"))
     assert list(render_module(CUDA)) == ["inference.py"]
-    served = render_module(replace(CUDA, server="http"))["server.py"]
-    assert "workers.now" not in served, "a thread that waits for a GPU takes no time of its own"
+    served = render_module(replace(CUDA, server="http"))["app.py"]
+    assert "run_now" not in served, "a thread that waits for a GPU takes no time of its own"
     fixed = replace(IRIS, inputs=(TensorInfo("x", "string", (2,)),), outputs=(TensorInfo("y", "int64", (2,)),), axes=())
     text = "".join(render_module(fixed).values())
-    assert not any(word in text for word in ("AXES", "def convert", "isfinite", "enable_cpu_mem_arena", "floats"))
+    assert not any(word in text for word in ("AXES", "def convert", "isfinite", "enable_cpu_mem_arena", "read_floats"))
 
 
 def test_the_batch_axis_is_the_first_of_every_input_and_output() -> None:

@@ -508,13 +508,19 @@ def odd_request(texts: list[Any], truth: list[Any], small: list[Any]) -> bytearr
     return bytearray(json.dumps({"inputs": inputs}).encode())
 
 
+def infer(protocol: Any, model: Any, body: bytearray, header: bytes | None = None) -> Any:
+    """Answer a request as a worker does."""
+    call = protocol.read(body, header)
+    return protocol.write(call, model.run_checked(call.arrays))
+
+
 def test_strings_bools_and_scalars(load: Load) -> None:
     protocol = load("odd", "protocol")
-    model = protocol.Model()
-    answer = json.loads(protocol.infer(model, odd_request(["é", "\0"], [True, False], [[1, 2], [3, -128]])).body)
+    model = load("odd").Model()
+    answer = json.loads(infer(protocol, model, odd_request(["é", "\0"], [True, False], [[1, 2], [3, -128]])).body)
     assert [output["data"] for output in answer["outputs"]] == [["é", "\0"], [False, True], [2, 3, 4, -127]]
     assert [output["datatype"] for output in answer["outputs"]] == ["BYTES", "BOOL", "INT32"]
-    assert json.loads(protocol.infer(model, odd_request([], [True, False], [1] * 4)).body)["outputs"][0]["data"] == []
+    assert json.loads(infer(protocol, model, odd_request([], [True, False], [1] * 4)).body)["outputs"][0]["data"] == []
     for texts, truth, small, reason in (
         ([1], [True, False], [1] * 4, "'data' must hold strings only"),
         (["\ud800"], [True, False], [1] * 4, "input 'input.1': .* surrogates not allowed"),
@@ -523,7 +529,7 @@ def test_strings_bools_and_scalars(load: Load) -> None:
         (["a"] * 4, [True, False], [1] * 4, r"dimension 0 \(n x\): must be 0 to 3, got 4"),
     ):
         with pytest.raises(ValueError, match=reason):
-            protocol.infer(model, odd_request(texts, truth, small))
+            infer(protocol, model, odd_request(texts, truth, small))
 
 
 def test_binary_strings_bools_and_halves(load: Load) -> None:
@@ -537,29 +543,29 @@ def test_binary_strings_bools_and_halves(load: Load) -> None:
     ]
     document = {"inputs": inputs, "parameters": {"binary_data_output": True}}
 
-    def infer(first: bytes) -> Any:
+    def ask(first: bytes) -> Any:
         inputs[0]["parameters"] = {"binary_data_size": len(first)}
         head = json.dumps(document).encode()
         tail = b"".join((first, *parts[1:]))
-        return protocol.infer(protocol.Model(), bytearray(head + tail), str(len(head)).encode())
+        return infer(protocol, load("odd").Model(), bytearray(head + tail), str(len(head)).encode())
 
-    answer = infer(texts)
+    answer = ask(texts)
     assert answer.body[answer.json_length :] == texts + b"\0\1" + np.array([2, 3, 4, -127], "<i4").tobytes()
     for wrong in (texts[:-1], texts + b"\0", b"\xff" + texts[1:], b"", texts + bytes(4), b"\1\0\0\0\xff" + bytes(4)):
         with pytest.raises(ValueError, match=r"input 'input.1': "):
-            infer(wrong)
+            ask(wrong)
     parts[1] = b"\2\0"
     with pytest.raises(ValueError, match="a truth value must be the byte 0 or 1"):
-        infer(texts)
-    half = protocol.from_bytes(memoryview(np.array([1.5, -2], "<f2").tobytes()), np.float16, [2, 1])
+        ask(texts)
+    half = load("odd", "tensors").from_bytes(memoryview(np.array([1.5, -2], "<f2").tobytes()), np.float16, [2, 1])
     assert (half.dtype, half.tolist()) == (np.float16, [[1.5], [-2.0]])
 
 
 def test_large_outputs_are_written_in_pieces(load: Load) -> None:
-    protocol = load("transactions", "protocol")
+    tensors = load("transactions", "tensors")
     array = np.arange(20_000, dtype=np.float32)
     array[9000] = np.nan
-    assert json.loads(b"[" + protocol.to_text(array) + b"]") == [*range(9000), "NaN", *range(9001, 20_000)]
+    assert json.loads(b"[" + tensors.to_text(array) + b"]") == [*range(9000), "NaN", *range(9001, 20_000)]
 
 
 def test_the_examples_agree() -> None:

@@ -24,15 +24,15 @@ MIB = 2**20
 QUICK = """
 connection.FIRST_SECONDS = connection.HEAD_SECONDS = connection.BODY_SECONDS = connection.IDLE_SECONDS = 1
 connection.WRITE_SECONDS = connection.LINGER_SECONDS = 1
-server.TICK_SECONDS = 0.1
+app.TICK_SECONDS = 0.1
 """
 SLOW = """
 import time
-quick = server.infer
+quick = app.protocol.read
 def slow(*arguments):
     time.sleep(0.1)
     return quick(*arguments)
-server.infer = slow
+app.protocol.read = slow
 """
 GOOD = json.dumps(request()).encode()
 READY = b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -199,7 +199,7 @@ def test_a_client_that_never_reads_is_let_go(quick: Server) -> None:
 
 def test_more_connections_than_files_are_refused(apps: dict[str, Path]) -> None:
     # The limit is read when the model is loaded, and it takes a moment until then.
-    server = start(apps["transactions"], "server.LOG_SECONDS = 60", files=256)
+    server = start(apps["transactions"], "app.LOG_SECONDS = 60", files=256)
     try:
         with many(server, 200) as clients:
             used = server.cpu_seconds()
@@ -216,7 +216,7 @@ def test_more_connections_than_files_are_refused(apps: dict[str, Path]) -> None:
 
 
 def test_a_full_queue_says_when_to_come_back(apps: dict[str, Path]) -> None:
-    with serving(apps["transactions"], SLOW + "server.MAX_QUEUE = 4") as server:
+    with serving(apps["transactions"], SLOW + "app.MAX_QUEUE = 4") as server:
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(lambda _: server.infer(request()), range(20)))
             is_ready(server)
@@ -317,7 +317,7 @@ def test_accepted_requests_finish_after_sigterm_and_new_ones_are_refused(apps: d
 
 
 def test_the_drain_has_a_limit(apps: dict[str, Path]) -> None:
-    server = start(apps["transactions"], SLOW.replace("0.1", "60") + "server.DRAIN_SECONDS = 0.5")
+    server = start(apps["transactions"], SLOW.replace("0.1", "60") + "app.DRAIN_SECONDS = 0.5")
     with server.connect() as client:
         client.sendall(post(GOOD))
         wait_until(lambda: server.metric("onnxpack_running_requests") == 1)

@@ -4,30 +4,48 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
-LARGE = 128 * 2**10  # bytes of a body from which a request does not go before smaller ones
+from numpy.typing import NDArray
+
+from inference import Model
+from protocol import Call
+
+LARGE = 128 * 2**10  # bytes of a request from which it does not go before smaller ones
 QUEUE_SECONDS = 5.0  # a request that is likely to wait longer is refused at once: its client would give up
 NEWEST = 0.1  # the weight of the newest request in the means of what requests take
 
 
-class Work(Protocol):
-    """What is asked of a request."""
+class Task(Protocol):
+    """A prediction that somebody waits for; ``read`` and ``write`` are called in a thread, mostly."""
 
-    body: bytearray
+    @property
+    def size(self) -> int:
+        """Return the bytes that came."""
+
+    @property
+    def alive(self) -> bool:
+        """Return whether anybody still waits for the answer."""
+
+    def read(self) -> Call:
+        """Read the request; ValueError if it is wrong."""
+
+    def write(self, call: Call, results: dict[str, NDArray[Any]]) -> None:
+        """Make the answer, and keep it for ``finish``."""
+
+    def finish(self, failure: BaseException | None) -> None:
+        """Send the answer, or say why there is none."""
+
+    def drop(self) -> None:
+        """Forget it: nobody waits."""
 
 
-W = TypeVar("W", bound=Work)
-R = TypeVar("R")
-
-
-class Lane(Generic[W]):
-    """Requests of like size, and what they take."""
+class Lane:
+    """Tasks of like size, and what they take."""
 
     def __init__(self) -> None:
-        self.waiting: deque[W] = deque()
+        self.waiting: deque[Task] = deque()
         self.running = 0
         self.seconds = 0.0  # of one run, as the clock on the wall has it
         self.cpu_seconds = math.inf  # of one run, in its own thread
@@ -40,24 +58,14 @@ class Lane(Generic[W]):
         self.cpu_seconds += (cpu_seconds - self.cpu_seconds) * NEWEST
 
 
-class Workers(Generic[W, R]):
-    """Threads that run `work` on requests. All methods are for the event loop's thread."""
+class Workers:
+    """Threads that run a model. All public methods are for the event loop's thread."""
 
-    def __init__(
-        self,
-        work: Callable[[W], R],
-        alive: Callable[[W], bool],
-        done: Callable[[W, R | None, BaseException | None], None],
-        threads: int,
-        max_queue: int,
-    ) -> None:
-        """`done` gets each request with its result, an exception, or neither if its client has left."""
-        self.small: Lane[W] = Lane()
-        self.large: Lane[W] = Lane()
+    def __init__(self, model: Model, threads: int, max_queue: int) -> None:
+        self.small = Lane()
+        self.large = Lane()
         self.dropped = 0
-        self._work = work
-        self._alive = alive
-        self._done = done
+        self._model = model
         self._max_queue = max_queue
         self._threads = max(2, threads)  # one is left for small requests while a large one runs
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="infer")
@@ -65,17 +73,17 @@ class Workers(Generic[W, R]):
 
     @property
     def waiting(self) -> int:
-        """How many requests wait."""
+        """Return how many tasks wait."""
         return len(self.small.waiting) + len(self.large.waiting)
 
     @property
     def running(self) -> int:
-        """How many requests run."""
+        """Return how many tasks run."""
         return self.small.running + self.large.running
 
-    def submit(self, request: W) -> int:
-        """Run the request, now or later. Otherwise give the seconds after which it is worth another try."""
-        lane = self._lane(request)
+    def submit(self, task: Task) -> int:
+        """Run a task, now or later. Otherwise return the seconds after which it is worth another try."""
+        lane = self._find_lane(task)
         if len(lane.waiting) >= self._max_queue:
             self._sweep(lane)
         ahead = len(self.small.waiting) * self.small.seconds
@@ -84,20 +92,20 @@ class Workers(Generic[W, R]):
         seconds = ahead / (self._threads - (lane is self.large))
         if lane.waiting and (len(lane.waiting) >= self._max_queue or seconds > QUEUE_SECONDS):
             return max(1, math.ceil(seconds))
-        lane.waiting.append(request)
+        lane.waiting.append(task)
         self._start()
         return 0
 
-    def now(self, request: W, most: float) -> bool:
-        """Run the request in this thread if nothing waits, and those like it take at most these seconds."""
+    def run_now(self, task: Task, most: float) -> bool:
+        """Run a task in this thread if nothing waits, and those like it take at most these seconds."""
         if self.small.cpu_seconds > most or self.small.waiting:
             return False
         self.small.running += 1
-        self._finish(request, self.small, *self._run(request))
+        self._finish(task, self.small, *self._run(task))
         return True
 
-    def _lane(self, request: W) -> Lane[W]:
-        return self.large if len(request.body) >= LARGE else self.small
+    def _find_lane(self, task: Task) -> Lane:
+        return self.large if task.size >= LARGE else self.small
 
     def _start(self) -> None:
         while self.running < self._threads:
@@ -109,48 +117,43 @@ class Workers(Generic[W, R]):
                 lane = self.large
             else:
                 return
-            request = lane.waiting.popleft()
-            if not self._alive(request):
-                self._drop(request)
+            task = lane.waiting.popleft()
+            if not task.alive:
+                self._drop(task)
                 continue
             lane.running += 1
-            self._pool.submit(self._run_in_thread, request, lane)
+            self._pool.submit(self._run_in_thread, task, lane)
 
-    def _sweep(self, lane: Lane[W]) -> None:
+    def _sweep(self, lane: Lane) -> None:
         """Make room: whose client has left need not wait."""
         waiting = list(lane.waiting)
-        lane.waiting = deque(request for request in waiting if self._alive(request))
-        for request in set(waiting).difference(lane.waiting):
-            self._drop(request)
+        lane.waiting = deque(task for task in waiting if task.alive)
+        for task in set(waiting).difference(lane.waiting):
+            self._drop(task)
 
-    def _drop(self, request: W) -> None:
+    def _drop(self, task: Task) -> None:
         self.dropped += 1
-        self._done(request, None, None)
+        task.drop()
 
-    def _run_in_thread(self, request: W, lane: Lane[W]) -> None:
-        outcome = self._run(request)
-        self._loop.call_soon_threadsafe(self._finish, request, lane, *outcome)
+    def _run_in_thread(self, task: Task, lane: Lane) -> None:
+        outcome = self._run(task)
+        self._loop.call_soon_threadsafe(self._finish, task, lane, *outcome)
 
-    def _run(self, request: W) -> tuple[R | None, BaseException | None, float, float]:
+    def _run(self, task: Task) -> tuple[BaseException | None, float, float]:
         began, cpu = time.perf_counter(), time.thread_time()  # the latter without other processes
-        result, failure = None, None
+        failure = None
         try:
-            result = self._work(request)
+            call = task.read()
+            task.write(call, self._model.run_checked(call.arrays))
         except BaseException as error:  # whatever it is, somebody waits for an answer
             failure = error
-        return result, failure, time.perf_counter() - began, time.thread_time() - cpu
+        return failure, time.perf_counter() - began, time.thread_time() - cpu
 
     def _finish(
-        self,
-        request: W,
-        lane: Lane[W],
-        result: R | None,
-        failure: BaseException | None,
-        seconds: float,
-        cpu_seconds: float,
+        self, task: Task, lane: Lane, failure: BaseException | None, seconds: float, cpu_seconds: float
     ) -> None:
         lane.running -= 1
         if failure is None:  # refusals are quick, and say nothing about the model
             lane.measure(seconds, cpu_seconds)
         self._start()
-        self._done(request, result, failure)
+        task.finish(failure)

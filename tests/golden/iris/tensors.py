@@ -1,0 +1,113 @@
+"""Arrays from JSON or bytes and back, as the Open Inference Protocol has them.
+
+JSON has no NaN and no infinities: they come in and go out as the strings "NaN", "Infinity" and "-Infinity".
+Whatever is wrong is a ValueError whose message is for the sender.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from documents import Column
+from inference import to_json
+
+MAX_ELEMENTS = 8 * 2**10  # that are made text at a time, so that other threads can go on in between
+
+DATATYPES: dict[type[np.generic], str] = {
+    np.float32: "FP32",
+    np.int64: "INT64",
+}
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+Elements = list[Any] | NDArray[Any]
+"""What an input's "data" holds, flat; large ones come in parts, packed where all elements are of one kind."""
+
+
+def encode(document: object) -> bytes:
+    """Write a document as JSON, in ASCII."""
+    return ENCODER.encode(document).encode()
+
+
+def to_text(array: NDArray[Any]) -> bytes:
+    """Write a flat array's elements as JSON, with commas."""
+    if array.size <= MAX_ELEMENTS:
+        return encode(to_json(array))[1:-1]
+    starts = range(0, array.size, MAX_ELEMENTS)
+    return b",".join(encode(to_json(array[start : start + MAX_ELEMENTS]))[1:-1] for start in starts)
+
+
+def to_bytes(array: NDArray[Any]) -> bytes:
+    """Write an array as the protocol has it in binary: row by row, little-endian."""
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def read_data(data: object, dtype: type[np.generic], shape: list[int]) -> NDArray[Any]:
+    """Read the array that "data" holds."""
+    read = READERS[dtype]
+    if not isinstance(data, Column):
+        return read(flatten(data, shape), dtype).reshape(shape)
+    if data.size != math.prod(shape):
+        raise ValueError(f"the shape {shape} has {math.prod(shape)} elements, and 'data' has {data.size}")
+    if len(data.shape) > 1 and data.shape != shape:
+        raise ValueError(f"'data' is not nested as the shape {shape} says")
+    return np.concatenate([read(part, dtype) for part in data.parts]).reshape(shape)
+
+
+def from_bytes(part: memoryview, dtype: type[np.generic], shape: list[int]) -> NDArray[Any]:
+    """Read the array that these bytes are, row by row, little-endian."""
+    count = math.prod(shape)
+    size = np.dtype(dtype).itemsize
+    if len(part) != count * size:
+        raise ValueError(f"the shape {shape} takes {count * size} bytes, not {len(part)}")
+    # A copy of its own is aligned; where the numbers begin depends on the length of the JSON.
+    array = np.frombuffer(bytes(part), np.dtype(dtype).newbyteorder("<"))
+    return array.astype(dtype, copy=False).reshape(shape)
+
+
+def flatten(data: object, shape: list[int]) -> list[Any]:
+    """Return the elements of ``data``, which is flat and row by row, or nested as the shape says."""
+    if not isinstance(data, list):
+        raise ValueError("'data' must be a list")
+    if len(shape) < 2 or list not in set(map(type, data)):
+        if len(data) != math.prod(shape):
+            raise ValueError(f"the shape {shape} has {math.prod(shape)} elements, and 'data' has {len(data)}")
+        return data
+    level: list[Any] = [data]
+    for size in shape:
+        if any(type(part) is not list or len(part) != size for part in level):
+            raise ValueError(f"'data' is not nested as the shape {shape} says")
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def read_floats(values: Elements, dtype: type[np.generic]) -> NDArray[Any]:
+    """Read numbers, and the strings for those that JSON lacks; refuse what is too large for the dtype."""
+    special = 0
+    if isinstance(values, list):
+        types = set(map(type, values))
+        if str in types:
+            special = sum(value in NOT_FINITE for value in values if isinstance(value, str))
+            values = [NOT_FINITE.get(value, value) if isinstance(value, str) else value for value in values]
+            types = set(map(type, values))
+        if not types <= {int, float}:
+            raise ValueError("'data' must hold numbers only")
+    elif values.dtype == np.bool_:
+        raise ValueError("'data' must hold numbers only")
+    exact = np.array(values, np.float64)
+    with np.errstate(over="ignore"):
+        array = exact.astype(dtype)
+    finite = np.isfinite(array)  # 1e999 is infinite before it is made any dtype
+    if finite.sum() != array.size - special if special else not finite.all():
+        raise ValueError(f"'data' holds a number that does not fit {DATATYPES[dtype]}")
+    return array
+
+
+READERS: dict[type[np.generic], Callable[[Elements, Any], NDArray[Any]]] = {
+    np.float32: read_floats,
+}
