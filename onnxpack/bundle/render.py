@@ -58,6 +58,7 @@ def render_module(view: ModuleView) -> dict[str, str]:
     if view.server == "http":
         names += ["server.py", "app.py", "routes.py", "openapi.py", "connection.py", "workers.py", "metrics.py"]
         names += ["protocol.py", "tensors.py", "documents.py", "healthcheck.py"]
+        names += ["batching.py"] if view.max_batch_size else []
     return {name: _render(name, view) for name in names}
 
 

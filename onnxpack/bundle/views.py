@@ -85,7 +85,8 @@ class ModuleView:
     """The values that the generated modules show.
 
     ``threads`` None means: from the container's CPU quota, at run time. ``max_body`` is in bytes; None means: from what
-    the largest request takes. ``drain`` is in seconds.
+    the largest request takes. ``drain`` and ``max_queue_delay`` are in seconds.
+    ``max_batch_size`` None means: no dynamic batching.
     """
 
     name: str
@@ -104,6 +105,8 @@ class ModuleView:
     warmup: bool
     max_queue: int = 256
     drain: float = 8.0
+    max_batch_size: int | None = None
+    max_queue_delay: float = 0.0
 
     def __post_init__(self) -> None:
         declared = {axis.name for axis in self.axes}
@@ -153,6 +156,11 @@ class ModuleView:
         """Return the dynamic axis that is dimension 0 of every input and output, if there is one."""
         firsts = {info.shape[:1] for info in (*self.inputs, *self.outputs)}
         return next((axis for axis in self.input_axes if firsts == {(axis.name,)}), None)
+
+    @property
+    def runs_inline(self) -> bool:
+        """Return whether a quick prediction may run in the event loop: not where it waits for a GPU, or for others."""
+        return self.device == "cpu" and self.max_batch_size is None
 
     @cached_property
     def input_kinds(self) -> frozenset[str]:

@@ -102,6 +102,7 @@ class Plan:
     def module_view(self, model: OnnxModel) -> ModuleView:
         """Return what the image's Python is rendered from; its version is filled in when it is known."""
         spec = self.file.spec
+        batching = spec.runtime.batching
         return ModuleView(
             name=spec.name,
             version="",
@@ -119,6 +120,8 @@ class Plan:
             warmup=spec.runtime.warmup,
             max_queue=spec.runtime.max_queue,
             drain=spec.runtime.drain,
+            max_batch_size=batching.max_batch_size if batching else None,
+            max_queue_delay=batching.max_queue_delay if batching else 0.0,
         )
 
     def docker_view(self, model: OnnxModel) -> DockerView:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_examples import CUDA, DOCKERFILES, IRIS, MODULES, ODD, TRANSACTIONS
+from bundle_examples import CUDA, DOCKERFILES, IRIS, MODULES, ODD, TRANSACTIONS, VARIANTS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -45,14 +45,24 @@ def test_modules_are_golden(name: str, golden: Callable[[str, str], None]) -> No
         golden(f"{name}/{file}", text)
 
 
+@pytest.mark.parametrize("name", VARIANTS)
+def test_modules_of_a_variant_are_golden(name: str, golden: Callable[[str, str], None]) -> None:
+    view, base = VARIANTS[name]
+    known = render_module(base)
+    for file, text in render_module(view).items():
+        if text != known.get(file):
+            golden(f"{name}/{file}", text)
+
+
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_dockerfiles_are_golden(name: str, golden: Callable[[str, str], None]) -> None:
     golden(f"{name}/Dockerfile", render_dockerfile(DOCKERFILES[name]))
 
 
-@pytest.fixture(params=MODULES)
+@pytest.fixture(params=[*MODULES, *VARIANTS])
 def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    for file, text in render_module(MODULES[request.param]).items():
+    view = MODULES.get(request.param) or VARIANTS[request.param][0]
+    for file, text in render_module(view).items():
         (tmp_path / file).write_text(text, encoding="utf-8")
     return tmp_path
 

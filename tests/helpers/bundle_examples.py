@@ -83,7 +83,11 @@ ODD = ModuleView(
     warmup=True,
 )
 
+BATCHING = replace(TRANSACTIONS, max_batch_size=8, max_queue_delay=0.002)
+
 MODULES = {"iris": IRIS, "transactions": TRANSACTIONS, "cuda": CUDA, "odd": ODD}
+# Of these only the files that differ from those of the other model are golden.
+VARIANTS = {"batching": (BATCHING, TRANSACTIONS)}
 
 DOCKERFILES = {
     "iris": DockerView("gcr.io/distroless/python3-debian12", {"team": "risk"}, {}, 8080, "http"),

@@ -65,9 +65,9 @@ class Workers:
         self.small = Lane()
         self.large = Lane()
         self.dropped = 0
-        self._model = model
         self._max_queue = max_queue
         self._threads = max(2, threads)  # one is left for small requests while a large one runs
+        self._infer = model.run_checked
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="infer")
         self._loop = asyncio.get_running_loop()
 
@@ -144,7 +144,7 @@ class Workers:
         failure = None
         try:
             call = task.read()
-            task.write(call, self._model.run_checked(call.arrays))
+            task.write(call, self._infer(call.arrays))
         except BaseException as error:  # whatever it is, somebody waits for an answer
             failure = error
         return failure, time.perf_counter() - began, time.thread_time() - cpu

@@ -63,7 +63,8 @@ class Metrics:
             lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge", f"{name} {value}"]
         name = "onnxpack_dropped_requests_total"
         lines += [f"# HELP {name} Requests whose clients left before they ran.", f"# TYPE {name} counter"]
-        lines += [f"{name} {workers.dropped}", ""]
+        lines += [f"{name} {workers.dropped}"]
+        lines.append("")
         return "\n".join(lines).encode()
 
 

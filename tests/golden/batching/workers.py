@@ -1,0 +1,161 @@
+"""The queue of predictions and the threads that make them: bounded, and small requests first."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from batching import MAX_BATCH_SIZE, Batcher
+from inference import Model
+from protocol import Call
+
+LARGE = 128 * 2**10  # bytes of a request from which it does not go before smaller ones
+QUEUE_SECONDS = 5.0  # a request that is likely to wait longer is refused at once: its client would give up
+MAX_THREADS = 128  # however large a batch may be: each takes some 50 kB
+NEWEST = 0.1  # the weight of the newest request in the means of what requests take
+
+
+class Task(Protocol):
+    """A prediction that somebody waits for; ``read`` and ``write`` are called in a thread, mostly."""
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that came."""
+
+    @property
+    def alive(self) -> bool:
+        """Return whether anybody still waits for the answer."""
+
+    def read(self) -> Call:
+        """Read the request; ValueError if it is wrong."""
+
+    def write(self, call: Call, results: dict[str, NDArray[Any]]) -> None:
+        """Make the answer, and keep it for ``finish``."""
+
+    def finish(self, failure: BaseException | None) -> None:
+        """Send the answer, or say why there is none."""
+
+    def drop(self) -> None:
+        """Forget it: nobody waits."""
+
+
+class Lane:
+    """Tasks of like size, and what they take."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Task] = deque()
+        self.running = 0
+        self.seconds = 0.0  # of one run, as the clock on the wall has it
+        self.cpu_seconds = math.inf  # of one run, in its own thread
+
+    def measure(self, seconds: float, cpu_seconds: float) -> None:
+        """Take the newest run into the means."""
+        self.seconds += (seconds - self.seconds) * (NEWEST if self.seconds else 1)
+        if math.isinf(self.cpu_seconds):
+            self.cpu_seconds = cpu_seconds
+        self.cpu_seconds += (cpu_seconds - self.cpu_seconds) * NEWEST
+
+
+class Workers:
+    """Threads that run a model. All public methods are for the event loop's thread."""
+
+    def __init__(self, model: Model, threads: int, max_queue: int) -> None:
+        self.small = Lane()
+        self.large = Lane()
+        self.dropped = 0
+        self.runs = 0  # of the model, with any number of requests
+        self.run_rows = 0
+        self._max_queue = max_queue
+        # A request of a batch keeps its thread: one batch runs while the next one gathers.
+        self._threads = max(2, threads, min(2 * MAX_BATCH_SIZE, MAX_THREADS))
+        self._infer = Batcher(model.run_checked, lambda: self.running + self.waiting, self._observe).run
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="infer")
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def waiting(self) -> int:
+        """Return how many tasks wait."""
+        return len(self.small.waiting) + len(self.large.waiting)
+
+    @property
+    def running(self) -> int:
+        """Return how many tasks run."""
+        return self.small.running + self.large.running
+
+    def submit(self, task: Task) -> int:
+        """Run a task, now or later. Otherwise return the seconds after which it is worth another try."""
+        lane = self._find_lane(task)
+        if len(lane.waiting) >= self._max_queue:
+            self._sweep(lane)
+        ahead = len(self.small.waiting) * self.small.seconds
+        if lane is self.large:
+            ahead += len(self.large.waiting) * self.large.seconds
+        seconds = ahead / (self._threads - (lane is self.large))
+        if lane.waiting and (len(lane.waiting) >= self._max_queue or seconds > QUEUE_SECONDS):
+            return max(1, math.ceil(seconds))
+        lane.waiting.append(task)
+        self._start()
+        return 0
+
+    def _find_lane(self, task: Task) -> Lane:
+        return self.large if task.size >= LARGE else self.small
+
+    def _start(self) -> None:
+        while self.running < self._threads:
+            if self.large.waiting and not self.large.running:  # many small ones do not keep it from its turn
+                lane = self.large
+            elif self.small.waiting:
+                lane = self.small
+            elif self.large.waiting and self.large.running < self._threads - 1:
+                lane = self.large
+            else:
+                return
+            task = lane.waiting.popleft()
+            if not task.alive:
+                self._drop(task)
+                continue
+            lane.running += 1
+            self._pool.submit(self._run_in_thread, task, lane)
+
+    def _sweep(self, lane: Lane) -> None:
+        """Make room: whose client has left need not wait."""
+        waiting = list(lane.waiting)
+        lane.waiting = deque(task for task in waiting if task.alive)
+        for task in set(waiting).difference(lane.waiting):
+            self._drop(task)
+
+    def _drop(self, task: Task) -> None:
+        self.dropped += 1
+        task.drop()
+
+    def _observe(self, requests: int, rows: int) -> None:
+        """Count a run of the model; it is called in any thread."""
+        self.runs += 1
+        self.run_rows += rows
+
+    def _run_in_thread(self, task: Task, lane: Lane) -> None:
+        outcome = self._run(task)
+        self._loop.call_soon_threadsafe(self._finish, task, lane, *outcome)
+
+    def _run(self, task: Task) -> tuple[BaseException | None, float, float]:
+        began, cpu = time.perf_counter(), time.thread_time()  # the latter without other processes
+        failure = None
+        try:
+            call = task.read()
+            task.write(call, self._infer(call.arrays))
+        except BaseException as error:  # whatever it is, somebody waits for an answer
+            failure = error
+        return failure, time.perf_counter() - began, time.thread_time() - cpu
+
+    def _finish(
+        self, task: Task, lane: Lane, failure: BaseException | None, seconds: float, cpu_seconds: float
+    ) -> None:
+        lane.running -= 1
+        if failure is None:  # refusals are quick, and say nothing about the model
+            lane.measure(seconds, cpu_seconds)
+        self._start()
+        task.finish(failure)
