@@ -1,6 +1,6 @@
 """Dynamic batching: requests that are there at the same time run as one.
 
-The model runs one batch at a time, and starts as soon as it is free: what arrives meanwhile is the next batch.
+The model runs one batch at a time, and starts when it is free: what arrives meanwhile is the next batch.
 """
 
 import threading
@@ -45,7 +45,7 @@ class Batcher:
         count_running: Callable[[], int],
         observe: Callable[[int, int], None],
     ) -> None:
-        """Take what runs the model, what counts all requests at work, and what gets the size of each batch."""
+        """Take what runs the model, what counts all requests at work, and what is told each batch's size."""
         self._model = run
         self._count_running = count_running
         self._observe = observe
@@ -56,7 +56,7 @@ class Batcher:
         self._busy = False
 
     def run(self, arrays: Arrays) -> Arrays:
-        """Run a request, maybe with others of the same shape but for the rows; raise what its own run raises."""
+        """Run a request, maybe with others of the same shape but for the rows; raise its own failure."""
         entry = Entry(arrays, len(arrays[next(iter(INPUTS))]))
         with self._lock:
             self._waiting.append(entry)
