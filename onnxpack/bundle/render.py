@@ -56,8 +56,8 @@ def render_module(view: ModuleView) -> dict[str, str]:
     """Return the texts of the Python files of ``/opt/onnxpack/app``, by file name."""
     names = ["inference.py"]
     if view.server == "http":
-        names += ["server.py", "app.py", "routes.py", "openapi.py", "connection.py", "workers.py", "metrics.py"]
-        names += ["protocol.py", "tensors.py", "documents.py", "healthcheck.py"]
+        names += ["server.py", "serving.py", "app.py", "routes.py", "openapi.py", "connection.py", "workers.py"]
+        names += ["metrics.py", "protocol.py", "tensors.py", "documents.py", "healthcheck.py"]
         names += ["batching.py"] if view.max_batch_size else []
     return {name: _render(name, view) for name in names}
 

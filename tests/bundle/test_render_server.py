@@ -473,17 +473,30 @@ def test_a_server_without_its_model_says_so_and_ends(
     assert errors.count("\n") == 1
 
 
+def test_sigterm_while_importing_ends_it(apps: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_bytes((apps["iris"] / "server.py").read_bytes())
+    (tmp_path / "serving.py").write_text("import time\nopen('importing', 'w').close()\ntime.sleep(60)\n")
+    process = subprocess.Popen([sys.executable, "-B", "-m", "server"], cwd=tmp_path, stderr=subprocess.PIPE)
+    try:
+        wait_until((tmp_path / "importing").exists)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert (process.returncode, errors) == (0, b"")
+
+
 def test_sigterm_while_loading_ends_it(apps: dict[str, Path], tmp_path: Path) -> None:
     for path in apps["iris"].glob("*.py"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     os.mkfifo(tmp_path / "loading")
     slow = """
-import hashlib, server
+import hashlib, serving
 def load():
     open("loading").close()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # hours in C, deaf to signals, as loading a large model is
-server.load = load
-server.main()
+serving.load = load
+serving.main()
 """
     process = subprocess.Popen([sys.executable, "-B", "-c", slow], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:

@@ -142,11 +142,11 @@ def test_a_request_waits_for_others_that_come_but_not_for_nobody(bench: Bench) -
 def test_a_server_answers_in_batches_what_it_answers_alone(app: Path) -> None:
     slow = """
 import time
-quick = server.Model.run_checked
+quick = serving.Model.run_checked
 def run_slowly(self, arrays):
     time.sleep(0.02)
     return quick(self, arrays)
-server.Model.run_checked = run_slowly
+serving.Model.run_checked = run_slowly
 """
     documents = []
     for index in range(48):

@@ -11,7 +11,7 @@ import docker
 import pytest
 import requests
 from docker.errors import DockerException
-from e2e_tools import Built, Workshop, remove_all, without_leftovers
+from e2e_tools import Box, Built, Workshop, box, remove_all, without_leftovers
 
 HERE = Path(__file__).parent
 
@@ -83,3 +83,13 @@ def example(request: pytest.FixtureRequest) -> Built:
     """Each of the examples, built."""
     built: Built = request.getfixturevalue(request.param)
     return built
+
+
+@pytest.fixture(scope="session")
+def published(iris: Built, engine: Any) -> Iterator[Box]:
+    """The iris server as a user runs it, its port published on this machine's loopback."""
+    host = {"port_bindings": {8080: ("127.0.0.1",)}}
+    # Docker's own interval is the image's; a shorter one asks the same question sooner.
+    check = {"interval": 1_000_000_000}
+    with box(engine, iris.reference, host=host, ports=[8080], healthcheck=check) as server:
+        yield server.ready()

@@ -268,6 +268,14 @@ class Box:
     def facts(self) -> Any:
         return self.engine.inspect_container(self.id)
 
+    def find_port(self) -> int:
+        """Return the port of this machine that leads to the container's 8080."""
+        return int(self.facts()["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"])
+
+    def measure_peak(self) -> int:
+        """Return the most memory that the server ever had, in bytes."""
+        return int(self.python(_PEAK)) * 1024
+
     def log(self) -> str:
         return self.engine.logs(self.id).decode()
 
@@ -301,6 +309,9 @@ class Box:
             return stream.read()
 
 
+_PEAK = """
+print(open("/proc/1/status").read().split("VmHWM:")[1].split()[0])
+"""
 _WAIT = f"""
 import http.client, time
 end = time.monotonic() + {PATIENCE}

@@ -3,7 +3,6 @@
 import http.client
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from e2e_tools import ASK, DATATYPES, Box, Built, Workshop, box, eventually, first_case
 
 
+@pytest.mark.case("S9")
 def test_it_answers_offline_confined_and_as_any_user(example: Built, workshop: Workshop, engine: Any) -> None:
     case = first_case(workshop.cache, example)
     confined = {
@@ -28,20 +28,9 @@ def test_it_answers_offline_confined_and_as_any_user(example: Built, workshop: W
     case.agrees(json.loads(answer))
 
 
-@pytest.fixture(scope="session")
-def published(iris: Built, engine: Any) -> Iterator[Box]:
-    """The iris server as a user runs it, its port published on this machine's loopback."""
-    host = {"port_bindings": {8080: ("127.0.0.1",)}}
-    # Docker's own interval is the image's; a shorter one asks the same question sooner.
-    check = {"interval": 1_000_000_000}
-    with box(engine, iris.reference, host=host, ports=[8080], healthcheck=check) as server:
-        yield server.ready()
-
-
 def test_a_published_port_answers_this_machine(published: Box, iris: Built, workshop: Workshop, engine: Any) -> None:
     case = first_case(workshop.cache, iris)
-    port = published.facts()["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]
-    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", published.find_port(), timeout=60)
     try:
         connection.request("POST", "/v2/models/iris/infer", json.dumps(case.request(DATATYPES)))
         response = connection.getresponse()

@@ -29,6 +29,17 @@ CASES = {
     "B12": "a lock that is missing, stale, wrong or edited: the command that makes it anew",
     "B13": "no network, all in the cache and locked: the same image",
     "B14": "ctrl-C in every stage: exit status 130, no child left, nothing partial",
+    "S1": "a wrong shape, dtype, name or count of inputs, ragged data, strings for numbers: 400 that says why",
+    "S2": "sizes of 2^60, below zero, zero, that overflow: 400, and no memory",
+    "S3": "bodies above the limit, compressed bombs, endless chunks, deep JSON, slow clients: refused, and no memory",
+    "S4": "NaN and infinity, in and out: valid JSON",
+    "S5": "more load than the server can take: 503 with Retry-After, health stays right, and it recovers",
+    "S6": "SIGTERM while requests wait, while connections idle, while the model loads: exit status 0",
+    "S7": "a model that is missing or damaged in the image: never ready, and the log says why",
+    "S8": "100,000 requests of many shapes: memory is bounded",
+    "S9": "any user, a read-only root, no capabilities, no network, half a CPU, 256 MB: it serves",
+    "S10": "the OpenAPI document against the server, random bytes on the socket: no crash and no 5xx",
+    "S11": "binary tensors whose lengths lie: 400",
 }
 """By the names that tests carry in `pytest.mark.case`."""
 

@@ -13,64 +13,18 @@ Those of the model also answer below /v2/models/iris/versions/1.0.0.
 An error is {"error": "why"} with a status of 400, 404, 405, 408, 413, 415, 431, 500, 501 or 503.
 """
 
-import argparse
-import asyncio
 import os
 import signal
-import sys
-from contextlib import suppress
-
-from app import BACKLOG, App
-from connection import Connection
-from inference import NAME, VERSION, Model, cpu_count
-
-PORT = int(os.environ.get("ONNXPACK_PORT", "8080"))
-
-
-def load() -> Model:
-    """Load the model and run it once."""
-    model = Model()
-    with suppress(ValueError):  # the model may refuse zeros; what it takes, the requests will show
-        model.warm_up()
-    return model
-
-
-async def serve(host: str, port: int) -> None:
-    """Load the model, serve until SIGTERM or SIGINT, and drain."""
-    loop = asyncio.get_running_loop()
-    # Until requests are served there is nothing to wait for: just go. (A container's process 1 has no default
-    # action.) Another thread loads, so that this one can take signals.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, os._exit, 0)
-    try:
-        model = await asyncio.to_thread(load)
-    except Exception as error:
-        sys.exit(f"{NAME}: {error}")
-    app = App(model, cpu_count())
-    told = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda: os._exit(0) if told.is_set() else told.set())
-    try:
-        server = await loop.create_server(lambda: Connection(app), host, port, backlog=BACKLOG)
-    except OSError as error:
-        sys.exit(f"{NAME}: cannot listen on port {port}: {error.strerror}")
-    print(f"{NAME} {VERSION}: port {port}, {model.threads} threads", file=sys.stderr)
-    ticking = loop.create_task(app.tick())
-    await told.wait()
-    await app.drain()
-    server.close()
-    ticking.cancel()
 
 
 def main() -> None:
     """Serve until told to stop. Exit status: 0 after SIGTERM, 1 if the model cannot be loaded."""
-    parser = argparse.ArgumentParser("python -m server", description=f"Serve {NAME} {VERSION} over HTTP.")
-    parser.add_argument("--host", default="0.0.0.0")
-    parser.add_argument("--port", type=int, default=PORT, help="default: $ONNXPACK_PORT, or %(default)s")
-    arguments = parser.parse_args()
-    asyncio.run(serve(arguments.host, arguments.port))
-    sys.stderr.flush()
-    os._exit(0)  # threads that still run the model cannot be interrupted, and have nobody to answer
+    # The first process of a container has no default action for signals, and the imports below take a while.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))
+    import serving
+
+    serving.main()
 
 
 if __name__ == "__main__":

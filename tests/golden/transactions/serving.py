@@ -1,0 +1,55 @@
+"""The server's life: it loads the model, listens, and drains."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+
+from app import BACKLOG, App
+from connection import Connection
+from inference import NAME, VERSION, Model
+
+PORT = int(os.environ.get("ONNXPACK_PORT", "9000"))
+
+
+def load() -> Model:
+    """Load the model."""
+    return Model()
+
+
+async def serve(host: str, port: int) -> None:
+    """Load the model, serve until SIGTERM or SIGINT, and drain."""
+    loop = asyncio.get_running_loop()
+    # Another thread loads the model, so that this one can take signals; there is nothing to finish yet.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, os._exit, 0)
+    try:
+        model = await asyncio.to_thread(load)
+    except Exception as error:
+        sys.exit(f"{NAME}: {error}")
+    app = App(model, 2)
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: os._exit(0) if told.is_set() else told.set())
+    try:
+        server = await loop.create_server(lambda: Connection(app), host, port, backlog=BACKLOG)
+    except OSError as error:
+        sys.exit(f"{NAME}: cannot listen on port {port}: {error.strerror}")
+    print(f"{NAME} {VERSION}: port {port}, {model.threads} threads", file=sys.stderr)
+    ticking = loop.create_task(app.tick())
+    await told.wait()
+    await app.drain()
+    server.close()
+    ticking.cancel()
+
+
+def main() -> None:
+    """Read the command line, and serve until told to stop."""
+    parser = argparse.ArgumentParser("python -m server", description=f"Serve {NAME} {VERSION} over HTTP.")
+    parser.add_argument("--host", default="0.0.0.0")
+    parser.add_argument("--port", type=int, default=PORT, help="default: $ONNXPACK_PORT, or %(default)s")
+    arguments = parser.parse_args()
+    asyncio.run(serve(arguments.host, arguments.port))
+    sys.stderr.flush()
+    os._exit(0)  # threads that still run the model cannot be interrupted, and have nobody to answer
