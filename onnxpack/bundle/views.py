@@ -173,6 +173,11 @@ class ModuleView:
         return frozenset(field.kind for field in self.fields)
 
     @property
+    def reads_quickly(self) -> bool:
+        """Return whether every input holds numbers, as the quick reader needs it."""
+        return self.input_kinds <= {"float", "integer"}
+
+    @property
     def only_string_inputs(self) -> bool:
         """Return whether every input holds strings, so that no number is ever converted."""
         return self.input_kinds == {"string"}

@@ -16,6 +16,7 @@ from protocol import Call
 LARGE = 128 * 2**10  # bytes of a request from which it does not go before smaller ones
 QUEUE_SECONDS = 5.0  # a request that is likely to wait longer is refused at once: its client would give up
 MAX_THREADS = 128  # however large a batch may be: each takes some 50 kB
+COLD_RUNS = 5  # the first runs, of which the quickest counts
 NEWEST = 0.1  # the weight of the newest request in the means of what requests take
 
 
@@ -51,13 +52,16 @@ class Lane:
         self.running = 0
         self.seconds = 0.0  # of one run, as the clock on the wall has it
         self.cpu_seconds = math.inf  # of one run, in its own thread
+        self.runs = 0
 
     def measure(self, seconds: float, cpu_seconds: float) -> None:
         """Take the newest run into the means."""
         self.seconds += (seconds - self.seconds) * (NEWEST if self.seconds else 1)
-        if math.isinf(self.cpu_seconds):
-            self.cpu_seconds = cpu_seconds
-        self.cpu_seconds += (cpu_seconds - self.cpu_seconds) * NEWEST
+        self.runs += 1
+        if self.runs <= COLD_RUNS:
+            self.cpu_seconds = min(cpu_seconds, self.cpu_seconds)
+        else:
+            self.cpu_seconds += (cpu_seconds - self.cpu_seconds) * NEWEST
 
 
 class Workers:
@@ -119,7 +123,7 @@ class Workers:
                 self._drop(task)
                 continue
             lane.running += 1
-            self._pool.submit(self._run_in_thread, task, lane)
+            self._pool.submit(self._run, task, lane)
 
     def _sweep(self, lane: Lane) -> None:
         """Make room: whose client has left need not wait."""
@@ -137,19 +141,20 @@ class Workers:
         self.runs += 1
         self.run_rows += rows
 
-    def _run_in_thread(self, task: Task, lane: Lane) -> None:
-        outcome = self._run(task)
-        self._loop.call_soon_threadsafe(self._finish, task, lane, *outcome)
+    def _run(self, task: Task, lane: Lane) -> None:
+        """Run a task in a thread."""
+        began, cpu = time.perf_counter(), time.thread_time()  # the latter without other threads and processes
+        failure = self._predict(task)
+        seconds, cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu
+        self._loop.call_soon_threadsafe(self._finish, task, lane, failure, seconds, cpu_seconds)
 
-    def _run(self, task: Task) -> tuple[BaseException | None, float, float]:
-        began, cpu = time.perf_counter(), time.thread_time()  # the latter without other processes
-        failure = None
+    def _predict(self, task: Task) -> BaseException | None:
         try:
             call = task.read()
             task.write(call, self._infer(call.arrays))
         except BaseException as error:  # whatever it is, somebody waits for an answer
-            failure = error
-        return failure, time.perf_counter() - began, time.thread_time() - cpu
+            return error
+        return None
 
     def _finish(
         self, task: Task, lane: Lane, failure: BaseException | None, seconds: float, cpu_seconds: float

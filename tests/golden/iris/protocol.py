@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 import documents
-from inference import INPUTS, NAME, OUTPUTS, VERSION, Tensor, check_names, check_shapes, to_json
-from tensors import DATATYPES, MAX_ELEMENTS, encode, from_bytes, read_data, to_bytes, to_text
+import quick
+from inference import INPUTS, NAME, OUTPUTS, VERSION, Tensor, check_names, check_shapes
+from tensors import DATATYPES, encode, from_bytes, read_data, to_bytes, to_text
 
 
 @dataclass(slots=True)
@@ -20,6 +21,14 @@ class Call:
     arrays: dict[str, NDArray[Any]]  # the inputs: names, dtypes and shapes are checked
     binary: dict[str, bool]  # the outputs to answer with, and whether as binary tensors
     id: str | None
+
+
+ALL_OUTPUTS = dict.fromkeys(OUTPUTS, False)
+START = b'{"model_name":%b,"model_version":%b' % (encode(NAME), encode(VERSION))
+HEADS = {
+    name: b'{"name":%b,"datatype":%b,"shape":' % (encode(name), encode(DATATYPES[tensor.dtype]))
+    for name, tensor in OUTPUTS.items()
+}
 
 
 class Answer(NamedTuple):
@@ -48,11 +57,15 @@ def describe(name: str, tensor: Tensor) -> dict[str, object]:
 
 def read(body: bytes | bytearray, header: bytes | None = None) -> Call:
     """Read a request; ``header`` is its Inference-Header-Content-Length, if it has one."""
+    if header is None and (found := quick.read(body)):
+        return Call(found[0], ALL_OUTPUTS, found[1])
     length = len(body) if header is None else read_length(header, len(body))
     request = documents.read(body if length == len(body) else body[:length])
     name = request.get("id")
     if not isinstance(name, str | None) or (name is None and "id" in request):
         raise ValueError("'id' must be a string")
+    if name:
+        name.encode()  # ValueError for half a character, which JSON can escape and UTF-8 cannot hold
     arrays = read_inputs(request.get("inputs"), memoryview(body)[length:])
     return Call(arrays, read_outputs(request.get("outputs"), get_parameters(request, "the request")), name)
 
@@ -75,32 +88,19 @@ def get_parameters(item: dict[str, Any], where: str) -> dict[str, Any]:
 
 def write(call: Call, results: dict[str, NDArray[Any]]) -> Answer:
     """Write the response, with each result that was asked for as JSON or, behind all JSON, in binary."""
-    answer: dict[str, object] = {"model_name": NAME, "model_version": VERSION}
-    if call.id is not None:
-        answer["id"] = call.id
-    wanted = {name: results[name] for name in call.binary}
-    in_binary = any(call.binary.values())
-    if not in_binary and all(array.size <= MAX_ELEMENTS for array in wanted.values()):
-        items = wanted.items()
-        outputs = [{**describe_array(name, array), "data": to_json(array.ravel())} for name, array in items]
-        return Answer(encode({**answer, "outputs": outputs}))
-    parts: list[bytes] = []
+    outputs: list[bytes] = []
     tail: list[bytes] = []
-    for name, array in wanted.items():
-        output = describe_array(name, array)
-        if call.binary[name]:
+    for name, binary in call.binary.items():
+        array = results[name]
+        if binary:
             tail.append(to_bytes(array))
-            output["parameters"] = {"binary_data_size": len(tail[-1])}
-            parts.append(encode(output))
+            data = b'"parameters":{"binary_data_size":%d}' % len(tail[-1])
         else:
-            parts.append(b'%b,"data":[%b]}' % (encode(output)[:-1], to_text(array.ravel())))
-    body = b'%b,"outputs":[%b]}' % (encode(answer)[:-1], b",".join(parts))
-    return Answer(b"".join((body, *tail)), len(body) if in_binary else None)
-
-
-def describe_array(name: str, array: NDArray[Any]) -> dict[str, object]:
-    """Describe a result in a response, without its data."""
-    return {"name": name, "datatype": DATATYPES[OUTPUTS[name].dtype], "shape": array.shape}
+            data = b'"data":[%b]' % to_text(array.ravel())
+        outputs.append(b"%b%b,%b}" % (HEADS[name], encode(array.shape), data))
+    start = START if call.id is None else b'%b,"id":%b' % (START, encode(call.id))
+    body = b'%b,"outputs":[%b]}' % (start, b",".join(outputs))
+    return Answer(b"".join((body, *tail)), len(body)) if tail else Answer(body)
 
 
 def sort_by_name(items: object, what: str) -> dict[str, dict[str, Any]]:

@@ -4,42 +4,49 @@ JSON has no NaN and no infinities: they come in and go out as the strings "NaN",
 Whatever is wrong is a ValueError whose message is for the sender.
 """
 
-import json
 import math
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from documents import Column
 from inference import to_json
 
-MAX_ELEMENTS = 8 * 2**10  # that are made text at a time, so that other threads can go on in between
+MAX_ELEMENTS = 2**18  # that are made text at a time, in some 6 ms, so that other threads go on in between
 
 DATATYPES: dict[type[np.generic], str] = {
     np.float32: "FP32",
     np.int64: "INT64",
 }
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 Elements = list[Any] | NDArray[Any]
 """What an input's "data" holds, flat; large ones come in parts, packed where all elements are of one kind."""
 
 
 def encode(document: object) -> bytes:
-    """Write a document as JSON, in ASCII."""
-    return ENCODER.encode(document).encode()
+    """Write a document as JSON."""
+    return orjson.dumps(document)
 
 
 def to_text(array: NDArray[Any]) -> bytes:
     """Write a flat array's elements as JSON, with commas."""
     if array.size <= MAX_ELEMENTS:
-        return encode(to_json(array))[1:-1]
+        return write_elements(array)
     starts = range(0, array.size, MAX_ELEMENTS)
-    return b",".join(encode(to_json(array[start : start + MAX_ELEMENTS]))[1:-1] for start in starts)
+    return b",".join(write_elements(array[start : start + MAX_ELEMENTS]) for start in starts)
+
+
+def write_elements(array: NDArray[Any]) -> bytes:
+    """Write a flat array's elements in one go."""
+    text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in text:  # for NaN and infinities
+        text = encode(to_json(array))
+    return text[1:-1]
 
 
 def to_bytes(array: NDArray[Any]) -> bytes:

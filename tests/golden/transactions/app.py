@@ -77,7 +77,7 @@ class App:
             return HTTPError(415, "the body must not be compressed")
         elif self.draining:
             return make_busy("the server is stopping", 1)
-        if int(headers.get(b"content-length", b"0")) > MAX_BODY:
+        if request.length > MAX_BODY:
             return make_too_large()
         return None
 

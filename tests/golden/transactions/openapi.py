@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from inference import AXES, INPUTS, NAME, OUTPUTS, VERSION, Tensor
-from tensors import DATATYPES, MAX_ELEMENTS
+from tensors import DATATYPES
+
+MAX_EXAMPLE = 8 * 2**10  # elements of an example that can be looked at
 
 
 def make_document() -> dict[str, object]:
@@ -70,7 +72,7 @@ def make_example() -> dict[str, object] | None:
     for name, tensor in INPUTS.items():
         shape = [size if isinstance(size, int) else AXES[size][0] for size in tensor.shape]
         zeros = np.zeros(1, tensor.dtype).tolist()
-        if math.prod(shape) > MAX_ELEMENTS:
+        if math.prod(shape) > MAX_EXAMPLE:
             return None
         data = zeros * math.prod(shape)
         inputs.append({"name": name, "datatype": DATATYPES[tensor.dtype], "shape": shape, "data": data})
