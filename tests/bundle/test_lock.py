@@ -24,6 +24,7 @@ NUMPY = Package("numpy", "2.4.6", (SHA, SHA[::-1]))
 PACKAGES = (
     NUMPY,
     Package("httptools", "0.9.0", (SHA,)),
+    Package("orjson", "3.12.0", (SHA,)),
     Package("onnxruntime", "1.31.1", (SHA,), ("flatbuffers", "numpy", "packaging", "protobuf")),
 )
 
@@ -97,6 +98,7 @@ def test_requirements_depend_on_the_device_and_the_server(spec: Callable[..., Sp
         "httptools",
         "numpy",
         "onnxruntime",
+        "orjson",
     ]
     bare = spec(runtime={"server": "none"}, **fields)
     assert [text.partition(">")[0] for text in make_unresolved_lock(bare, "gpu").requirements] == [

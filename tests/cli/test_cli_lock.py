@@ -30,7 +30,7 @@ def _alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def written(project: Path) -> dict[str, Any]:
     """A lock that answers the small spec, also as JSON."""
     spec = load(project / "spec.yaml").spec
-    packages = tuple(lock.Package(name, "9.0", ("0" * 64,)) for name in ("httptools", "onnxruntime"))
+    packages = tuple(lock.Package(name, "9.0", ("0" * 64,)) for name in ("httptools", "onnxruntime", "orjson"))
     packages = (lock.Package("numpy", "2.4.6", ("0" * 64,)), *packages)
     entries = {name: replace(lock.make_unresolved_lock(spec, name), packages=packages) for name in spec.targets}
     lock.write(project / "spec.lock", entries)

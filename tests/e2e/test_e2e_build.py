@@ -138,7 +138,7 @@ def test_no_training_framework_is_in_the_image(example: Built, engine: Any) -> N
         names = _files(engine, made.id)
     assert {"opt/onnxpack/app/model.onnx", "opt/onnxpack/app/inference.py"} <= names
     modules = {name.split("/")[3] for name in names if name.startswith("opt/onnxpack/lib/")}
-    assert {"httptools", "numpy", "onnxruntime"} <= modules
+    assert {"httptools", "numpy", "onnxruntime", "orjson"} <= modules
     parts = {part for name in names for part in name.split("/")}
     unwanted = {"torch", "sklearn", "scipy", "joblib", "skl2onnx", "onnxscript", "onnx", "pip", "setuptools", "uv"}
     assert not unwanted & modules

@@ -27,7 +27,7 @@ BUILD = ("build", "spec.yaml", "--engine", "none")
 @pytest.fixture
 def built(tmp_path: Path, wheels: Path, onnxpack: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project that was built once, and no package index any more."""
-    for name, version in (("onnxruntime", "1.30"), ("numpy", "2.9"), ("httptools", "0.9")):
+    for name, version in (("onnxruntime", "1.30"), ("numpy", "2.9"), ("httptools", "0.9"), ("orjson", "3.12")):
         make_wheel(wheels, name, version)
     project = tmp_path / "project"
     project.mkdir()

@@ -145,7 +145,7 @@ def house(tmp_path: Path) -> Iterator[House]:
     home, project, wheels = (tmp_path / name for name in ("home", "project", "wheels"))
     for folder in (home, project, wheels, tmp_path / "tmp", project / ".git"):
         folder.mkdir()
-    for name, version in (("onnxruntime", "1.30"), ("numpy", "2.9"), ("httptools", "0.9")):
+    for name, version in (("onnxruntime", "1.30"), ("numpy", "2.9"), ("httptools", "0.9"), ("orjson", "3.12")):
         make_wheel(wheels, name, version)
     kept = {
         home / ".netrc": f"machine 127.0.0.1 login builder password {CANARY}\ndefault login me password {CANARY}\n",

@@ -263,7 +263,8 @@ MEASURED = Measured(0.001, 0.002, 1.5, 1000.0, 1.5, 1, 0.1, 10)
 
 def resolve(spec: Spec, target: str) -> TargetLock:
     asked = make_unresolved_lock(spec, target)
-    packages = tuple(Package(re.split(r"[>\[]", line)[0], "2.5", ("0" * 64,)) for line in asked.requirements)
+    wanted = [re.match(r"([^>\[]+).*>=([0-9.]+)", line) for line in asked.requirements]
+    packages = tuple(Package(found[1], found[2], ("0" * 64,)) for found in wanted if found)
     return TargetLock(asked.python, asked.platform, asked.requirements, packages)
 
 
