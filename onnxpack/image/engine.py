@@ -31,6 +31,18 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Soak:
+    """The memory of the serving process over requests of all declared sizes."""
+
+    requests: int
+    rss_bytes: int
+    """What it held at the end."""
+    growth_bytes: int | None
+    """By how much that was more than after a third of the requests; None of too few requests to say."""
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
 class Smoke:
     """The figures of a smoke test; seconds count from the start of the container's command, None without a GPU."""
 
@@ -42,6 +54,8 @@ class Smoke:
     peak_rss_bytes: int | None
     on_gpu: bool | None = None
     """None for a CPU image."""
+    soak: Soak | None = None
+    """None where nothing asked for it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,8 @@ class SmokeRequest:
     """Whether a GPU is here; None for a CPU image."""
     libraries: tuple[str, ...]
     """The libraries that the device's execution provider links, except the driver's own."""
+    soak_seconds: float = 0.0
+    """How long requests of all declared sizes are sent; 0: none are."""
 
 
 class Engine(Protocol):

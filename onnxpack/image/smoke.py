@@ -13,10 +13,10 @@ from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import Arrays, read_arrays
 from onnxpack.image.container import VOLUME, Container, container
 from onnxpack.image.docker import DockerEngine
-from onnxpack.image.engine import Smoke, SmokeRequest
+from onnxpack.image.engine import Smoke, SmokeRequest, Soak
 from onnxpack.parity.compare import Comparison, Tolerance, compare_cases, read_case, require_parity
 from onnxpack.parity.quantization_noise import compute_spreads
-from onnxpack.timing import probe
+from onnxpack.timing import probe, soak
 
 _REPLAY_SECONDS = 300
 """How long an image without a server may take for all cases, its start included."""
@@ -41,7 +41,7 @@ def _test_server(engine: DockerEngine, asked: SmokeRequest, port: int, files: di
     """Ask the server one case over HTTP, and the image's command line all of them."""
     reference, tolerance = asked.reference, asked.tolerance
     case = reference.cases[0]
-    with container(engine, asked.image, files, gpu=bool(asked.on_gpu)) as box:
+    with container(engine, asked.image, files | _list_modules(), gpu=bool(asked.on_gpu)) as box:
         box.start()
         facts = _probe(box, "server", str(port), VOLUME, case, asked.timed)
         rows = _compare_answer(reference, case, facts, tolerance)
@@ -53,8 +53,10 @@ def _test_server(engine: DockerEngine, asked: SmokeRequest, port: int, files: di
         if status:
             raise GateError(f"the image's command line fails: exit status {status}", "see its output below", words)
         rows += _compare_replay(reference, box, tolerance)
-    require_parity("the image's answers differ from the source model's", rows)
-    return _smoke(rows, facts, asked.on_gpu)
+        # Answers that differ are told before a soak is worth its time.
+        require_parity("the image's answers differ from the source model's", rows)
+        memory = _check(box, ["python3", *_soak_command(asked, port)]) if asked.soak_seconds else None
+    return _smoke(rows, facts, asked.on_gpu, memory)
 
 
 def _test_module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, bytes]) -> Smoke:
@@ -64,7 +66,15 @@ def _test_module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, byt
         facts = _wait_for_facts(box)
         rows = _compare_replay(asked.reference, box, asked.tolerance)
     require_parity("the image's answers differ from the source model's", rows)
-    return _smoke(rows, facts, asked.on_gpu)
+    memory = _soak_module(engine, asked, files) if asked.soak_seconds else None
+    return _smoke(rows, facts, asked.on_gpu, memory)
+
+
+def _soak_module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, bytes]) -> Any:
+    """Soak the generated module in a process of its own: what replayed all cases has memory of that."""
+    files, command, gpu = files | _list_modules(), _soak_command(asked, 0), bool(asked.on_gpu)
+    with container(engine, asked.image, files, entrypoint=["python3"], command=command, gpu=gpu) as box:
+        return _wait_for_facts(box)
 
 
 def _test_refusal(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
@@ -85,7 +95,7 @@ def _test_refusal(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
     return Smoke(0, None, None, None, None, on_gpu=False)
 
 
-def _smoke(rows: list[Comparison], facts: Any, on_gpu: bool | None) -> Smoke:
+def _smoke(rows: list[Comparison], facts: Any, on_gpu: bool | None, memory: Any) -> Smoke:
     return Smoke(
         comparisons=len(rows),
         ready_seconds=facts["ready_seconds"],
@@ -93,6 +103,7 @@ def _smoke(rows: list[Comparison], facts: Any, on_gpu: bool | None) -> Smoke:
         latency_p50_seconds=facts["latency_p50_seconds"],
         peak_rss_bytes=facts["peak_rss_bytes"],
         on_gpu=on_gpu,
+        soak=Soak(**memory) if memory else None,
     )
 
 
@@ -100,8 +111,24 @@ def _probe_source() -> str:
     return getsource(probe)  # imported, so that the key of a smoke test counts it
 
 
+def _list_modules() -> dict[str, bytes]:
+    """Return the modules that a soak imports, below the volume; the image itself has nothing of this package."""
+    return {f"{module.__name__.replace('.', '/')}.py": getsource(module).encode() for module in (probe, soak)}
+
+
+def _soak_command(asked: SmokeRequest, port: int) -> list[str]:
+    """Return the arguments of Python that run a soak from the volume; port 0 is for an image without a server."""
+    code = f"import sys, json; sys.path.insert(0, {VOLUME!r}); from {soak.__name__} import main"
+    code += "; print(json.dumps(main(sys.argv[1:])))"
+    return ["-c", code, str(port), f"{VOLUME}/{asked.timed}.inputs.npz", str(asked.soak_seconds)]
+
+
 def _probe(box: Container, *arguments: str) -> Any:
-    status, out, words = box.execute(["python3", "-c", _probe_source(), *arguments])
+    return _check(box, ["python3", "-c", _probe_source(), *arguments])
+
+
+def _check(box: Container, command: list[str]) -> Any:
+    status, out, words = box.execute(command)
     if status:
         log = "\n".join(box.output()) if not box.running() else ""
         raise GateError(

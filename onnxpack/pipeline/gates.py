@@ -42,6 +42,10 @@ class BuildFacts:
     """The image was started and timed; not the check that a CUDA image refuses to serve without a GPU."""
     gpu_missing: bool
     """The target is for a GPU, and none is here."""
+    gpu: bool = False
+    """The target is for a GPU."""
+    memory_soaked: bool = False
+    """Enough requests of all declared sizes were answered to tell how memory grows."""
 
 
 def require_size(gates: EffectiveGates, size_bytes: int) -> None:
@@ -58,14 +62,15 @@ def require_size(gates: EffectiveGates, size_bytes: int) -> None:
 
 
 def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
-    """Require that what the container showed keeps to ``cold_start``, ``latency_p50`` and ``peak_memory``.
+    """Require that what the container showed keeps to ``cold_start``, ``latency_p50`` and the gates of memory.
 
     A limit whose figure is None was not judged: see ``list_gates_not_judged``.
 
     Raises:
         GateError: with every gate that is broken.
     """
-    limits = gates.limits
+    limits, soak = gates.limits, smoke.soak
+    hint = "it was measured on this machine: make the model smaller, or raise the gate"
     measured = (
         ("cold_start", "the container was ready after", smoke.ready_seconds, limits.cold_start, format_time),
         ("latency_p50", "the median request took", smoke.latency_p50_seconds, limits.latency_p50, format_time),
@@ -74,9 +79,15 @@ def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
     problems = []
     for name, words, value, limit, shown in measured:
         if limit is not None and value is not None and value > limit:
-            hint = "it was measured on this machine: make the model smaller, or raise the gate"
             text = f"{words} {shown(value)}, gates.{name} allows {shown(limit)}"
             problems.append(Problem(text, hint, gates.where(name)))
+    if soak and soak.growth_bytes is not None and (most := limits.rss_growth) is not None and soak.growth_bytes > most:
+        text = (
+            f"over {soak.requests} requests of all declared sizes memory grew by {format_bytes(soak.growth_bytes)} to "
+            f"{format_bytes(soak.rss_bytes)}, gates.rss_growth allows {format_bytes(most)}"
+        )
+        hint = "lower the greatest sizes in `dynamic_axes`, or raise the gate"
+        problems.append(Problem(text, hint, gates.where("rss_growth")))
     if problems:
         raise GateError(problems)
 
@@ -172,10 +183,22 @@ def _no_container(facts: BuildFacts) -> str:
     return "" if facts.container_ran else "the image was not run"
 
 
+def _no_soak(facts: BuildFacts) -> str:
+    if missing := _no_container(facts):
+        return missing
+    return "" if facts.memory_soaked else "too few requests were answered in its time"
+
+
+def _no_gpu(facts: BuildFacts) -> str:
+    return _no_container(facts) if facts.gpu else "the device has no GPU"
+
+
 _MISSING: Mapping[Need, Callable[[BuildFacts], str]] = {
     "score": _no_score,
     "speed": _no_speed,
     "image": _no_image,
     "container": _no_container,
+    "soak": _no_soak,
+    "gpu": _no_gpu,
 }
 """For each need of a gate, a function that says why a build could not judge it; an empty text where it could."""

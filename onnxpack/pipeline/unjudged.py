@@ -18,6 +18,8 @@ def gather_facts(plan: Plan, product: Product) -> BuildFacts:
         image_built=product.image is not None,
         container_ran=smoke is not None and smoke.on_gpu is not False,
         gpu_missing=smoke is not None and smoke.on_gpu is False,
+        gpu=plan.device.gpu,
+        memory_soaked=smoke is not None and smoke.soak is not None and smoke.soak.growth_bytes is not None,
     )
 
 

@@ -55,6 +55,19 @@ class Gates:
     peak_memory: Annotated[int, Size(1, 2**50)] | None = describe_field(
         "The most memory that the serving process may use.", None, example="400MB", need="container"
     )
+    rss_growth: Annotated[int, Size(1, 2**50)] | None = describe_field(
+        "The most that the serving process' memory may grow over requests of all declared sizes, the first third of "
+        "them left out.",
+        None,
+        example="32MB",
+        need="soak",
+    )
+    gpu_nodes: Ratio | None = describe_field(
+        "The least share of the model's nodes that must run on the GPU; an image with fewer refuses to start.",
+        None,
+        example="0.95",
+        need="gpu",
+    )
 
 
 @dataclass(frozen=True)

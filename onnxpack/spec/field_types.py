@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from onnxpack.spec.constraints import Between, Pattern
 
-Need = Literal["score", "speed", "image", "container"]
+Need = Literal["score", "speed", "image", "container", "soak", "gpu"]
 """What a build must have measured before a gate can be judged."""
 
 

@@ -11,14 +11,15 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_READY_WITHIN = 120.0  # seconds
+PATIENCE = 120.0
+"""Seconds to wait for the server to be ready, and for each of its answers."""
 _TIMED_SECONDS = 1.0
 _TIMED_TIMES = (3, 100)
 """A latency is the median of so many at least and at most."""
@@ -39,9 +40,9 @@ def check_server(port: int, folder: Path, case: str, timed: str) -> dict[str, An
     _wait_until_ready(port)
     ready = _age_of_first_process()
     # Before the clock starts: making JSON is the client's work.
-    body = json.dumps(_request(port, folder / f"{case}.inputs.npz"))
+    body = json.dumps(make_request(read_datatypes(port), read_inputs(folder / f"{case}.inputs.npz")))
     started = time.perf_counter()
-    status, answer = _ask(port, "POST", f"{_model_path(port)}/infer", body)
+    status, answer = _ask(port, "POST", f"{find_model_path()}/infer", body)
     seconds = time.perf_counter() - started
     return {
         "ready_seconds": ready,
@@ -110,8 +111,8 @@ def measure_median(work: Callable[[], Any]) -> float:
 
 def _server_latency(port: int, inputs: Path) -> float:
     """Measure one request at a time on an open connection, from the first byte sent to the last one read."""
-    path, body = f"{_model_path(port)}/infer", json.dumps(_request(port, inputs))
-    connection = HTTPConnection("127.0.0.1", port, timeout=_READY_WITHIN)
+    path, body = f"{find_model_path()}/infer", json.dumps(make_request(read_datatypes(port), read_inputs(inputs)))
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
 
     def ask() -> None:
         connection.request("POST", path, body, {"Content-Type": "application/json"})
@@ -141,7 +142,7 @@ def _age_of_first_process() -> float:
 
 
 def _wait_until_ready(port: int) -> None:
-    end = time.monotonic() + _READY_WITHIN
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             if _ask(port, "GET", "/v2/health/ready")[0] == 200:
@@ -149,13 +150,13 @@ def _wait_until_ready(port: int) -> None:
         except (OSError, HTTPException):
             pass  # it does not listen yet
         if time.monotonic() > end:
-            raise SystemExit(f"the server was not ready within {_READY_WITHIN:.0f} s")
+            raise SystemExit(f"the server was not ready within {PATIENCE:.0f} s")
         # Short beside a start of several hundred milliseconds, which is what is measured.
         time.sleep(0.005)
 
 
 def _ask(port: int, method: str, path: str, body: str | None = None) -> tuple[int, Any]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=_READY_WITHIN)
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request(method, path, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
@@ -165,18 +166,27 @@ def _ask(port: int, method: str, path: str, body: str | None = None) -> tuple[in
     return response.status, json.loads(text) if text else None
 
 
-def _model_path(port: int) -> str:
+def find_model_path() -> str:
+    """Return the model's path on the server."""
     import inference
 
     return f"/v2/models/{inference.NAME}"
 
 
-def _request(port: int, inputs: Path) -> dict[str, Any]:
-    """Return a case as an Open Inference Protocol request, with the datatypes of the server's own metadata."""
-    metadata = _ask(port, "GET", _model_path(port))[1]
-    datatypes = {tensor["name"]: tensor["datatype"] for tensor in metadata["inputs"]}
-    with np.load(inputs) as archive:
-        tensors = [(name, archive[name]) for name in archive.files]
+def read_inputs(path: Path) -> dict[str, Any]:
+    """Return the arrays of a case by name."""
+    with np.load(path) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def read_datatypes(port: int) -> dict[str, str]:
+    """Return the datatype of each input, as the server's own metadata names it."""
+    metadata = _ask(port, "GET", find_model_path())[1]
+    return {tensor["name"]: tensor["datatype"] for tensor in metadata["inputs"]}
+
+
+def make_request(datatypes: Mapping[str, str], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arrays as an Open Inference Protocol request in JSON."""
     return {
         "inputs": [
             {
@@ -188,7 +198,7 @@ def _request(port: int, inputs: Path) -> dict[str, Any]:
                 if array.dtype.kind == "f"
                 else array.ravel().tolist(),
             }
-            for name, array in tensors
+            for name, array in arrays.items()
         ]
     }
 
