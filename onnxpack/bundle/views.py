@@ -86,7 +86,8 @@ class ModuleView:
 
     ``threads`` None means: from the container's CPU quota, at run time. ``max_body`` is in bytes; None means: from what
     the largest request takes. ``drain`` and ``max_queue_delay`` are in seconds.
-    ``max_batch_size`` None means: no dynamic batching.
+    ``max_batch_size`` None means: no dynamic batching. ``gpu_nodes`` is the least share of the nodes that run on the
+    GPU; None means: any.
     """
 
     name: str
@@ -107,6 +108,7 @@ class ModuleView:
     drain: float = 8.0
     max_batch_size: int | None = None
     max_queue_delay: float = 0.0
+    gpu_nodes: float | None = None
 
     def __post_init__(self) -> None:
         declared = {axis.name for axis in self.axes}

@@ -125,8 +125,7 @@ def open_timed_session(path: Path, threads: int | None) -> ort.InferenceSession:
     options.inter_op_num_threads = 1
     # Spinning threads take six times the CPU at the same latency, and the CPU from whoever is timed next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # The arena grows to the largest request and keeps it.
-    options.enable_cpu_mem_arena = False
+    # Of every shape a plan would be kept.
     options.enable_mem_pattern = False
     options.log_severity_level = 4
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

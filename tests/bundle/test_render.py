@@ -100,7 +100,7 @@ def test_a_module_holds_nothing_that_its_model_does_not_need() -> None:
     assert "run_now" not in served, "a thread that waits for a GPU takes no time of its own"
     fixed = replace(IRIS, inputs=(TensorInfo("x", "string", (2,)),), outputs=(TensorInfo("y", "int64", (2,)),), axes=())
     text = "".join(render_module(fixed).values())
-    assert not any(word in text for word in ("AXES", "def convert", "isfinite", "enable_cpu_mem_arena", "read_floats"))
+    assert not any(word in text for word in ("AXES", "def convert", "isfinite", "enable_mem_pattern", "read_floats"))
 
 
 def test_the_batch_axis_is_the_first_of_every_input_and_output() -> None:

@@ -210,7 +210,7 @@ def test_threads_of_the_spec_and_of_the_caller(load: Load, apps: dict[str, Path]
 def test_session_options_fit_a_container(load: Load) -> None:
     options = load("iris").Model()._session.get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
-    assert not options.enable_cpu_mem_arena
+    assert options.enable_cpu_mem_arena
     assert not options.enable_mem_pattern
     assert options.inter_op_num_threads == 1
 

@@ -55,6 +55,7 @@ CUDA = replace(
     threads=None,
     warmup=True,
     axes=(Axis("batch", 2, 8, 64), Axis("seq", 1, 16, 512)),
+    gpu_nodes=0.95,
 )
 
 ODD = ModuleView(

@@ -115,7 +115,7 @@ def test_sessions_are_the_shipped_modules() -> None:
     shipped = template[template.index("SessionOptions()") :]
     source = Path(sys.modules[open_timed_session.__module__].__file__ or "").read_text()
     ours = source[source.index("SessionOptions()") :]
-    for option in ("inter_op_num_threads = 1", "allow_spinning", "enable_cpu_mem_arena = False"):
+    for option in ("inter_op_num_threads = 1", "allow_spinning", "enable_mem_pattern = False"):
         assert option in shipped
         assert option in ours
 

@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 NAME = "transactions"
 VERSION = "1.4.0"
 MODEL_FILE = Path(__file__).with_name("model.onnx")
+GPU_NODES = 0.95  # the least share of the model's nodes that must run on the GPU
 
 
 class Tensor(NamedTuple):
@@ -208,10 +209,9 @@ def open_session(path: Path, threads: int) -> tuple[Any, type[Exception]]:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads burn no CPU quota
-    # Shapes vary: the arena would keep the largest size it ever had, and every shape would keep a plan.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
+    options.enable_mem_pattern = False  # shapes vary, and every shape would keep a plan
     options.log_severity_level = 4  # errors arrive as exceptions; once is enough
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     onnxruntime.preload_dlls()  # CUDA's libraries lie in wheels, where the loader does not look
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     try:
@@ -221,7 +221,18 @@ def open_session(path: Path, threads: int) -> tuple[Any, type[Exception]]:
     if session.get_providers()[0] != "CUDAExecutionProvider":
         raise RuntimeError(f"no CUDA device can be used, and {path.name} is made for one")
     session.disable_fallback()  # a failing GPU must fail, not become a slow CPU
+    require_gpu_nodes(session.get_provider_graph_assignment_info())
     return session, InvalidArgument
+
+
+def require_gpu_nodes(parts: Iterable[Any]) -> None:
+    """Raise RuntimeError if less than GPU_NODES of the nodes run on the GPU: all others wait for copies."""
+    nodes = [(part.ep_name, node.name or node.op_type) for part in parts for node in part.get_nodes()]
+    others = [name for provider, name in nodes if provider != "CUDAExecutionProvider"]
+    if not nodes or (len(nodes) - len(others)) / len(nodes) < GPU_NODES:
+        shown = ", ".join(others[:20]) + (", …" if len(others) > 20 else "")
+        found = f"{len(others)} of {len(nodes)} nodes run on the CPU"
+        raise RuntimeError(f"{found}, and {GPU_NODES:.0%} must run on the GPU: {shown}")
 
 
 def cpu_count(root: Path = Path("/")) -> int:
