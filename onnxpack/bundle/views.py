@@ -6,7 +6,7 @@ from typing import Literal
 
 from onnxpack.bundle import quoting
 from onnxpack.core.errors import SpecError
-from onnxpack.core.values import Axis, Shape, TensorInfo
+from onnxpack.core.values import Axis, Shape, TensorInfo, find_batch_axis
 
 DATATYPES = {
     "float16": "FP16",
@@ -156,8 +156,8 @@ class ModuleView:
     @cached_property
     def batch(self) -> Axis | None:
         """Return the dynamic axis that is dimension 0 of every input and output, if there is one."""
-        firsts = {info.shape[:1] for info in (*self.inputs, *self.outputs)}
-        return next((axis for axis in self.input_axes if firsts == {(axis.name,)}), None)
+        name = find_batch_axis(self.inputs, self.outputs)
+        return next((axis for axis in self.input_axes if axis.name == name), None)
 
     @property
     def runs_inline(self) -> bool:

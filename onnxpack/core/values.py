@@ -1,5 +1,6 @@
 """The frozen values that stages exchange; none depends on a framework."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,13 @@ class TensorInfo:
     name: str
     dtype: str
     shape: Shape
+
+
+def find_batch_axis(inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo]) -> str | None:
+    """Return the name of the axis that is dimension 0 of every input and output, if there is one."""
+    firsts = {info.shape[:1] for info in (*inputs, *outputs)}
+    first = firsts.pop() if len(firsts) == 1 else ()
+    return first[0] if first and isinstance(first[0], str) else None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from onnxpack.spec.model import Input, Spec
 
 __all__ = [
     "Arrays", "choose_odd_sizes", "choose_tracing_sizes", "convert_strings", "draw", "find_misfits",
-    "find_row_axis", "get_dtype_word", "has_values", "iterate_cases", "list_corners", "list_main_sizes",
+    "get_dtype_word", "has_values", "iterate_cases", "list_corners", "list_main_sizes",
     "measure_sizes", "read_arrays", "read_samples", "resolve_shape", "write_arrays",
 ]  # fmt: skip
 
@@ -97,15 +97,8 @@ def iterate_cases(
             yield "samples_first", measure_sizes(spec, first), first
 
 
-def find_row_axis(spec: Spec) -> str | None:
-    """Return the dynamic axis that is the first of every input and nowhere else, along which inputs can be split."""
-    others = {size for tensor in spec.inputs.values() for size in tensor.shape[1:]}
-    name = spec.first_size
-    return name if isinstance(name, str) and name not in others else None
-
-
 def _take_first_rows(spec: Spec, arrays: Arrays) -> Arrays | None:
-    name = find_row_axis(spec)
+    name = spec.row_axis
     rows = len(next(iter(arrays.values()))) // 2 if name else 0
     fits = name and max(spec.dynamic_axes[name].min, 1) <= rows
     return {key: array[:rows] for key, array in arrays.items()} if fits else None

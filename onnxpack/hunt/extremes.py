@@ -7,7 +7,7 @@ import numpy as np
 
 from onnxpack.core.values import Axis
 from onnxpack.data.domains import Domain, draw_array, fill_rows, get_numpy_dtype, list_domains
-from onnxpack.data.test_inputs import Arrays, choose_odd_sizes, find_row_axis, resolve_shape
+from onnxpack.data.test_inputs import Arrays, choose_odd_sizes, resolve_shape
 from onnxpack.spec.model import Input, Spec
 
 Array = np.ndarray[Any, Any]
@@ -27,7 +27,7 @@ def choose_smallest_sizes(axes: tuple[Axis, ...]) -> dict[str, int]:
 
 def choose_search_sizes(spec: Spec) -> dict[str, int]:
     """Return the sizes for one row: odd ones that differ, so that no two axes can be mistaken for each other."""
-    rows = find_row_axis(spec)
+    rows = spec.row_axis
     at = {name: max(size, 1) for name, size in choose_odd_sizes(spec.axes).items()}
     return at | {rows: max(spec.dynamic_axes[rows].min, 1)} if rows else at
 
@@ -91,7 +91,7 @@ def make_tiny_case(spec: Spec) -> Arrays | None:
     # The second number keeps this stream apart from those of the search (0) and the trees (2).
     generator = np.random.default_rng([spec.verify.seed, 1])
     at = choose_search_sizes(spec)
-    rows = find_row_axis(spec)
+    rows = spec.row_axis
     if rows:
         at[rows] = min(spec.dynamic_axes[rows].max, max(at[rows], 8))
     inputs, changed = {}, False

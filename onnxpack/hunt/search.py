@@ -13,7 +13,7 @@ import numpy as np
 
 from onnxpack.data.case_budget import count_input_bytes
 from onnxpack.data.domains import draw_array, fill_rows, get_numpy_dtype, list_domains
-from onnxpack.data.test_inputs import Arrays, find_row_axis
+from onnxpack.data.test_inputs import Arrays
 from onnxpack.hunt.cost import estimate_run_cost
 from onnxpack.hunt.extremes import choose_smallest_sizes, draw_mixed_rows, fill, make_corner_cases, make_tiny_case
 from onnxpack.hunt.trial import Case, Findings, Trials, score_rows
@@ -97,7 +97,7 @@ def climb(trials: Trials, generator: np.random.Generator, rounds: Callable[[Arra
 
 def count_rows_tried(spec: Spec) -> int:
     """Return how many inputs go into one run as rows of a batch; 1 where each needs a run of its own."""
-    rows = find_row_axis(spec)
+    rows = spec.row_axis
     return min(_ROWS, spec.dynamic_axes[rows].max) if rows and spec.dynamic_axes[rows].min <= 1 else 1
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnxpack.data.test_inputs import Arrays, draw, find_row_axis
+from onnxpack.data.test_inputs import Arrays, draw
 from onnxpack.hunt.columns import Column, Columns, find_columns
 from onnxpack.hunt.forest import OPERATORS, Forest, find_paths, read_forest
 from onnxpack.hunt.trial import Findings, Trials
@@ -63,7 +63,7 @@ def hunt_trees(trials: Trials, path: Path) -> Findings:
 
 def count_rows_at_once(spec: Spec) -> int | None:
     """Return how many rows one run takes, by the dynamic axis or by the fixed shapes; None where neither says."""
-    name = find_row_axis(spec)
+    name = spec.row_axis
     if name:
         return spec.dynamic_axes[name].max
     size = spec.first_size
@@ -116,7 +116,7 @@ def make_rows_at_splits(spec: Spec, forest: Forest, columns: Columns, limit: int
 def _draw_rows(spec: Spec, rows: int) -> Arrays:
     """Draw random rows of every input."""
     at = {axis.name: axis.opt for axis in spec.axes}
-    name = find_row_axis(spec)
+    name = spec.row_axis
     if name:
         return {key: array.copy() for key, array in draw(spec, at | {name: rows}, 2).items()}
     parts: dict[str, list[Array]] = {key: [] for key in spec.inputs}
@@ -223,7 +223,7 @@ def _split_rows(rows: Arrays, at_once: int) -> Iterator[Arrays]:
 def _add_cases(findings: Findings, trials: Trials, cases: list[Arrays]) -> None:
     """Run the cases; keep the first that agree and the first that differ."""
     agreeing = differing = 0
-    name = find_row_axis(trials.spec)
+    name = trials.spec.row_axis
     least = trials.spec.dynamic_axes[name].min if name else count_rows_at_once(trials.spec) or 1
     for part in cases:
         whole = {key: _repeat_last_row(array, least) for key, array in part.items()}

@@ -18,7 +18,7 @@ def measure(run: Build, models: Mapping[str, OnnxModel], reference: Reference) -
     """Time all models in one run, in turn."""
     inputs, many = (Artifact.of(reference.folder / f"{case}.inputs.npz") for case in choose_timed_cases(run, reference))
     task = MeasureModels(
-        dict(models), tuple(models), inputs, many, _SECONDS * len(models), run.plan.threads, _this_machine()
+        dict(models), tuple(models), inputs, many, _SECONDS * len(models), run.plan.threads, describe_this_machine()
     )
     return run.runner.run(task, of=f"{len(models)} models").models
 
@@ -30,7 +30,7 @@ def choose_timed_cases(run: Build, reference: Reference) -> tuple[str, str]:
     return reference.opt_case(axes), reference.opt_case(largest)
 
 
-def _this_machine() -> tuple[str, ...]:
+def describe_this_machine() -> tuple[str, ...]:
     """Return what makes a time one of this machine."""
     machine = describe_machine(None)
     return (machine.processor, str(machine.cpus))

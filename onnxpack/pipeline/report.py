@@ -62,6 +62,7 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "parity": asdict(product.parity) if product.parity else None,
         "evaluation": asdict(product.evaluation) if product.evaluation else None,
         "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in product.candidates],
+        "batching": asdict(product.batching) if product.batching else None,
         "image": _image(product, plan.base),
         "smoke": asdict(product.smoke) if product.smoke else None,
         "notes": [*plan.notes, *(product.exported.reference.notes if product.exported else ())],

@@ -14,6 +14,7 @@ from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.runner import Runner
 from onnxpack.precision.candidates import Candidate
+from onnxpack.timing import BatchGain
 
 if TYPE_CHECKING:
     from onnxpack.bundle.context import Context
@@ -49,6 +50,8 @@ class Product:
     candidates: tuple[Candidate, ...] = ()
     """The precisions that were tried, float32 first; empty where the spec asks for float32."""
     evaluation: Evaluated | None = None
+    batching: BatchGain | None = None
+    """The speed of the model that ships in batches; None where it was not measured."""
     context: "Context | None" = None
     base: Image | None = None
     """The image that it was built on."""

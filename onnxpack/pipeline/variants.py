@@ -12,6 +12,7 @@ from onnxpack.core.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
 from onnxpack.core.values import Exported, OnnxModel
 from onnxpack.parity.compare import ParityError, require_parity
 from onnxpack.parity.summary import Parity, summarize_parity
+from onnxpack.pipeline.batching import measure_batching, require_separate_rows
 from onnxpack.pipeline.evaluate import evaluate
 from onnxpack.pipeline.gates import judge_degradation, judge_help, judge_score
 from onnxpack.pipeline.measure import measure
@@ -62,7 +63,7 @@ class ChooseVariant:
         if base.error:
             raise base.error
         if run.plan.precision == "float32" or not self._reduces:
-            return _ship(product, base, ())
+            return _ship(run, product, base, ())
         trials = _measure_all(run, [base, *self._attempts(run, plain)])
         objective = run.plan.spec_target.objective or ("size" if run.plan.device.gpu else "latency")
         candidates = mark_best([trial.candidate for trial in trials], objective)
@@ -71,7 +72,7 @@ class ChooseVariant:
             candidates = tuple(replace(row, chosen=row.precision == wanted and row.passed) for row in candidates)
             _require_passed(trials[1], candidates)
         chosen = next(index for index, candidate in enumerate(candidates) if candidate.chosen)
-        return _ship(product, trials[chosen], candidates)
+        return _ship(run, product, trials[chosen], candidates)
 
     @property
     def _reduces(self) -> bool:
@@ -163,6 +164,10 @@ def _judge(run: Build, variant: Variant) -> Variant:
         require_parity(f"the {candidate.precision} model differs from its source", rows)
     except ParityError as error:
         return _refuse(variant, error)
+    try:
+        require_separate_rows(run, model, served)
+    except GateError as error:
+        return _refuse(variant, error)
     if run.plan.file.spec.evaluation is None:
         return variant
     scored = evaluate(run, model, variant.exported)
@@ -211,7 +216,12 @@ def _require_passed(variant: Variant, candidates: tuple[Candidate, ...]) -> None
     raise BY_EXIT_CODE[variant.error.exit_code]([Problem(first.message, first.hint, first.where, detail), *more])
 
 
-def _ship(product: Product, variant: Variant, candidates: tuple[Candidate, ...]) -> Product:
+def _ship(run: Build, product: Product, variant: Variant, candidates: tuple[Candidate, ...]) -> Product:
     return replace(
-        product, model=variant.model, parity=variant.parity, candidates=candidates, evaluation=variant.evaluated
+        product,
+        model=variant.model,
+        parity=variant.parity,
+        candidates=candidates,
+        evaluation=variant.evaluated,
+        batching=measure_batching(run, variant.model, variant.exported.served),
     )

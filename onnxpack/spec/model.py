@@ -326,6 +326,13 @@ class Spec:
         return firsts.pop() if len(firsts) == 1 else None
 
     @property
+    def row_axis(self) -> str | None:
+        """Return the dynamic axis that is the first of every input and nowhere else: inputs can be split along it."""
+        others = {size for tensor in self.inputs.values() for size in tensor.shape[1:]}
+        name = self.first_size
+        return name if isinstance(name, str) and name not in others else None
+
+    @property
     def input_infos(self) -> tuple[TensorInfo, ...]:
         """Return the names, dtypes and shapes that the shipped model's inputs must have."""
         return tuple(TensorInfo(name, tensor.dtype, tensor.shape) for name, tensor in self.inputs.items())

@@ -120,6 +120,7 @@ def check_gates(spec: Spec, where: Where) -> Iterator[Problem]:
         problems = list(_check_score_gates(spec, found))
         own = target.gates is not None and target.gates.min_speedup is not None
         compared = target.precision != "float32" if own else precisions != {"float32"}
+        problems += _check_gpu_gate(spec, name, found)
         if found.limits.min_speedup is not None and not compared:
             hint = "remove it: it compares a reduced precision with float32"
             text = f"min_speedup does not apply to float32{'' if own else ' alone'}"
@@ -128,6 +129,16 @@ def check_gates(spec: Spec, where: Where) -> Iterator[Problem]:
             if problem not in told:  # a common gate is the same problem for every target
                 told.add(problem)
                 yield problem
+
+
+def _check_gpu_gate(spec: Spec, target: str, found: EffectiveGates) -> Iterator[Problem]:
+    """Check that ``gpu_nodes`` stands at a target for a GPU, or is common to targets of which one is."""
+    gates = spec.targets[target].gates
+    own = gates is not None and gates.gpu_nodes is not None
+    devices = {spec.targets[target].device} if own else {other.device for other in spec.targets.values()}
+    if found.limits.gpu_nodes is not None and not any(load_device(device).gpu for device in devices):
+        hint = "remove it: it is about the share of nodes that run on a GPU"
+        yield Problem(f"gpu_nodes does not apply to {' and '.join(sorted(devices))}", hint, found.where("gpu_nodes"))
 
 
 def _check_score_gates(spec: Spec, found: EffectiveGates) -> Iterator[Problem]:
@@ -182,12 +193,25 @@ def check_serving(spec: Spec, where: Where) -> Iterator[Problem]:
         if tensor.dtype == "bfloat16":
             hint = "declare float32, and convert inside the model"
             yield Problem("clients cannot send bfloat16: numpy has none", hint, where("inputs", name, "dtype"))
+    yield from _check_batching(spec, where)
+
+
+def _check_batching(spec: Spec, where: Where) -> Iterator[Problem]:
+    """Check what can be told of batching before the model is exported; its outputs are looked at behind that."""
     batching = spec.runtime.batching
-    axis = spec.dynamic_axes.get(spec.first_size) if isinstance(spec.first_size, str) else None
-    if batching and axis is None:
-        hint = "give all inputs the same dynamic axis as their first"
+    if batching is None:
+        return
+    if spec.runtime.server == "none":
+        hint = "remove it: there are no requests to combine"
+        yield Problem("batching needs a server, and runtime.server is none", hint, where("runtime", "batching"))
+    axis = spec.dynamic_axes.get(spec.row_axis) if spec.row_axis else None
+    place = where("runtime", "batching", "max_batch_size")
+    if axis is None:
+        hint = "give all inputs the same dynamic axis as their first, and in no other place"
         yield Problem("batching needs a batch axis", hint, where("runtime", "batching"))
-    elif batching and axis and batching.max_batch_size > axis.max:
+    elif batching.max_batch_size > axis.max:
         hint = f"set it to {axis.max} or less, or raise the axis' max"
-        place = where("runtime", "batching", "max_batch_size")
         yield Problem(f"max_batch_size {batching.max_batch_size} is above the axis' max {axis.max}", hint, place)
+    elif batching.max_batch_size < axis.min:
+        hint = f"set it to {axis.min} or more, or lower the axis' min"
+        yield Problem(f"max_batch_size {batching.max_batch_size} is below the axis' min {axis.min}", hint, place)

@@ -33,6 +33,27 @@ class CompareModel(Task[Compared]):
 
 
 @dataclass(frozen=True)
+class CompareBatches(Task[Compared]):
+    """Run rows of a Reference together, and compare the answers with those to each of them alone."""
+
+    NAME = "batching"
+    model: OnnxModel
+    reference: Reference
+    tolerance: Tolerance
+    least: int
+    """The rows of one request."""
+    most: int
+    """The rows of a full batch."""
+
+    def run(self, folder: Path, say: Say) -> Compared:
+        """Compare with onnxruntime on the CPU."""
+        from onnxpack.parity.batching import compare_batches
+
+        rows = compare_batches(self.model.path, self.reference, self.tolerance, self.least, self.most)
+        return Compared(tuple(rows))
+
+
+@dataclass(frozen=True)
 class Place:
     """Lines that say where a difference begins."""
 

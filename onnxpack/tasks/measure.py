@@ -5,7 +5,7 @@ from pathlib import Path
 
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.values import OnnxModel
-from onnxpack.timing import Measured
+from onnxpack.timing import BatchGain, Measured
 from onnxpack.worker import Say, Task
 
 
@@ -36,3 +36,26 @@ class MeasureModels(Task[Speeds]):
 
         models = {name: self.models[name].path for name in self.order}
         return Speeds(measure(models, self.inputs.path, self.throughput.path, self.seconds, self.threads))
+
+
+@dataclass(frozen=True)
+class MeasureBatch(Task[BatchGain]):
+    """Time a model on one request and on a full batch, in turn."""
+
+    NAME = "batch speed"
+    model: OnnxModel
+    inputs: Artifact
+    """The file of a case, whose rows fill the batch."""
+    least: int
+    """The rows of one request."""
+    most: int
+    """The rows of a full batch."""
+    seconds: float
+    threads: int | None
+    machine: tuple[str, ...]
+
+    def run(self, folder: Path, say: Say) -> BatchGain:
+        """Measure rows per second."""
+        from onnxpack.timing.models import measure_batch
+
+        return measure_batch(self.model.path, self.inputs.path, (self.least, self.most), self.seconds, self.threads)

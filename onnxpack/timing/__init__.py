@@ -24,6 +24,18 @@ class Measured:
     runs: int
 
 
+@dataclass(frozen=True)
+class BatchGain:
+    """The rows per second of one model, for one request at a time and for requests that run as one batch."""
+
+    request_rows: int
+    batch_rows: int
+    request_rows_per_second: float
+    batch_rows_per_second: float
+    gain: float
+    """The median of the ratios of both, over 1 where batches are faster."""
+
+
 def compute_paired_gain(base: Sequence[float], own: Sequence[float]) -> float:
     """Return how many times faster ``own`` is than ``base``, round by round: the median of the ratios.
 

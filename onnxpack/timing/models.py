@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 
 from onnxpack.data.test_inputs import Arrays, read_arrays
-from onnxpack.timing import Measured, compute_paired_gain
+from onnxpack.timing import BatchGain, Measured, compute_paired_gain
 from onnxpack.timing.probe import read_peak_rss
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import call_alone
@@ -64,6 +64,24 @@ def measure(
             runs=len(times),
         )
     return found
+
+
+def measure_batch(model: Path, inputs: Path, sizes: tuple[int, int], seconds: float, threads: int | None) -> BatchGain:
+    """Measure the rows per second at two numbers of rows: those of one request, and those of a batch of them.
+
+    The rows are those of ``inputs``, over and over; ``seconds`` bounds the timing, but for the least number of runs.
+    """
+    session = open_timed_session(model, threads)
+    arrays = read_arrays(inputs)
+    rows = {
+        str(size): {name: np.take(array, np.arange(size) % len(array), 0) for name, array in arrays.items()}
+        for size in sizes
+    }
+    times = time_side_by_side({name: partial(session.run, None, batch) for name, batch in rows.items()}, seconds)
+    least, most = sizes
+    one, many = times[str(least)], times[str(most)]
+    gain = compute_paired_gain(one, many) * most / least
+    return BatchGain(least, most, least / float(np.median(one)), most / float(np.median(many)), gain)
 
 
 def load_in_turn(loads: Mapping[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, float]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from onnxpack.core.errors import GateError, Location
-from onnxpack.image.engine import Smoke
+from onnxpack.image.engine import Smoke, Soak
 from onnxpack.pipeline.gates import (
     BuildFacts,
     NotJudged,
@@ -81,6 +81,24 @@ def test_every_broken_gate_is_told() -> None:
     ]
 
 
+SOAK = Soak(requests=900, rss_bytes=140_000_000, growth_bytes=40_000_000, peak_rss_bytes=150_000_000)
+
+
+def test_memory_that_grows_is_told_with_what_it_came_to() -> None:
+    with pytest.raises(GateError) as caught:
+        require_measures(gated(rss_growth=32_000_000), replace(SMOKE, soak=SOAK))
+    assert str(caught.value.problems[0]) == (
+        "spec.yaml:10:3: over 900 requests of all declared sizes memory grew by 40.0 MB to 140.0 MB, "
+        "gates.rss_growth allows 32.0 MB (lower the greatest sizes in `dynamic_axes`, or raise the gate)"
+    )
+
+
+@pytest.mark.parametrize("soak", [None, SOAK, replace(SOAK, growth_bytes=None)])
+def test_memory_that_grows_by_no_more_than_the_gate_passes(soak: Soak | None) -> None:
+    require_measures(gated(rss_growth=40_000_000), replace(SMOKE, soak=soak))
+    assert soak is None or soak.growth_bytes in (None, 40_000_000)
+
+
 def test_one_broken_gate_is_told_alone() -> None:
     with pytest.raises(GateError) as caught:
         require_measures(gated(cold_start=60.0, latency_p50=0.004), SMOKE)
@@ -134,8 +152,10 @@ WHOLE = BuildFacts(
     image_built=True,
     container_ran=True,
     gpu_missing=False,
+    gpu=True,
+    memory_soaked=True,
 )
-MEASURED = ("cold_start", "latency_p50", "peak_memory")
+MEASURED = ("cold_start", "latency_p50", "peak_memory", "rss_growth", "gpu_nodes")
 MISSED: dict[str, tuple[BuildFacts, dict[str, str]]] = {
     "everything was judged": (WHOLE, {}),
     "no engine": (
@@ -151,6 +171,11 @@ MISSED: dict[str, tuple[BuildFacts, dict[str, str]]] = {
         replace(WHOLE, speed_measured=False, image_built=False, container_ran=False, gpu_missing=True),
         {"min_speedup": "no GPU is here"} | dict.fromkeys(("image_size", *MEASURED), "no image was built"),
     ),
+    "too slow for many requests": (
+        replace(WHOLE, memory_soaked=False),
+        {"rss_growth": "too few requests were answered in its time"},
+    ),
+    "a device without a GPU": (replace(WHOLE, gpu=False), {"gpu_nodes": "the device has no GPU"}),
     "float32": (
         replace(WHOLE, precision="float32", speed_measured=False),
         {"min_speedup": "the precision is float32"},

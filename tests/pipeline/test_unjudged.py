@@ -14,7 +14,7 @@ from told import Told
 
 from onnxpack.cache.store import Store
 from onnxpack.image.docker import DockerEngine
-from onnxpack.image.engine import Smoke
+from onnxpack.image.engine import Smoke, Soak
 from onnxpack.pipeline.attempt import Wanted, build
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import Evaluated
@@ -41,6 +41,9 @@ FACTS: list[tuple[Product, dict[str, Any]]] = [
     (Product(smoke=SMOKE), {"container_ran": True, "gpu_missing": False}),
     (Product(smoke=replace(SMOKE, on_gpu=False)), {"container_ran": False, "gpu_missing": True}),
     (Product(smoke=replace(SMOKE, on_gpu=True)), {"container_ran": True, "gpu_missing": False}),
+    (Product(smoke=SMOKE), {"memory_soaked": False, "gpu": False}),
+    (Product(smoke=replace(SMOKE, soak=Soak(9, 2, 1, 3))), {"memory_soaked": True}),
+    (Product(smoke=replace(SMOKE, soak=Soak(8, 2, None, 3))), {"memory_soaked": False}),
 ]
 
 
