@@ -5,6 +5,7 @@ The server in the finished image is what serves: its threads, its JSON and its s
 container's limit is about, and a session alone in another process would show a part of it.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -39,28 +40,28 @@ Shapes = Mapping[str, tuple[int | str, ...]]
 def main(arguments: list[str]) -> dict[str, Any]:
     """Run a soak; the arguments are the server's port (0: without a server), the file of a case, and seconds."""
     port, sample, seconds = arguments
-    return soak(int(port), read_inputs(Path(sample)), float(seconds))
+    return soak(int(port), read_inputs(Path(sample)), float(seconds), "1" if int(port) else "self")
 
 
-def soak(port: int, arrays: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Answer requests of all declared sizes, and measure how memory grows once a third of them is answered."""
+def soak(port: int, arrays: Mapping[str, Any], seconds: float, process: str) -> dict[str, Any]:
+    """Answer requests of all declared sizes, and measure how a process' memory grows once a third is answered."""
     import inference
 
     axes = getattr(inference, "AXES", {})
     shapes = {name: tensor.shape for name, tensor in inference.INPUTS.items()}
     usual = {axis: size for name in shapes for axis, size in zip(shapes[name], arrays[name].shape, strict=True)}
-    process = "1" if port else "self"
-    answer = _Client(port).answer if port else inference.Model().run
     draws = random.Random(0)
     memory: list[int] = []
-    began = time.monotonic()
-    while len(memory) < _TIMES[1]:
-        bound = seconds if len(memory) >= _TIMES[0] else seconds * _LATE
-        if memory and time.monotonic() - began > bound:
-            break
-        sizes = draw_sizes(axes, usual, len(memory), draws)
-        answer(resize_arrays(arrays, shapes, fit_sizes(arrays, shapes, axes, sizes)))
-        memory.append(read_rss(process))
+    with contextlib.ExitStack() as stack:
+        answer = stack.enter_context(contextlib.closing(_Client(port))).answer if port else inference.Model().run
+        began = time.monotonic()
+        while len(memory) < _TIMES[1]:
+            bound = seconds if len(memory) >= _TIMES[0] else seconds * _LATE
+            if memory and time.monotonic() - began > bound:
+                break
+            sizes = draw_sizes(axes, usual, len(memory), draws)
+            answer(resize_arrays(arrays, shapes, fit_sizes(arrays, shapes, axes, sizes)))
+            memory.append(read_rss(process))
     return {
         "requests": len(memory),
         "rss_bytes": memory[-1],
@@ -140,6 +141,10 @@ class _Client:
         self._datatypes = read_datatypes(port)
         self._path = f"{find_model_path()}/infer"
         self._connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
     def answer(self, arrays: Mapping[str, Any]) -> None:
         """Send a request and read its answer; one above the server's limit is refused, and that is no failure."""

@@ -6,9 +6,10 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 from bundle_examples import CUDA, TRANSACTIONS, save_iris, save_transactions
 
@@ -171,6 +172,37 @@ def test_cuda_does_not_fall_back(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == "no CUDA device can be used, and model.onnx is made for one\n"
     assert done.stdout == ""
+
+
+def test_nodes_on_the_cpu_are_named_where_too_many_are_there(tmp_path: Path, load: Load) -> None:
+    """The assignment is a real one of the CPU provider, and one that the CUDA provider would give."""
+    (tmp_path / "inference.py").write_text(render_module(CUDA)["inference.py"])
+    module = load(tmp_path)
+    save_transactions(tmp_path / "model.onnx")
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", options, providers=["CPUExecutionProvider"])
+    real = session.get_provider_graph_assignment_info()
+    count = sum(len(part.get_nodes()) for part in real)
+    assert count > 1
+    with pytest.raises(RuntimeError, match=f"^{count} of {count} nodes run on the CPU, and 95% must run on the GPU: "):
+        module.require_gpu_nodes(real)
+
+    node = SimpleNamespace(name="", op_type="Add", domain="")
+    on_gpu = [SimpleNamespace(ep_name="CUDAExecutionProvider", get_nodes=lambda: [node] * 19)]
+    on_cpu = SimpleNamespace(
+        ep_name="CPUExecutionProvider", get_nodes=lambda: [SimpleNamespace(name="gather", op_type="G")]
+    )
+    module.require_gpu_nodes(on_gpu)
+    module.require_gpu_nodes([*on_gpu, on_cpu])  # 95 % exactly
+    with pytest.raises(
+        RuntimeError, match=r"^2 of 21 nodes run on the CPU, and 95% must run on the GPU: gather, gather$"
+    ):
+        module.require_gpu_nodes([*on_gpu, on_cpu, on_cpu])
+    with pytest.raises(RuntimeError, match=r"^30 of 30 nodes .*(gather, ){20}…$"):
+        module.require_gpu_nodes([on_cpu] * 30)
+    with pytest.raises(RuntimeError, match=r"^0 of 0 nodes"):
+        module.require_gpu_nodes([])
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def columns(first: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 PLAIN: dict[str, Any] = {"calibration": None, "targets.cpu": {}}
+CUDA: dict[str, Any] = {"targets.cpu": {"device": "cuda", "precision": "float16"}, "calibration": None}
 PICTURE = {
     "model.path": "picture.onnx", "inputs.x": {"dtype": "float32", "shape": ["batch", 1, 2, 4], "range": [0, 9]},
     "verify.samples": None, "calibration": None, "evaluation": None, "targets.cpu": {},
@@ -102,6 +103,8 @@ FLIPS: dict[str, dict[str, Any]] = {
     "evaluation.classes": PLAIN | {"evaluation.classes": [2, 1, 0], "postprocess": []},
     "targets.gates.max_degradation": {"targets.cpu.gates.max_degradation": 0.6},
     "targets.gates.min_score": {"targets.cpu.gates.min_score": 0.01},
+    "targets.gates.gpu_nodes": CUDA | {"targets.cpu.gates.gpu_nodes": 0.9},
+    "gates.gpu_nodes": CUDA | {"gates.gpu_nodes": 0.9},
     "gates.min_score": {"gates.min_score": 0.01},
     "outputs": {"outputs": ["y"], "postprocess": []},
     "dynamic_axes.min": {"dynamic_axes.batch.min": 2},
@@ -134,7 +137,7 @@ FLIPS: dict[str, dict[str, Any]] = {
         "postprocess": [*BASE["postprocess"][:1], BASE["postprocess"][1] | {"labels": "others.txt"}]
     },
     "postprocess.factor": {"postprocess": [{"op": "scale", "input": "logits", "factor": 3}]},
-    "targets.device": {"targets.cpu": {"device": "cuda", "precision": "float16"}, "calibration": None},
+    "targets.device": CUDA,
     "targets.precision": {"targets.cpu.precision": "int8-dynamic", "calibration": None},
     "targets.optimize": {"targets.cpu.optimize": "basic"},
     "targets.objective": {"targets.cpu.precision": "auto", "targets.cpu.objective": "size"},

@@ -137,7 +137,27 @@ BROKEN = [
     ({"image": {"repository": "registry.example.com:0/x"}}, "is not an image name"),
     ({"image": {"labels": {"dev.onnxpack.opset": "1"}}}, "are set by the build"),
     ({"inputs": {"image": {"dtype": "bfloat16", "shape": ["batch"]}}}, "clients cannot send bfloat16"),
+    ({"gates": {"gpu_nodes": 0.95}}, "gpu_nodes does not apply to cpu"),
+    (
+        {"targets": {"t": {"gates": {"gpu_nodes": 0.95}}, "u": {"device": "cuda"}}},
+        "gpu_nodes does not apply to cpu (",
+    ),
     ({"runtime": {"batching": {"max_batch_size": 17}}}, "max_batch_size 17 is above the axis' max 16"),
+    (
+        {"runtime": {"batching": {"max_batch_size": 3}}, "dynamic_axes": {"batch": [4, 16]}},
+        "max_batch_size 3 is below the axis' min 4",
+    ),
+    (
+        {"runtime": {"batching": {"max_batch_size": 2}, "server": "none"}},
+        "batching needs a server, and runtime.server is none",
+    ),
+    (
+        {
+            "runtime": {"batching": {"max_batch_size": 2}},
+            "inputs": {"image": {"dtype": "float32", "shape": ["batch", "batch"]}},
+        },
+        "batching needs a batch axis",
+    ),
     (
         {
             "runtime": {"batching": {"max_batch_size": 2}},

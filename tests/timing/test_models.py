@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from onnxpack.core.errors import SourceError
 from onnxpack.core.values import OnnxModel
 from onnxpack.data.test_inputs import write_arrays
 from onnxpack.graph.check import read_facts
-from onnxpack.tasks.measure import MeasureModels
-from onnxpack.timing import Measured, compute_paired_gain
-from onnxpack.timing.models import load_in_turn, measure, open_timed_session, time_side_by_side
+from onnxpack.tasks.measure import MeasureBatch, MeasureModels
+from onnxpack.timing import BatchGain, Measured, compute_paired_gain
+from onnxpack.timing.models import Work, load_in_turn, measure, measure_batch, open_timed_session, time_side_by_side
 from onnxpack.worker.call import Setting, call
 
 
@@ -59,6 +60,30 @@ def test_without_a_large_batch_there_is_no_throughput(models: dict[str, OnnxMode
     paths = {name: model.path for name, model in models.items()}
     found = measure(paths, tmp_path / "2.npz", None, 0.0, None)
     assert {(row.rows_per_second, row.throughput_gain) for row in found.values()} == {(None, None)}
+
+
+def test_a_batch_is_measured_beside_one_request(models: dict[str, OnnxModel], tmp_path: Path) -> None:
+    task = MeasureBatch(models["matmul"], Artifact.of(tmp_path / "7.npz"), 1, 16, 0.0, 1, ())
+    found = call(task, Setting(tmp_path)).result
+    assert (found.request_rows, found.batch_rows) == (1, 16)
+    assert found.request_rows_per_second > 0
+    assert found.batch_rows_per_second > 0
+    assert found.gain > 0
+
+
+def test_a_gain_is_in_rows_and_not_in_runs(
+    models: dict[str, OnnxModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def timed(works: Mapping[str, Work], seconds: float) -> dict[str, list[float]]:
+        sizes.extend(len(work()[0]) for work in works.values())
+        return {"2": [0.5, 0.5], "16": [1.0, 1.0]}
+
+    monkeypatch.setattr("onnxpack.timing.models.time_side_by_side", timed)
+    found = measure_batch(models["matmul"].path, tmp_path / "7.npz", (2, 16), 0.0, 1)
+    assert sizes == [2, 16]
+    assert found == BatchGain(2, 16, 4.0, 16.0, 4.0)
 
 
 def test_a_broken_model_is_told(tmp_path: Path, models: dict[str, OnnxModel]) -> None:
