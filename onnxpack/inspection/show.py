@@ -15,7 +15,7 @@ Facts = dict[str, Any]
 _REPORTED = {
     "kind", "path", "name", "version", "target", "status", "stages", "model", "parity", "evaluation", "candidates",
     "image", "smoke", "stage", "exit_code", "problems", "spec", "until", "chain", "exporter", "notes", "not_judged",
-    "ran_on_gpu", "last_good", "set", "sandbox",
+    "ran_on_gpu", "last_good", "set", "sandbox", "batching",
 }  # fmt: skip
 
 
@@ -179,6 +179,7 @@ def _report(facts: Facts) -> list[str]:
         ),
         *format_section("evaluation", _show_pairs(_evaluation(facts.get("evaluation") or {}))),
         *format_section("precisions", _candidates(facts.get("candidates") or ())),
+        *format_section("batching", _show_pairs(_show_measures(facts.get("batching") or {}))),
         *format_section("image", _report_image(image)),
         *format_section("smoke", _show_pairs(_show_measures(smoke))),
         *format_section(
@@ -243,9 +244,11 @@ def _report_image(image: Facts) -> list[str]:
     return [*_show_pairs(head), *_layers(image["layers"])]
 
 
-def _show_measures(smoke: Facts) -> Iterable[tuple[str, Any]]:
-    for name, value in smoke.items():
-        if value is not None and name.endswith("_seconds"):
+def _show_measures(measures: Facts) -> Iterable[tuple[str, Any]]:
+    for name, value in measures.items():
+        if isinstance(value, dict):
+            yield from ((f"{name} {inner}", found) for inner, found in _show_measures(value))
+        elif value is not None and name.endswith("_seconds"):
             yield name.removesuffix("_seconds"), format_time(value)
         elif value is not None and name.endswith("_bytes"):
             yield name.removesuffix("_bytes"), format_bytes(value)

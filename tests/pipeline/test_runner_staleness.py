@@ -29,7 +29,7 @@ from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build
 from onnxpack.spec.load import load
 from onnxpack.spec.model import Spec
-from onnxpack.timing import Measured
+from onnxpack.timing import BatchGain, Measured
 
 WIDTH = 8
 BASE: dict[str, Any] = {
@@ -257,6 +257,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("runner", "verify"):
         monkeypatch.setattr(f"onnxpack.pipeline.{module}.call", Here())
     monkeypatch.setattr("onnxpack.timing.models.measure", lambda models, *rest: dict.fromkeys(models, MEASURED))
+    monkeypatch.setattr("onnxpack.timing.models.measure_batch", lambda *_: BatchGain(1, 8, 1000.0, 1000.0, 1.0))
     monkeypatch.setattr("onnxpack.bundle.lock.resolve", resolve)
     monkeypatch.setattr("onnxpack.bundle.packages.install", install)
 
