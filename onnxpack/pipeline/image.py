@@ -9,14 +9,8 @@ from onnxpack.core.digests import digest
 from onnxpack.core.interrupts import afterwards
 from onnxpack.image.engine import Image, Smoke, SmokeRequest
 from onnxpack.pipeline.gates import require_measures, require_size
-from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
-
-_SOAK_SECONDS = 2.0
-"""How long a soak takes where the report alone asks for it: it must not be what a build waits for."""
-_GATED_SOAK_SECONDS = 10.0
-"""How long it takes where ``gates.rss_growth`` depends on it."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +77,9 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         port=plan.port,
         on_gpu=run.engine.has_gpu() if plan.device.gpu else None,
         libraries=_list_linked_libraries(context, plan.device.name),
-        soak_seconds=_choose_soak_seconds(plan),
+        soak_seconds=plan.soak_seconds,
     )
     return run.runner.keep("smoke", asked, Smoke, "onnxpack.image.smoke", lambda: run.engine.test_image(asked))
-
-
-def _choose_soak_seconds(plan: Plan) -> float:
-    if plan.gates.limits.rss_growth is not None:
-        return _GATED_SOAK_SECONDS
-    return _SOAK_SECONDS if plan.axes else 0.0
 
 
 def _list_linked_libraries(context: Context, device: str) -> tuple[str, ...]:

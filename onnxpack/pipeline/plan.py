@@ -14,6 +14,11 @@ from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
 from onnxpack.spec.load import SpecFile
 from onnxpack.targets import Device, load_device
 
+_SOAK_SECONDS = 2.0
+"""How long a soak takes where the report alone asks for it: it must not be what a build waits for."""
+_GATED_SOAK_SECONDS = 10.0
+"""How long it takes where ``gates.rss_growth`` depends on it."""
+
 
 def output_folder(output: Path, file: SpecFile, target: str, until: str = WHOLE[-1]) -> Path:
     """Return where outputs go below ``output``: a model made on the way never takes the place of a finished bundle.
@@ -88,6 +93,13 @@ class Plan:
         """Return the port that the image listens on, if it has a server."""
         runtime = self.file.spec.runtime
         return None if runtime.server == "none" else runtime.port
+
+    @property
+    def soak_seconds(self) -> float:
+        """Return how long the smoke test sends requests of all declared sizes; 0 where they have one size."""
+        if self.gates.limits.rss_growth is not None:
+            return _GATED_SOAK_SECONDS
+        return _SOAK_SECONDS if self.axes else 0.0
 
     def result(self, until: str) -> Path:
         """Return the path that a build leaves which stops before the image: the model, or the build context."""

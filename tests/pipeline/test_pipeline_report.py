@@ -12,7 +12,7 @@ from onnx_examples import RELU, make_model
 from onnxpack.bundle.context import Context
 from onnxpack.core.errors import GateError, Location, Problem
 from onnxpack.graph.check import read_facts
-from onnxpack.image.engine import Image, Layer, Smoke
+from onnxpack.image.engine import Image, Layer, Smoke, Soak
 from onnxpack.parity.compare import Comparison
 from onnxpack.parity.summary import summarize_parity
 from onnxpack.pipeline.plan import Plan
@@ -20,6 +20,7 @@ from onnxpack.pipeline.records import Evaluated, StageRecord
 from onnxpack.pipeline.report import Attempt, describe_attempt, describe_failed_attempt, to_json
 from onnxpack.pipeline.run import Product
 from onnxpack.precision.candidates import Candidate
+from onnxpack.timing import BatchGain
 
 
 @pytest.fixture
@@ -57,7 +58,8 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
         context=Context(tmp_path / "context", "c" * 64, "1.0"),
         image=image,
         references=("example:1.0-cpu", "example:abc-cpu"),
-        smoke=Smoke(4, 0.5, 0.25, 0.01, 1000),
+        smoke=Smoke(4, 0.5, 0.25, 0.01, 1000, soak=Soak(900, 9, 4, 11)),
+        batching=BatchGain(1, 32, 100.0, 250.0, 2.5),
     )
     found = report(Attempt(plan, "smoke", ("export", "verify", "bundle", "image", "smoke"), product))
     assert found["version"] == "1.0"
@@ -67,6 +69,13 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
         "min_cosine": None, "min_sqnr_db": None, "argmax_agreement": None, "ties": 0,
     }  # fmt: skip
     assert found["parity"] == measured | {"outputs": [{"name": "y"} | measured], "notes": ["less"]}
+    assert found["smoke"]["soak"] == {
+        "requests": 900, "rss_bytes": 9, "growth_bytes": 4, "peak_rss_bytes": 11,
+    }  # fmt: skip
+    assert found["batching"] == {
+        "request_rows": 1, "batch_rows": 32, "request_rows_per_second": 100.0, "batch_rows_per_second": 250.0,
+        "gain": 2.5,
+    }  # fmt: skip
     assert found["evaluation"] == {
         "metric": "accuracy", "source": 1.0, "model": 0.75, "degradation": 0.25, "model_digest": "d",
     }  # fmt: skip

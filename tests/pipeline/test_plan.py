@@ -75,3 +75,17 @@ def test_labels_and_environment_are_the_devices_then_the_specs(plan: Any, tmp_pa
     assert view.labels["team"] == "risk"
     assert view.labels["dev.onnxpack.target"] == "gpu"
     assert view.labels["dev.onnxpack.opset"] == "17"
+
+
+def test_a_soak_is_short_unless_a_gate_depends_on_it(plan: Any) -> None:
+    fixed = {"inputs": {"x": {"dtype": "float32", "shape": [1, 4]}}, "dynamic_axes": {}}
+    assert plan(**fixed).soak_seconds == 0
+    assert 0 < plan().soak_seconds < plan(gates={"rss_growth": "1MB"}).soak_seconds
+    assert plan(**fixed, gates={"rss_growth": "1MB"}).soak_seconds == plan(gates={"rss_growth": "1MB"}).soak_seconds
+
+
+def test_nodes_on_the_gpu_are_asked_of_an_image_for_one(plan: Any, tmp_path: Path) -> None:
+    targets = {"cpu": {}, "gpu": {"device": "cuda"}}
+    model = read_facts(tmp_path / "m.onnx")
+    asked = {name: plan(name, targets=targets, gates={"gpu_nodes": 0.9}).module_view(model) for name in targets}
+    assert {name: view.gpu_nodes for name, view in asked.items()} == {"cpu": None, "gpu": 0.9}
