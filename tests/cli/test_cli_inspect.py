@@ -51,7 +51,11 @@ REPORT: dict[str, Any] = {
         "digest": None, "size_bytes": 123971557,
         "layers": [{"digest": "sha256:bd00", "size_bytes": 42496858, "created_by": "base"}],
     },
-    "smoke": {"comparisons": 10, "ready_seconds": 0.88, "peak_rss_bytes": 73015296, "on_gpu": None},
+    "batching": {"request_rows": 1, "batch_rows_per_second": 20481.25, "gain": 2.5},
+    "smoke": {
+        "comparisons": 10, "ready_seconds": 0.88, "peak_rss_bytes": 73015296, "on_gpu": None,
+        "soak": {"requests": 900, "growth_bytes": 4200000},
+    },
     "settings": ["image.python=3.13"],
 }  # fmt: skip
 
@@ -77,6 +81,11 @@ parity
   comparisons   8
   max_abs_diff  3.5e-07
 
+batching
+  request_rows           1
+  batch_rows_per_second  20481.2
+  gain                   2.5
+
 image
   names  iris:1.0.0-cpu, iris:0876-cpu
   id     sha256:79c2
@@ -84,9 +93,11 @@ image
   42.5 MB  sha256:bd00  base
 
 smoke
-  comparisons  10
-  ready        880 ms
-  peak_rss     73.0 MB
+  comparisons    10
+  ready          880 ms
+  peak_rss       73.0 MB
+  soak requests  900
+  soak growth    4.2 MB
 
 more
   settings  image.python=3.13

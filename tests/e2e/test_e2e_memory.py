@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from e2e_tools import Built, Workshop, box
 
 # Four open connections in a process beside the server, which must cost it little: the requests are made before, and an
@@ -54,6 +55,7 @@ print(json.dumps({"failures": failures, "memory": memory}))
 """
 
 
+@pytest.mark.case("S8")
 def test_a_hundred_thousand_requests_of_varied_shapes_leave_memory_bounded(iris: Built, engine: Any) -> None:
     confined = {"network_mode": "none", "read_only": True, "mem_limit": "256m"}
     with box(engine, iris.reference, host=confined) as server:
