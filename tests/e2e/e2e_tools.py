@@ -26,7 +26,7 @@ from listening import listen
 SPECS = Path(__file__).parents[2] / "specs"
 ONNXPACK = Path(sysconfig.get_path("scripts")) / "onnxpack"
 LABEL = "test.run"
-STAGES = ["export", "verify", "bundle", "image", "smoke"]
+STAGES = ["export", "verify", "batch speed", "bundle", "image", "smoke"]
 # One POST from inside a container: path and body.
 ASK = """
 import http.client, sys
@@ -108,6 +108,11 @@ class Built:
     @property
     def report(self) -> Any:
         return json.loads((self.output / "report.json").read_text())
+
+    @property
+    def stages(self) -> list[tuple[str, bool]]:
+        """Names, and whether the result stood; without the proof that is made where batches happen to be fast."""
+        return [(one["name"], one["cached"]) for one in self.report["stages"] if one["name"] != "batching"]
 
     @property
     def context(self) -> Path:
