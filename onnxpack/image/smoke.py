@@ -55,7 +55,9 @@ def _test_server(engine: DockerEngine, asked: SmokeRequest, port: int, files: di
         rows += _compare_replay(reference, box, tolerance)
         # Answers that differ are told before a soak is worth its time.
         require_parity("the image's answers differ from the source model's", rows)
-        memory = _check(box, ["python3", *_soak_command(asked, port)]) if asked.soak_seconds else None
+        memory = None
+        if asked.soak_seconds:
+            memory = _check(box, _soak_command(asked, port), "the image does not answer all of its declared sizes")
     return _smoke(rows, facts, asked.on_gpu, memory)
 
 
@@ -72,8 +74,8 @@ def _test_module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, byt
 
 def _soak_module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, bytes]) -> Any:
     """Soak the generated module in a process of its own: what replayed all cases has memory of that."""
-    files, command, gpu = files | _list_modules(), _soak_command(asked, 0), bool(asked.on_gpu)
-    with container(engine, asked.image, files, entrypoint=["python3"], command=command, gpu=gpu) as box:
+    files, (python, *command), gpu = files | _list_modules(), _soak_command(asked, 0), bool(asked.on_gpu)
+    with container(engine, asked.image, files, entrypoint=[python], command=command, gpu=gpu) as box:
         return _wait_for_facts(box)
 
 
@@ -117,22 +119,22 @@ def _list_modules() -> dict[str, bytes]:
 
 
 def _soak_command(asked: SmokeRequest, port: int) -> list[str]:
-    """Return the arguments of Python that run a soak from the volume; port 0 is for an image without a server."""
+    """Return the command that runs a soak from the volume; port 0 is for an image without a server."""
     code = f"import sys, json; sys.path.insert(0, {VOLUME!r}); from {soak.__name__} import main"
     code += "; print(json.dumps(main(sys.argv[1:])))"
-    return ["-c", code, str(port), f"{VOLUME}/{asked.timed}.inputs.npz", str(asked.soak_seconds)]
+    return ["python3", "-c", code, str(port), f"{VOLUME}/{asked.timed}.inputs.npz", str(asked.soak_seconds)]
 
 
 def _probe(box: Container, *arguments: str) -> Any:
-    return _check(box, ["python3", "-c", _probe_source(), *arguments])
+    return _check(box, ["python3", "-c", _probe_source(), *arguments], "the container does not answer")
 
 
-def _check(box: Container, command: list[str]) -> Any:
+def _check(box: Container, command: list[str], failure: str) -> Any:
     status, out, words = box.execute(command)
     if status:
         log = "\n".join(box.output()) if not box.running() else ""
         raise GateError(
-            "the container does not answer" if box.running() else "the container ended before it answered",
+            failure if box.running() else "the container ended before it answered",
             "see its output below",
             f"{log}\n{words}".strip()[-3000:],
         )

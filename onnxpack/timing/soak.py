@@ -53,14 +53,14 @@ def soak(port: int, arrays: Mapping[str, Any], seconds: float, process: str) -> 
     draws = random.Random(0)
     memory: list[int] = []
     with contextlib.ExitStack() as stack:
-        answer = stack.enter_context(contextlib.closing(_Client(port))).answer if port else inference.Model().run
+        client = stack.enter_context(contextlib.closing(_Client(port))) if port else _Module()
         began = time.monotonic()
         while len(memory) < _TIMES[1]:
             bound = seconds if len(memory) >= _TIMES[0] else seconds * _LATE
             if memory and time.monotonic() - began > bound:
                 break
             sizes = draw_sizes(axes, usual, len(memory), draws)
-            answer(resize_arrays(arrays, shapes, fit_sizes(arrays, shapes, axes, sizes)))
+            client.answer(resize_arrays(arrays, shapes, fit_sizes(arrays, shapes, axes, sizes)))
             memory.append(read_rss(process))
     return {
         "requests": len(memory),
@@ -134,6 +134,26 @@ def read_rss(process: str) -> int:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _show_shapes(arrays: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+
+
+class _Module:
+    """The generated module, in this process."""
+
+    def __init__(self) -> None:
+        import inference
+
+        self._model = inference.Model()
+
+    def answer(self, arrays: Mapping[str, Any]) -> None:
+        """Run the model."""
+        try:
+            self._model.run(arrays)
+        except ValueError as error:
+            raise SystemExit(f"the module refuses inputs {_show_shapes(arrays)}: {error}") from None
+
+
 class _Client:
     """An open connection to the server, which sends requests of any size."""
 
@@ -162,8 +182,7 @@ class _Client:
             self._connection.close()
             return
         if status not in (HTTPStatus.OK, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
-            shapes = {name: list(array.shape) for name, array in arrays.items()}
-            raise SystemExit(f"the server answers {status} to inputs of the declared sizes {shapes}: {answer[:500]!r}")
+            raise SystemExit(f"the server answers {status} to inputs {_show_shapes(arrays)}: {answer[:500]!r}")
 
     def _pack(self, arrays: Mapping[str, Any]) -> tuple[bytes, dict[str, str]]:
         """Return arrays as a request with binary tensors, and the header that says where they begin."""

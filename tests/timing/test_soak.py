@@ -162,6 +162,16 @@ def test_a_declared_size_that_the_server_refuses_is_told(app: Any, monkeypatch: 
     with serving(folder) as server:
         # What the probe takes for declared is more than the server does.
         (folder / "inference.py").write_text(text.replace('"batch": (1, 64)', '"batch": (1, 65)'))
-        words = r"the server answers 400 to inputs of the declared sizes {'float_input': \[65, 4\]}: .*1 to 64, got 65"
+        words = r"the server answers 400 to inputs float_input \[65, 4\]: .*1 to 64, got 65"
         with pytest.raises(SystemExit, match=words):
             soak(server.port, {"float_input": np.ones((2, 4), np.float32)}, 60.0, str(server.process.pid))
+
+
+def test_a_declared_size_that_the_module_refuses_is_told(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = app("iris", save_iris)
+    with (folder / "inference.py").open("a") as file:
+        file.write("    # appended\n")
+        file.write("def check_shapes(shapes: Any) -> None:\n")
+        file.write('    raise ValueError("not of this size")\n')
+    with pytest.raises(SystemExit, match=r"the module refuses inputs float_input \[1, 4\]: not of this size"):
+        soak(0, {"float_input": np.ones((2, 4), np.float32)}, 60.0, "self")
