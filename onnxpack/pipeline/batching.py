@@ -21,7 +21,9 @@ _USUAL_ROWS = 32
 """The rows of a batch that is measured where the spec names no number."""
 _SECONDS = 1.0
 _WORTH_TELLING = 1.5
-"""How much faster a batch must be to be suggested."""
+"""How many times as many requests a second batches must allow to be suggested."""
+_REQUEST_SECONDS = 150e-6
+"""What the server takes for a request besides the model (docs/serving.md): a model of microseconds gains nothing."""
 
 
 def require_separate_rows(run: Build, model: OnnxModel, served: Reference) -> None:
@@ -67,12 +69,24 @@ def measure_batching(run: Build, model: OnnxModel, served: Reference) -> BatchGa
     inputs = Artifact.of(served.folder / f"{served.opt_case(plan.axes)}.inputs.npz")
     task = MeasureBatch(model, inputs, least, most, _SECONDS, plan.threads, describe_this_machine())
     found = run.runner.run(task)
-    if asked is None and found.gain >= _WORTH_TELLING and is_supported():
+    gain = estimate_served_gain(found)
+    words = f"in batches of {most} the model answers {found.gain:.2f} times as many rows each second"
+    if asked and gain < 1:
+        run.progress.note(f"{words}: `runtime.batching` is no gain on this machine")
+    if asked is None and gain >= _WORTH_TELLING and is_supported():
         rows = _compare(run, model, served, least, most)
         if rows and not any(row.reason for row in rows):
-            words = f"in batches of {most} it answers {found.gain:.1f} times as many rows each second"
             run.progress.note(f"{words}: `runtime.batching: {{max_batch_size: {most}}}` combines requests")
     return found
+
+
+def estimate_served_gain(found: BatchGain) -> float:
+    """Return how many times as many requests a server answers in batches, its own work for each of them included."""
+    alone, together = (
+        _REQUEST_SECONDS + found.request_rows / rate
+        for rate in (found.request_rows_per_second, found.batch_rows_per_second)
+    )
+    return alone / together
 
 
 def find_row_axis(run: Build, model: OnnxModel) -> Axis | None:

@@ -17,6 +17,7 @@ import onnxpack.pipeline.batching
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import GateError, SpecError
 from onnxpack.image.docker import DockerEngine
+from onnxpack.pipeline.batching import estimate_served_gain
 from onnxpack.pipeline.chain import chain, walk
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
@@ -68,6 +69,12 @@ def test_a_model_whose_rows_are_separate_is_built_with_batching(built: Any) -> N
     assert not [line for line in told.lines if "runtime.batching" in line], "it is asked for already"
 
 
+def test_batching_that_makes_a_model_slower_is_told(built: Any) -> None:
+    _, told = built(SEPARATE, BATCHED, gain=0.6)
+    words = "in batches of 16 the model answers 0.60 times as many rows each second"
+    assert f"{words}: `runtime.batching` is no gain on this machine" in told.lines
+
+
 def test_a_model_that_looks_at_the_whole_batch_is_refused_with_the_place(built: Any) -> None:
     with pytest.raises(GateError) as caught:
         built(TOGETHER, BATCHED)
@@ -108,7 +115,7 @@ def test_cases_that_cannot_be_joined_prove_nothing(built: Any, tmp_path: Path) -
 
 def test_what_batches_bring_is_suggested_where_it_is_much_and_proved(built: Any, supported: None) -> None:
     _, told = built(SEPARATE, Runtime(), gain=2.5)
-    words = "in batches of 16 it answers 2.5 times as many rows each second"
+    words = "in batches of 16 the model answers 2.50 times as many rows each second"
     assert f"{words}: `runtime.batching: {{max_batch_size: 16}}` combines requests" in told.lines
 
 
@@ -116,6 +123,15 @@ def test_little_is_not_suggested(built: Any, supported: None) -> None:
     product, told = built(SEPARATE, Runtime(), gain=1.4)
     assert product.batching.gain == 1.4
     assert not [line for line in told.lines if "runtime.batching" in line]
+
+
+def test_a_gain_is_of_requests_with_what_a_server_takes_for_each() -> None:
+    slow = BatchGain(1, 32, request_rows_per_second=100.0, batch_rows_per_second=300.0, gain=3.0)
+    assert 2.9 < estimate_served_gain(slow) < 3.0
+    forest = BatchGain(1, 32, request_rows_per_second=190_000.0, batch_rows_per_second=2_100_000.0, gain=11.0)
+    assert 1.0 < estimate_served_gain(forest) < 1.1
+    many = BatchGain(4, 32, request_rows_per_second=400.0, batch_rows_per_second=1200.0, gain=3.0)
+    assert estimate_served_gain(many) == pytest.approx(estimate_served_gain(slow)), "a request has several rows"
 
 
 def test_what_this_release_would_refuse_is_not_suggested(built: Any) -> None:
