@@ -149,7 +149,7 @@ class Runtime:
         "Whether to run the model once before the server reports that it is ready.", True, example="false"
     )
     batching: Batching | None = describe_field(
-        "Dynamic batching of requests.", None, example="{max_batch_size: 32, max_queue_delay: 2ms}", later=True
+        "Dynamic batching of requests.", None, example="{max_batch_size: 32, max_queue_delay: 2ms}"
     )
     max_queue: Positive = describe_field(
         "The largest number of requests that may wait for a thread; more are answered with 503 at once.",

@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import http.client
 import io
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sysconfig
 import tarfile
@@ -356,6 +358,42 @@ def box(
         yield made
     finally:
         engine.remove_container(made.id, force=True, v=True)
+
+
+class Client:
+    """A client of a published server."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        """Send a request; return the status, the strict JSON and the headers of its answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            response = connection.getresponse()
+            document = json.loads(response.read(), parse_constant=pytest.fail)
+            return response.status, document, {name.lower(): value for name, value in response.getheaders()}
+
+    def infer(self, document: object, path: str = "/v2/models/iris/infer") -> tuple[int, Any, dict[str, str]]:
+        """Ask for a prediction."""
+        return self.ask("POST", path, json.dumps(document).encode())
+
+    def connect(self) -> socket.socket:
+        """Open a connection that does as the test likes."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def read_metric(self, *names: str) -> int:
+        """Return the sum of some of the server's counters."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith(tuple(f"{name} " for name in names)))
+
+    def require_ready(self) -> None:
+        """Fail unless the server is ready."""
+        assert self.ask("GET", "/v2/health/ready")[:2] == (200, {"ready": True})
 
 
 # ----------------------------------------------------------------------------------- the source model's own answers

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import http.client
 import json
 import random
 import re
@@ -16,40 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from e2e_tools import PATIENCE, Box, Built, Workshop, box, eventually
+from e2e_tools import PATIENCE, Box, Built, Client, Workshop, box, eventually
 
 INFER = "/v2/models/iris/infer"
 MIB = 2**20
 GOOD = {"inputs": [{"name": "float_input", "datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2]}]}
 PORTS = {"port_bindings": {8080: ("127.0.0.1",)}}
-
-
-class Client:
-    """A client of a published server."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
-        """Send a request; return the status, the strict JSON and the headers of its answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        with contextlib.closing(connection):
-            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-            response = connection.getresponse()
-            document = json.loads(response.read(), parse_constant=pytest.fail)
-            return response.status, document, {name.lower(): value for name, value in response.getheaders()}
-
-    def infer(self, document: object, path: str = INFER) -> tuple[int, Any, dict[str, str]]:
-        """Ask for a prediction."""
-        return self.ask("POST", path, json.dumps(document).encode())
-
-    def connect(self) -> socket.socket:
-        """Open a connection that does as the test likes."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
-
-    def require_ready(self) -> None:
-        """Fail unless the server is ready."""
-        assert self.ask("GET", "/v2/health/ready")[:2] == (200, {"ready": True})
 
 
 @pytest.fixture
@@ -247,20 +218,11 @@ def test_sigterm_lets_accepted_requests_finish(small_queue: Built, engine: Any) 
         server, client, document = stack.enter_context(overload(engine, small_queue))
         stack.enter_context(client.connect())  # an idle one must not hold it up
         futures = [pool.submit(client.infer, document, path) for _ in range(3)]  # one runs, two wait
-        eventually(lambda: _count_running(client) == 3, "all three requests were accepted")
+        names = ("onnxpack_queue_requests", "onnxpack_running_requests")
+        eventually(lambda: client.read_metric(*names) == 3, "all three requests were accepted")
         engine.kill(server.id, "SIGTERM")
         assert [future.result()[0] for future in futures] == [200] * 3
         assert engine.wait(server.id, timeout=PATIENCE)["StatusCode"] == 0, server.log()
-
-
-def _count_running(client: Client) -> int:
-    """Return how many requests wait or run."""
-    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)
-    with contextlib.closing(connection):
-        connection.request("GET", "/metrics")
-        lines = connection.getresponse().read().decode().splitlines()
-    names = ("onnxpack_queue_requests", "onnxpack_running_requests")
-    return sum(int(line.split()[1]) for line in lines if line.startswith(names))
 
 
 @pytest.mark.case("S6")

@@ -148,6 +148,8 @@ FLIPS: dict[str, dict[str, Any]] = {
     "gates.max_degradation": {"gates.max_degradation": 0.5},
     "runtime.server": {"runtime.server": "none"},
     "runtime.max_body": {"runtime.max_body": "32MiB"},
+    "runtime.batching.max_batch_size": {"runtime.batching": {"max_batch_size": 3}},
+    "runtime.batching.max_queue_delay": {"runtime.batching": {"max_batch_size": 2, "max_queue_delay": "1ms"}},
 }
 FIXED = {
     "onnxpack": "the format has one version",
@@ -157,8 +159,6 @@ FIXED = {
     "model.requirements": "it needs the package index; see tests/worker/test_environments.py",
     "extends": "it is resolved before anything is built: its fields are these",
     "targets.platform": "linux/amd64 is the only one that can be built yet",
-    "runtime.batching.max_batch_size": "refused until the server can do it",
-    "runtime.batching.max_queue_delay": "refused until the server can do it",
 }
 
 
