@@ -142,7 +142,7 @@ MISTAKES = (
               lambda s: s.to_json(outputs=[{"name": UNKNOWN}])),
     _required("negative-size", "a shape with -1", _INPUT, lambda s: _shaped(s, lambda shape: [-1, *shape[1:]])),
     _required("fraction-size", "a shape with 1.5", _INPUT, lambda s: _shaped(s, lambda shape: [1.5, *shape[1:]])),
-    _required("text-size", "a shape with a string", _INPUT, lambda s: _shaped(s, lambda shape: ["1", *shape[1:]])),
+    _robust("text-size", "a shape with a string", _INPUT, lambda s: _shaped(s, lambda shape: ["1", *shape[1:]])),
     _required("huge-size", "a shape with 2^60, and data of the true size", _DATA,
               lambda s: _shaped(s, lambda shape: [2**60, *shape[1:]])),
     _required("overflow", "a shape whose product is 2^64 times the true one", _DATA,

@@ -150,7 +150,7 @@ class Server:
         if answer.status != 200:
             if any(tensor.datatype in HALVES for tensor in sample.tensors):
                 raise NotOfferedError(f"the server takes no FP16 or BF16 as JSON: got {answer}")
-            self.sent, self.got = f"POST {self.path}/infer {sample.to_json()}", str(answer)
+            self._recall(sample, answer)
             raise FailedError("expected an answer; where the model refuses zeros, give a request with --input")
         return sample
 
@@ -158,8 +158,13 @@ class Server:
     def outputs(self) -> dict[str, dict[str, Any]]:
         """What the server answers to the sample."""
         sample, answer = self.sample, self._choice[1]
-        self.sent, self.got = f"POST {self.path}/infer {sample.to_json()}", str(answer)
+        self._recall(sample, answer)
         return read_outputs(answer)
+
+    def _recall(self, sample: Sample, answer: Answer) -> None:
+        """Remember the first prediction again."""
+        self.sent = f"POST {self.path}/infer {show_bytes(json.dumps(sample.to_json()).encode())}"
+        self.got = str(answer)
 
     def require_claim(self, *names: str) -> None:
         """Raise NotOfferedError unless one of the extensions is claimed."""

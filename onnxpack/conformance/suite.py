@@ -15,7 +15,7 @@ from onnxpack.core.text import clean
 
 CHECKS: tuple[Check[Server], ...] = collect(health, inference, mistakes, binary, transport, compression, triton, after)
 """All checks over HTTP, in their order."""
-_REASON = 400  # characters of a reason
+_REASON = 600  # characters of a reason
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,11 @@ def check_server(request: Request, tell: Callable[[Result], None]) -> tuple[str,
         results.append(result)
     if request.grpc:
         from onnxpack.conformance import remote
+        from onnxpack.conformance.target import Target, connect
 
-        with remote.connect(request.grpc, server) as target:
-            for result in run_checks(remote.CHECKS, target):
+        remote_checks: tuple[Check[Target], ...] = collect(remote)
+        with connect(request.grpc, server) as target:
+            for result in run_checks(remote_checks, target):
                 tell(result)
                 results.append(result)
     return server.model, results
@@ -97,8 +99,8 @@ def run_check(check: Check[S], target: S) -> Result:
 
 
 def _explain(said: str, sent: str, got: str) -> str:
-    """Return a reason: what was expected, if it failed, and what was sent and got."""
-    parts = [said, f"sent {sent}" if sent else "", f"got {got}" if got else ""]
+    """Return a reason: what was expected, if it failed, and what was got and sent."""
+    parts = [said, f"got {got}" if got else "", f"sent {sent}" if sent else ""]
     return "; ".join(part for part in parts if part)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from onnxpack.core.text import clean
 
 MAX_BODY = 64 * 2**20  # bytes of an answer; a longer one is a fault
-_SHOWN = 160  # characters of a body in a reason
+_SHOWN = 240  # characters of a body in a reason
 
 
 class NoAnswerError(Exception):
