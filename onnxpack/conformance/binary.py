@@ -153,5 +153,6 @@ def check_not_asked(server: Server) -> None:
     """Send inputs in binary: the answer is JSON alone."""
     server.require_claim(BINARY)
     answer = server.infer_binary(*_write(server.sample))
+    require(answer.status == 200, "200")
     length = answer.headers.get("inference-header-content-length", str(len(answer.body)))
     require(length == str(len(answer.body)), "an answer that is JSON alone")

@@ -71,12 +71,12 @@ def check_model_metadata(server: Server) -> None:
 @check("metadata.tensors", "names, datatypes and shapes of inputs and outputs", Level.REQUIRED, "Model Metadata")
 def check_tensors(server: Server) -> None:
     """Look at each input and output of the metadata."""
-    document = require_ok(server.ask("GET", server.path))
-    tensors = [item for part in ("inputs", "outputs") for item in document.get(part) or []]
+    require_ok(server.ask("GET", server.path))
+    tensors = server.list_tensors("inputs") + server.list_tensors("outputs")
     if not tensors:
         raise NotOfferedError("the metadata name no inputs and outputs")
     for item in tensors:
-        require(isinstance(item, dict) and isinstance(item.get("name"), str), "a name for each tensor")
+        require(isinstance(item.get("name"), str), "a name for each tensor")
         known = item.get("datatype") in (*DATATYPES, "BF16")  # its gRPC part and its clients know BF16
         require(known, f"a datatype of the protocol for {item['name']!r}")
         shape = item.get("shape")

@@ -37,10 +37,10 @@ def check_content_type(server: Server) -> None:
 @check("infer.metadata", "outputs are as the metadata say", Level.REQUIRED, "Model Metadata")
 def check_outputs_agree(server: Server) -> None:
     """Compare an answer with the metadata."""
-    outputs, listed = server.outputs, server.metadata.get("outputs")
-    if not isinstance(listed, list) or not listed:
+    outputs, listed = server.outputs, server.list_tensors("outputs")
+    if not listed:
         raise NotOfferedError("the metadata name no outputs")
-    known = {item["name"]: item for item in listed if isinstance(item, dict) and "name" in item}
+    known = {str(item.get("name")): item for item in listed}
     require(set(outputs) == set(known), f"the outputs {list(known)}")
     for name, output in outputs.items():
         wanted, shape = known[name].get("shape"), output.get("shape")

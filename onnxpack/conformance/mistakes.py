@@ -188,8 +188,7 @@ CHECKS = tuple(mistake.to_check() for mistake in MISTAKES)
 def check_fixed_size(server: Server) -> None:
     """Send one element more along the last axis, if the metadata say its size."""
     sample = server.sample
-    listed = server.metadata.get("inputs")
-    shapes = {item.get("name"): item.get("shape") for item in listed or () if isinstance(item, dict)}
+    shapes = {str(item.get("name")): item.get("shape") for item in server.list_tensors("inputs")}
     tensor = next((tensor for tensor in sample.tensors if len(tensor.shape) > 1 and tensor.data), None)
     shape = shapes.get(tensor.name) if tensor else None
     if not isinstance(shape, list) or not shape or shape[-1] == -1:

@@ -61,7 +61,7 @@ def check_model(target: Target) -> None:
     require(message.name == target.model, "the model's name")
     for part in ("inputs", "outputs"):
         found = [(item.name, item.datatype, list(item.shape)) for item in getattr(message, part)]
-        listed = target.server.metadata.get(part) or []
+        listed = target.server.list_tensors(part)
         told = [(item.get("name"), item.get("datatype"), item.get("shape")) for item in listed]
         require(found == told, f"the {part} {told}")
 

@@ -104,6 +104,11 @@ class Server:
         answer = self.ask("GET", self.path)
         return read_object(answer) if answer.status == 200 else {}
 
+    def list_tensors(self, part: str) -> list[dict[str, Any]]:
+        """Return the "inputs" or "outputs" of the metadata; none where they are no list of objects."""
+        items = self.metadata.get(part)
+        return items if isinstance(items, list) and all(isinstance(item, dict) for item in items) else []
+
     @property
     def version(self) -> str:
         """A version of the model that may be asked for."""
@@ -120,19 +125,22 @@ class Server:
             raise NotOfferedError("the model's only version has an empty name")
         return f"{self.path}/versions/{quote(version, safe='')}"
 
+    def list_samples(self) -> list[Sample]:
+        """Return requests that the model may take: the given one, or those that can be made of the metadata."""
+        if self.given:
+            return [self.given]
+        inputs = self.list_tensors("inputs")
+        if not inputs:
+            raise NotOfferedError("the model's metadata name no inputs: give a request with --input")
+        try:
+            return list(make_samples(inputs))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise NotOfferedError(f"no request can be made of the model's metadata ({error}): use --input") from error
+
     @cached_property
     def _choice(self) -> tuple[Sample, Answer]:
         """A request and its answer, which is an error if the server takes none of those that could be made."""
-        if self.given:
-            return self.given, self.infer(self.given.to_json())
-        inputs = self.metadata.get("inputs")
-        if not isinstance(inputs, list) or not inputs:
-            raise NotOfferedError("the model's metadata name no inputs: give a request with --input")
-        try:
-            samples = list(make_samples(inputs))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise NotOfferedError(f"no request can be made of the model's metadata ({error}): use --input") from error
-        for sample in samples:
+        for sample in self.list_samples():
             answer = self.infer(sample.to_json())
             if answer.status == 200:
                 break

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnxpack.conformance.checks import FailedError, NotOfferedError
+from onnxpack.conformance.checks import FailedError
 from onnxpack.conformance.messages import SERVICE, load_messages
 from onnxpack.conformance.server import Server
-from onnxpack.conformance.tensors import HALVES, Sample, Tensor, from_bytes, make_samples
+from onnxpack.conformance.tensors import HALVES, Sample, Tensor, from_bytes
 from onnxpack.conformance.wire import NoAnswerError
 from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.core.text import clean
@@ -104,14 +104,7 @@ class Target:
         """Return a request and its reply, which is an error if the server takes none of those that could be made."""
         if self._choice:
             return self._choice
-        inputs = self.server.metadata.get("inputs")
-        if self.server.given:
-            samples = [self.server.given]
-        elif isinstance(inputs, list) and inputs:
-            samples = list(make_samples(inputs))
-        else:
-            raise NotOfferedError("the model's metadata name no inputs: give a request with --input")
-        for sample in samples:
+        for sample in self.server.list_samples():
             reply = self.infer(sample.tensors, raw=has_halves(sample.tensors))
             if reply.code == "OK":
                 break

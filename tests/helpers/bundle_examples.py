@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.bundle.render import DockerView, ModuleView, render_module
 from onnxpack.core.values import Axis, TensorInfo
 
 IRIS = ModuleView(
@@ -152,3 +152,13 @@ def save_odd(path: Path) -> None:
         helper.make_node("Add", ["wide", "one"], ['it\'s "it"']),
     ]
     save_model(path, nodes, ODD, [])
+
+
+SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd}
+
+
+def write_app(folder: Path, name: str) -> None:
+    """Write an example's model and modules into a folder, as /opt/onnxpack/app has them."""
+    SAVERS[name](folder / "model.onnx")
+    for file, text in render_module(MODULES[name]).items():
+        (folder / file).write_text(text, encoding="utf-8")
