@@ -42,11 +42,7 @@ class Tensor:
 
     def nest(self) -> Any:
         """Return the data nested as the shape says."""
-        level: list[Any] = list(self.data)
-        for size in reversed(self.shape[1:]):
-            count = math.prod(self.shape) // size if size else 0
-            level = [level[start : start + size] for start in range(0, len(level), size)] if count else []
-        return level
+        return _nest(self.data, self.shape)
 
     def to_bytes(self) -> bytes:
         """Return the data in binary: little-endian, each string behind its length."""
@@ -56,6 +52,13 @@ class Tensor:
             return struct.pack(f"<{len(self.data)}{FORMATS[self.datatype]}", *self.data)
         texts = [str(text).encode() for text in self.data]
         return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+
+
+def _nest(data: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
+    if len(shape) < 2:
+        return list(data)
+    step = len(data) // (shape[0] or 1)
+    return [_nest(data[at * step : (at + 1) * step], shape[1:]) for at in range(shape[0])]
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def _read_tensor(item: Any) -> Tensor:
     name, datatype, shape = item.get("name"), item.get("datatype"), item.get("shape")
     if not isinstance(name, str) or datatype not in (*DATATYPES, "BF16"):
         raise ValueError(f"the input {name!r} has the datatype {datatype!r}")
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size <= MAX_ELEMENTS for size in shape):
         raise ValueError(f"the input {name!r} has the shape {shape!r}")
     parameters = item.get("parameters", {})
     if not isinstance(parameters, dict):

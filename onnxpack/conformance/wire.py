@@ -141,8 +141,10 @@ class Connection:
             response = http.client.HTTPResponse(cast(socket.socket, _Source(self._stream)), method=method)
             response.begin()
             body = response.read(MAX_BODY)
-            if not response.isclosed() and response.read(1):
+            if len(body) == MAX_BODY and response.read(1):
                 raise NoAnswerError(f"an answer of more than {MAX_BODY} bytes")
+            if response.length:  # http.client tells a short body only where it is asked for all of it
+                raise http.client.IncompleteRead(body, response.length)
         except TimeoutError as error:
             raise NoAnswerError(f"no whole answer in {self._seconds:.1f} s") from error
         except (ConnectionError, http.client.RemoteDisconnected) as error:

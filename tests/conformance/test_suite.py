@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from bundle_examples import SAVERS, write_app
-from faults import starting
 from reference_server import Answer, Fault, reference
+from server_faults import starting
 from serving import serving
 
 from onnxpack.conformance.checks import Level, Result, Verdict

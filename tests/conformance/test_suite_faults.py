@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from faults import FAULTS, IDS
 from reference_server import Fault, reference
+from server_faults import FAULTS, IDS
 
 
 @pytest.mark.parametrize("name", FAULTS)
