@@ -79,7 +79,7 @@ def check_version(target: Target) -> None:
 @check("grpc.contents", "a prediction of typed contents", Level.REQUIRED, _INFER)
 def check_contents(target: Target) -> None:
     """Send all tensors as the lists of their types."""
-    if has_halves(target.tensors):
+    if has_halves(target.require_tensors()):
         raise NotOfferedError("FP16 and BF16 are raw alone")
     reply = target.infer(target.tensors)
     _require_same(reply, target)
@@ -91,7 +91,7 @@ def check_contents(target: Target) -> None:
 @check("grpc.raw", "a prediction of raw contents", Level.REQUIRED, "ModelInferRequest.raw_input_contents")
 def check_raw(target: Target) -> None:
     """Send all tensors raw."""
-    _require_same(target.infer(target.tensors, raw=True), target)
+    _require_same(target.infer(target.require_tensors(), raw=True), target)
 
 
 @check("grpc.http", "the same prediction as over HTTP", Level.REQUIRED, _INFER)

@@ -156,11 +156,18 @@ class Server:
         """A request that the server takes as JSON."""
         sample, answer = self._choice
         if answer.status != 200:
-            if any(tensor.datatype in HALVES for tensor in sample.tensors):
-                raise NotOfferedError(f"the server takes no FP16 or BF16 as JSON: got {answer}")
-            self._recall(sample, answer)
-            raise FailedError("expected an answer; where the model refuses zeros, give a request with --input")
+            raise NotOfferedError("no request is known that the model takes: see infer.json")
         return sample
+
+    def require_sample(self) -> Sample:
+        """Return the same, or fail: one check is about it, and all others need it."""
+        sample, answer = self._choice
+        if answer.status == 200:
+            return sample
+        if any(tensor.datatype in HALVES for tensor in sample.tensors):
+            raise NotOfferedError(f"the server takes no FP16 or BF16 as JSON: got {answer}")
+        self._recall(sample, answer)
+        raise FailedError("expected an answer; where the model refuses zeros, give a request with --input")
 
     @property
     def outputs(self) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from onnxpack.conformance.checks import FailedError
+from onnxpack.conformance.checks import FailedError, NotOfferedError
 from onnxpack.conformance.messages import SERVICE, load_messages
 from onnxpack.conformance.server import Server
 from onnxpack.conformance.tensors import HALVES, Sample, Tensor, from_bytes
@@ -114,6 +114,13 @@ class Target:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """The inputs of a request that the server takes."""
+        sample, reply = self._choose()
+        if reply.code != "OK":
+            raise NotOfferedError("no request is known that the model takes: see grpc.contents and grpc.raw")
+        return sample.tensors
+
+    def require_tensors(self) -> tuple[Tensor, ...]:
+        """Return the same, or fail: two checks are about it, and all others need it."""
         sample, reply = self._choose()
         if reply.code != "OK":
             self.got = str(reply)

@@ -118,10 +118,7 @@ FAULTS: dict[str, tuple[Change, set[str]]] = {
     "not ready in the end": (
         forgetting(), {"grpc.after"},
     ),
-    "predictions are refused": (
-        refusing(is_infer),
-        IDS - {"grpc.live", "grpc.ready", "grpc.model-ready", "grpc.unknown-ready", "grpc.server", "grpc.model"},
-    ),
+    "predictions are refused": (refusing(is_infer), {"grpc.contents", "grpc.raw"}),
 }  # fmt: skip
 
 

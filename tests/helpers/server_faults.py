@@ -95,6 +95,18 @@ def forgetting() -> Change:
     return change
 
 
+def refusing_later() -> Change:
+    """Return a change that answers one prediction."""
+    seen: list[bool] = []
+
+    def change(request: Request, answer: Answer) -> Answer:
+        if is_infer(request):
+            seen.append(True)
+        return NO if len(seen) > 1 and is_infer(request) else answer
+
+    return change
+
+
 def binary_header(edit: Callable[[int], Any]) -> Change:
     def change(request: Request, answer: Answer) -> Answer:
         header = answer.headers.get("inference-header-content-length")
@@ -116,6 +128,10 @@ def has_header(name: str) -> Callable[[Request], bool]:
 NOT_FINITE = {"name": "y", "datatype": "FP32", "shape": [1], "data": [math.nan]}
 NO = Answer(400, {"error": "no"})
 """A refusal."""
+BINARY_REFUSALS = (
+    "binary.wrong-size", "binary.wrong-header", "binary.no-header", "binary.trailing", "binary.data-too",
+    "binary.strings",
+)  # fmt: skip
 REFUSALS = starting("refuse.", but=("refuse.status", "refuse.elements", "refuse.members"))
 
 FAULTS: dict[str, tuple[Fault, set[str]]] = {
@@ -220,12 +236,7 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
         Fault(taken),
         REFUSALS
         | {
-            "binary.wrong-size",
-            "binary.wrong-header",
-            "binary.no-header",
-            "binary.trailing",
-            "binary.data-too",
-            "binary.strings",
+            *BINARY_REFUSALS,
             "coding.broken",
             "coding.bomb",
             "coding.unknown",
@@ -250,14 +261,15 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
             "http.method",
             "coding.broken",
             "coding.bomb",
-            "infer.nan",
         },
     ),
-    "predictions are refused": (
-        Fault(when(is_infer, always(NO))),
-        starting("infer.", "refuse.", "binary.", "coding.", but=("refuse.model", "coding.bomb"))
+    "predictions are refused": (Fault(when(is_infer, always(NO))), {"infer.json", "http.method"}),
+    "predictions behind the first are refused": (
+        Fault(refusing_later()),
+        starting("infer.", but=("infer.metadata", "infer.nan", "infer.zero-rows", "infer.members"))
+        | starting("binary.", but=BINARY_REFUSALS)
         | {"http.expect", "http.chunked", "http.pieces", "http.pipelining", "http.keep-alive-error", "http.method"}
-        | {"triton.stats", "after.infer"},
+        | {"coding.answer", "coding.not-asked", "triton.stats", "after.infer"},
     ),
     "length of the JSON is wrong": (
         Fault(binary_header(lambda length: length + 1)),
