@@ -106,7 +106,12 @@ DOCKERFILES = {
 def save_model(path: Path, nodes: list[onnx.NodeProto], view: ModuleView, constants: list[onnx.TensorProto]) -> None:
     """Write an ONNX model with the view's inputs and outputs."""
     types = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
-    types |= {"int8": TensorProto.INT8, "bool": TensorProto.BOOL, "string": TensorProto.STRING}
+    types |= {
+        "float16": TensorProto.FLOAT16,
+        "int8": TensorProto.INT8,
+        "bool": TensorProto.BOOL,
+        "string": TensorProto.STRING,
+    }
     inputs, outputs = (
         [helper.make_tensor_value_info(info.name, types[info.dtype], info.shape) for info in infos]
         for infos in (view.inputs, view.outputs)
