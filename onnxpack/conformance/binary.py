@@ -1,10 +1,18 @@
 """The extension for tensors in binary, which Triton's documents and KServe's call the binary tensor data extension."""
 
+import math
 import struct
+from dataclasses import replace
 from typing import Any
 
 from onnxpack.conformance.checks import Level, NotOfferedError, check
-from onnxpack.conformance.expect import require, require_binary, require_error, require_same
+from onnxpack.conformance.expect import (
+    require,
+    require_binary,
+    require_error,
+    require_output,
+    require_same,
+)
 from onnxpack.conformance.server import BINARY, Server, read_outputs
 from onnxpack.conformance.tensors import Sample
 
@@ -156,3 +164,21 @@ def check_not_asked(server: Server) -> None:
     require(answer.status == 200, "200")
     length = answer.headers.get("inference-header-content-length", str(len(answer.body)))
     require(length == str(len(answer.body)), "an answer that is JSON alone")
+
+
+@check("binary.nan", "NaN in binary gives an answer that is JSON, or an error", Level.EXTENSION, "RFC 8259, 6")
+def check_nan(server: Server) -> None:
+    """Send NaN, which binary can hold, and get JSON, which cannot."""
+    server.require_claim(BINARY)
+    sample = server.sample
+    kinds = [tensor.datatype.startswith(("FP", "BF")) and bool(tensor.data) for tensor in sample.tensors]
+    if not any(kinds):
+        raise NotOfferedError("no input has numbers that are not whole")
+    index = kinds.index(True)
+    tensors = list(sample.tensors)
+    tensors[index] = replace(tensors[index], data=(math.nan,) * len(tensors[index].data))
+    answer = server.infer_binary(*_write(Sample(tuple(tensors))))
+    require(answer.status == 200 or answer.status >= 400, "200, or an error")
+    if answer.status == 200:
+        for name, output in read_outputs(answer).items():
+            require_output(name, output)

@@ -11,6 +11,7 @@ from onnxpack.conformance.expect import (
     require_same,
 )
 from onnxpack.conformance.server import Server, read_outputs
+from onnxpack.conformance.tensors import list_extremes
 
 _PARAMETERS = {"text": "a", "number": 1, "truth": True, "fraction": 0.5}
 
@@ -160,6 +161,15 @@ def check_nan(server: Server) -> None:
         if answer.status == 200:
             for name, output in read_outputs(answer).items():
                 require_output(name, output)
+
+
+@check("infer.extremes", "the least and the largest values of each datatype", Level.ROBUSTNESS, "Tensor Data Types")
+def check_extremes(server: Server) -> None:
+    """Send each input's extremes, and odd strings: the model may refuse them, and the server may not fail."""
+    sample = server.sample
+    for index, tensor in enumerate(sample.tensors):
+        for value in list_extremes(tensor.datatype):
+            require_no_failure(server.infer(sample.change(index, data=[value] * len(tensor.data))))
 
 
 @check("infer.no-content-type", "a request without a content type", Level.ROBUSTNESS, "clients leave it out")

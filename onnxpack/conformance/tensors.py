@@ -18,6 +18,13 @@ FORMATS = {
 DATATYPES = (*FORMATS, "BYTES")
 HALVES = ("FP16", "BF16")
 """Datatypes that a server may take in binary alone."""
+LIMITS: dict[str, tuple[float, float]] = {
+    "FP16": (-65504.0, 65504.0),
+    "BF16": (-3.3895313892515355e38, 3.3895313892515355e38),
+    "FP32": (-3.4028234663852886e38, 3.4028234663852886e38),
+    "FP64": (-1.7976931348623157e308, 1.7976931348623157e308),
+}
+"""The least and the largest finite value of each datatype that is not of whole numbers."""
 MAX_ELEMENTS = 1_000_000  # of a tensor that is made here
 _SAMPLE_SIZE = 16 * 2**20  # bytes of a file with a request
 
@@ -137,6 +144,16 @@ def _read_tensor(item: Any) -> Tensor:
     except (struct.error, OverflowError, TypeError) as error:
         raise ValueError(f"the data of {name!r} are not of {datatype}: {error}") from error
     return tensor
+
+
+def list_extremes(datatype: str) -> tuple[Any, ...]:
+    """Return the least and the largest value of a datatype; for strings, odd ones."""
+    if datatype in LIMITS:
+        return LIMITS[datatype]
+    if datatype in FORMATS and datatype != "BOOL":
+        bits = 8 * struct.calcsize(FORMATS[datatype])
+        return (0, 2**bits - 1) if datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return (False, True) if datatype == "BOOL" else ("", "\0", "ä ✓", '"\\', "x" * 10_000)
 
 
 def flatten(data: Any) -> Iterator[Any]:

@@ -1,5 +1,6 @@
 """HTTP/1.1 itself, as clients and proxies speak it, and as an attacker does."""
 
+import contextlib
 import json
 import time
 
@@ -10,6 +11,7 @@ from onnxpack.conformance.wire import Answer, ClosedError
 
 _LIVE = "/v2/health/live"
 _QUIET_SECONDS = 0.2  # in which nothing may come behind an answer without a body
+_PARALLEL = 8
 _PAUSE_SECONDS = 0.005
 _HEAD = 1_000_000  # bytes of a header that no server should keep
 _BODY = 2**50  # bytes of a body that no server can keep
@@ -143,6 +145,21 @@ def check_pipelining(server: Server) -> None:
         connection.send(b"".join(server.write("POST", f"{server.path}/infer", body, JSON) for body in bodies))
         for number, body in enumerate(bodies):
             server.sent, server.got = f"three requests at once, the last one {body.decode()}", ""
+            answer = connection.receive()
+            server.got = str(answer)
+            require(require_ok(answer).get("id") == str(number), f"the answer to request {number}")
+
+
+@check("http.parallel", "answers are for those who asked", Level.ROBUSTNESS, "RFC 9110, 3.7")
+def check_parallel(server: Server) -> None:
+    """Ask on several connections before any answer is read: each gets the answer to its own id."""
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(_PARALLEL)]
+        for number, connection in enumerate(connections):
+            body = json.dumps(server.sample.to_json(id=str(number))).encode()
+            connection.send(server.write("POST", f"{server.path}/infer", body, JSON))
+        for number, connection in enumerate(connections):
+            server.sent, server.got = f"{_PARALLEL} requests at once, this one with the id {number}", ""
             answer = connection.receive()
             server.got = str(answer)
             require(require_ok(answer).get("id") == str(number), f"the answer to request {number}")

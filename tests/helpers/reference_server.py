@@ -69,6 +69,7 @@ class Fault:
 class Reference(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = 64
 
     def __init__(self, fault: Fault) -> None:
         self.fault = fault
@@ -333,6 +334,7 @@ def read_tensor(item: dict[str, Any], tail: bytes) -> tuple[Tensor, bytes]:
             data = from_bytes(datatype, part)
         except ValueError as error:
             raise RefusedError(400, str(error)) from error
+        require(datatype == "BYTES" or all(map(math.isfinite, data)), "not finite")
     else:
         require(isinstance(item.get("data"), list), "data")
         nested = any(isinstance(part, list) for part in item["data"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -107,6 +108,23 @@ def refusing_later() -> Change:
     return change
 
 
+def confusing() -> Change:
+    """Return a change that gives two requests at once each other's id."""
+    at_work = threading.Semaphore(2)
+    both = threading.Barrier(2)
+
+    def change(request: Request, answer: Answer) -> Answer:
+        if (b'"id": "6"' not in request.body and b'"id": "7"' not in request.body) or not at_work.acquire(
+            blocking=False
+        ):
+            return answer
+        mine = int(answer.document["id"])
+        both.wait(5)
+        return replace(answer, document={**answer.document, "id": str(13 - mine)})
+
+    return change
+
+
 def binary_header(edit: Callable[[int], Any]) -> Change:
     def change(request: Request, answer: Answer) -> Answer:
         header = answer.headers.get("inference-header-content-length")
@@ -169,7 +187,10 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
         Fault(for_outputs(lambda o: {**o, "datatype": "FP64" if o["name"] == "y" else o["datatype"]})),
         {"infer.metadata"},
     ),
-    "no id": (Fault(for_path("/infer", without("id"))), {"infer.id", "infer.id-text", "http.pipelining"}),
+    "no id": (
+        Fault(for_path("/infer", without("id"))),
+        {"infer.id", "infer.id-text", "http.pipelining", "http.parallel"},
+    ),
     "ids in ASCII": (
         Fault(for_path("/infer", lambda d: {**d, "id": d.get("id", "").encode("ascii", "ignore").decode()})),
         {"infer.id-text"},
@@ -220,6 +241,18 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
         ),
         {"infer.nan", "refuse.nan"},
     ),
+    "a failure with extremes": (
+        Fault(when(lambda r: b"[127]" in r.body, always(Answer(500, {"error": "no"})))),
+        {"infer.extremes"},
+    ),
+    "bare NaN in answers to what is in binary": (
+        Fault(when(lambda r: b"\0\0\xc0\x7f" in r.body, always(Answer(document={"outputs": [NOT_FINITE]})))),
+        {"binary.nan"},
+    ),
+    "ids of others": (
+        Fault(confusing()),
+        {"http.parallel"},
+    ),
     "content types are a must": (
         Fault(when(lambda r: is_infer(r) and "content-type" not in r.headers, always(Answer(415, {"error": "no"})))),
         {"infer.no-content-type", "http.method"},
@@ -266,10 +299,10 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "predictions are refused": (Fault(when(is_infer, always(NO))), {"infer.json", "http.method"}),
     "predictions behind the first are refused": (
         Fault(refusing_later()),
-        starting("infer.", but=("infer.metadata", "infer.nan", "infer.zero-rows", "infer.members"))
-        | starting("binary.", but=BINARY_REFUSALS)
+        starting("infer.", but=("infer.metadata", "infer.nan", "infer.zero-rows", "infer.members", "infer.extremes"))
+        | starting("binary.", but=(*BINARY_REFUSALS, "binary.nan"))
         | {"http.expect", "http.chunked", "http.pieces", "http.pipelining", "http.keep-alive-error", "http.method"}
-        | {"coding.answer", "coding.not-asked", "triton.stats", "after.infer"},
+        | {"http.parallel", "coding.answer", "coding.not-asked", "triton.stats", "after.infer"},
     ),
     "length of the JSON is wrong": (
         Fault(binary_header(lambda length: length + 1)),
@@ -296,10 +329,10 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "connections end": (Fault(quirk="always-closes"), {"http.keep-alive", "http.pipelining"}),
     "connections end after errors, unsaid": (Fault(quirk="closes-after-error"), {"http.keep-alive-error"}),
     "connections stay": (Fault(quirk="never-closes"), {"http.close"}),
-    "no 100": (Fault(quirk="no-continue", seconds=0.5), {"http.expect"}),
+    "no 100": (Fault(quirk="no-continue", seconds=3.0), {"http.expect"}),
     "no chunks": (Fault(quirk="no-chunks"), {"http.chunked"}),
     "bodies in one piece": (Fault(quirk="one-read"), {"http.pieces"}),
-    "one request at a time": (Fault(quirk="no-pipelining", seconds=0.5), {"http.pipelining"}),
+    "one request at a time": (Fault(quirk="no-pipelining", seconds=3.0), {"http.pipelining"}),
     "chunks for old clients": (
         Fault(lambda r, a: replace(a, headers={"transfer-encoding": "x"}) if r.version == "HTTP/1.0" else a),
         {"http.1.0"},
@@ -308,7 +341,7 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
     "garbage is a failure": (Fault(quirk="garbage-is-500"), {"http.garbage"}),
     "requests can be smuggled": (Fault(quirk="smuggles"), {"http.lengths"}),
     "endless headers": (Fault(quirk="endless-head"), {"http.long-head"}),
-    "endless bodies": (Fault(quirk="waits", seconds=0.5), {"http.long-body"}),
+    "endless bodies": (Fault(quirk="waits", seconds=3.0), {"http.long-body"}),
     "gzip is read and then wrong": (
         Fault(when(has_header("content-encoding"), for_outputs(lambda o: {**o, "data": o["data"][:-1]}))),
         {"coding.gzip", "coding.deflate"},
