@@ -36,7 +36,7 @@ def command(
 ) -> None:
     """Ask the server at URL all that the Open Inference Protocol says, its extensions, and what strangers may send.
 
-    It sends wrong requests too, and some hundred in all, each of them small: use it on a server that nobody depends on.
+    It sends some hundred requests, wrong ones too, none above a megabyte: use it on a server that nobody depends on.
     A table of all checks goes to stdout. Exit status: 0 all that is required passed, 2 usage, or a model that must be
     named, 4 a required check failed, 5 nothing answers.
     """

@@ -1,5 +1,7 @@
 """Health, and what the server and the model say of themselves."""
 
+import re
+
 from onnxpack.conformance.checks import Level, NotOfferedError, check
 from onnxpack.conformance.expect import require, require_error, require_ok
 from onnxpack.conformance.server import Server
@@ -7,6 +9,7 @@ from onnxpack.conformance.tensors import DATATYPES
 
 UNKNOWN = "no-such-model-here"
 _BOOLS = (True,)
+_PLATFORM = re.compile(r"[a-z0-9]+(_[a-z0-9]+)+")
 
 
 @check("health.live", "the server is live", Level.REQUIRED, "Server Live")
@@ -62,10 +65,17 @@ def check_model_metadata(server: Server) -> None:
     require(document.get("name") == server.model, "the model's name")
     require(isinstance(document.get("platform"), str), "'platform', a string")
     versions = document.get("versions", [])
-    texts = isinstance(versions, list) and all(isinstance(text, str) for text in versions)
-    require(texts, "'versions', a list of strings")
+    texts = isinstance(versions, list) and all(isinstance(text, str) and text for text in versions)
+    require(texts, "'versions', a list of strings that can be asked for")
     for name in ("inputs", "outputs"):
         require(isinstance(document.get(name), list), f"{name!r}, a list")
+
+
+@check("metadata.platform", "the platform is of the form project_format", Level.ROBUSTNESS, "Platforms")
+def check_platform(server: Server) -> None:
+    """Look at the platform's form: the protocol's list of names lacks most frameworks."""
+    platform = require_ok(server.ask("GET", server.path)).get("platform")
+    require(isinstance(platform, str) and _PLATFORM.fullmatch(platform), "a platform such as onnx_onnxv1")
 
 
 @check("metadata.tensors", "names, datatypes and shapes of inputs and outputs", Level.REQUIRED, "Model Metadata")

@@ -88,7 +88,7 @@ class Server:
     @property
     def path(self) -> str:
         """The path of the model."""
-        return f"/v2/models/{quote(self.model, safe='')}"
+        return f"/v2/models/{quote_name(self.model)}"
 
     @cached_property
     def claims(self) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ class Server:
         version = self.version
         if not version:
             raise NotOfferedError("the model's only version has an empty name")
-        return f"{self.path}/versions/{quote(version, safe='')}"
+        return f"{self.path}/versions/{quote_name(version)}"
 
     def list_samples(self) -> list[Sample]:
         """Return requests that the model may take: the given one, or those that can be made of the metadata."""
@@ -187,6 +187,11 @@ class Server:
             raise NotOfferedError(f"the server's extensions are {list(self.claims)}")
 
 
+def quote_name(name: str) -> str:
+    """Return a name as a part of a path. JSON can hold half a character, and so can a name."""
+    return quote(name, safe="", errors="surrogatepass")
+
+
 def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON")
 
@@ -224,7 +229,8 @@ def read_index(answer: Answer) -> list[str]:
     models = read_json(answer.body)
     if answer.status != 200 or not isinstance(models, list):
         raise FailedError("expected a list of models")
-    return [str(model.get("name")) for model in models if isinstance(model, dict)]
+    names = [model.get("name") for model in models if isinstance(model, dict)]
+    return [name for name in names if isinstance(name, str)]
 
 
 def find_model(server: Server) -> str | None:
@@ -243,5 +249,5 @@ def find_model(server: Server) -> str | None:
         except FailedError:
             return None
         names = {name} if isinstance(name, str) and name else set()
-        names = {name for name in names if server.ask("GET", f"/v2/models/{quote(name, safe='')}").status == 200}
+        names = {name for name in names if server.ask("GET", f"/v2/models/{quote_name(name)}").status == 200}
     return names.pop() if len(names) == 1 else None

@@ -89,7 +89,10 @@ class Target:
         """Return a request with the tensors as contents, or raw; ``fields`` are others of the request."""
         request = load_messages()["ModelInferRequest"](**{"model_name": self.model, **fields})
         for tensor in tensors:
-            item = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+            try:
+                item = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+            except (TypeError, ValueError) as error:  # JSON takes names and sizes that a message does not
+                raise NotOfferedError(f"the input {tensor.name!r} cannot be in a message: {error}") from error
             if raw:
                 request.raw_input_contents.append(tensor.to_bytes())
                 continue

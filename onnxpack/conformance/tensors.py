@@ -97,7 +97,9 @@ def make_samples(inputs: Sequence[dict[str, Any]]) -> Iterator[Sample]:
 def _make_tensor(item: dict[str, Any], values: tuple[int, int]) -> Tensor:
     """Make one tensor; raise ValueError if the metadata are not such that it can be made."""
     shape = tuple(1 if size == -1 else size for size in item["shape"])
-    if math.prod(shape) > MAX_ELEMENTS:
+    if not isinstance(item["name"], str) or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"the input {item['name']!r} has no name or no shape")
+    if math.prod(shape) > MAX_ELEMENTS or max(shape, default=0) > MAX_ELEMENTS:
         raise ValueError(f"the input {item['name']!r} has more than {MAX_ELEMENTS} elements")
     kinds: dict[str, Any] = {"BOOL": bool, "BYTES": "ab".__getitem__}
     kind = kinds.get(item["datatype"], float if item["datatype"].startswith(("FP", "BF")) else int)
@@ -139,6 +141,9 @@ def _read_tensor(item: Any) -> Tensor:
     tensor = Tensor(name, datatype, tuple(shape), tuple(flatten(item.get("data"))), parameters)
     if len(tensor.data) != math.prod(shape):
         raise ValueError(f"the input {name!r} has {len(tensor.data)} elements, and its shape {math.prod(shape)}")
+    kind = {"BOOL": bool, "BYTES": str}.get(datatype)
+    if kind and not all(isinstance(value, kind) for value in tensor.data):
+        raise ValueError(f"the data of {name!r} are not of {datatype}")
     try:
         tensor.to_bytes()
     except (struct.error, OverflowError, TypeError) as error:
@@ -157,12 +162,16 @@ def list_extremes(datatype: str) -> tuple[Any, ...]:
 
 
 def flatten(data: Any) -> Iterator[Any]:
-    """Yield the elements of nested lists, row by row."""
-    if not isinstance(data, list):
-        yield data
-        return
-    for item in data:
-        yield from flatten(item)
+    """Yield the elements of nested lists, row by row, however deep they are."""
+    open_lists = [iter([data])]
+    while open_lists:
+        for item in open_lists[-1]:
+            if isinstance(item, list):
+                open_lists.append(iter(item))
+                break
+            yield item
+        else:
+            open_lists.pop()
 
 
 def from_bytes(datatype: str, part: bytes) -> list[Any]:
@@ -171,13 +180,13 @@ def from_bytes(datatype: str, part: bytes) -> list[Any]:
     Raises:
         ValueError: its size fits no number of elements.
     """
+    size = 2 if datatype == "BF16" else struct.calcsize(FORMATS.get(datatype, "b"))
+    if len(part) % size:
+        raise ValueError(f"{len(part)} bytes are no whole number of {datatype}")
     if datatype == "BF16":
         return [struct.unpack("<f", b"\0\0" + part[at : at + 2])[0] for at in range(0, len(part), 2)]
     if datatype in FORMATS:
-        code = FORMATS[datatype]
-        if len(part) % struct.calcsize(code):
-            raise ValueError(f"{len(part)} bytes are no whole number of {datatype}")
-        return [value for (value,) in struct.iter_unpack(f"<{code}", part)]
+        return [value for (value,) in struct.iter_unpack(f"<{FORMATS[datatype]}", part)]
     texts: list[Any] = []
     at = 0
     while at < len(part):

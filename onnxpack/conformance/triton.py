@@ -43,7 +43,8 @@ def check_stats(server: Server) -> None:
 def _count(document: dict[str, Any], model: str) -> int:
     """Return how many inferences the statistics tell."""
     items = document.get("model_stats")
-    require(isinstance(items, list) and items and isinstance(items[0], dict), "'model_stats', a list of objects")
+    listed = isinstance(items, list) and all(isinstance(item, dict) for item in items)
+    require(listed, "'model_stats', a list of objects")
     entry: dict[str, Any] = next((item for item in items or () if item.get("name") == model), {})
     count = entry.get("inference_count")
     require(type(count) is int, f"an 'inference_count' of {model!r}")

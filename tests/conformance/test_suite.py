@@ -20,7 +20,7 @@ Find = Callable[..., dict[str, Result]]
 
 @pytest.mark.parametrize("name", SAVERS)
 def test_a_rendered_server_passes_all_checks(name: str, check: Find, tmp_path: Path) -> None:
-    write_app(tmp_path, name)
+    write_app(tmp_path, name, version="1")  # an image always has one
     with serving(tmp_path) as server:
         results = check(f"http://127.0.0.1:{server.port}")
     failed = {name: result.reason for name, result in results.items() if result.verdict is Verdict.FAIL}

@@ -35,7 +35,7 @@ def test_strings_are_behind_their_lengths() -> None:
 
 
 @pytest.mark.parametrize(
-    ("datatype", "part"), [("FP32", b"123"), ("BYTES", b"\x05\0\0\0abc"), ("BYTES", b"\1\0\0\0\xff")]
+    ("datatype", "part"), [("FP32", b"123"), ("BF16", b"123"), ("BYTES", b"\x05\0\0\0abc"), ("BYTES", b"\1\0\0\0\xff")]
 )
 def test_bytes_that_are_no_tensor_are_an_error(datatype: str, part: bytes) -> None:
     with pytest.raises(ValueError, match=r"no whole number|ends behind|decode"):
@@ -94,6 +94,8 @@ GOOD = {"name": "x", "datatype": "INT8", "shape": [1], "data": [1]}
                 ({"data": [1, 2]}, "has 2 elements, and its shape 1"),
                 ({"data": [300]}, "are not of INT8"),
                 ({"data": ["a"]}, "are not of INT8"),
+                ({"datatype": "BOOL"}, "are not of BOOL"),
+                ({"datatype": "BYTES"}, "are not of BYTES"),
                 ({"data": None}, "are not of INT8"),
                 ({"parameters": 1}, "the parameters of 'x' are no object"),
             )
@@ -112,3 +114,10 @@ def test_a_file_that_is_no_request_is_an_error_with_its_place(text: str, why: st
 
 def test_bf16_is_the_upper_half_of_fp32() -> None:
     assert Tensor("x", "BF16", (1,), (1.0,)).to_bytes() == struct.pack("<f", 1.0)[2:]
+
+
+def test_flatten_of_very_deep_lists_is_no_recursion() -> None:
+    data: Any = 1
+    for _ in range(5000):
+        data = [data]
+    assert list(flatten(data)) == [1]

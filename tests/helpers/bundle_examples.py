@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
@@ -162,8 +163,8 @@ def save_odd(path: Path) -> None:
 SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd}
 
 
-def write_app(folder: Path, name: str) -> None:
-    """Write an example's model and modules into a folder, as /opt/onnxpack/app has them."""
+def write_app(folder: Path, name: str, **changes: Any) -> None:
+    """Write an example's model and modules into a folder, as /opt/onnxpack/app has them, with changes of its view."""
     SAVERS[name](folder / "model.onnx")
-    for file, text in render_module(MODULES[name]).items():
+    for file, text in render_module(replace(MODULES[name], **changes)).items():
         (folder / file).write_text(text, encoding="utf-8")

@@ -164,7 +164,9 @@ FAULTS: dict[str, tuple[Fault, set[str]]] = {
         {"health.unknown", "metadata.unknown", "metadata.unknown-version", "http.path"},
     ),
     "no version of the server": (Fault(for_path("/v2", without("version"))), {"metadata.server"}),
-    "no platform": (Fault(for_path(MODEL, without("platform"))), {"metadata.model"}),
+    "no platform": (Fault(for_path(MODEL, without("platform"))), {"metadata.model", "metadata.platform"}),
+    "a platform of one word": (Fault(for_path(MODEL, with_member("platform", "onnx"))), {"metadata.platform"}),
+    "a version without a name": (Fault(for_path(MODEL, with_member("versions", [""]))), {"metadata.model"}),
     "an unknown datatype": (
         Fault(for_path(MODEL, with_member("outputs", [{"name": "y", "datatype": "FLOAT", "shape": [1]}]))),
         {"metadata.tensors", "infer.metadata"},
