@@ -58,7 +58,10 @@ EXPECTED = {"y": {"data": [1, 2]}}
 
 
 def test_an_answer_in_binary_is_read() -> None:
-    require_binary(Answer(200, {"inference-header-content-length": str(len(TEXT))}, TEXT + b"\1\2"), EXPECTED)
+    answer = Answer(200, {"inference-header-content-length": str(len(TEXT))}, TEXT + b"\1\2")
+    require_binary(answer, EXPECTED)
+    with pytest.raises(FailedError, match="as in the first answer"):
+        require_binary(answer, {"y": {"data": [1, 3]}})
 
 
 @pytest.mark.parametrize(
