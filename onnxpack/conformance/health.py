@@ -63,9 +63,9 @@ def check_model_metadata(server: Server) -> None:
     document = require_ok(server.ask("GET", server.path))
     require(document.get("name") == server.model, "the model's name")
     require(isinstance(document.get("platform"), str), "'platform', a string")
-    versions = document.get("versions", [])
+    versions = document.get("versions")
     texts = isinstance(versions, list) and all(isinstance(text, str) and text for text in versions)
-    require(texts, "'versions', a list of strings that can be asked for")
+    require(texts or versions is None, "'versions', a list of strings that can be asked for")
     for name in ("inputs", "outputs"):
         require(isinstance(document.get(name), list), f"{name!r}, a list")
 
