@@ -89,7 +89,7 @@ def test_find_idle_of_a_small_file_tells_idle_tests(body: str, idle: bool) -> No
     assert [function.name for function in found] == (["test_it"] if idle else [])
 
 
-_APART = {"docs", "e2e", "faults"}
+_APART = {"clients", "docs", "e2e", "faults"}
 """Folders whose tests are not of one module."""
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from bundle_examples import MODULES, save_iris, save_odd, save_transactions
+from bundle_examples import MODULES, SAVERS, write_app
 
 from onnxpack.bundle.render import render_module
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd}
 
 
 @pytest.fixture
@@ -33,11 +32,9 @@ def golden() -> Callable[[str, str], None]:
 def apps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders as /opt/onnxpack/app has it, by the name of the model."""
     folders = {}
-    for name, save in SAVERS.items():
+    for name in SAVERS:
         folders[name] = tmp_path_factory.mktemp(name)
-        save(folders[name] / "model.onnx")
-        for file, text in render_module(MODULES[name]).items():
-            (folders[name] / file).write_text(text, encoding="utf-8")
+        write_app(folders[name], name)
     return folders
 
 

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from e2e_tools import ASK, DATATYPES, Box, Built, Workshop, box, eventually, first_case
 
+from onnxpack.conformance.checks import Verdict
+from onnxpack.conformance.suite import Request, check_server
+
 
 @pytest.mark.case("S9")
 def test_it_answers_offline_confined_and_as_any_user(example: Built, workshop: Workshop, engine: Any) -> None:
@@ -39,6 +42,13 @@ def test_a_published_port_answers_this_machine(published: Box, iris: Built, work
         connection.close()
     assert response.status == 200, body
     case.agrees(json.loads(body))
+
+
+def test_a_container_passes_all_checks_of_the_protocol(published: Box) -> None:
+    port = published.facts()["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]
+    _, results = check_server(Request(f"http://127.0.0.1:{port}"), lambda _: None)
+    assert {result.id: result.reason for result in results if result.verdict is Verdict.FAIL} == {}
+    assert sum(result.verdict is Verdict.PASS for result in results) > 90
 
 
 def test_it_becomes_healthy(published: Box) -> None:

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
 
-from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.bundle.render import DockerView, ModuleView, render_module
 from onnxpack.core.values import Axis, TensorInfo
 
 IRIS = ModuleView(
@@ -106,7 +107,12 @@ DOCKERFILES = {
 def save_model(path: Path, nodes: list[onnx.NodeProto], view: ModuleView, constants: list[onnx.TensorProto]) -> None:
     """Write an ONNX model with the view's inputs and outputs."""
     types = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
-    types |= {"int8": TensorProto.INT8, "bool": TensorProto.BOOL, "string": TensorProto.STRING}
+    types |= {
+        "float16": TensorProto.FLOAT16,
+        "int8": TensorProto.INT8,
+        "bool": TensorProto.BOOL,
+        "string": TensorProto.STRING,
+    }
     inputs, outputs = (
         [helper.make_tensor_value_info(info.name, types[info.dtype], info.shape) for info in infos]
         for infos in (view.inputs, view.outputs)
@@ -152,3 +158,13 @@ def save_odd(path: Path) -> None:
         helper.make_node("Add", ["wide", "one"], ['it\'s "it"']),
     ]
     save_model(path, nodes, ODD, [])
+
+
+SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd}
+
+
+def write_app(folder: Path, name: str, **changes: Any) -> None:
+    """Write an example's model and modules into a folder, as /opt/onnxpack/app has them, with changes of its view."""
+    SAVERS[name](folder / "model.onnx")
+    for file, text in render_module(replace(MODULES[name], **changes)).items():
+        (folder / file).write_text(text, encoding="utf-8")

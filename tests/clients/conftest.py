@@ -1,0 +1,130 @@
+"""Other projects' clients, in an environment of their own, and a server of a model with inputs of many kinds."""
+
+import fcntl
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
+
+import pytest
+from bundle_examples import IRIS, save_model
+from onnx import helper
+from serving import serving
+
+from onnxpack.bundle.render import ModuleView, render_module
+from onnxpack.core.values import Axis, TensorInfo
+from onnxpack.spec.constraints import Later
+from onnxpack.spec.delivery import Runtime
+from onnxpack.worker.uv import run_uv
+
+HERE = Path(__file__).parent
+LOCK = HERE / "requirements.lock"
+SECONDS = 120  # of one client's script: importing kserve takes some on a busy machine
+
+KINDS = ("float32", "float16", "int64", "int8", "bool", "string")
+INPUTS = tuple(TensorInfo(f"in_{kind}", kind, ("rows", 2)) for kind in KINDS)
+COLUMNS = tuple(TensorInfo(name, kind, ("rows", 1)) for name, kind in (("size", "float32"), ("kind", "string")))
+PASSING = replace(
+    IRIS,
+    name="passing",
+    description="Passes all inputs through.",
+    inputs=(*INPUTS, *COLUMNS),
+    outputs=tuple(replace(info, name=f"out_{info.name}") for info in (*INPUTS, *COLUMNS)),
+    axes=(Axis("rows", 1, 8, 5000),),
+    max_body=None,
+)
+"""A model with an input and an output of each kind, and two that are a table's columns."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.e2e)  # the clients come over the network
+
+
+@pytest.fixture(scope="session")
+def python() -> Path:
+    """The Python of an environment with exactly the locked clients, which is kept from session to session."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onnxpack-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    folder = cache / f"clients-{key}"
+    found, whole = folder / "bin" / "python", folder / "whole"
+    with (cache / f"clients-{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            install = (
+                "pip",
+                "install",
+                "--python",
+                str(found),
+                "--no-deps",
+                "--require-hashes",
+                "--only-binary",
+                ":all:",
+            )
+            run_uv("venv", "--python", sys.executable, "--clear", str(folder), what="make an environment for clients")
+            run_uv(*install, "--requirements", str(LOCK), what="install clients")
+            whole.touch()
+    return found
+
+
+@pytest.fixture
+def run(python: Path) -> Callable[..., str]:
+    """Run one client's script in the clients' environment; give what it prints, which is what it found right."""
+
+    def run(script: str, *arguments: str) -> str:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        ended = subprocess.run(
+            [str(python), "-I", str(HERE / script), *arguments],
+            env=environment, capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr[-4000:]
+        return ended.stdout
+
+    return run
+
+
+def write_passing(folder: Path, view: ModuleView) -> None:
+    """Write the model that passes all through, and its server."""
+    nodes = [helper.make_node("Identity", [info.name], [f"out_{info.name}"]) for info in view.inputs]
+    save_model(folder / "model.onnx", nodes, view, [])
+    for file, text in render_module(view).items():
+        (folder / file).write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def passing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The place of the model's server over HTTP."""
+    folder = tmp_path_factory.mktemp("passing")
+    write_passing(folder, PASSING)
+    with serving(folder) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+def is_served(protocol: str) -> bool:
+    """Return whether the spec takes a server's protocol already."""
+    annotation = get_type_hints(Runtime, include_extras=True)["server"]
+    later = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return not any(isinstance(marker, Later) and protocol in marker.values for marker in later)
+
+
+@pytest.fixture(scope="session")
+def passing_grpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The place of the model's server over gRPC."""
+    if not is_served("http+grpc"):
+        pytest.skip("the spec takes http+grpc later")
+    folder = tmp_path_factory.mktemp("passing_grpc")
+    write_passing(folder, replace(PASSING, server="http+grpc"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONNXPACK_GRPC_PORT", str(port))
+        with serving(folder):
+            yield f"127.0.0.1:{port}"
