@@ -189,7 +189,7 @@ def overload(engine: Any, built: Built) -> Iterator[tuple[Box, Client, dict[str,
         _, metadata, _ = client.ask("GET", "/v2/models/transactions")
         inputs = []
         for item in metadata["inputs"]:
-            shape = [64 if size == -1 else size for size in item["shape"]]
+            shape = [{0: 64, 1: 256}[axis] if size == -1 else size for axis, size in enumerate(item["shape"])]
             count = int(np.prod(shape))
             inputs.append({"name": item["name"], "datatype": item["datatype"], "shape": shape, "data": [1] * count})
         yield server, client, {"inputs": inputs}
