@@ -6,12 +6,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from bundle_examples import MODULES, save_iris, save_odd, save_transactions
+from bundle_examples import MODULES, save_iris, save_odd, save_table, save_transactions
 
 from onnxpack.bundle.render import render_module
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd}
+SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd, "table": save_table}
+GENERATED = {file.removesuffix(".py") for view in MODULES.values() for file in render_module(view)}
 
 
 @pytest.fixture
@@ -51,5 +52,5 @@ def load(apps: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         return importlib.import_module(module)
 
     yield load
-    for file in render_module(MODULES["odd"]):
-        sys.modules.pop(file.removesuffix(".py"), None)
+    for name in GENERATED:
+        sys.modules.pop(name, None)
