@@ -118,7 +118,7 @@ class Model:
             try:
                 for request in requests:
                     yield pool.submit(self.predict, request)
-            except Exception as error:
+            except Exception as error:  # of the requests: it waits for its turn
                 failed: Future[Prediction] = Future()
                 failed.set_exception(error)
                 yield failed
