@@ -20,7 +20,7 @@ Load = Callable[..., ModuleType]
 Call = Callable[..., tuple[int, str, str]]
 Capture = pytest.CaptureFixture[str]
 PYTHON = [sys.executable, "-m", "inference"]
-VARIABLES = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
+VARIABLES = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": ""}
 
 
 def run(folder: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
