@@ -273,9 +273,7 @@ def open_session(path: Path, threads: int) -> tuple[Any, type[Exception]]:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads burn no CPU quota
-    # Shapes vary: the arena would keep the largest size it ever had, and every shape would keep a plan.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
+    options.enable_mem_pattern = False  # shapes vary, and every shape would keep a plan
     options.log_severity_level = 4  # errors arrive as exceptions; once is enough
     providers = ["CPUExecutionProvider"]
     try:
