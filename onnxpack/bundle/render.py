@@ -54,7 +54,9 @@ class DockerView:
 
 def render_module(view: ModuleView) -> dict[str, str]:
     """Return the texts of the Python files of ``/opt/onnxpack/app``, by file name."""
-    names = ["inference.py"]
+    names = ["inference.py", "files.py", "reference.py", "commands.py"]
+    if view.tables:
+        names.append("columns.py")
     if view.server == "http":
         names += ["server.py", "serving.py", "app.py", "routes.py", "openapi.py", "connection.py", "workers.py"]
         names += ["metrics.py", "protocol.py", "tensors.py", "documents.py", "healthcheck.py"]

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Literal
 
 from onnxpack.bundle import quoting
+from onnxpack.bundle.tables import Tables
 from onnxpack.core.errors import SpecError
 from onnxpack.core.values import Axis, Shape, TensorInfo, find_batch_axis
 
@@ -200,14 +201,30 @@ class ModuleView:
         words = {"float": "read_floats", "integer": "read_integers", "bool": "read_booleans", "string": "read_strings"}
         return {field.dtype: words[field.kind] for field in self.arguments}
 
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Return the numpy types of the inputs, each with its kind as ``Field.kind`` names it."""
+        return {field.dtype: field.kind for field in self.arguments}
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Return whether an axis of the inputs may have the size 0."""
+        return any(axis.min == 0 for axis in self.input_axes)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Return how inputs and outputs are columns of csv files."""
+        return Tables(self.inputs, self.outputs)
+
     @property
     def max_body_literal(self) -> str:
         """Return the limit of a request's body as a reader would write it: ``64 * 2**20``."""
-        size = self.largest_body if self.max_body is None else self.max_body
-        for power in (20, 10):
-            if size % 2**power == 0:
-                return f"{size >> power} * 2**{power}"
-        return str(size)
+        return _write_size(self.largest_body if self.max_body is None else self.max_body)
+
+    @property
+    def largest_body_literal(self) -> str:
+        """Return the size of the largest request as a reader would write it."""
+        return _write_size(self.largest_body)
 
     @cached_property
     def largest_body(self) -> int:
@@ -267,3 +284,10 @@ class ModuleView:
         if field.kind == "string":
             return f'np.full({shape}, "", object)'
         return f"np.zeros({shape}, {field.dtype})"
+
+
+def _write_size(size: int) -> str:
+    for power in (20, 10):
+        if size % 2**power == 0:
+            return f"{size >> power} * 2**{power}"
+    return str(size)

@@ -199,9 +199,9 @@ class Npz:
             raise SpecError(f"{self._label}: '{member.filename}' cannot be read: {error}", _CURE) from None
 
 
-def write_arrays(path: Path, arrays: Arrays) -> None:
+def write_arrays(file: Path | BinaryIO, arrays: Arrays) -> None:
     """Write arrays of any name to an npz; ``numpy.savez`` would take some names as its own arguments."""
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, array, allow_pickle=False)

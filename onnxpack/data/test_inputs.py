@@ -14,13 +14,16 @@ from onnxpack.data.npz import Arrays, Head, Npz, read_arrays, write_arrays
 from onnxpack.spec.model import Input, Spec
 
 __all__ = [
-    "Arrays", "choose_odd_sizes", "choose_tracing_sizes", "convert_strings", "draw", "find_misfits",
+    "SAMPLES", "Arrays", "choose_odd_sizes", "choose_tracing_sizes", "convert_strings", "draw", "find_misfits",
     "get_dtype_word", "has_values", "iterate_cases", "list_corners", "list_main_sizes",
     "measure_sizes", "read_arrays", "read_samples", "resolve_shape", "write_arrays",
 ]  # fmt: skip
 
 _PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
 _MAX_CORNERS = 8
+
+SAMPLES = "samples"
+"""How the names of the cases begin that are the user's own samples."""
 
 
 def list_main_sizes(axes: tuple[Axis, ...]) -> list[dict[str, int]]:
@@ -91,10 +94,10 @@ def iterate_cases(
             yield f"{number:02}_{label}", at, draw(spec, at, number)
     if given is not None:
         arrays = read_samples(spec, given)
-        yield "samples", measure_sizes(spec, arrays), arrays
+        yield SAMPLES, measure_sizes(spec, arrays), arrays
         first = None if spec.verify.random else _take_first_rows(spec, arrays)
         if first:
-            yield "samples_first", measure_sizes(spec, first), first
+            yield f"{SAMPLES}_first", measure_sizes(spec, first), first
 
 
 def _take_first_rows(spec: Spec, arrays: Arrays) -> Arrays | None:

@@ -5,8 +5,10 @@ from dataclasses import replace
 from onnxpack.bundle import lock as locks
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.context import Parts, assemble
+from onnxpack.bundle.reference import pack_reference
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.pipeline.run import Build, Product
+from onnxpack.pipeline.verify import compare
 from onnxpack.tasks.packages import InstallPackages
 
 
@@ -17,6 +19,7 @@ def bundle(run: Build, product: Product) -> Product:
         SpecError: the lock does not fit the spec.
         EngineError: a wheel cannot be downloaded, or has another hash than the lock.
     """
+    assert product.exported
     assert product.model
     assert product.folder
     plan, model = run.plan, product.model
@@ -28,7 +31,11 @@ def bundle(run: Build, product: Product) -> Product:
     installed = run.runner.run(task, reused="runtime layer reused").files
     folder = product.folder / "context"
     folder.mkdir()
-    parts = Parts(model, installed, plan.module_view(model), plan.docker_view(model), plan.file.spec.version)
+    served = product.exported.served
+    # The comparisons by which this model was judged, which are in the store.
+    reference = pack_reference(served, compare(run, model, served, model.precision))
+    module, docker, version = plan.module_view(model), plan.docker_view(model), plan.file.spec.version
+    parts = Parts(model, installed, module, docker, version, reference)
     return replace(product, context=assemble(folder, parts, earlier=plan.output / folder.name))
 
 

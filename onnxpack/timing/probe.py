@@ -56,6 +56,7 @@ def check_server(port: int, folder: Path, case: str, timed: str) -> dict[str, An
 
 def check_module(folder: Path, timed: str, cases: list[str]) -> dict[str, Any]:
     """Answer every case with the generated module, write the outputs to ``out/``, and measure."""
+    import files
     import inference
 
     model = inference.Model()
@@ -63,12 +64,12 @@ def check_module(folder: Path, timed: str, cases: list[str]) -> dict[str, Any]:
     first = 0.0
     for index, case in enumerate(cases):
         name = f"{case}.inputs.npz"
-        inputs = inference.read_npz(folder / name)
+        inputs = files.read(folder / name)
         started = time.perf_counter()
         outputs = model.run(inputs)
         first = first if index else time.perf_counter() - started
-        inference.write_npz(folder / "out" / name, outputs)
-    inputs = inference.read_npz(folder / f"{timed}.inputs.npz")
+        files.write(folder / "out" / name, outputs)
+    inputs = files.read(folder / f"{timed}.inputs.npz")
     return {
         "ready_seconds": ready,
         "first_answer_seconds": first,

@@ -6,11 +6,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from bundle_examples import MODULES, SAVERS, write_app
+from bundle_examples import MODULES, SAVERS, VARIANTS, write_app
 
 from onnxpack.bundle.render import render_module
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+VIEWS = (*MODULES.values(), *(view for view, _ in VARIANTS.values()))
+GENERATED = {file.removesuffix(".py") for view in VIEWS for file in render_module(view)}
 
 
 @pytest.fixture
@@ -48,5 +50,5 @@ def load(apps: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         return importlib.import_module(module)
 
     yield load
-    for file in render_module(MODULES["odd"]):
-        sys.modules.pop(file.removesuffix(".py"), None)
+    for name in GENERATED:
+        sys.modules.pop(name, None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_examples import CUDA, DOCKERFILES, IRIS, MODULES, ODD, TRANSACTIONS, VARIANTS
+from bundle_examples import CUDA, DOCKERFILES, IRIS, KINDS, MODULES, ODD, TRANSACTIONS, VARIANTS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -59,9 +59,10 @@ def test_dockerfiles_are_golden(name: str, golden: Callable[[str, str], None]) -
     golden(f"{name}/Dockerfile", render_dockerfile(DOCKERFILES[name]))
 
 
-@pytest.fixture(params=[*MODULES, *VARIANTS])
+@pytest.fixture(params=[*MODULES, *VARIANTS, *KINDS])
 def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    view = MODULES.get(request.param) or VARIANTS[request.param][0]
+    views = {**MODULES, **KINDS, **{name: view for name, (view, _) in VARIANTS.items()}}
+    view = views[request.param]
     for file, text in render_module(view).items():
         (tmp_path / file).write_text(text, encoding="utf-8")
     return tmp_path
@@ -89,13 +90,16 @@ def test_a_module_holds_nothing_that_its_model_does_not_need() -> None:
     assert "np.str_" not in iris
     assert "seen" not in iris
     assert "predict_batches" not in odd
-    assert "cpu_count" not in odd
-    assert "def convert" in odd
+    assert "THREADS" not in iris
+    assert "def map" in odd
     assert "preload_dlls" in cuda
     tensors = render_module(IRIS)["tensors.py"]
     assert "def read_floats" in tensors
     assert not any(f"def read_{word}" in tensors for word in ("integers", "booleans", "strings"))
-    assert list(render_module(CUDA)) == ["inference.py"]
+    assert "columns.py" not in render_module(ODD)
+    assert set(render_module(CUDA)) == {"inference.py", "files.py", "columns.py", "reference.py", "commands.py"}
+    assert "def read_table" not in render_module(CUDA)["columns.py"], "its inputs have three dimensions"
+    assert "def write_table" in render_module(CUDA)["columns.py"]
     served = render_module(replace(CUDA, server="http"))["app.py"]
     assert "run_now" not in served, "a thread that waits for a GPU takes no time of its own"
     fixed = replace(IRIS, inputs=(TensorInfo("x", "string", (2,)),), outputs=(TensorInfo("y", "int64", (2,)),), axes=())

@@ -1,8 +1,6 @@
-import json
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +15,6 @@ from onnxpack.bundle.render import render_module
 from onnxpack.core.values import Axis
 
 Load = Callable[..., ModuleType]
-
-
-def run(folder: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "inference", *map(str, arguments)]
-    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1", **environment}
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60)
 
 
 def transactions(batch: int, seq: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -164,16 +156,6 @@ def test_batches_are_filled_up_to_the_least_size(tmp_path: Path, load: Load) -> 
     assert results[2].score == results[0].score
 
 
-def test_cuda_does_not_fall_back(tmp_path: Path) -> None:
-    (tmp_path / "inference.py").write_text(render_module(CUDA)["inference.py"])
-    save_transactions(tmp_path / "model.onnx")
-    np.savez(tmp_path / "x.npz", **dict(zip([i.name for i in TRANSACTIONS.inputs], transactions(2, 2), strict=True)))
-    done = run(tmp_path, "--input", "x.npz", PYTHONWARNINGS="ignore")
-    assert done.returncode == 1
-    assert done.stderr == "no CUDA device can be used, and model.onnx is made for one\n"
-    assert done.stdout == ""
-
-
 def test_nodes_on_the_cpu_are_named_where_too_many_are_there(tmp_path: Path, load: Load) -> None:
     """The assignment is a real one of the CPU provider, and one that the CUDA provider would give."""
     (tmp_path / "inference.py").write_text(render_module(CUDA)["inference.py"])
@@ -260,132 +242,6 @@ print(os.environ["ORT_DISABLE_TELEMETRY"], len(os.listdir("/proc/self/task")))
     done = subprocess.run(command, cwd=apps["iris"], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "1"], "telemetry is off whatever the environment says, and no thread runs"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_help_and_import_need_no_onnxruntime(apps: dict[str, Path]) -> None:
-    assert "--output" in run(apps["iris"], "--help").stdout
-    code = "import sys, inference; sys.exit('onnxruntime' in sys.modules)"
-    assert subprocess.run([sys.executable, "-B", "-c", code], cwd=apps["iris"]).returncode == 0
-
-
-def test_command_line_to_stdout(apps: dict[str, Path], tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", float_input=np.eye(4)[:2] * 9)
-    np.savez(tmp_path / "b.npz", float_input=np.full((1, 4), np.nan, np.float32))
-    one = run(apps["iris"], "--input", tmp_path / "a.npz")
-    assert (one.returncode, one.stderr) == (0, "")
-    document = json.loads(one.stdout)
-    assert list(document) == ["label", "probabilities"]
-    assert document["label"] == [0, 1], "and float64 was rounded to float32"
-    two = json.loads(run(apps["iris"], "--input", tmp_path / "a.npz", tmp_path / "b.npz").stdout)
-    assert two[0] == document
-    assert two[1]["probabilities"] == [["NaN"] * 3]
-
-
-def test_command_line_to_files(apps: dict[str, Path], tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        np.savez(tmp_path / f"{name}.npz", float_input=np.eye(4, dtype=np.float32) * 9)
-    done = run(apps["iris"], "--input", tmp_path / "a.npz", "--output", tmp_path / "out")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    with np.load(tmp_path / "out", allow_pickle=False) as outputs:
-        assert outputs["label"].tolist() == [0, 1, 2, 0]
-        assert outputs["probabilities"].dtype == np.float32
-    done = run(apps["iris"], "--input", tmp_path / "a.npz", tmp_path / "b.npz", "--output", tmp_path / "new/folder")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert sorted(path.name for path in (tmp_path / "new/folder").iterdir()) == ["a.npz", "b.npz"]
-
-
-def test_command_line_with_odd_names_and_strings(apps: dict[str, Path], tmp_path: Path) -> None:
-    arrays = {"input.1": np.array([["é"]]), "class": np.array([True, False]), "a b": np.ones((2, 2), int)}
-    np.savez(tmp_path / "x.npz", **arrays, a_b=np.array(True))
-    done = run(apps["odd"], "--input", tmp_path / "x.npz", "--output", tmp_path / "y.npz")
-    assert (done.returncode, done.stderr) == (0, "")
-    with np.load(tmp_path / "y.npz", allow_pickle=False) as outputs:
-        assert outputs["index"].tolist() == [["é"]]
-        assert outputs["file"].tolist() == [False, True]
-        assert outputs['it\'s "it"'].tolist() == [[2, 2], [2, 2]]
-
-
-def bad_files(folder: Path) -> dict[str, str]:
-    """Files that are no proper input for iris, and a part of what must be said of each."""
-    zeros = np.zeros((1, 4), np.float32)
-    np.savez(folder / "name.npz", wrong=zeros)
-    np.savez(folder / "extra.npz", float_input=zeros, extra=zeros)
-    np.savez(folder / "dtype.npz", float_input=np.array([["a"] * 4]))
-    np.savez(folder / "shape.npz", float_input=zeros[0])
-    np.savez(folder / "huge.npz", float_input=np.full((1, 4), 1e300))
-    np.savez(folder / "object.npz", float_input=np.array([[None] * 4], object))
-    np.save(folder / "plain.npy", zeros)
-    np.savez_compressed(folder / "cut.npz", float_input=zeros)
-    whole = bytearray((folder / "cut.npz").read_bytes())
-    (folder / "cut.npz").write_bytes(whole[:100])
-    whole[80:90] = bytes(10)
-    (folder / "flipped.npz").write_bytes(whole)
-    with zipfile.ZipFile(folder / "raw.npz", "w") as archive:
-        archive.writestr("float_input", "no array")
-    (folder / "empty.npz").touch()
-    (folder / "text.npz").write_text("hello")
-    return {
-        "missing.npz": "No such file",
-        ".": "Is a directory",
-        "name.npz": "input 'float_input' is missing",
-        "extra.npz": "there is no input 'extra'",
-        "dtype.npz": "expected float32, got <U1",
-        "shape.npz": "the shape must be [batch, 4], got [4]",
-        "huge.npz": "a value does not fit float32",
-        "object.npz": "allow_pickle=False",
-        "plain.npy": "not an npz file",
-        "cut.npz": "not an npz file",
-        "flipped.npz": "not an npz file of plain arrays",
-        "raw.npz": "expected float32",
-        "empty.npz": "not an npz file",
-        "text.npz": "not an npz file",
-    }
-
-
-def test_bad_files_are_told_in_one_line(
-    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    module = load("iris")
-    for name, message in bad_files(tmp_path).items():
-        monkeypatch.setattr(sys, "argv", ["inference", "--input", str(tmp_path / name), "--output", "never.npz"])
-        assert module.main() == 2, name
-        error = capsys.readouterr().err
-        assert message in error, name
-        assert error.count("\n") == 1
-        assert error.startswith(str(tmp_path / name))
-
-
-def test_bad_command_lines(apps: dict[str, Path], tmp_path: Path) -> None:
-    assert run(apps["iris"]).returncode == 2
-    same = run(apps["iris"], "--input", "a/x.npz", "b/x.npz", "--output", tmp_path)
-    assert same.returncode == 2
-    assert "same file name" in same.stderr
-    np.savez(tmp_path / "x.npz", float_input=np.zeros((1, 4), np.float32))
-    nowhere = run(apps["iris"], "--input", tmp_path / "x.npz", "--output", tmp_path / "no/where.npz")
-    assert nowhere.returncode == 2
-    assert nowhere.stderr.count("\n") == 1
-    assert "Traceback" not in nowhere.stderr
-
-
-def test_a_failed_write_leaves_nothing(load: Load, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Object arrays"):
-        load("iris").write_npz(tmp_path / "y.npz", {"a": np.zeros(3), "b": np.array([None])})
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("content", "message"), [(None, "File doesn't exist"), (b"rubbish" * 99, "Protobuf parsing failed")]
-)
-def test_a_model_that_cannot_be_loaded_is_told_in_one_line(
-    apps: dict[str, Path], tmp_path: Path, content: bytes | None, message: str
-) -> None:
-    (tmp_path / "inference.py").write_bytes((apps["iris"] / "inference.py").read_bytes())
-    if content:
-        (tmp_path / "model.onnx").write_bytes(content)
-    done = run(tmp_path, "--input", "x.npz")
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert message in done.stderr
 
 
 def test_a_truncated_model_is_refused(load: Load, tmp_path: Path) -> None:

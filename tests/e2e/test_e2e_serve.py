@@ -105,6 +105,12 @@ def test_without_a_server_its_command_line_answers(iris: Built, workshop: Worksh
         np.testing.assert_allclose(answer[name], right, rtol=1e-3, atol=1e-4)
 
 
+def test_an_image_checks_itself(example: Built, engine: Any) -> None:
+    with box(engine, example.reference, ["-m", "inference", "check"], entrypoint=["python3"]) as made:
+        assert engine.wait(made.id, timeout=120)["StatusCode"] == 0, made.log()
+        assert "cases compared: 00_" in made.log()
+
+
 def test_the_command_line_writes_arrays_into_a_volume(iris: Built, workshop: Workshop, engine: Any) -> None:
     case = first_case(workshop.cache, iris)
     entrypoint = ["python3", "-m", "inference"]

@@ -1,4 +1,4 @@
-"""Views of four models that between them need every part of the templates, and tiny ONNX models to match."""
+"""Views of models that between them need every part of the templates, and tiny ONNX models to match."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -87,9 +87,60 @@ ODD = ModuleView(
 
 BATCHING = replace(TRANSACTIONS, max_batch_size=8, max_queue_delay=0.002)
 
-MODULES = {"iris": IRIS, "transactions": TRANSACTIONS, "cuda": CUDA, "odd": ODD}
+TABLE = ModuleView(
+    name="table",
+    version="2",
+    description="A row of a table with columns of all kinds.",
+    inputs=(
+        TensorInfo("age", "float32", ("batch", 1)),
+        TensorInfo("income", "float64", ("batch",)),
+        TensorInfo("visits", "int64", ("batch", 1)),
+        TensorInfo("code", "uint8", ("batch",)),
+        TensorInfo("member", "bool", ("batch", 1)),
+        TensorInfo("city", "string", ("batch", 1)),
+    ),
+    outputs=(
+        TensorInfo("total", "float64", ("batch",)),
+        TensorInfo("ages", "float16", ("batch", 2)),
+        TensorInfo("guest", "bool", ("batch", 1)),
+        TensorInfo("place", "string", ("batch", 1)),
+    ),
+    axes=(Axis("batch", 1, 4, 100),),
+    opset=17,
+    precision="float32",
+    device="cpu",
+    threads=1,
+    server="none",
+    port=8080,
+    max_body=None,
+    warmup=False,
+)
+
+MODULES = {"iris": IRIS, "transactions": TRANSACTIONS, "cuda": CUDA, "odd": ODD, "table": TABLE}
 # Of these only the files that differ from those of the other model are golden.
 VARIANTS = {"batching": (BATCHING, TRANSACTIONS)}
+
+
+def make_kind(dtype: str, shape: tuple[int | str, ...], server: str = "none", device: str = "cpu") -> ModuleView:
+    """A model whose single input and output have one dtype and shape."""
+    axes = tuple(Axis(size, 1, 2, 3) for size in shape if isinstance(size, str))
+    tensors = ((TensorInfo("x", dtype, shape),), (TensorInfo("y", dtype, shape),))
+    return replace(IRIS, inputs=tensors[0], outputs=tensors[1], axes=axes, server=server, device=device)
+
+
+KINDS = {
+    "strings in a table": make_kind("string", ("n",)),
+    "strings of a fixed shape": make_kind("string", (2, 2, 2), "http"),
+    "a truth value": make_kind("bool", ()),
+    "truth values": make_kind("bool", ("n", 2), "http"),
+    "small integers": make_kind("uint8", ("n", "m"), "http"),
+    "integers for a GPU": make_kind("int64", (4, 2), device="cuda"),
+    "half precision": make_kind("float16", ("n", 3, 8, 8)),
+    "doubles in a table of two rows": make_kind("float64", (2, 3)),
+    "a table without a table of outputs": replace(IRIS, outputs=(TensorInfo("y", "int64", ()),), server="none"),
+    "a table of outputs alone": replace(TRANSACTIONS, outputs=(TensorInfo("s", "string", ("batch",)),), server="none"),
+}
+"""Models of all kinds, whose modules are checked for their form alone."""
 
 DOCKERFILES = {
     "iris": DockerView("gcr.io/distroless/python3-debian12", {"team": "risk"}, {}, 8080, "http"),
@@ -107,12 +158,8 @@ DOCKERFILES = {
 def save_model(path: Path, nodes: list[onnx.NodeProto], view: ModuleView, constants: list[onnx.TensorProto]) -> None:
     """Write an ONNX model with the view's inputs and outputs."""
     types = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32}
-    types |= {
-        "float16": TensorProto.FLOAT16,
-        "int8": TensorProto.INT8,
-        "bool": TensorProto.BOOL,
-        "string": TensorProto.STRING,
-    }
+    types |= {"int8": TensorProto.INT8, "bool": TensorProto.BOOL, "string": TensorProto.STRING}
+    types |= {"float16": TensorProto.FLOAT16, "float64": TensorProto.DOUBLE, "uint8": TensorProto.UINT8}
     inputs, outputs = (
         [helper.make_tensor_value_info(info.name, types[info.dtype], info.shape) for info in infos]
         for infos in (view.inputs, view.outputs)
@@ -160,7 +207,24 @@ def save_odd(path: Path) -> None:
     save_model(path, nodes, ODD, [])
 
 
-SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd}
+def save_table(path: Path) -> None:
+    """The total adds up the numbers, and the other outputs are the age twice, the opposite of member, and the city."""
+    last = helper.make_tensor("last", TensorProto.INT64, [1], [1])
+    double = TensorProto.DOUBLE
+    nodes = [
+        helper.make_node("Squeeze", ["age", "last"], ["age1"]),
+        helper.make_node("Squeeze", ["visits", "last"], ["visits1"]),
+        *(helper.make_node("Cast", [name], [f"{name}_"], to=double) for name in ("age1", "visits1", "code")),
+        helper.make_node("Sum", ["income", "age1_", "visits1_", "code_"], ["total"]),
+        helper.make_node("Concat", ["age", "age"], ["twice"], axis=1),
+        helper.make_node("Cast", ["twice"], ["ages"], to=TensorProto.FLOAT16),
+        helper.make_node("Not", ["member"], ["guest"]),
+        helper.make_node("Identity", ["city"], ["place"]),
+    ]
+    save_model(path, nodes, TABLE, [last])
+
+
+SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd, "table": save_table}
 
 
 def write_app(folder: Path, name: str, **changes: Any) -> None:
