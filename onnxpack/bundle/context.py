@@ -1,6 +1,5 @@
 """The build context: two trees that become the image's two layers, and the Dockerfile that copies them."""
 
-import hashlib
 import os
 import shutil
 import stat
@@ -8,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnxpack.bundle.reference import REFERENCE_FILE
 from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER, DockerView, ModuleView, render_dockerfile, render_module
 from onnxpack.core.artifacts import Artifact, locate_data
 from onnxpack.core.digests import digest
@@ -45,8 +43,6 @@ class Parts:
     module: ModuleView
     docker: DockerView
     version: str | None = None
-    reference: bytes = b""
-    """The file that the image checks itself with; empty where it has none."""
 
 
 def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context:
@@ -64,8 +60,6 @@ def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context
         shutil.copyfile(source, app / source.name)
     for name, text in render_module(replace(parts.module, version=version)).items():
         (app / name).write_text(text, encoding="utf-8")
-    if parts.reference:
-        (app / REFERENCE_FILE).write_bytes(parts.reference)
     (folder / _DOCKERFILE).write_text(instructions, encoding="utf-8")
     normalise(folder)
     return Context(folder, key, version)
@@ -143,5 +137,4 @@ def normalise(folder: Path) -> None:
 def _content_key(parts: Parts) -> str:
     # Without the version: where the spec has none, it is made of this key.
     texts: Mapping[str, str] = render_module(replace(parts.module, version=""))
-    reference = hashlib.sha256(parts.reference).hexdigest()
-    return digest(parts.model.file.digest, parts.packages.digest, texts, render_dockerfile(parts.docker), reference)
+    return digest(parts.model.file.digest, parts.packages.digest, texts, render_dockerfile(parts.docker))

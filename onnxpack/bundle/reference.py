@@ -1,4 +1,4 @@
-"""The part of the Reference that an image carries, so that its answers can be checked wherever it runs."""
+"""The part of the Reference that lies beside a bundle, so that an image's answers can be checked wherever it runs."""
 
 import io
 from collections.abc import Iterable
@@ -12,10 +12,8 @@ from onnxpack.parity.compare import Comparison, read_case
 
 REFERENCE_FILE = "reference.npz"
 _MOST_BYTES = 64 * 2**10
-"""Of the file: little beside any model, and enough for the least sizes of most."""
+"""The size of the file: little beside any model, and enough for the least sizes of most."""
 _MOST_CASES = 3
-_LOOSER = 1.5
-"""Rounding moves an output by up to half of what it may differ by."""
 
 Array = np.ndarray[Any, Any]
 
@@ -24,8 +22,8 @@ def pack_reference(reference: Reference, rows: Iterable[Comparison]) -> bytes:
     """Return the smallest cases of a Reference as an npz with limits; empty where none fits into 64 KiB.
 
     ``rows`` are the comparisons that the model passed, whose tolerances become the limits. Cases of the user's own
-    samples stay out of the image, as they may hold what not everybody may read, and so do cases with labels that only
-    ties or a share of wrong ones excuse: ``reference.py`` knows neither.
+    samples stay out, as they may hold what not everybody may read, and so do cases with labels that only ties or a
+    share of wrong ones excuse: the image's ``reference.py`` knows neither.
     """
     judged: dict[str, list[Comparison]] = {}
     for row in rows:
@@ -40,9 +38,8 @@ def pack_reference(reference: Reference, rows: Iterable[Comparison]) -> bytes:
         inputs, outputs = read_case(reference.folder, case)
         limits = {row.output: _list_limits(row) for row in found if row.atol is not None}
         arrays = {f"{case}/inputs/{name}": array for name, array in inputs.items()}
-        for name, array in outputs.items():
-            arrays[f"{case}/outputs/{name}"] = round_output(array, limits[name]) if name in limits else array
-        arrays |= {f"{case}/limits/{name}": _LOOSER * limit for name, limit in limits.items()}
+        arrays |= {f"{case}/outputs/{name}": array for name, array in outputs.items()}
+        arrays |= {f"{case}/limits/{name}": limit for name, limit in limits.items()}
         if len(_write(packed | arrays)) <= _MOST_BYTES:
             packed |= arrays
             count += 1
@@ -62,22 +59,6 @@ def _list_limits(row: Comparison) -> Array:
     """Return rtol, atol, and the RMS of the difference that is allowed whatever single values are."""
     rtol, atol = row.rtol or 0.0, row.atol or 0.0
     return np.array((rtol, atol, 0.0) if row.noise is None else (0.0, 0.0, atol))
-
-
-def round_output(array: Array, limits: Array) -> Array:
-    """Round floats to a grid that is no wider than what they may differ by.
-
-    Other kinds of CPUs give other last digits: unrounded, an image would depend on the machine that built it.
-    """
-    rtol, atol, rms = map(float, limits)
-    exact = array.astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        allowed = rms or atol + rtol * np.abs(exact)
-        grid = np.exp2(np.floor(np.log2(allowed)))
-        rounded = np.round(exact / grid) * grid
-    # Where nothing may differ the grid has no width, and NaN and infinities are on none.
-    kept: Array = np.where(np.isfinite(rounded), rounded, exact).astype(array.dtype)
-    return kept
 
 
 def _write(arrays: Arrays) -> bytes:

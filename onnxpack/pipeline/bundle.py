@@ -5,7 +5,7 @@ from dataclasses import replace
 from onnxpack.bundle import lock as locks
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.context import Parts, assemble
-from onnxpack.bundle.reference import pack_reference
+from onnxpack.bundle.reference import REFERENCE_FILE, pack_reference
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.verify import compare
@@ -32,10 +32,12 @@ def bundle(run: Build, product: Product) -> Product:
     folder = product.folder / "context"
     folder.mkdir()
     served = product.exported.served
-    # The comparisons by which this model was judged, which are in the store.
-    reference = pack_reference(served, compare(run, model, served, model.precision))
+    # The comparisons by which this model was judged, which are in the store. Not in the image: the last digits of the
+    # source's answers are those of the CPU here, and an image must not depend on the machine that built it.
+    if reference := pack_reference(served, compare(run, model, served, model.precision)):
+        (product.folder / REFERENCE_FILE).write_bytes(reference)
     module, docker, version = plan.module_view(model), plan.docker_view(model), plan.file.spec.version
-    parts = Parts(model, installed, module, docker, version, reference)
+    parts = Parts(model, installed, module, docker, version)
     return replace(product, context=assemble(folder, parts, earlier=plan.output / folder.name))
 
 

@@ -131,7 +131,6 @@ def test_the_key_follows_every_part_but_the_version(parts: Parts, tmp_path: Path
         "nothing": parts,
         "version": replace(parts, version="2.0"),
         "no version": replace(parts, version=None),
-        "reference": replace(parts, reference=b"reference"),
         "model": replace(parts, model=save(tmp_path / "m", constant_of(2))),
         "packages": replace(parts, packages=Artifact.of(packages)),
         "module": replace(parts, module=replace(parts.module, description="another")),
@@ -210,10 +209,3 @@ def test_an_earlier_context_of_other_packages_gives_no_file(parts: Parts, tmp_pa
     (packages / "numpy/core.so").write_bytes(b"\x7fNEW")
     other = assembled(replace(parts, packages=Artifact.of(packages)), tmp_path / "other", one.folder)
     assert (other.folder / LIB / "core.so").read_bytes() == b"\x7fNEW"
-
-
-def test_the_reference_lies_beside_the_model(parts: Parts, tmp_path: Path) -> None:
-    app = "rootfs/model/opt/onnxpack/app"
-    with_it = assembled(replace(parts, reference=b"arrays"), tmp_path / "with").folder / app
-    assert (with_it / "reference.npz").read_bytes() == b"arrays"
-    assert not (assembled(parts, tmp_path / "without").folder / app / "reference.npz").exists()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxpack.bundle.reference import pack_reference, round_output
+from onnxpack.bundle.reference import pack_reference
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import write_arrays
@@ -55,7 +55,7 @@ def test_a_case_is_packed_with_the_tolerances_that_it_passed(save: Save) -> None
     data = pack_reference(reference, compare_with_itself(reference, rtol=0.5))
     found = unpack(data)
     assert list(found) == ["one/inputs/a/b", "one/outputs/label", "one/outputs/p", "one/limits/p"]
-    assert found["one/limits/p"].tolist() == pytest.approx([0.75, 1.5e-4, 0.0])
+    assert found["one/limits/p"].tolist() == pytest.approx([0.5, 1e-4, 0.0])
     assert found["one/inputs/a/b"].tolist() == [[1.0] * 4]
     assert pack_reference(reference, compare_with_itself(reference, rtol=0.5)) == data, "nothing depends on the time"
 
@@ -65,7 +65,7 @@ def test_where_the_noise_decides_its_limit_is_packed(save: Save) -> None:
     rows = compare_with_itself(reference, precision="int8-dynamic")
     limit = next(row.atol for row in rows if row.output == "p")
     assert limit
-    assert unpack(pack_reference(reference, rows))["one/limits/p"].tolist() == [0.0, 0.0, 1.5 * limit]
+    assert unpack(pack_reference(reference, rows))["one/limits/p"].tolist() == [0.0, 0.0, limit]
 
 
 def test_the_smallest_cases_are_packed_and_no_more_than_three(save: Save) -> None:
@@ -81,7 +81,7 @@ def test_the_file_stays_below_its_limit(save: Save) -> None:
     assert pack_reference(save(vast=10_000), compare_with_itself(save(vast=10_000))) == b""
 
 
-def test_samples_of_the_user_stay_out_of_images(save: Save) -> None:
+def test_samples_of_the_user_stay_out(save: Save) -> None:
     reference = save(samples=1, samples_first=1)
     assert pack_reference(reference, compare_with_itself(reference)) == b""
 
@@ -98,21 +98,3 @@ def test_a_case_with_excused_labels_is_left_out(save: Save, excuse: dict[str, An
 
 def test_a_case_that_was_not_compared_is_left_out(save: Save) -> None:
     assert pack_reference(save(one=1), []) == b""
-
-
-@pytest.mark.parametrize("limits", [(1e-3, 1e-4, 0.0), (0.0, 1e-2, 0.0), (0.0, 0.0, 0.3)])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_last_digits_of_another_cpu_do_not_show_in_what_is_packed(limits: tuple[float, ...], dtype: str) -> None:
-    exact = np.random.default_rng(0).normal(0, 3, 200).astype(dtype)
-    other = np.nextafter(exact, np.array(9, dtype)) if dtype != "float16" else exact
-    one, two = (round_output(array, np.array(limits)) for array in (exact, other))
-    assert one.dtype == exact.dtype
-    np.testing.assert_array_equal(one, two)
-    allowed = limits[2] or limits[1] + limits[0] * np.abs(exact.astype(float))
-    assert (np.abs(one.astype(float) - exact) <= 0.5 * allowed + np.abs(np.spacing(one))).all()
-
-
-def test_what_may_not_differ_and_what_is_no_number_is_not_rounded() -> None:
-    array = np.array([0.1, np.nan, np.inf, -np.inf, 0], np.float32)
-    np.testing.assert_array_equal(round_output(array, np.zeros(3)), array)
-    np.testing.assert_array_equal(round_output(array, np.array([1e-3, 0, 0]))[1:], array[1:])

@@ -105,8 +105,10 @@ def test_without_a_server_its_command_line_answers(iris: Built, workshop: Worksh
         np.testing.assert_allclose(answer[name], right, rtol=1e-3, atol=1e-4)
 
 
-def test_an_image_checks_itself(example: Built, engine: Any) -> None:
-    with box(engine, example.reference, ["-m", "inference", "check"], entrypoint=["python3"]) as made:
+def test_an_image_answers_as_the_reference_beside_its_bundle(example: Built, engine: Any) -> None:
+    files = {"reference.npz": (example.output / "reference.npz").read_bytes()}
+    command = ["-m", "inference", "check", "--reference", "/data/reference.npz"]
+    with box(engine, example.reference, command, entrypoint=["python3"], files=files) as made:
         assert engine.wait(made.id, timeout=120)["StatusCode"] == 0, made.log()
         assert "cases compared: 00_" in made.log()
 

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from files import read, write
-from inference import MODEL_FILE, NAME, OUTPUTS, VERSION, Model, make_zeros, one_line, to_json
+from inference import NAME, OUTPUTS, VERSION, Model, make_zeros, one_line, to_json
 from reference import compare, read_reference
 
-REFERENCE = MODEL_FILE.with_name("reference.npz")
 MAX_SECONDS = 3600
 MAX_RUNS = 100_000  # each run's time is kept
 
@@ -37,7 +36,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     command.add_argument("--seconds", type=float, default=5.0, help="how long, 5 by default")
     command.add_argument("--json", action="store_true", help="print JSON")
     command = commands.add_parser("check", help="compare the model's answers here with its source's own")
-    command.add_argument("--reference", type=Path, default=REFERENCE, help=f"default: {REFERENCE}")
+    command.add_argument("--reference", type=Path, required=True, help="the build's reference.npz")
     if words and words[0].startswith("--") and words[0] != "--help":
         words = ["predict", *words]
     options = parser.parse_args(words)
@@ -161,8 +160,6 @@ def check(options: argparse.Namespace) -> int:
     """Compare the answers with those of the source model, within the tolerances of the build."""
     try:
         cases = read_reference(options.reference)
-    except FileNotFoundError as error:
-        raise ValueError(f"there is no {options.reference}: name a file with --reference") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"{options.reference}: {one_line(error)}") from error
     model = Model()
