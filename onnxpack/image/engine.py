@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from onnxpack.bundle.bytecode import Bytecode, CompileRequest
 from onnxpack.core.progress import Progress
 from onnxpack.core.values import Reference
 from onnxpack.parity.compare import Tolerance
@@ -86,6 +87,13 @@ class Engine(Protocol):
 
     def require_base(self, reference: str, progress: Progress) -> Image:
         """Return the base image, which is fetched if it is not here."""
+
+    def compile_modules(self, asked: CompileRequest) -> Bytecode:
+        """Compile sources by the Python of a base image that is here.
+
+        Raises:
+            GateError: it has no Python, or that one fails.
+        """
 
     def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
         """Build a context under ``tag``; ``fresh`` takes no layer that an earlier build made."""

@@ -65,7 +65,7 @@ def _test_module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, byt
     """Let the generated module answer all cases in the container's own process: the image has no server."""
     command = ["-c", _probe_source(), "module", VOLUME, asked.timed, *asked.reference.cases]
     with container(engine, asked.image, files, entrypoint=["python3"], command=command, gpu=bool(asked.on_gpu)) as box:
-        facts = _wait_for_facts(box)
+        facts = json.loads(box.require_end(_REPLAY_SECONDS))
         rows = _compare_replay(asked.reference, box, asked.tolerance)
     require_parity("the image's answers differ from the source model's", rows)
     memory = _soak_module(engine, asked, files) if asked.soak_seconds else None
@@ -76,14 +76,14 @@ def _soak_module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, byt
     """Soak the generated module in a process of its own: what replayed all cases has memory of that."""
     files, (python, *command), gpu = files | _list_modules(), _soak_command(asked, 0), bool(asked.on_gpu)
     with container(engine, asked.image, files, entrypoint=[python], command=command, gpu=gpu) as box:
-        return _wait_for_facts(box)
+        return json.loads(box.require_end(_REPLAY_SECONDS))
 
 
 def _test_refusal(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
     """Test a CUDA image where no GPU is: its libraries resolve, and it refuses to serve from the CPU."""
     command = ["-c", _probe_source(), "refusal", *asked.libraries]
     with container(engine, asked.image, {}, entrypoint=["python3"], command=command) as box:
-        facts = _wait_for_facts(box)
+        facts = json.loads(box.require_end(_REPLAY_SECONDS))
     if facts["missing"]:
         raise GateError(
             "the image lacks libraries that onnxruntime's CUDA provider links",
@@ -138,17 +138,6 @@ def _check(box: Container, command: list[str], failure: str) -> Any:
             "see its output below",
             f"{log}\n{words}".strip()[-3000:],
         )
-    return json.loads(out)
-
-
-def _wait_for_facts(box: Container) -> Any:
-    box.start()
-    status = box.wait(_REPLAY_SECONDS)
-    out, words = box.output()
-    if status is None:
-        raise GateError(f"the container did not end within {_REPLAY_SECONDS} s", "see its output below", words[-3000:])
-    if status:
-        raise GateError(f"the container failed: exit status {status}", "see its output below", words[-3000:])
     return json.loads(out)
 
 

@@ -122,6 +122,13 @@ def _image(product: Product, base: str) -> dict[str, Any] | None:
         # The digest of a registry's manifest exists only once the image has been pushed.
         "digest": None,
         "size_bytes": product.image.size_bytes,
-        "base": {"reference": base, "id": product.base.id, "digest": product.base.digest} if product.base else None,
+        "base": {
+            "reference": base,
+            "id": product.base.id,
+            "digest": product.base.digest,
+            "python": product.python,
+        }
+        if product.base
+        else None,
         "layers": [asdict(layer) for layer in product.image.layers],
     }
