@@ -57,6 +57,15 @@ class Smoke:
     """None for a CPU image."""
     soak: Soak | None = None
     """None where nothing asked for it."""
+    later_answer_seconds: float | None = None
+    """The median of answers after the first one that were asked for as it was: alone, after a pause."""
+
+    @property
+    def first_answer(self) -> float | None:
+        """Return the time of the first answer relative to later ones."""
+        if self.first_answer_seconds is None or not self.later_answer_seconds:
+            return None
+        return self.first_answer_seconds / self.later_answer_seconds
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,8 @@ class SmokeRequest:
     """The libraries that the device's execution provider links, except the driver's own."""
     soak_seconds: float = 0.0
     """How long requests of all declared sizes are sent; 0: none are."""
+    first_answer: float | None = None
+    """``gates.first_answer``: what is above it is measured again in a fresh container."""
 
 
 class Engine(Protocol):

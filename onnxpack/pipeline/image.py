@@ -109,6 +109,7 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         on_gpu=run.engine.has_gpu() if plan.device.gpu else None,
         libraries=_list_linked_libraries(context, plan.device.name),
         soak_seconds=plan.soak_seconds,
+        first_answer=plan.gates.limits.first_answer,
     )
     return run.runner.keep("smoke", asked, Smoke, "onnxpack.image.smoke", lambda: run.engine.test_image(asked))
 
