@@ -12,6 +12,7 @@ from onnxpack.core.artifacts import Artifact, locate_data
 from onnxpack.core.digests import digest
 from onnxpack.core.regular import open_regular
 from onnxpack.core.values import OnnxModel
+from onnxpack.worker.code import digest_code
 
 EPOCH = 315532800
 """1980-01-01, the time of every file and folder: the earliest that all archive formats can hold."""
@@ -137,4 +138,6 @@ def normalise(folder: Path) -> None:
 def _content_key(parts: Parts) -> str:
     # Without the version: where the spec has none, it is made of this key.
     texts: Mapping[str, str] = render_module(replace(parts.module, version=""))
-    return digest(parts.model.file.digest, parts.packages.digest, texts, render_dockerfile(parts.docker))
+    # What is compiled follows from the sources, the base, and this code.
+    compiler = digest_code("onnxpack.bundle.compiler")
+    return digest(parts.model.file.digest, parts.packages.digest, texts, render_dockerfile(parts.docker), compiler)

@@ -31,14 +31,29 @@ _UNUSED_FOLDERS = (
     "numpy/distutils",
     "numpy/doc",
     "numpy/f2py",
-    "numpy/random/lib",
+    "numpy/fft",
+    "numpy/polynomial",
+    "numpy/random",
     "numpy/typing/tests",
     "nvidia/*/include",
     "nvidia/*/lib/pkgconfig",
     "nvidia/*/nvvm",
 )
 _UNUSED_ANYWHERE = ("tests", "__pycache__")
-_UNUSED_FILES = ("*.pyi", "*.pyx", "*.pxd", "*.h", "*.hpp", "*.c", "*.a", "*.cmake", "py.typed", "*.pc")
+_UNUSED_FILES = (
+    "numpy/_core/_simd.*.so",
+    "numpy/_core/*_tests.*.so",
+    "*.pyi",
+    "*.pyx",
+    "*.pxd",
+    "*.h",
+    "*.hpp",
+    "*.c",
+    "*.a",
+    "*.cmake",
+    "py.typed",
+    "*.pc",
+)
 _INSTALLER_FILES = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "entry_points.txt", "uv_cache.json")
 """Files of ``*.dist-info`` that hold paths or times of the installation; metadata and licences stay."""
 _DRIVER = "libcuda.so.1"

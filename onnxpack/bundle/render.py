@@ -4,6 +4,7 @@ Templates hold text only. What they show is worked out in the views, one small f
 templates, and every piece of free text passes through a function of ``onnxpack.bundle.quoting``.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,10 +16,14 @@ from onnxpack.bundle import quoting
 from onnxpack.bundle.views import ModuleView
 from onnxpack.spec.rules import OWN_VARIABLES
 
-__all__ = ["APP_FOLDER", "LIB_FOLDER", "DockerView", "ModuleView", "render_dockerfile", "render_module"]
+__all__ = [
+    "APP_FOLDER", "LIB_FOLDER", "DockerView", "ModuleView", "list_template_imports", "render_dockerfile",
+    "render_module",
+]  # fmt: skip
 
 APP_FOLDER = "/opt/onnxpack/app"
 LIB_FOLDER = "/opt/onnxpack/lib"
+_IMPORT = re.compile(r"^(?:from|import) ([A-Za-z_][\w.]*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,21 @@ def render_module(view: ModuleView) -> dict[str, str]:
     if view.server == "http":
         names += ["server.py", "serving.py", "app.py", "routes.py", "openapi.py", "connection.py", "workers.py"]
         names += ["metrics.py", "protocol.py", "tensors.py", "documents.py", "healthcheck.py"]
+        names += ["warming.py"] if view.warmup else []
         names += ["quick.py"] if view.reads_quickly else []
         names += ["batching.py"] if view.max_batch_size else []
     return {name: _render(name, view) for name in names}
+
+
+def list_template_imports() -> tuple[str, ...]:
+    """Return the names of the modules that a template of a Python module may import at its top level."""
+    names = {
+        name
+        for folder in _template_folders()
+        for path in folder.glob("*.py.j2")
+        for name in _IMPORT.findall(path.read_text(encoding="utf-8"))
+    }
+    return tuple(sorted(names))
 
 
 def render_dockerfile(view: DockerView) -> str:

@@ -81,6 +81,21 @@ class Container:
                 return None
             raise
 
+    def require_end(self, seconds: int) -> str:
+        """Start the container's command, wait until it ends, and return what it printed.
+
+        Raises:
+            GateError: it cannot be run, fails, or takes longer than so many ``seconds``.
+        """
+        self.start()
+        status = self.wait(seconds)
+        out, words = self.output()
+        if status is None:
+            raise GateError(f"the container did not end within {seconds} s", "see its output below", words[-3000:])
+        if status:
+            raise GateError(f"the container failed: exit status {status}", "see its output below", words[-3000:])
+        return out
+
     def running(self) -> bool:
         """Return whether the container's command still runs."""
         with self.engine.guarded("inspect the container"):

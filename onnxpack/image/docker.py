@@ -17,6 +17,7 @@ from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound, StreamParseError
 
+from onnxpack.bundle.bytecode import Bytecode, CompileRequest
 from onnxpack.bundle.context import EPOCH
 from onnxpack.core.errors import EngineError, OnnxpackError, Problem, flatten_words
 from onnxpack.core.interrupts import uninterrupted
@@ -105,6 +106,12 @@ class DockerEngine:
             f"the base image {reference} cannot be pulled: {why}",
             "check `image.base`, the network and `docker login`, or pull the image yourself",
         )
+
+    def compile_modules(self, asked: CompileRequest) -> Bytecode:
+        """Compile sources in a container of the base image; raise as ``image.compile.compile_modules`` does."""
+        from onnxpack.image.compile import compile_modules  # it needs this module
+
+        return compile_modules(self, asked)
 
     def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
         """Build a context under ``tag``; ``fresh`` takes no layer that an earlier build made.

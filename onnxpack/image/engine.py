@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from onnxpack.bundle.bytecode import Bytecode, CompileRequest
 from onnxpack.core.progress import Progress
 from onnxpack.core.values import Reference
 from onnxpack.parity.compare import Tolerance
@@ -56,6 +57,15 @@ class Smoke:
     """None for a CPU image."""
     soak: Soak | None = None
     """None where nothing asked for it."""
+    later_answer_seconds: float | None = None
+    """The median of answers after the first one that were asked for as it was: alone, after a pause."""
+
+    @property
+    def first_answer(self) -> float | None:
+        """Return the time of the first answer relative to later ones."""
+        if self.first_answer_seconds is None or not self.later_answer_seconds:
+            return None
+        return self.first_answer_seconds / self.later_answer_seconds
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,8 @@ class SmokeRequest:
     """The libraries that the device's execution provider links, except the driver's own."""
     soak_seconds: float = 0.0
     """How long requests of all declared sizes are sent; 0: none are."""
+    first_answer: float | None = None
+    """``gates.first_answer``: what is above it is measured again in a fresh container."""
 
 
 class Engine(Protocol):
@@ -86,6 +98,13 @@ class Engine(Protocol):
 
     def require_base(self, reference: str, progress: Progress) -> Image:
         """Return the base image, which is fetched if it is not here."""
+
+    def compile_modules(self, asked: CompileRequest) -> Bytecode:
+        """Compile sources by the Python of a base image that is here.
+
+        Raises:
+            GateError: it has no Python, or that one fails.
+        """
 
     def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
         """Build a context under ``tag``; ``fresh`` takes no layer that an earlier build made."""

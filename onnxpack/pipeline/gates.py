@@ -16,6 +16,10 @@ _SMALLER = 0.95
 """The share of float32's size below which a model counts as smaller: less is not worth any accuracy."""
 
 
+_HINT = "it was measured on this machine: make the model smaller, or raise the gate"
+_FIRST_HINT = "it is the best of three starts on this machine: leave `runtime.warmup` on, or raise the gate"
+
+
 @dataclass(frozen=True)
 class NotJudged:
     """A gate that the spec sets and this build did not judge."""
@@ -62,7 +66,7 @@ def require_size(gates: EffectiveGates, size_bytes: int) -> None:
 
 
 def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
-    """Require that what the container showed keeps to ``cold_start``, ``latency_p50`` and the gates of memory.
+    """Require that what the container showed keeps to the gates of its start, its answers and its memory.
 
     A limit whose figure is None was not judged: see ``list_gates_not_judged``.
 
@@ -70,15 +74,16 @@ def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
         GateError: with every gate that is broken.
     """
     limits, soak = gates.limits, smoke.soak
-    hint = "it was measured on this machine: make the model smaller, or raise the gate"
     measured = (
         ("cold_start", "the container was ready after", smoke.ready_seconds, limits.cold_start, format_time),
+        ("first_answer", "beside later ones the first answer took", smoke.first_answer, limits.first_answer, _times),
         ("latency_p50", "the median request took", smoke.latency_p50_seconds, limits.latency_p50, format_time),
         ("peak_memory", "the serving process needed", smoke.peak_rss_bytes, limits.peak_memory, format_bytes),
     )
     problems = []
     for name, words, value, limit, shown in measured:
         if limit is not None and value is not None and value > limit:
+            hint = _FIRST_HINT if name == "first_answer" else _HINT
             text = f"{words} {shown(value)}, gates.{name} allows {shown(limit)}"
             problems.append(Problem(text, hint, gates.where(name)))
     if soak and soak.growth_bytes is not None and (most := limits.rss_growth) is not None and soak.growth_bytes > most:
@@ -90,6 +95,10 @@ def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
         problems.append(Problem(text, hint, gates.where("rss_growth")))
     if problems:
         raise GateError(problems)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.3g} times as long"
 
 
 def judge_degradation(gates: EffectiveGates, precision: str, scored: Evaluated) -> Problem | None:

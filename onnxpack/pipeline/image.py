@@ -4,8 +4,10 @@ import secrets
 import time
 from dataclasses import dataclass, replace
 
+from onnxpack.bundle.bytecode import MODULES, PACKAGES, Bytecode, CompileRequest, add_bytecode, make_request
 from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context
 from onnxpack.core.digests import digest
+from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.interrupts import afterwards
 from onnxpack.image.engine import Image, Smoke, SmokeRequest
 from onnxpack.pipeline.gates import require_measures, require_size
@@ -23,6 +25,7 @@ class DeliverImage:
         """Return the product with the named image; one that fails its test keeps no name.
 
         Raises:
+            SpecError: the base image has another Python than the spec says.
             GateError: the image is too large, answers wrongly, or breaks a gate.
             EngineError: the engine did not do its part.
         """
@@ -30,6 +33,7 @@ class DeliverImage:
         assert context
         references = run.plan.tags(context.version, context.content_key)
         base = run.engine.require_base(run.plan.base, run.progress)
+        python = _compile(run, context, base)
         temporary = f"onnxpack-build:{secrets.token_hex(8)}"
         with afterwards(lambda: run.engine.untag(temporary)):
             image = _make_image(run, context, base, (references[-1], temporary))
@@ -37,11 +41,38 @@ class DeliverImage:
             smoke = _test_image(run, product, context, image) if self.smoke else None
             if smoke:
                 require_measures(run.plan.gates, smoke)
-            done = replace(product, base=base, image=image, references=references, smoke=smoke)
+            done = replace(product, base=base, python=python, image=image, references=references, smoke=smoke)
             require_judged(run, done)
             for name in references:
                 run.engine.tag(image.id, name)
         return done
+
+
+def _compile(run: Build, context: Context, base: Image) -> str:
+    """Add to the context what the base image's Python makes of its modules; return that Python's version.
+
+    It follows from the context and the base, so no key of the image needs to say it.
+    """
+    for part in (PACKAGES, MODULES):
+        compiled = _compile_part(run, make_request(context.folder, part, base.id), part)
+        _require_python(run, compiled.python)
+        add_bytecode(context.folder, part, compiled)
+    return compiled.python
+
+
+def _compile_part(run: Build, asked: CompileRequest, part: str) -> Bytecode:
+    """Return the compiled modules of a part, made once for the same sources and base."""
+    module = "onnxpack.image.compile"
+    return run.runner.keep("compile", asked, Bytecode, module, lambda: run.engine.compile_modules(asked), of=part)
+
+
+def _require_python(run: Build, version: str) -> None:
+    """Make sure that the base image has the Python that the packages were locked for."""
+    wanted = run.plan.file.spec.image.python
+    if version.split(".")[:2] != wanted.split("."):
+        text = f"the base image has Python {version}, and image.python says {wanted}"
+        hint = "set `image.python` to the base's version and run `onnxpack lock`, or set another `image.base`"
+        raise SpecError(Problem(text, hint, run.plan.file.where("image", "python")))
 
 
 def _make_image(run: Build, context: Context, base: Image, names: tuple[str, str]) -> Image:
@@ -78,6 +109,7 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         on_gpu=run.engine.has_gpu() if plan.device.gpu else None,
         libraries=_list_linked_libraries(context, plan.device.name),
         soak_seconds=plan.soak_seconds,
+        first_answer=plan.gates.limits.first_answer,
     )
     return run.runner.keep("smoke", asked, Smoke, "onnxpack.image.smoke", lambda: run.engine.test_image(asked))
 

@@ -64,7 +64,7 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in product.candidates],
         "batching": asdict(product.batching) if product.batching else None,
         "image": _image(product, plan.base),
-        "smoke": asdict(product.smoke) if product.smoke else None,
+        "smoke": asdict(product.smoke) | {"first_answer": product.smoke.first_answer} if product.smoke else None,
         "notes": [*plan.notes, *(product.exported.reference.notes if product.exported else ())],
         "not_judged": [asdict(gate) for gate in list_unjudged(plan, product)],
         "ran_on_gpu": bool(product.smoke and product.smoke.on_gpu) if plan.device.gpu else None,
@@ -122,6 +122,13 @@ def _image(product: Product, base: str) -> dict[str, Any] | None:
         # The digest of a registry's manifest exists only once the image has been pushed.
         "digest": None,
         "size_bytes": product.image.size_bytes,
-        "base": {"reference": base, "id": product.base.id, "digest": product.base.digest} if product.base else None,
+        "base": {
+            "reference": base,
+            "id": product.base.id,
+            "digest": product.base.digest,
+            "python": product.python,
+        }
+        if product.base
+        else None,
         "layers": [asdict(layer) for layer in product.image.layers],
     }

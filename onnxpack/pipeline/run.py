@@ -55,6 +55,8 @@ class Product:
     context: "Context | None" = None
     base: Image | None = None
     """The image that it was built on."""
+    python: str | None = None
+    """The version of the base image's Python."""
     image: Image | None = None
     references: tuple[str, ...] = ()
     smoke: Smoke | None = None

@@ -101,22 +101,25 @@ class Runner:
     def _tell_waiting(self, asked: "_Asked[Any]") -> None:
         self.progress.note(f"another build is at '{asked.words}': waiting for its result")
 
-    def keep(self, name: str, request: Any, kind: type[ResultT], module: str, make: Callable[[], ResultT]) -> ResultT:
+    def keep(
+        self, name: str, request: Any, kind: type[ResultT], module: str, make: Callable[[], ResultT], *, of: str = ""
+    ) -> ResultT:
         """Return the result of work that this process does itself, the stored one if there is one.
 
-        ``request`` is all that ``make`` reads, and ``module`` is where its code is.
+        ``request`` is all that ``make`` reads, and ``module`` is where its code is; ``of`` is as for ``run``.
         """
         started = time.monotonic()
+        words = f"{name} {of}".strip()
         key = digest_value((name, digest_code(module), request))
         found = self.store.get(name, key)
         if found:
-            self.progress.skip(name, "unchanged")
+            self.progress.skip(words, "unchanged")
         else:
-            with self.progress.stage(name):
+            with self.progress.stage(words):
                 made = encode(make())
                 with self.store.making(name, key) as folder:
                     (folder / _RESULT).write_bytes(made)
-        self.record(name, "", started, key, cached=found is not None)
+        self.record(name, of, started, key, cached=found is not None)
         return _read_result(self.store.path(name, key), kind)
 
     def _recall(self, name: str, base: str) -> Stored | None:

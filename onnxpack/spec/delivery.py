@@ -49,6 +49,13 @@ class Gates:
     cold_start: Annotated[float, Duration(0, 3600)] | None = describe_field(
         "The longest time from the container's start until it is ready.", None, example="2s", need="container"
     )
+    first_answer: Annotated[float, Between(1, 1e6)] | None = describe_field(
+        "The longest first answer of a server that is ready, as a multiple of the median of later ones. Each is "
+        "asked for alone, after a pause.",
+        None,
+        example="1.5",
+        need="container",
+    )
     latency_p50: Annotated[float, Duration(0, 3600)] | None = describe_field(
         "The highest median time of one request, at the axes' opt sizes.", None, example="5ms", need="container"
     )

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx_examples import MATMUL, constant, make_model
 
+from onnxpack.bundle import context
 from onnxpack.bundle.context import CONTENT_LABEL, EPOCH, VERSION_LABEL, Context, Parts, assemble
 from onnxpack.bundle.render import DockerView, ModuleView, render_module
 from onnxpack.core.artifacts import Artifact
@@ -142,6 +143,14 @@ def test_the_key_follows_every_part_but_the_version(parts: Parts, tmp_path: Path
     keys = {name: assembled(changed, tmp_path / f"context {name}").content_key for name, changed in changes.items()}
     assert keys["version"] == keys["no version"] == keys["nothing"]
     assert len(set(keys.values())) == len(keys) - 2
+
+
+def test_the_key_follows_what_compiles_the_modules(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = assembled(parts, tmp_path / "one")
+    monkeypatch.setattr(context, "digest_code", lambda module: f"another {module}")
+    assert assembled(parts, tmp_path / "other").content_key != one.content_key
 
 
 def constant_of(value: float) -> Any:

@@ -438,6 +438,34 @@ def test_healthcheck(server: Server, apps: dict[str, Path]) -> None:
         assert (done.returncode, done.stderr) == (status, "")
 
 
+@pytest.mark.parametrize(
+    ("pieces", "status", "said"),
+    [
+        ([b"HTTP/1.1 200 OK\r\n\r\n"], 0, "200"),
+        ([b"HTTP/", b"1.1 2", b"00 OK\r\n"], 0, "200"),
+        ([b"HTTP/1.1 503 Service Unavailable\r\n\r\n"], 1, "503"),
+        ([b"HTTP/1.1 2"], 1, "2"),
+        ([], 1, "nothing"),
+    ],
+)
+def test_healthcheck_takes_an_answer_in_pieces_and_200_alone(
+    apps: dict[str, Path], pieces: list[bytes], status: int, said: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        environment = {**os.environ, "ONNXPACK_PORT": str(port)}
+        command = [sys.executable, "-B", "-S", "-m", "healthcheck"]
+        done = subprocess.Popen(command, cwd=apps["iris"], env=environment, stdout=subprocess.PIPE, text=True)
+        client, _ = listener.accept()
+        with client:
+            assert client.recv(1024).startswith(b"GET /v2/health/ready HTTP/1.1\r\n")
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for piece in pieces:
+                client.sendall(piece)
+        out, _ = done.communicate(timeout=60)
+    assert (done.returncode, out) == (status, f"port {port} answers {said}\n")
+
+
 def test_accepted_requests_finish_after_sigterm(apps: dict[str, Path]) -> None:
     server = start(apps["transactions"])
     body = json.dumps(request()).encode()

@@ -28,7 +28,7 @@ from listening import listen
 SPECS = Path(__file__).parents[2] / "specs"
 ONNXPACK = Path(sysconfig.get_path("scripts")) / "onnxpack"
 LABEL = "test.run"
-STAGES = ["export", "verify", "batch speed", "bundle", "image", "smoke"]
+STAGES = ["export", "verify", "batch speed", "bundle", "compile", "compile", "image", "smoke"]
 # One POST from inside a container: path and body.
 ASK = """
 import http.client, sys
@@ -72,7 +72,7 @@ class Running:
         def begun() -> bool:
             said = (self.logs / "err").read_text()
             assert self.process.poll() is None, said
-            return re.search(rf"^\S+: {stage}( export)? …$", said, re.MULTILINE) is not None
+            return re.search(rf"^\S+: {stage}( export| packages| modules)? …$", said, re.MULTILINE) is not None
 
         eventually(begun, f"the stage {stage} began")
 

@@ -28,7 +28,7 @@ def test_stdout_has_the_image_reference_alone(example: Built, workshop: Workshop
     assert example.result.out == f"{workshop.repository(f'specs/{name}')}:{version}-cpu\n"
     assert engine.inspect_image(example.reference)["Id"] == example.report["image"]["id"]
     for stage in STAGES:
-        ended = rf"^cpu: {stage}( export)? +(\d+\.\d s|unchanged|runtime layer reused)$"
+        ended = rf"^cpu: {stage}( export| packages| modules)? +(\d+\.\d s|unchanged|runtime layer reused)$"
         assert re.search(ended, example.result.err, re.MULTILINE), stage
 
 

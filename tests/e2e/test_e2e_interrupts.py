@@ -82,7 +82,7 @@ class Scene:
 
 
 @pytest.mark.case("B14")
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", dict.fromkeys(STAGES))
 def test_ctrl_c(scene: Scene, stage: str) -> None:
     scene.forget(stage)
     before, partial, names = contents(scene.output / "iris" / "cpu"), scene.partial(), scene.names()

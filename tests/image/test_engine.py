@@ -13,6 +13,7 @@ from onnxpack.image.docker import DockerEngine
 
 PAPER = '''"""An engine that writes down what it is asked."""
 
+from onnxpack.bundle.bytecode import Bytecode
 from onnxpack.image.engine import Image, Layer
 
 LAYER = Layer("sha256:base", 1, "")
@@ -25,6 +26,10 @@ class PaperEngine:
     def require_base(self, reference, progress):
         print("base", reference)
         return Image("base", 1, (LAYER,), {})
+
+    def compile_modules(self, asked):
+        print("compile", asked.base, asked.folder)
+        return Bytecode("3.11.2", {})
 
     def build(self, context, tag, *, fresh):
         print("build", context.name, tag.partition(":")[0], fresh)
@@ -52,6 +57,7 @@ from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.spec.load import load
 here = Path(sys.argv[1])
+(here / "context").mkdir()
 plan = Plan(load(here / "spec.yaml"), "cpu", here / "dist")
 run = Build(plan, Store(here / "store"), load_engine("paper"), SilentProgress())
 done = DeliverImage(smoke=False)(run, Product(context=Context(here / "context", "k" * 64, "1.0")))
@@ -81,6 +87,8 @@ def test_new_file_adds_an_engine_that_the_pipeline_delivers_by(extended: Path, p
     printed = run(extended, "-c", DELIVER, str(project)).splitlines()
     assert printed == [
         "base gcr.io/distroless/python3-debian12",
+        "compile base /opt/onnxpack/lib",
+        "compile base /opt/onnxpack/app",
         "build context onnxpack-build False",
         "tag built small:1.0-cpu",
         f"tag built small:{'k' * 12}-cpu",

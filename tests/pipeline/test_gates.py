@@ -34,7 +34,12 @@ targets:
   cpu: {device: cpu}
 """
 SMOKE = Smoke(
-    comparisons=1, ready_seconds=2.0, first_answer_seconds=0.1, latency_p50_seconds=0.005, peak_rss_bytes=100_000_000
+    comparisons=1,
+    ready_seconds=2.0,
+    first_answer_seconds=0.1,
+    latency_p50_seconds=0.005,
+    peak_rss_bytes=100_000_000,
+    later_answer_seconds=0.04,
 )
 SCORED = Evaluated("accuracy", source=0.93, model=0.91, degradation=0.02)
 
@@ -61,7 +66,7 @@ def test_without_gates_everything_passes() -> None:
 
 def test_limits_are_included() -> None:
     require_size(gated(image_size=1000), 1000)
-    require_measures(gated(cold_start=2.0, latency_p50=0.005, peak_memory=100_000_000), SMOKE)
+    require_measures(gated(cold_start=2.0, first_answer=2.5, latency_p50=0.005, peak_memory=100_000_000), SMOKE)
     assert judge_degradation(gated(max_degradation=0.02), "float32", SCORED) is None
     assert judge_score(gated(min_score=0.91), "float32", SCORED) is None
 
@@ -73,9 +78,10 @@ def test_an_image_that_is_too_large_is_refused() -> None:
 
 def test_every_broken_gate_is_told() -> None:
     with pytest.raises(GateError) as caught:
-        require_measures(gated(cold_start=1.5, latency_p50=0.004, peak_memory=99_000_000), SMOKE)
+        require_measures(gated(cold_start=1.5, latency_p50=0.004, peak_memory=99_000_000, first_answer=2.4), SMOKE)
     assert [(problem.where.line, problem.message) for problem in caught.value.problems if problem.where] == [
         (10, "the container was ready after 2.00 s, gates.cold_start allows 1.50 s"),
+        (13, "beside later ones the first answer took 2.5 times as long, gates.first_answer allows 2.4 times as long"),
         (11, "the median request took 5.00 ms, gates.latency_p50 allows 4.00 ms"),
         (12, "the serving process needed 100.0 MB, gates.peak_memory allows 99.0 MB"),
     ]
@@ -103,6 +109,18 @@ def test_one_broken_gate_is_told_alone() -> None:
     with pytest.raises(GateError) as caught:
         require_measures(gated(cold_start=60.0, latency_p50=0.004), SMOKE)
     assert len(caught.value.problems) == 1
+
+
+def test_a_late_first_answer_is_told_with_what_makes_it_late() -> None:
+    with pytest.raises(GateError) as caught:
+        require_measures(gated(first_answer=1.5), SMOKE)
+    assert "runtime.warmup" in caught.value.problems[0].hint
+
+
+def test_a_first_answer_without_later_ones_is_not_judged() -> None:
+    alone = replace(SMOKE, later_answer_seconds=None)
+    assert alone.first_answer is None
+    require_measures(gated(first_answer=1.5), alone)
 
 
 def test_a_score_that_is_too_low_is_told_with_the_sources() -> None:
@@ -155,7 +173,7 @@ WHOLE = BuildFacts(
     gpu=True,
     memory_soaked=True,
 )
-MEASURED = ("cold_start", "latency_p50", "peak_memory", "rss_growth", "gpu_nodes")
+MEASURED = ("cold_start", "first_answer", "latency_p50", "peak_memory", "rss_growth", "gpu_nodes")
 MISSED: dict[str, tuple[BuildFacts, dict[str, str]]] = {
     "everything was judged": (WHOLE, {}),
     "no engine": (

@@ -38,11 +38,13 @@ def test_document_of_an_image_names_its_base_with_the_digest(tmp_path: Path) -> 
     asked = plan(tmp_path, "debian:12")
 
     def base_of(base: Image) -> Any:
-        return describe_attempt(Attempt(asked, "image", (), Product(base=base, image=image)))["image"]["base"]
+        return describe_attempt(Attempt(asked, "image", (), Product(base=base, python="3.11.2", image=image)))["image"][
+            "base"
+        ]
 
     pulled = Image("sha256:2", 3, (), {}, "sha256:ab")
-    assert base_of(pulled) == {"reference": "debian:12", "id": "sha256:2", "digest": "sha256:ab"}
-    assert base_of(image) == {"reference": "debian:12", "id": "sha256:1", "digest": None}
+    assert base_of(pulled) == {"reference": "debian:12", "id": "sha256:2", "digest": "sha256:ab", "python": "3.11.2"}
+    assert base_of(image) == {"reference": "debian:12", "id": "sha256:1", "digest": None, "python": "3.11.2"}
 
 
 class Client:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from app import BACKLOG, App
 from connection import Connection
 from inference import NAME, VERSION, Model, cpu_count
+from warming import warm_up
 
 PORT = int(os.environ.get("ONNXPACK_PORT", "8080"))
 
@@ -33,6 +34,7 @@ async def serve(host: str, port: int) -> None:
     except Exception as error:
         sys.exit(f"{NAME}: {error}")
     app = App(model, cpu_count())
+    await warm_up(app)
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lambda: os._exit(0) if told.is_set() else told.set())

@@ -1,0 +1,98 @@
+"""The image stage adds what the base's Python compiles, once for the same sources, and refuses another Python."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from onnxpack.bundle.bytecode import Bytecode, CompileRequest
+from onnxpack.bundle.context import Context
+from onnxpack.cache.store import Store
+from onnxpack.core.errors import SpecError
+from onnxpack.core.progress import SilentProgress
+from onnxpack.image.engine import Engine, Image, Layer
+from onnxpack.pipeline.image import DeliverImage
+from onnxpack.pipeline.plan import Plan
+from onnxpack.pipeline.run import Build, Product
+from onnxpack.spec.load import load
+
+LIB, APP = "rootfs/runtime/opt/onnxpack/lib", "rootfs/model/opt/onnxpack/app"
+
+
+class FakeEngine:
+    """An engine whose base has a Python of that version; it keeps what it is asked to compile, and what is built."""
+
+    def __init__(self, python: str = "3.11.2", base: str = "sha256:base") -> None:
+        self.python, self.base = python, base
+        self.asked: list[CompileRequest] = []
+        self.built: set[str] = set()
+
+    def find(self, reference: str) -> None:
+        return None
+
+    def require_base(self, reference: str, progress: Any) -> Image:
+        return Image(self.base, 1, (Layer("sha256:layer", 1, ""),), {})
+
+    def compile_modules(self, asked: CompileRequest) -> Bytecode:
+        self.asked.append(asked)
+        return Bytecode(self.python, {f"{asked.folder[1:]}/__pycache__/made.pyc": b"x"})
+
+    def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
+        self.built = {path.relative_to(context).as_posix() for path in context.rglob("*.pyc")}
+        return Image("sha256:built", 2, (), {})
+
+    def tag(self, image: str, reference: str) -> None: ...
+
+    def untag(self, reference: str) -> None: ...
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    for name in (f"{LIB}/numpy/__init__.py", f"{APP}/server.py"):
+        path = tmp_path / "context" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    return tmp_path / "context"
+
+
+def deliver(project: Path, context: Path, engine: FakeEngine) -> tuple[Build, Product]:
+    plan = Plan(load(project / "spec.yaml"), "cpu", project / "dist")
+    run = Build(plan, Store(project / "store"), cast(Engine, engine), SilentProgress())
+    return run, DeliverImage(smoke=False)(run, Product(context=Context(context, "k" * 64, "1.0")))
+
+
+def test_an_image_is_built_of_a_context_with_compiled_modules_in_both_layers(project: Path, context: Path) -> None:
+    engine = FakeEngine()
+    run, product = deliver(project, context, engine)
+    assert engine.built == {f"{LIB}/__pycache__/made.pyc", f"{APP}/__pycache__/made.pyc"}
+    assert product.python == "3.11.2"
+    assert [(row.name, row.of, row.cached) for row in run.runner.records] == [
+        ("compile", "packages", False), ("compile", "modules", False), ("image", "", False),
+    ]  # fmt: skip
+
+
+def test_what_was_compiled_is_taken_again_while_base_and_sources_are_the_same(project: Path, context: Path) -> None:
+    deliver(project, context, FakeEngine())
+    again = FakeEngine()
+    deliver(project, context, again)
+    assert again.asked == []
+    assert len(again.built) == 2
+
+    (context / APP / "server.py").write_text("changed")
+    deliver(project, context, again)
+    assert [asked.folder for asked in again.asked] == ["/opt/onnxpack/app"]
+    other = FakeEngine(base="sha256:other")
+    deliver(project, context, other)
+    assert len(other.asked) == 2
+
+
+@pytest.mark.parametrize("python", ["3.13.1", "3.1.1", "nonsense", ""])
+def test_a_base_with_another_python_is_refused_before_anything_is_built(
+    project: Path, context: Path, python: str
+) -> None:
+    engine = FakeEngine(python)
+    with pytest.raises(SpecError, match=rf"the base image has Python {python}, and image\.python says 3\.11") as caught:
+        deliver(project, context, engine)
+    assert "image.base" in caught.value.problems[0].hint
+    assert engine.built == set()
+    assert not list(context.rglob("*.pyc"))

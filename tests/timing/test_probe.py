@@ -1,0 +1,40 @@
+"""A first answer is compared with later ones that were asked for in the same way."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from onnxpack.timing import probe
+
+
+class Clock:
+    """A clock that moves when somebody sleeps or works."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("takes", "first", "later"),
+    [
+        ([0.07, *[0.01] * 5, *[0.03] * 4], 0.07, 0.01),  # quick answers: nine later ones
+        ([70.0, 10.0, 20.0, 30.0], 70.0, 20.0),  # slow ones: three
+    ],
+)
+def test_time_first_pauses_before_each_call_and_tells_the_median_of_later_ones(
+    monkeypatch: pytest.MonkeyPatch, takes: list[float], first: float, later: float
+) -> None:
+    clock, left = Clock(), list(takes)
+    monkeypatch.setattr(probe, "time", SimpleNamespace(sleep=clock.sleep, perf_counter=lambda: clock.now))
+    times = probe.time_first(lambda: clock.work(left.pop(0)))
+    assert times == {"first_answer_seconds": pytest.approx(first), "later_answer_seconds": pytest.approx(later)}
+    assert clock.slept == [probe._PAUSE] * len(takes)
+    assert left == []
