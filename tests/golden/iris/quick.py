@@ -72,7 +72,7 @@ def read_inputs(inputs: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
     arrays = {}
     for item in inputs:
         plan, shape, data = PLANS[item["name"]], item["shape"], item["data"]
-        if item["datatype"] != plan.datatype or len(item) != KEYS:
+        if item["datatype"] != plan.datatype or len(item) != KEYS or type(data) is not list:
             raise ValueError
         count = 1
         for size, sizes in zip(shape, plan.sizes, strict=True):

@@ -72,9 +72,9 @@ def from_bytes(part: memoryview, dtype: type[np.generic], shape: list[int]) -> N
     size = np.dtype(dtype).itemsize
     if len(part) != count * size:
         raise ValueError(f"the shape {shape} takes {count * size} bytes, not {len(part)}")
-    # A copy of its own is aligned; where the numbers begin depends on the length of the JSON.
-    array = np.frombuffer(bytes(part), np.dtype(dtype).newbyteorder("<"))
-    return array.astype(dtype, copy=False).reshape(shape)
+    array = np.frombuffer(part, np.dtype(dtype).newbyteorder("<")).astype(dtype, copy=False)
+    # Where the numbers begin depends on the length of the JSON: a model may need them aligned.
+    return np.require(array, requirements="A").reshape(shape)
 
 
 def flatten(data: object, shape: list[int]) -> list[Any]:

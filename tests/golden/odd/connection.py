@@ -358,13 +358,16 @@ class Connection(asyncio.BufferedProtocol):
     # Inside.
 
     def _parse(self, data: memoryview) -> None:
-        for start in range(0, len(data), PIECE):
+        start = 0
+        while start < len(data):
             if self._pipeline or not self._writable:
                 self._keep(bytes(data[start:]))
                 return
-            self._feed(data[start : start + PIECE])
+            end = start + max(PIECE, self._lacking)  # in what a body still lacks there is no request
+            self._feed(data[start:end])
             if self._lingering or self._transport.is_closing():
                 return
+            start = end
 
     def _keep(self, data: bytes) -> None:
         """Keep what cannot be answered yet, and let the kernel keep what comes after it."""

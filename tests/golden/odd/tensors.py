@@ -78,9 +78,9 @@ def from_bytes(part: memoryview, dtype: type[np.generic], shape: list[int]) -> N
         raise ValueError(f"the shape {shape} takes {count * size} bytes, not {len(part)}")
     if dtype is np.bool_ and count and np.frombuffer(part, np.uint8).max() > 1:
         raise ValueError("a truth value must be the byte 0 or 1")
-    # A copy of its own is aligned; where the numbers begin depends on the length of the JSON.
-    array = np.frombuffer(bytes(part), np.dtype(dtype).newbyteorder("<"))
-    return array.astype(dtype, copy=False).reshape(shape)
+    array = np.frombuffer(part, np.dtype(dtype).newbyteorder("<")).astype(dtype, copy=False)
+    # Where the numbers begin depends on the length of the JSON: a model may need them aligned.
+    return np.require(array, requirements="A").reshape(shape)
 
 
 def texts_from_bytes(part: memoryview, count: int) -> NDArray[Any]:

@@ -74,7 +74,7 @@ def read_inputs(inputs: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
     seen: dict[int | str, int] = {}
     for item in inputs:
         plan, shape, data = PLANS[item["name"]], item["shape"], item["data"]
-        if item["datatype"] != plan.datatype or len(item) != KEYS:
+        if item["datatype"] != plan.datatype or len(item) != KEYS or type(data) is not list:
             raise ValueError
         count = 1
         for size, sizes, axis in zip(shape, plan.sizes, plan.axes, strict=True):
