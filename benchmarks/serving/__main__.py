@@ -58,7 +58,7 @@ def main() -> None:
         figures = measure_all(workloads[:1] if arguments.quick else workloads, peers, course, say)
         goals: list[Goal] = []
         if not arguments.no_goals and any(peer.title == OURS for peer in peers):
-            goals = measure_goals(make_subjects(folder), figures, course, say)
+            goals = measure_goals(make_subjects(folder), course, say)
         shown = workloads[:1] if arguments.quick else workloads
         text = write_page(shown, peers, course, figures, goals)
     print(text)

@@ -16,9 +16,20 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.serving.client import Job, Load
-from benchmarks.serving.measure import Cell, Course, Figures, check_server
-from benchmarks.serving.peers import BENTOML, FASTAPI, GRANIAN, MLSERVER, OURS, PEERS, make_command
-from benchmarks.serving.processes import Server, apply_load, find_port, run_server
+from benchmarks.serving.measure import Course, check_server
+from benchmarks.serving.peers import (
+    BENTOML,
+    FASTAPI,
+    GRANIAN,
+    MLSERVER,
+    OURS,
+    PEERS,
+    InstallError,
+    Peer,
+    make_command,
+    prepare_environment,
+)
+from benchmarks.serving.processes import Server, ServerError, apply_load, find_port, run_server
 from benchmarks.serving.raw_loop import Loop, Pace
 from benchmarks.serving.workloads import BINARY, JSON, Workload
 
@@ -26,6 +37,7 @@ RAW_LOOP = Path(__file__).with_name("raw_loop.py")
 CPUS = len(os.sched_getaffinity(0))
 RATIOS = ((GRANIAN, 0.9), (MLSERVER, 10.0), (BENTOML, 30.0), (FASTAPI, 5.0))
 """How many times the rate of each peer, on the iris forest in JSON at 16 connections."""
+RATIO_ROUNDS = 5
 LOAD_SHARE = 0.8
 IDLE_SECONDS = 5.0
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -61,14 +73,14 @@ class Bench:
         self.course = course
         self._stack = stack
 
-    def start(self, workload: Workload) -> Server:
-        """Start our server, until all is measured."""
+    def start(self, workload: Workload, peer: Peer = PEERS[0]) -> Server:
+        """Start a server, ours by default, until all is measured."""
         port = find_port()
-        command = make_command(PEERS[0], workload.bundle, Path(), port)
-        return self._stack.enter_context(run_server(*command, port))
+        python = prepare_environment(peer, workload.bundle, self.course.environments) if peer.file else Path()
+        return self._stack.enter_context(run_server(*make_command(peer, workload.bundle, python, port), port))
 
     def ask(self, server: Server, workload: Workload, form: str, connections: int, rate: float = 0.0) -> Load:
-        """Load a server; the numbers of its answers are right."""
+        """Load a server of ours; the numbers of its answers are right."""
         file = check_server(PEERS[0], workload, form, self.course.folder, server.port)
         job = Job(server.port, str(file), connections, self.course.seconds, 2 * connections, rate=rate)
         return apply_load(job)
@@ -77,7 +89,7 @@ class Bench:
         """Run the bare model, with the packages that the server has."""
         file = self.course.folder / f"{workload.title}.npz"
         if not file.exists():
-            np.savez(file, **workload.inputs)
+            np.savez(file, allow_pickle=False, **workload.inputs)
         bundle = workload.bundle
         loop = Loop(str(bundle.model), str(file), self.course.seconds, threads, intra_op_threads, batch)
         variables = bundle.environment | {"PYTHONPATH": str(bundle.packages)}
@@ -86,9 +98,11 @@ class Bench:
         return Pace(**json.loads(done.stdout))
 
 
-def measure_goals(subjects: Subjects, figures: Figures, course: Course, say: Callable[[str], None]) -> list[Goal]:
-    """Measure all goals; those over peers come from the figures."""
-    goals = [compare_rates(subjects.iris, figures, peer, least) for peer, least in RATIOS]
+def measure_goals(subjects: Subjects, course: Course, say: Callable[[str], None]) -> list[Goal]:
+    """Measure all goals."""
+    with ExitStack() as stack:
+        say("the forest beside other servers")
+        goals = measure_ratios(Bench(course, stack), subjects.iris)
     with ExitStack() as stack:
         bench = Bench(course, stack)
         say("what a request adds to session.run")
@@ -105,13 +119,43 @@ def measure_goals(subjects: Subjects, figures: Figures, course: Course, say: Cal
     return goals
 
 
-def compare_rates(iris: Workload, figures: Figures, peer: str, least: float) -> Goal:
-    """Compare our rate with a peer's."""
-    ours, other = (figures.find_median(Cell(iris.title, JSON, 16, name)) for name in (OURS, peer))
-    title = f"iris, JSON, 16 connections: at least {least:g} x {peer}"
-    if not ours or not other:
-        return Goal(title, "not measured", None)
-    return Goal(title, f"{ours.rate / other.rate:.2f} x", ours.rate / other.rate / least)
+def measure_ratios(bench: Bench, iris: Workload) -> list[Goal]:
+    """Compare our rate with those of peers: all servers run, and are asked one after the other in each round."""
+    jobs: dict[str, tuple[Server, Job]] = {}
+    troubles: dict[str, str] = {}
+    wanted = dict(RATIOS)
+    for peer in PEERS:
+        if peer.title != OURS and peer.title not in wanted:
+            continue
+        try:
+            server = bench.start(iris, peer)
+            file = check_server(peer, iris, JSON, bench.course.folder, server.port)
+            jobs[peer.title] = server, Job(server.port, str(file), 16, bench.course.seconds, 32)
+            apply_load(jobs[peer.title][1])
+        except (InstallError, ServerError) as error:
+            troubles[peer.title] = str(error)
+    rates: dict[str, list[float]] = defaultdict(list)
+    for _ in range(RATIO_ROUNDS):
+        for title in random.sample(sorted(jobs), len(jobs)):
+            server, job = jobs[title]
+            server.settle()
+            rates[title].append(apply_load(job).rate)
+    goals = []
+    for title, least in RATIOS:
+        text = f"{iris.title}, JSON, 16 connections: at least {least:g} x {title}"
+        if not rates[title] or not rates[OURS]:
+            goals.append(Goal(text, shorten(troubles.get(title) or troubles.get(OURS, "")), None))
+            continue
+        ratio = statistics.median(ours / other for ours, other in zip(rates[OURS], rates[title], strict=True))
+        told = f"{ratio:.2f} x ({statistics.median(rates[OURS]):,.0f}; {statistics.median(rates[title]):,.0f}/s)"
+        goals.append(Goal(text, told, ratio / least))
+    return goals
+
+
+def shorten(text: str) -> str:
+    """Return text that fits into a table's cell."""
+    text = " ".join(text.split()).replace("|", "/")
+    return text if len(text) <= 100 else text[:99] + "…"
 
 
 def measure_overhead(bench: Bench, workload: Workload, form: str, most: float) -> Goal:

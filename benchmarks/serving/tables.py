@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from benchmarks.serving.goals import Goal
+from benchmarks.serving.goals import Goal, shorten
 from benchmarks.serving.measure import Cell, Course, Figures, Sample
 from benchmarks.serving.peers import Peer
 from benchmarks.serving.workloads import Workload
@@ -27,9 +27,9 @@ def write_method(course: Course, figures: Figures) -> str:
     medians = [figures.find_median(cell) for cell in figures.samples]
     most = max((sample.client_cpu / sample.cpu for sample in medians if sample and sample.cpu), default=0)
     return (
-        f"{os.cpu_count()} cores, which the client shares; medians of {course.rounds} rounds of {course.seconds:g} s, in "
-        f"random order. The client, a process of its own, takes at most {most:.0%} of the CPU time of the server that it "
-        "asks. A server's CPU time and memory are those of all its processes."
+        f"{os.cpu_count()} cores, which the client shares; medians of {course.rounds} rounds of {course.seconds:g} s, "
+        f"in random order. The client, a process of its own, takes at most {most:.0%} of the CPU time of the server "
+        "that it asks. A server's CPU time and memory are those of all its processes."
     )
 
 
@@ -81,9 +81,3 @@ def write_table(workload: Workload, form: str, peers: list[Peer], course: Course
             cells = [shorten(trouble)] + [""] * (len(columns) - 1)
         lines.append(f"| {peer.title} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def shorten(text: str) -> str:
-    """Return text that fits into a table's cell."""
-    text = " ".join(text.split()).replace("|", "/")
-    return text if len(text) <= 100 else text[:99] + "…"

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvicorn
-from common import open_session, read_arguments, run_body
+from shared import open_session, read_arguments, run_body
 
 TASK = read_arguments()
 SESSION = open_session(TASK.model)

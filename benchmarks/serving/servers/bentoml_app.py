@@ -6,7 +6,7 @@ from typing import Any
 
 import bentoml
 import numpy as np
-from common import DTYPES, open_session, read_arguments
+from shared import DTYPES, open_session, read_arguments
 
 TASK = read_arguments()
 

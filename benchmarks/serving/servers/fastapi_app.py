@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import uvicorn
-from common import DTYPES, open_session, read_arguments, run_body
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
+from shared import DTYPES, open_session, read_arguments, run_body
 from starlette.concurrency import run_in_threadpool
 
 TASK = read_arguments()

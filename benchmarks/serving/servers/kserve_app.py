@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from common import open_session, read_arguments
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
+from shared import open_session, read_arguments
 
 
 class OnnxModel(Model):

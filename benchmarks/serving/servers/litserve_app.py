@@ -4,7 +4,7 @@ from typing import Any
 
 import litserve
 import numpy as np
-from common import DTYPES, open_session, read_arguments
+from shared import DTYPES, open_session, read_arguments
 
 
 class Api(litserve.LitAPI):

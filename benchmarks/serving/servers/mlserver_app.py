@@ -2,11 +2,11 @@
 
 import asyncio
 
-from common import open_session, read_arguments
 from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.codecs import NumpyCodec
 from mlserver.settings import ModelParameters
 from mlserver.types import InferenceRequest, InferenceResponse
+from shared import open_session, read_arguments
 
 
 class Runtime(MLModel):

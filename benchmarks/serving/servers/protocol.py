@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import httptools
-from common import open_session, read_arguments, run_body
+from shared import open_session, read_arguments, run_body
 
 
 class Raw(asyncio.Protocol):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from common import open_session, read_arguments, run_body
 from granian import Granian
+from shared import open_session, read_arguments, run_body
 
 TASK = read_arguments()
 SESSION = None if __name__ == "__main__" else open_session(TASK.model)  # the worker imports this file again
