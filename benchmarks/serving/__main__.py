@@ -51,6 +51,7 @@ def main() -> None:
             connections=(1, 16) if arguments.quick else (1, 16, 64),
             rounds=1 if arguments.quick else arguments.rounds,
             seconds=0.3 if arguments.quick else arguments.seconds,
+            minutes=arguments.minutes,
             folder=folder,
             environments=arguments.environments,
         )
@@ -73,6 +74,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="the forest alone, one short round: see that all works")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.8, help="of each measurement")
+    parser.add_argument("--minutes", type=float, default=12, help="for all rounds; the goals take three more")
     parser.add_argument("--peers", nargs="*", default=[], help="only those whose names have one of these words")
     parser.add_argument("--models", nargs="*", default=[], help="only those whose titles have one of these words")
     parser.add_argument("--no-goals", action="store_true", help="leave out the goals of our own server")

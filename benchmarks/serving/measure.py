@@ -2,6 +2,7 @@
 
 import random
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ class Figures:
     samples: dict[Cell, list[Sample]] = field(default_factory=lambda: defaultdict(list))
     troubles: dict[tuple[str, str, str], str] = field(default_factory=dict)
     """By workload, form and peer."""
+    rounds: int = 0
+    """Of those wanted, those for which there was time."""
 
     def find_median(self, cell: Cell) -> Sample | None:
         """Return the medians of a cell."""
@@ -61,6 +64,9 @@ class Course:
     connections: tuple[int, ...]
     rounds: int
     seconds: float
+    """Of each measurement."""
+    minutes: float
+    """For all rounds: none begins that is likely to end later."""
     folder: Path
     """For requests."""
     environments: Path
@@ -81,7 +87,11 @@ def measure_all(workloads: list[Workload], peers: list[Peer], course: Course, sa
                     figures.troubles[workload.title, form, peer.title] = f"cannot be installed: {error}"
             peers = [other for other in peers if other is not peer]
     pairs = [(peer, workload) for peer in peers for workload in workloads]
+    began = time.monotonic()
     for number in range(course.rounds):
+        if number and (time.monotonic() - began) * (number + 1) / number > course.minutes * 60:
+            say(f"there is no time for more than {number} rounds")
+            break
         for index, (peer, workload) in enumerate(random.sample(pairs, len(pairs))):
             say(f"round {number + 1} of {course.rounds}, {index + 1} of {len(pairs)}: {peer.title}, {workload.title}")
             try:
@@ -89,6 +99,7 @@ def measure_all(workloads: list[Workload], peers: list[Peer], course: Course, sa
             except ServerError as error:
                 for form in course.forms:
                     figures.troubles[workload.title, form, peer.title] = str(error)
+        figures.rounds = number + 1
     return figures
 
 

@@ -27,7 +27,7 @@ def write_method(course: Course, figures: Figures) -> str:
     medians = [figures.find_median(cell) for cell in figures.samples]
     most = max((sample.client_cpu / sample.cpu for sample in medians if sample and sample.cpu), default=0)
     return (
-        f"{os.cpu_count()} cores, which the client shares; medians of {course.rounds} rounds of {course.seconds:g} s, "
+        f"{os.cpu_count()} cores, which the client shares; medians of {figures.rounds} rounds of {course.seconds:g} s, "
         f"in random order. The client, a process of its own, takes at most {most:.0%} of the CPU time of the server "
         "that it asks. A server's CPU time and memory are those of all its processes."
     )
