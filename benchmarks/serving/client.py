@@ -152,7 +152,7 @@ def ask_closed(links: list[Link], job: Job, tally: Tally) -> float:
 
 def ask_open(links: list[Link], job: Job, tally: Tally) -> float:
     """Ask at a fixed rate, whether or not answers come; a request's time begins when it is due."""
-    by_number = {link.fileno: link for link in links}
+    busy: dict[int, Link] = {}
     idle = deque(links)
     waiting: deque[float] = deque()
     began = time.perf_counter()
@@ -164,16 +164,18 @@ def ask_open(links: list[Link], job: Job, tally: Tally) -> float:
             waiting.append(began + asked / job.rate)
             asked += 1
         while waiting and idle:
-            idle.popleft().ask(waiting.popleft())
+            link = idle.popleft()
+            busy[link.fileno] = link
+            link.ask(waiting.popleft())
         due = began + asked / job.rate - time.perf_counter() if asked < total else 1.0
-        readers = [link.fileno for link in links]
-        writers = [link.fileno for link in links if link.unsent]
-        readable, writable, _ = select.select(readers, writers, [], max(0.0, due))
+        writers = [number for number, link in busy.items() if link.unsent]
+        # Unlike those of polls, its time-out is no whole number of milliseconds.
+        readable, writable, _ = select.select(busy, writers, [], max(0.0, due))
         for number in writable:
-            by_number[number].send()
+            busy[number].send()
         for number in readable:
-            if tally.take(by_number[number], time.perf_counter()):
-                idle.append(by_number[number])
+            if tally.take(busy[number], time.perf_counter()):
+                idle.append(busy.pop(number))
     return time.perf_counter() - began
 
 
