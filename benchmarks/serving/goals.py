@@ -153,8 +153,8 @@ def measure_ratios(bench: Bench, iris: Workload) -> list[Goal]:
 
 
 def shorten(text: str) -> str:
-    """Return text that fits into a table's cell."""
-    text = " ".join(text.split()).replace("|", "/")
+    """Return text that fits into a table's cell, and names no folder of who measures."""
+    text = " ".join(text.split()).replace("|", "/").replace(str(Path.home()), "~")
     return text if len(text) <= 100 else text[:99] + "…"
 
 

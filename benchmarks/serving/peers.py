@@ -65,8 +65,8 @@ def prepare_environment(peer: Peer, bundle: Bundle, folder: Path) -> Path:
         return python
     uv = [sys.executable, "-m", "uv"]
     commands = [
-        [*uv, "venv", "--clear", "--python", sys.executable, str(home)],
-        [*uv, "pip", "install", "--python", str(python), *pins],
+        [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
+        [*uv, "pip", "install", "--quiet", "--python", str(python), *pins],
     ]
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
