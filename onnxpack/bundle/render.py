@@ -64,8 +64,8 @@ def render_module(view: ModuleView) -> dict[str, str]:
         names.append("columns.py")
     if view.server == "http":
         names += ["server.py", "serving.py", "app.py", "routes.py", "openapi.py", "connection.py", "workers.py"]
-        names += ["metrics.py", "protocol.py", "tensors.py", "documents.py", "healthcheck.py"]
         names += ["warming.py"] if view.warmup else []
+        names += ["metrics.py", "protocol.py", "tensors.py", "documents.py", "content_coding.py", "healthcheck.py"]
         names += ["quick.py"] if view.reads_quickly else []
         names += ["batching.py"] if view.max_batch_size else []
     return {name: _render(name, view) for name in names}

@@ -410,13 +410,6 @@ def test_endless_bodies_are_cut_off(server: Server) -> None:
         assert answer == b"" or answer.startswith(b"HTTP/1.1 413 ")
 
 
-def test_compressed_bodies_are_refused(server: Server) -> None:
-    body = json.dumps(request()).encode()
-    status, answer = server.ask("POST", INFER, body, content_encoding="gzip")
-    assert (status, answer["error"]) == (415, "the body must not be compressed")
-    assert server.ask("POST", INFER, body, content_encoding="identity")[0] == 200
-
-
 def test_a_client_that_goes_away_is_no_error(server: Server) -> None:
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:

@@ -4,13 +4,15 @@ import asyncio
 import logging
 import math
 import resource
+import threading
 import time
 from typing import Any
 
 from numpy.typing import NDArray
 
+import content_coding
 import protocol
-from connection import Connection, HTTPError, Request
+from connection import JSON, Connection, HTTPError, Request
 from inference import Model
 from metrics import TEXT, Metrics
 from protocol import Answer, Call
@@ -39,6 +41,7 @@ class App:
     def __init__(self, model: Model, threads: int) -> None:
         """Call it in the event loop."""
         self.draining = False
+        self.thread = threading.get_ident()
         self.metrics = Metrics(self)
         self.body_bytes = 0  # of the budget
         self.connections: set[Connection] = set()
@@ -73,8 +76,8 @@ class App:
             return HTTPError(404, f"nothing is at {path!r}; the model is at {MODEL_PATHS[0]!r}")
         elif method != b"POST":
             return make_not_allowed(method, "POST")
-        elif headers.get(b"content-encoding", b"identity") != b"identity":
-            return HTTPError(415, "the body must not be compressed")
+        elif content_coding.find_coding(headers.get(b"content-encoding", b"")) is None:
+            return make_unsupported()
         elif self.draining:
             return make_busy("the server is stopping", 1)
         if request.length > MAX_BODY:
@@ -162,13 +165,20 @@ class App:
 class HTTPTask:
     """A prediction that a client asked for over HTTP."""
 
-    __slots__ = ("_answer", "_app", "_request", "size")
+    __slots__ = ("_answer", "_app", "_coding", "_headers", "_request", "size")
 
     def __init__(self, app: App, request: Request) -> None:
-        self.size = len(request.body)
         self._app = app
         self._request = request
         self._answer: Answer
+        self._headers = b""  # of the answer
+        self._coding = content_coding.find_coding(request.headers.get(b"content-encoding", b""))
+        self.size = len(request.body)
+        if self._coding:
+            if plain := content_coding.inflate_small(request.body, self._coding):
+                request.body, self._coding, self.size = bytearray(plain), b"", len(plain)
+            else:  # nobody knows before it is inflated: it does not go before smaller ones
+                self.size = min(MAX_BODY, content_coding.RATIO * self.size)
 
     @property
     def alive(self) -> bool:
@@ -178,22 +188,38 @@ class HTTPTask:
     def read(self) -> Call:
         """Read the request; ValueError if it is wrong."""
         request = self._request
-        return protocol.read(request.body, request.headers.get(b"inference-header-content-length"))
+        header = request.headers.get(b"inference-header-content-length")
+        if not self._coding:
+            return protocol.read(request.body, header)
+        try:
+            return content_coding.use_inflated(
+                request.body, self._coding, MAX_BODY, lambda body: protocol.read(body, header)
+            )
+        except content_coding.TooLargeError:
+            raise make_too_large() from None
 
     def write(self, call: Call, results: dict[str, NDArray[Any]]) -> None:
-        """Make the answer."""
-        self._answer = protocol.write(call, results)
+        """Make the answer, compressed if the client asks; a large one not in the event loop."""
+        body, length = self._answer = protocol.write(call, results)
+        if length is not None:
+            self._headers = b"inference-header-content-length: %d\r\n" % length
+        if len(body) < content_coding.LEAST:
+            return
+        self._headers += b"vary: accept-encoding\r\n"
+        coding = content_coding.choose_coding(self._request.headers.get(b"accept-encoding", b""))
+        if coding and (len(body) <= content_coding.SMALL or threading.get_ident() != self._app.thread):
+            self._headers += b"content-encoding: %b\r\n" % coding
+            self._answer = Answer(content_coding.compress(body, coding), length)
 
     def finish(self, failure: BaseException | None) -> None:
         """Send the answer, or say why there is none."""
         request = self._request
         if failure is None:
             body, length = self._answer
-            if length is None:
-                request.connection.answer(request, 200, body)
-            else:
-                headers = b"inference-header-content-length: %d\r\n" % length
-                request.connection.answer(request, 200, body, headers, BINARY)
+            kind = JSON if length is None else BINARY
+            request.connection.answer(request, 200, body, self._headers, kind)
+        elif isinstance(failure, HTTPError):
+            self._app.refuse(request, failure)
         elif isinstance(failure, ValueError):
             self._app.refuse(request, HTTPError(400, str(failure)))
         else:
@@ -214,6 +240,12 @@ def make_not_allowed(method: bytes, allowed: str) -> HTTPError:
     """Refuse a method."""
     word, headers = method.decode("latin-1"), f"allow: {allowed}\r\n".encode()
     return HTTPError(405, f"{word} is not possible here, only {allowed.split(',')[0]}", headers)
+
+
+def make_unsupported() -> HTTPError:
+    """Refuse a body for its coding."""
+    served = b"accept-encoding: gzip, deflate\r\n"
+    return HTTPError(415, "Content-Encoding must be gzip, deflate or identity", served)
 
 
 def make_too_large() -> HTTPError:
