@@ -272,6 +272,8 @@ class ModuleView:
                 ("GET", "/openapi.json", "all this for tools, with an example"),
                 ("GET", model, "what goes in and what comes out"),
                 ("GET", f"{model}/ready", "the same for this model"),
+                ("GET", f"{model}/config", "what Triton's tools ask of a model"),
+                ("GET", f"{model}/stats", "predictions so far, and what they took"),
                 ("POST", f"{model}/infer", "a prediction, from JSON or binary tensors"),
             ]
         )

@@ -52,9 +52,14 @@ class Bench:
     def __init__(self, module: ModuleType, pool: ThreadPoolExecutor) -> None:
         self.model = GatedModel()
         self.running = 0  # what the batcher is told of requests at work; 0 means that nobody comes
-        self.observed: list[tuple[int, int]] = []
+        self.observed: list[int] = []  # the rows of each run
         self._pool = pool
-        self._batcher = module.Batcher(self.model, lambda: self.running, lambda *counts: self.observed.append(counts))
+        self._batcher = module.Batcher(self.model, lambda: self.running, self._observe)
+
+    def _observe(self, rows: int, seconds: float, waited: float) -> None:
+        assert seconds >= 0
+        assert waited >= 0
+        self.observed.append(rows)
 
     def ask(self, *amounts: float, seq: int = 1) -> Future[Arrays]:
         """Ask with a row for each amount; return when the batcher has the request."""
@@ -85,7 +90,7 @@ def score(future: Future[Arrays]) -> list[float]:
 def test_a_lone_request_runs_at_once(bench: Bench) -> None:
     bench.model.gate.set()
     assert score(bench.ask(1)) == [2]
-    assert bench.observed == [(1, 1)]
+    assert bench.observed == [1]
 
 
 def test_what_arrives_during_a_run_is_the_next_batch(bench: Bench) -> None:
@@ -95,7 +100,7 @@ def test_what_arrives_during_a_run_is_the_next_batch(bench: Bench) -> None:
     bench.model.gate.set()
     assert [score(future) for future in (first, *others)] == [[2], [4], [6, 8], [10]]
     assert bench.model.rows == [1, 4]
-    assert bench.observed == [(1, 1), (3, 4)]
+    assert bench.observed == [1, 4]
 
 
 def test_batches_have_at_most_the_given_rows_and_a_large_request_runs_alone(bench: Bench) -> None:

@@ -11,12 +11,25 @@ from typing import Any
 from numpy.typing import NDArray
 
 import content_coding
+import extensions
+import prometheus
 import protocol
 from connection import JSON, Connection, HTTPError, Request
 from inference import Model
-from metrics import TEXT, Metrics
+from metrics import Metrics
 from protocol import Answer, Call
-from routes import DOCUMENTS, INFER_PATHS, METRICS_PATH, MODEL_PATHS, NOT_READY, READY_PATHS
+from routes import (
+    DOCUMENTS,
+    INDEX,
+    INDEX_PATH,
+    INFER_PATHS,
+    METRICS_PATH,
+    MODEL_PATHS,
+    NOT_READY,
+    READY_PATHS,
+    STATISTICS_PATHS,
+)
+from tensors import encode
 from workers import Workers
 
 MAX_BODY = 1000000  # bytes of one request's body
@@ -43,7 +56,7 @@ class App:
         self.metrics = Metrics(self)
         self.body_bytes = 0  # of the budget
         self.connections: set[Connection] = set()
-        self.workers = Workers(model, threads, MAX_QUEUE)
+        self.workers = Workers(model, threads, MAX_QUEUE, self.metrics)
         self._most = count_connections()
         self._logged: dict[str, tuple[float, int]] = {}
 
@@ -67,10 +80,10 @@ class App:
     def check(self, request: Request) -> HTTPError | None:
         """Say why a request is refused, if its line and headers show it."""
         path, method, headers = request.path, request.method, request.headers
-        if path in DOCUMENTS or path == METRICS_PATH:
+        if path in DOCUMENTS or path in STATISTICS_PATHS or path == METRICS_PATH:
             if method not in (b"GET", b"HEAD"):
                 return make_not_allowed(method, "GET, HEAD")
-        elif path not in INFER_PATHS:
+        elif path not in INFER_PATHS and path != INDEX_PATH:
             return HTTPError(404, f"nothing is at {path!r}; the model is at {MODEL_PATHS[0]!r}")
         elif method != b"POST":
             return make_not_allowed(method, "POST")
@@ -103,7 +116,7 @@ class App:
 
     def count(self, status: int, seconds: float) -> None:
         """Count an answer."""
-        self.metrics.count(status, seconds)
+        self.metrics.count_answer(status, seconds)
 
     def handle(self, request: Request) -> None:
         """Answer a request, or have it run."""
@@ -115,12 +128,22 @@ class App:
             if seconds := self.workers.submit(task):
                 self.refuse(request, make_busy("too many requests are waiting", seconds))
         elif path == METRICS_PATH:
-            request.connection.answer(request, 200, self.metrics.text(), content_type=TEXT)
-        elif self.draining and path in READY_PATHS:
-            request.connection.answer(request, 503, NOT_READY[path])
+            text = prometheus.write_metrics(self.metrics.read())
+            request.connection.answer(request, 200, text, content_type=prometheus.MEDIA_TYPE)
+        elif path in DOCUMENTS:
+            self._answer_document(request, path)
+        elif path == INDEX_PATH:
+            request.connection.answer(request, 200, INDEX)
         else:
-            document = DOCUMENTS[path]
-            request.connection.answer(request, 200, document.body, content_type=document.media_type)
+            statistics = {"model_stats": [extensions.describe_statistics(self.metrics.read())]}
+            request.connection.answer(request, 200, encode(statistics))
+
+    def _answer_document(self, request: Request, path: str) -> None:
+        if self.draining and path in READY_PATHS:
+            request.connection.answer(request, 503, NOT_READY[path])
+            return
+        document = DOCUMENTS[path]
+        request.connection.answer(request, 200, document.body, content_type=document.media_type)
 
     def refuse(self, request: Request, error: HTTPError) -> None:
         """Answer with an error."""

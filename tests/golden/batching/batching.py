@@ -43,9 +43,9 @@ class Batcher:
         self,
         run: Callable[[Arrays], Arrays],
         count_running: Callable[[], int],
-        observe: Callable[[int, int], None],
+        observe: Callable[[int, float, float], None],
     ) -> None:
-        """Take what runs the model, what counts all requests at work, and what is told each batch's size."""
+        """Take what runs the model, what counts all requests at work, and what is told of each run."""
         self._model = run
         self._count_running = count_running
         self._observe = observe
@@ -76,7 +76,10 @@ class Batcher:
         if not (entry.results or entry.failure or entry.alone):
             self._run_batch(self._collect())
         if entry.alone:
-            return self._model(entry.arrays)
+            began = time.monotonic()
+            results = self._model(entry.arrays)
+            self._observe(entry.rows, time.monotonic() - began, 0.0)
+            return results
         if entry.failure:
             raise entry.failure
         assert entry.results is not None
@@ -107,6 +110,7 @@ class Batcher:
     def _run_batch(self, batch: list[Entry]) -> None:
         """Run a batch, let the next one start, and hand out the results."""
         results: Arrays = {}
+        began = time.monotonic()
         try:
             if len(batch) == 1:
                 results = self._model(batch[0].arrays)
@@ -117,13 +121,14 @@ class Batcher:
                 batch[0].failure = error
             for entry in batch:
                 entry.alone = entry.failure is None
+        seconds = time.monotonic() - began
         self._pass_on()
         end = 0
         for entry in batch if results else ():
             start, end = end, end + entry.rows
             entry.results = {name: array[start:end] for name, array in results.items()}
         if results:
-            self._observe(len(batch), end)
+            self._observe(end, seconds, sum(began - entry.since for entry in batch))
         for entry in batch[1:]:
             entry.turn.release()
 

@@ -4,18 +4,18 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from inference import Model
+from metrics import Metrics, Times
 from protocol import Call
 
 LARGE = 128 * 2**10  # bytes of a request from which it does not go before smaller ones
 QUEUE_SECONDS = 5.0  # a request that is likely to wait longer is refused at once: its client would give up
-COLD_RUNS = 5  # the first runs, of which the quickest counts
-SLOW_RUNS = 4  # in the event loop, one after the other: a model that waits more than it computes gets no more
 NEWEST = 0.1  # the weight of the newest request in the means of what requests take
 
 
@@ -43,34 +43,61 @@ class Task(Protocol):
         """Forget it: nobody waits."""
 
 
+class Job:
+    """A task at work, and what it took."""
+
+    __slots__ = ("cpu_seconds", "failure", "queued", "rows", "task", "times")
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.queued = time.perf_counter()
+        self.rows = 0  # of its run of the model
+        self.failure: BaseException | None = None
+        self.times: Times
+        self.cpu_seconds: float
+
+    def run(self, infer: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]) -> None:
+        """Do it, in any thread."""
+        clock = time.perf_counter
+        began = read = inferred = clock()
+        cpu = time.thread_time()  # without other processes
+        try:
+            call = self.task.read()
+            read = inferred = clock()
+            results = infer(call.arrays)
+            inferred = clock()
+            self.rows = len(next(iter(call.arrays.values())))
+            self.task.write(call, results)
+        except BaseException as error:  # whatever it is, somebody waits for an answer
+            self.failure = error
+        self.times = Times(self.queued, began, read, inferred, clock())
+        self.cpu_seconds = time.thread_time() - cpu
+
+
 class Lane:
     """Tasks of like size, and what they take."""
 
     def __init__(self) -> None:
-        self.waiting: deque[Task] = deque()
+        self.waiting: deque[Job] = deque()
         self.running = 0
         self.seconds = 0.0  # of one run, as the clock on the wall has it
         self.cpu_seconds = math.inf  # of one run, in its own thread
-        self.runs = 0
-        self.slow_runs = 0  # the last ones in the event loop, slow by themselves or for other processes
 
     def measure(self, seconds: float, cpu_seconds: float) -> None:
         """Take the newest run into the means."""
         self.seconds += (seconds - self.seconds) * (NEWEST if self.seconds else 1)
-        self.runs += 1
-        if self.runs <= COLD_RUNS:
-            self.cpu_seconds = min(cpu_seconds, self.cpu_seconds)
-        else:
-            self.cpu_seconds += (cpu_seconds - self.cpu_seconds) * NEWEST
+        if math.isinf(self.cpu_seconds):
+            self.cpu_seconds = cpu_seconds
+        self.cpu_seconds += (cpu_seconds - self.cpu_seconds) * NEWEST
 
 
 class Workers:
     """Threads that run a model. All public methods are for the event loop's thread."""
 
-    def __init__(self, model: Model, threads: int, max_queue: int) -> None:
+    def __init__(self, model: Model, threads: int, max_queue: int, metrics: Metrics) -> None:
         self.small = Lane()
         self.large = Lane()
-        self.dropped = 0
+        self._metrics = metrics
         self._max_queue = max_queue
         self._threads = max(2, threads)  # one is left for small requests while a large one runs
         self._infer = model.run_checked
@@ -98,29 +125,18 @@ class Workers:
         seconds = ahead / (self._threads - (lane is self.large))
         if lane.waiting and (len(lane.waiting) >= self._max_queue or seconds > QUEUE_SECONDS):
             return max(1, math.ceil(seconds))
-        lane.waiting.append(task)
+        lane.waiting.append(Job(task))
         self._start()
         return 0
 
     def run_now(self, task: Task, most: float) -> bool:
-        """Run a task in this thread if those like it take at most these seconds of CPU time."""
-        lane = self.small
-        if lane.cpu_seconds > most:
+        """Run a task in this thread if nothing waits, and those like it take at most these seconds."""
+        if self.small.cpu_seconds > most or self.small.waiting:
             return False
-        # The thread's own clock takes a system call. The wall's shows more, but mostly little enough.
-        cpu = time.thread_time() if lane.slow_runs else 0.0
-        began = time.perf_counter()
-        failure = self._predict(task)
-        seconds = cpu_seconds = time.perf_counter() - began
-        if seconds <= most:
-            lane.slow_runs = 0
-        else:
-            if lane.slow_runs < SLOW_RUNS:
-                cpu_seconds = time.thread_time() - cpu if lane.slow_runs else most
-            lane.slow_runs += 1
-        if failure is None:
-            lane.measure(seconds, cpu_seconds)
-        task.finish(failure)
+        self.small.running += 1
+        job = Job(task)
+        job.run(self._infer)
+        self._finish(job, self.small)
         return True
 
     def _find_lane(self, task: Task) -> Lane:
@@ -136,44 +152,35 @@ class Workers:
                 lane = self.large
             else:
                 return
-            task = lane.waiting.popleft()
-            if not task.alive:
-                self._drop(task)
+            job = lane.waiting.popleft()
+            if not job.task.alive:
+                self._drop(job)
                 continue
             lane.running += 1
-            self._pool.submit(self._run, task, lane)
+            self._pool.submit(self._run_in_thread, job, lane)
 
     def _sweep(self, lane: Lane) -> None:
         """Make room: whose client has left need not wait."""
         waiting = list(lane.waiting)
-        lane.waiting = deque(task for task in waiting if task.alive)
-        for task in set(waiting).difference(lane.waiting):
-            self._drop(task)
+        lane.waiting = deque(job for job in waiting if job.task.alive)
+        for job in set(waiting).difference(lane.waiting):
+            self._drop(job)
 
-    def _drop(self, task: Task) -> None:
-        self.dropped += 1
-        task.drop()
+    def _drop(self, job: Job) -> None:
+        self._metrics.count_dropped()
+        job.task.drop()
 
-    def _run(self, task: Task, lane: Lane) -> None:
-        """Run a task in a thread."""
-        began, cpu = time.perf_counter(), time.thread_time()  # the latter without other threads and processes
-        failure = self._predict(task)
-        seconds, cpu_seconds = time.perf_counter() - began, time.thread_time() - cpu
-        self._loop.call_soon_threadsafe(self._finish, task, lane, failure, seconds, cpu_seconds)
+    def _run_in_thread(self, job: Job, lane: Lane) -> None:
+        job.run(self._infer)
+        self._loop.call_soon_threadsafe(self._finish, job, lane)
 
-    def _predict(self, task: Task) -> BaseException | None:
-        try:
-            call = task.read()
-            task.write(call, self._infer(call.arrays))
-        except BaseException as error:  # whatever it is, somebody waits for an answer
-            return error
-        return None
-
-    def _finish(
-        self, task: Task, lane: Lane, failure: BaseException | None, seconds: float, cpu_seconds: float
-    ) -> None:
+    def _finish(self, job: Job, lane: Lane) -> None:
         lane.running -= 1
-        if failure is None:  # refusals are quick, and say nothing about the model
-            lane.measure(seconds, cpu_seconds)
+        times = job.times
+        if job.failure is None:  # refusals are quick, and say nothing about the model
+            lane.measure(times.written - times.began, job.cpu_seconds)
+        self._metrics.count_prediction(times, job.failure is None)
+        if job.rows:
+            self._metrics.count_run(job.rows, times.inferred - times.read)
         self._start()
-        task.finish(failure)
+        job.task.finish(job.failure)

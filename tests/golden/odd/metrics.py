@@ -1,19 +1,53 @@
-"""Counters, as Prometheus reads them."""
+"""What a server counts. Each figure is a number in a table that one thread writes and anybody may read."""
 
+import os
+import time
 from bisect import bisect_left
-from collections import Counter
-from itertools import accumulate
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-from inference import NAME, VERSION
+import numpy as np
+from numpy.typing import NDArray
 
-TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 # Upper ends of the histogram's buckets in seconds: what a client's time-out or an objective is likely to be.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+PAGE = os.sysconf("SC_PAGE_SIZE")
+STAGES = ("queue", "read", "infer", "write")  # of a request
+MAX_ROWS = 1
+
+# All numbers are float64, which Python writes in one go; whole numbers are exact in it up to 2**53.
+FIGURES = np.dtype(
+    [
+        ("answers", "f8", 600),  # by status
+        ("answer_seconds", "f8"),  # since their requests' first bytes
+        ("latencies", "f8", len(BUCKETS) + 1),
+        ("predictions", "f8", 2),  # that failed, and that succeeded
+        ("prediction_seconds", "f8", 2),
+        ("stage_seconds", "f8", len(STAGES)),  # of predictions that succeeded
+        ("runs", "f8", MAX_ROWS + 1),  # of the model, by rows
+        ("run_seconds", "f8", MAX_ROWS + 1),
+        ("rows", "f8"),
+        ("dropped", "f8"),  # predictions whose clients left before they ran
+        ("started", "f8"),  # seconds since 1970
+        ("newest", "f8"),  # the newest prediction, in seconds since 1970
+        ("cpu_seconds", "f8"),
+        # From here on as it is now.
+        ("waiting", "f8"),
+        ("running", "f8"),
+        ("body_bytes", "f8"),
+        ("connections", "f8"),
+        ("ready", "f8"),
+        ("memory", "f8"),
+        ("files", "f8"),
+    ]
+)
+
+
+Figures = dict[str, NDArray[np.float64]]
 
 
 class Source(Protocol):
-    """What is read when the metrics are asked for."""
+    """What is read when the figures are asked for."""
 
     draining: bool
     body_bytes: int
@@ -21,53 +55,92 @@ class Source(Protocol):
     workers: Any
 
 
+class Times(NamedTuple):
+    """When a prediction was asked for, and when its stages ended, by ``time.perf_counter``."""
+
+    queued: float
+    began: float
+    read: float
+    inferred: float
+    written: float
+
+
 class Metrics:
-    """Counts answers, and tells all that is counted."""
+    """Counts, in the event loop's thread alone."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._answers: Counter[int] = Counter()
-        self._seconds = 0.0
-        self._buckets = [0] * (len(BUCKETS) + 1)
+        numbers = bytearray(FIGURES.itemsize)
+        self._table = np.frombuffer(numbers, FIGURES)
+        self._mine = split_row(memoryview(numbers))
+        self._mine["started"][0] = find_start()
+        self._answers, self._answer_seconds = self._mine["answers"], self._mine["answer_seconds"]
+        self._latencies, self._stages = self._mine["latencies"], self._mine["stage_seconds"]
+        self._predictions = self._mine["predictions"]
+        self._prediction_seconds = self._mine["prediction_seconds"]
+        self._runs, self._run_seconds = self._mine["runs"], self._mine["run_seconds"]
+        self._rows, self._newest = self._mine["rows"], self._mine["newest"]
 
-    def count(self, status: int, seconds: float) -> None:
+    def count_answer(self, status: int, seconds: float) -> None:
         """Count an answer, and the seconds since its request's first byte."""
         self._answers[status] += 1
-        self._seconds += seconds
-        self._buckets[bisect_left(BUCKETS, seconds)] += 1
+        self._answer_seconds[0] += seconds
+        self._latencies[bisect_left(BUCKETS, seconds)] += 1
 
-    def text(self) -> bytes:
-        """All metrics, in Prometheus' text format."""
-        source, workers = self._source, self._source.workers
-        model = f"name={quote(NAME)},version={quote(VERSION)}"
-        lines = ["# HELP onnxpack_model_info The model that is served.", "# TYPE onnxpack_model_info gauge"]
-        lines.append(f"onnxpack_model_info{{{model}}} 1")
-        name = "onnxpack_requests_total"
-        lines += [f"# HELP {name} Answers, by status.", f"# TYPE {name} counter"]
-        lines += [f'{name}{{code="{status}"}} {count}' for status, count in sorted(self._answers.items())]
-        name = "onnxpack_request_seconds"
-        lines += [f"# HELP {name} From a request's first byte to its answer.", f"# TYPE {name} histogram"]
-        totals = list(accumulate(self._buckets))
-        lines += [
-            f'{name}_bucket{{le="{end}"}} {total}'
-            for end, total in zip([*BUCKETS, "+Inf"], totals, strict=True)
-        ]
-        lines += [f"{name}_sum {self._seconds:.6f}", f"{name}_count {totals[-1]}"]
-        for name, help_text, value in (
-            ("onnxpack_queue_requests", "Requests that wait for a thread.", workers.waiting),
-            ("onnxpack_running_requests", "Requests that run.", workers.running),
-            ("onnxpack_inflight_bytes", "Bytes of large bodies that arrive, wait or run.", source.body_bytes),
-            ("onnxpack_connections", "Open connections.", len(source.connections)),
-            ("onnxpack_ready", "Whether new requests are taken.", int(not source.draining)),
-        ):
-            lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge", f"{name} {value}"]
-        name = "onnxpack_dropped_requests_total"
-        lines += [f"# HELP {name} Requests whose clients left before they ran.", f"# TYPE {name} counter"]
-        lines += [f"{name} {workers.dropped}"]
-        lines.append("")
-        return "\n".join(lines).encode()
+    def count_prediction(self, times: Times, succeeded: bool) -> None:
+        """Count a prediction that was tried."""
+        self._predictions[succeeded] += 1
+        self._prediction_seconds[succeeded] += times.written - times.queued
+        if succeeded:
+            stages = self._stages
+            stages[0] += times.began - times.queued
+            stages[1] += times.read - times.began
+            stages[2] += times.inferred - times.read
+            stages[3] += times.written - times.inferred
+
+    def count_run(self, rows: int, seconds: float) -> None:
+        """Count a run of the model."""
+        size = min(rows, MAX_ROWS)
+        self._runs[size] += 1
+        self._run_seconds[size] += seconds
+        self._rows[0] += rows
+        self._newest[0] = time.time()
+
+    def count_dropped(self) -> None:
+        """Count a prediction whose client left before it ran."""
+        self._mine["dropped"][0] += 1
+
+    def read(self) -> Figures:
+        """Return all figures as they are now."""
+        self.update()
+        return {name: self._table[name].sum(axis=0) for name in FIGURES.names or ()}
+
+    def update(self) -> None:
+        """Take down what is not counted but looked at."""
+        source, mine = self._source, self._mine
+        mine["waiting"][0] = source.workers.waiting
+        mine["running"][0] = source.workers.running
+        mine["body_bytes"][0] = source.body_bytes
+        mine["connections"][0] = len(source.connections)
+        mine["ready"][0] = not source.draining
+        mine["cpu_seconds"][0] = time.process_time()
+        mine["memory"][0] = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+        mine["files"][0] = sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def quote(text: str) -> str:
-    """The text as a label's value."""
-    return '"' + text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") + '"'
+def split_row(row: memoryview) -> dict[str, "memoryview[float]"]:
+    """Return a row's figures as memoryviews: adding to one takes 50 ns, a quarter of what numpy takes."""
+    numbers, start = row.cast("d"), 0
+    views = {}
+    for name in FIGURES.names or ():
+        count = FIGURES[name].itemsize // numbers.itemsize
+        views[name] = numbers[start : start + count]
+        start += count
+    return views
+
+
+def find_start() -> float:
+    """Return when this process started, in seconds since 1970."""
+    ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]  # since the machine started
+    running = time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK")
+    return time.time() - running

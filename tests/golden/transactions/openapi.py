@@ -41,6 +41,8 @@ def make_document() -> dict[str, object]:
         "/v2/health/ready": "whether it takes requests",
         model: "what goes in and what comes out",
         f"{model}/ready": "whether this model takes requests",
+        f"{model}/config": "the model as Triton's configuration describes it",
+        f"{model}/stats": "predictions so far, and what they took",
     }
     paths: dict[str, object] = {
         path: {"get": {"summary": text, "responses": {"200": {"description": text}, "default": problem}}}

@@ -1,13 +1,15 @@
 """transactions 1.4.0 over HTTP: the Open Inference Protocol, version 2.
 
-    GET   /v2                            what this server is
-    GET   /v2/health/live                whether it runs
-    GET   /v2/health/ready               whether requests are taken; the port opens once the model is loaded
-    GET   /metrics                       counters for Prometheus
-    GET   /openapi.json                  all this for tools, with an example
-    GET   /v2/models/transactions        what goes in and what comes out
-    GET   /v2/models/transactions/ready  the same for this model
-    POST  /v2/models/transactions/infer  a prediction, from JSON or binary tensors
+    GET   /v2                             what this server is
+    GET   /v2/health/live                 whether it runs
+    GET   /v2/health/ready                whether requests are taken; the port opens once the model is loaded
+    GET   /metrics                        counters for Prometheus
+    GET   /openapi.json                   all this for tools, with an example
+    GET   /v2/models/transactions         what goes in and what comes out
+    GET   /v2/models/transactions/ready   the same for this model
+    GET   /v2/models/transactions/config  what Triton's tools ask of a model
+    GET   /v2/models/transactions/stats   predictions so far, and what they took
+    POST  /v2/models/transactions/infer   a prediction, from JSON or binary tensors
 
 Those of the model also answer below /v2/models/transactions/versions/1.4.0.
 An error is {"error": "why"} with a status of 400, 404, 405, 408, 413, 415, 431, 500, 501 or 503.
