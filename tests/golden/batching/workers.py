@@ -69,6 +69,9 @@ class Job:
             results = infer(call.arrays)
             inferred = clock()
             self.task.write(call, results)
+        except ValueError as error:
+            error.__cause__ = error.__context__ = None  # their frames hold all that the client sent
+            self.failure = error.with_traceback(None)
         except BaseException as error:  # whatever it is, somebody waits for an answer
             self.failure = error
         self.times = Times(self.queued, began, read, inferred, clock())
@@ -174,6 +177,7 @@ class Workers:
         self._metrics.count_prediction(times, job.failure is None)
         self._start()
         job.task.finish(job.failure)
+        job.failure = None  # its frames hold the job
 
     def _count_run(self, rows: int, seconds: float, waited: float) -> None:
         """Count a run of the model; it is called in any thread."""

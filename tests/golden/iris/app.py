@@ -214,12 +214,9 @@ class HTTPTask:
         header = request.headers.get(b"inference-header-content-length")
         if not self._coding:
             return protocol.read(request.body, header)
-        try:
-            return content_coding.use_inflated(
-                request.body, self._coding, MAX_BODY, lambda body: protocol.read(body, header)
-            )
-        except content_coding.TooLargeError:
-            raise make_too_large() from None
+        return content_coding.use_inflated(
+            request.body, self._coding, MAX_BODY, lambda body: protocol.read(body, header)
+        )
 
     def write(self, call: Call, results: dict[str, NDArray[Any]]) -> None:
         """Make the answer, compressed if the client asks; a large one not in the event loop."""
@@ -241,8 +238,8 @@ class HTTPTask:
             body, length = self._answer
             kind = JSON if length is None else BINARY
             request.connection.answer(request, 200, body, self._headers, kind)
-        elif isinstance(failure, HTTPError):
-            self._app.refuse(request, failure)
+        elif isinstance(failure, content_coding.TooLargeError):
+            self._app.refuse(request, make_too_large())
         elif isinstance(failure, ValueError):
             self._app.refuse(request, HTTPError(400, str(failure)))
         else:

@@ -68,6 +68,9 @@ class Job:
             inferred = clock()
             self.rows = len(next(iter(call.arrays.values())))
             self.task.write(call, results)
+        except ValueError as error:
+            error.__cause__ = error.__context__ = None  # their frames hold all that the client sent
+            self.failure = error.with_traceback(None)
         except BaseException as error:  # whatever it is, somebody waits for an answer
             self.failure = error
         self.times = Times(self.queued, began, read, inferred, clock())
@@ -184,3 +187,4 @@ class Workers:
             self._metrics.count_run(job.rows, times.inferred - times.read)
         self._start()
         job.task.finish(job.failure)
+        job.failure = None  # its frames hold the job

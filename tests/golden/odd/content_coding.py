@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 _one_at_a_time = threading.Lock()  # so that the memory of large inflated bodies does not add up
 
 
-class TooLargeError(Exception):
+class TooLargeError(ValueError):
     """A body that inflates to more than is allowed."""
 
 
@@ -51,7 +51,7 @@ def inflate_small(body: bytes | bytearray, coding: bytes) -> bytes | None:
 def use_inflated(
     body: bytes | bytearray, coding: bytes, limit: int, use: Callable[[bytearray], Result]
 ) -> Result:
-    """Inflate a body and use it, while no other thread does. TooLargeError or ValueError if it is wrong."""
+    """Inflate a body and use it, while no other thread does that; ValueError if it is wrong."""
     with _one_at_a_time:
         return use(inflate(body, coding, limit))
 
