@@ -67,7 +67,7 @@ def render_module(view: ModuleView) -> dict[str, str]:
         names += ["warming.py"] if view.warmup else []
         names += ["metrics.py", "protocol.py", "tensors.py", "documents.py", "content_coding.py", "healthcheck.py"]
         names += ["quick.py"] if view.reads_quickly else []
-        names += ["prometheus.py", "extensions.py"]
+        names += ["prometheus.py", "extensions.py", "request_log.py"]
         names += ["batching.py"] if view.max_batch_size else []
     return {name: _render(name, view) for name in names}
 

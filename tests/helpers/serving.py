@@ -78,14 +78,14 @@ class Server:
         return errors.partition("\n")[2]
 
 
-def start(folder: Path, change: str = "", files: int = 0) -> Server:
+def start(folder: Path, change: str = "", files: int = 0, **variables: str) -> Server:
     """Start a generated server, after some Python that changes its modules, with so many files if not as many as we."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     program = ["-c", f"import app, connection, serving\n{change}\nserving.main()"] if change else ["-m", "server"]
     command = [sys.executable, *program, "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "error"}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "error", **variables}
     process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
     if files:
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))  # it reads this when it has loaded
@@ -95,9 +95,9 @@ def start(folder: Path, change: str = "", files: int = 0) -> Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, change: str = "", files: int = 0) -> Iterator[Server]:
+def serving(folder: Path, change: str = "", files: int = 0, **variables: str) -> Iterator[Server]:
     """A generated server that must stop cleanly."""
-    server = start(folder, change, files)
+    server = start(folder, change, files, **variables)
     try:
         yield server
         server.stop()

@@ -10,7 +10,7 @@ from contextlib import suppress
 from app import BACKLOG, App
 from connection import Connection
 from inference import NAME, VERSION, Model, cpu_count
-from warming import warm_up
+from request_log import open_log
 
 PORT = int(os.environ.get("ONNXPACK_PORT", "8080"))
 
@@ -25,6 +25,7 @@ def load() -> Model:
 
 async def serve(host: str, port: int) -> None:
     """Load the model, serve until SIGTERM or SIGINT, and drain."""
+    log = open_log()
     loop = asyncio.get_running_loop()
     # Another thread loads the model, so that this one can take signals; there is nothing to finish yet.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -33,8 +34,7 @@ async def serve(host: str, port: int) -> None:
         model = await asyncio.to_thread(load)
     except Exception as error:
         sys.exit(f"{NAME}: {error}")
-    app = App(model, cpu_count())
-    await warm_up(app)
+    app = App(model, cpu_count(), log)
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lambda: os._exit(0) if told.is_set() else told.set())
@@ -42,12 +42,18 @@ async def serve(host: str, port: int) -> None:
         server = await loop.create_server(lambda: Connection(app), host, port, backlog=BACKLOG)
     except OSError as error:
         sys.exit(f"{NAME}: cannot listen on port {port}: {error.strerror}")
-    print(f"{NAME} {VERSION}: port {port}, {model.threads} threads", file=sys.stderr)
+    message = f"{NAME} {VERSION}: port {port}, {model.threads} threads"
+    if log:
+        log.put("info", message)
+    else:
+        print(message, file=sys.stderr)
     ticking = loop.create_task(app.tick())
     await told.wait()
     await app.drain()
     server.close()
     ticking.cancel()
+    if log:
+        log.close()
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from connection import JSON, Connection, HTTPError, Request
 from inference import Model
 from metrics import Metrics
 from protocol import Answer, Call
+from request_log import Log
 from routes import (
     DOCUMENTS,
     INDEX,
@@ -51,14 +52,15 @@ LOG_SECONDS = 10  # between two lines about the same thing
 class App:
     """What is behind all connections; it is used in the event loop's thread alone."""
 
-    def __init__(self, model: Model, threads: int) -> None:
-        """Call it in the event loop."""
+    def __init__(self, model: Model, threads: int, requests: Log | None) -> None:
+        """Call it in the event loop, with a log if requests are logged."""
         self.draining = False
         self.thread = threading.get_ident()
         self.metrics = Metrics(self)
         self.body_bytes = 0  # of the budget
         self.connections: set[Connection] = set()
         self.workers = Workers(model, threads, MAX_QUEUE, self.metrics)
+        self._requests = requests
         self._most = count_connections()
         self._logged: dict[str, tuple[float, int]] = {}
 
@@ -119,6 +121,14 @@ class App:
     def count(self, status: int, seconds: float) -> None:
         """Count an answer."""
         self.metrics.count_answer(status, seconds)
+
+    def record(self, connection: Connection, request: Request | None, status: int, size: int) -> bytes:
+        """Count an answer and its bytes, and log it; return headers to add to it."""
+        seconds = time.monotonic() - request.started if request else 0.0
+        self.count(status, seconds)
+        if self._requests is None:
+            return b""
+        return self._requests.put_request(connection.remote, request, status, seconds, size)
 
     def handle(self, request: Request) -> None:
         """Answer a request, or have it run."""
@@ -188,7 +198,7 @@ class App:
 class HTTPTask:
     """A prediction that a client asked for over HTTP."""
 
-    __slots__ = ("_answer", "_app", "_coding", "_headers", "_request", "size")
+    __slots__ = ("_answer", "_app", "_body", "_coding", "_headers", "_request", "size")
 
     def __init__(self, app: App, request: Request) -> None:
         self._app = app
@@ -196,10 +206,11 @@ class HTTPTask:
         self._answer: Answer
         self._headers = b""  # of the answer
         self._coding = content_coding.find_coding(request.headers.get(b"content-encoding", b""))
+        self._body: bytes | bytearray = request.body
         self.size = len(request.body)
         if self._coding:
             if plain := content_coding.inflate_small(request.body, self._coding):
-                request.body, self._coding, self.size = bytearray(plain), b"", len(plain)
+                self._body, self._coding, self.size = plain, b"", len(plain)
             else:  # nobody knows before it is inflated: it does not go before smaller ones
                 self.size = min(MAX_BODY, content_coding.RATIO * self.size)
 
@@ -210,12 +221,11 @@ class HTTPTask:
 
     def read(self) -> Call:
         """Read the request; ValueError if it is wrong."""
-        request = self._request
-        header = request.headers.get(b"inference-header-content-length")
+        header = self._request.headers.get(b"inference-header-content-length")
         if not self._coding:
-            return protocol.read(request.body, header)
+            return protocol.read(self._body, header)
         return content_coding.use_inflated(
-            request.body, self._coding, MAX_BODY, lambda body: protocol.read(body, header)
+            self._body, self._coding, MAX_BODY, lambda body: protocol.read(body, header)
         )
 
     def write(self, call: Call, results: dict[str, NDArray[Any]]) -> None:

@@ -9,6 +9,7 @@ import sys
 from app import BACKLOG, App
 from connection import Connection
 from inference import NAME, VERSION, Model
+from request_log import open_log
 
 PORT = int(os.environ.get("ONNXPACK_PORT", "9000"))
 
@@ -20,6 +21,7 @@ def load() -> Model:
 
 async def serve(host: str, port: int) -> None:
     """Load the model, serve until SIGTERM or SIGINT, and drain."""
+    log = open_log()
     loop = asyncio.get_running_loop()
     # Another thread loads the model, so that this one can take signals; there is nothing to finish yet.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -28,7 +30,7 @@ async def serve(host: str, port: int) -> None:
         model = await asyncio.to_thread(load)
     except Exception as error:
         sys.exit(f"{NAME}: {error}")
-    app = App(model, 2)
+    app = App(model, 2, log)
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lambda: os._exit(0) if told.is_set() else told.set())
@@ -36,12 +38,18 @@ async def serve(host: str, port: int) -> None:
         server = await loop.create_server(lambda: Connection(app), host, port, backlog=BACKLOG)
     except OSError as error:
         sys.exit(f"{NAME}: cannot listen on port {port}: {error.strerror}")
-    print(f"{NAME} {VERSION}: port {port}, {model.threads} threads", file=sys.stderr)
+    message = f"{NAME} {VERSION}: port {port}, {model.threads} threads"
+    if log:
+        log.put("info", message)
+    else:
+        print(message, file=sys.stderr)
     ticking = loop.create_task(app.tick())
     await told.wait()
     await app.drain()
     server.close()
     ticking.cancel()
+    if log:
+        log.close()
 
 
 def main() -> None:
