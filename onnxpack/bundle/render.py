@@ -69,6 +69,7 @@ def render_module(view: ModuleView) -> dict[str, str]:
         names += ["quick.py"] if view.reads_quickly else []
         names += ["prometheus.py", "extensions.py", "request_log.py"]
         names += ["batching.py"] if view.max_batch_size else []
+        names += ["supervisor.py", "sharing.py"] if view.workers > 1 else []
     return {name: _render(name, view) for name in names}
 
 

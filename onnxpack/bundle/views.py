@@ -88,7 +88,7 @@ class ModuleView:
     ``threads`` None means: from the container's CPU quota, at run time. ``max_body`` is in bytes; None means: from what
     the largest request takes. ``drain`` and ``max_queue_delay`` are in seconds.
     ``max_batch_size`` None means: no dynamic batching. ``gpu_nodes`` is the least share of the nodes that run on the
-    GPU; None means: any.
+    GPU; None means: any. ``workers`` are processes that serve one port.
     """
 
     name: str
@@ -110,6 +110,7 @@ class ModuleView:
     max_batch_size: int | None = None
     max_queue_delay: float = 0.0
     gpu_nodes: float | None = None
+    workers: int = 1
 
     def __post_init__(self) -> None:
         declared = {axis.name for axis in self.axes}

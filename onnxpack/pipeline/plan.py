@@ -135,6 +135,7 @@ class Plan:
             max_batch_size=batching.max_batch_size if batching else None,
             max_queue_delay=batching.max_queue_delay if batching else 0.0,
             gpu_nodes=self.gates.limits.gpu_nodes if self.device.gpu else None,
+            workers=spec.runtime.workers,
         )
 
     def docker_view(self, model: OnnxModel) -> DockerView:

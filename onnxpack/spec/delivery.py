@@ -144,7 +144,10 @@ class Runtime:
         "The port that the server listens on.", 8080, example="8000"
     )
     threads: Positive | Literal["auto"] = describe_field(
-        "The number of threads that run the model; auto takes the container's CPU quota.", "auto", example="4"
+        "The number of threads that run the model, in each worker; auto takes the container's CPU quota, divided among "
+        "the workers.",
+        "auto",
+        example="4",
     )
     max_body: Annotated[int, Size(1024, 2**40)] | None = describe_field(
         "The largest request body that the server accepts. Default: what the largest request takes as indented JSON, "
@@ -157,6 +160,12 @@ class Runtime:
     )
     batching: Batching | None = describe_field(
         "Dynamic batching of requests.", None, example="{max_batch_size: 32, max_queue_delay: 2ms}"
+    )
+    workers: Annotated[int, Between(1, 64)] = describe_field(
+        "The number of processes that serve the port, each with the model and limits of its own. More than one is for "
+        "models so small that Python's share of a request counts; one that dies is started again.",
+        1,
+        example="2",
     )
     max_queue: Positive = describe_field(
         "The largest number of requests that may wait for a thread; more are answered with 503 at once.",

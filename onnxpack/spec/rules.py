@@ -193,6 +193,10 @@ def check_serving(spec: Spec, where: Where) -> Iterator[Problem]:
         if tensor.dtype == "bfloat16":
             hint = "declare float32, and convert inside the model"
             yield Problem("clients cannot send bfloat16: numpy has none", hint, where("inputs", name, "dtype"))
+    if spec.runtime.workers > 1 and spec.runtime.server != "http":
+        hint = "set `server: http`, or remove `workers`"
+        message = f"workers does not apply to the server {spec.runtime.server}"
+        yield Problem(message, hint, where("runtime", "workers"))
     yield from _check_batching(spec, where)
 
 

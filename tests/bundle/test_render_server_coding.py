@@ -126,6 +126,7 @@ def test_a_body_may_inflate_to_the_limit_and_not_beyond(load: Callable[..., Modu
         coding.inflate(gzip.compress(bytes(600)) * 2, b"gzip", 1000)
 
 
+@pytest.mark.case("S3")
 def test_bombs_are_refused_in_bounded_memory(large: Path) -> None:
     packer = zlib.compressobj(wbits=31)
     zeros = bytes(MIB)

@@ -86,6 +86,7 @@ ODD = ModuleView(
 )
 
 BATCHING = replace(TRANSACTIONS, max_batch_size=8, max_queue_delay=0.002)
+WORKERS = replace(IRIS, workers=2)
 
 TABLE = ModuleView(
     name="table",
@@ -118,7 +119,7 @@ TABLE = ModuleView(
 
 MODULES = {"iris": IRIS, "transactions": TRANSACTIONS, "cuda": CUDA, "odd": ODD, "table": TABLE}
 # Of these only the files that differ from those of the other model are golden.
-VARIANTS = {"batching": (BATCHING, TRANSACTIONS)}
+VARIANTS = {"batching": (BATCHING, TRANSACTIONS), "workers": (WORKERS, IRIS)}
 
 
 def make_kind(dtype: str, shape: tuple[int | str, ...], server: str = "none", device: str = "cpu") -> ModuleView:

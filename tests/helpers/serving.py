@@ -83,7 +83,8 @@ def start(folder: Path, change: str = "", files: int = 0, **variables: str) -> S
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    program = ["-c", f"import app, connection, serving\n{change}\nserving.main()"] if change else ["-m", "server"]
+    changed = f"import app, connection, serving, server\n{change}\nserver.main()"
+    program = ["-c", changed] if change else ["-m", "server"]
     command = [sys.executable, *program, "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "error", **variables}
     process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)

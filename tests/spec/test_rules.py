@@ -142,6 +142,7 @@ BROKEN = [
         {"targets": {"t": {"gates": {"gpu_nodes": 0.95}}, "u": {"device": "cuda"}}},
         "gpu_nodes does not apply to cpu (",
     ),
+    ({"runtime": {"server": "none", "workers": 2}}, "workers does not apply to the server none"),
     ({"runtime": {"batching": {"max_batch_size": 17}}}, "max_batch_size 17 is above the axis' max 16"),
     (
         {"runtime": {"batching": {"max_batch_size": 3}}, "dynamic_axes": {"batch": [4, 16]}},
@@ -214,7 +215,7 @@ def test_rules_that_hold_say_nothing(tmp_path: Path) -> None:
             {"op": "labels", "input": "probabilities_indices", "output": "names", "labels": "labels.txt"},
             {"op": "sigmoid", "input": "logits"},
         ],
-        runtime={"batching": {"max_batch_size": 16, "max_queue_delay": "2ms"}},
+        runtime={"batching": {"max_batch_size": 16, "max_queue_delay": "2ms"}, "workers": 64},
         image={"env": {"PYTHONUNBUFFERED": "1", "GREETING": "a\tb", "LDAP": "x"}},
     )
 

@@ -120,13 +120,14 @@ class App:
         """Count an answer."""
         self.metrics.count_answer(status, seconds)
 
-    def record(self, connection: Connection, request: Request | None, status: int, size: int) -> bytes:
-        """Count an answer and its bytes, and log it; return headers to add to it."""
-        seconds = time.monotonic() - request.started if request else 0.0
+    def record(
+        self, connection: Connection, request: Request | None, seconds: float, status: int, size: int
+    ) -> bytes:
+        """Count an answer, and log it if answers are logged; return headers to add to it."""
         self.count(status, seconds)
         if self._requests is None:
             return b""
-        return self._requests.put_request(connection.remote, request, status, seconds, size)
+        return self._requests.put_request(connection.remote, request, seconds, status, size)
 
     def handle(self, request: Request) -> None:
         """Answer a request, or have it run."""

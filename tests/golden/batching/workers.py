@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from batching import MAX_BATCH_SIZE, Batcher
 from inference import Model
-from metrics import Metrics, Times
+from metrics import Metrics
 from protocol import Call
 
 LARGE = 128 * 2**10  # bytes of a request from which it does not go before smaller ones
 QUEUE_SECONDS = 5.0  # a request that is likely to wait longer is refused at once: its client would give up
 MAX_THREADS = 128  # however large a batch may be: each takes some 50 kB
+COLD_RUNS = 5  # the first runs, of which the quickest counts
 NEWEST = 0.1  # the weight of the newest request in the means of what requests take
 
 
@@ -46,36 +47,32 @@ class Task(Protocol):
 
 
 class Job:
-    """A task at work, and what it took."""
+    """A task, and what it took; the times are those of ``time.perf_counter``."""
 
-    __slots__ = ("cpu_seconds", "failure", "queued", "rows", "task", "times")
+    __slots__ = ("began", "failure", "inferred", "queued", "read", "rows", "task", "written")
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.queued = time.perf_counter()
-        self.rows = 0  # of its run of the model
+        self.rows = 0  # of its own run of the model
         self.failure: BaseException | None = None
-        self.times: Times
-        self.cpu_seconds: float
 
     def run(self, infer: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]) -> None:
         """Do it, in any thread."""
         clock = time.perf_counter
-        began = read = inferred = clock()
-        cpu = time.thread_time()  # without other processes
+        self.began = self.read = self.inferred = clock()
         try:
             call = self.task.read()
-            read = inferred = clock()
+            self.read = self.inferred = clock()
             results = infer(call.arrays)
-            inferred = clock()
+            self.inferred = clock()
             self.task.write(call, results)
         except ValueError as error:
             error.__cause__ = error.__context__ = None  # their frames hold all that the client sent
             self.failure = error.with_traceback(None)
         except BaseException as error:  # whatever it is, somebody waits for an answer
             self.failure = error
-        self.times = Times(self.queued, began, read, inferred, clock())
-        self.cpu_seconds = time.thread_time() - cpu
+        self.written = clock()
 
 
 class Lane:
@@ -86,13 +83,16 @@ class Lane:
         self.running = 0
         self.seconds = 0.0  # of one run, as the clock on the wall has it
         self.cpu_seconds = math.inf  # of one run, in its own thread
+        self.runs = 0
 
     def measure(self, seconds: float, cpu_seconds: float) -> None:
         """Take the newest run into the means."""
         self.seconds += (seconds - self.seconds) * (NEWEST if self.seconds else 1)
-        if math.isinf(self.cpu_seconds):
-            self.cpu_seconds = cpu_seconds
-        self.cpu_seconds += (cpu_seconds - self.cpu_seconds) * NEWEST
+        self.runs += 1
+        if self.runs <= COLD_RUNS:
+            self.cpu_seconds = min(cpu_seconds, self.cpu_seconds)
+        else:
+            self.cpu_seconds += (cpu_seconds - self.cpu_seconds) * NEWEST
 
 
 class Workers:
@@ -152,7 +152,7 @@ class Workers:
                 self._drop(job)
                 continue
             lane.running += 1
-            self._pool.submit(self._run_in_thread, job, lane)
+            self._pool.submit(self._run, job, lane)
 
     def _sweep(self, lane: Lane) -> None:
         """Make room: whose client has left need not wait."""
@@ -165,17 +165,21 @@ class Workers:
         self._metrics.count_dropped()
         job.task.drop()
 
-    def _run_in_thread(self, job: Job, lane: Lane) -> None:
+    def _run(self, job: Job, lane: Lane) -> None:
+        """Run a job in a thread."""
+        cpu = time.thread_time()  # without other threads and processes
         job.run(self._infer)
-        self._loop.call_soon_threadsafe(self._finish, job, lane)
+        self._loop.call_soon_threadsafe(self._end, job, lane, time.thread_time() - cpu)
 
-    def _finish(self, job: Job, lane: Lane) -> None:
+    def _end(self, job: Job, lane: Lane, cpu_seconds: float) -> None:
         lane.running -= 1
-        times = job.times
-        if job.failure is None:  # refusals are quick, and say nothing about the model
-            lane.measure(times.written - times.began, job.cpu_seconds)
-        self._metrics.count_prediction(times, job.failure is None)
         self._start()
+        self._finish(job, lane, cpu_seconds)
+
+    def _finish(self, job: Job, lane: Lane, cpu_seconds: float) -> None:
+        if job.failure is None:  # refusals are quick, and say nothing about the model
+            lane.measure(job.written - job.began, cpu_seconds)
+        self._metrics.count_prediction(job)
         job.task.finish(job.failure)
         job.failure = None  # its frames hold the job
 

@@ -4,7 +4,7 @@ import os
 import time
 from bisect import bisect_left
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,15 @@ MAX_ROWS = 64  # larger runs are counted as ones of so many rows
 # All numbers are float64, which Python writes in one go; whole numbers are exact in it up to 2**53.
 FIGURES = np.dtype(
     [
+        # As things are now.
+        ("waiting", "f8"),
+        ("running", "f8"),
+        ("body_bytes", "f8"),
+        ("connections", "f8"),
+        ("ready", "f8"),
+        ("memory", "f8"),
+        ("files", "f8"),
+        # As they add up.
         ("answers", "f8", 600),  # by status
         ("answer_seconds", "f8"),  # since their requests' first bytes
         ("latencies", "f8", len(BUCKETS) + 1),
@@ -31,14 +40,6 @@ FIGURES = np.dtype(
         ("started", "f8"),  # seconds since 1970
         ("newest", "f8"),  # the newest prediction, in seconds since 1970
         ("cpu_seconds", "f8"),
-        # From here on as it is now.
-        ("waiting", "f8"),
-        ("running", "f8"),
-        ("body_bytes", "f8"),
-        ("connections", "f8"),
-        ("ready", "f8"),
-        ("memory", "f8"),
-        ("files", "f8"),
     ]
 )
 
@@ -55,14 +56,15 @@ class Source(Protocol):
     workers: Any
 
 
-class Times(NamedTuple):
-    """When a prediction was asked for, and when its stages ended, by ``time.perf_counter``."""
+class Job(Protocol):
+    """A prediction that was tried, with when it was asked for and when its stages ended."""
 
     queued: float
     began: float
     read: float
     inferred: float
     written: float
+    failure: BaseException | None
 
 
 class Metrics:
@@ -87,16 +89,17 @@ class Metrics:
         self._answer_seconds[0] += seconds
         self._latencies[bisect_left(BUCKETS, seconds)] += 1
 
-    def count_prediction(self, times: Times, succeeded: bool) -> None:
+    def count_prediction(self, job: Job) -> None:
         """Count a prediction that was tried."""
+        succeeded = job.failure is None
         self._predictions[succeeded] += 1
-        self._prediction_seconds[succeeded] += times.written - times.queued
+        self._prediction_seconds[succeeded] += job.written - job.queued
         if succeeded:
             stages = self._stages
-            stages[0] += times.began - times.queued
-            stages[1] += times.read - times.began
-            stages[2] += times.inferred - times.read
-            stages[3] += times.written - times.inferred
+            stages[0] += job.began - job.queued
+            stages[1] += job.read - job.began
+            stages[2] += job.inferred - job.read
+            stages[3] += job.written - job.inferred
 
     def count_run(self, rows: int, seconds: float) -> None:
         """Count a run of the model."""
@@ -113,7 +116,7 @@ class Metrics:
     def read(self) -> Figures:
         """Return all figures as they are now."""
         self.update()
-        return {name: self._table[name].sum(axis=0) for name in FIGURES.names or ()}
+        return {name: self._table[name][0] for name in FIGURES.names or ()}
 
     def update(self) -> None:
         """Take down what is not counted but looked at."""

@@ -1,4 +1,4 @@
-"""The server's life: it loads the model, listens, and drains."""
+"""The life of the server: it loads the model, listens, and drains."""
 
 import argparse
 import asyncio

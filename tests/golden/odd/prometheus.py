@@ -47,7 +47,7 @@ def write_metrics(figures: Figures) -> bytes:
         *write("running_requests", "gauge", "Requests that run.", {"": one["running"]}),
         *write("inflight_bytes", "gauge", "Bytes of bodies above 16 KiB.", {"": one["body_bytes"]}),
         *write("connections", "gauge", "Open connections.", {"": one["connections"]}),
-        *write("ready", "gauge", "Whether new requests are taken.", {"": min(1, one["ready"])}),
+        *write("ready", "gauge", "Whether new requests are taken.", {"": one["ready"]}),
         *write_process(one),
         "",
     ]

@@ -11,11 +11,13 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from inference import Model
-from metrics import Metrics, Times
+from metrics import Metrics
 from protocol import Call
 
 LARGE = 128 * 2**10  # bytes of a request from which it does not go before smaller ones
 QUEUE_SECONDS = 5.0  # a request that is likely to wait longer is refused at once: its client would give up
+COLD_RUNS = 5  # the first runs, of which the quickest counts
+SLOW_RUNS = 4  # in the event loop, one after the other: a model that waits more than it computes gets no more
 NEWEST = 0.1  # the weight of the newest request in the means of what requests take
 
 
@@ -44,28 +46,25 @@ class Task(Protocol):
 
 
 class Job:
-    """A task at work, and what it took."""
+    """A task, and what it took; the times are those of ``time.perf_counter``."""
 
-    __slots__ = ("cpu_seconds", "failure", "queued", "rows", "task", "times")
+    __slots__ = ("began", "failure", "inferred", "queued", "read", "rows", "task", "written")
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.queued = time.perf_counter()
-        self.rows = 0  # of its run of the model
+        self.rows = 0  # of its own run of the model
         self.failure: BaseException | None = None
-        self.times: Times
-        self.cpu_seconds: float
 
     def run(self, infer: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]) -> None:
         """Do it, in any thread."""
         clock = time.perf_counter
-        began = read = inferred = clock()
-        cpu = time.thread_time()  # without other processes
+        self.began = self.read = self.inferred = clock()
         try:
             call = self.task.read()
-            read = inferred = clock()
+            self.read = self.inferred = clock()
             results = infer(call.arrays)
-            inferred = clock()
+            self.inferred = clock()
             self.rows = 1
             self.task.write(call, results)
         except ValueError as error:
@@ -73,8 +72,7 @@ class Job:
             self.failure = error.with_traceback(None)
         except BaseException as error:  # whatever it is, somebody waits for an answer
             self.failure = error
-        self.times = Times(self.queued, began, read, inferred, clock())
-        self.cpu_seconds = time.thread_time() - cpu
+        self.written = clock()
 
 
 class Lane:
@@ -85,13 +83,17 @@ class Lane:
         self.running = 0
         self.seconds = 0.0  # of one run, as the clock on the wall has it
         self.cpu_seconds = math.inf  # of one run, in its own thread
+        self.runs = 0
+        self.slow_runs = 0  # the last ones in the event loop, slow by themselves or for other processes
 
     def measure(self, seconds: float, cpu_seconds: float) -> None:
         """Take the newest run into the means."""
         self.seconds += (seconds - self.seconds) * (NEWEST if self.seconds else 1)
-        if math.isinf(self.cpu_seconds):
-            self.cpu_seconds = cpu_seconds
-        self.cpu_seconds += (cpu_seconds - self.cpu_seconds) * NEWEST
+        self.runs += 1
+        if self.runs <= COLD_RUNS:
+            self.cpu_seconds = min(cpu_seconds, self.cpu_seconds)
+        else:
+            self.cpu_seconds += (cpu_seconds - self.cpu_seconds) * NEWEST
 
 
 class Workers:
@@ -133,13 +135,22 @@ class Workers:
         return 0
 
     def run_now(self, task: Task, most: float) -> bool:
-        """Run a task in this thread if nothing waits, and those like it take at most these seconds."""
-        if self.small.cpu_seconds > most or self.small.waiting:
+        """Run a task in this thread if those like it take at most these seconds of CPU time."""
+        lane = self.small
+        if lane.cpu_seconds > most:
             return False
-        self.small.running += 1
+        # The thread's own clock takes a system call. The wall's shows more, but mostly little enough.
+        cpu = time.thread_time() if lane.slow_runs else 0.0
         job = Job(task)
         job.run(self._infer)
-        self._finish(job, self.small)
+        seconds = cpu_seconds = job.written - job.began
+        if seconds <= most:
+            lane.slow_runs = 0
+        else:
+            if lane.slow_runs < SLOW_RUNS:
+                cpu_seconds = time.thread_time() - cpu if lane.slow_runs else most
+            lane.slow_runs += 1
+        self._finish(job, lane, cpu_seconds)
         return True
 
     def _find_lane(self, task: Task) -> Lane:
@@ -160,7 +171,7 @@ class Workers:
                 self._drop(job)
                 continue
             lane.running += 1
-            self._pool.submit(self._run_in_thread, job, lane)
+            self._pool.submit(self._run, job, lane)
 
     def _sweep(self, lane: Lane) -> None:
         """Make room: whose client has left need not wait."""
@@ -173,18 +184,22 @@ class Workers:
         self._metrics.count_dropped()
         job.task.drop()
 
-    def _run_in_thread(self, job: Job, lane: Lane) -> None:
+    def _run(self, job: Job, lane: Lane) -> None:
+        """Run a job in a thread."""
+        cpu = time.thread_time()  # without other threads and processes
         job.run(self._infer)
-        self._loop.call_soon_threadsafe(self._finish, job, lane)
+        self._loop.call_soon_threadsafe(self._end, job, lane, time.thread_time() - cpu)
 
-    def _finish(self, job: Job, lane: Lane) -> None:
+    def _end(self, job: Job, lane: Lane, cpu_seconds: float) -> None:
         lane.running -= 1
-        times = job.times
-        if job.failure is None:  # refusals are quick, and say nothing about the model
-            lane.measure(times.written - times.began, job.cpu_seconds)
-        self._metrics.count_prediction(times, job.failure is None)
-        if job.rows:
-            self._metrics.count_run(job.rows, times.inferred - times.read)
         self._start()
+        self._finish(job, lane, cpu_seconds)
+
+    def _finish(self, job: Job, lane: Lane, cpu_seconds: float) -> None:
+        if job.failure is None:  # refusals are quick, and say nothing about the model
+            lane.measure(job.written - job.began, cpu_seconds)
+        self._metrics.count_prediction(job)
+        if job.rows:
+            self._metrics.count_run(job.rows, job.inferred - job.read)
         job.task.finish(job.failure)
         job.failure = None  # its frames hold the job

@@ -10,7 +10,7 @@ import math
 import socket
 import time
 from collections import deque
-from functools import cached_property
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import unquote
@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import httptools
 
 MAX_HEAD = 64 * 2**10  # bytes of a request's line and headers, as much as common proxies let through
+SMALL_BODY = 16 * 2**10  # bytes of a body that are kept as they came, where they came in one piece
 MAX_DISCARDED = 64 * 2**10  # bytes of an unwanted body that are read, so that the connection can go on
 PIECE = 8 * 2**10  # bytes parsed at a time: the parser cannot be stopped, and may find a request in every 18
 READ = 16 * 2**10  # bytes read at a time besides what a body still lacks, and bytes of answers that may wait
@@ -31,6 +32,7 @@ LINGER_BYTES = 64 * 2**20  # thrown away meanwhile: many clients read only when 
 TCP_CLOSE = 7  # the state in Linux's tcp_info once the other side has reset the connection
 
 JSON = b"application/json"
+OK_JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 STATUS_LINES = {int(code): b"HTTP/1.1 %d %b\r\n" % (code, code.phrase.encode()) for code in HTTPStatus}
 
 
@@ -51,8 +53,34 @@ class HTTPError(Exception):
         return json.dumps({"error": str(self)}, separators=(",", ":")).encode()
 
 
+@lru_cache(256)
+def read_path(url: bytes) -> str:
+    """Return the path of a URL, without a slash at its end."""
+    if b"?" in url or not url.startswith(b"/"):
+        try:
+            url = httptools.parse_url(url).path or b"/"
+        except httptools.HttpParserError:
+            return url.decode("latin-1")
+    text = url.decode("latin-1")
+    return (unquote(text) if "%" in text else text).rstrip("/")
+
+
 class Request:
     """A request, from its first byte until its answer."""
+
+    __slots__ = (
+        "body",
+        "charged",
+        "connection",
+        "headers",
+        "keep_alive",
+        "length",
+        "method",
+        "path",
+        "refusal",
+        "started",
+        "url",
+    )
 
     def __init__(self, connection: "Connection") -> None:
         self.connection = connection
@@ -60,22 +88,12 @@ class Request:
         self.method = b""
         self.url = b""
         self.headers: dict[bytes, bytes] = {}
-        self.body = bytearray()
+        self.path = ""  # known once all headers are
+        self.length = 0  # bytes of the body, as the headers tell it
+        self.body: bytes | bytearray = b""
         self.charged = 0  # bytes of the application's budget that the body takes
         self.keep_alive = True
         self.refusal: HTTPError | None = None
-
-    @cached_property
-    def path(self) -> str:
-        """The path of the URL, without a slash at its end."""
-        url = self.url
-        if b"?" in url or not url.startswith(b"/"):
-            try:
-                url = httptools.parse_url(url).path or b"/"
-            except httptools.HttpParserError:
-                return url.decode("latin-1")
-        text = url.decode("latin-1")
-        return (unquote(text) if "%" in text else text).rstrip("/")
 
 
 class Application(Protocol):
@@ -101,8 +119,10 @@ class Application(Protocol):
     def handle(self, request: Request) -> None:
         """Answer the request by ``Connection.answer``, at once or later."""
 
-    def record(self, connection: "Connection", request: Request | None, status: int, size: int) -> bytes:
-        """Count an answer and its bytes, and log it; return headers to add to it."""
+    def record(
+        self, connection: "Connection", request: Request | None, seconds: float, status: int, size: int
+    ) -> bytes:
+        """Count an answer, and log it if answers are logged; return headers to add to it."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -163,6 +183,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.abort()
         elif self._unread or self._pipeline or not self._writable:
             self._keep(self._unread + BUFFER[:nbytes])
+        elif nbytes <= PIECE:
+            self._feed(BUFFER[:nbytes])
         else:
             self._parse(BUFFER[:nbytes])
 
@@ -188,7 +210,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._lingering:
             self.deadline = time.monotonic() + LINGER_SECONDS
             return
-        self._restart_clock()
+        self._restart_clock(time.monotonic())
         self._serve()
 
     # The parser's side. What is raised here would be lost in it: faults are kept for `_feed`.
@@ -225,8 +247,9 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = time.monotonic() + BODY_SECONDS
         if self._parser.should_upgrade():
             return  # `_feed` begins the request again without that wish
+        request.path = read_path(request.url)
+        length = request.length = self._lacking = int(request.headers.get(b"content-length", b"0"))
         request.refusal = self._app.check(request)
-        length = self._lacking = int(request.headers.get(b"content-length", b"0"))
         if request.refusal and (length > MAX_DISCARDED or b"expect" in request.headers):
             self._fault = request.refusal
         elif b"expect" in request.headers and not self._pipeline and not request.refusal:
@@ -243,6 +266,11 @@ class Connection(asyncio.BufferedProtocol):
             if self._discarded > MAX_DISCARDED:
                 self._fault = request.refusal
             return
+        if not request.body and len(data) == request.length <= SMALL_BODY:
+            request.body = data
+            return
+        if not isinstance(request.body, bytearray):
+            request.body = bytearray()
         request.body += data
         self._fault = self._app.charge(request)
 
@@ -284,9 +312,12 @@ class Connection(asyncio.BufferedProtocol):
         self, request: Request, status: int, body: bytes, headers: bytes = b"", content_type: bytes = JSON
     ) -> None:
         """Send the answer of the request at work."""
-        self._app.release(request)
+        now = time.monotonic()
+        if request.charged:
+            self._app.release(request)
         bodiless = request.method == b"HEAD"
-        headers += self._app.record(self, request, status, 0 if bodiless else len(body))
+        size = 0 if bodiless else len(body)
+        headers += self._app.record(self, request, now - request.started, status, size)
         self._working = False
         if self._gone:
             return
@@ -303,7 +334,7 @@ class Connection(asyncio.BufferedProtocol):
             self._wait_for_client()
             return
         if self._writable:
-            self._restart_clock()
+            self._restart_clock(now)
         if not self._serving:
             self._serve()
 
@@ -411,13 +442,15 @@ class Connection(asyncio.BufferedProtocol):
     def _refuse(self, error: HTTPError) -> None:
         """Answer what cannot be read on, and close; what still comes is thrown away for a moment."""
         request, self._reading = self._reading, None
+        seconds = 0.0
         if request:
+            seconds = time.monotonic() - request.started
             self._app.release(request)
         self._in_body = False
         self._unread = b""
         self._discarded = 0
         self._lingering = True
-        headers = error.headers + self._app.record(self, request, error.status, len(error.body))
+        headers = error.headers + self._app.record(self, request, seconds, error.status, len(error.body))
         self._send(error.status, error.body, headers, JSON, last=True)
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -429,6 +462,9 @@ class Connection(asyncio.BufferedProtocol):
     def _send(
         self, status: int, body: bytes, headers: bytes, kind: bytes, last: bool, bodiless: bool = False
     ) -> None:
+        if status == 200 and kind is JSON and len(body) < PIECE and not (headers or last or bodiless):
+            self._transport.write(OK_JSON % (len(body), body))  # as most answers are
+            return
         head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (
             STATUS_LINES[status],
             kind,
@@ -443,14 +479,14 @@ class Connection(asyncio.BufferedProtocol):
         else:  # one copy less
             self._transport.writelines((head, body))
 
-    def _restart_clock(self) -> None:
+    def _restart_clock(self, now: float) -> None:
         """Give the client its time for what comes next: all of it while a request of its is at work."""
         if self._pipeline:
             self.deadline = math.inf
         elif self._reading:
-            self.deadline = time.monotonic() + (BODY_SECONDS if self._in_body else HEAD_SECONDS)
+            self.deadline = now + (BODY_SECONDS if self._in_body else HEAD_SECONDS)
         else:
-            self.deadline = time.monotonic() + IDLE_SECONDS
+            self.deadline = now + IDLE_SECONDS
 
     def _wait_for_client(self) -> None:
         self._unsent = self._transport.get_write_buffer_size()

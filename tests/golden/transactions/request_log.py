@@ -50,7 +50,7 @@ class Log:
             self._changed.notify()
 
     def put_request(
-        self, remote: str, request: Request | None, status: int, seconds: float, size: int
+        self, remote: str, request: Request | None, seconds: float, status: int, size: int
     ) -> bytes:
         """Log an answer; return the headers by which its client can find the line."""
         headers = request.headers if request else {}
