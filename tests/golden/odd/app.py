@@ -91,7 +91,7 @@ class App:
             return HTTPError(404, f"nothing is at {path!r}; the model is at {MODEL_PATHS[0]!r}")
         elif method != b"POST":
             return make_not_allowed(method, "POST")
-        elif content_coding.find_coding(headers.get(b"content-encoding", b"")) is None:
+        elif b"content-encoding" in headers and content_coding.find_coding(headers) is None:
             return make_unsupported()
         elif self.draining:
             return make_busy("the server is stopping", 1)
@@ -206,7 +206,9 @@ class HTTPTask:
         self._request = request
         self._answer: Answer
         self._headers = b""  # of the answer
-        self._coding = content_coding.find_coding(request.headers.get(b"content-encoding", b""))
+        self._coding = b""  # of the body
+        if b"content-encoding" in request.headers:
+            self._coding = content_coding.find_coding(request.headers) or b""
         self._body: bytes | bytearray = request.body
         self.size = len(request.body)
         if self._coding:

@@ -6,7 +6,7 @@ body says about itself.
 
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TypeVar
 
@@ -30,9 +30,9 @@ class TooLargeError(ValueError):
     """A body that inflates to more than is allowed."""
 
 
-def find_coding(header: bytes) -> bytes | None:
-    """Return the coding that a Content-Encoding names: empty for none, None if it is not served."""
-    word = header.strip().lower()
+def find_coding(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """Return the coding of a request's body: empty for none, None if it is not served."""
+    word = headers[b"content-encoding"].strip().lower()
     return b"" if word in (b"", b"identity") else NAMES.get(word)
 
 
