@@ -163,6 +163,41 @@ def test_large_runs_are_counted_as_ones_of_the_most_rows(load: Callable[..., Mod
     assert grouped == [1, 2, 3 + 4, 5, 0, 0, 0, 0, 0, 6, 7 + 8]
 
 
+class Idle:
+    """A server that does nothing."""
+
+    draining = False
+    body_bytes = 0
+    connections = ()
+    waiting = running = 0
+
+    @property
+    def workers(self) -> "Idle":
+        return self
+
+
+def test_many_predictions_add_up_as_one_by_one(load: Callable[..., ModuleType]) -> None:
+    module = load("iris", "metrics")
+    metrics = module.Metrics(Idle())
+    now = time.perf_counter()
+    for index in range(3 * module.MANY + 7):
+        rows = index % 70  # 0 means that the model did not run
+        ends = [now - 1 + offset for offset in (0, 0.125, 0.25, 0.5, 0.75)]
+        metrics.count_prediction((rows % 2 == 0, rows, *ends))
+    figures = metrics.read()
+    count = 3 * module.MANY + 7
+    all_rows = [index % 70 for index in range(count)]
+    good = sum(rows % 2 == 0 for rows in all_rows)
+    assert figures["predictions"].tolist() == [count - good, good]
+    assert figures["prediction_seconds"].tolist() == pytest.approx([0.75 * (count - good), 0.75 * good])
+    assert figures["stage_seconds"].tolist() == pytest.approx([0.125 * good, 0.125 * good, 0.25 * good, 0.25 * good])
+    assert figures["rows"] == sum(all_rows)
+    assert figures["runs"][:64].tolist() == [0, *(all_rows.count(rows) for rows in range(1, 64))]
+    assert figures["runs"][64] == sum(rows >= 64 for rows in all_rows)
+    assert figures["run_seconds"][1] == pytest.approx(0.25 * all_rows.count(1))
+    assert figures["newest"] == pytest.approx(time.time() - 0.25, abs=10)
+
+
 def test_numbers_are_written_as_prometheus_reads_them(load: Callable[..., ModuleType]) -> None:
     write = load("iris", "prometheus").write
     lines = list(write("x", "gauge", "About.", {"": 3, "a": 0.25, "b": 2.0**60, "c": 1e-7}))

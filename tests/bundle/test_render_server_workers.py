@@ -141,6 +141,7 @@ def test_workers_share_the_port_and_add_up_what_they_count(app: Path) -> None:
             wait_until(lambda: server.metric("onnxpack_connections") == 41)
         for _ in range(5):
             assert server.metric('onnxpack_requests_total{code="200"}') >= 40
+        wait_until(lambda: server.metric("onnxpack_rows_total") == 40)  # each worker adds up twice a second
         status, statistics = server.ask("GET", "/v2/models/iris/stats")
         assert (status, statistics["model_stats"][0]["inference_count"]) == (200, 40)
         memory = sum(

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from inference import Model
-from metrics import Metrics
+from metrics import Metrics, Times
 from protocol import Call
 
 LARGE = 128 * 2**10  # bytes of a request from which it does not go before smaller ones
@@ -46,33 +46,34 @@ class Task(Protocol):
 
 
 class Job:
-    """A task, and what it took; the times are those of ``time.perf_counter``."""
+    """A task, and what it took."""
 
-    __slots__ = ("began", "failure", "inferred", "queued", "read", "rows", "task", "written")
+    __slots__ = ("failure", "queued", "task", "times")
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.queued = time.perf_counter()
-        self.rows = 0  # of its own run of the model
         self.failure: BaseException | None = None
+        self.times: Times
 
     def run(self, infer: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]) -> None:
         """Do it, in any thread."""
         clock = time.perf_counter
-        self.began = self.read = self.inferred = clock()
+        began = read = inferred = clock()
+        rows = 0  # of its run of the model
         try:
             call = self.task.read()
-            self.read = self.inferred = clock()
+            read = inferred = clock()
             results = infer(call.arrays)
-            self.inferred = clock()
-            self.rows = len(next(iter(call.arrays.values())))
+            inferred = clock()
+            rows = len(next(iter(call.arrays.values())))
             self.task.write(call, results)
         except ValueError as error:
             error.__cause__ = error.__context__ = None  # their frames hold all that the client sent
             self.failure = error.with_traceback(None)
         except BaseException as error:  # whatever it is, somebody waits for an answer
             self.failure = error
-        self.written = clock()
+        self.times = (self.failure is None, rows, self.queued, began, read, inferred, clock())
 
 
 class Lane:
@@ -143,7 +144,7 @@ class Workers:
         cpu = time.thread_time() if lane.slow_runs else 0.0
         job = Job(task)
         job.run(self._infer)
-        seconds = cpu_seconds = job.written - job.began
+        seconds = cpu_seconds = job.times[6] - job.times[3]
         if seconds <= most:
             lane.slow_runs = 0
         else:
@@ -197,9 +198,7 @@ class Workers:
 
     def _finish(self, job: Job, lane: Lane, cpu_seconds: float) -> None:
         if job.failure is None:  # refusals are quick, and say nothing about the model
-            lane.measure(job.written - job.began, cpu_seconds)
-        self._metrics.count_prediction(job)
-        if job.rows:
-            self._metrics.count_run(job.rows, job.inferred - job.read)
+            lane.measure(job.times[6] - job.times[3], cpu_seconds)
+        self._metrics.count_prediction(job.times)
         job.task.finish(job.failure)
         job.failure = None  # its frames hold the job
