@@ -37,7 +37,8 @@ def test_warm_up_asks_for_predictions_as_a_client_and_forgets_them(load: Load, e
     app = asyncio.run(warm())
     assert len(spy.threads) == warming.TIMES
     assert spy.threads[0].startswith("infer"), "a thread was started"
-    assert not re.search(r"^onnxpack_requests_total|_count [1-9]", app.metrics.text().decode(), re.MULTILINE)
+    text = load(example, "prometheus").write_metrics(app.metrics.read()).decode()
+    assert not re.search(r"^onnxpack_(requests|runs|rows|stage\S*)_total\S* [1-9]|_count [1-9]", text, re.MULTILINE)
     assert app.connections == set()
     assert app.workers.running == app.workers.waiting == 0
 

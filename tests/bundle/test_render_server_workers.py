@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +18,7 @@ import pytest
 from bundle_examples import WORKERS, save_iris
 from serving import Server, all_of, post, start, wait_until
 
-from onnxpack.bundle.render import render_module
+from onnxpack.bundle.render import ModuleView, render_module
 
 INFER = "/v2/models/iris/infer"
 INPUTS = [{"name": "float_input", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]
@@ -28,9 +29,18 @@ QUICK = "import supervisor; supervisor.QUICK_SECONDS = 600"
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("workers")
+    return render(tmp_path_factory.mktemp("workers"), WORKERS)
+
+
+@pytest.fixture(scope="module")
+def cold_app(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A server that asks itself nothing before its port opens, for tests that have requests hang."""
+    return render(tmp_path_factory.mktemp("cold"), replace(WORKERS, warmup=False))
+
+
+def render(folder: Path, view: ModuleView) -> Path:
     save_iris(folder / "model.onnx")
-    for file, text in render_module(WORKERS).items():
+    for file, text in render_module(view).items():
         (folder / file).write_text(text)
     return folder
 
@@ -255,7 +265,7 @@ serving.load = load
         found[0].process.communicate()
 
 
-def test_sigterm_under_load_loses_nothing_that_was_accepted(app: Path) -> None:
+def test_sigterm_under_load_loses_nothing_that_was_accepted(cold_app: Path) -> None:
     change = """
 import app, time
 quick = app.protocol.read
@@ -264,7 +274,7 @@ def slow(*arguments):
     return quick(*arguments)
 app.protocol.read = slow
 """
-    with serving_with_workers(app, change) as server, ExitStack() as stack:
+    with serving_with_workers(cold_app, change) as server, ExitStack() as stack:
         clients = [stack.enter_context(server.connect()) for _ in range(8)]
         for client in clients:
             client.sendall(post(GOOD, path=INFER))
@@ -285,8 +295,8 @@ app.protocol.read = lambda *_: threading.Event().wait()
 """
 
 
-def test_a_second_signal_ends_all_at_once(app: Path) -> None:
-    with serving_with_workers(app, HANG) as server, server.connect() as client:
+def test_a_second_signal_ends_all_at_once(cold_app: Path) -> None:
+    with serving_with_workers(cold_app, HANG) as server, server.connect() as client:
         client.sendall(post(GOOD, path=INFER))
         wait_until(lambda: server.metric("onnxpack_running_requests") == 1)
         workers = find_workers(server)
@@ -297,9 +307,9 @@ def test_a_second_signal_ends_all_at_once(app: Path) -> None:
         assert not any(map(is_alive, workers))
 
 
-def test_workers_that_do_not_drain_are_cut(app: Path) -> None:
+def test_workers_that_do_not_drain_are_cut(cold_app: Path) -> None:
     change = HANG + "app.DRAIN_SECONDS = 0.5"
-    with serving_with_workers(app, change) as server, server.connect() as client:
+    with serving_with_workers(cold_app, change) as server, server.connect() as client:
         client.sendall(post(GOOD, path=INFER))
         wait_until(lambda: server.metric("onnxpack_running_requests") == 1)
         status, errors = stop(server)

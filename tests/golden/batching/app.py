@@ -50,15 +50,15 @@ LOG_SECONDS = 10  # between two lines about the same thing
 class App:
     """What is behind all connections; it is used in the event loop's thread alone."""
 
-    def __init__(self, model: Model, threads: int, requests: Log | None) -> None:
-        """Call it in the event loop, with a log if requests are logged."""
+    def __init__(self, model: Model, threads: int) -> None:
+        """Call it in the event loop."""
         self.draining = False
         self.thread = threading.get_ident()
         self.metrics = Metrics(self)
         self.body_bytes = 0  # of the budget
         self.connections: set[Connection] = set()
         self.workers = Workers(model, threads, MAX_QUEUE, self.metrics)
-        self._requests = requests
+        self.requests: Log | None = None  # where they are logged
         self._most = count_connections()
         self._logged: dict[str, tuple[float, int]] = {}
 
@@ -125,9 +125,9 @@ class App:
     ) -> bytes:
         """Count an answer, and log it if answers are logged; return headers to add to it."""
         self.count(status, seconds)
-        if self._requests is None:
+        if self.requests is None:
             return b""
-        return self._requests.put_request(connection.remote, request, seconds, status, size)
+        return self.requests.put_request(connection.remote, request, seconds, status, size)
 
     def handle(self, request: Request) -> None:
         """Answer a request, or have it run."""

@@ -74,6 +74,7 @@ class Metrics:
         self._answers, self._latencies = self._mine["answers"], self._mine["latencies"]
         self._answer_seconds = self._mine["answer_seconds"]
         self._newest_times: list[Times] = []  # not yet added up
+        self._first_row = self._row.copy()
 
     def count_answer(self, status: int, seconds: float) -> None:
         """Count an answer, and the seconds since its request's first byte."""
@@ -106,6 +107,11 @@ class Metrics:
     def count_dropped(self) -> None:
         """Count a prediction whose client left before it ran."""
         self._mine["dropped"][0] += 1
+
+    def forget(self) -> None:
+        """Take back what was counted so far, since no client asked for it."""
+        self._newest_times.clear()
+        self._row[:] = self._first_row
 
     def read(self) -> Figures:
         """Return all figures as they are now."""

@@ -11,6 +11,7 @@ from app import BACKLOG, App
 from connection import Connection
 from inference import NAME, VERSION, Model, cpu_count
 from request_log import open_log
+from warming import warm_up
 
 PORT = int(os.environ.get("ONNXPACK_PORT", "8080"))
 
@@ -34,7 +35,9 @@ async def serve(host: str, port: int) -> None:
         model = await asyncio.to_thread(load)
     except Exception as error:
         sys.exit(f"{NAME}: {error}")
-    app = App(model, cpu_count(), log)
+    app = App(model, cpu_count())
+    await warm_up(app)
+    app.requests = log
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lambda: os._exit(0) if told.is_set() else told.set())

@@ -5,7 +5,6 @@ import socket
 
 from app import App
 from connection import Connection
-from metrics import Metrics
 from openapi import make_example
 from routes import MODEL_PATHS
 from tensors import encode
@@ -22,7 +21,7 @@ async def warm_up(app: App) -> None:
     head = f"POST {MODEL_PATHS[0]}/infer HTTP/1.1\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
     for _ in range(TIMES):
         await ask(app, head.encode() + body)
-    app.metrics = Metrics(app)
+    app.metrics.forget()
 
 
 async def ask(app: App, request: bytes) -> bytes:

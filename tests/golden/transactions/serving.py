@@ -30,7 +30,8 @@ async def serve(host: str, port: int) -> None:
         model = await asyncio.to_thread(load)
     except Exception as error:
         sys.exit(f"{NAME}: {error}")
-    app = App(model, 2, log)
+    app = App(model, 2)
+    app.requests = log
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lambda: os._exit(0) if told.is_set() else told.set())

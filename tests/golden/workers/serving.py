@@ -12,6 +12,7 @@ from inference import NAME, VERSION, Model, cpu_count
 from request_log import open_log
 from sharing import Acceptor
 from supervisor import READY, WORKERS, Place
+from warming import warm_up
 
 THREADS = max(1, cpu_count() // WORKERS)  # for one prediction: the workers share the container's CPUs
 
@@ -35,7 +36,9 @@ async def serve(place: Place) -> None:
         model = await asyncio.to_thread(load)
     except Exception as error:
         sys.exit(f"{NAME}: {error}")
-    app = App(model, THREADS, log, place)
+    app = App(model, THREADS, place)
+    await warm_up(app)
+    app.requests = log
     told = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, told.set)  # twice too: it may come to all, and be passed on
 
