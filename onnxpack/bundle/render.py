@@ -1,9 +1,10 @@
-"""The text files of an image: its Dockerfile and the Python modules that are generated for one model.
+"""The text files of an image: its Dockerfile, and the Python modules and documents that are generated for one model.
 
 Templates hold text only. What they show is worked out in the views, one small frozen dataclass per family of
 templates, and every piece of free text passes through a function of ``onnxpack.bundle.quoting``.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 import jinja2
 
 from onnxpack.bundle import quoting
+from onnxpack.bundle.openapi import make_document
+from onnxpack.bundle.page import PageView
 from onnxpack.bundle.views import ModuleView
 from onnxpack.spec.rules import OWN_VARIABLES
 
@@ -58,19 +61,26 @@ class DockerView:
 
 
 def render_module(view: ModuleView) -> dict[str, str]:
-    """Return the texts of the Python files of ``/opt/onnxpack/app``, by file name."""
+    """Return the texts of the files of ``/opt/onnxpack/app`` besides the model, by file name."""
     names = ["inference.py", "files.py", "reference.py", "commands.py"]
     if view.tables:
         names.append("columns.py")
-    if view.server == "http":
-        names += ["server.py", "serving.py", "app.py", "routes.py", "openapi.py", "connection.py", "workers.py"]
-        names += ["warming.py"] if view.warmup else []
-        names += ["metrics.py", "protocol.py", "tensors.py", "documents.py", "content_coding.py", "healthcheck.py"]
-        names += ["quick.py"] if view.reads_quickly else []
-        names += ["prometheus.py", "extensions.py", "request_log.py"]
-        names += ["batching.py"] if view.max_batch_size else []
-        names += ["supervisor.py", "sharing.py"] if view.workers > 1 else []
-    return {name: _render(name, view) for name in names}
+    if view.server == "none":
+        return {name: _render(name, view) for name in names}
+    names += ["server.py", "serving.py", "app.py", "connection.py", "workers.py", "metrics.py"]
+    names += ["protocol.py", "tensors.py", "documents.py", "content_coding.py", "healthcheck.py"]
+    names += ["warming.py"] if view.warmup else []
+    names += ["quick.py"] if view.reads_quickly else []
+    names += ["prometheus.py", "extensions.py", "request_log.py"]
+    names += ["batching.py"] if view.max_batch_size else []
+    names += ["supervisor.py", "sharing.py"] if view.workers > 1 else []
+    page = PageView(view, _read_template("page.css"), _read_template("page.js"))
+    return {
+        **{name: _render(name, view) for name in names},
+        "routes.py": _render("routes.py", view, policy=page.policy),
+        "openapi.json": json.dumps(make_document(view), indent=1) + "\n",
+        "page.html": _render("page.html", page),
+    }
 
 
 def list_template_imports() -> tuple[str, ...]:
@@ -89,8 +99,13 @@ def render_dockerfile(view: DockerView) -> str:
     return _render("Dockerfile", view)
 
 
-def _render(name: str, view: ModuleView | DockerView) -> str:
-    return _environment().get_template(f"{name}.j2").render(view=view)
+def _render(name: str, view: ModuleView | PageView | DockerView, **more: object) -> str:
+    return _environment().get_template(f"{name}.j2").render(view=view, **more)
+
+
+def _read_template(name: str) -> str:
+    """Return a file that has no placeholders as it is."""
+    return _environment().get_template(name).render()
 
 
 @cache
@@ -98,7 +113,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(list(_template_folders())),
         undefined=jinja2.StrictUndefined,  # a misspelt name in a template fails, instead of rendering nothing
-        autoescape=False,  # noqa: S701 - none of this is HTML; the filters below quote for Python
+        autoescape=jinja2.select_autoescape(["html.j2"]),  # of all else nothing is HTML: the filters quote for Python
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,10 +1,13 @@
 """The values that the Python templates show, worked out from a model."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from onnxpack.bundle import quoting
+from onnxpack.bundle.routes import ERRORS, Route, list_routes
 from onnxpack.bundle.tables import Tables
 from onnxpack.core.errors import SpecError
 from onnxpack.core.values import Axis, Shape, TensorInfo, find_batch_axis
@@ -25,6 +28,9 @@ DATATYPES = {
     "string": "BYTES",
 }
 """The Open Inference Protocol's word for each dtype that numpy and onnxruntime can exchange."""
+
+Value = bool | int | float | str
+"""An element of a request in JSON."""
 
 _KINDS = {"float": "float", "int": "integer", "uint": "integer", "bool": "bool", "string": "string"}
 
@@ -88,7 +94,8 @@ class ModuleView:
     ``threads`` None means: from the container's CPU quota, at run time. ``max_body`` is in bytes; None means: from what
     the largest request takes. ``drain`` and ``max_queue_delay`` are in seconds.
     ``max_batch_size`` None means: no dynamic batching. ``gpu_nodes`` is the least share of the nodes that run on the
-    GPU; None means: any. ``workers`` are processes that serve one port.
+    GPU; None means: any. ``workers`` are processes that serve one port. ``values`` has, for some of the inputs, what an
+    example may hold: a value for each place along the last axis, or one for all places.
     """
 
     name: str
@@ -111,6 +118,7 @@ class ModuleView:
     max_queue_delay: float = 0.0
     gpu_nodes: float | None = None
     workers: int = 1
+    values: Mapping[str, tuple[Value, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         declared = {axis.name for axis in self.axes}
@@ -220,12 +228,17 @@ class ModuleView:
     @property
     def max_body_literal(self) -> str:
         """Return the limit of a request's body as a reader would write it: ``64 * 2**20``."""
-        return _write_size(self.largest_body if self.max_body is None else self.max_body)
+        return _write_size(self.body_limit)
 
     @property
     def largest_body_literal(self) -> str:
         """Return the size of the largest request as a reader would write it."""
         return _write_size(self.largest_body)
+
+    @property
+    def body_limit(self) -> int:
+        """Return the bytes of the largest body that is taken."""
+        return self.largest_body if self.max_body is None else self.max_body
 
     @cached_property
     def largest_body(self) -> int:
@@ -261,23 +274,22 @@ class ModuleView:
         return quoting.align_columns(rows[:-1] if rows[-1] == () else rows)
 
     @cached_property
+    def routes(self) -> tuple[Route, ...]:
+        """Return the paths of the server."""
+        return list_routes(self.name, self.version)
+
+    @cached_property
     def endpoints(self) -> list[str]:
         """Return what the server answers as lines in columns."""
-        model = f"/v2/models/{self.name}"
         return quoting.align_columns(
-            [
-                ("GET", "/v2", "what this server is"),
-                ("GET", "/v2/health/live", "whether it runs"),
-                ("GET", "/v2/health/ready", "whether requests are taken; the port opens once the model is loaded"),
-                ("GET", "/metrics", "counters for Prometheus"),
-                ("GET", "/openapi.json", "all this for tools, with an example"),
-                ("GET", model, "what goes in and what comes out"),
-                ("GET", f"{model}/ready", "the same for this model"),
-                ("GET", f"{model}/config", "what Triton's tools ask of a model"),
-                ("GET", f"{model}/stats", "predictions so far, and what they took"),
-                ("POST", f"{model}/infer", "a prediction, from JSON or binary tensors"),
-            ]
+            [(route.method, route.path, route.summary) for route in self.routes if not route.versioned]
         )
+
+    @property
+    def error_statuses(self) -> str:
+        """Return the statuses of errors for a reader."""
+        *most, last = map(str, ERRORS)
+        return f"{', '.join(most)} or {last}"
 
     def zeros(self, field: Field) -> str:
         """Return a Python expression for an array of this input's usual shape."""

@@ -52,6 +52,23 @@ def list_domains(tensor: Input) -> list[Domain]:
     return [_make_domain(tensor.dtype, values) for values in tensor.columns or (tensor,)]
 
 
+def list_typical_values(tensor: Input) -> tuple[bool | int | float | str, ...]:
+    """Return a value from the middle of each domain that ``list_domains`` gives."""
+    domains = list_domains(tensor)
+    values = [_choose_middle(domain) for domain in domains]
+    if tensor.at_least_one and not any(values):
+        values = [_choose_nonzero(domain) or value for domain, value in zip(domains, values, strict=True)]
+    return tuple(float(value) if "float" in tensor.dtype else value for value in values)
+
+
+def _choose_middle(domain: Domain) -> Any:
+    if domain.choices:
+        return domain.choices[0]
+    middle = (domain.low + domain.high) / 2
+    short = math.floor(middle) if domain.whole else float(f"{middle:.4g}")
+    return short if domain.low <= short <= domain.high else middle
+
+
 def _make_domain(dtype: str, values: Input | Column) -> Domain:
     if dtype == "string":
         return Domain(choices=tuple(values.choices or _WORDS))

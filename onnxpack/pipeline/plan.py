@@ -6,6 +6,7 @@ from pathlib import Path
 from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.render import DockerView, ModuleView
 from onnxpack.core.values import MODEL, Axis, OnnxModel
+from onnxpack.data.domains import list_typical_values
 from onnxpack.parity.compare import Tolerance
 from onnxpack.pipeline import UNTIL, WHOLE
 from onnxpack.spec.client import make_client_spec
@@ -132,6 +133,7 @@ class Plan:
             warmup=spec.runtime.warmup,
             max_queue=spec.runtime.max_queue,
             drain=spec.runtime.drain,
+            values={name: list_typical_values(tensor) for name, tensor in make_client_spec(spec).inputs.items()},
             max_batch_size=batching.max_batch_size if batching else None,
             max_queue_delay=batching.max_queue_delay if batching else 0.0,
             gpu_nodes=self.gates.limits.gpu_nodes if self.device.gpu else None,

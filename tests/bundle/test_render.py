@@ -184,10 +184,11 @@ def test_any_text_stays_text_in_python(text: str) -> None:
 
 
 def check_python(text: str) -> None:
-    plain = render_module(hostile(IRIS, "x"))
+    plain = render_module(replace(hostile(IRIS, "x"), version=text and "x"))  # without a version there are fewer paths
     for file, code in render_module(hostile(IRIS, text)).items():
         code.encode()
-        assert shape_of_code(code) == shape_of_code(plain[file])
+        if file.endswith(".py"):
+            assert shape_of_code(code) == shape_of_code(plain[file])
     module = ast.parse(render_module(hostile(IRIS, text))["inference.py"]).body
     values = {node.targets[0].id: node.value for node in module if isinstance(node, ast.Assign)}
     assert ast.literal_eval(values["NAME"]) == text

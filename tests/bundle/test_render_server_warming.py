@@ -55,7 +55,7 @@ def test_ask_gives_what_a_client_would_get(load: Load) -> None:
 def test_an_example_too_large_to_be_looked_at_is_not_asked(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = Spy(load("iris").Model())
     warming, application = load("iris", "warming"), load("iris", "app")
-    monkeypatch.setattr(warming, "make_example", lambda: None)
+    monkeypatch.setattr(warming, "find_example", lambda: None)
 
     async def warm() -> None:
         await warming.warm_up(application.App(spy, 1))

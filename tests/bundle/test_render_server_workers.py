@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 from bundle_examples import WORKERS, save_iris
-from serving import Server, all_of, post, start, wait_until
+from serving import Server, all_of, copy_without_model, post, start, wait_until
 
 from onnxpack.bundle.render import ModuleView, render_module
 
@@ -209,8 +209,7 @@ def test_a_worker_that_dies_soon_twice_ends_all(app: Path) -> None:
 
 
 def test_a_model_that_cannot_be_loaded_is_told_once(app: Path, tmp_path: Path) -> None:
-    for path in app.glob("*.py"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    copy_without_model(app, tmp_path)
     with serving_with_workers(tmp_path, workers=0) as server:
         _, errors = server.process.communicate(timeout=30)
         assert server.process.returncode == 1

@@ -120,7 +120,9 @@ def render(file: SpecFile) -> tuple[list[str], dict[str, list[str]]]:
     text = render_dockerfile(plan.docker_view(model))
     modules = render_module(plan.module_view(model))
     return list_instructions(text), {
-        name: [type(statement).__name__ for statement in ast.parse(code).body] for name, code in modules.items()
+        name: [type(statement).__name__ for statement in ast.parse(code).body]
+        for name, code in modules.items()
+        if name.endswith(".py")
     }
 
 

@@ -95,6 +95,13 @@ def start(folder: Path, change: str = "", files: int = 0, **variables: str) -> S
     return server
 
 
+def copy_without_model(app: Path, folder: Path) -> None:
+    """Copy the files of a generated server but its model."""
+    for path in app.iterdir():
+        if path.is_file() and path.name != "model.onnx":
+            (folder / path.name).write_bytes(path.read_bytes())
+
+
 @contextlib.contextmanager
 def serving(folder: Path, change: str = "", files: int = 0, **variables: str) -> Iterator[Server]:
     """A generated server that must stop cleanly."""

@@ -19,17 +19,7 @@ from inference import Model
 from metrics import Metrics
 from protocol import Answer, Call
 from request_log import Log
-from routes import (
-    DOCUMENTS,
-    INDEX,
-    INDEX_PATH,
-    INFER_PATHS,
-    METRICS_PATH,
-    MODEL_PATHS,
-    NOT_READY,
-    READY_PATHS,
-    STATISTICS_PATHS,
-)
+from routes import MODEL_PATH, ROUTES, Action
 from tensors import encode
 from workers import Workers
 
@@ -83,18 +73,16 @@ class App:
 
     def check(self, request: Request) -> HTTPError | None:
         """Say why a request is refused, if its line and headers show it."""
-        path, method, headers = request.path, request.method, request.headers
-        if path in DOCUMENTS or path in STATISTICS_PATHS or path == METRICS_PATH:
-            if method not in (b"GET", b"HEAD"):
-                return make_not_allowed(method, "GET, HEAD")
-        elif path not in INFER_PATHS and path != INDEX_PATH:
-            return HTTPError(404, f"nothing is at {path!r}; the model is at {MODEL_PATHS[0]!r}")
-        elif method != b"POST":
-            return make_not_allowed(method, "POST")
-        elif b"content-encoding" in headers and content_coding.find_coding(headers) is None:
-            return make_unsupported()
-        elif self.draining:
-            return make_busy("the server is stopping", 1)
+        route, method, headers = ROUTES.get(request.path), request.method, request.headers
+        if route is None:
+            return HTTPError(404, f"nothing is at {request.path!r}; the model is at {MODEL_PATH!r}")
+        if method not in route.methods:
+            return make_not_allowed(method, route.methods)
+        if method == b"POST":
+            if b"content-encoding" in headers and content_coding.find_coding(headers) is None:
+                return make_unsupported()
+            if self.draining:
+                return make_busy("the server is stopping", 1)
         if request.length > MAX_BODY:
             return make_too_large()
         return None
@@ -133,32 +121,26 @@ class App:
 
     def handle(self, request: Request) -> None:
         """Answer a request, or have it run."""
-        path = request.path
         if request.refusal:
             self.refuse(request, request.refusal)
-        elif path in INFER_PATHS:
+            return
+        answer = ROUTES[request.path].answer
+        if answer is Action.INFER:
             task = HTTPTask(self, request)
             if task.size <= INLINE_BODY and self.workers.run_now(task, INLINE_SECONDS):
                 return
             if seconds := self.workers.submit(task):
                 self.refuse(request, make_busy("too many requests are waiting", seconds))
-        elif path == METRICS_PATH:
+        elif answer is Action.METRICS:
             text = prometheus.write_metrics(self.metrics.read())
             request.connection.answer(request, 200, text, content_type=prometheus.MEDIA_TYPE)
-        elif path in DOCUMENTS:
-            self._answer_document(request, path)
-        elif path == INDEX_PATH:
-            request.connection.answer(request, 200, INDEX)
-        else:
+        elif answer is Action.STATISTICS:
             statistics = {"model_stats": [extensions.describe_statistics(self.metrics.read())]}
             request.connection.answer(request, 200, encode(statistics))
-
-    def _answer_document(self, request: Request, path: str) -> None:
-        if self.draining and path in READY_PATHS:
-            request.connection.answer(request, 503, NOT_READY[path])
-            return
-        document = DOCUMENTS[path]
-        request.connection.answer(request, 200, document.body, content_type=document.media_type)
+        elif self.draining and answer.unready is not None:
+            request.connection.answer(request, 503, answer.unready)
+        else:
+            request.connection.answer(request, answer.status, answer.body, answer.headers, answer.media_type)
 
     def refuse(self, request: Request, error: HTTPError) -> None:
         """Answer with an error."""
@@ -269,10 +251,10 @@ def make_busy(reason: str, seconds: int) -> HTTPError:
     return HTTPError(503, f"{reason}: try again in {seconds} s", b"retry-after: %d\r\n" % seconds)
 
 
-def make_not_allowed(method: bytes, allowed: str) -> HTTPError:
+def make_not_allowed(method: bytes, allowed: tuple[bytes, ...]) -> HTTPError:
     """Refuse a method."""
-    word, headers = method.decode("latin-1"), f"allow: {allowed}\r\n".encode()
-    return HTTPError(405, f"{word} is not possible here, only {allowed.split(',')[0]}", headers)
+    reason = f"{method.decode()} is not possible here, only {allowed[0].decode()}"
+    return HTTPError(405, reason, b"allow: %b\r\n" % b", ".join(allowed))
 
 
 def make_unsupported() -> HTTPError:

@@ -55,14 +55,14 @@ class HTTPError(Exception):
 
 @lru_cache(256)
 def read_path(url: bytes) -> str:
-    """Return the path of a URL, without a slash at its end."""
+    """Return the path of a URL, without a slash at its end unless that is all."""
     if b"?" in url or not url.startswith(b"/"):
         try:
             url = httptools.parse_url(url).path or b"/"
         except httptools.HttpParserError:
             return url.decode("latin-1")
     text = url.decode("latin-1")
-    return (unquote(text) if "%" in text else text).rstrip("/")
+    return (unquote(text) if "%" in text else text).rstrip("/") or "/"
 
 
 class Request:
@@ -465,10 +465,10 @@ class Connection(asyncio.BufferedProtocol):
         if status == 200 and kind is JSON and len(body) < PIECE and not (headers or last or bodiless):
             self._transport.write(OK_JSON % (len(body), body))  # as most answers are
             return
-        head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (
+        content = b"" if status == HTTPStatus.NO_CONTENT else b"content-type: %b\r\ncontent-length: %d\r\n"
+        head = b"%b%b%b%b\r\n" % (
             STATUS_LINES[status],
-            kind,
-            len(body),
+            content and content % (kind, len(body)),
             headers,
             b"connection: close\r\n" if last else b"",
         )

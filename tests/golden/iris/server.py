@@ -1,14 +1,18 @@
 """iris 1.0.0 over HTTP: the Open Inference Protocol, version 2.
 
+    GET   /                       a page for people: the model, and a form to try it
     GET   /v2                     what this server is
     GET   /v2/health/live         whether it runs
-    GET   /v2/health/ready        whether requests are taken; the port opens once the model is loaded
+    GET   /v2/health/ready        whether requests are taken
+    GET   /v2/models/stats        predictions so far, and what they took
+    POST  /v2/repository/index    the models there are
     GET   /metrics                counters for Prometheus
     GET   /openapi.json           all this for tools, with an example
+    GET   /favicon.ico            no icon: browsers ask for one
     GET   /v2/models/iris         what goes in and what comes out
-    GET   /v2/models/iris/ready   the same for this model
     GET   /v2/models/iris/config  what Triton's tools ask of a model
-    GET   /v2/models/iris/stats   predictions so far, and what they took
+    GET   /v2/models/iris/stats   predictions of this model so far
+    GET   /v2/models/iris/ready   whether requests for this model are taken
     POST  /v2/models/iris/infer   a prediction, from JSON or binary tensors
 
 Those of the model also answer below /v2/models/iris/versions/1.0.0.

@@ -1,40 +1,82 @@
-"""The paths of the server, and the documents there that never change."""
+"""The paths of the server, and what answers there."""
 
+from enum import Enum, auto
+from pathlib import Path
 from typing import NamedTuple
 
 import extensions
-import openapi
 from connection import JSON
 from inference import NAME, VERSION
 from protocol import describe_model
 from tensors import encode
 
+FOLDER = Path(__file__).parent
+
 
 class Document(NamedTuple):
-    """A body that is always the same, and its media type."""
+    """An answer that is always the same until the server drains."""
 
     body: bytes
     media_type: bytes = JSON
+    headers: bytes = b""
+    status: int = 200
+    unready: bytes | None = None  # the body of the 503 that it then is
 
 
-METRICS_PATH = "/metrics"
-INDEX_PATH = "/v2/repository/index"
-MODEL_PATHS = (f"/v2/models/{NAME}", f"/v2/models/{NAME}/versions/{VERSION}")
-STATISTICS_PATHS = {"/v2/models/stats", *(f"{path}/stats" for path in MODEL_PATHS)}
-INFER_PATHS = {f"{path}/infer" for path in MODEL_PATHS}
-READY_PATHS = {"/v2/health/ready", *(f"{path}/ready" for path in MODEL_PATHS)}
-# The port opens only when the model is loaded, so that nothing here changes before the end.
-DOCUMENTS = {
-    "/v2": Document(encode({"name": NAME, "version": VERSION, "extensions": extensions.NAMES})),
-    "/v2/health/live": Document(encode({"live": True})),
-    "/v2/health/ready": Document(encode({"ready": True})),
-    "/openapi.json": Document(encode(openapi.make_document())),
-    **{path: Document(encode(describe_model())) for path in MODEL_PATHS},
-    **{f"{path}/config": Document(encode(extensions.describe_config())) for path in MODEL_PATHS},
-    **{f"{path}/ready": Document(encode({"name": NAME, "ready": True})) for path in MODEL_PATHS},
-}
-INDEX = encode(extensions.INDEX)
-NOT_READY = {
-    path: encode({"ready": False} if path == "/v2/health/ready" else {"name": NAME, "ready": False})
-    for path in READY_PATHS
+class Action(Enum):
+    """An answer that is made when it is asked for."""
+
+    INFER = auto()
+    METRICS = auto()
+    STATISTICS = auto()
+
+
+class Route(NamedTuple):
+    """What a path takes, and what answers there."""
+
+    methods: tuple[bytes, ...]
+    answer: Document | Action
+
+
+PAGE_HEADERS = (  # only what is in the page runs there, and it may ask nobody but this server
+    b"x-content-type-options: nosniff\r\n"
+    b"content-security-policy: "
+    b"default-src 'none'; "
+    b"style-src 'sha256-3uXrLbJZ/dVs5AXMz2qBnm0RVFpmPW8647oKJEeygn8='; "
+    b"script-src 'sha256-2Kp4bR0y8bFIelnfmIzTy/eVgkyj9d7shMxUmE/5YBU='; "
+    b"connect-src 'self'; "
+    b"base-uri 'none'; "
+    b"form-action 'none'; "
+    b"frame-ancestors 'none'\r\n"
+)
+PAGE = Document((FOLDER / "page.html").read_bytes(), b"text/html; charset=utf-8", PAGE_HEADERS)
+ICON = Document(b"", status=204)
+OPENAPI = Document((FOLDER / "openapi.json").read_bytes())
+SERVER = Document(encode({"name": NAME, "version": VERSION, "extensions": extensions.NAMES}))
+LIVE = Document(encode({"live": True}))
+# The port opens only when the model is loaded: readiness does not change before the end.
+READY = Document(encode({"ready": True}), unready=encode({"ready": False}))
+MODEL = Document(encode(describe_model()))
+CONFIG = Document(encode(extensions.describe_config()))
+INDEX = Document(encode(extensions.INDEX))
+MODEL_READY = Document(encode({"name": NAME, "ready": True}), unready=encode({"name": NAME, "ready": False}))
+
+GET = (b"GET", b"HEAD")
+POST = (b"POST",)
+MODEL_PATH = f"/v2/models/{NAME}"
+ROUTES = {
+    "/": Route(GET, PAGE),
+    "/v2": Route(GET, SERVER),
+    "/v2/health/live": Route(GET, LIVE),
+    "/v2/health/ready": Route(GET, READY),
+    "/v2/models/stats": Route(GET, Action.STATISTICS),
+    "/v2/repository/index": Route(POST, INDEX),
+    "/metrics": Route(GET, Action.METRICS),
+    "/openapi.json": Route(GET, OPENAPI),
+    "/favicon.ico": Route(GET, ICON),
+    "/v2/models/odd": Route(GET, MODEL),
+    "/v2/models/odd/config": Route(GET, CONFIG),
+    "/v2/models/odd/stats": Route(GET, Action.STATISTICS),
+    "/v2/models/odd/ready": Route(GET, MODEL_READY),
+    "/v2/models/odd/infer": Route(POST, Action.INFER),
 }

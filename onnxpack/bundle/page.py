@@ -1,0 +1,75 @@
+"""The page that a server shows to people: the model, and a form to try it."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from onnxpack.bundle import quoting
+from onnxpack.bundle.example import choose_shape, format_example, make_example
+from onnxpack.bundle.openapi import quote_path
+from onnxpack.bundle.views import ModuleView
+
+
+@dataclass(frozen=True)
+class PageView:
+    """The values that the page shows; ``style`` and ``script`` are the same for all models."""
+
+    model: ModuleView
+    style: str
+    script: str
+
+    @property
+    def policy(self) -> list[str]:
+        """Return the parts of the Content-Security-Policy that lets the page run what is in it, and nothing else."""
+        return [
+            "default-src 'none'",
+            f"style-src '{_hash(self.style)}'",
+            f"script-src '{_hash(self.script)}'",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """Return the paragraphs of the description."""
+        return [" ".join(part.split()) for part in self.model.description.split("\n\n") if part.strip()]
+
+    @property
+    def path(self) -> str:
+        """Return where predictions are asked for."""
+        return quote_path(f"/v2/models/{self.model.name}/infer")
+
+    @property
+    def model_path(self) -> str:
+        """Return where the model is described."""
+        return quote_path(f"/v2/models/{self.model.name}")
+
+    @cached_property
+    def example(self) -> str | None:
+        """Return a request that works as JSON, if it is small enough to be looked at."""
+        example = make_example(self.model)
+        return format_example(example) if example else None
+
+    @property
+    def sizes(self) -> dict[str, str]:
+        """Return the sizes that each dynamic axis may have, for a reader."""
+        return {axis.name: f"{axis.min} to {axis.max}" for axis in self.model.axes}
+
+    @property
+    def binary_inputs(self) -> list[str]:
+        """Return the inputs of a program that sends binary tensors, as expressions in Python."""
+        found = []
+        for field in self.model.arguments:
+            shape = choose_shape(self.model, field)
+            zeros = f"np.full({shape}, b'', object)" if field.kind == "string" else f"np.zeros({shape}, {field.dtype})"
+            tensor = f'http.InferInput({quoting.python_literal(field.name)}, {shape}, "{field.datatype}")'
+            found.append(f"{tensor}.set_data_from_numpy({zeros})")
+        return found
+
+
+def _hash(text: str) -> str:
+    """Return the hash by which a Content-Security-Policy names an inline style or script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
