@@ -1,11 +1,8 @@
 """Other projects' clients, in an environment of their own, and a server of a model with inputs of many kinds."""
 
-import fcntl
-import hashlib
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
 from bundle_examples import IRIS, save_model
+from environments import make_environment
 from onnx import helper
 from serving import serving
 
@@ -20,7 +18,6 @@ from onnxpack.bundle.render import ModuleView, render_module
 from onnxpack.core.values import Axis, TensorInfo
 from onnxpack.spec.constraints import Later
 from onnxpack.spec.delivery import Runtime
-from onnxpack.worker.uv import run_uv
 
 HERE = Path(__file__).parent
 LOCK = HERE / "requirements.lock"
@@ -50,28 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def python() -> Path:
     """The Python of an environment with exactly the locked clients, which is kept from session to session."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "onnxpack-tests"
-    cache.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    folder = cache / f"clients-{key}"
-    found, whole = folder / "bin" / "python", folder / "whole"
-    with (cache / f"clients-{key}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not whole.exists():
-            install = (
-                "pip",
-                "install",
-                "--python",
-                str(found),
-                "--no-deps",
-                "--require-hashes",
-                "--only-binary",
-                ":all:",
-            )
-            run_uv("venv", "--python", sys.executable, "--clear", str(folder), what="make an environment for clients")
-            run_uv(*install, "--requirements", str(LOCK), what="install clients")
-            whole.touch()
-    return found
+    return make_environment(LOCK) / "python"
 
 
 @pytest.fixture
