@@ -85,7 +85,7 @@ def example(request: pytest.FixtureRequest) -> Built:
     return built
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def published(iris: Built, engine: Any) -> Iterator[Box]:
     """The iris server as a user runs it, its port published on this machine's loopback."""
     host = {"port_bindings": {8080: ("127.0.0.1",)}}
