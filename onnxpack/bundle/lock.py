@@ -23,7 +23,8 @@ _PARTS = {
     "sha256": r"[0-9a-f]{64}",
 }
 """The patterns of a package's parts: they become words of a requirements file, where a space would add an option."""
-_SERVER_REQUIREMENTS = {"none": (), "http": ("httptools>=0.6", "orjson>=3.10")}
+_HTTP = ("httptools>=0.6", "orjson>=3.10")
+_SERVER_REQUIREMENTS = {"none": (), "http": _HTTP, "http+grpc": (*_HTTP, "grpcio>=1.78")}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ _UNUSED_FOLDERS = (
     "onnxruntime/quantization",
     "onnxruntime/tools",
     "onnxruntime/transformers",
+    "grpc/_cython/_credentials",  # the certificates of public authorities: a server asks nobody
+    "grpc/beta",
+    "grpc/experimental",
+    "grpc/framework",
     "numpy/_core/include",
     "numpy/_core/lib",
     "numpy/_pyinstaller",

@@ -31,12 +31,12 @@ _IMPORT = re.compile(r"^(?:from|import) ([A-Za-z_][\w.]*)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class DockerView:
-    """The values that the Dockerfile shows; ``port`` is None where nothing listens."""
+    """The values that the Dockerfile shows; ``ports`` is empty where nothing listens."""
 
     base: str
     labels: Mapping[str, str]
     env: Mapping[str, str]
-    port: int | None
+    ports: tuple[int, ...]
     server: str
 
     def __post_init__(self) -> None:
@@ -72,6 +72,7 @@ def render_module(view: ModuleView) -> dict[str, str]:
     names += ["warming.py"] if view.warmup else []
     names += ["quick.py"] if view.reads_quickly else []
     names += ["prometheus.py", "extensions.py", "request_log.py"]
+    names += ["rpc.py", "messages.py", "wire.py"] if view.has_grpc else []
     names += ["batching.py"] if view.max_batch_size else []
     names += ["supervisor.py", "sharing.py"] if view.workers > 1 else []
     page = PageView(view, _read_template("page.css"), _read_template("page.js"))

@@ -32,6 +32,22 @@ DATATYPES = {
 Value = bool | int | float | str
 """An element of a request in JSON."""
 
+_CONTENTS = {
+    "BOOL": 1,
+    "INT8": 2,
+    "INT16": 2,
+    "INT32": 2,
+    "INT64": 3,
+    "UINT8": 4,
+    "UINT16": 4,
+    "UINT32": 4,
+    "UINT64": 5,
+    "FP32": 6,
+    "FP64": 7,
+    "BYTES": 8,
+}
+"""The field of the protocol's InferTensorContents for each datatype; 16-bit floats have none."""
+
 _KINDS = {"float": "float", "int": "integer", "uint": "integer", "bool": "bool", "string": "string"}
 
 _MOST_BYTES = 64 * 2**20
@@ -108,7 +124,7 @@ class ModuleView:
     precision: str
     device: Literal["cpu", "cuda"]
     threads: int | None
-    server: Literal["none", "http"]
+    server: Literal["none", "http", "http+grpc"]
     port: int
     max_body: int | None
     warmup: bool
@@ -173,6 +189,16 @@ class ModuleView:
     def runs_inline(self) -> bool:
         """Return whether a quick prediction may run in the event loop: not where it waits for a GPU, or for others."""
         return self.device == "cpu" and self.max_batch_size is None
+
+    @property
+    def has_grpc(self) -> bool:
+        """Return whether the server speaks gRPC besides HTTP."""
+        return self.server == "http+grpc"
+
+    @cached_property
+    def contents(self) -> dict[str, int]:
+        """Return this model's datatypes that have typed contents over gRPC, with the numbers of their fields."""
+        return {word: _CONTENTS[word] for word in self.datatypes.values() if word in _CONTENTS}
 
     @cached_property
     def input_kinds(self) -> frozenset[str]:

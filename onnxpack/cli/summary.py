@@ -62,14 +62,15 @@ def _commands(attempt: "Attempt") -> list[str]:
     if attempt.product.image is None:
         found.append(f"docker build -t {name} {shlex.quote(show_path(plan.result(attempt.until)))}")
     gpu = "--gpus all " if plan.device.name == "cuda" else ""
-    if plan.port is None:
+    if not plan.ports:
         return [*found, f'docker run --rm --read-only {gpu}-v "$PWD:/data" {name} --input /data/x.npz']
-    url = f"localhost:{plan.port}/v2/models/{plan.file.spec.name}"
+    url = f"localhost:{plan.ports[0]}/v2/models/{plan.file.spec.name}"
     request = _request(plan)
     ask = f"curl -s {url}"  # what the model takes and gives
     if request:
         ask = f"curl -s {url}/infer -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(request))}"
-    return [*found, f"docker run --rm --read-only {gpu}-p {plan.port}:{plan.port} {name}", ask]
+    published = " ".join(f"-p {port}:{port}" for port in plan.ports)
+    return [*found, f"docker run --rm --read-only {gpu}{published} {name}", ask]
 
 
 def _request(plan: "Plan") -> dict[str, Any] | None:

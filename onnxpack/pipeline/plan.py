@@ -10,7 +10,7 @@ from onnxpack.data.domains import list_typical_values
 from onnxpack.parity.compare import Tolerance
 from onnxpack.pipeline import UNTIL, WHOLE
 from onnxpack.spec.client import make_client_spec
-from onnxpack.spec.delivery import Target
+from onnxpack.spec.delivery import Target, list_ports
 from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
 from onnxpack.spec.load import SpecFile
 from onnxpack.targets import Device, load_device
@@ -90,10 +90,15 @@ class Plan:
         return Tolerance.of(precision, verify.rtol, verify.atol)
 
     @property
-    def port(self) -> int | None:
-        """Return the port that the image listens on, if it has a server."""
+    def ports(self) -> tuple[int, ...]:
+        """Return the ports that the image listens on, if it has a server: that of HTTP first."""
         runtime = self.file.spec.runtime
-        return None if runtime.server == "none" else runtime.port
+        return list_ports(runtime.server, runtime.port)
+
+    @property
+    def port(self) -> int | None:
+        """Return the port of HTTP, if the image has a server."""
+        return next(iter(self.ports), None)
 
     @property
     def soak_seconds(self) -> float:
@@ -127,7 +132,7 @@ class Plan:
             precision=model.precision,
             device="cuda" if self.device.name == "cuda" else "cpu",
             threads=self.threads,
-            server="none" if spec.runtime.server == "none" else "http",
+            server=spec.runtime.server,
             port=spec.runtime.port,
             max_body=spec.runtime.max_body,
             warmup=spec.runtime.warmup,
@@ -156,4 +161,4 @@ class Plan:
             **spec.image.labels,
         }
         env = {**self.device.env, **spec.image.env}
-        return DockerView(self.base, labels, env, self.port, spec.runtime.server)
+        return DockerView(self.base, labels, env, self.ports, spec.runtime.server)

@@ -137,11 +137,14 @@ class Batching:
 class Runtime:
     """The server in the image."""
 
-    server: Annotated[Literal["none", "http", "http+grpc"], Later("http+grpc")] = describe_field(
-        "The protocol of the server; none makes an image with a command line instead.", "http", example="none"
+    server: Literal["none", "http", "http+grpc"] = describe_field(
+        "The protocol of the server; http+grpc listens for gRPC besides, on the next port; none makes an image with a "
+        "command line instead.",
+        "http",
+        example="http+grpc",
     )
     port: Annotated[int, Between(1, 65535)] = describe_field(
-        "The port that the server listens on.", 8080, example="8000"
+        "The port that the server listens on; gRPC's is the next one.", 8080, example="8000"
     )
     threads: Positive | Literal["auto"] = describe_field(
         "The number of threads that run the model, in each worker; auto takes the container's CPU quota, divided among "
@@ -178,6 +181,11 @@ class Runtime:
         8.0,
         example="25s",
     )
+
+
+def list_ports(server: str, port: int) -> tuple[int, ...]:
+    """Return the ports that a server listens on: that of HTTP, then that of gRPC."""
+    return {"none": (), "http": (port,), "http+grpc": (port, port + 1)}[server]
 
 
 @dataclass(frozen=True)

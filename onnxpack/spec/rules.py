@@ -15,8 +15,9 @@ Where = Callable[..., Location]
 
 OWN_VARIABLES = ("ORT_DISABLE_TELEMETRY", "PYTHONPATH")
 """Environment variables that the image itself relies on."""
-_PORT_VARIABLE = "ONNXPACK_PORT"
-"""Changes the port of a running container's server; an image's own port is ``runtime.port``, which is exposed too."""
+_PORT_VARIABLES = ("ONNXPACK_PORT", "ONNXPACK_GRPC_PORT")
+"""Change the ports of a running container's server; an image's own port is ``runtime.port``, which is exposed too."""
+_LAST_PORT = 65535
 _LOADER = "LD_"
 """How the variables of the dynamic loader begin (ld.so(8)): they put other libraries in front of the verified ones."""
 _CODE_VARIABLES = (
@@ -177,7 +178,7 @@ def check_serving(spec: Spec, where: Where) -> Iterator[Problem]:
         place = where("image", "env", name)
         if name in OWN_VARIABLES:
             yield Problem(f"{name} is set by the image itself", "remove it", place)
-        elif name == _PORT_VARIABLE:
+        elif name in _PORT_VARIABLES:
             yield Problem(
                 f"{name} would move the server from the image's own port", "set `port` in `runtime` instead", place
             )
@@ -197,6 +198,9 @@ def check_serving(spec: Spec, where: Where) -> Iterator[Problem]:
         hint = "set `server: http`, or remove `workers`"
         message = f"workers does not apply to the server {spec.runtime.server}"
         yield Problem(message, hint, where("runtime", "workers"))
+    if spec.runtime.server == "http+grpc" and spec.runtime.port == _LAST_PORT:
+        hint = f"set it to {_LAST_PORT - 1} or less"
+        yield Problem(f"there is no port for gRPC behind {_LAST_PORT}", hint, where("runtime", "port"))
     yield from _check_batching(spec, where)
 
 

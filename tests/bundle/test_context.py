@@ -19,7 +19,7 @@ from onnxpack.core.digests import digest_tree
 from onnxpack.core.values import Axis, OnnxModel
 from onnxpack.graph.check import read_facts
 
-DOCKER = DockerView("example.com/python:3.11", {"title": "example", VERSION_LABEL: ""}, {"A": "b"}, 8080, "http")
+DOCKER = DockerView("example.com/python:3.11", {"title": "example", VERSION_LABEL: ""}, {"A": "b"}, (8080,), "http")
 
 
 def assembled(parts: Parts, folder: Path, earlier: Path | None = None) -> Context:
@@ -138,7 +138,7 @@ def test_the_key_follows_every_part_but_the_version(parts: Parts, tmp_path: Path
         "env": replace(parts, docker=replace(DOCKER, env={"A": "c"})),
         "label": replace(parts, docker=replace(DOCKER, labels=DOCKER.labels | {"team": "risk"})),
         "base": replace(parts, docker=replace(DOCKER, base="example.com/python:3.12")),
-        "port": replace(parts, docker=replace(DOCKER, port=9000)),
+        "port": replace(parts, docker=replace(DOCKER, ports=(9000,))),
     }
     keys = {name: assembled(changed, tmp_path / f"context {name}").content_key for name, changed in changes.items()}
     assert keys["version"] == keys["no version"] == keys["nothing"]

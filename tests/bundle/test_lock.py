@@ -76,6 +76,7 @@ def test_a_failed_write_keeps_the_old_lock(
         ({"name": "other", "opset": 18}, []),
         ({"image": {"python": "3.12"}}, ["cpu"]),
         ({"runtime": {"server": "none"}}, ["cpu"]),
+        ({"runtime": {"server": "http+grpc"}}, ["cpu"]),
         ({"targets": {"cpu": {"device": "cuda"}}}, ["cpu"]),
         ({"targets": {"cpu": {}, "gpu": {"device": "cuda"}}}, ["gpu"]),
     ],
@@ -95,6 +96,14 @@ def test_a_lock_is_stale_when_requirements_change(spec: Callable[..., Spec], tar
 def test_requirements_depend_on_the_device_and_the_server(spec: Callable[..., Spec]) -> None:
     fields = {"targets": {"cpu": {}, "gpu": {"device": "cuda"}}}
     assert [text.partition(">")[0] for text in make_unresolved_lock(spec(**fields), "cpu").requirements] == [
+        "httptools",
+        "numpy",
+        "onnxruntime",
+        "orjson",
+    ]
+    both = spec(runtime={"server": "http+grpc"}, **fields)
+    assert [text.partition(">")[0] for text in make_unresolved_lock(both, "cpu").requirements] == [
+        "grpcio",
         "httptools",
         "numpy",
         "onnxruntime",

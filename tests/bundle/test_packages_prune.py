@@ -29,6 +29,9 @@ STAYS = (
     "nvidia/cu13/lib/libcublas.so.13",
     "nvidia/cu13/License.txt",
     "httptools/parser/protocol.py",
+    "grpc/aio/_server.py",
+    "grpc/_cython/cygrpc.so",
+    "grpcio-1.dist-info/licenses/LICENSE",
 )
 GOES = (
     "bin/numpy-config",
@@ -57,6 +60,10 @@ GOES = (
     "onnxruntime/capi/libonnxruntime.so.1.31",
     "nvidia/cu13/include/cublas.h",
     "empty/tests/a.py",
+    "grpc/_cython/_credentials/roots.pem",
+    "grpc/framework/interfaces/face/face.py",
+    "grpc/beta/utilities.py",
+    "grpc/experimental/__init__.py",
 )
 
 

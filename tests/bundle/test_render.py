@@ -100,6 +100,7 @@ def test_a_module_holds_nothing_that_its_model_does_not_need() -> None:
     assert set(render_module(CUDA)) == {"inference.py", "files.py", "columns.py", "reference.py", "commands.py"}
     assert "def read_table" not in render_module(CUDA)["columns.py"], "its inputs have three dimensions"
     assert "def write_table" in render_module(CUDA)["columns.py"]
+    assert "grpc" not in "".join(render_module(IRIS).values()).lower()
     served = render_module(replace(CUDA, server="http"))["app.py"]
     assert "run_now" not in served, "a thread that waits for a GPU takes no time of its own"
     fixed = replace(IRIS, inputs=(TensorInfo("x", "string", (2,)),), outputs=(TensorInfo("y", "int64", (2,)),), axes=())
@@ -168,7 +169,7 @@ def shape_of_code(text: str) -> list[str]:
 
 def hostile(view: ModuleView, text: str) -> ModuleView:
     inputs = (TensorInfo(text, "float32", ("batch", 4)), *view.inputs[1:])
-    return replace(view, name=text, version=text, description=text, inputs=inputs)
+    return replace(view, name=text, version=text, description=text, inputs=inputs, server="http+grpc")
 
 
 @pytest.mark.parametrize("text", NASTY)
@@ -240,7 +241,7 @@ def expand(arguments: str) -> dict[str, str]:
 
 
 def check_dockerfile(text: str) -> None:
-    view = DockerView("base:1", {"a": text, "b": "end"}, {"A": text, "B": "end"}, 8080, "http")
+    view = DockerView("base:1", {"a": text, "b": "end"}, {"A": text, "B": "end"}, (8080,), "http")
     try:
         instructions = parse_dockerfile(render_dockerfile(view))
     except SpecError:
@@ -267,11 +268,11 @@ def test_any_text_stays_text_in_a_dockerfile(text: str) -> None:
 @pytest.mark.parametrize("text", ["a\nb", "\x00", "\x1b[0m", "\x85"])
 def test_variables_cannot_hold_control_characters(text: str) -> None:
     with pytest.raises(SpecError, match="cannot express"):
-        render_dockerfile(DockerView("base", {}, {"A": text}, None, "none"))
+        render_dockerfile(DockerView("base", {}, {"A": text}, (), "none"))
 
 
 def test_labels_fold_white_space() -> None:
-    text = render_dockerfile(DockerView("base", {"a": " two\n\nlines\t"}, {}, None, "none"))
+    text = render_dockerfile(DockerView("base", {"a": " two\n\nlines\t"}, {}, (), "none"))
     assert 'LABEL a="two lines"' in text
 
 
@@ -293,7 +294,7 @@ def test_labels_fold_white_space() -> None:
     ids=str,
 )
 def test_what_cannot_be_quoted_is_refused(fault: dict[str, object]) -> None:
-    view: dict[str, object] = {"base": "x", "labels": {}, "env": {}, "port": None, "server": "none"}
+    view: dict[str, object] = {"base": "x", "labels": {}, "env": {}, "ports": (), "server": "none"}
     with pytest.raises(SpecError):
         DockerView(**{**view, **fault})
 
@@ -314,6 +315,6 @@ def test_templates_are_found_in_an_installed_package(tmp_path: Path) -> None:
     shutil.copytree(
         checkout if checkout.is_dir() else package / "templates", tmp_path / "onnxpack/templates", dirs_exist_ok=True
     )
-    code = "from onnxpack.bundle.render import *; print(render_dockerfile(DockerView('base', {}, {}, None, 'none')))"
+    code = "from onnxpack.bundle.render import *; print(render_dockerfile(DockerView('base', {}, {}, (), 'none')))"
     done = subprocess.run([sys.executable, "-B", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert "FROM base\n" in done.stdout, done.stderr

@@ -98,6 +98,11 @@ def test_a_cuda_image_runs_with_the_gpus(tmp_path: Path) -> None:
     assert lines[-2].strip() == "docker run --rm --read-only --gpus all -p 8080:8080 example:1.0-cpu"
 
 
+def test_an_image_with_grpc_publishes_both_ports(tmp_path: Path) -> None:
+    lines = summarize(make_attempt(tmp_path, runtime={"server": "http+grpc"}), 1.0)
+    assert lines[-2].strip() == "docker run --rm --read-only -p 8080:8080 -p 8081:8081 example:1.0-cpu"
+
+
 def test_an_image_without_a_server_reads_a_file(tmp_path: Path) -> None:
     lines = summarize(make_attempt(tmp_path, runtime={"server": "none"}), 1.0)
     assert lines[-1].strip() == 'docker run --rm --read-only -v "$PWD:/data" example:1.0-cpu --input /data/x.npz'

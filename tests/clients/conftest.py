@@ -1,12 +1,10 @@
 """Other projects' clients, in an environment of their own, and a server of a model with inputs of many kinds."""
 
 import os
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
 from bundle_examples import IRIS, save_model
@@ -16,8 +14,6 @@ from serving import serving
 
 from onnxpack.bundle.render import ModuleView, render_module
 from onnxpack.core.values import Axis, TensorInfo
-from onnxpack.spec.constraints import Later
-from onnxpack.spec.delivery import Runtime
 
 HERE = Path(__file__).parent
 LOCK = HERE / "requirements.lock"
@@ -83,24 +79,10 @@ def passing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"127.0.0.1:{server.port}"
 
 
-def is_served(protocol: str) -> bool:
-    """Return whether the spec takes a server's protocol already."""
-    annotation = get_type_hints(Runtime, include_extras=True)["server"]
-    later = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-    return not any(isinstance(marker, Later) and protocol in marker.values for marker in later)
-
-
 @pytest.fixture(scope="session")
 def passing_grpc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The place of the model's server over gRPC."""
-    if not is_served("http+grpc"):
-        pytest.skip("the spec takes http+grpc later")
     folder = tmp_path_factory.mktemp("passing_grpc")
     write_passing(folder, replace(PASSING, server="http+grpc"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ONNXPACK_GRPC_PORT", str(port))
-        with serving(folder):
-            yield f"127.0.0.1:{port}"
+    with serving(folder) as server:
+        yield f"127.0.0.1:{server.grpc_port}"

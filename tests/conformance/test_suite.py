@@ -20,7 +20,7 @@ Find = Callable[..., dict[str, Result]]
 
 @pytest.mark.parametrize("name", [name for name in SAVERS if MODULES[name].server == "http"])
 def test_a_rendered_server_passes_all_checks(name: str, check: Find, tmp_path: Path) -> None:
-    write_app(tmp_path, name, version="1")  # an image always has one
+    write_app(tmp_path, name, version="1", server="http")  # an image always has a version
     with serving(tmp_path) as server:
         results = check(f"http://127.0.0.1:{server.port}")
     failed = {name: result.reason for name, result in results.items() if result.verdict is Verdict.FAIL}
@@ -28,6 +28,17 @@ def test_a_rendered_server_passes_all_checks(name: str, check: Find, tmp_path: P
     assert is_conformant(list(results.values()))
     passed = {name for name, result in results.items() if result.verdict is Verdict.PASS}
     assert passed >= starting("health.live", "infer.json", "binary.inputs", "refuse.json", "after.")
+
+
+@pytest.mark.parametrize("name", SAVERS)
+def test_a_rendered_server_with_grpc_passes_all_checks_of_both(name: str, check: Find, tmp_path: Path) -> None:
+    write_app(tmp_path, name, version="1", server="http+grpc")
+    with serving(tmp_path) as server:
+        results = check(f"http://127.0.0.1:{server.port}", grpc=f"127.0.0.1:{server.grpc_port}")
+    failed = {name: result.reason for name, result in results.items() if result.verdict is Verdict.FAIL}
+    assert failed == {}
+    passed = {name for name, result in results.items() if result.verdict is Verdict.PASS}
+    assert {"grpc.contents", "grpc.raw", "grpc.http", "grpc.mistakes", "grpc.after"} <= passed
 
 
 def test_the_reference_server_offers_all_that_is_checked(check: Find) -> None:

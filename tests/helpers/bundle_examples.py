@@ -88,6 +88,8 @@ ODD = ModuleView(
 BATCHING = replace(TRANSACTIONS, max_batch_size=8, max_queue_delay=0.002)
 WORKERS = replace(IRIS, workers=2)
 
+GRPC = replace(IRIS, server="http+grpc")
+
 TABLE = ModuleView(
     name="table",
     version="2",
@@ -119,7 +121,12 @@ TABLE = ModuleView(
 
 MODULES = {"iris": IRIS, "transactions": TRANSACTIONS, "cuda": CUDA, "odd": ODD, "table": TABLE}
 # Of these only the files that differ from those of the other model are golden.
-VARIANTS = {"batching": (BATCHING, TRANSACTIONS), "workers": (WORKERS, IRIS)}
+VARIANTS = {
+    "batching": (BATCHING, TRANSACTIONS),
+    "workers": (WORKERS, IRIS),
+    "grpc": (GRPC, IRIS),
+    "grpc_odd": (replace(ODD, server="http+grpc"), ODD),
+}
 
 
 def make_kind(dtype: str, shape: tuple[int | str, ...], server: str = "none", device: str = "cpu") -> ModuleView:
@@ -144,15 +151,16 @@ KINDS = {
 """Models of all kinds, whose modules are checked for their form alone."""
 
 DOCKERFILES = {
-    "iris": DockerView("gcr.io/distroless/python3-debian12", {"team": "risk"}, {}, 8080, "http"),
+    "iris": DockerView("gcr.io/distroless/python3-debian12", {"team": "risk"}, {}, (8080,), "http"),
     "transactions": DockerView(
         "registry.example.com:5000/python@sha256:" + "0" * 64,
         {"org.opencontainers.image.title": "transactions", "org.opencontainers.image.description": 'A "b"\n $c \\'},
         {"GREETING": 'it\'s "$HOME" \\', "OPENBLAS_NUM_THREADS": "2"},
-        9000,
+        (9000,),
         "http",
     ),
-    "cuda": DockerView("python:3.11-slim", {}, {}, None, "none"),
+    "grpc": DockerView("gcr.io/distroless/python3-debian12", {}, {}, (8080, 8081), "http+grpc"),
+    "cuda": DockerView("python:3.11-slim", {}, {}, (), "none"),
 }
 
 

@@ -26,6 +26,7 @@ class Server:
 
     process: subprocess.Popen[str]
     port: int
+    grpc_port: int | None = None
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
         """One request and its JSON answer, which must be strict JSON."""
@@ -80,17 +81,19 @@ class Server:
 
 def start(folder: Path, change: str = "", files: int = 0, **variables: str) -> Server:
     """Start a generated server, after some Python that changes its modules, with so many files if not as many as we."""
-    with socket.socket() as probe:
+    with socket.socket() as probe, socket.socket() as other:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        other.bind(("127.0.0.1", 0))
+        port, grpc_port = probe.getsockname()[1], other.getsockname()[1]
     changed = f"import app, connection, serving, server\n{change}\nserver.main()"
     program = ["-c", changed] if change else ["-m", "server"]
     command = [sys.executable, *program, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--grpc-port", str(grpc_port)] if (folder / "rpc.py").exists() else []
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "error", **variables}
     process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
     if files:
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (files, files))  # it reads this when it has loaded
-    server = Server(process, port)
+    server = Server(process, port, grpc_port)
     wait_until(lambda: server.listens() or process.poll() is not None)
     return server
 

@@ -61,10 +61,18 @@ def test_threads_are_the_targets_then_the_runtimes(plan: Any, tmp_path: Path) ->
 def test_without_a_server_nothing_listens(plan: Any, tmp_path: Path) -> None:
     bare = plan(runtime={"server": "none", "port": 9000})
     model = read_facts(tmp_path / "m.onnx")
-    assert bare.port is None
-    assert bare.docker_view(model).port is None
+    assert bare.ports == bare.docker_view(model).ports == ()
     assert bare.module_view(model).server == "none"
-    assert plan(runtime={"port": 9000}).port == 9000
+    assert plan(runtime={"port": 9000}).ports == (9000,)
+
+
+def test_the_server_is_the_specs(plan: Any, tmp_path: Path) -> None:
+    model = read_facts(tmp_path / "m.onnx")
+    assert plan().module_view(model).server == "http"
+    both = plan(runtime={"server": "http+grpc"})
+    assert both.module_view(model).has_grpc
+    assert both.docker_view(model).server == "http+grpc"
+    assert both.docker_view(model).ports == (8080, 8081)
 
 
 def test_labels_and_environment_are_the_devices_then_the_specs(plan: Any, tmp_path: Path) -> None:

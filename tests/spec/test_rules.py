@@ -121,6 +121,8 @@ BROKEN = [
     ({"image": {"env": {"PYTHONSAFEPATH": ""}}}, "PYTHONSAFEPATH makes the image load code"),
     ({"image": {"env": {"PYTHONPYCACHEPREFIX": "/x"}}}, "PYTHONPYCACHEPREFIX makes the image load code"),
     ({"image": {"env": {"ONNXPACK_PORT": "99999999"}}}, "ONNXPACK_PORT would move the server"),
+    ({"image": {"env": {"ONNXPACK_GRPC_PORT": "9000"}}}, "ONNXPACK_GRPC_PORT would move the server"),
+    ({"runtime": {"server": "http+grpc", "port": 65535}}, "there is no port for gRPC behind 65535"),
     (
         {"image": {"env": {"GREETING": "one\ntwo"}}},
         "image.env.GREETING: 'one\N{REPLACEMENT CHARACTER}two' is not a text of",

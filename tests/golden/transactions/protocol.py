@@ -116,8 +116,8 @@ def sort_by_name(items: object, what: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def read_inputs(items: object, binary: memoryview) -> dict[str, NDArray[Any]]:
-    """Read the arrays of a request. All shapes are checked before any array is made."""
+def check_inputs(items: object) -> dict[str, dict[str, Any]]:
+    """Return a request's inputs by name; their names, datatypes and shapes fit the model."""
     inputs = sort_by_name(items, "inputs")
     check_names(inputs)
     for name, item in inputs.items():
@@ -127,6 +127,12 @@ def read_inputs(items: object, binary: memoryview) -> dict[str, NDArray[Any]]:
         if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
             raise ValueError(f"input {name!r}: 'shape' must be a list of sizes, got {shape!r}")
     check_shapes({name: item["shape"] for name, item in inputs.items()})
+    return inputs
+
+
+def read_inputs(items: object, binary: memoryview) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a request. All shapes are checked before any array is made."""
+    inputs = check_inputs(items)
     arrays = {}
     for name, item in inputs.items():
         dtype, shape = INPUTS[name].dtype, item["shape"]
