@@ -72,7 +72,7 @@ def render_module(view: ModuleView) -> dict[str, str]:
     names += ["warming.py"] if view.warmup else []
     names += ["quick.py"] if view.reads_quickly else []
     names += ["prometheus.py", "extensions.py", "request_log.py"]
-    names += ["rpc.py", "messages.py", "wire.py"] if view.has_grpc else []
+    names += ["rpc.py", "messages.py", "triton_messages.py", "wire.py"] if view.has_grpc else []
     names += ["batching.py"] if view.max_batch_size else []
     names += ["supervisor.py", "sharing.py"] if view.workers > 1 else []
     page = PageView(view, _read_template("page.css"), _read_template("page.js"))

@@ -51,7 +51,20 @@ with client.InferenceServerClient(sys.argv[1]) as server:
     assert server.is_server_ready()
     assert server.is_model_ready("passing")
     assert [item.name for item in server.get_model_metadata("passing").inputs] == list(VALUES)
+    config = server.get_model_config("passing").config
+    assert (config.name, config.backend) == ("passing", "onnxruntime")
+    assert [item.name for item in config.input] == list(VALUES)
+    assert {item.data_type for item in config.input} >= {1, 9, 11, 13}  # TYPE_BOOL, TYPE_INT64, TYPE_FP32, TYPE_STRING
+    assert [list(item.dims)[-1] in (1, 2) for item in config.output].count(True) == len(VALUES)
+    [model] = server.get_model_repository_index().models
+    assert (model.name, model.state) == ("passing", "READY")
+    before = server.get_inference_statistics("passing").model_stats[0]
     result = server.infer("passing", make_inputs(), request_id="7")
+    after = server.get_inference_statistics().model_stats[0]
+    assert after.inference_stats.success.count == before.inference_stats.success.count + 1
+    assert after.inference_stats.compute_infer.ns > before.inference_stats.compute_infer.ns
+    assert after.inference_count > before.inference_count
+    assert sum(run.compute_infer.count for run in after.batch_stats) == after.execution_count
     require_all(result)
     assert result.get_response().id == "7"
     answers = queue.Queue()

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -89,6 +90,18 @@ def test_endless_chunks_are_cut_off(client: Client) -> None:
             for _ in range(4096):  # 256 MiB
                 raw.sendall(chunk)
             pytest.fail("the server read 256 MiB")
+
+
+@pytest.mark.case("S3")
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_a_compressed_bomb_is_refused(client: Client, coding: str) -> None:
+    packer = zlib.compressobj(wbits=31 if coding == "gzip" else 15)
+    bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(64)) + packer.flush()
+    assert client.ask("POST", INFER, bomb, content_encoding=coding)[0] == 413
+    good = zlib.compressobj(wbits=31 if coding == "gzip" else 15)
+    body = good.compress(json.dumps(GOOD).encode()) + good.flush()
+    assert client.ask("POST", INFER, body, content_encoding=coding)[0] == 200
+    assert client.ask("POST", INFER, body[:-4], content_encoding=coding)[0] == 400
 
 
 @pytest.mark.case("S3")

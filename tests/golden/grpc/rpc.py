@@ -16,6 +16,7 @@ import grpc
 from numpy.typing import NDArray
 
 import messages
+import triton_messages
 from app import (
     BODY_BUDGET,
     FREE_BODY,
@@ -226,9 +227,20 @@ class Service:
 
         return answer
 
+    async def tell_statistics(self, requests: Any, context: Any) -> bytes:
+        """Answer ModelStatistics, for this model or for all, which is the same."""
+        request = await ask(context, messages.MODEL)
+        if request:
+            try:
+                messages.check_model(request)
+            except ValueError as error:
+                await abort(context, explain(error))
+        return triton_messages.describe_statistics(self._app.metrics.read())
+
     def list_methods(self) -> dict[str, dict[str, Callable[..., Awaitable[bytes]]]]:
         """Return what answers, by service and method."""
         metadata, server = messages.describe_model(), messages.describe_server()
+        config, index = triton_messages.describe_config(), triton_messages.describe_index()
         inference = {
             "ServerLive": self.tell(lambda: messages.tell(True)),
             "ServerReady": self.tell(lambda: messages.tell(not self._app.draining)),
@@ -236,6 +248,9 @@ class Service:
             "ServerMetadata": self.tell(lambda: server),
             "ModelMetadata": self.tell(lambda: metadata, about_model=True),
             "ModelInfer": self.infer,
+            "ModelConfig": self.tell(lambda: config, about_model=True),
+            "ModelStatistics": self.tell_statistics,
+            "RepositoryIndex": self.tell(lambda: index),
         }
         return {SERVICE: inference, HEALTH: {"Check": self.check_health}}
 
