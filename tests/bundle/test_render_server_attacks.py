@@ -54,6 +54,14 @@ def large(apps: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
+def read_some(client: socket.socket) -> bytes:
+    """Return the first bytes that come, or none from a connection that was reset."""
+    try:
+        return client.recv(100)
+    except ConnectionError:
+        return b""
+
+
 def is_ready(server: Server) -> None:
     assert server.ask("GET", "/v2/health/ready") == (200, {"ready": True})
 
@@ -204,8 +212,7 @@ def test_more_connections_than_files_are_refused(apps: dict[str, Path]) -> None:
         with many(server, 200) as clients:
             used = server.cpu_seconds()
             refused = select.select(clients, [], [], 5)[0]
-            assert refused
-            assert refused[0].recv(100).startswith(b"HTTP/1.1 503 ")
+            assert any(read_some(client).startswith(b"HTTP/1.1 503 ") for client in refused), "most are just closed"
             time.sleep(1)
             assert server.cpu_seconds() - used < 0.5
         wait_until(lambda: server.ask("GET", "/v2/health/ready")[0] == 200)
@@ -216,7 +223,7 @@ def test_more_connections_than_files_are_refused(apps: dict[str, Path]) -> None:
 
 
 def test_a_full_queue_says_when_to_come_back(apps: dict[str, Path]) -> None:
-    with serving(apps["transactions"], SLOW + "app.MAX_QUEUE = 4") as server:
+    with serving(apps["transactions"], SLOW.replace("0.1", "0.3") + "app.MAX_QUEUE = 4") as server:
         with ThreadPoolExecutor(20) as pool:
             answers = list(pool.map(lambda _: server.infer(request()), range(20)))
             is_ready(server)
@@ -229,8 +236,7 @@ def test_a_full_queue_says_when_to_come_back(apps: dict[str, Path]) -> None:
             for client in clients:
                 client.sendall(post(GOOD))
             wait_until(lambda: server.metric("onnxpack_queue_requests") >= 3)
-            refused = select.select(clients, [], [], 5)[0]
-            assert any(b"\r\nretry-after: 1\r\n" in client.recv(1000) for client in refused)
+            assert any(b"\r\nretry-after: 1\r\n" in client.recv(1000) for client in clients)
         assert server.infer(request())[0] == 200
 
 

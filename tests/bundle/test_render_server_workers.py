@@ -269,7 +269,7 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(cold_app: Path) -> N
 import app, time
 quick = app.protocol.read
 def slow(*arguments):
-    time.sleep(0.2)
+    time.sleep(1.5)  # for longer than the figures of other workers are old
     return quick(*arguments)
 app.protocol.read = slow
 """
