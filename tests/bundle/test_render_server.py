@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from bundle_examples import TRANSACTIONS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import INFER, Server, copy_without_model, request, start, wait_until, with_input
+from serving import INFER, Server, copy_without_model, request, serving, start, wait_until, with_input
 
 Load = Callable[..., ModuleType]
 
@@ -594,3 +595,17 @@ def test_large_outputs_are_written_in_pieces(load: Load) -> None:
 
 def test_the_examples_agree() -> None:
     assert [item["name"] for item in request()["inputs"]] == [info.name for info in TRANSACTIONS.inputs]
+
+
+def test_a_server_that_nobody_uses_does_not_wake_up(apps: dict[str, Path]) -> None:
+    with serving(apps["iris"]) as server:
+        server.ask("GET", "/v2/health/live")
+        status = Path(f"/proc/{server.process.pid}/status")
+
+        def count_switches() -> str:
+            return status.read_text().split("\nvoluntary_ctxt_switches:")[1].split()[0]
+
+        time.sleep(1.5)  # a tick's time after the connection has closed
+        before = count_switches()
+        time.sleep(1.5)
+        assert count_switches() == before

@@ -53,6 +53,7 @@ class App:
         self.workers = Workers(model, threads, MAX_QUEUE, self.metrics)
         self.requests: Log | None = None  # where they are logged
         self._most = count_connections()
+        self._occupied = asyncio.Event()  # set while there are connections
         self._logged: dict[str, tuple[float, int]] = {}
 
     # What connections ask.
@@ -60,6 +61,7 @@ class App:
     def opened(self, connection: Connection) -> HTTPError | None:
         """Take a new connection, or say why not."""
         self.connections.add(connection)
+        self._occupied.set()
         if len(self.connections) <= self._most:
             return None
         self.log(f"more than {self._most} connections: new ones are refused")
@@ -71,6 +73,8 @@ class App:
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
         self.connections.discard(connection)
+        if not self.connections:
+            self._occupied.clear()
 
     def check(self, request: Request) -> HTTPError | None:
         """Say why a request is refused, if its line and headers show it."""
@@ -163,6 +167,7 @@ class App:
     async def tick(self) -> None:
         """End the connections whose deadline has passed, for ever."""
         while True:
+            await self._occupied.wait()  # a server that nobody uses does not even wake up
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
             for connection in list(self.connections):
