@@ -189,20 +189,20 @@ def test_binary_tensors_that_lie_are_refused(client: Client) -> None:
 @pytest.fixture(scope="module")
 def small_queue(workshop: Workshop, engine: Any) -> Built:
     """The transactions image with a queue of two."""
-    spec = workshop.copy("transactions", "small-queue", runtime={"max_queue": 2, "drain": "20s"})
+    spec = workshop.copy("transactions", "small-queue", runtime={"max_queue": 2, "drain": "100s"})
     return workshop.build(spec, workshop.root / "small-queue")
 
 
 @contextlib.contextmanager
 def overload(engine: Any, built: Built) -> Iterator[tuple[Box, Client, dict[str, Any]]]:
-    """Run a server with a tenth of a CPU, and give a request that it needs a while for."""
-    host = {**PORTS, "cpu_period": 100_000, "cpu_quota": 10_000}
+    """Run a server with a fifth of a CPU, and give a request that it needs a while for."""
+    host = {**PORTS, "cpu_period": 100_000, "cpu_quota": 20_000}
     with box(engine, built.reference, host=host, ports=[8080]) as server:
         client = Client(server.ready().find_port())
         _, metadata, _ = client.ask("GET", "/v2/models/transactions")
         inputs = []
         for item in metadata["inputs"]:
-            shape = [{0: 64, 1: 256}[axis] if size == -1 else size for axis, size in enumerate(item["shape"])]
+            shape = [{0: 64, 1: 96}[axis] if size == -1 else size for axis, size in enumerate(item["shape"])]
             count = int(np.prod(shape))
             inputs.append({"name": item["name"], "datatype": item["datatype"], "shape": shape, "data": [1] * count})
         yield server, client, {"inputs": inputs}
