@@ -38,11 +38,11 @@ class Mistake:
         return Check(self.id, self.title, self.level, self.section, send)
 
 
-def _required(name: str, title: str, section: str, make: Callable[[Sample], Any]) -> Mistake:
+def _require(name: str, title: str, section: str, make: Callable[[Sample], Any]) -> Mistake:
     return Mistake(f"refuse.{name}", title, Level.REQUIRED, section, make)
 
 
-def _robust(name: str, title: str, section: str, make: Callable[[Sample], Any]) -> Mistake:
+def _expect(name: str, title: str, section: str, make: Callable[[Sample], Any]) -> Mistake:
     return Mistake(f"refuse.{name}", title, Level.ROBUSTNESS, section, make)
 
 
@@ -54,7 +54,7 @@ def _find(sample: Sample, *datatypes: str) -> int:
     raise NotOfferedError(f"no input has data of {' or '.join(datatypes) or 'any kind'}")
 
 
-def _shaped(sample: Sample, change: Callable[[list[int]], list[Any]]) -> dict[str, Any]:
+def _reshape(sample: Sample, change: Callable[[list[int]], list[Any]]) -> dict[str, Any]:
     """Return a request with another shape of its first input that has one, and the same data."""
     for index, tensor in enumerate(sample.tensors):
         if tensor.shape:
@@ -62,7 +62,7 @@ def _shaped(sample: Sample, change: Callable[[list[int]], list[Any]]) -> dict[st
     raise NotOfferedError("no input has axes")
 
 
-def _sized(sample: Sample) -> dict[str, Any]:
+def _enlarge(sample: Sample) -> dict[str, Any]:
     """Return a request that is one larger in the last axis of its first input, with data for it."""
     for index, tensor in enumerate(sample.tensors):
         if len(tensor.shape) > 1 and tensor.data:
@@ -71,12 +71,12 @@ def _sized(sample: Sample) -> dict[str, Any]:
     raise NotOfferedError("no input has two axes")
 
 
-def _ranked(sample: Sample) -> dict[str, Any]:
+def _add_axes(sample: Sample) -> dict[str, Any]:
     tensor = sample.tensors[0]
     return sample.change(0, shape=[1, 1, *tensor.shape])
 
 
-def _ragged(sample: Sample) -> dict[str, Any]:
+def _shorten_row(sample: Sample) -> dict[str, Any]:
     """Return a request whose data are nested, and one row too short."""
     for index, tensor in enumerate(sample.tensors):
         if len(tensor.shape) > 1 and tensor.data and tensor.shape[-1] > 1:
@@ -89,81 +89,81 @@ def _ragged(sample: Sample) -> dict[str, Any]:
     raise NotOfferedError("no input has rows")
 
 
-def _twice(sample: Sample) -> dict[str, Any]:
+def _repeat_input(sample: Sample) -> dict[str, Any]:
     inputs = sample.to_json()["inputs"]
     return {"inputs": [*inputs, inputs[0]]}
 
 
-def _extra(sample: Sample) -> dict[str, Any]:
+def _add_input(sample: Sample) -> dict[str, Any]:
     more = {"name": UNKNOWN, "shape": [1], "datatype": "FP32", "data": [0.0]}
     return {"inputs": [*sample.to_json()["inputs"], more]}
 
 
-def _beyond(sample: Sample) -> dict[str, Any]:
+def _exceed_range(sample: Sample) -> dict[str, Any]:
     """Return a request with a whole number that no datatype holds."""
     index = _find(sample, *_WHOLE)
     return sample.change(index, data=[2**70, *sample.tensors[index].data[1:]])
 
 
-def _other_datatype(sample: Sample) -> dict[str, Any]:
+def _swap_datatype(sample: Sample) -> dict[str, Any]:
     index = _find(sample)
     text = sample.tensors[index].datatype == "BYTES"
     data = [0] * len(sample.tensors[index].data)
     return sample.change(index, datatype="INT64" if text else "BYTES", data=data if text else ["a" for _ in data])
 
 
-def _duplicate(sample: Sample) -> bytes:
+def _repeat_key(sample: Sample) -> bytes:
     text = json.dumps(sample.to_json())
     return f'{{"inputs": [], {text[1:]}'.encode()
 
 
-def _constant(sample: Sample) -> dict[str, Any]:
+def _write_nan(sample: Sample) -> dict[str, Any]:
     index = _find(sample, "FP16", "BF16", "FP32", "FP64")
     return sample.change(index, data=[math.nan] * len(sample.tensors[index].data))
 
 
 MISTAKES = (
-    _required("json", "a body that ends in the middle", "RFC 8259", lambda s: json.dumps(s.to_json()).encode()[:-5]),
-    _required("empty-body", "an empty body", _REQUEST, lambda _: b""),
-    _required("list", "a body that is a list", _REQUEST, lambda _: []),
-    _required("no-inputs", "no 'inputs'", _REQUEST, lambda _: {"id": "1"}),
-    _required("empty-inputs", "an empty list of 'inputs'", _REQUEST, lambda _: {"inputs": []}),
-    _required("inputs-object", "'inputs' that are no list", _REQUEST, lambda s: {"inputs": s.to_json()["inputs"][0]}),
-    _required("missing-input", "an input is missing", "Model Metadata",
+    _require("json", "a body that ends in the middle", "RFC 8259", lambda s: json.dumps(s.to_json()).encode()[:-5]),
+    _require("empty-body", "an empty body", _REQUEST, lambda _: b""),
+    _require("list", "a body that is a list", _REQUEST, lambda _: []),
+    _require("no-inputs", "no 'inputs'", _REQUEST, lambda _: {"id": "1"}),
+    _require("empty-inputs", "an empty list of 'inputs'", _REQUEST, lambda _: {"inputs": []}),
+    _require("inputs-object", "'inputs' that are no list", _REQUEST, lambda s: {"inputs": s.to_json()["inputs"][0]}),
+    _require("missing-input", "an input is missing", "Model Metadata",
               lambda s: {"inputs": s.to_json()["inputs"][1:]}),
-    _required("input-name", "an input that the model does not have", "Model Metadata",
+    _require("input-name", "an input that the model does not have", "Model Metadata",
               lambda s: s.change(0, name=UNKNOWN)),
-    _required("no-name", "an input without a name", _INPUT, lambda s: s.change(0, name=None)),
-    _required("no-shape", "an input without a shape", _INPUT, lambda s: s.change(0, shape=None)),
-    _required("no-datatype", "an input without a datatype", _INPUT, lambda s: s.change(0, datatype=None)),
-    _required("no-data", "an input without data", _INPUT, lambda s: s.change(_find(s), data=None)),
-    _required("datatype", "a datatype that there is not", "Tensor Data Types", lambda s: s.change(0, datatype="FP99")),
-    _required("output", "an output that the model does not have", "Request Output",
+    _require("no-name", "an input without a name", _INPUT, lambda s: s.change(0, name=None)),
+    _require("no-shape", "an input without a shape", _INPUT, lambda s: s.change(0, shape=None)),
+    _require("no-datatype", "an input without a datatype", _INPUT, lambda s: s.change(0, datatype=None)),
+    _require("no-data", "an input without data", _INPUT, lambda s: s.change(_find(s), data=None)),
+    _require("datatype", "a datatype that there is not", "Tensor Data Types", lambda s: s.change(0, datatype="FP99")),
+    _require("output", "an output that the model does not have", "Request Output",
               lambda s: s.to_json(outputs=[{"name": UNKNOWN}])),
-    _required("negative-size", "a shape with -1", _INPUT, lambda s: _shaped(s, lambda shape: [-1, *shape[1:]])),
-    _required("fraction-size", "a shape with 1.5", _INPUT, lambda s: _shaped(s, lambda shape: [1.5, *shape[1:]])),
-    _robust("text-size", "a shape with a string", _INPUT, lambda s: _shaped(s, lambda shape: ["1", *shape[1:]])),
-    _required("huge-size", "a shape with 2^60, and data of the true size", _DATA,
-              lambda s: _shaped(s, lambda shape: [2**60, *shape[1:]])),
-    _required("overflow", "a shape whose product is 2^64 times the true one", _DATA,
-              lambda s: _shaped(s, lambda shape: [2**64 * (shape[0] or 1), *shape[1:]])),
-    _required("rank", "a shape with two axes more than the model's", "Model Metadata", _ranked),
-    _required("short", "one element too few", _DATA,
+    _require("negative-size", "a shape with -1", _INPUT, lambda s: _reshape(s, lambda shape: [-1, *shape[1:]])),
+    _require("fraction-size", "a shape with 1.5", _INPUT, lambda s: _reshape(s, lambda shape: [1.5, *shape[1:]])),
+    _expect("text-size", "a shape with a string", _INPUT, lambda s: _reshape(s, lambda shape: ["1", *shape[1:]])),
+    _require("huge-size", "a shape with 2^60, and data of the true size", _DATA,
+              lambda s: _reshape(s, lambda shape: [2**60, *shape[1:]])),
+    _require("overflow", "a shape whose product is 2^64 times the true one", _DATA,
+              lambda s: _reshape(s, lambda shape: [2**64 * (shape[0] or 1), *shape[1:]])),
+    _require("rank", "a shape with two axes more than the model's", "Model Metadata", _add_axes),
+    _require("short", "one element too few", _DATA,
               lambda s: s.change(at := _find(s), data=list(s.tensors[at].data[1:]))),
-    _required("long", "one element too many", _DATA,
+    _require("long", "one element too many", _DATA,
               lambda s: s.change(at := _find(s), data=[*s.tensors[at].data, s.tensors[at].data[0]])),
-    _required("overlong", "a hundred thousand elements too many", _DATA,
+    _require("overlong", "a hundred thousand elements too many", _DATA,
               lambda s: s.change(at := _find(s), data=[*s.tensors[at].data, *[s.tensors[at].data[0]] * 100_000])),
-    _required("ragged", "nested data with a row that is too short", _DATA, _ragged),
-    _robust("utf8", "a body that is no UTF-8", "RFC 8259, 8.1", lambda s: json.dumps(s.to_json(id="\udc80")).encode()
+    _require("ragged", "nested data with a row that is too short", _DATA, _shorten_row),
+    _expect("utf8", "a body that is no UTF-8", "RFC 8259, 8.1", lambda s: json.dumps(s.to_json(id="\udc80")).encode()
             .replace(b"\\udc80", b"\x80")),
-    _robust("nan", "a bare NaN", "RFC 8259, 6", _constant),
-    _robust("duplicate-key", "a key twice in one object", "RFC 8259, 4: readers differ in what they take", _duplicate),
-    _robust("depth", f"a body nested {_DEPTH:,} deep", "RFC 8259, 9", lambda _: b'{"inputs":' + b"[" * _DEPTH),
-    _robust("duplicate-input", "an input twice", _REQUEST, _twice),
-    _robust("extra-input", "an input more than the model has", "Model Metadata", _extra),
-    _robust("other-datatype", "another datatype than the model's", "Model Metadata", _other_datatype),
-    _robust("range", "a whole number that the datatype does not hold", "Tensor Data Types", _beyond),
+    _expect("nan", "a bare NaN", "RFC 8259, 6", _write_nan),
+    _expect("duplicate-key", "a key twice in one object", "RFC 8259, 4: readers differ in what they take", _repeat_key),
+    _expect("depth", f"a body nested {_DEPTH:,} deep", "RFC 8259, 9", lambda _: b'{"inputs":' + b"[" * _DEPTH),
+    _expect("duplicate-input", "an input twice", _REQUEST, _repeat_input),
+    _expect("extra-input", "an input more than the model has", "Model Metadata", _add_input),
+    _expect("other-datatype", "another datatype than the model's", "Model Metadata", _swap_datatype),
+    _expect("range", "a whole number that the datatype does not hold", "Tensor Data Types", _exceed_range),
 )  # fmt: skip
 """All mistakes that are made in a request's body."""
 
@@ -193,7 +193,7 @@ def check_fixed_size(server: Server) -> None:
     shape = shapes.get(tensor.name) if tensor else None
     if not isinstance(shape, list) or not shape or shape[-1] == -1:
         raise NotOfferedError("the metadata fix no size of the last axis of an input")
-    require_error(server.infer(_sized(sample)))
+    require_error(server.infer(_enlarge(sample)))
 
 
 @check("refuse.status", "a client's mistake has the status 4xx", Level.ROBUSTNESS, "RFC 9110, 15.5")

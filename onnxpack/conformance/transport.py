@@ -7,7 +7,7 @@ import time
 from onnxpack.conformance.checks import FailedError, Level, check
 from onnxpack.conformance.expect import require, require_ok, require_refusal, require_same
 from onnxpack.conformance.server import JSON, Server, read_outputs
-from onnxpack.conformance.wire import Answer, ClosedError
+from onnxpack.conformance.wire import Answer, ClosedError, Connection
 
 _LIVE = "/v2/health/live"
 _QUIET_SECONDS = 0.2  # in which nothing may come behind an answer without a body
@@ -144,10 +144,7 @@ def check_pipelining(server: Server) -> None:
     with server.connect() as connection:
         connection.send(b"".join(server.write("POST", f"{server.path}/infer", body, JSON) for body in bodies))
         for number, body in enumerate(bodies):
-            server.sent, server.got = f"three requests at once, the last one {body.decode()}", ""
-            answer = connection.receive()
-            server.got = str(answer)
-            require(require_ok(answer).get("id") == str(number), f"the answer to request {number}")
+            _require_own_answer(server, connection, number, f"three requests at once, the last one {body.decode()}")
 
 
 @check("http.parallel", "answers are for those who asked", Level.ROBUSTNESS, "RFC 9110, 3.7")
@@ -159,10 +156,16 @@ def check_parallel(server: Server) -> None:
             body = json.dumps(server.sample.to_json(id=str(number))).encode()
             connection.send(server.write("POST", f"{server.path}/infer", body, JSON))
         for number, connection in enumerate(connections):
-            server.sent, server.got = f"{_PARALLEL} requests at once, this one with the id {number}", ""
-            answer = connection.receive()
-            server.got = str(answer)
-            require(require_ok(answer).get("id") == str(number), f"the answer to request {number}")
+            sent = f"{_PARALLEL} requests at once, this one with the id {number}"
+            _require_own_answer(server, connection, number, sent)
+
+
+def _require_own_answer(server: Server, connection: Connection, number: int, sent: str) -> None:
+    """Expect the answer to the request with this number, which was sent before."""
+    server.sent, server.got = sent, ""
+    answer = connection.receive()
+    server.got = str(answer)
+    require(require_ok(answer).get("id") == str(number), f"the answer to request {number}")
 
 
 @check("http.1.0", "a client of HTTP/1.0", Level.ROBUSTNESS, "RFC 9110, 2.5")

@@ -40,6 +40,14 @@ def apps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return folders
 
 
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A server that takes bodies of 64 MiB."""
+    folder = tmp_path_factory.mktemp("large")
+    write_app(folder, "transactions", max_body=64 * 2**20)
+    return folder
+
+
 @pytest.fixture
 def load(apps: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleType]]:
     """Import a generated module of an example, or of a folder, into this process."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_examples import CUDA, DOCKERFILES, IRIS, KINDS, MODULES, ODD, TRANSACTIONS, VARIANTS
+from bundle_examples import CUDA, DOCKERFILES, IRIS, KINDS, MODULES, ODD, TRANSACTIONS, VARIANTS, write_modules
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -63,8 +63,7 @@ def test_dockerfiles_are_golden(name: str, golden: Callable[[str, str], None]) -
 def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     views = {**MODULES, **KINDS, **{name: view for name, (view, _) in VARIANTS.items()}}
     view = views[request.param]
-    for file, text in render_module(view).items():
-        (tmp_path / file).write_text(text, encoding="utf-8")
+    write_modules(tmp_path, view)
     return tmp_path
 
 

@@ -10,15 +10,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_examples import TRANSACTIONS
 from serving import INFER, Server, all_of, post, request, serving, start, wait_until, with_input
-
-from onnxpack.bundle.render import render_module
 
 MIB = 2**20
 QUICK = """
@@ -42,16 +38,6 @@ READY = b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\n\r\n"
 def server(apps: dict[str, Path]) -> Iterator[Server]:
     with serving(apps["transactions"]) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def large(apps: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A server that takes bodies of 64 MiB."""
-    folder = tmp_path_factory.mktemp("large")
-    (folder / "model.onnx").write_bytes((apps["transactions"] / "model.onnx").read_bytes())
-    for file, text in render_module(replace(TRANSACTIONS, max_body=64 * MIB)).items():
-        (folder / file).write_text(text)
-    return folder
 
 
 def read_some(client: socket.socket) -> bytes:

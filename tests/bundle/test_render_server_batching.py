@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundle_examples import BATCHING, save_transactions
+from bundle_examples import BATCHING, save_transactions, write_modules
 from numpy.typing import NDArray
 from serving import request, serving, wait_until
-
-from onnxpack.bundle.render import render_module
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -24,8 +22,7 @@ Arrays = dict[str, NDArray[Any]]
 def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("batching")
     save_transactions(folder / "model.onnx")
-    for file, text in render_module(BATCHING).items():
-        (folder / file).write_text(text)
+    write_modules(folder, BATCHING)
     return folder
 
 

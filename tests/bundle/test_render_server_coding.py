@@ -12,10 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from bundle_examples import IRIS, TRANSACTIONS
+from bundle_examples import IRIS, write_modules
 from serving import INFER, Server, request, serving, wait_until, with_input
-
-from onnxpack.bundle.render import render_module
 
 MIB = 2**20
 GOOD = json.dumps(request()).encode()
@@ -43,16 +41,6 @@ def server(apps: dict[str, Path]) -> Iterator[Server]:
 def iris(apps: dict[str, Path]) -> Iterator[Server]:
     with serving(apps["iris"]) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def large(apps: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A server that takes bodies of 64 MiB."""
-    folder = tmp_path_factory.mktemp("large")
-    (folder / "model.onnx").write_bytes((apps["transactions"] / "model.onnx").read_bytes())
-    for file, text in render_module(replace(TRANSACTIONS, max_body=64 * MIB)).items():
-        (folder / file).write_text(text)
-    return folder
 
 
 def exchange(server: Server, path: str, body: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -202,8 +190,7 @@ def test_small_answers_are_not_compressed(iris: Server) -> None:
 
 def test_large_answers_are_compressed_in_a_thread(apps: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes((apps["iris"] / "model.onnx").read_bytes())
-    for file, text in render_module(replace(IRIS, axes=(replace(IRIS.axes[0], max=2000),))).items():
-        (tmp_path / file).write_text(text)
+    write_modules(tmp_path, replace(IRIS, axes=(replace(IRIS.axes[0], max=2000),)))
     for quick, coding in ((0, "gzip"), (60, None)):  # seconds up to which a request runs in the event loop
         change = f"app.INLINE_SECONDS, app.INLINE_BODY = {quick}, 10**6"
         with serving(tmp_path, change) as server:

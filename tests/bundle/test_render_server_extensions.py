@@ -8,10 +8,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from bundle_examples import BATCHING, IRIS
+from bundle_examples import BATCHING, IRIS, write_modules
 from serving import INFER, Server, request, serving, with_input
 
-from onnxpack.bundle.render import render_module
 from onnxpack.core.values import TensorInfo
 
 MODEL = "/v2/models/transactions"
@@ -54,8 +53,7 @@ def test_config_of_a_model_without_a_batch_axis(load: Callable[..., ModuleType])
 
 
 def test_config_tells_of_dynamic_batching(load: Callable[..., ModuleType], tmp_path: Path) -> None:
-    for file, text in render_module(replace(BATCHING, max_queue_delay=0.0025)).items():
-        (tmp_path / file).write_text(text)
+    write_modules(tmp_path, replace(BATCHING, max_queue_delay=0.0025))
     config = load(tmp_path, "extensions").describe_config()
     batching = {"preferred_batch_size": [BATCHING.max_batch_size], "max_queue_delay_microseconds": 2500}
     assert config["dynamic_batching"] == batching
@@ -115,8 +113,7 @@ def test_index_names_the_model(server: Server) -> None:
 def test_a_model_may_be_called_stats(apps: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes((apps["iris"] / "model.onnx").read_bytes())
     view = replace(IRIS, name="stats", inputs=(TensorInfo("float_input", "float32", ("batch", 4)),))
-    for file, text in render_module(view).items():
-        (tmp_path / file).write_text(text)
+    write_modules(tmp_path, view)
     with serving(tmp_path) as server:
         assert server.ask("GET", "/v2/models/stats")[1]["name"] == "stats"
         assert ask_statistics(server, "/v2/models/stats/stats")["execution_count"] == 0

@@ -14,11 +14,10 @@ import grpc
 import numpy as np
 import open_inference_pb2 as messages
 import pytest
-from bundle_examples import IRIS, save_iris
+from bundle_examples import IRIS, save_iris, write_modules
 from calling import HEALTH, call, calling, make_request, read_answer, refuse
 from serving import Server, serving, wait_until
 
-from onnxpack.bundle.render import render_module
 from onnxpack.core.values import Axis
 
 MIB = 2**20
@@ -54,8 +53,7 @@ def medium(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_app(folder: Path, **fields: Any) -> Path:
-    for file, text in render_module(replace(IRIS, server="http+grpc", **fields)).items():
-        (folder / file).write_text(text)
+    write_modules(folder, replace(IRIS, server="http+grpc", **fields))
     save_iris(folder / "model.onnx")
     return folder
 

@@ -6,17 +6,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from bundle_examples import VARIANTS
-
-from onnxpack.bundle.render import render_module
+from bundle_examples import VARIANTS, write_modules
 
 Load = Callable[..., ModuleType]
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    for file, text in render_module(VARIANTS["grpc"][0]).items():
-        (tmp_path / file).write_text(text, encoding="utf-8")
+    write_modules(tmp_path, VARIANTS["grpc"][0])
     return tmp_path
 
 

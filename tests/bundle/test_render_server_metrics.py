@@ -11,10 +11,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from bundle_examples import BATCHING, IRIS
+from bundle_examples import BATCHING, IRIS, write_modules
 from serving import Server, request, serving, with_input
-
-from onnxpack.bundle.render import render_module
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"'
@@ -125,8 +123,7 @@ def test_the_process_is_told_under_the_usual_names(server: Server) -> None:
 
 def test_runs_of_a_batch_are_counted_once_and_their_waiting_apart(apps: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes((apps["transactions"] / "model.onnx").read_bytes())
-    for file, text in render_module(BATCHING).items():
-        (tmp_path / file).write_text(text)
+    write_modules(tmp_path, BATCHING)
     with serving(tmp_path) as server:
         for _ in range(3):
             assert server.infer(request())[0] == 200
@@ -154,8 +151,7 @@ def test_a_model_without_a_batch_axis_has_no_histogram_of_rows(load: Callable[..
 
 
 def test_large_runs_are_counted_as_ones_of_the_most_rows(load: Callable[..., ModuleType], tmp_path: Path) -> None:
-    for file, text in render_module(replace(IRIS, axes=(replace(IRIS.axes[0], max=10**6),))).items():
-        (tmp_path / file).write_text(text)
+    write_modules(tmp_path, replace(IRIS, axes=(replace(IRIS.axes[0], max=10**6),)))
     group = load(tmp_path, "prometheus").group_rows
     counts = [0.0] * 1025
     counts[1], counts[2], counts[3], counts[4], counts[5], counts[512], counts[513], counts[1024] = range(1, 9)

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from bundle_examples import WORKERS, save_iris
+from bundle_examples import WORKERS, save_iris, write_modules
 from serving import Server, all_of, copy_without_model, post, start, wait_until
 
-from onnxpack.bundle.render import ModuleView, render_module
+from onnxpack.bundle.render import ModuleView
 
 INFER = "/v2/models/iris/infer"
 INPUTS = [{"name": "float_input", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]
@@ -40,8 +40,7 @@ def cold_app(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def render(folder: Path, view: ModuleView) -> Path:
     save_iris(folder / "model.onnx")
-    for file, text in render_module(view).items():
-        (folder / file).write_text(text)
+    write_modules(folder, view)
     return folder
 
 

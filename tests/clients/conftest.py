@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bundle_examples import IRIS, save_model
+from bundle_examples import IRIS, save_model, write_modules
 from environments import make_environment
 from onnx import helper
 from serving import serving
 
-from onnxpack.bundle.render import ModuleView, render_module
+from onnxpack.bundle.render import ModuleView
 from onnxpack.core.values import Axis, TensorInfo
 
 HERE = Path(__file__).parent
@@ -66,8 +66,7 @@ def write_passing(folder: Path, view: ModuleView) -> None:
     """Write the model that passes all through, and its server."""
     nodes = [helper.make_node("Identity", [info.name], [f"out_{info.name}"]) for info in view.inputs]
     save_model(folder / "model.onnx", nodes, view, [])
-    for file, text in render_module(view).items():
-        (folder / file).write_text(text, encoding="utf-8")
+    write_modules(folder, view)
 
 
 @pytest.fixture(scope="session")

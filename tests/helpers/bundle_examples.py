@@ -239,5 +239,10 @@ SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd,
 def write_app(folder: Path, name: str, **changes: Any) -> None:
     """Write an example's model and modules into a folder, as /opt/onnxpack/app has them, with changes of its view."""
     SAVERS[name](folder / "model.onnx")
-    for file, text in render_module(replace(MODULES[name], **changes)).items():
+    write_modules(folder, replace(MODULES[name], **changes))
+
+
+def write_modules(folder: Path, view: ModuleView) -> None:
+    """Write all that is rendered from a view into a folder."""
+    for file, text in render_module(view).items():
         (folder / file).write_text(text, encoding="utf-8")

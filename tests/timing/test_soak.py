@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundle_examples import MODULES, save_iris, save_odd
+from bundle_examples import MODULES, save_iris, save_odd, write_modules
 from serving import serving
 
-from onnxpack.bundle.render import render_module
 from onnxpack.data.test_inputs import write_arrays
 from onnxpack.timing import soak as soaking
 from onnxpack.timing.soak import draw_sizes, fit_sizes, measure_growth, read_rss, resize_arrays, soak
@@ -28,8 +27,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def make(name: str, save: Callable[[Path], None], **changes: Any) -> Path:
-        for file, text in render_module(replace(MODULES[name], **changes)).items():
-            (tmp_path / file).write_text(text, encoding="utf-8")
+        write_modules(tmp_path, replace(MODULES[name], **changes))
         save(tmp_path / "model.onnx")
         monkeypatch.syspath_prepend(tmp_path)
         return tmp_path
