@@ -1,0 +1,1 @@
+"""Read and write OCI images: references, manifests, layers, layouts, archives and registries."""
