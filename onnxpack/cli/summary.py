@@ -45,7 +45,8 @@ def summarize(attempt: "Attempt", elapsed: float) -> list[str]:
         words += [f"peak memory {format_bytes(smoke.peak_rss_bytes)}"] if smoke.peak_rss_bytes else []
         if smoke.soak and smoke.soak.growth_bytes is not None:
             words.append(f"growth {format_bytes(smoke.soak.growth_bytes)} in {plural(smoke.soak.requests, 'request')}")
-        rows.append(("smoke test", ", ".join(words) or "the image refuses to serve without its GPU"))
+        shown = ", ".join(words) or "the image refuses to serve without its GPU"
+        rows.append(("smoke test", f"in {smoke.runtime}: {shown}"))
     rows.append(("time", f"{elapsed:.1f} s"))
     return [f"  {line}" for line in [*format_table(rows), *_commands(attempt)]]
 

@@ -7,24 +7,24 @@ from inspect import getsource
 from onnxpack.bundle import compiler
 from onnxpack.bundle.bytecode import Bytecode, CompileRequest
 from onnxpack.core.errors import GateError
-from onnxpack.image.container import VOLUME, container
-from onnxpack.image.docker import DockerEngine, archive_of
+from onnxpack.image.archives import make_archive
+from onnxpack.image.engine import VOLUME, Engine, require_end
 
 _SECONDS = 300
 """How long it may take; it takes 2."""
 _SOURCES, _RESULT = "sources.tar", "compiled.tar"
 
 
-def compile_modules(engine: DockerEngine, asked: CompileRequest) -> Bytecode:
+def compile_modules(engine: Engine, asked: CompileRequest) -> Bytecode:
     """Have the base image's Python compile sources, as confined as the image in its smoke test.
 
     Raises:
         GateError: the base has no Python, or it fails.
     """
-    files = {_SOURCES: archive_of(dict(asked.sources), {})}
+    files = {_SOURCES: make_archive(dict(asked.sources), {})}
     command = ["-I", "-c", getsource(compiler), f"{VOLUME}/{_SOURCES}", f"{VOLUME}/out/{_RESULT}", asked.folder]
-    with container(engine, asked.base, files, entrypoint=["python3"], command=[*command, *asked.roots]) as box:
-        version = box.require_end(_SECONDS).strip()
+    with engine.container(asked.base, files, entrypoint=["python3"], command=[*command, *asked.roots]) as box:
+        version = require_end(box, _SECONDS).strip()
         result = box.fetch("out").get(_RESULT, b"")
     return Bytecode(version, read_result(result))
 

@@ -1,7 +1,6 @@
 """The Docker Engine through its SDK; log texts and exit codes of streams can be wrong, so results are inspected."""
 
 import contextlib
-import io
 import os
 import tarfile
 import tempfile
@@ -17,12 +16,11 @@ from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound, StreamParseError
 
-from onnxpack.bundle.bytecode import Bytecode, CompileRequest
 from onnxpack.bundle.context import EPOCH
 from onnxpack.core.errors import EngineError, OnnxpackError, Problem, flatten_words
 from onnxpack.core.interrupts import uninterrupted
 from onnxpack.core.progress import Progress
-from onnxpack.image.engine import Image, Layer, Smoke, SmokeRequest
+from onnxpack.image.engine import Container, Image, Layer
 
 _TIMEOUT = 600
 """Seconds that the engine may be silent; the SDK's default is 60."""
@@ -107,11 +105,31 @@ class DockerEngine:
             "check `image.base`, the network and `docker login`, or pull the image yourself",
         )
 
-    def compile_modules(self, asked: CompileRequest) -> Bytecode:
-        """Compile sources in a container of the base image; raise as ``image.compile.compile_modules`` does."""
-        from onnxpack.image.compile import compile_modules  # it needs this module
+    @cached_property
+    def version(self) -> str:
+        """Return the engine's name and version, as ``docker 20.10.24``."""
+        with self.guarded("tell its version"):
+            facts = self.client.version()
+            # Podman answers as Docker does, and names itself among its components.
+            names = {str(part["Name"]): str(part["Version"]) for part in facts.get("Components") or ()}
+            podman = names.get("Podman Engine")
+            return f"podman {podman}" if podman else f"docker {facts['Version']}"
 
-        return compile_modules(self, asked)
+    @contextlib.contextmanager
+    def container(
+        self,
+        image: str,
+        files: dict[str, bytes],
+        *,
+        entrypoint: list[str] | None = None,
+        command: list[str] | None = None,
+        gpu: bool = False,
+    ) -> Iterator[Container]:
+        """Create a container of ``image`` with ``files`` in its volume beside a writable ``out/``, then remove it."""
+        from onnxpack.image.docker_container import create_container  # it needs this module
+
+        with create_container(self, image, files, entrypoint=entrypoint, command=command, gpu=gpu) as box:
+            yield box
 
     def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
         """Build a context under ``tag``; ``fresh`` takes no layer that an earlier build made.
@@ -164,12 +182,6 @@ class DockerEngine:
             facts = self.client.info()
             return "nvidia" in facts.get("Runtimes", {})
 
-    def test_image(self, asked: SmokeRequest) -> Smoke:
-        """Run an image in containers of this engine, and replay the Reference in it; raise as ``smoke_test`` does."""
-        from onnxpack.image.smoke import smoke_test  # it needs this module
-
-        return smoke_test(self, asked)
-
     @contextlib.contextmanager
     def guarded(self, what: str, log: list[str] | None = None) -> Iterator[None]:
         """Turn what the SDK raises into one typed error."""
@@ -210,21 +222,6 @@ def endpoint() -> str:
         with contextlib.suppress(*_FAILURES):  # the configuration may hold anything
             host = ContextAPI.kwargs_from_context().get("base_url")
     return (host or DEFAULT_UNIX_SOCKET).removeprefix("http+")
-
-
-def archive_of(files: dict[str, bytes], folders: dict[str, int]) -> bytes:
-    """Return a tar of ``files`` by path, below ``folders`` with their modes."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, mode in folders.items():
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.mode = tarfile.DIRTYPE, mode
-            archive.addfile(entry)
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(data), 0o444
-            archive.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 @contextlib.contextmanager

@@ -1,13 +1,19 @@
 """What an engine is asked, and what it gives: images, and the figures of their smoke test."""
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from onnxpack.bundle.bytecode import Bytecode, CompileRequest
+from onnxpack.core.errors import GateError
 from onnxpack.core.progress import Progress
 from onnxpack.core.values import Reference
 from onnxpack.parity.compare import Tolerance
+
+VOLUME = "/onnxpack-check"
+"""The folder of a check's files in its container: the only one that can be written, below ``out/``."""
+_SHOWN = 3000
+"""How many characters of a container's output an error shows."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Smoke:
     latency_p50_seconds: float | None
     """The median of one request at a time, at the axes' opt sizes."""
     peak_rss_bytes: int | None
+    runtime: str = field(kw_only=True)
+    """What ran the image, as ``Container.runtime`` says it."""
     on_gpu: bool | None = None
     """None for a CPU image."""
     soak: Soak | None = None
@@ -90,6 +98,58 @@ class SmokeRequest:
     """``gates.first_answer``: what is above it is measured again in a fresh container."""
 
 
+class Container(Protocol):
+    """A container under test: no network, nothing writable but its volume, no capabilities, and gone afterwards.
+
+    All methods raise EngineError where the engine or the runtime does not do its part.
+    """
+
+    @property
+    def runtime(self) -> str:
+        """Return what runs it, for people to read: its name, and its version if it has one, as ``runc 1.1.5``."""
+
+    def start(self) -> None:
+        """Start the container's command.
+
+        Raises:
+            GateError: the image has no such program, or it cannot be executed.
+        """
+
+    def execute(self, command: list[str]) -> tuple[int, str, str]:
+        """Run one more command beside the first one; return its exit status, stdout and stderr.
+
+        A container that has ended, or ends meanwhile, counts as a command that failed.
+        """
+
+    def wait(self, seconds: float) -> int | None:
+        """Return the exit status of the container, or None if it still runs after so many ``seconds``."""
+
+    def running(self) -> bool:
+        """Return whether the container's command still runs."""
+
+    def output(self) -> tuple[str, str]:
+        """Return what the container has printed so far on stdout and stderr."""
+
+    def fetch(self, folder: str) -> dict[str, bytes]:
+        """Return the files of a folder of the volume, by name."""
+
+
+def require_end(box: Container, seconds: float) -> str:
+    """Start the container's command, wait until it ends, and return what it printed.
+
+    Raises:
+        GateError: it cannot be run, fails, or takes longer than so many ``seconds``.
+    """
+    box.start()
+    status = box.wait(seconds)
+    out, words = box.output()
+    if status is None:
+        raise GateError(f"the container did not end within {seconds:g} s", "see its output below", words[-_SHOWN:])
+    if status:
+        raise GateError(f"the container failed: exit status {status}", "see its output below", words[-_SHOWN:])
+    return out
+
+
 class Engine(Protocol):
     """An engine; all of its methods raise EngineError where it does not do its part."""
 
@@ -99,11 +159,19 @@ class Engine(Protocol):
     def require_base(self, reference: str, progress: Progress) -> Image:
         """Return the base image, which is fetched if it is not here."""
 
-    def compile_modules(self, asked: CompileRequest) -> Bytecode:
-        """Compile sources by the Python of a base image that is here.
+    def container(
+        self,
+        image: str,
+        files: dict[str, bytes],
+        *,
+        entrypoint: list[str] | None = None,
+        command: list[str] | None = None,
+        gpu: bool = False,
+    ) -> AbstractContextManager[Container]:
+        """Make a container of an image that is here, to be started, with ``files`` in its volume beside ``out/``.
 
-        Raises:
-            GateError: it has no Python, or that one fails.
+        ``entrypoint`` and ``command`` take the place of the image's own; an entrypoint alone leaves no command.
+        ``gpu`` gives it the GPUs of the machine.
         """
 
     def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
@@ -117,10 +185,3 @@ class Engine(Protocol):
 
     def has_gpu(self) -> bool:
         """Return whether containers can have a GPU here."""
-
-    def test_image(self, asked: SmokeRequest) -> Smoke:
-        """Run an image offline, and replay the Reference in it.
-
-        Raises:
-            GateError: it does not get ready, dies, answers wrongly, or would fall back from the GPU.
-        """

@@ -12,9 +12,7 @@ import numpy as np
 from onnxpack.core.errors import GateError
 from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import Arrays, read_arrays
-from onnxpack.image.container import VOLUME, Container, container
-from onnxpack.image.docker import DockerEngine
-from onnxpack.image.engine import Smoke, SmokeRequest, Soak
+from onnxpack.image.engine import VOLUME, Container, Engine, Smoke, SmokeRequest, Soak, require_end
 from onnxpack.parity.compare import Comparison, Tolerance, compare_cases, read_case, require_parity
 from onnxpack.parity.quantization_noise import compute_spreads
 from onnxpack.timing import probe, soak
@@ -26,7 +24,7 @@ _REPLAY_SECONDS = 300
 """How long an image without a server may take for all cases, its start included."""
 
 
-def smoke_test(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
+def smoke_test(engine: Engine, asked: SmokeRequest) -> Smoke:
     """Run the image and replay the Reference in it.
 
     Raises:
@@ -41,11 +39,11 @@ def smoke_test(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
     return _test_server(engine, asked, asked.port, files)
 
 
-def _test_server(engine: DockerEngine, asked: SmokeRequest, port: int, files: dict[str, bytes]) -> Smoke:
+def _test_server(engine: Engine, asked: SmokeRequest, port: int, files: dict[str, bytes]) -> Smoke:
     """Ask the server one case over HTTP, and the image's command line all of them."""
     reference, tolerance = asked.reference, asked.tolerance
     case = reference.cases[0]
-    with container(engine, asked.image, files | _list_modules(), gpu=bool(asked.on_gpu)) as box:
+    with engine.container(asked.image, files | _list_modules(), gpu=bool(asked.on_gpu)) as box:
         box.start()
         facts = _probe(box, "server", str(port), VOLUME, case, asked.timed)
         rows = _compare_answer(reference, case, facts, tolerance)
@@ -62,17 +60,17 @@ def _test_server(engine: DockerEngine, asked: SmokeRequest, port: int, files: di
         memory = None
         if asked.soak_seconds:
             memory = _check(box, _soak_command(asked, port), "the image does not answer all of its declared sizes")
-    return retry_first_answer(engine, asked, port, _smoke(rows, facts, asked.on_gpu, memory))
+    return retry_first_answer(engine, asked, port, _smoke(asked, box, rows, facts, memory))
 
 
-def retry_first_answer(engine: DockerEngine, asked: SmokeRequest, port: int, smoke: Smoke) -> Smoke:
+def retry_first_answer(engine: Engine, asked: SmokeRequest, port: int, smoke: Smoke) -> Smoke:
     """Start the image again while its first answer is later than its gate allows, and return the best."""
     timed = f"{asked.timed}.inputs.npz"
     files = {timed: (asked.reference.folder / timed).read_bytes()}
     for _ in range(_STARTS - 1):
         if asked.first_answer is None or smoke.first_answer is None or smoke.first_answer <= asked.first_answer:
             break
-        with container(engine, asked.image, files, gpu=bool(asked.on_gpu)) as box:
+        with engine.container(asked.image, files, gpu=bool(asked.on_gpu)) as box:
             box.start()
             facts = _probe(box, "server", str(port), VOLUME, asked.timed, asked.timed)
         again = replace(smoke, **{name: facts[name] for name in _FIRST})
@@ -80,29 +78,29 @@ def retry_first_answer(engine: DockerEngine, asked: SmokeRequest, port: int, smo
     return smoke
 
 
-def _test_module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, bytes]) -> Smoke:
+def _test_module(engine: Engine, asked: SmokeRequest, files: dict[str, bytes]) -> Smoke:
     """Let the generated module answer all cases in the container's own process: the image has no server."""
     command = ["-c", _probe_source(), "module", VOLUME, asked.timed, *asked.reference.cases]
-    with container(engine, asked.image, files, entrypoint=["python3"], command=command, gpu=bool(asked.on_gpu)) as box:
-        facts = json.loads(box.require_end(_REPLAY_SECONDS))
+    with engine.container(asked.image, files, entrypoint=["python3"], command=command, gpu=bool(asked.on_gpu)) as box:
+        facts = json.loads(require_end(box, _REPLAY_SECONDS))
         rows = _compare_replay(asked.reference, box, asked.tolerance)
     require_parity("the image's answers differ from the source model's", rows)
     memory = _soak_module(engine, asked, files) if asked.soak_seconds else None
-    return _smoke(rows, facts, asked.on_gpu, memory)
+    return _smoke(asked, box, rows, facts, memory)
 
 
-def _soak_module(engine: DockerEngine, asked: SmokeRequest, files: dict[str, bytes]) -> Any:
+def _soak_module(engine: Engine, asked: SmokeRequest, files: dict[str, bytes]) -> Any:
     """Soak the generated module in a process of its own: what replayed all cases has memory of that."""
     files, (python, *command), gpu = files | _list_modules(), _soak_command(asked, 0), bool(asked.on_gpu)
-    with container(engine, asked.image, files, entrypoint=[python], command=command, gpu=gpu) as box:
-        return json.loads(box.require_end(_REPLAY_SECONDS))
+    with engine.container(asked.image, files, entrypoint=[python], command=command, gpu=gpu) as box:
+        return json.loads(require_end(box, _REPLAY_SECONDS))
 
 
-def _test_refusal(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
+def _test_refusal(engine: Engine, asked: SmokeRequest) -> Smoke:
     """Test a CUDA image where no GPU is: its libraries resolve, and it refuses to serve from the CPU."""
     command = ["-c", _probe_source(), "refusal", *asked.libraries]
-    with container(engine, asked.image, {}, entrypoint=["python3"], command=command) as box:
-        facts = json.loads(box.require_end(_REPLAY_SECONDS))
+    with engine.container(asked.image, {}, entrypoint=["python3"], command=command) as box:
+        facts = json.loads(require_end(box, _REPLAY_SECONDS))
     if facts["missing"]:
         raise GateError(
             "the image lacks libraries that onnxruntime's CUDA provider links",
@@ -113,17 +111,18 @@ def _test_refusal(engine: DockerEngine, asked: SmokeRequest) -> Smoke:
         raise GateError(
             "the CUDA image loaded its model without a GPU", "it must refuse to serve from the CPU: please report this"
         )
-    return Smoke(0, None, None, None, None, on_gpu=False)
+    return Smoke(0, None, None, None, None, runtime=box.runtime, on_gpu=False)
 
 
-def _smoke(rows: list[Comparison], facts: Any, on_gpu: bool | None, memory: Any) -> Smoke:
+def _smoke(asked: SmokeRequest, box: Container, rows: list[Comparison], facts: Any, memory: Any) -> Smoke:
     return Smoke(
         comparisons=len(rows),
         ready_seconds=facts["ready_seconds"],
         first_answer_seconds=facts["first_answer_seconds"],
         latency_p50_seconds=facts["latency_p50_seconds"],
         peak_rss_bytes=facts["peak_rss_bytes"],
-        on_gpu=on_gpu,
+        runtime=box.runtime,
+        on_gpu=asked.on_gpu,
         soak=Soak(**memory) if memory else None,
         later_answer_seconds=facts["later_answer_seconds"],
     )

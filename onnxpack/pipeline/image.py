@@ -9,10 +9,13 @@ from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context
 from onnxpack.core.digests import digest
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.interrupts import afterwards
+from onnxpack.image.compile import compile_modules
 from onnxpack.image.engine import Image, Smoke, SmokeRequest
+from onnxpack.image.smoke import smoke_test
 from onnxpack.pipeline.gates import require_measures, require_size
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
+from onnxpack.worker.code import digest_code
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def _compile(run: Build, context: Context, base: Image) -> str:
 def _compile_part(run: Build, asked: CompileRequest, part: str) -> Bytecode:
     """Return the compiled modules of a part, made once for the same sources and base."""
     module = "onnxpack.image.compile"
-    return run.runner.keep("compile", asked, Bytecode, module, lambda: run.engine.compile_modules(asked), of=part)
+    return run.runner.keep("compile", asked, Bytecode, module, lambda: compile_modules(run.engine, asked), of=part)
 
 
 def _require_python(run: Build, version: str) -> None:
@@ -111,7 +114,9 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         soak_seconds=plan.soak_seconds,
         first_answer=plan.gates.limits.first_answer,
     )
-    return run.runner.keep("smoke", asked, Smoke, "onnxpack.image.smoke", lambda: run.engine.test_image(asked))
+    # How an engine runs containers is part of what they show.
+    request = (digest_code(type(run.engine).__module__), asked)
+    return run.runner.keep("smoke", request, Smoke, "onnxpack.image.smoke", lambda: smoke_test(run.engine, asked))
 
 
 def _list_linked_libraries(context: Context, device: str) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def make_attempt(folder: Path, until: str = "smoke", **fields: Any) -> Attempt:
         base=BASE,
         image=IMAGE,
         references=("example:1.0-cpu", "example:cccccccccccc-cpu"),
-        smoke=Smoke(4, 1.328, 1.4, 0.00031, 73_000_000, soak=Soak(900, 9, 4_200_000, 9)),
+        smoke=Smoke(4, 1.328, 1.4, 0.00031, 73_000_000, runtime="runc 1.1.5", soak=Soak(900, 9, 4_200_000, 9)),
     )
     return Attempt(plan, until, ("export",), product)
 
@@ -55,7 +55,7 @@ def test_the_summary_of_an_image_has_its_figures_and_commands(tmp_path: Path) ->
         f"121.5 MB, 81.5 MB of it on the base {attempt.plan.base}",
         f"opset 17, float32, {size} B",
         "2 comparisons within tolerance: max abs 4.2e-07, max rel 1e-06",
-        "ready after 1.33 s, first answer after 1.40 s, median request 310 µs, peak memory 73.0 MB, "
+        "in runc 1.1.5: ready after 1.33 s, first answer after 1.40 s, median request 310 µs, peak memory 73.0 MB, "
         "growth 4.2 MB in 900 requests",
         "16.9 s",
     ]

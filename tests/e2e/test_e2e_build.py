@@ -61,6 +61,7 @@ def test_the_report_has_the_smoke_test_s_figures(example: Built) -> None:
     assert smoke["ready_seconds"] > 0
     assert smoke["first_answer_seconds"] > 0
     assert smoke["peak_rss_bytes"] > 10_000_000
+    assert re.fullmatch(r"(docker|podman) [0-9]+\.[0-9.]+.*", smoke["runtime"])
 
 
 def test_the_report_describes_the_image_that_the_engine_has(example: Built, engine: Any) -> None:

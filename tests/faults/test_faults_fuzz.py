@@ -27,7 +27,7 @@ from onnxpack.core.errors import GateError, SpecError
 from onnxpack.core.values import Reference
 from onnxpack.data.npz import Npz, write_arrays
 from onnxpack.image import smoke
-from onnxpack.image.container import Container
+from onnxpack.image.engine import Container
 from onnxpack.parity.compare import Tolerance
 
 CASES = {

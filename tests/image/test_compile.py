@@ -6,12 +6,12 @@ import tarfile
 import pytest
 
 from onnxpack.core.errors import GateError
+from onnxpack.image.archives import make_archive
 from onnxpack.image.compile import read_result
-from onnxpack.image.docker import archive_of
 
 
 def test_read_result_gives_the_files_by_name() -> None:
-    assert read_result(archive_of({"a/__pycache__/b.pyc": b"1", "c": b""}, {"folder": 0o755})) == {
+    assert read_result(make_archive({"a/__pycache__/b.pyc": b"1", "c": b""}, {"folder": 0o755})) == {
         "a/__pycache__/b.pyc": b"1",
         "c": b"",
     }
@@ -27,7 +27,7 @@ def test_read_result_takes_no_link_for_a_file() -> None:
         read_result(stream.getvalue())
 
 
-@pytest.mark.parametrize("data", [b"", b"x" * 1000, archive_of({"a": b"1" * 1000}, {})[:700]])
+@pytest.mark.parametrize("data", [b"", b"x" * 1000, make_archive({"a": b"1" * 1000}, {})[:700]])
 def test_read_result_of_something_else_names_the_base(data: bytes) -> None:
     with pytest.raises(GateError, match="left no archive of compiled modules") as caught:
         read_result(data)

@@ -4,16 +4,25 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import boxes
 import pytest
+from boxes import FakeContainer
 
 import onnxpack
+from onnxpack.core.errors import GateError
 from onnxpack.image import DEFAULT, list_engines, load_engine
 from onnxpack.image.docker import DockerEngine
+from onnxpack.image.engine import require_end
 
 PAPER = '''"""An engine that writes down what it is asked."""
 
-from onnxpack.bundle.bytecode import Bytecode
+from contextlib import nullcontext
+
+from boxes import fake_compiler
+
 from onnxpack.image.engine import Image, Layer
 
 LAYER = Layer("sha256:base", 1, "")
@@ -27,9 +36,10 @@ class PaperEngine:
         print("base", reference)
         return Image("base", 1, (LAYER,), {})
 
-    def compile_modules(self, asked):
-        print("compile", asked.base, asked.folder)
-        return Bytecode("3.11.2", {})
+    def container(self, image, files, *, entrypoint, command):
+        folder = next(word for word in command if word.startswith("/opt/"))
+        print("container", image, *entrypoint, folder)
+        return nullcontext(fake_compiler("3.11.2", f"{folder[1:]}/__pycache__/made.pyc"))
 
     def build(self, context, tag, *, fresh):
         print("build", context.name, tag.partition(":")[0], fresh)
@@ -75,7 +85,11 @@ def extended(tmp_path: Path) -> Path:
 
 
 def run(extended: Path, *arguments: str) -> str:
-    environment = {"PYTHONPATH": str(extended), "PATH": "/usr/bin:/bin", "HOME": str(extended)}
+    environment = {
+        "PYTHONPATH": f"{extended}:{Path(boxes.__file__).parent}",
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(extended),
+    }
     ended = subprocess.run(
         [sys.executable, *arguments], cwd=extended, env=environment, capture_output=True, text=True, check=False
     )
@@ -87,8 +101,8 @@ def test_new_file_adds_an_engine_that_the_pipeline_delivers_by(extended: Path, p
     printed = run(extended, "-c", DELIVER, str(project)).splitlines()
     assert printed == [
         "base gcr.io/distroless/python3-debian12",
-        "compile base /opt/onnxpack/lib",
-        "compile base /opt/onnxpack/app",
+        "container base python3 /opt/onnxpack/lib",
+        "container base python3 /opt/onnxpack/app",
         "build context onnxpack-build False",
         "tag built small:1.0-cpu",
         f"tag built small:{'k' * 12}-cpu",
@@ -106,3 +120,38 @@ def test_load_engine_of_a_name_gives_that_engine_and_of_no_other() -> None:
     assert isinstance(load_engine(), DockerEngine)
     with pytest.raises(ValueError, match="there is no engine 'dokcer': docker"):
         load_engine("dokcer")
+
+
+@pytest.mark.parametrize(
+    ("components", "named"),
+    [
+        ([{"Name": "Engine", "Version": "20.10.24"}], "docker 20.10.24"),
+        ([{"Name": "Podman Engine", "Version": "4.3.1"}, {"Name": "Conmon", "Version": "2.1.6"}], "podman 4.3.1"),
+        (None, "docker 20.10.24"),
+    ],
+)
+def test_docker_engine_says_its_version_and_whether_it_is_podman(components: Any, named: str) -> None:
+    engine = DockerEngine()
+    vars(engine)["client"] = SimpleNamespace(version=lambda: {"Version": "20.10.24", "Components": components})
+    assert engine.version == named
+
+
+class EndingContainer(FakeContainer):
+    def wait(self, seconds: float) -> int | None:
+        return None if self.printed == "endless" else len(self.printed)
+
+    def output(self) -> tuple[str, str]:
+        return self.printed, f"{'x' * 5000}the end"
+
+
+def test_require_end_gives_what_a_container_printed() -> None:
+    assert require_end(FakeContainer("done"), 1.0) == "done"
+
+
+@pytest.mark.parametrize(("printed", "words"), [("abc", "exit status 3"), ("endless", "did not end within 0.5 s")])
+def test_require_end_of_a_failure_shows_the_end_of_its_output(printed: str, words: str) -> None:
+    with pytest.raises(GateError, match=words) as failed:
+        require_end(EndingContainer(printed), 0.5)
+    detail = failed.value.problems[0].detail
+    assert detail.endswith("the end")
+    assert len(detail) == 3000

@@ -1,21 +1,28 @@
 """A first answer that is late is asked for again in fresh containers, as far as its gate needs it."""
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from boxes import FakeContainer
 
 from onnxpack.core.values import Reference
 from onnxpack.image import smoke
-from onnxpack.image.docker import DockerEngine
-from onnxpack.image.engine import Smoke, SmokeRequest
+from onnxpack.image.engine import Engine, Smoke, SmokeRequest
 from onnxpack.parity.compare import Tolerance
 
 
 def make_smoke(first: float) -> Smoke:
-    return Smoke(1, 0.5, first, 0.01, 1000, later_answer_seconds=1.0)
+    return Smoke(1, 0.5, first, 0.01, 1000, runtime="nothing", later_answer_seconds=1.0)
+
+
+class FakeEngine:
+    """An engine whose containers are started with the case that is timed, and nothing else."""
+
+    def container(self, image: str, files: dict[str, bytes], *, gpu: bool) -> nullcontext[FakeContainer]:
+        assert files == {"opt.inputs.npz": b"data"}
+        return nullcontext(FakeContainer())
 
 
 @pytest.fixture
@@ -23,15 +30,9 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The first answers of containers to come; what is left of it was not started."""
     times = [4.0, 3.0, 2.0]
 
-    @contextlib.contextmanager
-    def container(engine: Any, image: str, files: dict[str, bytes], **options: Any) -> Iterator[Any]:
-        assert files == {"opt.inputs.npz": b"data"}
-        yield type("Box", (), {"start": lambda self: None})()
-
     def probe(box: Any, *arguments: str) -> Any:
         return {"first_answer_seconds": times.pop(0), "later_answer_seconds": 1.0, "peak_rss_bytes": 0}
 
-    monkeypatch.setattr(smoke, "container", container)
     monkeypatch.setattr(smoke, "_probe", probe)
     return times
 
@@ -46,6 +47,6 @@ def test_a_late_first_answer_is_the_best_of_at_most_three_starts(
     (tmp_path / "opt.inputs.npz").write_bytes(b"data")
     reference = cast(Reference, type("Reference", (), {"folder": tmp_path})())
     asked = SmokeRequest("id", reference, Tolerance(0.0, 0.0), "opt", 8080, None, (), first_answer=gate)
-    found = smoke.retry_first_answer(DockerEngine(), asked, 8080, make_smoke(first))
+    found = smoke.retry_first_answer(cast(Engine, FakeEngine()), asked, 8080, make_smoke(first))
     assert found == make_smoke(best)
     assert len(starts) == left

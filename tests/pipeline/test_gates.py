@@ -39,6 +39,7 @@ SMOKE = Smoke(
     first_answer_seconds=0.1,
     latency_p50_seconds=0.005,
     peak_rss_bytes=100_000_000,
+    runtime="runc 1.1.5",
     later_answer_seconds=0.04,
 )
 SCORED = Evaluated("accuracy", source=0.93, model=0.91, degradation=0.02)

@@ -1,11 +1,12 @@
 """The image stage adds what the base's Python compiles, once for the same sources, and refuses another Python."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from boxes import FakeContainer, fake_compiler
 
-from onnxpack.bundle.bytecode import Bytecode, CompileRequest
 from onnxpack.bundle.context import Context
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import SpecError
@@ -20,11 +21,11 @@ LIB, APP = "rootfs/runtime/opt/onnxpack/lib", "rootfs/model/opt/onnxpack/app"
 
 
 class FakeEngine:
-    """An engine whose base has a Python of that version; it keeps what it is asked to compile, and what is built."""
+    """An engine whose base has a Python of that version; it keeps which folders it is to compile, and what is built."""
 
     def __init__(self, python: str = "3.11.2", base: str = "sha256:base") -> None:
         self.python, self.base = python, base
-        self.asked: list[CompileRequest] = []
+        self.asked: list[str] = []
         self.built: set[str] = set()
 
     def find(self, reference: str) -> None:
@@ -33,9 +34,12 @@ class FakeEngine:
     def require_base(self, reference: str, progress: Any) -> Image:
         return Image(self.base, 1, (Layer("sha256:layer", 1, ""),), {})
 
-    def compile_modules(self, asked: CompileRequest) -> Bytecode:
-        self.asked.append(asked)
-        return Bytecode(self.python, {f"{asked.folder[1:]}/__pycache__/made.pyc": b"x"})
+    def container(
+        self, image: str, files: dict[str, bytes], *, entrypoint: list[str], command: list[str]
+    ) -> nullcontext[FakeContainer]:
+        folder = next(word for word in command if word.startswith("/opt/"))
+        self.asked.append(folder)
+        return nullcontext(fake_compiler(self.python, f"{folder[1:]}/__pycache__/made.pyc"))
 
     def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
         self.built = {path.relative_to(context).as_posix() for path in context.rglob("*.pyc")}
@@ -80,7 +84,7 @@ def test_what_was_compiled_is_taken_again_while_base_and_sources_are_the_same(pr
 
     (context / APP / "server.py").write_text("changed")
     deliver(project, context, again)
-    assert [asked.folder for asked in again.asked] == ["/opt/onnxpack/app"]
+    assert again.asked == ["/opt/onnxpack/app"]
     other = FakeEngine(base="sha256:other")
     deliver(project, context, other)
     assert len(other.asked) == 2

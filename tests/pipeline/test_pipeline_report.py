@@ -58,7 +58,9 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
         context=Context(tmp_path / "context", "c" * 64, "1.0"),
         image=image,
         references=("example:1.0-cpu", "example:abc-cpu"),
-        smoke=Smoke(4, 0.5, 0.25, 0.01, 1000, soak=Soak(900, 9, 4, 11), later_answer_seconds=0.125),
+        smoke=Smoke(
+            4, 0.5, 0.25, 0.01, 1000, runtime="runc 1.1.5", soak=Soak(900, 9, 4, 11), later_answer_seconds=0.125
+        ),
         batching=BatchGain(1, 32, 100.0, 250.0, 2.5),
     )
     found = report(Attempt(plan, "smoke", ("export", "verify", "bundle", "image", "smoke"), product))
@@ -90,6 +92,7 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
     assert [layer["size_bytes"] for layer in found["image"]["layers"]] == [3, 2]
     assert {"ready_seconds", "first_answer_seconds", "latency_p50_seconds", "peak_rss_bytes"} <= set(found["smoke"])
     assert found["smoke"]["first_answer"] == 2.0
+    assert found["smoke"]["runtime"] == "runc 1.1.5"
 
 
 def test_a_failed_attempt_tells_where_and_why(plan: Plan, tmp_path: Path) -> None:

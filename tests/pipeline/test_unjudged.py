@@ -23,7 +23,7 @@ from onnxpack.pipeline.unjudged import gather_facts
 from onnxpack.precision.candidates import Candidate
 from onnxpack.spec.load import SpecFile
 
-SMOKE = Smoke(1, 0.5, 0.25, 0.01, 1000)
+SMOKE = Smoke(1, 0.5, 0.25, 0.01, 1000, runtime="runc 1.1.5")
 GATES = {"image_size": "1MB", "latency_p50": "1ms"}
 
 

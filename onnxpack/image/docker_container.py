@@ -1,4 +1,4 @@
-"""A container under test: no network, nothing writable but one volume, no capabilities, and gone afterwards."""
+"""A container under test in a Docker engine, as confined as ``engine.Container`` asks."""
 
 import contextlib
 import io
@@ -13,21 +13,25 @@ from docker.errors import APIError, NotFound
 
 from onnxpack.core.errors import EngineError, GateError
 from onnxpack.core.interrupts import afterwards, uninterrupted
-from onnxpack.image.docker import DockerEngine, archive_of
-
-VOLUME = "/onnxpack-check"
-"""The folder of the check's files in the container: a volume, since the root is read-only."""
+from onnxpack.image.archives import make_archive
+from onnxpack.image.docker import DockerEngine
+from onnxpack.image.engine import VOLUME, Container
 
 _NO_STATUS = 255
 """The exit status that stands for a command which could not be started."""
 
 
 @dataclass(frozen=True)
-class Container:
+class DockerContainer(Container):
     """A container that was created in an engine."""
 
     engine: DockerEngine
     id: str
+
+    @property
+    def runtime(self) -> str:
+        """Return the engine's name and version."""
+        return self.engine.version
 
     def start(self) -> None:
         """Start the container's command.
@@ -65,7 +69,7 @@ class Container:
             status = _NO_STATUS
         return status, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace")
 
-    def wait(self, seconds: int) -> int | None:
+    def wait(self, seconds: float) -> int | None:
         """Return the exit status of the container, or None if it still runs after so many ``seconds``."""
         try:
             with self.engine.guarded("wait for the container"):
@@ -80,21 +84,6 @@ class Container:
             if self.running():
                 return None
             raise
-
-    def require_end(self, seconds: int) -> str:
-        """Start the container's command, wait until it ends, and return what it printed.
-
-        Raises:
-            GateError: it cannot be run, fails, or takes longer than so many ``seconds``.
-        """
-        self.start()
-        status = self.wait(seconds)
-        out, words = self.output()
-        if status is None:
-            raise GateError(f"the container did not end within {seconds} s", "see its output below", words[-3000:])
-        if status:
-            raise GateError(f"the container failed: exit status {status}", "see its output below", words[-3000:])
-        return out
 
     def running(self) -> bool:
         """Return whether the container's command still runs."""
@@ -124,7 +113,7 @@ class Container:
 
 
 @contextlib.contextmanager
-def container(
+def create_container(
     engine: DockerEngine,
     image: str,
     files: dict[str, bytes],
@@ -132,7 +121,7 @@ def container(
     entrypoint: list[str] | None = None,
     command: list[str] | None = None,
     gpu: bool = False,
-) -> Iterator[Container]:
+) -> Iterator[DockerContainer]:
     """Create a container of ``image`` with ``files`` in its volume beside a writable ``out/``, then remove it."""
     client = engine.client
     name = f"onnxpack-check-{secrets.token_hex(8)}"
@@ -163,5 +152,5 @@ def container(
             )
         with engine.guarded("copy files into the container"):
             # The image's user is not root, and must be able to write its answers.
-            client.put_archive(name, VOLUME, archive_of(files, {"out": 0o777}))
-        yield Container(engine, name)
+            client.put_archive(name, VOLUME, make_archive(files, {"out": 0o777}))
+        yield DockerContainer(engine, name)
