@@ -12,10 +12,8 @@ from onnxpack.core.artifacts import Artifact, locate_data
 from onnxpack.core.digests import digest
 from onnxpack.core.regular import open_regular
 from onnxpack.core.values import OnnxModel
+from onnxpack.oci.manifests import EPOCH
 from onnxpack.worker.code import digest_code
-
-EPOCH = 315532800
-"""1980-01-01, the time of every file and folder: the earliest that all archive formats can hold."""
 
 VERSION_LABEL = "org.opencontainers.image.version"
 CONTENT_LABEL = "dev.onnxpack.content"
@@ -33,6 +31,8 @@ class Context:
     folder: Path
     content_key: str
     version: str
+    docker: DockerView
+    """What its Dockerfile says."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context
     key = _content_key(parts)
     version = parts.version or key[:12]
     labels = {**parts.docker.labels, VERSION_LABEL: version, CONTENT_LABEL: key}
-    instructions = render_dockerfile(replace(parts.docker, labels=labels))
+    docker = replace(parts.docker, labels=labels)
+    instructions = render_dockerfile(docker)
     runtime, app = folder / f"rootfs/runtime{LIB_FOLDER}", folder / f"rootfs/model{APP_FOLDER}"
     # The Dockerfile has the content key in a label, so an equal one proves equal packages.
     known = earlier if earlier and _read(earlier / _DOCKERFILE) == instructions else None
@@ -63,7 +64,7 @@ def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context
         (app / name).write_text(text, encoding="utf-8")
     (folder / _DOCKERFILE).write_text(instructions, encoding="utf-8")
     normalise(folder)
-    return Context(folder, key, version)
+    return Context(folder, key, version, docker)
 
 
 def _copy_tree(source: Path, destination: Path, earlier: Path | None) -> None:

@@ -17,6 +17,7 @@ from onnxpack.bundle import quoting
 from onnxpack.bundle.openapi import make_document
 from onnxpack.bundle.page import PageView
 from onnxpack.bundle.views import ModuleView
+from onnxpack.oci.config import Healthcheck, Settings
 from onnxpack.spec.rules import OWN_VARIABLES
 
 __all__ = [
@@ -26,6 +27,18 @@ __all__ = [
 
 APP_FOLDER = "/opt/onnxpack/app"
 LIB_FOLDER = "/opt/onnxpack/lib"
+USER = "65532:65532"
+"""Not root; `nonroot` in the images whose base is distroless."""
+OWN_ENV = {
+    "PYTHONPATH": f"{APP_FOLDER}:{LIB_FOLDER}",
+    "PYTHONSAFEPATH": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""The variables of every image."""
+HEALTHCHECK = Healthcheck(("python3", "-S", "-m", "healthcheck"), interval=10, timeout=5, start_period=60, retries=3)
 _IMPORT = re.compile(r"^(?:from|import) ([A-Za-z_][\w.]*)", re.MULTILINE)
 
 
@@ -45,9 +58,29 @@ class DockerView:
         quoting.check_label_keys(self.labels)
 
     @property
-    def python_path(self) -> str:
-        """Return the image's ``PYTHONPATH``."""
-        return f"{APP_FOLDER}:{LIB_FOLDER}"
+    def settings(self) -> Settings:
+        """Return the same values as an image's configuration has them: engines make images of either."""
+        return Settings({**OWN_ENV, **self.env}, self.labels, USER, self.ports, self.healthcheck, self.entrypoint)
+
+    @property
+    def healthcheck(self) -> Healthcheck | None:
+        """Return the health check, if there is a server."""
+        return None if self.server == "none" else HEALTHCHECK
+
+    @property
+    def entrypoint(self) -> tuple[str, ...]:
+        """Return the command of a container."""
+        return ("python3", "-m", "inference" if self.server == "none" else "server")
+
+    @property
+    def user(self) -> str:
+        """Return the user and group of a container's processes."""
+        return USER
+
+    @property
+    def own_env_words(self) -> list[str]:
+        """Return the variables that every image has as quoted words of a Dockerfile."""
+        return [f"{name}={value}" for name, value in OWN_ENV.items()]
 
     @property
     def label_words(self) -> list[str]:

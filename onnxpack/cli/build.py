@@ -11,7 +11,8 @@ from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST
 from onnxpack.cli.each_target import Choice, EachTarget, announce
 from onnxpack.cli.progress import progress
 from onnxpack.core.errors import OnnxpackError, Problem, SpecError
-from onnxpack.image import DEFAULT, list_engines, load_engine
+from onnxpack.image import DAEMONLESS, DOCKER, choose_engine, list_engines, load_engine
+from onnxpack.oci import COMPRESSIONS
 from onnxpack.pipeline import UNTIL
 from onnxpack.spec.load import SpecFile
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 NO_ENGINE = "none"
 """The word for a build that ends before the image."""
+_WITH_IMAGE = UNTIL[UNTIL.index("bundle") + 1 :]
+"""The stages that need an engine."""
 
 
 @click.command("build")
@@ -38,8 +41,17 @@ NO_ENGINE = "none"
     help="Where <name>/<target>/ is written.",
 )  # fmt: skip
 @click.option(
-    "--engine", type=click.Choice([*list_engines(), NO_ENGINE]), default=DEFAULT, show_default=True,
-    help="none leaves a context that `docker build` takes.",
+    "--engine", type=click.Choice([*list_engines(), NO_ENGINE]),
+    help="docker, if an engine answers, else oci, which needs none and leaves image.tar; none leaves a context that "
+    "`docker build` takes.",
+)  # fmt: skip
+@click.option(
+    "--base", type=click.Path(path_type=Path, exists=True), metavar="PATH",
+    help="Take the base image from this archive or OCI layout, instead of its registry; with the engine oci.",
+)  # fmt: skip
+@click.option(
+    "--compression", type=click.Choice(COMPRESSIONS), default=COMPRESSIONS[0], show_default=True,
+    help="How layers are compressed: zstd is smaller, and needs Docker 23 or containerd 1.5 where the image runs.",
 )  # fmt: skip
 @click.option(
     "--budget", type=click.FloatRange(min=0), default=600.0, show_default=True, metavar="SECONDS",
@@ -68,8 +80,8 @@ def command(
 
     said = _Options(**options)
     until = min(said.until, "bundle", key=UNTIL.index) if said.engine == NO_ENGINE else said.until
-    engine = DEFAULT if said.engine == NO_ENGINE else said.engine
-    how = _How(said.output.absolute(), engine, Wanted(until, said.keep_last), said.budget, said.require_gates)
+    engine = _choose_engine(said, until)
+    how = _How(said.output.absolute(), engine, Wanted(until, said.keep_last), said)
     ctx.exit(_Builds(said, how, open_store(fresh=said.no_cache), show=not said.as_json).run(specs))
 
 
@@ -79,7 +91,9 @@ class _Options(Choice):
 
     until: str
     output: Path
-    engine: str
+    engine: str | None
+    base: Path | None
+    compression: str
     budget: float
     no_cache: bool
     require_gates: bool
@@ -94,8 +108,23 @@ class _How:
     output: Path
     engine: str
     wanted: "Wanted"
-    budget: float
-    require_gates: bool
+    said: _Options
+
+
+def _choose_engine(said: _Options, until: str) -> str:
+    """Return the engine to use: a build that ends before the image asks none whether it is there.
+
+    Raises:
+        UsageError: the engine takes no base from a file.
+    """
+    if until not in _WITH_IMAGE:
+        return DOCKER
+    engine = said.engine or (DAEMONLESS if said.base else choose_engine())
+    if said.base and engine != DAEMONLESS:
+        raise click.UsageError(f"--base is for `--engine {DAEMONLESS}`: Docker takes a base by `docker load -i FILE`")
+    if engine != said.engine:
+        click.echo(f"engine: {engine}", err=True)
+    return engine
 
 
 class _Builds(EachTarget):
@@ -131,7 +160,10 @@ class _Builds(EachTarget):
             text = f"'{first.name}' in {first.parent} builds '{file.spec.name}', target '{target}' too"
             raise SpecError(Problem(text, "change the `name` of one of them", file.where("name")))
         announce(file, target)
-        run = Build(plan, self._store, load_engine(how.engine), progress(target), how.budget, how.require_gates)
+        engine, said = load_engine(how.engine), how.said
+        run = Build(
+            plan, self._store, engine, progress(target), said.budget, said.require_gates, said.compression, said.base
+        )
         started = time.monotonic()
         attempt = build(run, how.wanted)
         if attempt.error:

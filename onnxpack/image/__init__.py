@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from onnxpack.image.engine import Engine
 
-DEFAULT = "docker"
-"""The engine where none is named."""
+DOCKER, DAEMONLESS = "docker", "oci"
+"""The engine that is taken where it answers, and the one that needs nothing."""
+IMAGES = "images"
+"""The folder of the store for images that no daemon keeps, an OCI layout."""
 _ENGINE = re.compile(r"^ENGINE = ", re.MULTILINE)
 
 
@@ -25,12 +27,18 @@ def list_engines() -> tuple[str, ...]:
     return tuple(path.stem for path in modules if _ENGINE.search(path.read_text(encoding="utf-8")))
 
 
-def load_engine(name: str = DEFAULT) -> "Engine":
-    """Return a new engine of this name.
+def choose_engine() -> str:
+    """Return the name of the engine to take where none is named: Docker's if one answers, else none that needs one."""
+    engine = importlib.import_module(f"{__name__}.{DOCKER}").ENGINE()
+    return DOCKER if engine.answers() else DAEMONLESS
+
+
+def load_engine(name: str = DOCKER) -> "Engine":
+    """Return a new engine of this name; it is not asked anything yet.
 
     Raises:
         ValueError: there is none.
     """
     if name not in list_engines():
         raise ValueError(f"there is no engine '{name}': {', '.join(list_engines())}")
-    return cast("Engine", importlib.import_module(f"onnxpack.image.{name}").ENGINE())
+    return cast("Engine", importlib.import_module(f"{__name__}.{name}").ENGINE())

@@ -2,9 +2,8 @@
 
 import contextlib
 import os
-import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -16,14 +15,21 @@ from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound, StreamParseError
 
-from onnxpack.bundle.context import EPOCH
-from onnxpack.core.errors import EngineError, OnnxpackError, Problem, flatten_words
+from onnxpack.cache.store import find_default_root
+from onnxpack.core.errors import EngineError, OnnxpackError, Problem, SpecError, flatten_words
 from onnxpack.core.interrupts import uninterrupted
 from onnxpack.core.progress import Progress
-from onnxpack.image.engine import Container, Image, Layer
+from onnxpack.core.scratch import make_temporary_folder
+from onnxpack.image import IMAGES
+from onnxpack.image.engine import BuildRequest, Container, Image, Layer
+from onnxpack.oci.copies import import_saved
+from onnxpack.oci.layers import write_tar
+from onnxpack.oci.layout import Layout
+from onnxpack.oci.manifests import Descriptor
 
 _TIMEOUT = 600
 """Seconds that the engine may be silent; the SDK's default is 60."""
+_CHUNK = 2**20
 _LOG_LINES = 15
 """How many lines of a build's log an error shows."""
 _ODD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
@@ -53,9 +59,15 @@ class DockerEngine:
         except _FAILURES as error:
             raise EngineError(
                 f"no Docker engine answers at {endpoint()}: {_reason(error)}",
-                "start Docker, set DOCKER_HOST to the engine, or add `--engine none` to stop before the image",
+                "start Docker, set DOCKER_HOST to the engine, or add `--engine oci`, which needs none",
             ) from None
         return client
+
+    def answers(self) -> bool:
+        """Return whether there is an engine."""
+        with contextlib.suppress(EngineError):
+            return bool(self.client)
+        return False
 
     def find(self, reference: str) -> Image | None:
         """Return the image of that name or id, if the engine has it."""
@@ -74,21 +86,22 @@ class DockerEngine:
         # One entry, as name@sha256:…, for each repository that it was pulled from or pushed to: the digest is the same.
         known = sorted(entry.partition("@")[2] for entry in facts.get("RepoDigests") or ())
         digest = known[0] if known else None
-        return Image(facts["Id"], facts["Size"], layers, facts["Config"].get("Labels") or {}, digest)
+        platform = "/".join(filter(None, (facts.get("Os"), facts.get("Architecture"))))
+        return Image(facts["Id"], facts["Size"], layers, facts["Config"].get("Labels") or {}, digest, platform)
 
-    def require_base(self, reference: str, progress: Progress) -> Image:
-        """Return the base image, and pull it if it is not there.
+    def require_base(self, reference: str, platform: str, progress: Progress) -> Image:
+        """Return the base image for a platform, and pull it if it is not there.
 
         Raises:
             EngineError: no registry gives it.
         """
         found = self.find(reference)
-        if found:
+        if found and found.platform == platform:
             return found
         progress.note(f"pulling {reference}")
         try:
             # A pull that fails may end without an exception: its stream has an event that says so.
-            for event in self.client.pull(reference, stream=True, decode=True):
+            for event in self.client.pull(reference, platform=platform, stream=True, decode=True):
                 if "error" in event:
                     raise EngineError(self._no_base(reference, event["error"]))
         except (DockerException, requests.RequestException) as error:
@@ -96,7 +109,17 @@ class DockerEngine:
         found = self.find(reference)
         if not found:
             raise EngineError(self._no_base(reference, "the engine does not have it after the pull"))
+        if found.platform != platform:
+            raise EngineError(self._no_base(reference, f"it is for {found.platform}, and the target for {platform}"))
         return found
+
+    def add_base(self, archive: Path, reference: str, platform: str) -> Image:
+        """Refuse to take a base image from a file: whoever runs the engine decides what is in it.
+
+        Raises:
+            SpecError: always.
+        """
+        raise SpecError(f"the Docker engine has no {reference} for {platform} yet", f"run `docker load -i {archive}`")
 
     @staticmethod
     def _no_base(reference: str, why: str) -> Problem:
@@ -131,8 +154,8 @@ class DockerEngine:
         with create_container(self, image, files, entrypoint=entrypoint, command=command, gpu=gpu) as box:
             yield box
 
-    def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
-        """Build a context under ``tag``; ``fresh`` takes no layer that an earlier build made.
+    def build(self, asked: BuildRequest) -> Image:
+        """Build a context; the layers are stored as the engine does it, whatever compression is asked for.
 
         The tag comes last, and from here: an engine that tags by itself may still do so after an interrupt.
 
@@ -141,10 +164,17 @@ class DockerEngine:
         """
         log: list[str] = []
         built = None
-        with self.guarded("build the image", log), _tar(context) as archive:
+        with self.guarded("build the image", log), _tar(asked.context.folder) as archive:
             # The high-level API finds the image by matching texts of the log; by default intermediate containers stay.
             stream = self.client.build(
-                fileobj=archive, custom_context=True, nocache=fresh, rm=True, forcerm=True, decode=True, pull=False
+                fileobj=archive,
+                custom_context=True,
+                nocache=asked.fresh,
+                rm=True,
+                forcerm=True,
+                decode=True,
+                pull=False,
+                platform=asked.base.platform,
             )
             for event in stream:
                 if "error" in event:
@@ -162,7 +192,7 @@ class DockerEngine:
             raise EngineError(
                 "the engine's build stream ended without an image", "see the end of its log below", _end(log)
             )
-        self.tag(image.id, tag)
+        self.tag(image.id, asked.name)
         return image
 
     def tag(self, image: str, reference: str) -> None:
@@ -175,6 +205,23 @@ class DockerEngine:
         """Remove a name, and the image with its last one; a name that is not there is fine."""
         with self.guarded(f"remove {reference}"), contextlib.suppress(NotFound):
             self.client.remove_image(reference, noprune=False)
+
+    def export(self, image: str, compression: str) -> tuple[Layout, Descriptor]:
+        """Copy an image out of the engine, into the layout where a registry's client finds it.
+
+        Raises:
+            EngineError: the engine does not give it.
+        """
+        layout = Layout(find_default_root() / IMAGES)
+        with make_temporary_folder() as folder:
+            path = folder / "saved.tar"
+            with self.guarded(f"save {image}"), path.open("wb") as stream:
+                for chunk in self.client.get_image(image, chunk_size=_CHUNK):
+                    stream.write(chunk)
+            return layout, import_saved(layout, path, compression)
+
+    def leave(self, image: str, names: Sequence[str], folder: Path) -> None:
+        """Leave nothing in a build's output: the engine has the image."""
 
     def has_gpu(self) -> bool:
         """Return whether the engine knows the NVIDIA runtime."""
@@ -226,19 +273,9 @@ def endpoint() -> str:
 
 @contextlib.contextmanager
 def _tar(context: Path) -> Iterator[Any]:
-    """Write the context as a tar into a temporary file: sorted, owned by root, with one time."""
+    """Write the context as a tar into a temporary file."""
     with tempfile.TemporaryFile(prefix="onnxpack-context-") as stream:
-        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for path in sorted(context.rglob("*")):
-                entry = archive.gettarinfo(path, path.relative_to(context).as_posix())
-                entry.uid = entry.gid = 0
-                entry.uname = entry.gname = ""
-                entry.mtime = EPOCH
-                if entry.isreg():
-                    with path.open("rb") as content:
-                        archive.addfile(entry, content)
-                else:
-                    archive.addfile(entry)
+        write_tar(context, stream)
         stream.seek(0)
         yield stream
 

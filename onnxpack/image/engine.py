@@ -1,13 +1,17 @@
 """What an engine is asked, and what it gives: images, and the figures of their smoke test."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from onnxpack.bundle.context import Context
 from onnxpack.core.errors import GateError
 from onnxpack.core.progress import Progress
 from onnxpack.core.values import Reference
+from onnxpack.oci.layout import Layout
+from onnxpack.oci.manifests import Descriptor
 from onnxpack.parity.compare import Tolerance
 
 VOLUME = "/onnxpack-check"
@@ -34,7 +38,11 @@ class Image:
     layers: tuple[Layer, ...]
     labels: dict[str, str]
     digest: str | None = None
-    """The digest of the manifest that a registry has; None for an image that was neither pulled nor pushed."""
+    """The digest of the manifest; None where an engine has none, of an image that was neither pulled nor pushed."""
+    platform: str = ""
+    """The kind of machine that it is for, as ``linux/amd64``."""
+    compression: str = ""
+    """How its last layer is compressed where it is kept; empty where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,20 @@ class SmokeRequest:
     """``gates.first_answer``: what is above it is measured again in a fresh container."""
 
 
+@dataclass(frozen=True)
+class BuildRequest:
+    """A context to make an image of."""
+
+    context: Context
+    base: Image
+    name: str
+    """The name that the image gets."""
+    compression: str
+    """How new layers are compressed, where the engine keeps them compressed."""
+    fresh: bool = False
+    """Whether to take no layer that an earlier build made."""
+
+
 class Container(Protocol):
     """A container under test: no network, nothing writable but its volume, no capabilities, and gone afterwards.
 
@@ -156,8 +178,15 @@ class Engine(Protocol):
     def find(self, reference: str) -> Image | None:
         """Return the image that has this name or id; None if there is none."""
 
-    def require_base(self, reference: str, progress: Progress) -> Image:
-        """Return the base image, which is fetched if it is not here."""
+    def require_base(self, reference: str, platform: str, progress: Progress) -> Image:
+        """Return the base image for a platform, which is fetched if it is not here."""
+
+    def add_base(self, archive: Path, reference: str, platform: str) -> Image:
+        """Take a base image from an archive or an OCI layout, instead of its registry.
+
+        Raises:
+            SpecError: it holds no image of that platform, or several; or the engine takes none this way.
+        """
 
     def container(
         self,
@@ -174,14 +203,20 @@ class Engine(Protocol):
         ``gpu`` gives it the GPUs of the machine.
         """
 
-    def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
-        """Build a context under ``tag``; ``fresh`` takes no layer that an earlier build made."""
+    def build(self, asked: BuildRequest) -> Image:
+        """Build a context under a name."""
 
     def tag(self, image: str, reference: str) -> None:
         """Give an image another name."""
 
     def untag(self, reference: str) -> None:
         """Take a name away; an image without names goes."""
+
+    def export(self, image: str, compression: str) -> tuple[Layout, Descriptor]:
+        """Return a layout that holds an image, and its manifest there; layers that need it are compressed."""
+
+    def leave(self, image: str, names: Sequence[str], folder: Path) -> None:
+        """Put into a build's output what its user needs to have the image, if the engine does not keep it."""
 
     def has_gpu(self) -> bool:
         """Return whether containers can have a GPU here."""

@@ -22,6 +22,8 @@ DOCKER_MANIFEST, DOCKER_INDEX = f"{_DOCKER}.v2+json", f"{_DOCKER}.list.v2+json"
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 ACCEPTED = (INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
 """The types of document that a registry is asked for."""
+EPOCH = 315532800
+"""1980-01-01, the time of every file and folder: the earliest that all archive formats can hold."""
 LIMIT = 4 * 2**20
 """The most bytes of a manifest, an index or a configuration: what registries take."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -10,7 +10,7 @@ from onnxpack.core.digests import digest
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.interrupts import afterwards
 from onnxpack.image.compile import compile_modules
-from onnxpack.image.engine import Image, Smoke, SmokeRequest
+from onnxpack.image.engine import BuildRequest, Image, Smoke, SmokeRequest
 from onnxpack.image.smoke import smoke_test
 from onnxpack.pipeline.gates import require_measures, require_size
 from onnxpack.pipeline.run import Build, Product
@@ -35,7 +35,7 @@ class DeliverImage:
         context = product.context
         assert context
         references = run.plan.tags(context.version, context.content_key)
-        base = run.engine.require_base(run.plan.base, run.progress)
+        base = _require_base(run)
         python = _compile(run, context, base)
         temporary = f"onnxpack-build:{secrets.token_hex(8)}"
         with afterwards(lambda: run.engine.untag(temporary)):
@@ -48,7 +48,17 @@ class DeliverImage:
             require_judged(run, done)
             for name in references:
                 run.engine.tag(image.id, name)
+            assert product.folder
+            run.engine.leave(image.id, references, product.folder)
         return done
+
+
+def _require_base(run: Build) -> Image:
+    """Return the base image: from the archive that was named, from the engine, or from its registry."""
+    reference, platform = run.plan.base, run.plan.spec_target.platform
+    if run.base:
+        return run.engine.add_base(run.base, reference, platform)
+    return run.engine.require_base(reference, platform, run.progress)
 
 
 def _compile(run: Build, context: Context, base: Image) -> str:
@@ -86,14 +96,14 @@ def _make_image(run: Build, context: Context, base: Image, names: tuple[str, str
     started = time.monotonic()
     content_tag, temporary = names
     layers = [layer.digest for layer in base.layers]
-    key = digest("image", context.content_key, context.version, layers)
+    key = digest("image", context.content_key, context.version, layers, run.compression)
     found = None if run.store.fresh else run.engine.find(content_tag)
-    if found and _is_of(found, context, layers):
+    if found and _is_of(found, context, layers) and found.compression in ("", run.compression):
         run.progress.skip("image", "unchanged")
         run.runner.record("image", "", started, key, cached=True)
         return found
     with run.progress.stage("image"):
-        image = run.engine.build(context.folder, temporary, fresh=run.store.fresh)
+        image = run.engine.build(BuildRequest(context, base, temporary, run.compression, run.store.fresh))
     run.runner.record("image", "", started, key, cached=False)
     return image
 

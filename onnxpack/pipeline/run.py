@@ -9,6 +9,7 @@ from onnxpack.cache.store import Store
 from onnxpack.core.progress import Progress
 from onnxpack.core.values import Exported, OnnxModel
 from onnxpack.image.engine import Engine, Image, Smoke
+from onnxpack.oci import GZIP
 from onnxpack.parity.summary import Parity
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import Evaluated
@@ -32,6 +33,10 @@ class Build:
     """Seconds that trying precisions may take."""
     require_gates: bool = False
     """A gate that cannot be judged fails the build."""
+    compression: str = GZIP
+    """How the image's layers are compressed."""
+    base: Path | None = None
+    """The archive or layout that the base image is taken from, instead of its registry."""
 
     @cached_property
     def runner(self) -> Runner:

@@ -7,9 +7,9 @@ import pytest
 from bundle_examples import MODULES as EXAMPLES
 
 from onnxpack.bundle.bytecode import MODULES, PACKAGES, Bytecode, add_bytecode, make_request
-from onnxpack.bundle.context import EPOCH
 from onnxpack.bundle.render import render_module
 from onnxpack.core.errors import GateError
+from onnxpack.oci.manifests import EPOCH
 
 LIB = "rootfs/runtime/opt/onnxpack/lib"
 APP = "rootfs/model/opt/onnxpack/app"

@@ -12,12 +12,13 @@ import pytest
 from onnx_examples import MATMUL, constant, make_model
 
 from onnxpack.bundle import context
-from onnxpack.bundle.context import CONTENT_LABEL, EPOCH, VERSION_LABEL, Context, Parts, assemble
+from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context, Parts, assemble
 from onnxpack.bundle.render import DockerView, ModuleView, render_module
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.digests import digest_tree
 from onnxpack.core.values import Axis, OnnxModel
 from onnxpack.graph.check import read_facts
+from onnxpack.oci.manifests import EPOCH
 
 DOCKER = DockerView("example.com/python:3.11", {"title": "example", VERSION_LABEL: ""}, {"A": "b"}, (8080,), "http")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 import pytest
+from bundle_examples import DOCKERFILES
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
@@ -36,7 +37,7 @@ def make_attempt(folder: Path, until: str = "smoke", **fields: Any) -> Attempt:
     product = Product(
         model=read_facts(folder / "m.onnx"),
         parity=summarize_parity([Comparison("a", "y", 4.2e-7, 1e-6), Comparison("b", "y", 0.0, 0.0)]),
-        context=Context(folder / "dist/context", "c" * 64, "1.0"),
+        context=Context(folder / "dist/context", "c" * 64, "1.0", DOCKERFILES["iris"]),
         base=BASE,
         image=IMAGE,
         references=("example:1.0-cpu", "example:cccccccccccc-cpu"),

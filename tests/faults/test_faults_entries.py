@@ -22,13 +22,13 @@ from uv import find_uv_bin
 from wheels import make_wheel
 
 import onnxpack.cache.remembered
-from onnxpack.bundle.context import EPOCH
 from onnxpack.cache.remembered import digest_large_file
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import EngineError
 from onnxpack.download.local import Bounds
 from onnxpack.download.resolve import _get_file
 from onnxpack.image.docker import DockerEngine
+from onnxpack.oci.manifests import EPOCH
 from onnxpack.pipeline.attempt import Wanted, build
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build

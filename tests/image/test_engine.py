@@ -13,7 +13,7 @@ from boxes import FakeContainer
 
 import onnxpack
 from onnxpack.core.errors import GateError
-from onnxpack.image import DEFAULT, list_engines, load_engine
+from onnxpack.image import DAEMONLESS, DOCKER, list_engines, load_engine
 from onnxpack.image.docker import DockerEngine
 from onnxpack.image.engine import require_end
 
@@ -32,8 +32,8 @@ class PaperEngine:
     def find(self, reference):
         return None
 
-    def require_base(self, reference, progress):
-        print("base", reference)
+    def require_base(self, reference, platform, progress):
+        print("base", reference, platform)
         return Image("base", 1, (LAYER,), {})
 
     def container(self, image, files, *, entrypoint, command):
@@ -41,8 +41,8 @@ class PaperEngine:
         print("container", image, *entrypoint, folder)
         return nullcontext(fake_compiler("3.11.2", f"{folder[1:]}/__pycache__/made.pyc"))
 
-    def build(self, context, tag, *, fresh):
-        print("build", context.name, tag.partition(":")[0], fresh)
+    def build(self, asked):
+        print("build", asked.context.folder.name, asked.name.partition(":")[0], asked.compression, asked.fresh)
         return Image("built", 2, (LAYER,), {})
 
     def tag(self, image, reference):
@@ -51,6 +51,9 @@ class PaperEngine:
     def untag(self, reference):
         print("untag", reference.partition(":")[0])
 
+    def leave(self, image, names, folder):
+        print("leave", image, *names, folder.name)
+
 
 ENGINE = PaperEngine
 '''
@@ -58,6 +61,7 @@ DELIVER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
+from bundle_examples import DOCKERFILES
 from onnxpack.bundle.context import Context
 from onnxpack.cache.store import Store
 from onnxpack.core.progress import SilentProgress
@@ -70,7 +74,8 @@ here = Path(sys.argv[1])
 (here / "context").mkdir()
 plan = Plan(load(here / "spec.yaml"), "cpu", here / "dist")
 run = Build(plan, Store(here / "store"), load_engine("paper"), SilentProgress())
-done = DeliverImage(smoke=False)(run, Product(context=Context(here / "context", "k" * 64, "1.0")))
+context = Context(here / "context", "k" * 64, "1.0", DOCKERFILES["iris"])
+done = DeliverImage(smoke=False)(run, Product(context=context, folder=here / "out"))
 print(*done.references)
 """
 
@@ -100,25 +105,26 @@ def run(extended: Path, *arguments: str) -> str:
 def test_new_file_adds_an_engine_that_the_pipeline_delivers_by(extended: Path, project: Path) -> None:
     printed = run(extended, "-c", DELIVER, str(project)).splitlines()
     assert printed == [
-        "base gcr.io/distroless/python3-debian12",
+        "base gcr.io/distroless/python3-debian12 linux/amd64",
         "container base python3 /opt/onnxpack/lib",
         "container base python3 /opt/onnxpack/app",
-        "build context onnxpack-build False",
+        "build context onnxpack-build gzip False",
         "tag built small:1.0-cpu",
         f"tag built small:{'k' * 12}-cpu",
+        f"leave built small:1.0-cpu small:{'k' * 12}-cpu out",
         "untag onnxpack-build",
         f"small:1.0-cpu small:{'k' * 12}-cpu",
     ]
 
 
 def test_new_file_adds_a_choice_to_the_command_line(extended: Path) -> None:
-    assert "--engine [docker|paper|none]" in run(extended, "-m", "onnxpack", "build", "--help")
+    assert "--engine [docker|oci|paper|none]" in run(extended, "-m", "onnxpack", "build", "--help")
 
 
 def test_load_engine_of_a_name_gives_that_engine_and_of_no_other() -> None:
-    assert DEFAULT in list_engines()
+    assert {DOCKER, DAEMONLESS} == set(list_engines())
     assert isinstance(load_engine(), DockerEngine)
-    with pytest.raises(ValueError, match="there is no engine 'dokcer': docker"):
+    with pytest.raises(ValueError, match="there is no engine 'dokcer': docker, oci"):
         load_engine("dokcer")
 
 

@@ -6,12 +6,13 @@ from typing import Any, cast
 
 import pytest
 from boxes import FakeContainer, fake_compiler
+from bundle_examples import DOCKERFILES
 
 from onnxpack.bundle.context import Context
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import SpecError
 from onnxpack.core.progress import SilentProgress
-from onnxpack.image.engine import Engine, Image, Layer
+from onnxpack.image.engine import BuildRequest, Engine, Image, Layer
 from onnxpack.pipeline.image import DeliverImage
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
@@ -31,7 +32,7 @@ class FakeEngine:
     def find(self, reference: str) -> None:
         return None
 
-    def require_base(self, reference: str, progress: Any) -> Image:
+    def require_base(self, reference: str, platform: str, progress: Any) -> Image:
         return Image(self.base, 1, (Layer("sha256:layer", 1, ""),), {})
 
     def container(
@@ -41,13 +42,16 @@ class FakeEngine:
         self.asked.append(folder)
         return nullcontext(fake_compiler(self.python, f"{folder[1:]}/__pycache__/made.pyc"))
 
-    def build(self, context: Path, tag: str, *, fresh: bool) -> Image:
+    def build(self, asked: BuildRequest) -> Image:
+        context = asked.context.folder
         self.built = {path.relative_to(context).as_posix() for path in context.rglob("*.pyc")}
         return Image("sha256:built", 2, (), {})
 
     def tag(self, image: str, reference: str) -> None: ...
 
     def untag(self, reference: str) -> None: ...
+
+    def leave(self, image: str, names: tuple[str, ...], folder: Path) -> None: ...
 
 
 @pytest.fixture
@@ -62,7 +66,9 @@ def context(tmp_path: Path) -> Path:
 def deliver(project: Path, context: Path, engine: FakeEngine) -> tuple[Build, Product]:
     plan = Plan(load(project / "spec.yaml"), "cpu", project / "dist")
     run = Build(plan, Store(project / "store"), cast(Engine, engine), SilentProgress())
-    return run, DeliverImage(smoke=False)(run, Product(context=Context(context, "k" * 64, "1.0")))
+    return run, DeliverImage(smoke=False)(
+        run, Product(context=Context(context, "k" * 64, "1.0", DOCKERFILES["iris"]), folder=project)
+    )
 
 
 def test_an_image_is_built_of_a_context_with_compiled_modules_in_both_layers(project: Path, context: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import onnx
 import pytest
+from bundle_examples import DOCKERFILES
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
@@ -55,7 +56,7 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
         parity=summarize_parity([Comparison("a", "y", 0.1, 0.2, rtol=1e-3, atol=1e-4)], ("less",)),
         candidates=(Candidate("float32", chosen=True), Candidate("int8-dynamic", "too slow", ops={"MatMul": (1, 0)})),
         evaluation=Evaluated("accuracy", 1.0, 0.75, 0.25, "d"),
-        context=Context(tmp_path / "context", "c" * 64, "1.0"),
+        context=Context(tmp_path / "context", "c" * 64, "1.0", DOCKERFILES["iris"]),
         image=image,
         references=("example:1.0-cpu", "example:abc-cpu"),
         smoke=Smoke(

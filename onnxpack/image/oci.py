@@ -1,0 +1,189 @@
+"""The engine without a daemon: it puts images together in this process, and keeps them in a layout.
+
+An image follows from the context and the base alone, so its digest is the same on every machine.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onnxpack.cache.store import find_default_root
+from onnxpack.core.errors import EngineError, Problem
+from onnxpack.core.progress import Progress
+from onnxpack.image import IMAGES
+from onnxpack.image.engine import BuildRequest, Image, Layer
+from onnxpack.oci.archive import write_archive
+from onnxpack.oci.config import NewLayer, read_diff_ids, read_platform, write_config
+from onnxpack.oci.copies import import_image
+from onnxpack.oci.layers import add_layer, measure_layer
+from onnxpack.oci.layout import Layout
+from onnxpack.oci.manifests import CONFIG, LAYER, MANIFEST, Descriptor, Manifest, read_json, write_document
+from onnxpack.oci.reference import parse_reference
+
+ARCHIVE = "image.tar"
+"""The file that a build leaves: an OCI layout, and what `docker load` takes."""
+_TREES = (("runtime", "COPY rootfs/runtime/ /"), ("model", "COPY rootfs/model/ /"))
+"""The folders of a context's ``rootfs`` that become layers, with the instructions of its Dockerfile."""
+
+
+@dataclass(frozen=True)
+class OciEngine:
+    """Images in a layout below the store."""
+
+    layout: Layout = field(default_factory=lambda: Layout(find_default_root() / IMAGES))
+
+    def find(self, reference: str) -> Image | None:
+        """Return the image of that name or id, if all of it is in the layout."""
+        entry = self._find_entry(reference)
+        if entry is None:
+            return None
+        with contextlib.suppress(EngineError):  # what lacks a part is none
+            return self._describe(entry)
+        return None
+
+    def require_base(self, reference: str, platform: str, progress: Progress) -> Image:
+        """Return the base image, and fetch it from its registry if it is not in the layout.
+
+        Raises:
+            EngineError: no registry gives it.
+        """
+        name = _name_base(reference, platform)
+        if found := self.find(name):
+            return found
+        from onnxpack.oci.pull import pull
+
+        progress.note(f"fetching {reference} for {platform}")
+        try:
+            self.layout.name(name, pull(parse_reference(reference), platform, self.layout, progress))
+        except EngineError as error:
+            hint = "check `image.base` and the network, or name a file that has it: `--base FILE`"
+            problem = error.problems[0]
+            message = f"the base image {reference} cannot be fetched: {problem.message}"
+            raise EngineError(Problem(message, problem.hint or hint, detail=problem.detail)) from None
+        return self._require(name)
+
+    def add_base(self, archive: Path, reference: str, platform: str) -> Image:
+        """Take a base image from an archive or a layout, instead of its registry.
+
+        Raises:
+            SpecError: it holds no image, or several.
+            EngineError: it is damaged.
+        """
+        name = _name_base(reference, platform)
+        self.layout.name(name, import_image(self.layout, archive, platform))
+        return self._require(name)
+
+    def build(self, asked: BuildRequest) -> Image:
+        """Put the image of a context together under a name.
+
+        Raises:
+            EngineError: the base is damaged, or asks for more than layers.
+        """
+        base = self._require_entry(asked.base.id)
+        manifest = self.layout.read_manifest(base)
+        folders = [asked.context.folder / "rootfs" / name for name, _ in _TREES]
+        with ThreadPoolExecutor(len(folders)) as pool:
+            layers = list(pool.map(lambda folder: add_layer(self.layout, folder, asked.compression), folders))
+        new = [NewLayer(layer.diff_id, words) for layer, (_, words) in zip(layers, _TREES, strict=True)]
+        config = write_config(self.layout.read(manifest.config.digest), asked.context.docker.settings, new)
+        made = Manifest(
+            config=self.layout.add(config, CONFIG),
+            layers=(*(_convert(layer) for layer in manifest.layers), *(layer.blob for layer in layers)),
+        )
+        self.layout.name(_name(asked.name), self.layout.add(write_document(made), MANIFEST))
+        return self._require(asked.name)
+
+    def tag(self, image: str, reference: str) -> None:
+        """Give an image one more name."""
+        self.layout.name(_name(reference), self._require_entry(image))
+
+    def untag(self, reference: str) -> None:
+        """Remove a name; one that is not there is fine."""
+        self.layout.unname(_name(reference))
+
+    def export(self, image: str, compression: str) -> tuple[Layout, Descriptor]:
+        """Return the layout that an image is in, and its manifest; it is compressed already."""
+        del compression
+        return self.layout, self._require_entry(image)
+
+    def leave(self, image: str, names: Sequence[str], folder: Path) -> None:
+        """Write the image into a build's output, for `docker load`, a registry or another tool."""
+        entry = self._require_entry(image)
+        write_archive(self.layout, entry, self.layout.read_manifest(entry), names, folder / ARCHIVE)
+
+    def has_gpu(self) -> bool:
+        """Return False: what runs without a daemon is not given a GPU."""
+        return False
+
+    def _find_entry(self, reference: str) -> Descriptor | None:
+        names = self.layout.list_names()
+        if found := names.get(reference):
+            return found
+        if reference.startswith("sha256:"):
+            return next((entry for entry in names.values() if self._has_id(entry, reference)), None)
+        return names.get(_name(reference))
+
+    def _has_id(self, entry: Descriptor, image: str) -> bool:
+        with contextlib.suppress(EngineError):
+            return self.layout.read_manifest(entry).config.digest == image
+        return False
+
+    def _require_entry(self, image: str) -> Descriptor:
+        entry = self._find_entry(image)
+        if entry is None:
+            raise EngineError(f"the image {image} is no longer in '{self.layout.root}'", "run the build again")
+        return entry
+
+    def _require(self, name: str) -> Image:
+        return self._describe(self._require_entry(name))
+
+    def _describe(self, entry: Descriptor) -> Image:
+        """Return what is known of an image, all of whose blobs must be there.
+
+        Raises:
+            EngineError: one is missing.
+        """
+        manifest = self.layout.read_manifest(entry)
+        config = self.layout.read(manifest.config.digest)
+        missing = next((blob.digest for blob in manifest.layers if not self.layout.has(blob.digest)), None)
+        if missing:
+            raise EngineError(f"the layer {missing} is missing in '{self.layout.root}'", "run the build again")
+        values = read_json(config)
+        diff_ids = read_diff_ids(config)
+        words = [*[""] * len(diff_ids), *_list_instructions(values.get("history") or ())][-len(diff_ids) :]
+        layers = tuple(
+            Layer(diff_id, measure_layer(self.layout, self.layout, blob, diff_id).size, instruction)
+            for blob, diff_id, instruction in zip(manifest.layers, diff_ids, words, strict=False)
+        )
+        labels = (values.get("config") or {}).get("Labels") or {}
+        size = sum(layer.size_bytes for layer in layers)
+        platform = str(read_platform(values))
+        compression = manifest.layers[-1].compression if manifest.layers else ""
+        return Image(manifest.config.digest, size, layers, dict(labels), entry.digest, platform, compression)
+
+
+def _list_instructions(history: Sequence[object]) -> Iterator[str]:
+    """Yield the instructions that made layers; the others changed the configuration alone."""
+    for entry in history:
+        if isinstance(entry, dict) and not entry.get("empty_layer"):
+            yield str(entry.get("created_by") or "")
+
+
+def _convert(layer: Descriptor) -> Descriptor:
+    """Return a base's layer under the OCI type; the bytes are those of Docker's type."""
+    suffix = f"+{layer.compression}" if layer.compression else ""
+    return Descriptor(f"{LAYER}{suffix}", layer.digest, layer.size)
+
+
+def _name(reference: str) -> str:
+    return str(parse_reference(reference))
+
+
+def _name_base(reference: str, platform: str) -> str:
+    """Return the layout's name of a base: of one reference there is an image for each platform."""
+    return f"{_name(reference)}+{platform}"
+
+
+ENGINE = OciEngine

@@ -1,0 +1,144 @@
+"""Archives of images: one tar that is an OCI layout and what `docker load` takes at once, and what `docker save` gives.
+
+`docker load` reads ``manifest.json``, which names files of the same tar: here the blobs of the layout. Engines before
+Docker 25 refuse an archive without it, and write layers as uncompressed tars in folders of their own.
+"""
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from onnxpack.core.errors import EngineError, SpecError, flatten_words
+from onnxpack.core.regular import open_regular
+from onnxpack.oci.layout import BLOBS, INDEX_FILE, MARK, MARK_TEXT, NAME, BlobSource
+from onnxpack.oci.manifests import (
+    EPOCH,
+    LIMIT,
+    Descriptor,
+    Index,
+    Manifest,
+    write_document,
+)
+
+DOCKER_FILE = "manifest.json"
+_BLOB = re.compile(re.escape(BLOBS) + "/[0-9a-f]{64}")
+_MOST_ENTRIES = 100_000
+
+
+def write_archive(source: BlobSource, entry: Descriptor, manifest: Manifest, names: Sequence[str], path: Path) -> None:
+    """Write an image with its names into a tar; the same image and names give the same bytes."""
+    entries = tuple(replace(entry, annotations={NAME: name}) for name in names) or (entry,)
+    docker = [
+        {
+            "Config": _place(manifest.config.digest),
+            "RepoTags": list(names),
+            "Layers": [_place(layer.digest) for layer in manifest.layers],
+        }
+    ]
+    blobs = {blob.digest: blob for blob in (entry, manifest.config, *manifest.layers)}
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        # What tells a reader what is in it comes first.
+        _add(archive, MARK, len(MARK_TEXT), io.BytesIO(MARK_TEXT))
+        for name, text in (
+            (INDEX_FILE, write_document(Index(entries))),
+            (DOCKER_FILE, json.dumps(docker, separators=(",", ":")).encode()),
+        ):
+            _add(archive, name, len(text), io.BytesIO(text))
+        for blob in blobs.values():
+            with source.open(blob.digest) as stream:
+                _add(archive, _place(blob.digest), blob.size, stream)
+
+
+def _place(digest: str) -> str:
+    return f"{BLOBS}/{digest.removeprefix('sha256:')}"
+
+
+def _add(archive: tarfile.TarFile, name: str, size: int, stream: BinaryIO) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime, entry.mode = size, EPOCH, 0o644
+    archive.addfile(entry, stream)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive that is open for reading."""
+
+    path: Path
+    _tar: tarfile.TarFile
+    _members: dict[str, tarfile.TarInfo]
+
+    def has(self, digest: str) -> bool:
+        """Return whether a blob is in it; its bytes are checked where they are copied."""
+        return _place(digest) in self._members
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open a blob for reading.
+
+        Raises:
+            EngineError: it is not there.
+        """
+        return self.open_file(_place(digest))
+
+    def open_file(self, name: str) -> BinaryIO:
+        """Open a file of the archive.
+
+        Raises:
+            EngineError: it is not there.
+        """
+        member = self._members.get(name)
+        # Of two images' equal layers `docker save` writes one, and a link.
+        stream = self._tar.extractfile(member) if member and (member.isreg() or member.issym()) else None
+        if stream is None:
+            raise EngineError(f"'{self.path}' lacks the file {name[:200]}", "make the archive again")
+        return cast(BinaryIO, stream)
+
+    def read_file(self, name: str) -> bytes:
+        """Return a small file of the archive.
+
+        Raises:
+            EngineError: it is not there, or has more than 4 MiB.
+        """
+        with self.open_file(name) as stream:
+            data = stream.read(LIMIT + 1)
+        if len(data) > LIMIT:
+            raise EngineError(f"'{self.path}': the file {name} has more than {LIMIT} bytes", "make the archive again")
+        return data
+
+    @property
+    def is_layout(self) -> bool:
+        """Return whether it is an OCI layout; else it is what an older `docker save` gives."""
+        return MARK in self._members
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Open an archive of images.
+
+    Raises:
+        SpecError: it is none.
+        OSError: it cannot be read.
+    """
+    hint = "name a file that `docker save`, `skopeo copy … oci-archive:` or a build with `--engine oci` wrote"
+    with open_regular(path) as stream:
+        try:
+            archive = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - closed below
+        except tarfile.TarError:
+            raise SpecError(f"'{path}' is not an uncompressed tar", hint) from None
+        with archive:
+            try:
+                members = {}
+                for count, member in enumerate(archive):
+                    if count > _MOST_ENTRIES:
+                        raise SpecError(f"'{path}' has more than {_MOST_ENTRIES} files", hint)
+                    members[member.name.removeprefix("./")] = member
+            except tarfile.TarError as error:
+                raise SpecError(f"'{path}' is damaged: {flatten_words(error, 200)}", "make it again") from None
+            if MARK not in members and DOCKER_FILE not in members:
+                raise SpecError(f"'{path}' holds no image", hint)
+            yield Archive(path, archive, members)
