@@ -108,10 +108,10 @@ def _choose(source: BlobSource, index: Index, place: Path, platform: str) -> Des
     for entry in index.manifests:
         if entry.platform is not None and str(entry.platform) != platform:
             continue
-        with source.open(entry.digest) as stream:
-            document = read_document(stream.read(LIMIT + 1), entry.media_type)
+        document = read_document(_read_small(source, entry), entry.media_type)
         if isinstance(document, Manifest):
-            found[entry.digest] = entry
+            if entry.platform or str(read_platform(read_json(_read_small(source, document.config)))) == platform:
+                found[entry.digest] = entry
         else:
             found |= {one.digest: one for one in document.manifests if one.platform and str(one.platform) == platform}
     if len(found) == 1:
@@ -120,6 +120,11 @@ def _choose(source: BlobSource, index: Index, place: Path, platform: str) -> Des
         raise SpecError(f"'{place}' holds no image for {platform}", "name another file")
     names = ", ".join(sorted(entry.annotations.get(NAME, entry.digest) for entry in found.values()))
     raise SpecError(f"'{place}' holds several images for {platform}: {names[:500]}", "make one with a single image")
+
+
+def _read_small(source: BlobSource, blob: Descriptor) -> bytes:
+    with source.open(blob.digest) as stream:
+        return stream.read(LIMIT + 1)
 
 
 def _copy_saved(layout: Layout, archive: Archive, compression: str) -> Descriptor:
