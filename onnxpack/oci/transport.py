@@ -101,7 +101,9 @@ class Answer:
 
     def close(self) -> None:
         """Give the connection back; one whose answer was not read to its end is not used again."""
-        if self._response.length_remaining or self._response.chunked:
+        if self._response.length_remaining == 0:
+            self._response.drain_conn()  # nothing comes, but who asks next must find it read
+        elif not self._response.closed:
             self._response.close()
         self._response.release_conn()
 
