@@ -8,6 +8,7 @@ from onnxpack.core.errors import EngineError
 from onnxpack.core.progress import Progress
 from onnxpack.core.text import format_bytes, plural
 from onnxpack.download.transfer import Transient
+from onnxpack.oci.config import read_platform
 from onnxpack.oci.layout import BlobWriter, Layout
 from onnxpack.oci.manifests import (
     ACCEPTED,
@@ -16,6 +17,7 @@ from onnxpack.oci.manifests import (
     Manifest,
     Platform,
     compute_digest,
+    parse_platform,
     read_document,
     read_json,
 )
@@ -49,8 +51,8 @@ class Document:
     data: bytes
 
 
-def resolve(reference: ImageReference, platform: Platform, registry: Registry | None = None) -> Found:
-    """Ask the registry for an image's manifest, of an index for the one of ``platform``.
+def resolve(reference: ImageReference, platform: str, registry: Registry | None = None) -> Found:
+    """Ask the registry for an image's manifest, of an index for the one of ``platform``, such as ``linux/amd64``.
 
     Raises:
         EngineError: it does not have it, refuses it, sends something else, or cannot be reached.
@@ -59,9 +61,8 @@ def resolve(reference: ImageReference, platform: Platform, registry: Registry | 
     first = fetch_document(registry, reference)
     found = read_document(first.data, first.media_type)
     if isinstance(found, Manifest):
-        entry = Descriptor(found.media_type, first.digest, len(first.data), platform)
-        return Found(first.digest, entry, found, first.data)
-    entry = choose_platform(found, platform, reference)
+        return Found(first.digest, Descriptor(found.media_type, first.digest, len(first.data)), found, first.data)
+    entry = choose_platform(found, parse_platform(platform), reference)
     document = fetch_document(registry, reference.at(entry.digest))
     manifest = read_document(document.data, entry.media_type)
     if not isinstance(manifest, Manifest):
@@ -70,7 +71,7 @@ def resolve(reference: ImageReference, platform: Platform, registry: Registry | 
 
 
 def pull(
-    reference: ImageReference, platform: Platform, layout: Layout, progress: Progress, registry: Registry | None = None
+    reference: ImageReference, platform: str, layout: Layout, progress: Progress, registry: Registry | None = None
 ) -> Descriptor:
     """Fetch an image into a layout, except for blobs that are there, and return what points to its manifest.
 
@@ -81,7 +82,7 @@ def pull(
     found = resolve(reference, platform, repository.registry)
     blobs = {blob.digest: blob for blob in (found.manifest.config, *found.manifest.layers)}
     _fetch_missing(repository, [blobs.pop(found.manifest.config.digest)], layout, progress)
-    _require_platform(layout.read(found.manifest.config.digest), platform, reference)
+    _require_platform(layout.read(found.manifest.config.digest), parse_platform(platform), reference)
     _fetch_missing(repository, list(blobs.values()), layout, progress)
     return layout.add(found.data, found.entry.media_type)
 
@@ -119,8 +120,7 @@ def choose_platform(index: Index, platform: Platform, reference: ImageReference)
 
 def _require_platform(config: bytes, platform: Platform, reference: ImageReference) -> None:
     """Make sure that an image is for a platform: without an index only its configuration says so."""
-    values = read_json(config)
-    of = Platform(str(values.get("os") or ""), str(values.get("architecture") or ""))
+    of = replace(read_platform(read_json(config)), variant="")
     if of != replace(platform, variant=""):
         raise EngineError(f"{reference} is for {of}, and {platform} is wanted", "use an image for that platform")
 
