@@ -7,7 +7,6 @@ import errno
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,16 +16,12 @@ from pathlib import Path
 
 from onnxpack.core.errors import DISK_FULL, EngineError, OnnxpackError
 from onnxpack.core.text import format_bytes as sized
-from onnxpack.download import transfer
 from onnxpack.download.http import open_http
 from onnxpack.download.local import Bounds, open_file
 from onnxpack.download.storage import open_storage
-from onnxpack.download.transfer import Answer, Pace, TooSlow, Transient
+from onnxpack.download.transfer import Answer, Pace, Patience, TooSlow, Transient
 from onnxpack.spec.origin import format_source
 
-_ATTEMPTS = 5
-"""The number of failures in a row, without progress, that end a download."""
-_LONGEST_WAIT = 30.0  # seconds; also of what a server asks for
 Read = Callable[[str, int], Answer]
 
 
@@ -120,10 +115,9 @@ class _Part:
 
 def _download_rest(wanted: _Wanted) -> str:
     """Download all that is missing, with retries, and return the whole file's SHA-256."""
-    enough = transfer.SLOWEST * transfer.WINDOW  # bytes that are progress; with a byte for each try it would never end
     with wanted.path.open("a+b") as stream:
         part = _Part(stream)
-        furthest, failures = part.size, 0
+        patience = Patience(part.size)
         while True:
             try:
                 _receive(wanted, part)
@@ -131,13 +125,9 @@ def _download_rest(wanted: _Wanted) -> str:
             except Transient as error:
                 if isinstance(error, TooSlow):  # a signal raised it, perhaps between the write and the digest
                     part.rehash()
-                failures += 1
-                if part.size - furthest >= enough:
-                    furthest, failures = part.size, 1
-                if failures >= _ATTEMPTS:
+                if not patience.allows(part.size):
                     raise EngineError(f"cannot fetch '{format_source(wanted.url)}': {error}", error.hint) from None
-                # 1, 2, 4, … seconds, or what the server asks for.
-                time.sleep(min(_LONGEST_WAIT, error.wait or 0.5 * 2**failures))
+                patience.wait(error)
 
 
 def _receive(wanted: _Wanted, part: _Part) -> None:

@@ -5,7 +5,6 @@ import http.client
 import io
 import netrc
 import os
-import re
 import ssl
 import urllib.error
 import urllib.request
@@ -15,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from onnxpack.core.errors import EngineError
-from onnxpack.download.transfer import CHUNK, Answer, Transient
+from onnxpack.download.transfer import CHUNK, Answer, Transient, read_number
 from onnxpack.spec.messages import shorten
 from onnxpack.spec.origin import format_source
 
@@ -24,7 +23,6 @@ _REFUSED = (401, 403, 407)
 _GONE = (404, 410)
 _MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
 _UNSATISFIABLE = 416
-_NUMBER = re.compile(r"[0-9]{1,18}")
 _URL_LETTERS = "%/:=&?~#+!,;'@()*[]"
 
 
@@ -58,7 +56,7 @@ def open_http(url: str, start: int) -> Answer:
         raise Transient(f"the connection broke: {type(error).__name__}") from None
     resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
     begin = start if resumed else 0
-    length = _read_number(response.headers.get("Content-Length", ""))
+    length = read_number(response.headers.get("Content-Length", ""))
     return Answer(begin, None if length is None else begin + length, _iterate_chunks(response), response.close)
 
 
@@ -68,11 +66,6 @@ def _iterate_chunks(response: Any) -> Iterator[bytes]:
             yield chunk
     except (OSError, http.client.HTTPException) as error:
         raise Transient(f"the connection broke: {type(error).__name__}") from None
-
-
-def _read_number(text: str) -> int | None:
-    """Return a header's number; None for what is none, or has more digits than any size or time."""
-    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def _handle_error(url: str, start: int, error: urllib.error.HTTPError) -> Answer:
@@ -86,7 +79,7 @@ def _handle_error(url: str, start: int, error: urllib.error.HTTPError) -> Answer
         return open_http(url, 0)
     if error.code in _MAY_PASS:
         wait = error.headers.get("Retry-After", "")
-        raise Transient(f"the server answers {words}", float(_read_number(wait) or 0))
+        raise Transient(f"the server answers {words}", float(read_number(wait) or 0))
     if error.code in _GONE:
         raise EngineError(f"'{format_source(url)}' is not there: {words}", "correct the URL, or put the file there")
     if error.code in _REFUSED:

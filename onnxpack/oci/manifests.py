@@ -45,6 +45,13 @@ class Platform:
         return "/".join(part for part in (self.os, self.architecture, variant) if part)
 
 
+def parse_platform(text: str) -> Platform:
+    """Read a platform as the spec writes it: ``linux/amd64``, with a variant behind it if it has one."""
+    os, _, rest = text.partition("/")
+    architecture, _, variant = rest.partition("/")
+    return Platform(os, architecture, variant)
+
+
 @dataclass(frozen=True)
 class Descriptor:
     """What points to a blob: its media type, digest (``sha256:…``) and size in bytes."""

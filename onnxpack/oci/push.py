@@ -1,0 +1,147 @@
+"""Write images to a registry: the blobs that it lacks, then the manifest under every tag, which is read back."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from onnxpack.core.errors import EngineError, SpecError
+from onnxpack.core.progress import Progress
+from onnxpack.core.text import format_bytes, plural
+from onnxpack.oci.layout import BlobSource
+from onnxpack.oci.manifests import (
+    INDEX,
+    LIMIT,
+    Descriptor,
+    Index,
+    compute_digest,
+    read_document,
+    write_document,
+)
+from onnxpack.oci.pull import fetch_document
+from onnxpack.oci.reference import ImageReference
+from onnxpack.oci.registry import Registry
+from onnxpack.oci.transfers import Meter, run_together, showing
+from onnxpack.oci.transport import Request
+from onnxpack.oci.upload import Target, Upload, has_blob
+
+_AGAIN = "push again; somebody else may have pushed at the same moment"
+
+
+def push(
+    source: BlobSource,
+    entry: Descriptor,
+    references: Sequence[ImageReference],
+    progress: Progress,
+    origin: ImageReference | None = None,
+) -> str:
+    """Push the image that ``entry`` points to under each reference, and return the digest that registries have it by.
+
+    Blobs that are there are not sent; of ``origin``, the image that lower layers come from, the registry takes its own
+    copies if it has that repository too. Of an index, the images in it are pushed first.
+
+    Raises:
+        SpecError: a reference says another digest.
+        EngineError: a registry refuses it, cannot be reached, or has something else afterwards.
+    """
+    return _deliver(source, entry, _read_small(source, entry), references, progress, origin)
+
+
+def push_index(source: BlobSource, index: Index, references: Sequence[ImageReference], progress: Progress) -> str:
+    """Push an image for several platforms, whose manifests ``source`` has, and return the digest of the index.
+
+    Raises:
+        EngineError or SpecError: as for ``push``.
+    """
+    data = write_document(index)
+    return _deliver(source, Descriptor(INDEX, compute_digest(data), len(data)), data, references, progress)
+
+
+def _deliver(
+    source: BlobSource,
+    entry: Descriptor,
+    data: bytes,
+    references: Sequence[ImageReference],
+    progress: Progress,
+    origin: ImageReference | None = None,
+) -> str:
+    for reference in references:
+        if reference.digest not in (None, entry.digest):
+            raise SpecError(f"'{reference}' is not the image {entry.digest}", "push it under a tag")
+    for name in dict.fromkeys(reference.name for reference in references):
+        of = [reference for reference in references if reference.name == name]
+        _Push(source, of[0], progress, origin).run(entry, data, [reference.wanted for reference in of])
+    return entry.digest
+
+
+class _Push:
+    """A push into one repository."""
+
+    def __init__(
+        self, source: BlobSource, to: ImageReference, progress: Progress, origin: ImageReference | None
+    ) -> None:
+        self._source = source
+        self._to = to
+        self._progress = progress
+        near = origin.repository if origin and origin.registry == to.registry else to.repository
+        other = near if near != to.repository else None
+        self._target = Target(Registry(to.registry), to.repository, to.name, other)
+
+    def run(self, entry: Descriptor, data: bytes, tags: Sequence[str]) -> None:
+        """Push a document with all that it points to, and see that the registry has it."""
+        document = read_document(data, entry.media_type)
+        if isinstance(document, Index):
+            for child in document.manifests:
+                self.run(child, _read_small(self._source, child), [child.digest])
+        else:
+            self._send_missing([document.config, *document.layers])
+        for tag in tags:
+            self._put_document(entry, data, tag)
+        for name in dict.fromkeys((entry.digest, *tags)):
+            self._require_there(entry, name)
+
+    def _send_missing(self, blobs: Sequence[Descriptor]) -> None:
+        """Send the blobs that the repository does not have, a few at once."""
+        stop = self._target.registry.stop
+        wanted = {blob.digest: blob for blob in blobs}
+        there: set[str] = set()
+
+        def look(blob: Descriptor) -> None:
+            if has_blob(self._target, blob):
+                there.add(blob.digest)
+
+        run_together([partial(look, blob) for blob in wanted.values()], stop)
+        missing = [blob for blob in wanted.values() if blob.digest not in there]
+        total, meter = sum(blob.size for blob in missing), Meter()
+        told = f"sending {len(missing)} of {plural(len(wanted), 'blob')}, {format_bytes(total)}"
+        self._progress.note(f"{self._to.name}: {told if missing else 'all blobs are there'}")
+        with showing(self._progress, meter, total, "sent"):
+            run_together([Upload(self._target, self._source, blob, meter).run for blob in missing], stop)
+
+    def _put_document(self, entry: Descriptor, data: bytes, tag: str) -> None:
+        place = f"/v2/{self._to.repository}/manifests/{tag}"
+        headers = {"Content-Type": entry.media_type}
+        request = Request("PUT", place, (201,), headers, lambda: io.BytesIO(data), len(data))
+        self._target.registry.ask(request, f"push to {self._to.name}")
+
+    def _require_there(self, entry: Descriptor, name: str) -> None:
+        """Read a document back by its digest or a tag: only then is it pushed."""
+        tagged = replace(self._to, tag=name, digest=None)
+        reference = self._to.at(name) if name == entry.digest else tagged
+        found = fetch_document(self._target.registry, reference)
+        if found.digest != entry.digest:
+            text = f"{reference} is {found.digest} after the push, and not {entry.digest}"
+            raise EngineError(text, _AGAIN)
+
+
+def _read_small(source: BlobSource, entry: Descriptor) -> bytes:
+    """Return a manifest or an index from a source.
+
+    Raises:
+        EngineError: it is not there, or has other bytes than its digest says.
+    """
+    with source.open(entry.digest) as stream:
+        data = stream.read(LIMIT + 1)
+    if compute_digest(data) != entry.digest:
+        raise EngineError(f"the manifest {entry.digest} is damaged", "build the image again")
+    return data
