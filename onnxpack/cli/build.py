@@ -57,6 +57,12 @@ _WITH_IMAGE = UNTIL[UNTIL.index("bundle") + 1 :]
     "--budget", type=click.FloatRange(min=0), default=600.0, show_default=True, metavar="SECONDS",
     help="How long `precision: auto` may try one precision after another.",
 )  # fmt: skip
+@click.option(
+    "--verify-reproducible", is_flag=True,
+    help="Build each image a second time, with nothing stored and in another time zone, locale, umask and folder, and "
+    "fail, with 4, if its digest differs.",
+)  # fmt: skip
+@click.option("--push", is_flag=True, help="Push the image to the registry of `image.repository` once it has passed.")
 @click.option("--no-cache", is_flag=True, help="Take nothing that an earlier build made.")
 @click.option("--require-gates", is_flag=True, help="Fail, with 4, where a gate cannot be judged.")
 @click.option("--keep-last", is_flag=True, help="Put the last good output aside, in the store, if this build fails.")
@@ -95,6 +101,8 @@ class _Options(Choice):
     base: Path | None
     compression: str
     budget: float
+    verify_reproducible: bool
+    push: bool
     no_cache: bool
     require_gates: bool
     keep_last: bool
@@ -118,7 +126,13 @@ def _choose_engine(said: _Options, until: str) -> str:
         UsageError: the engine takes no base from a file.
     """
     if until not in _WITH_IMAGE:
+        if said.push:
+            raise click.UsageError(
+                "--push needs an image that has passed its smoke test: leave out --until and --engine none"
+            )
         return DOCKER
+    if said.push and until != UNTIL[-1]:
+        raise click.UsageError("--push needs an image that has passed its smoke test: leave out --until")
     engine = said.engine or (DAEMONLESS if said.base else choose_engine())
     if said.base and engine != DAEMONLESS:
         raise click.UsageError(f"--base is for `--engine {DAEMONLESS}`: Docker takes a base by `docker load -i FILE`")
@@ -149,12 +163,15 @@ class _Builds(EachTarget):
         """Build one target."""
         from onnxpack.pipeline.attempt import build
         from onnxpack.pipeline.plan import Plan, output_folder
+        from onnxpack.pipeline.push import require_registry
         from onnxpack.pipeline.report import describe_attempt
         from onnxpack.pipeline.run import Build
 
         how = self._how
         place = output_folder(how.output, file, target, how.wanted.until)
-        plan = Plan(file, target, place, self.choice.sandbox)
+        plan = Plan(file, target, place, self.choice.sandbox, how.said.verify_reproducible, how.said.push)
+        if plan.push:
+            require_registry(plan)
         first = self._places.setdefault(plan.output, file.path)
         if first != file.path:
             text = f"'{first.name}' in {first.parent} builds '{file.spec.name}', target '{target}' too"
@@ -181,4 +198,4 @@ class _Builds(EachTarget):
             click.echo(format_candidates(product.candidates), err=True)
         click.echo("\n".join(summarize(attempt, elapsed)), err=True)
         if self.show:
-            click.echo(product.references[0] if product.references else attempt.plan.result(attempt.until))
+            click.echo(product.pushed or next(iter(product.references), attempt.plan.result(attempt.until)))

@@ -26,6 +26,9 @@ def summarize(attempt: "Attempt", elapsed: float) -> list[str]:
     if image:
         own = sum(layer.size_bytes for layer in image.layers[len(product.base.layers) if product.base else 0 :])
         rows.append(("image", ", ".join(product.references)))
+        rows += [("pushed", product.pushed)] if product.pushed else []
+        if product.reproduction:
+            rows.append(("again", f"a second build gave the same {product.reproduction.compared}"))
         rows.append(("size", f"{format_bytes(image.size_bytes)}, {format_bytes(own)} of it on the base {plan.base}"))
     else:
         rows.append(("context" if product.context else "model file", show_path(plan.result(attempt.until))))

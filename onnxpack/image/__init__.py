@@ -33,6 +33,11 @@ def choose_engine() -> str:
     return DOCKER if engine.answers() else DAEMONLESS
 
 
+def name_engine(engine: "Engine") -> str:
+    """Return an engine's name, which is that of its module."""
+    return type(engine).__module__.rpartition(".")[2]
+
+
 def load_engine(name: str = DOCKER) -> "Engine":
     """Return a new engine of this name; it is not asked anything yet.
 

@@ -8,6 +8,8 @@ from onnxpack.pipeline.export import export
 from onnxpack.pipeline.image import DeliverImage
 from onnxpack.pipeline.optimize import optimize
 from onnxpack.pipeline.plan import Plan
+from onnxpack.pipeline.push import push
+from onnxpack.pipeline.reproduce import reproduce
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.steps import add_steps
 from onnxpack.pipeline.variants import ChooseVariant, Transform, Variant, apply_precision
@@ -30,10 +32,11 @@ def chain(plan: Plan, until: str | None = None) -> tuple[Stage, ...]:
     """Return the stages of a target in their order, those behind ``until`` left out.
 
     A stage for which the spec asks nothing is left out; ``until`` may name such a stage all the same. Stopping at
-    ``verify`` includes ``steps``: the model is verified with its steps around it.
+    ``verify`` includes ``steps``: the model is verified with its steps around it. What a plan asks for
+    besides the stages of every build comes after ``smoke``.
     """
     order = stage_order(plan)
-    last = {None: order[-1], "verify": "steps"}.get(until, until)
+    last = {None: order[-1], "verify": "steps", "smoke": order[-1]}.get(until, until)
     wanted = order[: order.index(last) + 1] if last else order
     names = [name for name in wanted if _is_asked(plan, name)]
     transforms = tuple(_TRANSFORMS[name] for name in names if name in _TRANSFORMS)
@@ -47,6 +50,8 @@ def chain(plan: Plan, until: str | None = None) -> tuple[Stage, ...]:
         *((variants,) if reached else ()),
         *((Stage(("bundle",), bundle),) if "bundle" in names else ()),
         *((Stage(image, DeliverImage("smoke" in image)),) if image else ()),
+        *((Stage(("reproduce",), reproduce),) if "reproduce" in names else ()),
+        *((Stage(("push",), push),) if "push" in names else ()),
     )
 
 
@@ -59,7 +64,7 @@ def stage_order(plan: Plan) -> tuple[str, ...]:
     traits = precisions().get(plan.precision)
     optimized_first = plan.device.gpu or (traits is not None and traits.behind_optimize)
     transforms = ("optimize", "precision") if optimized_first else ("precision", "optimize")
-    return ("export", "verify", "steps", *transforms, "bundle", "image", "smoke")
+    return ("export", "verify", "steps", *transforms, "bundle", "image", "smoke", "reproduce", "push")
 
 
 def walk(run: Build, stages: Iterable[Stage], product: Product) -> Product:
@@ -73,6 +78,8 @@ def _is_asked(plan: Plan, name: str) -> bool:
     spec, target = plan.file.spec, plan.spec_target
     if name == "steps":
         return bool(spec.preprocess or spec.postprocess)
+    if name in ("reproduce", "push"):
+        return plan.push if name == "push" else plan.reproduce
     if name == "precision":
         return plan.precision != "float32"
     return name != "optimize" or target.optimize != "none"

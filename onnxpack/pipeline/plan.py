@@ -42,6 +42,10 @@ class Plan:
     """``<output folder>/<name>/<target>``."""
     sandbox: bool = False
     """True confines the processes that load and run the model; see ``worker.sandbox``."""
+    reproduce: bool = False
+    """True builds the image a second time, which must give the same one."""
+    push: bool = False
+    """True pushes the image to its registry once it has passed its test."""
 
     @property
     def spec_target(self) -> Target:

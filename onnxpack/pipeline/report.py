@@ -65,6 +65,7 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "batching": asdict(product.batching) if product.batching else None,
         "image": _image(product, plan.base),
         "smoke": asdict(product.smoke) | {"first_answer": product.smoke.first_answer} if product.smoke else None,
+        "reproduction": asdict(product.reproduction) if product.reproduction else None,
         "notes": [*plan.notes, *(product.exported.reference.notes if product.exported else ())],
         "not_judged": [asdict(gate) for gate in list_unjudged(plan, product)],
         "ran_on_gpu": bool(product.smoke and product.smoke.on_gpu) if plan.device.gpu else None,
@@ -119,8 +120,11 @@ def _image(product: Product, base: str) -> dict[str, Any] | None:
         "reference": product.references[0] if product.references else None,
         "references": list(product.references),
         "id": product.image.id,
-        # The digest of a registry's manifest exists only once the image has been pushed.
-        "digest": None,
+        # An engine's own images have none: there it exists only once the image has been pushed.
+        "digest": product.pushed.partition("@")[2] if product.pushed else product.image.digest,
+        "pushed": product.pushed,
+        "platform": product.image.platform,
+        "compression": product.image.compression or None,
         "size_bytes": product.image.size_bytes,
         "base": {
             "reference": base,

@@ -19,6 +19,7 @@ from onnxpack.timing import BatchGain
 
 if TYPE_CHECKING:
     from onnxpack.bundle.context import Context
+    from onnxpack.pipeline.reproduce import Reproduction
 
 
 @dataclass(frozen=True)
@@ -65,5 +66,9 @@ class Product:
     image: Image | None = None
     references: tuple[str, ...] = ()
     smoke: Smoke | None = None
+    reproduction: "Reproduction | None" = None
+    """The second build that gave the same image; None where none was asked for."""
+    pushed: str | None = None
+    """The image in its registry, as ``repository@sha256:…``."""
     folder: Path | None = field(default=None, compare=False)
     """The folder where the outputs are put together, until they replace the last ones."""

@@ -1,5 +1,6 @@
 """The chain is a tuple that the spec alone decides, and every command walks it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,5 +72,13 @@ def test_until_a_stage_that_nothing_asks_for_stops_before_the_bundle(tmp_path: P
 def test_the_order_has_every_stage_once(tmp_path: Path) -> None:
     for target in ({}, {"precision": "float16"}):
         order = stage_order(plan(tmp_path, target))
-        assert set(order) == {*UNTIL, "steps"}
+        assert set(order) == {*UNTIL, "steps", "reproduce", "push"}
         assert len(set(order)) == len(order)
+
+
+def test_a_plan_that_pushes_does_so_when_the_image_has_passed(tmp_path: Path) -> None:
+    asked = replace(plan(tmp_path, {}), push=True)
+    assert chain(asked, "smoke")[-1].names == ("push",)
+    assert chain(asked)[-1].names == ("push",)
+    assert chain(asked, "image")[-1].names == ("image",)
+    assert "push" not in [name for stage in chain(plan(tmp_path, {})) for name in stage.names]
