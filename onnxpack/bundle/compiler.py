@@ -3,13 +3,14 @@
 ``SOURCES RESULT FOLDER ROOT…``: a tar of the Python files that will be below ``FOLDER`` of the image, the tar to write,
 and the names of modules to begin with. Those are compiled, and all that they import at their top level, from the first
 tar and from the base; without a ``ROOT`` it is the files of the first tar alone. The names in the second tar are paths
-in the image. It prints the interpreter's version.
+in the image. It prints the interpreter's version. If the image's root is not ``/`` here, ``ONNXPACK_ROOT`` says where.
 """
 
 import _imp
 import ast
 import io
 import marshal
+import os
 import platform
 import sys
 import tarfile
@@ -23,6 +24,7 @@ _FALSE = (
     "TYPE_CHECKING", "typing.TYPE_CHECKING", "__name__ == '__main__'", "sys.platform == 'win32'", "os.name == 'nt'",
 )  # fmt: skip
 """Conditions of modules as ``ast.unparse`` writes them; one that is overlooked costs some bytes."""
+ROOT_VARIABLE = "ONNXPACK_ROOT"
 _UNCHECKED, _CHECKED = 0b01, 0b11
 """The flags of PEP 552: whether an import compares the source's hash with the one that was compiled."""
 
@@ -57,7 +59,7 @@ class Finder:
             for place in sys.path:
                 path = Path(place, relative)
                 if path.is_file():
-                    return Source(name, path, is_package, path.read_bytes(), of_base=True)
+                    return Source(name, hide_root(path), is_package, path.read_bytes(), of_base=True)
         return None
 
 
@@ -141,15 +143,26 @@ def is_later(test: ast.expr) -> bool:
     return ast.unparse(test) in _FALSE
 
 
+def hide_root(path: Path) -> Path:
+    """Return what a path of this process is in the image."""
+    root = os.environ.get(ROOT_VARIABLE, "/")
+    return Path("/", path.relative_to(root)) if path.is_relative_to(root) else path
+
+
+def show_root(path: Path) -> Path:
+    """Return where a path of the image is for this process."""
+    return Path(os.environ.get(ROOT_VARIABLE, "/"), *path.parts[1:])
+
+
 def compile_all(sources: Iterable[Source]) -> Iterator[tuple[str, bytes]]:
     """Compile modules; give the path of each compiled file, and its bytes."""
     for source in sources:
         if source.of_base and (_imp.is_frozen(source.name) or source.name.startswith("importlib._bootstrap")):
             continue  # the interpreter has it built in
         # A link in front of it would become a folder in a layer.
-        place = source.path.parent.resolve() if source.of_base else source.path.parent
+        place = hide_root(show_root(source.path.parent).resolve()) if source.of_base else source.path.parent
         path = Path(cache_from_source(str(place / source.path.name), optimization=""))
-        if source.of_base and path.exists():
+        if source.of_base and show_root(path).exists():
             continue  # bases that have theirs keep them
         try:
             code = compile(source.text, str(source.path), "exec", dont_inherit=True, optimize=0)

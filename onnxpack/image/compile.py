@@ -22,7 +22,8 @@ def compile_modules(engine: Engine, asked: CompileRequest) -> Bytecode:
         GateError: the base has no Python, or it fails.
     """
     files = {_SOURCES: make_archive(dict(asked.sources), {})}
-    command = ["-I", "-c", getsource(compiler), f"{VOLUME}/{_SOURCES}", f"{VOLUME}/out/{_RESULT}", asked.folder]
+    # -B: what it imports itself is not to be found compiled.
+    command = ["-I", "-B", "-c", getsource(compiler), f"{VOLUME}/{_SOURCES}", f"{VOLUME}/out/{_RESULT}", asked.folder]
     with engine.container(asked.base, files, entrypoint=["python3"], command=[*command, *asked.roots]) as box:
         version = require_end(box, _SECONDS).strip()
         result = box.fetch("out").get(_RESULT, b"")

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+FIRST_PROCESS = "ONNXPACK_FIRST_PROCESS"
+"""The variable that names the process under test where it is not the first one of a container."""
 PATIENCE = 120.0
 """Seconds to wait for the server to be ready, and for each of its answers."""
 _TIMED_SECONDS = 1.0
@@ -46,7 +48,13 @@ def check_server(port: int, folder: Path, case: str, timed: str) -> dict[str, An
     times = _time_server(port, folder / f"{timed}.inputs.npz")
     body = json.dumps(make_request(read_datatypes(port), read_inputs(folder / f"{case}.inputs.npz")))
     status, answer = _ask(port, "POST", f"{find_model_path()}/infer", body)
-    return {"ready_seconds": ready, **times, "status": status, "answer": answer, "peak_rss_bytes": read_peak_rss("1")}
+    return {
+        "ready_seconds": ready,
+        **times,
+        "status": status,
+        "answer": answer,
+        "peak_rss_bytes": read_peak_rss(find_process()),
+    }
 
 
 def check_module(folder: Path, timed: str, cases: list[str]) -> dict[str, Any]:
@@ -142,10 +150,15 @@ def read_peak_rss(process: str) -> int:
     return 0
 
 
+def find_process() -> str:
+    """Return the number of the process under test: a container's first one, if there is a container."""
+    return os.environ.get(FIRST_PROCESS, "1")
+
+
 def _age_of_first_process() -> float:
-    """Return the seconds since the container's command started (field 22 of /proc/1/stat, proc(5))."""
+    """Return the seconds since the container's command started (field 22 of /proc/PID/stat, proc(5))."""
     # The command's name, in parentheses, may hold spaces; field 3 is the first one behind it.
-    fields = Path("/proc/1/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{find_process()}/stat").read_text().rpartition(")")[2].split()
     uptime = float(Path("/proc/uptime").read_text().split()[0])
     return uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 

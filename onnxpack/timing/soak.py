@@ -20,7 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.timing.probe import PATIENCE, find_model_path, make_request, read_datatypes, read_inputs, read_peak_rss
+from onnxpack.timing.probe import (
+    PATIENCE,
+    find_model_path,
+    find_process,
+    make_request,
+    read_datatypes,
+    read_inputs,
+    read_peak_rss,
+)
 
 _TIMES = (30, 2000)
 """A soak has so many requests at least and at most; of slow ones fewer, where its time is over six times."""
@@ -40,7 +48,7 @@ Shapes = Mapping[str, tuple[int | str, ...]]
 def main(arguments: list[str]) -> dict[str, Any]:
     """Run a soak; the arguments are the server's port (0: without a server), the file of a case, and seconds."""
     port, sample, seconds = arguments
-    return soak(int(port), read_inputs(Path(sample)), float(seconds), "1" if int(port) else "self")
+    return soak(int(port), read_inputs(Path(sample)), float(seconds), find_process() if int(port) else "self")
 
 
 def soak(port: int, arrays: Mapping[str, Any], seconds: float, process: str) -> dict[str, Any]:

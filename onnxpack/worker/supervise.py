@@ -2,6 +2,10 @@
 
 The child forks: one process does the work, and the other waits for it and adopts what the work leaves behind. Only
 descendants of the task are ended, never another process of this user.
+
+It also supervises other programs, run by its path: ``supervise.py REPORT PROGRAM ARGUMENT… -- CLEANER ARGUMENT…``
+writes the number of the program's process to the file descriptor ``REPORT`` (0: to none), as ``{"child-pid": …}``. The
+cleaner runs if the build is killed; without one the command ends with ``--``.
 """
 
 import contextlib
@@ -10,7 +14,9 @@ import os
 import resource
 import select
 import signal
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -20,10 +26,16 @@ _PERIOD = 0.005  # seconds between two looks for children that are left
 _LONGEST = 10.0  # seconds for killed processes to end
 STOPPED = 143
 """The exit status after SIGTERM: 128 plus the signal's number, as shells have it."""
+_cleaner: list[str] = []
+"""The program that removes what is left of a killed build."""
 
 
-def supervise() -> None:
-    """Fork: return in a new process that does the work, while the old one waits for it and ends with its status."""
+def supervise(cleaner: Sequence[str] = ()) -> None:
+    """Fork: return in a new process that does the work, while the old one waits for it and ends with its status.
+
+    If it is told to stop, it runs the program ``cleaner`` when all of the work has ended.
+    """
+    _cleaner[:] = cleaner
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGTERM, _stop)
@@ -51,7 +63,11 @@ def _is_abandoned() -> bool:
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would begin this again
     _end_descendants()
+    if _cleaner:
+        with contextlib.suppress(OSError):
+            os.spawnv(os.P_WAIT, _cleaner[0], _cleaner)  # noqa: S606
     os._exit(STOPPED)
 
 
@@ -91,3 +107,20 @@ def _end_as(status: int) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     os._exit(os.waitstatus_to_exitcode(status) % 256)
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Supervise a program, as the module's text says."""
+    report, *rest = arguments
+    # A program's own arguments may hold the sign too; a cleaner's never do.
+    end = len(rest) - 1 - rest[::-1].index("--")
+    command, cleaner = rest[:end], rest[end + 1 :]
+    supervise(cleaner)
+    if int(report):
+        with os.fdopen(int(report), "w") as stream:
+            stream.write(f'{{"child-pid": {os.getpid()}}}')
+    os.execv(command[0], command)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,16 @@
+"""The supervisor of a box: a process that ends all of it, also if the build is killed."""
+
+import sys
+from collections.abc import Sequence
+
+from onnxpack.worker import supervise
+
+
+def keep_command(command: Sequence[str], report: int = 0, cleaner: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the command line that runs a command under a supervisor, and ends as the command does.
+
+    ``report`` is the file descriptor that the number of the command's process is written to; 0 stands for none.
+    ``cleaner`` runs if the build is killed.
+    """
+    # By its path and without site: it needs the standard library alone, and starts in 30 ms.
+    return (sys.executable, "-I", "-S", supervise.__file__, str(report), *command, "--", *cleaner)
