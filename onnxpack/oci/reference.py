@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from onnxpack.core.errors import SpecError
 
-_DEFAULT_REGISTRY, _DEFAULT_TAG = "docker.io", "latest"
+DEFAULT_REGISTRY, _DEFAULT_TAG = "docker.io", "latest"
 _OFFICIAL = "library"
 """The repository that Docker Hub keeps images of one word in."""
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -64,8 +64,8 @@ def parse_reference(text: str) -> ImageReference:
     registry, repository = found["registry"], found["repository"]
     if registry and not _is_host(registry):
         registry, repository = None, f"{registry}/{repository}"
-    if registry in (None, "index.docker.io", _DEFAULT_REGISTRY):
-        registry = _DEFAULT_REGISTRY
+    if registry in (None, "index.docker.io", DEFAULT_REGISTRY):
+        registry = DEFAULT_REGISTRY
         repository = repository if "/" in repository else f"{_OFFICIAL}/{repository}"
     tag = found["tag"] or (None if found["digest"] else _DEFAULT_TAG)
     return ImageReference(registry, repository, tag, found["digest"])

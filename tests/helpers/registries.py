@@ -1,11 +1,13 @@
 """A real registry, Debian's docker-registry, on a free port of this machine, with its log."""
 
+import io
 import json
 import random
 import re
 import shutil
 import socket
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +20,10 @@ import pytest
 from onnxpack.oci.layout import Layout
 from onnxpack.oci.manifests import CONFIG, LAYER, MANIFEST, Descriptor, Manifest, write_document
 
-PIECE, PIECES = 1 << 16, 3
-"""What tests send at a time, and how many requests the largest layer of an image then takes."""
+PIECE = 1 << 16
+"""What tests send at a time: the largest layer of an image takes three requests."""
+SIZES = (10_240, 51_200, 184_320)
+"""The bytes of an image's layers."""
 PROGRAM = "docker-registry"
 USER, PASSWORD = "me", "correct horse"
 _HASH = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"
@@ -51,11 +55,26 @@ class Served:
         return {f"sha256:{path.parent.name}": path for path in found}
 
 
-def add_image(layout: Layout, seed: int, platform: str = "linux/amd64") -> Descriptor:
+def make_layer(data: bytes) -> bytes:
+    """A tar with one file."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo("file")
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def add_image(layout: Layout, seed: int, platform: str = "linux/amd64", base: str = "") -> Descriptor:
     """Put an image of three layers into a layout, and return its manifest."""
     chance = random.Random(seed)
-    values = {"architecture": platform.partition("/")[2], "os": "linux", "seed": seed}
-    layers = [layout.add(chance.randbytes(size), LAYER) for size in (1, 40_000, PIECES * PIECE - 7)]
+    layers = [layout.add(make_layer(chance.randbytes(size)), LAYER) for size in (1, 40_000, 180_000)]
+    values = {
+        "architecture": platform.partition("/")[2],
+        "os": "linux",
+        "config": {"Labels": {"org.opencontainers.image.base.name": base} if base else {}},
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
+    }
     config = layout.add(json.dumps(values).encode(), CONFIG)
     return layout.add(write_document(Manifest(config, tuple(layers))), MANIFEST)
 
