@@ -21,6 +21,7 @@ VERBS = {
     "init": "Look into a model and write a first spec.",
     "inspect": "Show a model, spec, bundle, image or report.",
     "lock": "Pin the Python packages of specs' images.",
+    "push": "Push an image to a registry.",
     "schema": "Print the JSON Schema of the spec.",
     "validate": "Check specs, and nothing else.",
     "verify": "Compare exported models with their sources, and nothing else.",

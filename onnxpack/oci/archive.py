@@ -6,13 +6,14 @@ Docker 25 refuse an archive without it, and write layers as uncompressed tars in
 
 import io
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from onnxpack.core.errors import EngineError, SpecError, flatten_words
 from onnxpack.core.regular import open_regular
@@ -29,6 +30,7 @@ from onnxpack.oci.manifests import (
 DOCKER_FILE = "manifest.json"
 _BLOB = re.compile(re.escape(BLOBS) + "/[0-9a-f]{64}")
 _MOST_ENTRIES = 100_000
+_BUFFER = 1 << 16
 
 
 def write_archive(source: BlobSource, entry: Descriptor, manifest: Manifest, names: Sequence[str], path: Path) -> None:
@@ -72,18 +74,22 @@ class Archive:
     path: Path
     _tar: tarfile.TarFile
     _members: dict[str, tarfile.TarInfo]
+    _descriptor: int
 
     def has(self, digest: str) -> bool:
         """Return whether a blob is in it; its bytes are checked where they are copied."""
         return _place(digest) in self._members
 
     def open(self, digest: str) -> BinaryIO:
-        """Open a blob for reading.
+        """Open a blob for reading; several threads may read one archive.
 
         Raises:
             EngineError: it is not there.
         """
-        return self.open_file(_place(digest))
+        member = self._members.get(_place(digest))
+        if member is None or not member.isreg():
+            return self.open_file(_place(digest))
+        return cast(BinaryIO, io.BufferedReader(_Slice(self._descriptor, member), _BUFFER))
 
     def open_file(self, name: str) -> BinaryIO:
         """Open a file of the archive.
@@ -116,6 +122,35 @@ class Archive:
         return MARK in self._members
 
 
+class _Slice(io.RawIOBase):
+    """A file of an archive with a position of its own: those of ``tarfile`` move that of the archive."""
+
+    def __init__(self, descriptor: int, member: tarfile.TarInfo) -> None:
+        self._descriptor = descriptor
+        self._begin, self._size = member.offset_data, member.size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        count = max(0, min(len(buffer), self._size - self._at))
+        data = os.pread(self._descriptor, count, self._begin + self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
     """Open an archive of images.
@@ -141,4 +176,4 @@ def open_archive(path: Path) -> Iterator[Archive]:
                 raise SpecError(f"'{path}' is damaged: {flatten_words(error, 200)}", "make it again") from None
             if MARK not in members and DOCKER_FILE not in members:
                 raise SpecError(f"'{path}' holds no image", hint)
-            yield Archive(path, archive, members)
+            yield Archive(path, archive, members, stream.fileno())

@@ -26,15 +26,21 @@ from onnxpack.oci.manifests import (
 
 
 @dataclass(frozen=True)
-class _Folder:
+class Folder:
     """The blobs of a layout that another tool made; they are checked where they are copied."""
 
     root: Path
 
     def has(self, digest: str) -> bool:
+        """Return whether a blob is there."""
         return (self.root / BLOBS / digest.removeprefix("sha256:")).is_file()
 
     def open(self, digest: str) -> BinaryIO:
+        """Open a blob for reading.
+
+        Raises:
+            EngineError: it is not there.
+        """
         try:
             return open_regular(self.root / BLOBS / digest.removeprefix("sha256:"))
         except OSError as error:
@@ -50,11 +56,11 @@ def import_image(layout: Layout, path: Path, platform: str) -> Descriptor:
         OSError: it cannot be read.
     """
     if path.is_dir():
-        entry = copy_image(layout, source := _Folder(path), _choose(source, read_layout_index(path), path, platform))
+        entry = copy_image(layout, source := Folder(path), _choose(source, read_layout_index(path), path, platform))
     else:
         with open_archive(path) as archive:
             if archive.is_layout:
-                entry = copy_image(layout, archive, _choose(archive, _read_index(archive), path, platform))
+                entry = copy_image(layout, archive, _choose(archive, read_archive_index(archive), path, platform))
             else:
                 entry = _copy_saved(layout, archive, GZIP)
     found = read_platform(read_json(layout.read(layout.read_manifest(entry).config.digest)))
@@ -95,7 +101,12 @@ def _copy_blob(layout: Layout, source: BlobSource, blob: Descriptor) -> None:
         writer.commit(blob.media_type, blob.digest)
 
 
-def _read_index(archive: Archive) -> Index:
+def read_archive_index(archive: Archive) -> Index:
+    """Return the index of an archive that is a layout.
+
+    Raises:
+        EngineError: it is none.
+    """
     document = read_document(archive.read_file(INDEX_FILE))
     if not isinstance(document, Index):
         raise EngineError(f"'{archive.path}': {INDEX_FILE} is not an index", "make the archive again")

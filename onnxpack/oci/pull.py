@@ -59,12 +59,12 @@ def resolve(reference: ImageReference, platform: str, registry: Registry | None 
     """
     registry = registry or Registry(reference.registry)
     first = fetch_document(registry, reference)
-    found = read_document(first.data, first.media_type)
+    found = _read(first, reference)
     if isinstance(found, Manifest):
         return Found(first.digest, Descriptor(found.media_type, first.digest, len(first.data)), found, first.data)
     entry = choose_platform(found, parse_platform(platform), reference)
     document = fetch_document(registry, reference.at(entry.digest))
-    manifest = read_document(document.data, entry.media_type)
+    manifest = _read(document, reference)
     if not isinstance(manifest, Manifest):
         raise EngineError(f"{reference} has an index within an index for {platform}", "use another image")
     return Found(first.digest, entry, manifest, document.data)
@@ -101,6 +101,13 @@ def fetch_document(registry: Registry, reference: ImageReference) -> Document:
         if known != digest:
             raise EngineError(f"{reference} comes with the digest {digest}, and {known[:100]} {who}", _WRONG)
     return Document(digest, reply.headers.get("Content-Type", "").partition(";")[0].strip(), reply.data)
+
+
+def _read(document: Document, reference: ImageReference) -> Manifest | Index:
+    try:
+        return read_document(document.data, document.media_type)
+    except EngineError as error:
+        raise EngineError(f"{reference}: {error.problems[0].message}", _WRONG) from None
 
 
 def choose_platform(index: Index, platform: Platform, reference: ImageReference) -> Descriptor:

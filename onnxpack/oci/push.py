@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from onnxpack.core.errors import EngineError, SpecError
+from onnxpack.core.errors import EngineError, OnnxpackError, SpecError
 from onnxpack.core.progress import Progress
 from onnxpack.core.text import format_bytes, plural
 from onnxpack.oci.layout import BlobSource
@@ -14,37 +14,34 @@ from onnxpack.oci.manifests import (
     LIMIT,
     Descriptor,
     Index,
+    Manifest,
     compute_digest,
     read_document,
+    read_json,
     write_document,
 )
 from onnxpack.oci.pull import fetch_document
-from onnxpack.oci.reference import ImageReference
+from onnxpack.oci.reference import ImageReference, parse_reference
 from onnxpack.oci.registry import Registry
 from onnxpack.oci.transfers import Meter, run_together, showing
 from onnxpack.oci.transport import Request
 from onnxpack.oci.upload import Target, Upload, has_blob
 
+_BASE = "org.opencontainers.image.base.name"
 _AGAIN = "push again; somebody else may have pushed at the same moment"
 
 
-def push(
-    source: BlobSource,
-    entry: Descriptor,
-    references: Sequence[ImageReference],
-    progress: Progress,
-    origin: ImageReference | None = None,
-) -> str:
+def push(source: BlobSource, entry: Descriptor, references: Sequence[ImageReference], progress: Progress) -> str:
     """Push the image that ``entry`` points to under each reference, and return the digest that registries have it by.
 
-    Blobs that are there are not sent; of ``origin``, the image that lower layers come from, the registry takes its own
-    copies if it has that repository too. Of an index, the images in it are pushed first.
+    Blobs that are there are not sent, and the layers of a base that the same registry has are copied there. Of an
+    index, the images in it are pushed first.
 
     Raises:
         SpecError: a reference says another digest.
         EngineError: a registry refuses it, cannot be reached, or has something else afterwards.
     """
-    return _deliver(source, entry, _read_small(source, entry), references, progress, origin)
+    return _deliver(source, entry, _read_small(source, entry), references, progress)
 
 
 def push_index(source: BlobSource, index: Index, references: Sequence[ImageReference], progress: Progress) -> str:
@@ -63,29 +60,24 @@ def _deliver(
     data: bytes,
     references: Sequence[ImageReference],
     progress: Progress,
-    origin: ImageReference | None = None,
 ) -> str:
     for reference in references:
         if reference.digest not in (None, entry.digest):
             raise SpecError(f"'{reference}' is not the image {entry.digest}", "push it under a tag")
     for name in dict.fromkeys(reference.name for reference in references):
         of = [reference for reference in references if reference.name == name]
-        _Push(source, of[0], progress, origin).run(entry, data, [reference.wanted for reference in of])
+        _Push(source, of[0], progress).run(entry, data, [reference.wanted for reference in of])
     return entry.digest
 
 
 class _Push:
     """A push into one repository."""
 
-    def __init__(
-        self, source: BlobSource, to: ImageReference, progress: Progress, origin: ImageReference | None
-    ) -> None:
+    def __init__(self, source: BlobSource, to: ImageReference, progress: Progress) -> None:
         self._source = source
         self._to = to
         self._progress = progress
-        near = origin.repository if origin and origin.registry == to.registry else to.repository
-        other = near if near != to.repository else None
-        self._target = Target(Registry(to.registry), to.repository, to.name, other)
+        self._target = Target(Registry(to.registry), to.repository, to.name)
 
     def run(self, entry: Descriptor, data: bytes, tags: Sequence[str]) -> None:
         """Push a document with all that it points to, and see that the registry has it."""
@@ -94,6 +86,7 @@ class _Push:
             for child in document.manifests:
                 self.run(child, _read_small(self._source, child), [child.digest])
         else:
+            self._target = replace(self._target, origin=self._find_origin(document))
             self._send_missing([document.config, *document.layers])
         for tag in tags:
             self._put_document(entry, data, tag)
@@ -118,6 +111,15 @@ class _Push:
         with showing(self._progress, meter, total, "sent"):
             run_together([Upload(self._target, self._source, blob, meter).run for blob in missing], stop)
 
+    def _find_origin(self, manifest: Manifest) -> str | None:
+        """Return the repository of the image's base, if it is another one on the same registry."""
+        try:
+            config = read_json(_read_small(self._source, manifest.config)).get("config") or {}
+            base = parse_reference(str(manifest.annotations.get(_BASE) or config["Labels"][_BASE]))
+        except (OnnxpackError, LookupError, TypeError):  # it has none, or is no image of a usual kind
+            return None
+        return base.repository if base.registry == self._to.registry and base.name != self._to.name else None
+
     def _put_document(self, entry: Descriptor, data: bytes, tag: str) -> None:
         place = f"/v2/{self._to.repository}/manifests/{tag}"
         headers = {"Content-Type": entry.media_type}
@@ -135,7 +137,7 @@ class _Push:
 
 
 def _read_small(source: BlobSource, entry: Descriptor) -> bytes:
-    """Return a manifest or an index from a source.
+    """Return a manifest, an index or a configuration from a source.
 
     Raises:
         EngineError: it is not there, or has other bytes than its digest says.
@@ -143,5 +145,5 @@ def _read_small(source: BlobSource, entry: Descriptor) -> bytes:
     with source.open(entry.digest) as stream:
         data = stream.read(LIMIT + 1)
     if compute_digest(data) != entry.digest:
-        raise EngineError(f"the manifest {entry.digest} is damaged", "build the image again")
+        raise EngineError(f"the blob {entry.digest} is damaged", "build the image again")
     return data

@@ -1,9 +1,13 @@
 """A real registry, Debian's docker-registry, on a free port of this machine, with its log."""
 
+import io
 import json
+import random
+import re
 import shutil
 import socket
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +17,13 @@ from typing import Any
 
 import pytest
 
+from onnxpack.oci.layout import Layout
+from onnxpack.oci.manifests import CONFIG, LAYER, MANIFEST, Descriptor, Manifest, write_document
+
+PIECE = 1 << 16
+"""What tests send at a time: the largest layer of an image takes three requests."""
+SIZES = (10_240, 51_200, 184_320)
+"""The bytes of an image's layers."""
 PROGRAM = "docker-registry"
 USER, PASSWORD = "me", "correct horse"
 _HASH = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"
@@ -28,20 +39,44 @@ class Served:
     folder: Path
     process: Any = field(repr=False)
 
-    def requests(self) -> list[tuple[str, str, int, int]]:
-        """The requests so far: method, path, status, and how many bytes of a body came with it."""
+    def requests(self, of: str = "") -> list[str]:
+        """The requests so far in the registry's own log, as ``PUT /v2/… 201``, that match a pattern."""
         found = []
         for line in (self.folder / "log").read_text().splitlines():
             values = json.loads(line) if line.startswith("{") else {}
-            if "http.request.method" in values and "http.response.status" in values:
-                path, method = values["http.request.uri"].partition("?")[0], values["http.request.method"]
-                found.append(
-                    (method, path, values["http.response.status"], int(values.get("http.request.contentlength", 0)))
-                )
-        return found
+            if "http.response.status" in values:
+                parts = (values[f"http.{part}"] for part in ("request.method", "request.uri", "response.status"))
+                found.append(" ".join(str(part).partition("?")[0] for part in parts))
+        return [request for request in found if re.search(of, request)]
 
-    def blobs(self) -> list[Path]:
-        return sorted(self.folder.glob("storage/docker/registry/v2/blobs/sha256/*/*/data"))
+    def find_blobs(self) -> dict[str, Path]:
+        """The files of all blobs, by digest."""
+        found = self.folder.glob("storage/docker/registry/v2/blobs/sha256/*/*/data")
+        return {f"sha256:{path.parent.name}": path for path in found}
+
+
+def make_layer(data: bytes) -> bytes:
+    """A tar with one file."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo("file")
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def add_image(layout: Layout, seed: int, platform: str = "linux/amd64", base: str = "") -> Descriptor:
+    """Put an image of three layers into a layout, and return its manifest."""
+    chance = random.Random(seed)
+    layers = [layout.add(make_layer(chance.randbytes(size)), LAYER) for size in (1, 40_000, 180_000)]
+    values = {
+        "architecture": platform.partition("/")[2],
+        "os": "linux",
+        "config": {"Labels": {"org.opencontainers.image.base.name": base} if base else {}},
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
+    }
+    config = layout.add(json.dumps(values).encode(), CONFIG)
+    return layout.add(write_document(Manifest(config, tuple(layers))), MANIFEST)
 
 
 @contextmanager
