@@ -12,15 +12,19 @@ from pathlib import Path
 from onnxpack.cache.store import find_default_root
 from onnxpack.core.errors import EngineError, Problem
 from onnxpack.core.progress import Progress
-from onnxpack.image import IMAGES
-from onnxpack.image.engine import BuildRequest, Image, Layer
+from onnxpack.core.scratch import make_temporary_folder
+from onnxpack.image import DOCKER, IMAGES
+from onnxpack.image.boxes import open_container
+from onnxpack.image.engine import BuildRequest, Container, Image, Layer
 from onnxpack.oci.archive import write_archive
 from onnxpack.oci.config import NewLayer, read_diff_ids, read_platform, write_config
 from onnxpack.oci.copies import import_image
 from onnxpack.oci.layers import add_layer, measure_layer
 from onnxpack.oci.layout import Layout
 from onnxpack.oci.manifests import CONFIG, LAYER, MANIFEST, Descriptor, Manifest, read_json, write_document
+from onnxpack.oci.pull import pull
 from onnxpack.oci.reference import parse_reference
+from onnxpack.oci.unpack import unpack
 
 ARCHIVE = "image.tar"
 """The file that a build leaves: an OCI layout, and what `docker load` takes."""
@@ -52,8 +56,6 @@ class OciEngine:
         name = _name_base(reference, platform)
         if found := self.find(name):
             return found
-        from onnxpack.oci.pull import pull
-
         progress.note(f"fetching {reference} for {platform}")
         try:
             self.layout.name(name, pull(parse_reference(reference), platform, self.layout, progress))
@@ -94,6 +96,35 @@ class OciEngine:
         )
         self.layout.name(_name(asked.name), self.layout.add(write_document(made), MANIFEST))
         return self._require(asked.name)
+
+    @contextlib.contextmanager
+    def container(
+        self,
+        image: str,
+        files: dict[str, bytes],
+        *,
+        entrypoint: list[str] | None = None,
+        command: list[str] | None = None,
+        gpu: bool = False,
+    ) -> Iterator[Container]:
+        """Unpack an image, and yield a container of it, which the first runtime runs that works here.
+
+        Raises:
+            EngineError: a GPU is asked for, or nothing here can run the image.
+        """
+        if gpu:
+            raise EngineError("no container without a daemon is given a GPU", f"use `--engine {DOCKER}`")
+        manifest = self.layout.read_manifest(self._require_entry(image))
+        config = read_json(self.layout.read(manifest.config.digest))
+        with make_temporary_folder() as folder:
+            root = folder / "root"
+            root.mkdir(mode=0o755)
+            root.chmod(0o755)  # the image's user is another one, and the umask may keep it out
+            unpack(self.layout, manifest, root)
+            with open_container(
+                root, config, files, entrypoint=entrypoint, command=command, platform=read_platform(config)
+            ) as box:
+                yield box
 
     def tag(self, image: str, reference: str) -> None:
         """Give an image one more name."""

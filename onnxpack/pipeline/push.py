@@ -22,7 +22,7 @@ def push(run: Build, product: Product) -> Product:
     layout, entry = run.engine.export(product.image.id, run.compression)
     references = [parse_reference(name) for name in product.references]
     with run.progress.stage("push"):
-        digest = push_image(layout, entry, references, run.progress, parse_reference(run.plan.base))
+        digest = push_image(layout, entry, references, run.progress)
     run.runner.record("push", "", started, digest, cached=False)
     return replace(product, pushed=f"{references[0].name}@{digest}")
 
