@@ -65,6 +65,8 @@ def _commands(attempt: "Attempt") -> list[str]:
     found = []
     if attempt.product.image is None:
         found.append(f"docker build -t {name} {shlex.quote(show_path(plan.result(attempt.until)))}")
+    if archive := attempt.product.archive:
+        found.append(f"docker load -i {shlex.quote(show_path(plan.output / archive))}")
     gpu = "--gpus all " if plan.device.name == "cuda" else ""
     if not plan.ports:
         return [*found, f'docker run --rm --read-only {gpu}-v "$PWD:/data" {name} --input /data/x.npz']

@@ -215,8 +215,8 @@ class Engine(Protocol):
     def export(self, image: str, compression: str) -> tuple[Layout, Descriptor]:
         """Return a layout that holds an image, and its manifest there; layers that need it are compressed."""
 
-    def leave(self, image: str, names: Sequence[str], folder: Path) -> None:
-        """Put into a build's output what its user needs to have the image, if the engine does not keep it."""
+    def leave(self, image: str, names: Sequence[str], folder: Path) -> str | None:
+        """Put an archive into a build's output if the engine's images are nowhere else; return its name."""
 
     def has_gpu(self) -> bool:
         """Return whether containers can have a GPU here."""

@@ -139,10 +139,11 @@ class OciEngine:
         del compression
         return self.layout, self._require_entry(image)
 
-    def leave(self, image: str, names: Sequence[str], folder: Path) -> None:
+    def leave(self, image: str, names: Sequence[str], folder: Path) -> str:
         """Write the image into a build's output, for `docker load`, a registry or another tool."""
         entry = self._require_entry(image)
         write_archive(self.layout, entry, self.layout.read_manifest(entry), names, folder / ARCHIVE)
+        return ARCHIVE
 
     def has_gpu(self) -> bool:
         """Return False: what runs without a daemon is not given a GPU."""

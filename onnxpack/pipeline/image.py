@@ -49,8 +49,8 @@ class DeliverImage:
             for name in references:
                 run.engine.tag(image.id, name)
             assert product.folder
-            run.engine.leave(image.id, references, product.folder)
-        return done
+            archive = run.engine.leave(image.id, references, product.folder)
+        return replace(done, archive=archive)
 
 
 def _require_base(run: Build) -> Image:

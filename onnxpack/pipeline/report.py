@@ -123,6 +123,7 @@ def _image(product: Product, base: str) -> dict[str, Any] | None:
         # An engine's own images have none: there it exists only once the image has been pushed.
         "digest": product.pushed.partition("@")[2] if product.pushed else product.image.digest,
         "pushed": product.pushed,
+        "archive": product.archive,
         "platform": product.image.platform,
         "compression": product.image.compression or None,
         "size_bytes": product.image.size_bytes,

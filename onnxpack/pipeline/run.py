@@ -65,6 +65,8 @@ class Product:
     """The version of the base image's Python."""
     image: Image | None = None
     references: tuple[str, ...] = ()
+    archive: str | None = None
+    """The name of the file in the output that holds the image, where no daemon keeps it."""
     smoke: Smoke | None = None
     reproduction: "Reproduction | None" = None
     """The second build that gave the same image; None where none was asked for."""
