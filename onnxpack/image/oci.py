@@ -22,7 +22,6 @@ from onnxpack.oci.copies import import_image
 from onnxpack.oci.layers import add_layer, measure_layer
 from onnxpack.oci.layout import Layout
 from onnxpack.oci.manifests import CONFIG, LAYER, MANIFEST, Descriptor, Manifest, read_json, write_document
-from onnxpack.oci.pull import pull
 from onnxpack.oci.reference import parse_reference
 from onnxpack.oci.unpack import unpack
 
@@ -40,12 +39,7 @@ class OciEngine:
 
     def find(self, reference: str) -> Image | None:
         """Return the image of that name or id, if all of it is in the layout."""
-        entry = self._find_entry(reference)
-        if entry is None:
-            return None
-        with contextlib.suppress(EngineError):  # what lacks a part is none
-            return self._describe(entry)
-        return None
+        return self._describe_whole(self._find_entry(reference))
 
     def require_base(self, reference: str, platform: str, progress: Progress) -> Image:
         """Return the base image, and fetch it from its registry if it is not in the layout.
@@ -54,8 +48,10 @@ class OciEngine:
             EngineError: no registry gives it.
         """
         name = _name_base(reference, platform)
-        if found := self.find(name):
+        if found := self._describe_whole(self.layout.find(name)):
             return found
+        from onnxpack.oci.pull import pull  # a client of HTTP, which takes a while to import
+
         progress.note(f"fetching {reference} for {platform}")
         try:
             self.layout.name(name, pull(parse_reference(reference), platform, self.layout, progress))
@@ -154,13 +150,8 @@ class OciEngine:
         if found := names.get(reference):
             return found
         if reference.startswith("sha256:"):
-            return next((entry for entry in names.values() if self._has_id(entry, reference)), None)
+            return next((entry for entry in names.values() if entry.digest == reference), None)
         return names.get(_name(reference))
-
-    def _has_id(self, entry: Descriptor, image: str) -> bool:
-        with contextlib.suppress(EngineError):
-            return self.layout.read_manifest(entry).config.digest == image
-        return False
 
     def _require_entry(self, image: str) -> Descriptor:
         entry = self._find_entry(image)
@@ -170,6 +161,13 @@ class OciEngine:
 
     def _require(self, name: str) -> Image:
         return self._describe(self._require_entry(name))
+
+    def _describe_whole(self, entry: Descriptor | None) -> Image | None:
+        """Return what is known of an image; None if there is none, or if it lacks a part."""
+        if entry:
+            with contextlib.suppress(EngineError):
+                return self._describe(entry)
+        return None
 
     def _describe(self, entry: Descriptor) -> Image:
         """Return what is known of an image, all of whose blobs must be there.
@@ -193,7 +191,8 @@ class OciEngine:
         size = sum(layer.size_bytes for layer in layers)
         platform = str(read_platform(values))
         compression = manifest.layers[-1].compression if manifest.layers else ""
-        return Image(manifest.config.digest, size, layers, dict(labels), entry.digest, platform, compression)
+        # Docker's id is the digest of the configuration, which images of either compression share.
+        return Image(entry.digest, size, layers, dict(labels), entry.digest, platform, compression)
 
 
 def _list_instructions(history: Sequence[object]) -> Iterator[str]:
