@@ -12,6 +12,8 @@ from onnxpack.cache.trace import digest_module, find_module_source
 from onnxpack.worker.codec import digest_value
 
 _ROOT = __name__.partition(".")[0]
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""The fields of a statement, a handler or a case that hold statements."""
 
 
 @cache
@@ -32,21 +34,25 @@ def import_closure(module: str) -> set[str]:
     return found
 
 
-def _list_imports(path: Path) -> list[str]:
-    names = []
+@cache
+def _list_imports(path: Path) -> tuple[str, ...]:
+    """Return the names of this package that the import statements of a module name, wherever they stand."""
+    names: list[str] = []
     waiting: list[ast.AST] = [ast.parse(path.read_bytes())]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            waiting += node.orelse  # the other branch never runs
-            continue
-        waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             # What is imported from a package may be one of its modules.
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.partition(".")[0] == _ROOT]
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse  # the other branch never runs
+        else:
+            # Statements alone are followed: expressions are nine tenths of a tree, and import nothing.
+            for field in _BLOCKS:
+                waiting += getattr(node, field, ())
+    return tuple(name for name in names if name.partition(".")[0] == _ROOT)
 
 
 def _list_parents(name: str) -> list[str]:
