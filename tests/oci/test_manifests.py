@@ -104,6 +104,7 @@ def test_a_platform_is_written_as_the_spec_has_it() -> None:
 def test_a_part_of_any_form_is_read_or_refused(value: Any) -> None:
     for key in ("schemaVersion", "mediaType", "config", "layers", "manifests", "annotations"):
         try:
-            read_document(_change(**{key: value}))
+            found = read_document(_change(**{key: value}))
         except EngineError:
             continue
+        assert isinstance(found, Manifest | Index)

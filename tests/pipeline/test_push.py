@@ -19,7 +19,9 @@ def plan(folder: Path, image: dict[str, Any]) -> Plan:
 
 @pytest.mark.parametrize("repository", ["registry.example.com/iris", "localhost:5000/iris", "team/iris"])
 def test_a_repository_with_a_registry_or_an_owner_can_be_pushed_to(tmp_path: Path, repository: str) -> None:
-    require_registry(plan(tmp_path, {"repository": repository}))
+    asked = plan(tmp_path, {"repository": repository})
+    require_registry(asked)
+    assert asked.tags("1", "k" * 64)[0].startswith(f"{repository}:")
 
 
 @pytest.mark.parametrize("image", [{}, {"repository": "iris"}])
