@@ -23,9 +23,9 @@ class Fault:
     of: str
     does: str
     """``503``, also with a header (``429 Retry-After 7``), ``refuse TEXT`` (400), ``reset``, ``take N`` (N bytes of
-    what is sent reach the registry, then a reset), ``cut N`` (N bytes of the answer), ``say NAME VALUE`` (another header),
-    ``body TEXT``, ``swallow`` (the registry never sees it, and the answer is 201), ``deaf`` (it is done, and a reset is
-    the answer), ``whole`` (a Range is ignored), ``die``."""
+    what is sent reach the registry, then a reset), ``cut N`` (N bytes of the answer), ``say NAME VALUE`` (one more
+    header), ``body TEXT``, ``swallow`` (the registry never sees it, and the answer is 201), ``deaf`` (it is done, and a
+    reset is the answer), ``whole`` (a Range is ignored), ``die``."""
     times: int = 1
     skip: int = 0
     """How many that match are let through first."""
