@@ -125,8 +125,14 @@ class Registry:
         """Return the full address that a registry names, relative to ``origin`` if it is.
 
         One that does not know of the TLS in front of it names itself with http: that is put right.
+
+        Raises:
+            EngineError: it is no address.
         """
-        parts = urlsplit(urljoin(origin or self.base, address))
+        try:
+            parts = urlsplit(urljoin(origin or self.base, address))
+        except ValueError:
+            raise EngineError(f"{self.host} names '{address[:200]}', which is no address", _ASK) from None
         base = urlsplit(self.base)
         if parts.netloc == base.netloc and parts.scheme == "http":
             parts = parts._replace(scheme=base.scheme)

@@ -129,7 +129,7 @@ def read_challenges(text: str) -> list[Challenge]:
     starts = list(_CHALLENGE.finditer(text))
     ends = [start.start() for start in starts[1:]] + [len(text)]
     found = []
-    for start, end in zip(starts, ends, strict=True):
+    for start, end in zip(starts, ends, strict=False):
         values = {
             match["name"].lower(): match["quoted"] or match["plain"] or ""
             for match in _PARAMETER.finditer(text, start.end(), end)

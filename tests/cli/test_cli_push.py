@@ -1,11 +1,17 @@
 """`onnxpack push` takes every form that an image has here, and its stdout is what a deployment pins."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty_registry import Fault, faulty
+from listening import listen
 from registries import Served, add_image, running_registry
 
 from onnxpack.image import IMAGES
@@ -115,3 +121,21 @@ def test_a_registry_that_cannot_be_reached_is_an_error(engine: Layout, onnxpack:
     assert (ended.code, ended.out) == (5, "")
     assert "cannot push to 127.0.0.1:1/team/iris: 127.0.0.1:1 cannot be reached: Connection refused" in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.case("B14")
+@pytest.mark.parametrize("of", ["PATCH|PUT /v2/.*/uploads", "PUT /v2/.*/manifests"])
+def test_ctrl_c_ends_a_push_that_waits(registry: Served, engine: Layout, tmp_path: Path, of: str) -> None:
+    write_tar(engine, tmp_path / "image.tar")
+    with faulty(registry.host) as proxy:
+        proxy.faults = [Fault(of, "503 Retry-After 30", times=99)]
+        command = [sys.executable, "-m", "onnxpack", "push", "image.tar", f"{proxy.host}/stopped:1"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listen) as process:
+            while not proxy.count(of):
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    assert err.endswith(b"interrupted\n")
+    assert list((tmp_path / "store").rglob(".onnxpack-*")) == []

@@ -22,6 +22,8 @@ CASES = {
     "B1": "SIGKILL at every stage and at random points: old or complete output, and the next run reuses what is whole",
     "B2": "a full disk in the cache, the output, the engine: no partial output, and the cache is sound",
     "B3": "an engine that dies, cannot be reached, or is of another kind: one error that names the endpoint",
+    "B4": "a registry that answers 401, 404, 500, resets, lies, dies or has no such tag: never taken for done",
+    "B5": "a registry that answers 429 or 503 and then works: tried again, within bounds",
     "B7": "builds of one spec and of two at once over one cache: all right",
     "B8": "entries of the cache with a flipped bit, cut short, without a file: noticed, and made again",
     "B9": "an engine's answer that is cut, has no id, or an error behind its success: an error",

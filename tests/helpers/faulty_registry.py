@@ -22,10 +22,10 @@ class Fault:
 
     of: str
     does: str
-    """``503``, also with a header (``429 Retry-After 7``), ``reset``, ``take N`` (N bytes of what is sent reach the
-    registry, then a reset), ``cut N`` (N bytes of the answer), ``say NAME VALUE`` (another header), ``body TEXT``,
-    ``swallow`` (the registry never sees it, and the answer is 201), ``deaf`` (it is done, and a reset is the answer),
-    ``whole`` (a Range is ignored), ``die``."""
+    """``503``, also with a header (``429 Retry-After 7``), ``refuse TEXT`` (400), ``reset``, ``take N`` (N bytes of
+    what is sent reach the registry, then a reset), ``cut N`` (N bytes of the answer), ``say NAME VALUE`` (one more
+    header), ``body TEXT``, ``swallow`` (the registry never sees it, and the answer is 201), ``deaf`` (it is done, and a
+    reset is the answer), ``whole`` (a Range is ignored), ``die``."""
     times: int = 1
     skip: int = 0
     """How many that match are let through first."""
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault, _, rest = faulty.choose(f"{self.command} {self.path}").partition(" ")
         body = self.rfile.read(int(rest if fault == "take" else self.headers.get("Content-Length") or 0))
         if fault.isdigit():
-            return self._say(int(fault), dict([rest.split(" ", 1)] if rest else []), b"")
+            return self._say(int(fault), dict([rest.partition(" ")[::2]] if rest else []), b"")
         if fault == "die":
             faulty.dead = True
             threading.Thread(target=faulty.server.shutdown).start()
@@ -87,6 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reset()
         if fault == "swallow":
             return self._say(201, {}, b"")
+        if fault == "refuse":
+            return self._say(400, {"Content-Type": "application/json"}, rest.encode())
         if fault == "body":
             return self._say(200, {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}, rest.encode())
         status, headers, content = self._forward(body, drop_range=fault == "whole")

@@ -1,7 +1,9 @@
 """A real registry, what is pushed to it, and no long waits."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faulty_registry import Faulty, faulty
@@ -41,3 +43,17 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 def told() -> Told:
     return Told()
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Write Docker's configuration."""
+    folder = tmp_path / "docker"
+    folder.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+
+    def write(**values: Any) -> None:
+        (folder / "config.json").write_text(json.dumps(values))
+
+    write()
+    return write
