@@ -4,8 +4,8 @@ import contextlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
 
 from onnxpack.core.errors import EngineError
 from onnxpack.core.interrupts import holding
@@ -23,6 +23,10 @@ _TRIAL = ("python3", "-B", "-S", "-c")
 """Every base has this program; it leaves nothing in the files."""
 _WAIT, _NOTHING = "import time; time.sleep(60)", "pass"
 _SYSTEM_FOLDERS = ("/proc", "/dev", "/sys")
+_SETTINGS = {"Env": list, "Entrypoint": list, "Cmd": list, "ExposedPorts": dict, "User": str, "WorkingDir": str}
+"""The types of what is read of a configuration."""
+_DIGITS = 5
+"""Of a port's number."""
 _SHOWN = 1000
 """How many characters of a runtime's words an error shows."""
 _works: dict[tuple[str, Path | None], str] = {}
@@ -50,14 +54,29 @@ def open_container(
         SpecError: ``ONNXPACK_RUNTIME`` names no runtime.
     """
     with make_temporary_folder() as scratch:
-        line = list_command(config.get("config") or {}, entrypoint, command)
-        box = make_box(root, config.get("config") or {}, scratch, line, find_emulator(platform))
+        settings = read_settings(config)
+        line = list_command(settings, entrypoint, command)
+        box = make_box(root, settings, scratch, line, find_emulator(platform))
         if entrypoint is not None:
             box = replace(box, ports=())  # only the image's own command is known to listen
         _write_files(box.volume, files)
         runtime = choose_runtime(box)
         with _holding(runtime, box) as container:
             yield container
+
+
+def read_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an image's configuration says of its containers.
+
+    Raises:
+        EngineError: it is not of the form that images have.
+    """
+    settings = config.get("config") or {}
+    for key, kind in _SETTINGS.items():
+        value = settings.get(key) if isinstance(settings, dict) else settings
+        if value is not None and not (isinstance(value, kind) and "\0" not in "".join(map(str, value))):
+            raise EngineError(f"the image's configuration has an odd `{key}`", "set another `image.base`")
+    return cast(Mapping[str, Any], settings)
 
 
 def list_command(
@@ -79,8 +98,9 @@ def make_box(
         GateError: the image names a user that it does not know.
     """
     root = root.resolve()
+    root.chmod(0o755)  # it is the box's root, and a temporary folder is closed to others
     user, group, home = find_user(root, str(settings.get("User") or ""))
-    folder = str(settings.get("WorkingDir") or "/")
+    folder = str(PurePosixPath("/", settings.get("WorkingDir") or ""))
     for place in (*_SYSTEM_FOLDERS, VOLUME, folder):
         _make_folder(root, place)
     if emulator:
@@ -102,7 +122,7 @@ def make_box(
         folder=folder,
         user=user,
         group=group,
-        ports=tuple(int(port) for port in ports if port.isdecimal()),
+        ports=tuple(int(port) for port in ports if port.isdecimal() and len(port) <= _DIGITS),
         emulator=emulator,
     )
 

@@ -71,8 +71,7 @@ class LocalContainer(Container):
                 self._process = _spawn(kept, out, errors, (writing,))
             os.close(writing)
             writing = -1
-            reads_file = self.kind.report is Report.FILE
-            self._first = self._wait_for_file(_STARTING) if reads_file else _read_process(reading)
+            self._first = self._find_first(reading)
         finally:
             for descriptor in {reading, writing} - {-1}:
                 os.close(descriptor)
@@ -139,6 +138,16 @@ class LocalContainer(Container):
         elif cleaner := self.kind.clean(self.box):
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run(cleaner, capture_output=True, check=False, timeout=_GRACE)
+
+    def _find_first(self, report: int) -> int:
+        """Return the first process once other commands can join it; 0 if it ended before."""
+        first = self._wait_for_file(_STARTING) if self.kind.report is Report.FILE else _read_process(report)
+        deadline = time.monotonic() + _STARTING
+        while not self.kind.has_started(first) and self.running():
+            if time.monotonic() > deadline:
+                raise _make_late_error()
+            time.sleep(_PERIOD)
+        return first
 
     def _wait_for_file(self, seconds: float) -> int:
         """Return the first process as the runtime's file has it; 0 if the runtime ended before."""

@@ -97,7 +97,8 @@ def place(tmp_path: Path) -> Place:
 def test_files_folders_and_links_are_unpacked_layer_by_layer(place: Place, compression: str) -> None:
     first: list[Entry] = [
         ("./", FOLDER, 0o755), ("./etc/", FOLDER, 0o750), ("etc/a", FILE, b"1"), ("/etc/b", FILE, b"2"),
-        ("deep/er/x", FILE, b"x"), ("etc/l", LINK, "/etc/a"), ("etc/h", HARD, "etc/a"), ("bin", LINK, "usr/bin"), ("etc/sub", LINK, "conf"),
+        ("deep/er/x", FILE, b"x"), ("etc/l", LINK, "/etc/a"), ("etc/h", HARD, "etc/a"), ("bin", LINK, "usr/bin"),
+        ("etc/sub", LINK, "conf"),
         ("big", FILE, b"7" * 3_000_000),
     ]  # fmt: skip
     place.unpack(
@@ -107,7 +108,8 @@ def test_files_folders_and_links_are_unpacked_layer_by_layer(place: Place, compr
     assert len(found.pop("big")) == 3_000_000
     assert found == {
         "bin": "-> usr/bin", "deep": "/", "deep/er": "/", "deep/er/x": "x", "etc": "/", "etc/a": "new", "etc/b": "2",
-        "etc/conf": "/", "etc/conf/c": "c", "etc/sub": "-> conf", "etc/h": "1", "etc/l": "-> /etc/a", "usr": "/", "usr/bin": "/", "usr/bin/tool": "t",
+        "etc/conf": "/", "etc/conf/c": "c", "etc/sub": "-> conf", "etc/h": "1", "etc/l": "-> /etc/a", "usr": "/",
+        "usr/bin": "/", "usr/bin/tool": "t",
     }  # fmt: skip
     assert stat.S_IMODE((place.root / "etc").stat().st_mode) == 0o750
     assert (place.root / "etc/b").stat().st_mtime == 1000.0

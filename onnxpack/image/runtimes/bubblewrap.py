@@ -1,8 +1,10 @@
 """Run a box by bubblewrap, which needs no control groups and no daemon; a second command joins its namespaces."""
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from onnxpack.image.runtimes.program import emulate
@@ -43,6 +45,12 @@ class Bubblewrap:
             ),
             box.env,
         )  # fmt: skip
+
+    def has_started(self, process: int) -> bool:
+        """Return whether the process is no longer bubblewrap itself: it tells its number before the box is there."""
+        with contextlib.suppress(OSError):  # it has ended
+            return Path(f"/proc/{process}/comm").read_text().strip() != _BWRAP
+        return True
 
     def execute(self, box: Box, process: int, command: Sequence[str]) -> Launch:
         """Return the command that runs another one in the namespaces of the first process."""

@@ -12,6 +12,7 @@ from onnxpack.oci.rooted import resolve_in_root
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs lie if the image does not say it; engines have the same."""
 _LIMIT = 2**20
+_DIGITS = 5
 
 
 def find_program(box: Box, name: str) -> tuple[str, Path]:
@@ -73,7 +74,8 @@ def _read_table(root: Path, name: str) -> list[list[str]]:
 
 
 def _parse_id(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdecimal() and int(text) < 2**16 else None
+    known = len(text) <= _DIGITS and text.isascii() and text.isdecimal() and int(text) < 2**16
+    return int(text) if known else None
 
 
 def _make_error(what: str, name: str) -> GateError:

@@ -61,6 +61,10 @@ class Runc:
         options = ("--no-new-keyring", "--bundle", str(box.state), "--pid-file", str(box.pid_file))
         return self._launch(box, "run", *options, box.name)
 
+    def has_started(self, process: int) -> bool:
+        """Return True: it tells the process when the box is there."""
+        return True
+
     def execute(self, box: Box, process: int, command: Sequence[str]) -> Launch:
         """Return the command that runs another process as the bundle's first one is run."""
         return self._launch(box, "exec", box.name, *emulate(box, command))

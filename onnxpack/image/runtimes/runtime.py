@@ -93,6 +93,9 @@ class Runtime(Protocol):
     def start(self, box: Box, report: int) -> Launch:
         """Return the command that runs the box's own command, and ends as it does."""
 
+    def has_started(self, process: int) -> bool:
+        """Return whether a box's first process is in the box; before that no other command can join it."""
+
     def execute(self, box: Box, process: int, command: Sequence[str]) -> Launch:
         """Return the command that runs another one beside the box's first process, and ends as it does."""
 
