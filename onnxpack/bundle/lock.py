@@ -24,7 +24,7 @@ _PARTS = {
 }
 """The patterns of a package's parts: they become words of a requirements file, where a space would add an option."""
 _HTTP = ("httptools>=0.6", "orjson>=3.10")
-_SERVER_REQUIREMENTS = {"none": (), "http": _HTTP, "http+grpc": (*_HTTP, "grpcio>=1.78")}
+SERVER_REQUIREMENTS = {"none": (), "http": _HTTP, "http+grpc": (*_HTTP, "grpcio>=1.78")}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def lock_path(spec: Path) -> Path:
 def make_unresolved_lock(spec: Spec, target: str) -> TargetLock:
     """Return what the spec asks for, as a lock without packages."""
     chosen = spec.targets[target]
-    requirements = load_device(chosen.device).requirements + _SERVER_REQUIREMENTS[spec.runtime.server]
+    requirements = load_device(chosen.device).requirements + SERVER_REQUIREMENTS[spec.runtime.server]
     return TargetLock(spec.image.python, chosen.platform, tuple(sorted(requirements)), ())
 
 

@@ -32,6 +32,8 @@ def summarize(attempt: "Attempt", elapsed: float) -> list[str]:
         rows.append(("size", f"{format_bytes(image.size_bytes)}, {format_bytes(own)} of it on the base {plan.base}"))
     else:
         rows.append(("context" if product.context else "model file", show_path(plan.result(attempt.until))))
+    if needless := [package.name for package in product.distributions if not package.kept]:
+        rows.append(("left out", f"{', '.join(needless)}: this model needs none of it"))
     rows.append(("model", f"opset {model.opset}, {model.precision}, {format_bytes(model.size_bytes)}"))
     if parity:
         worst = f"max abs {parity.max_abs_diff:.2g}, max rel {parity.max_rel_diff:.2g}"

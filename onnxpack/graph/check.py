@@ -221,6 +221,14 @@ def iterate_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     return (node for inner in iterate_graphs(graph) for node in inner.node)
 
 
+def list_operators(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Return the names of all operators, in alphabetical order; of a function, which is none, those inside it."""
+    functions = {(function.domain, function.name) for function in model.functions}
+    inside = (onnx.GraphProto(node=function.node) for function in model.functions)
+    nodes = (node for graph in (model.graph, *inside) for node in iterate_nodes(graph))
+    return tuple(sorted({node.op_type for node in nodes if (node.domain, node.op_type) not in functions}))
+
+
 def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None:
     """Rename every tensor of a graph, and of the graphs inside its nodes, by the function ``rename``."""
     for inner in iterate_graphs(graph):
@@ -244,7 +252,7 @@ def read_facts(path: Path, precision: str = "float32") -> OnnxModel:
         inputs=tuple(read_info(value) for value in list_inputs(model.graph)),
         outputs=tuple(read_info(value) for value in model.graph.output),
         size_bytes=path.stat().st_size + sum(file.stat().st_size for file in beside),
-        ops=tuple(sorted({node.op_type for node in iterate_nodes(model.graph)})),
+        ops=list_operators(model),
         precision=precision,
     )
 

@@ -1,14 +1,20 @@
 """The stage ``bundle``: model, locked packages and rendered modules → a build context."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from onnxpack.bundle import lock as locks
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.context import Parts, assemble
+from onnxpack.bundle.distributions import explain_packages
 from onnxpack.bundle.reference import REFERENCE_FILE, pack_reference
+from onnxpack.core.artifacts import Artifact
 from onnxpack.core.errors import Location, Problem, SpecError
+from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.verify import compare
+from onnxpack.targets import Distribution
 from onnxpack.tasks.packages import InstallPackages
 
 
@@ -16,7 +22,7 @@ def bundle(run: Build, product: Product) -> Product:
     """Put the build context together in ``product.folder``.
 
     Raises:
-        SpecError: the lock does not fit the spec.
+        SpecError: the lock does not fit the spec, or its packages do not fit each other.
         EngineError: a wheel cannot be downloaded, or has another hash than the lock.
     """
     assert product.exported
@@ -24,11 +30,10 @@ def bundle(run: Build, product: Product) -> Product:
     assert product.folder
     plan, model = run.plan, product.model
     locked = _read_lock(run)
-    left_out = plan.device.find_unneeded(frozenset(model.ops))
-    packages = tuple(package for package in locked.packages if package.name not in left_out)
-    task = InstallPackages(locked.python, locked.platform, packages)
-    # Another spec of the same device may have made it: the model in the bundle can be new all the same.
-    installed = run.runner.run(task, reused="runtime layer reused").files
+    with _blame_lock(plan):
+        versions = plan.device.read_versions(locked.packages)
+    distributions = explain_packages(locked, plan.device, frozenset(model.ops))
+    installed = _install(run, locked, distributions)
     folder = product.folder / "context"
     folder.mkdir()
     served = product.exported.served
@@ -36,9 +41,39 @@ def bundle(run: Build, product: Product) -> Product:
     # source's answers are those of the CPU here, and an image must not depend on the machine that built it.
     if reference := pack_reference(served, compare(run, model, served, model.precision)):
         (product.folder / REFERENCE_FILE).write_bytes(reference)
-    module, docker, version = plan.module_view(model), plan.docker_view(model), plan.file.spec.version
+    module, docker, version = plan.module_view(model), plan.docker_view(model, versions), plan.file.spec.version
     parts = Parts(model, installed, module, docker, version)
-    return replace(product, context=assemble(folder, parts, earlier=plan.output / folder.name))
+    context = assemble(folder, parts, earlier=plan.output / folder.name)
+    return replace(product, context=context, distributions=distributions)
+
+
+def _install(run: Build, locked: locks.TargetLock, distributions: Iterable[Distribution]) -> Artifact:
+    """Return the runtime layer of those distributions that the model needs.
+
+    Raises:
+        SpecError: they lack a library that onnxruntime's provider for a GPU links.
+        EngineError: a wheel cannot be downloaded, or has another hash than the lock.
+    """
+    plan, kept = run.plan, {one.name for one in distributions if one.kept}
+    packages = tuple(package for package in locked.packages if package.name in kept)
+    task = InstallPackages(locked.python, locked.platform, packages)
+    # Another spec of the same device may have made it: the model in the bundle can be new all the same.
+    installed = run.runner.run(task, reused="runtime layer reused").files
+    if plan.device.gpu:
+        from onnxpack.bundle.provider import require_linked_libraries  # it reads ELF files: a slow import
+
+        with _blame_lock(plan):
+            require_linked_libraries(installed.path, plan.device.name)
+    return installed
+
+
+@contextmanager
+def _blame_lock(plan: Plan) -> Iterator[None]:
+    """Name the target's lock as the place of what is wrong with its packages."""
+    try:
+        yield
+    except SpecError as error:
+        raise error.at(Location(str(locks.lock_path(plan.file.path)))) from None
 
 
 def _read_lock(run: Build) -> locks.TargetLock:

@@ -13,7 +13,7 @@ from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.delivery import Target, list_ports
 from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
 from onnxpack.spec.load import SpecFile
-from onnxpack.targets import Device, load_device
+from onnxpack.targets import Device, Versions, load_device
 
 _SOAK_SECONDS = 2.0
 """How long a soak takes where the report alone asks for it: it must not be what a build waits for."""
@@ -149,8 +149,11 @@ class Plan:
             workers=spec.runtime.workers,
         )
 
-    def docker_view(self, model: OnnxModel) -> DockerView:
-        """Return what the Dockerfile is rendered from; the labels of version and content are added later."""
+    def docker_view(self, model: OnnxModel, versions: Versions) -> DockerView:
+        """Return what the Dockerfile is rendered from; the labels of version and content are added later.
+
+        ``versions`` are those of the packages that the target's lock holds.
+        """
         spec = self.file.spec
         labels = {
             "org.opencontainers.image.title": spec.name,
@@ -162,7 +165,8 @@ class Plan:
             "dev.onnxpack.opset": str(model.opset),
             "dev.onnxpack.precision": model.precision,
             "dev.onnxpack.model.sha256": model.sha256,
+            **versions.labels,
             **spec.image.labels,
         }
-        env = {**self.device.env, **spec.image.env}
+        env = {**self.device.env, **versions.env, **spec.image.env}
         return DockerView(self.base, labels, env, self.ports, spec.runtime.server)

@@ -63,6 +63,7 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "evaluation": asdict(product.evaluation) if product.evaluation else None,
         "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in product.candidates],
         "batching": asdict(product.batching) if product.batching else None,
+        "packages": [asdict(distribution) for distribution in product.distributions],
         "image": _image(product, plan.base),
         "smoke": asdict(product.smoke) | {"first_answer": product.smoke.first_answer} if product.smoke else None,
         "reproduction": asdict(product.reproduction) if product.reproduction else None,

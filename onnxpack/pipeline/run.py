@@ -15,6 +15,7 @@ from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.runner import Runner
 from onnxpack.precision.candidates import Candidate
+from onnxpack.targets import Distribution
 from onnxpack.timing import BatchGain
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Product:
     evaluation: Evaluated | None = None
     batching: BatchGain | None = None
     """The speed of the model that ships in batches; None where it was not measured."""
+    distributions: tuple[Distribution, ...] = ()
+    """The locked packages: whether the image has each, and why."""
     context: "Context | None" = None
     base: Image | None = None
     """The image that it was built on."""

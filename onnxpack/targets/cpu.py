@@ -10,8 +10,6 @@ DEVICE = Device(
     gpu=False,
     base="gcr.io/distroless/python3-debian12",
     requirements=("numpy>=2,<3", "onnxruntime>=1.27"),
-    needless_for={},
-    only_for={},
     unused=UNUSED,
     env={},
 )

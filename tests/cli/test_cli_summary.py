@@ -22,6 +22,7 @@ from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import Evaluated
 from onnxpack.pipeline.report import Attempt
 from onnxpack.pipeline.run import Product
+from onnxpack.targets import Distribution
 
 BASE = Image("sha256:0", 40_000_000, (Layer("sha256:a", 40_000_000, "base"),), {})
 IMAGE = replace(
@@ -97,6 +98,17 @@ def test_the_summary_shows_the_score_beside_the_sources(tmp_path: Path) -> None:
 def test_a_cuda_image_runs_with_the_gpus(tmp_path: Path) -> None:
     lines = summarize(make_attempt(tmp_path, targets={"cpu": {"device": "cuda"}}), 1.0)
     assert lines[-2].strip() == "docker run --rm --read-only --gpus all -p 8080:8080 example:1.0-cpu"
+
+
+def test_packages_that_the_model_does_not_need_are_named(tmp_path: Path) -> None:
+    attempt = make_attempt(tmp_path)
+    rows = (
+        Distribution("numpy", "2", True, "x"),
+        Distribution("cufft", "1", False, "y"),
+        Distribution("b", "1", False, ""),
+    )
+    lines = summarize(replace(attempt, product=replace(attempt.product, distributions=rows)), 1.0)
+    assert [line.split("  ")[-1] for line in lines if "left out" in line] == ["cufft, b: this model needs none of it"]
 
 
 def test_an_image_with_grpc_publishes_both_ports(tmp_path: Path) -> None:

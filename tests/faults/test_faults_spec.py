@@ -19,6 +19,7 @@ from onnxpack.core.values import OnnxModel, TensorInfo
 from onnxpack.pipeline.plan import Plan
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.spec.schema import make_schema
+from onnxpack.targets import Versions
 
 SPEC: dict[str, Any] = {
     "onnxpack": 1,
@@ -117,7 +118,7 @@ def render(file: SpecFile) -> tuple[list[str], dict[str, list[str]]]:
     outputs = tuple(TensorInfo(name, "float32", ("n", 4)) for name in spec.outputs)
     model = OnnxModel(artifact, "0" * 64, 17, 9, spec.input_infos, outputs, 10, ("Relu",))
     plan = Plan(file, next(iter(spec.targets)), file.folder / "dist")
-    text = render_dockerfile(plan.docker_view(model))
+    text = render_dockerfile(plan.docker_view(model, Versions({})))
     modules = render_module(plan.module_view(model))
     return list_instructions(text), {
         name: [type(statement).__name__ for statement in ast.parse(code).body]

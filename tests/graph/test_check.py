@@ -34,6 +34,16 @@ def test_operators_inside_branches_count(tmp_path: Path) -> None:
     assert len(list(iterate_graphs(model.graph))) == 3
 
 
+def test_operators_inside_functions_count_and_the_functions_do_not(tmp_path: Path) -> None:
+    branch = helper.make_graph(RELU, "branch", [], [helper.make_tensor_value_info("y", FLOAT, None)])
+    inside = [helper.make_node("If", ["c"], ["z"], then_branch=branch, else_branch=branch)]
+    imports = [helper.make_opsetid("", 17)]
+    model = make_model([helper.make_node("Choose", ["c", "x"], ["y"], domain="own")], domains={"own": 1})
+    model.functions.append(helper.make_function("own", "Choose", ["c", "x"], ["z"], inside, imports))
+    onnx.save(model, tmp_path / "m.onnx")
+    assert read_facts(tmp_path / "m.onnx").ops == ("If", "Relu")
+
+
 @pytest.mark.parametrize(
     ("dtype", "word"), [(TensorProto.BFLOAT16, "bfloat16"), (TensorProto.STRING, "string"), (17, "unsupported")]
 )

@@ -7,8 +7,10 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
+from onnxpack.bundle.lock import Package
 from onnxpack.bundle.render import DockerView, ModuleView, render_module
 from onnxpack.core.values import Axis, TensorInfo
+from onnxpack.targets import load_device
 
 IRIS = ModuleView(
     name="iris",
@@ -150,6 +152,11 @@ KINDS = {
 }
 """Models of all kinds, whose modules are checked for their form alone."""
 
+CUDA_DEVICE = load_device("cuda")
+CUDA_VERSIONS = CUDA_DEVICE.read_versions((
+    Package("nvidia-cuda-runtime", "13.5.37", ()), Package("onnxruntime-gpu", "1.31.1", ()),
+))  # fmt: skip
+
 DOCKERFILES = {
     "iris": DockerView("gcr.io/distroless/python3-debian12", {"team": "risk"}, {}, (8080,), "http"),
     "transactions": DockerView(
@@ -160,7 +167,7 @@ DOCKERFILES = {
         "http",
     ),
     "grpc": DockerView("gcr.io/distroless/python3-debian12", {}, {}, (8080, 8081), "http+grpc"),
-    "cuda": DockerView("python:3.11-slim", {}, {}, (), "none"),
+    "cuda": DockerView("python:3.11-slim", CUDA_VERSIONS.labels, CUDA_DEVICE.env | CUDA_VERSIONS.env, (), "none"),
 }
 
 

@@ -21,6 +21,7 @@ from onnxpack.pipeline.records import Evaluated, StageRecord
 from onnxpack.pipeline.report import Attempt, describe_attempt, describe_failed_attempt, to_json
 from onnxpack.pipeline.run import Product
 from onnxpack.precision.candidates import Candidate
+from onnxpack.targets import Distribution
 from onnxpack.timing import BatchGain
 
 
@@ -46,7 +47,7 @@ def test_an_attempt_that_stopped_early_has_nothing_of_the_later_stages(plan: Pla
     assert found["model"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["b", 4]}]
     assert found["model"]["digest"] == product.model.file.digest  # type: ignore[union-attr]
     assert [found[name] for name in ("version", "parity", "evaluation", "image", "smoke", "last_good")] == [None] * 6
-    assert found["candidates"] == []
+    assert found["candidates"] == found["packages"] == []
 
 
 def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) -> None:
@@ -62,6 +63,10 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
         smoke=Smoke(
             4, 0.5, 0.25, 0.01, 1000, runtime="runc 1.1.5", soak=Soak(900, 9, 4, 11), later_answer_seconds=0.125
         ),
+        distributions=(
+            Distribution("numpy", "2.4.6", True, "the generated module imports it"),
+            Distribution("nvidia-cufft", "12.5", False, "left out: no operator of this model loads cuFFT"),
+        ),
         batching=BatchGain(1, 32, 100.0, 250.0, 2.5),
     )
     found = report(Attempt(plan, "smoke", ("export", "verify", "bundle", "image", "smoke"), product))
@@ -74,6 +79,10 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
     assert found["parity"] == measured | {"outputs": [{"name": "y"} | measured], "notes": ["less"]}
     assert found["smoke"]["soak"] == {
         "requests": 900, "rss_bytes": 9, "growth_bytes": 4, "peak_rss_bytes": 11,
+    }  # fmt: skip
+    assert found["packages"][1] == {
+        "name": "nvidia-cufft", "version": "12.5", "kept": False,
+        "reason": "left out: no operator of this model loads cuFFT",
     }  # fmt: skip
     assert found["batching"] == {
         "request_rows": 1, "batch_rows": 32, "request_rows_per_second": 100.0, "batch_rows_per_second": 250.0,

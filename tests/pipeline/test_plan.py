@@ -12,7 +12,9 @@ from onnxpack.graph.check import read_facts
 from onnxpack.parity.compare import Tolerance
 from onnxpack.pipeline import UNTIL
 from onnxpack.pipeline.plan import Plan
-from onnxpack.targets import load_device
+from onnxpack.targets import Versions, load_device
+
+VERSIONS = Versions({"dev.onnxpack.onnxruntime": "1.31.1"})
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_threads_are_the_targets_then_the_runtimes(plan: Any, tmp_path: Path) ->
 def test_without_a_server_nothing_listens(plan: Any, tmp_path: Path) -> None:
     bare = plan(runtime={"server": "none", "port": 9000})
     model = read_facts(tmp_path / "m.onnx")
-    assert bare.ports == bare.docker_view(model).ports == ()
+    assert bare.ports == bare.docker_view(model, VERSIONS).ports == ()
     assert bare.module_view(model).server == "none"
     assert plan(runtime={"port": 9000}).ports == (9000,)
 
@@ -71,18 +73,21 @@ def test_the_server_is_the_specs(plan: Any, tmp_path: Path) -> None:
     assert plan().module_view(model).server == "http"
     both = plan(runtime={"server": "http+grpc"})
     assert both.module_view(model).has_grpc
-    assert both.docker_view(model).server == "http+grpc"
-    assert both.docker_view(model).ports == (8080, 8081)
+    assert both.docker_view(model, VERSIONS).server == "http+grpc"
+    assert both.docker_view(model, VERSIONS).ports == (8080, 8081)
 
 
 def test_labels_and_environment_are_the_devices_then_the_specs(plan: Any, tmp_path: Path) -> None:
     fields = {"env": {"NVIDIA_VISIBLE_DEVICES": "0"}, "labels": {"team": "risk"}}
-    view = plan("gpu", targets={"gpu": {"device": "cuda"}}, image=fields).docker_view(read_facts(tmp_path / "m.onnx"))
+    model, cuda = read_facts(tmp_path / "m.onnx"), Versions({"dev.onnxpack.cuda": "13.5"}, {"NVIDIA_REQUIRE_CUDA": "x"})
+    view = plan("gpu", targets={"gpu": {"device": "cuda"}}, image=fields).docker_view(model, cuda)
     assert view.env["NVIDIA_VISIBLE_DEVICES"] == "0"
     assert view.env["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
     assert view.labels["team"] == "risk"
     assert view.labels["dev.onnxpack.target"] == "gpu"
     assert view.labels["dev.onnxpack.opset"] == "17"
+    assert view.labels["dev.onnxpack.cuda"] == "13.5"
+    assert view.env["NVIDIA_REQUIRE_CUDA"] == "x"
 
 
 def test_a_soak_is_short_unless_a_gate_depends_on_it(plan: Any) -> None:

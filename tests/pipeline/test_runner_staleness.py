@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -66,6 +66,7 @@ def columns(first: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 PLAIN: dict[str, Any] = {"calibration": None, "targets.cpu": {}}
+RUNTIME = Package("nvidia-cuda-runtime", "13.0", ("0" * 64,))
 CUDA: dict[str, Any] = {"targets.cpu": {"device": "cuda", "precision": "float16"}, "calibration": None}
 PICTURE = {
     "model.path": "picture.onnx", "inputs.x": {"dtype": "float32", "shape": ["batch", 1, 2, 4], "range": [0, 9]},
@@ -268,8 +269,12 @@ MEASURED = Measured(0.001, 0.002, 1.5, 1000.0, 1.5, 1, 0.1, 10)
 def resolve(spec: Spec, target: str) -> TargetLock:
     asked = make_unresolved_lock(spec, target)
     wanted = [re.match(r"([^>\[]+).*>=([0-9.]+)", line) for line in asked.requirements]
-    packages = tuple(Package(found[1], found[2], ("0" * 64,)) for found in wanted if found)
-    return TargetLock(asked.python, asked.platform, asked.requirements, packages)
+    packages = [Package(found[1], found[2], ("0" * 64,)) for found in wanted if found]
+    if spec.targets[target].device == "cuda":
+        packages = [replace(one, requires=(RUNTIME.name,)) if "gpu" in one.name else one for one in packages] + [
+            RUNTIME
+        ]
+    return TargetLock(asked.python, asked.platform, asked.requirements, tuple(packages))
 
 
 def install(python: str, platform: str, packages: tuple[Package, ...], destination: Path) -> None:
