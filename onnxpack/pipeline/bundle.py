@@ -5,6 +5,7 @@ from dataclasses import replace
 from onnxpack.bundle import lock as locks
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.context import Parts, assemble
+from onnxpack.bundle.openblas import find_replacement
 from onnxpack.bundle.reference import REFERENCE_FILE, pack_reference
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.pipeline.run import Build, Product
@@ -17,7 +18,8 @@ def bundle(run: Build, product: Product) -> Product:
 
     Raises:
         SpecError: the lock does not fit the spec.
-        EngineError: a wheel cannot be downloaded, or has another hash than the lock.
+        EngineError: a wheel cannot be downloaded, has another hash than the lock, or this
+            installation is damaged.
     """
     assert product.exported
     assert product.model
@@ -26,7 +28,7 @@ def bundle(run: Build, product: Product) -> Product:
     locked = _read_lock(run)
     left_out = plan.device.find_unneeded(frozenset(model.ops))
     packages = tuple(package for package in locked.packages if package.name not in left_out)
-    task = InstallPackages(locked.python, locked.platform, packages)
+    task = InstallPackages(locked.python, locked.platform, packages, find_replacement(locked.platform))
     # Another spec of the same device may have made it: the model in the bundle can be new all the same.
     installed = run.runner.run(task, reused="runtime layer reused").files
     folder = product.folder / "context"
