@@ -23,6 +23,9 @@ _OPTIONS = (
     "-nostdlib", "-ffreestanding", "-fno-sanitize=all", "-fno-stack-protector", "-fno-math-errno",
     # Results do not depend on whether a CPU multiplies and adds in one operation.
     "-ffp-contract=off",
+    # A compiler may not compute what the program then does not use: that would raise the CPU's flags of invalid operations
+    # and overflows, from which numpy makes warnings.
+    "-ffp-exception-behavior=maytrap",
     # Complex products as BLAS has them, without a second try for infinities; divisions without overflow in between.
     "-fcomplex-arithmetic=improved",
     "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
