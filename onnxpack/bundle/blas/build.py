@@ -23,8 +23,8 @@ _OPTIONS = (
     "-nostdlib", "-ffreestanding", "-fno-sanitize=all", "-fno-stack-protector", "-fno-math-errno",
     # Results do not depend on whether a CPU multiplies and adds in one operation.
     "-ffp-contract=off",
-    # A compiler may not compute what the program then does not use: that would raise the CPU's flags of invalid operations
-    # and overflows, from which numpy makes warnings.
+    # What the program then does not use may not be computed: it would raise the CPU's flags of invalid operations and
+    # overflows, from which numpy makes warnings.
     "-ffp-exception-behavior=maytrap",
     # Complex products as BLAS has them, without a second try for infinities; divisions without overflow in between.
     "-fcomplex-arithmetic=improved",
@@ -43,8 +43,8 @@ def read_digests() -> dict[str, str]:
     return {name: digest for digest, name in (line.split() for line in lines)}
 
 
-def compile_library(platform: str, destination: Path, sources: Path = FOLDER) -> None:
-    """Compile the library for a platform into the file ``destination``, by the package ``ziglang``.
+def compile_library(platform: str, destination: Path, sources: Path) -> None:
+    """Compile the sources in a folder for a platform into the file ``destination``, by the package ``ziglang``.
 
     Raises:
         RuntimeError: the compiler is missing, or failed.
@@ -85,7 +85,7 @@ def build_libraries(accept: bool = False) -> list[str]:
         path = locate_library(platform)
         with tempfile.TemporaryDirectory(prefix=".build-", dir=FOLDER) as folder:
             fresh = Path(folder) / path.name
-            compile_library(platform, fresh)
+            compile_library(platform, fresh, FOLDER)
             found = _digest(fresh)
             if accept:
                 digests[path.name] = found
