@@ -3,13 +3,12 @@
 import ctypes
 import itertools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from spared_numpy import find_library
 
-from onnxpack.bundle.openblas import find_replacement
 
 LETTERS = {"s": np.float32, "d": np.float64, "c": np.complex64, "z": np.complex128}
 ROWS, COLUMNS = 101, 102
@@ -20,15 +19,10 @@ SIZES = ((1, 1, 1), (2, 3, 4), (4, 8, 5), (5, 9, 0), (7, 1, 130), (1, 17, 3), (7
 STEPS = tuple(itertools.product((1, -1, 3, -2), repeat=2))
 SCALARS = ((1, 0), (1, 1), (0, 0.5), (-0.5, 2), (0.75, 0))
 
-pytestmark = pytest.mark.skipif(
-    ctypes.sizeof(ctypes.c_void_p) != 8 or not Path("/lib64/ld-linux-x86-64.so.2").exists(),
-    reason="the library for linux/amd64 is loaded here",
-)
-
 
 @pytest.fixture(scope="module")
 def library() -> ctypes.CDLL:
-    return ctypes.CDLL(str(find_replacement("linux/amd64").path))
+    return ctypes.CDLL(str(find_library()))
 
 
 @pytest.fixture(params=LETTERS)

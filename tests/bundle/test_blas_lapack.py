@@ -1,11 +1,13 @@
 """numpy.linalg without OpenBLAS: what it answers is right, the rest raises LinAlgError, and the process lives on."""
 
+import ctypes
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from spared_numpy import run_python, spared_numpy
+from spared_numpy import find_library, run_python, spared_numpy
 
 __all__ = ["spared_numpy"]
 
@@ -121,3 +123,43 @@ print("done")
 """
     done = run_python(spared_numpy, "-c", PREPARE + code)
     assert done.stdout == "done\n", done.stderr
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A function that is left out: how many arguments it takes, and which of them are rooms and the sizes of rooms."""
+
+    count: int
+    size: int
+    rooms: tuple[int, ...]
+
+
+LEFT_OUT = {
+    **dict.fromkeys(("sgeev", "dgeev"), Asked(14, 12, (11,))),
+    "zgeev": Asked(14, 11, (10,)),
+    **dict.fromkeys(("ssyevd", "dsyevd"), Asked(11, 7, (6, 8))),
+    **dict.fromkeys(("cheevd", "zheevd"), Asked(13, 7, (6, 8, 10))),
+    **dict.fromkeys(("sgelsd", "dgelsd"), Asked(14, 11, (10, 12))),
+    **dict.fromkeys(("cgelsd", "zgelsd"), Asked(15, 11, (10, 12, 13))),
+    **dict.fromkeys(("sgesdd", "dgesdd"), Asked(14, 11, (10,))),
+    **dict.fromkeys(("cgesdd", "zgesdd"), Asked(15, 11, (10,))),
+    **dict.fromkeys(("dgeqrf", "zgeqrf"), Asked(8, 6, (5,))),
+    **dict.fromkeys(("dorgqr", "zungqr"), Asked(9, 7, (6,))),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_a_question_for_room_is_answered_whole_and_the_work_refused(name: str) -> None:
+    asked, function = LEFT_OUT[name], ctypes.CDLL(str(find_library()))[f"scipy_{name}_64_"]
+    arguments = np.full((asked.count, 2), 99, np.int64)
+    for size, info in ((-1, 0), (1, 1)):
+        arguments[:] = 99
+        arguments[asked.size, 0] = size
+        before = arguments.copy()
+        function(*(ctypes.c_void_p(one.ctypes.data) for one in arguments))
+        changed = set(np.flatnonzero((arguments != before).any(1)).tolist())
+        assert arguments[-1, 0] == info
+        assert changed - {asked.count - 1} == (set(asked.rooms) if size == -1 else set())
+        for room in asked.rooms if size == -1 else ():
+            # A number is as wide as its kind; 99 as a float of either width is no 1.
+            assert 1 in (arguments[room, 0], arguments[room].view(np.float64)[0], arguments[room].view(np.float32)[0])

@@ -1,13 +1,13 @@
 /*
  * The 57 functions of BLAS and LAPACK that numpy's extension modules link, in place of the OpenBLAS of its wheel.
  *
- * An image's own code multiplies no matrices in numpy, and onnxruntime brings its own kernels: OpenBLAS and the Fortran
- * libraries behind it would be a third of the packages' layer and never be called. Yet numpy does not load without
- * these names, and whoever opens a shell in an image may well call `dot`. So each function here either does what
- * BLAS says, or reports failure such that numpy raises `LinAlgError`. None ends the process, none guesses.
+ * An image's own code multiplies no matrices in numpy, and onnxruntime brings its own kernels: OpenBLAS and the
+ * Fortran libraries behind it would be a third of the packages' layer and never be called. Yet numpy does not load
+ * without these names, and whoever opens a shell in an image may well call `dot`. So each function here either does
+ * what BLAS says, or reports failure such that numpy raises `LinAlgError`. None ends the process, none guesses.
  *
- * It needs no other library, allocates nothing, and has one code path for each platform: no dispatch on the kind of CPU,
- * no fused operations, no threads. So the same call gives the same bits on each machine.
+ * It needs no other library, allocates nothing, and has one code path for each platform: no dispatch on the kind of
+ * CPU, no fused operations, no threads. So the same call gives the same bits on each machine of a platform.
  *
  * Each type of numbers includes the same text once.
  */

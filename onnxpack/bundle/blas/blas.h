@@ -8,7 +8,10 @@
 
 typedef int64_t Size; /* ILP64: every integer of the interface has 64 bits */
 
-/* The names are those of the OpenBLAS in numpy's wheels: prefixed, and suffixed for their 64-bit integers. Nothing else is exported. */
+/*
+ * The names are those of the OpenBLAS in numpy's wheels: prefixed, and suffixed for their 64-bit integers. Nothing else
+ * is exported.
+ */
 #define EXPORTED __attribute__((visibility("default")))
 #define PASTE_TOKENS(a, b) a##b
 #define PASTE(a, b) PASTE_TOKENS(a, b)
