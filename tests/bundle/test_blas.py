@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from spared_numpy import find_library
 
-
 LETTERS = {"s": np.float32, "d": np.float64, "c": np.complex64, "z": np.complex128}
 ROWS, COLUMNS = 101, 102
 PLAIN, TRANSPOSED, CONJUGATED = 111, 112, 113
