@@ -8,6 +8,7 @@ from onnxpack.bundle import lock as locks
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.context import Parts, assemble
 from onnxpack.bundle.distributions import explain_packages
+from onnxpack.bundle.openblas import find_replacement
 from onnxpack.bundle.reference import REFERENCE_FILE, pack_reference
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.errors import Location, Problem, SpecError
@@ -23,7 +24,7 @@ def bundle(run: Build, product: Product) -> Product:
 
     Raises:
         SpecError: the lock does not fit the spec, or its packages do not fit each other.
-        EngineError: a wheel cannot be downloaded, or has another hash than the lock.
+        EngineError: a wheel cannot be downloaded, has another hash than the lock, or this installation is damaged.
     """
     assert product.exported
     assert product.model
@@ -56,7 +57,7 @@ def _install(run: Build, locked: locks.TargetLock, distributions: Iterable[Distr
     """
     plan, kept = run.plan, {one.name for one in distributions if one.kept}
     packages = tuple(package for package in locked.packages if package.name in kept)
-    task = InstallPackages(locked.python, locked.platform, packages)
+    task = InstallPackages(locked.python, locked.platform, packages, find_replacement(locked.platform))
     # Another spec of the same device may have made it: the model in the bundle can be new all the same.
     installed = run.runner.run(task, reused="runtime layer reused").files
     if plan.device.gpu:

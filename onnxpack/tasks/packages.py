@@ -17,17 +17,24 @@ class Installed:
 
 @dataclass(frozen=True)
 class InstallPackages(Task[Installed]):
-    """Unpack locked wheels for an image's Python and platform."""
+    """Unpack locked wheels for an image's Python and platform.
+
+    ``blas`` is the library that may take OpenBLAS's place; None keeps OpenBLAS, for images with code of a user.
+    """
 
     NAME = "bundle"
     TRUSTED = True
     python: str
     platform: str
     packages: tuple[Package, ...]
+    blas: Artifact | None
 
     def run(self, folder: Path, say: Say) -> Installed:
         """Install into ``folder`` and prune what no image needs."""
+        from onnxpack.bundle.openblas import replace_openblas
         from onnxpack.bundle.packages import install
 
         install(self.python, self.platform, self.packages, folder)
+        if self.blas and (reason := replace_openblas(folder, self.blas.path)):
+            say(f"OpenBLAS stays in the image: {reason}")
         return Installed(Artifact.of(folder))

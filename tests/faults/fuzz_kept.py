@@ -26,7 +26,7 @@ from onnxpack.worker.process import Ended
 
 _KEY = "0" * 64
 _FILES: tuple[Any, ...] = ([], [1, 2], "ab", None, {"a": 1}, ["/dev/zero", "a" * 64], [["a"], {}], ["\0", ""])
-_TASK = InstallPackages("3.12", "linux/amd64", ())
+_TASK = InstallPackages("3.12", "linux/amd64", (), None)
 
 
 def _make_entry(chance: random.Random, folder: Path) -> None:
