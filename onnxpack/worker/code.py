@@ -32,8 +32,9 @@ def import_closure(module: str) -> set[str]:
     return found
 
 
-def _list_imports(path: Path) -> list[str]:
-    names = []
+@cache  # what several modules reach is parsed once
+def _list_imports(path: Path) -> tuple[str, ...]:
+    names: list[str] = []
     waiting: list[ast.AST] = [ast.parse(path.read_bytes())]
     while waiting:
         node = waiting.pop()
@@ -46,7 +47,7 @@ def _list_imports(path: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             # What is imported from a package may be one of its modules.
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.partition(".")[0] == _ROOT]
+    return tuple(name for name in names if name.partition(".")[0] == _ROOT)
 
 
 def _list_parents(name: str) -> list[str]:
