@@ -1,36 +1,18 @@
 """Look into a base image before anything is built on it: its Python, and the libraries that packages need."""
 
-from dataclasses import dataclass
 from inspect import getsource
 
 import msgspec
 
 from onnxpack.core.errors import EngineError, GateError, SpecError
 from onnxpack.image import base_probe
+from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.engine import Engine, Image, require_end
 
 _SECONDS = 120
 """How long it may take; it takes 0.1, and under emulation some seconds."""
 _FOREIGN = "exec format error"
 """How Linux says that a program is for another kind of machine."""
-
-
-@dataclass(frozen=True)
-class BaseSystem:
-    """What a base image offers to Python packages."""
-
-    python: str
-    """The version of its ``python3``, as ``3.11.2``."""
-    implementation: str
-    """The kind of that Python, as ``CPython``."""
-    free_threaded: bool
-    """Whether it is a build without the global lock, which takes packages of its own."""
-    libc: str
-    """The C library, as ``glibc 2.36``, or ``musl``; empty for one of another name."""
-    machine: str
-    """The machine that the interpreter was built for, as Linux names it: ``x86_64``."""
-    libstdcxx: bool | None
-    """Whether it has the C++ runtime; None where that could not be told."""
 
 
 def inspect_base(engine: Engine, base: Image) -> BaseSystem:

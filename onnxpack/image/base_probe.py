@@ -1,7 +1,7 @@
 """Say what a base image offers to Python packages; the base's own Python runs this, by ``python3 -I -c``.
 
-It prints one line of JSON with the fields of ``image.base.BaseSystem``. Any Python from 3.7 on runs it: a base with an
-old one, or with one of another kind, is to be told apart from a base without any.
+It prints one line of JSON. Any Python from 3.7 on runs it: a base with an old one, or with one of another kind, is told
+apart from a base without any. What is found follows from this module and the base alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,26 @@ import json
 import os
 import platform
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class BaseSystem:
+    """What a base image offers to Python packages."""
+
+    python: str
+    """The version of its ``python3``, as ``3.11.2``."""
+    implementation: str
+    """The kind of that Python, as ``CPython``."""
+    free_threaded: bool
+    """Whether it is a build without the global lock, which takes packages of its own."""
+    libc: str
+    """The C library, as ``glibc 2.36``, or ``musl``; empty for one of another name."""
+    machine: str
+    """The machine that the interpreter was built for, as Linux names it: ``x86_64``."""
+    libstdcxx: bool | None
+    """Whether it has the C++ runtime; None where that could not be told."""
 
 
 def read_libc() -> str:
@@ -43,15 +62,15 @@ def has_library(name: str) -> bool | None:
 
 def main() -> None:
     """Print what is found."""
-    found = {
-        "python": platform.python_version(),
-        "implementation": platform.python_implementation(),
-        "free_threaded": "t" in getattr(sys, "abiflags", ""),
-        "libc": read_libc(),
-        "machine": read_machine(),
-        "libstdcxx": has_library("libstdc++.so.6"),
-    }
-    print(json.dumps(found))  # noqa: T201
+    system = BaseSystem(
+        python=platform.python_version(),
+        implementation=platform.python_implementation(),
+        free_threaded="t" in getattr(sys, "abiflags", ""),
+        libc=read_libc(),
+        machine=read_machine(),
+        libstdcxx=has_library("libstdc++.so.6"),
+    )
+    print(json.dumps(asdict(system)))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import get_args
 
 from onnxpack.core.errors import Problem, SpecError
-from onnxpack.image.base import BaseSystem, inspect_base
+from onnxpack.image.base import inspect_base
+from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.engine import Image
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
@@ -29,7 +30,7 @@ def check_base(run: Build, product: Product) -> Product:
         except SpecError as error:
             raise error.at(place) from None
 
-    system = run.runner.keep("base", base.id, BaseSystem, "onnxpack.image.base", inspect)
+    system = run.runner.keep("base", base.id, BaseSystem, "onnxpack.image.base_probe", inspect)
     if problems := list(find_problems(run.plan, system)):
         raise SpecError(problems)
     return replace(product, base=base, system=system)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from onnxpack.cache.store import Store
 from onnxpack.core.progress import Progress
 from onnxpack.core.values import Exported, OnnxModel
-from onnxpack.image.base import BaseSystem
+from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.engine import Engine, Image, Smoke
 from onnxpack.oci import GZIP
 from onnxpack.parity.summary import Parity

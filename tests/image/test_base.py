@@ -10,7 +10,8 @@ import pytest
 from boxes import FakeContainer
 
 from onnxpack.core.errors import EngineError, GateError, SpecError
-from onnxpack.image.base import BaseSystem, inspect_base, read_system
+from onnxpack.image.base import inspect_base, read_system
+from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.engine import Container, Engine, Image
 
 SYSTEM = BaseSystem("3.11.2", "CPython", False, "glibc 2.36", "x86_64", True)

@@ -25,7 +25,7 @@ from dataclasses import asdict
 
 from boxes import FakeContainer, fake_compiler
 
-from onnxpack.image.base import BaseSystem
+from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.engine import Image, Layer
 
 LAYER = Layer("sha256:base", 1, "")

@@ -12,7 +12,7 @@ from boxes import FakeContainer
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import SpecError
 from onnxpack.core.progress import SilentProgress
-from onnxpack.image.base import BaseSystem
+from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.engine import Engine, Image, Layer
 from onnxpack.pipeline.base import check_base, find_problems
 from onnxpack.pipeline.plan import Plan

@@ -9,7 +9,7 @@ from exporting import write_spec
 from onnx_examples import RELU, make_model
 
 from onnxpack.core.errors import SpecError
-from onnxpack.image.base import BaseSystem
+from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.docker import DockerEngine
 from onnxpack.image.engine import Image
 from onnxpack.pipeline.plan import Plan
