@@ -34,8 +34,8 @@ def chain(plan: Plan, until: str | None = None) -> tuple[Stage, ...]:
 
     A stage for which the spec asks nothing is left out; ``until`` may name such a stage all the same. Stopping at
     ``verify`` includes ``steps``: the model is verified with its steps around it. ``base`` comes first, so that a base
-    which will not do costs no export, and only where an image is built. What a plan asks for besides the stages of every
-    build comes after ``smoke``.
+    which will not do costs no export, and only where an image is built. What a plan asks for besides the stages of
+    every build comes after ``smoke``.
     """
     order = stage_order(plan)
     last = {None: order[-1], "verify": "steps", "smoke": order[-1]}.get(until, until)
