@@ -21,7 +21,7 @@ SPECS = ("iris", "digits", "transactions")
 ROUNDS = 3
 PROCESS_ROUNDS = 15
 MANY = 200
-STAGES = ("export", "verify", "bundle", "compile", "image", "smoke")
+STAGES = ("base", "export", "verify", "bundle", "compile", "image", "smoke")
 
 
 def main() -> None:

@@ -42,9 +42,8 @@ class CompileRequest:
 
 @dataclass(frozen=True)
 class Bytecode:
-    """Compiled modules by their paths in the image, and the version of the Python that made them."""
+    """Compiled modules by their paths in the image."""
 
-    python: str
     files: Mapping[str, bytes]
 
 

@@ -3,7 +3,7 @@
 ``SOURCES RESULT FOLDER ROOT…``: a tar of the Python files that will be below ``FOLDER`` of the image, the tar to write,
 and the names of modules to begin with. Those are compiled, and all that they import at their top level, from the first
 tar and from the base; without a ``ROOT`` it is the files of the first tar alone. The names in the second tar are paths
-in the image. It prints the interpreter's version. If the image's root is not ``/`` here, ``ONNXPACK_ROOT`` says where.
+in the image. If the image's root is not ``/`` here, ``ONNXPACK_ROOT`` says where.
 """
 
 import _imp
@@ -11,7 +11,6 @@ import ast
 import io
 import marshal
 import os
-import platform
 import sys
 import tarfile
 import warnings
@@ -178,4 +177,3 @@ def compile_all(sources: Iterable[Source]) -> Iterator[tuple[str, bytes]]:
 
 if __name__ == "__main__":
     main(sys.argv[1:])
-    print(platform.python_version())  # noqa: T201

@@ -14,7 +14,7 @@ from onnxpack.bundle.closure import require_metadata
 from onnxpack.bundle.lock import Package
 from onnxpack.core.errors import EngineError
 from onnxpack.core.scratch import make_temporary_folder
-from onnxpack.worker.uv import PLATFORMS, list_image_options, run_uv, write_requirements
+from onnxpack.worker.uv import find_machine, list_image_options, run_uv, write_requirements
 
 # A session loads none of these: 120 MB of wheels, as pip leaves them, become less than 70 MB. Nothing is stripped
 # besides: `strip` breaks the OpenBLAS that numpy bundles.
@@ -91,7 +91,7 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
             *list_image_options(python, platform),
             what=f"install the image's Python packages ({_some(packages)})",
         )
-    require_metadata(destination, packages, python, PLATFORMS[platform].partition("-")[0])
+    require_metadata(destination, packages, python, find_machine(platform))
     _require_versions(packages, destination)
     prune(destination)
 

@@ -25,9 +25,9 @@ def compile_modules(engine: Engine, asked: CompileRequest) -> Bytecode:
     # -B: what it imports itself is not to be found compiled.
     command = ["-I", "-B", "-c", getsource(compiler), f"{VOLUME}/{_SOURCES}", f"{VOLUME}/out/{_RESULT}", asked.folder]
     with engine.container(asked.base, files, entrypoint=["python3"], command=[*command, *asked.roots]) as box:
-        version = require_end(box, _SECONDS).strip()
+        require_end(box, _SECONDS)
         result = box.fetch("out").get(_RESULT, b"")
-    return Bytecode(version, read_result(result))
+    return Bytecode(read_result(result))
 
 
 def read_result(data: bytes) -> dict[str, bytes]:

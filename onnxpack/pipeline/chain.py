@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from onnxpack.pipeline.base import check_base
 from onnxpack.pipeline.bundle import bundle
 from onnxpack.pipeline.export import export
 from onnxpack.pipeline.image import DeliverImage
@@ -32,19 +33,22 @@ def chain(plan: Plan, until: str | None = None) -> tuple[Stage, ...]:
     """Return the stages of a target in their order, those behind ``until`` left out.
 
     A stage for which the spec asks nothing is left out; ``until`` may name such a stage all the same. Stopping at
-    ``verify`` includes ``steps``: the model is verified with its steps around it. What a plan asks for
-    besides the stages of every build comes after ``smoke``.
+    ``verify`` includes ``steps``: the model is verified with its steps around it. ``base`` comes first, so that a base
+    which will not do costs no export, and only where an image is built. What a plan asks for besides the stages of
+    every build comes after ``smoke``.
     """
     order = stage_order(plan)
     last = {None: order[-1], "verify": "steps", "smoke": order[-1]}.get(until, until)
     wanted = order[: order.index(last) + 1] if last else order
+    if "image" not in wanted:
+        wanted = wanted[1:]
     names = [name for name in wanted if _is_asked(plan, name)]
     transforms = tuple(_TRANSFORMS[name] for name in names if name in _TRANSFORMS)
     # Verified float32 goes through the same stage as every other precision: its gates are judged there.
     variants = Stage(tuple(name for name in names if name in _TRANSFORMS), ChooseVariant(transforms))
     reached = any(name in wanted for name in _TRANSFORMS)
     image = tuple(name for name in names if name in _IMAGE)
-    before = tuple(Stage((name,), _STAGES[name]) for name in names if name in ("export", "verify", "steps"))
+    before = tuple(Stage((name,), _STAGES[name]) for name in names if name in _STAGES)
     return (
         *before,
         *((variants,) if reached else ()),
@@ -64,7 +68,7 @@ def stage_order(plan: Plan) -> tuple[str, ...]:
     traits = precisions().get(plan.precision)
     optimized_first = plan.device.gpu or (traits is not None and traits.behind_optimize)
     transforms = ("optimize", "precision") if optimized_first else ("precision", "optimize")
-    return ("export", "verify", "steps", *transforms, "bundle", "image", "smoke", "reproduce", "push")
+    return ("base", "export", "verify", "steps", *transforms, "bundle", "image", "smoke", "reproduce", "push")
 
 
 def walk(run: Build, stages: Iterable[Stage], product: Product) -> Product:
@@ -91,6 +95,7 @@ def _apply_optimize(run: Build, variant: Variant) -> Variant:
 
 _TRANSFORMS: dict[str, Transform] = {"precision": apply_precision, "optimize": _apply_optimize}
 _STAGES: dict[str, Callable[[Build, Product], Product]] = {
+    "base": check_base,
     "export": export,
     "verify": verify,
     "steps": add_steps,

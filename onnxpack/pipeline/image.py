@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from onnxpack.bundle.bytecode import MODULES, PACKAGES, Bytecode, CompileRequest, add_bytecode, make_request
 from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context
 from onnxpack.core.digests import digest
-from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.interrupts import afterwards
 from onnxpack.image.compile import compile_modules
 from onnxpack.image.engine import BuildRequest, Image, Smoke, SmokeRequest
@@ -28,15 +27,14 @@ class DeliverImage:
         """Return the product with the named image; one that fails its test keeps no name.
 
         Raises:
-            SpecError: the base image has another Python than the spec says.
             GateError: the image is too large, answers wrongly, or breaks a gate.
             EngineError: the engine did not do its part.
         """
-        context = product.context
+        context, base = product.context, product.base
         assert context
+        assert base
         references = run.plan.tags(context.version, context.content_key)
-        base = _require_base(run)
-        python = _compile(run, context, base)
+        _compile(run, context, base)
         temporary = f"onnxpack-build:{secrets.token_hex(8)}"
         with afterwards(lambda: run.engine.untag(temporary)):
             image = _make_image(run, context, base, (references[-1], temporary))
@@ -44,7 +42,7 @@ class DeliverImage:
             smoke = _test_image(run, product, context, image) if self.smoke else None
             if smoke:
                 require_measures(run.plan.gates, smoke)
-            done = replace(product, base=base, python=python, image=image, references=references, smoke=smoke)
+            done = replace(product, image=image, references=references, smoke=smoke)
             require_judged(run, done)
             for name in references:
                 run.engine.tag(image.id, name)
@@ -53,39 +51,20 @@ class DeliverImage:
         return replace(done, archive=archive)
 
 
-def _require_base(run: Build) -> Image:
-    """Return the base image: from the archive that was named, from the engine, or from its registry."""
-    reference, platform = run.plan.base, run.plan.spec_target.platform
-    if run.base:
-        return run.engine.add_base(run.base, reference, platform)
-    return run.engine.require_base(reference, platform, run.progress)
-
-
-def _compile(run: Build, context: Context, base: Image) -> str:
-    """Add to the context what the base image's Python makes of its modules; return that Python's version.
+def _compile(run: Build, context: Context, base: Image) -> None:
+    """Add to the context what the base image's Python makes of its modules.
 
     It follows from the context and the base, so no key of the image needs to say it.
     """
     for part in (PACKAGES, MODULES):
         compiled = _compile_part(run, make_request(context.folder, part, base.id), part)
-        _require_python(run, compiled.python)
         add_bytecode(context.folder, part, compiled)
-    return compiled.python
 
 
 def _compile_part(run: Build, asked: CompileRequest, part: str) -> Bytecode:
     """Return the compiled modules of a part, made once for the same sources and base."""
     module = "onnxpack.image.compile"
     return run.runner.keep("compile", asked, Bytecode, module, lambda: compile_modules(run.engine, asked), of=part)
-
-
-def _require_python(run: Build, version: str) -> None:
-    """Make sure that the base image has the Python that the packages were locked for."""
-    wanted = run.plan.file.spec.image.python
-    if version.split(".")[:2] != wanted.split("."):
-        text = f"the base image has Python {version}, and image.python says {wanted}"
-        hint = "set `image.python` to the base's version and run `onnxpack lock`, or set another `image.base`"
-        raise SpecError(Problem(text, hint, run.plan.file.where("image", "python")))
 
 
 def _make_image(run: Build, context: Context, base: Image, names: tuple[str, str]) -> Image:

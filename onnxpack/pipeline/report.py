@@ -132,9 +132,10 @@ def _image(product: Product, base: str) -> dict[str, Any] | None:
             "reference": base,
             "id": product.base.id,
             "digest": product.base.digest,
-            "python": product.python,
+            "python": product.system.python,
+            "libc": product.system.libc,
         }
-        if product.base
+        if product.base and product.system
         else None,
         "layers": [asdict(layer) for layer in product.image.layers],
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from onnxpack.cache.store import Store
 from onnxpack.core.progress import Progress
 from onnxpack.core.values import Exported, OnnxModel
+from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.engine import Engine, Image, Smoke
 from onnxpack.oci import GZIP
 from onnxpack.parity.summary import Parity
@@ -64,8 +65,8 @@ class Product:
     context: "Context | None" = None
     base: Image | None = None
     """The image that it was built on."""
-    python: str | None = None
-    """The version of the base image's Python."""
+    system: BaseSystem | None = None
+    """What the base offers."""
     image: Image | None = None
     references: tuple[str, ...] = ()
     archive: str | None = None

@@ -20,6 +20,7 @@ from onnxpack.spec.field_types import (
 )
 
 Isa = Literal["avx2", "avx512", "avx-vnni", "avx512-vnni", "amx", "neon", "neon-dotprod", "neon-i8mm"]
+PythonVersion = Literal["3.11", "3.12", "3.13", "3.14"]
 
 
 @dataclass(frozen=True)
@@ -203,9 +204,7 @@ class Image:
         None,
         example="gcr.io/distroless/python3-debian12",
     )
-    python: Literal["3.11", "3.12", "3.13", "3.14"] = describe_field(
-        "The Python version of the base image.", "3.11", example='"3.13"'
-    )
+    python: PythonVersion = describe_field("The Python version of the base image.", "3.11", example='"3.13"')
     labels: Mapping[LabelKey, Text] = describe_field(
         "Labels to add to the image.", factory=dict, example="{team: risk}"
     )

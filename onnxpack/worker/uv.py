@@ -14,8 +14,10 @@ from onnxpack.core.errors import NO_RIGHT, NO_ROOM, EngineError, OnnxpackError
 from onnxpack.core.interrupts import holding
 from onnxpack.core.scratch import make_temporary_folder
 
+GLIBC = (2, 28)
+"""The oldest C library that onnxruntime's wheels run with."""
 PLATFORMS = {"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
-"""Maps an image's platform to uv's name for it; onnxruntime's wheels need glibc 2.28."""
+"""Maps an image's platform to uv's name for it, which tells the machine and the C library."""
 
 _NETWORK = (
     "dns error", "error sending request", "Failed to fetch", "client error", "timed out", "offline", "network was dis",
@@ -109,6 +111,11 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
     assert process.stderr
     process.stderr.close()
+
+
+def find_machine(platform: str) -> str:
+    """Return Linux' name for the machine of an image's platform, as ``x86_64``."""
+    return PLATFORMS[platform].partition("-")[0]
 
 
 def list_image_options(python: str, platform: str) -> tuple[str, ...]:

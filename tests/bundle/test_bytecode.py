@@ -51,8 +51,8 @@ def test_roots_hold_all_that_rendered_modules_import_at_their_top_level(context:
 
 
 def test_add_bytecode_puts_files_into_the_layer_of_their_part(context: Path) -> None:
-    add_bytecode(context, PACKAGES, Bytecode("3.11.2", {"usr/lib/python3.11/__pycache__/a.cpython-311.pyc": b"1"}))
-    add_bytecode(context, MODULES, Bytecode("3.11.2", {"opt/onnxpack/app/__pycache__/b.cpython-311.pyc": b"2"}))
+    add_bytecode(context, PACKAGES, Bytecode({"usr/lib/python3.11/__pycache__/a.cpython-311.pyc": b"1"}))
+    add_bytecode(context, MODULES, Bytecode({"opt/onnxpack/app/__pycache__/b.cpython-311.pyc": b"2"}))
     library = context / "rootfs/runtime/usr/lib/python3.11/__pycache__/a.cpython-311.pyc"
     assert library.read_bytes() == b"1"
     assert (context / APP / "__pycache__/b.cpython-311.pyc").read_bytes() == b"2"
@@ -78,5 +78,5 @@ def test_add_bytecode_puts_files_into_the_layer_of_their_part(context: Path) -> 
 def test_add_bytecode_of_anything_else_is_refused(context: Path, name: str) -> None:
     before = sorted(context.rglob("*"))
     with pytest.raises(GateError, match="compiled a module into"):
-        add_bytecode(context, PACKAGES, Bytecode("3.11.2", {name: b""}))
+        add_bytecode(context, PACKAGES, Bytecode({name: b""}))
     assert sorted(context.rglob("*")) == before

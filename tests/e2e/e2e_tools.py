@@ -28,7 +28,7 @@ from listening import listen
 SPECS = Path(__file__).parents[2] / "specs"
 ONNXPACK = Path(sysconfig.get_path("scripts")) / "onnxpack"
 LABEL = "test.run"
-STAGES = ["export", "verify", "batch speed", "bundle", "compile", "compile", "image", "smoke"]
+STAGES = ["base", "export", "verify", "batch speed", "bundle", "compile", "compile", "image", "smoke"]
 # One POST from inside a container: path and body.
 ASK = """
 import http.client, sys

@@ -25,7 +25,7 @@ def test_no_engine(workshop: Workshop, unbuilt: Path, tmp_path: Path) -> None:
     dead = f"unix://{tmp_path}/dead.sock"
     result = workshop.run("build", unbuilt, "--output", tmp_path / "dist", DOCKER_HOST=dead)
     fails(result, 5, f"no Docker engine answers at {dead}")
-    assert failed_stages(tmp_path) == ["image/smoke"]
+    assert failed_stages(tmp_path) == ["base"]
 
 
 @pytest.mark.case("B3")
@@ -36,7 +36,7 @@ def test_no_engine_at_the_current_docker_context(workshop: Workshop, unbuilt: Pa
     settings = {"DOCKER_HOST": "", "DOCKER_CONTEXT": "elsewhere", "DOCKER_CONFIG": str(tmp_path / "docker")}
     result = workshop.run("build", unbuilt, "--output", tmp_path / "dist", **settings)
     fails(result, 5, f"no Docker engine answers at {dead}")
-    assert failed_stages(tmp_path / "dist") == ["image/smoke"]
+    assert failed_stages(tmp_path / "dist") == ["base"]
 
 
 def _write_context(folder: Path, name: str, host: str) -> None:
@@ -64,7 +64,7 @@ def test_an_unknown_base_image(workshop: Workshop, engine: Any, iris: Built, tmp
     before = traces(engine, workshop.token)
     result = workshop.run("build", spec, "--output", tmp_path / "dist")
     fails(result, 5, f"the base image {base} cannot be pulled")
-    assert failed_stages(tmp_path) == ["image/smoke"]
+    assert failed_stages(tmp_path) == ["base"]
     assert traces(engine, workshop.token) == before
 
 

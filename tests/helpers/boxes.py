@@ -35,6 +35,6 @@ class FakeContainer(Container):
         return self.files
 
 
-def fake_compiler(python: str, name: str) -> FakeContainer:
-    """Return a container in which a Python of that version has compiled one module, of that name."""
-    return FakeContainer(f"{python}\n", {"compiled.tar": make_archive({name: b"x"}, {})})
+def fake_compiler(name: str) -> FakeContainer:
+    """Return a container in which a base's Python has compiled one module, of that name."""
+    return FakeContainer(files={"compiled.tar": make_archive({name: b"x"}, {})})

@@ -19,13 +19,17 @@ from onnxpack.image.engine import require_end
 
 PAPER = '''"""An engine that writes down what it is asked."""
 
+import json
 from contextlib import nullcontext
+from dataclasses import asdict
 
-from boxes import fake_compiler
+from boxes import FakeContainer, fake_compiler
 
+from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.engine import Image, Layer
 
 LAYER = Layer("sha256:base", 1, "")
+SYSTEM = BaseSystem("3.11.2", "CPython", False, "glibc 2.36", "x86_64", True)
 
 
 class PaperEngine:
@@ -37,9 +41,11 @@ class PaperEngine:
         return Image("base", 1, (LAYER,), {})
 
     def container(self, image, files, *, entrypoint, command):
-        folder = next(word for word in command if word.startswith("/opt/"))
+        folder = next((word for word in command if word.startswith("/opt/")), None)
         print("container", image, *entrypoint, folder)
-        return nullcontext(fake_compiler("3.11.2", f"{folder[1:]}/__pycache__/made.pyc"))
+        if folder is None:
+            return nullcontext(FakeContainer(json.dumps(asdict(SYSTEM))))
+        return nullcontext(fake_compiler(f"{folder[1:]}/__pycache__/made.pyc"))
 
     def build(self, asked):
         print("build", asked.context.folder.name, asked.name.partition(":")[0], asked.compression, asked.fresh)
@@ -66,6 +72,7 @@ from onnxpack.bundle.context import Context
 from onnxpack.cache.store import Store
 from onnxpack.core.progress import SilentProgress
 from onnxpack.image import load_engine
+from onnxpack.pipeline.base import check_base
 from onnxpack.pipeline.image import DeliverImage
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
@@ -75,7 +82,7 @@ here = Path(sys.argv[1])
 plan = Plan(load(here / "spec.yaml"), "cpu", here / "dist")
 run = Build(plan, Store(here / "store"), load_engine("paper"), SilentProgress())
 context = Context(here / "context", "k" * 64, "1.0", DOCKERFILES["iris"])
-done = DeliverImage(smoke=False)(run, Product(context=context, folder=here / "out"))
+done = DeliverImage(smoke=False)(run, check_base(run, Product(context=context, folder=here / "out")))
 print(*done.references)
 """
 
@@ -106,6 +113,7 @@ def test_new_file_adds_an_engine_that_the_pipeline_delivers_by(extended: Path, p
     printed = run(extended, "-c", DELIVER, str(project)).splitlines()
     assert printed == [
         "base gcr.io/distroless/python3-debian12 linux/amd64",
+        "container base python3 None",
         "container base python3 /opt/onnxpack/lib",
         "container base python3 /opt/onnxpack/app",
         "build context onnxpack-build gzip False",

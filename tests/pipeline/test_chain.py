@@ -27,15 +27,18 @@ def names(plan: Plan, until: str | None = None) -> list[str]:
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ({}, ["export", "verify", *END]),
-        ({"optimize": "extended"}, ["export", "verify", "optimize", *END]),
-        ({"precision": "int8-dynamic"}, ["export", "verify", "precision", *END]),
-        ({"precision": "int8-dynamic", "optimize": "extended"}, ["export", "verify", "precision", "optimize", *END]),
-        ({"precision": "auto", "optimize": "basic"}, ["export", "verify", "precision", "optimize", *END]),
-        ({"precision": "float16", "optimize": "basic"}, ["export", "verify", "optimize", "precision", *END]),
+        ({}, ["base", "export", "verify", *END]),
+        ({"optimize": "extended"}, ["base", "export", "verify", "optimize", *END]),
+        ({"precision": "int8-dynamic"}, ["base", "export", "verify", "precision", *END]),
+        (
+            {"precision": "int8-dynamic", "optimize": "extended"},
+            ["base", "export", "verify", "precision", "optimize", *END],
+        ),
+        ({"precision": "auto", "optimize": "basic"}, ["base", "export", "verify", "precision", "optimize", *END]),
+        ({"precision": "float16", "optimize": "basic"}, ["base", "export", "verify", "optimize", "precision", *END]),
         (
             {"device": "cuda", "precision": "bfloat16", "optimize": "basic"},
-            ["export", "verify", "optimize", "precision", *END],
+            ["base", "export", "verify", "optimize", "precision", *END],
         ),
     ],
 )
@@ -45,7 +48,7 @@ def test_a_target_goes_through_what_it_asks_for(tmp_path: Path, target: dict[str
 
 def test_steps_come_behind_verify_and_belong_to_it(tmp_path: Path) -> None:
     asked = plan(tmp_path, {}, postprocess=[{"op": "sigmoid", "input": "y"}])
-    assert names(asked)[:3] == ["export", "verify", "steps"]
+    assert names(asked)[:4] == ["base", "export", "verify", "steps"]
     assert names(asked, "verify") == ["export", "verify", "steps"]
     assert names(asked, "export") == ["export"]
 
@@ -56,7 +59,7 @@ def test_steps_come_behind_verify_and_belong_to_it(tmp_path: Path) -> None:
         ("optimize", ["export", "verify", "optimize"]),
         ("precision", ["export", "verify", "optimize", "precision"]),
         ("bundle", ["export", "verify", "optimize", "precision", "bundle"]),
-        ("image", ["export", "verify", "optimize", "precision", "bundle", "image"]),
+        ("image", ["base", "export", "verify", "optimize", "precision", "bundle", "image"]),
     ],
 )
 def test_until_cuts_the_targets_own_order(tmp_path: Path, until: str, expected: list[str]) -> None:
@@ -72,7 +75,7 @@ def test_until_a_stage_that_nothing_asks_for_stops_before_the_bundle(tmp_path: P
 def test_the_order_has_every_stage_once(tmp_path: Path) -> None:
     for target in ({}, {"precision": "float16"}):
         order = stage_order(plan(tmp_path, target))
-        assert set(order) == {*UNTIL, "steps", "reproduce", "push"}
+        assert set(order) == {"base", *UNTIL, "steps", "reproduce", "push"}
         assert len(set(order)) == len(order)
 
 

@@ -9,12 +9,15 @@ from exporting import write_spec
 from onnx_examples import RELU, make_model
 
 from onnxpack.core.errors import SpecError
+from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.docker import DockerEngine
 from onnxpack.image.engine import Image
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.report import Attempt, describe_attempt
 from onnxpack.pipeline.run import Product
 
+SYSTEM = BaseSystem("3.11.2", "CPython", False, "glibc 2.36", "x86_64", True)
+SAID = {"python": "3.11.2", "libc": "glibc 2.36"}
 PINNED = "registry.example.com:5000/python@sha256:" + "0f" * 32
 
 
@@ -38,13 +41,13 @@ def test_document_of_an_image_names_its_base_with_the_digest(tmp_path: Path) -> 
     asked = plan(tmp_path, "debian:12")
 
     def base_of(base: Image) -> Any:
-        return describe_attempt(Attempt(asked, "image", (), Product(base=base, python="3.11.2", image=image)))["image"][
+        return describe_attempt(Attempt(asked, "image", (), Product(base=base, system=SYSTEM, image=image)))["image"][
             "base"
         ]
 
     pulled = Image("sha256:2", 3, (), {}, "sha256:ab")
-    assert base_of(pulled) == {"reference": "debian:12", "id": "sha256:2", "digest": "sha256:ab", "python": "3.11.2"}
-    assert base_of(image) == {"reference": "debian:12", "id": "sha256:1", "digest": None, "python": "3.11.2"}
+    assert base_of(pulled) == {"reference": "debian:12", "id": "sha256:2", "digest": "sha256:ab", **SAID}
+    assert base_of(image) == {"reference": "debian:12", "id": "sha256:1", "digest": None, **SAID}
 
 
 class Client:
