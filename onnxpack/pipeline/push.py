@@ -3,8 +3,7 @@
 import time
 from dataclasses import replace
 
-from onnxpack.core.errors import Problem, SpecError
-from onnxpack.oci.reference import DEFAULT_REGISTRY, parse_reference
+from onnxpack.core.errors import SpecError
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 
@@ -15,16 +14,14 @@ def push(run: Build, product: Product) -> Product:
     Raises:
         EngineError: the registry refuses it, cannot be reached, or has something else afterwards.
     """
-    from onnxpack.oci.push import push as push_image  # a client of HTTP, which takes a while to import
+    from onnxpack.image.deliver import push_image  # a client of HTTP, which takes a while to import
 
     assert product.image
     started = time.monotonic()
-    layout, entry = run.engine.export(product.image.id, run.compression)
-    references = [parse_reference(name) for name in product.references]
-    with run.progress.stage("push"):
-        digest = push_image(layout, entry, references, run.progress)
-    run.runner.record("push", "", started, digest, cached=False)
-    return replace(product, pushed=f"{references[0].name}@{digest}")
+    names = product.references
+    (pushed,) = push_image(run.engine, product.image.id, names, run.progress, compression=run.compression)
+    run.runner.record("push", "", started, pushed.partition("@")[2], cached=False)
+    return replace(product, pushed=pushed)
 
 
 def require_registry(plan: Plan) -> None:
@@ -33,8 +30,10 @@ def require_registry(plan: Plan) -> None:
     Raises:
         SpecError: it does not.
     """
-    repository = plan.file.spec.image.repository
-    if repository is None or ("/" not in repository and parse_reference(repository).registry == DEFAULT_REGISTRY):
-        text = "--push needs to know the registry"
-        hint = "set `repository` in `image` to one such as registry.example.com/team/name"
-        raise SpecError(Problem(text, hint, plan.file.where("image", "repository")))
+    from onnxpack.image.deliver import read_destinations
+
+    image = plan.file.spec.image
+    try:
+        read_destinations([image.repository or plan.file.spec.name])
+    except SpecError as error:
+        raise error.at(plan.file.where("image", "repository")) from None

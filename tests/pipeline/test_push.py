@@ -26,6 +26,6 @@ def test_a_repository_with_a_registry_or_an_owner_can_be_pushed_to(tmp_path: Pat
 
 @pytest.mark.parametrize("image", [{}, {"repository": "iris"}])
 def test_a_bare_word_is_refused_with_where_it_is_said(tmp_path: Path, image: dict[str, Any]) -> None:
-    with pytest.raises(SpecError, match=r"--push needs to know the registry .*set `repository`") as caught:
+    with pytest.raises(SpecError, match=r"names no registry to push to .*image\.repository") as caught:
         require_registry(plan(tmp_path, image))
     assert caught.value.problems[0].where
