@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from onnxpack.bundle.lock import Package, TargetLock, make_unresolved_lock
+from onnxpack.bundle.lock import Package, TargetLock, make_unresolved_lock, name_base
 from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.spec.model import Spec
 from onnxpack.targets import load_device
@@ -32,8 +32,10 @@ def _explain_staleness(spec: Spec, target: str, locked: TargetLock | None) -> st
     question = make_unresolved_lock(spec, target)
     if locked is None:
         return "the lock does not have this target"
-    if replace(locked, packages=()) != question:
+    if replace(locked, packages=(), base=None) != question:
         return "its Python, platform or requirements differ from the spec's"
+    if locked.base and locked.base.reference != (wanted := name_base(spec, target)):
+        return f"its base image is {locked.base.reference}, and the spec's is {wanted}"
     return explain_difference(question.requirements, locked.packages, load_device(spec.targets[target].device).unused)
 
 

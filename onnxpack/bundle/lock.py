@@ -1,15 +1,19 @@
-"""The lock beside a spec: each target's Python packages by version and hashes; no URLs, so any mirror serves."""
+"""The lock beside a spec: each target's Python packages by version and hashes, and its base image by digest.
+
+It holds no URLs, so any mirror of packages serves.
+"""
 
 import json
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem, SpecError, naming
 from onnxpack.core.regular import open_regular
 from onnxpack.core.scratch import make_temporary_folder, replace_file, working_folder
+from onnxpack.oci.reference import parse_reference
 from onnxpack.spec.model import Spec
 from onnxpack.targets import load_device
 from onnxpack.worker.uv import list_image_options, run_uv, write_requirements
@@ -43,13 +47,29 @@ class Package:
 
 
 @dataclass(frozen=True)
+class LockedBase:
+    """A base image as the spec names it, and the digest that its registry had under that name."""
+
+    reference: str
+    digest: str
+
+    @property
+    def pinned(self) -> str:
+        """Return the name that always means the same image."""
+        name, _, tag = self.reference.rpartition(":")
+        return f"{self.reference if '/' in tag or not name else name}@{self.digest}"
+
+
+@dataclass(frozen=True)
 class TargetLock:
-    """The requirements of one target, and the packages that they were resolved to."""
+    """The requirements of one target, the packages that they were resolved to, and its base."""
 
     python: str
     platform: str
     requirements: tuple[str, ...]
     packages: tuple[Package, ...]
+    base: LockedBase | None = None
+    """None where it is not pinned: its registry was not asked, or the spec has the digest itself."""
 
 
 def lock_path(spec: Path) -> Path:
@@ -62,6 +82,11 @@ def make_unresolved_lock(spec: Spec, target: str) -> TargetLock:
     chosen = spec.targets[target]
     requirements = load_device(chosen.device).requirements + SERVER_REQUIREMENTS[spec.runtime.server]
     return TargetLock(spec.image.python, chosen.platform, tuple(sorted(requirements)), ())
+
+
+def name_base(spec: Spec, target: str) -> str:
+    """Return the base image of a target as the spec names it, else its device's own."""
+    return spec.image.base or load_device(spec.targets[target].device).base
 
 
 def read(path: Path) -> dict[str, TargetLock]:
@@ -98,6 +123,7 @@ def write(path: Path, targets: dict[str, TargetLock]) -> None:
                 "python": entry.python,
                 "platform": entry.platform,
                 "requirements": entry.requirements,
+                **({"base": asdict(entry.base)} if entry.base else {}),
                 "packages": [
                     {
                         "name": package.name,
@@ -167,7 +193,24 @@ def _target(entry: Any) -> TargetLock:
     packages = tuple(_package(item) for item in entry["packages"])
     if len({package.name for package in packages}) < len(packages):
         raise ValueError("it lists a package twice")
-    return TargetLock(entry["python"], entry["platform"], tuple(entry["requirements"]), packages)
+    base = _base(entry["base"]) if "base" in entry else None
+    return TargetLock(entry["python"], entry["platform"], tuple(entry["requirements"]), packages, base)
+
+
+def _base(item: Any) -> LockedBase:
+    """Return a base image whose parts are safe in a Dockerfile.
+
+    Raises:
+        ValueError: its name or its digest is not written as one.
+    """
+    found = LockedBase(item["reference"], item["digest"])
+    try:
+        digest = parse_reference(found.pinned).digest
+    except SpecError as error:
+        raise ValueError(error.problems[0].message) from None
+    if digest != found.digest or "@" in found.reference:
+        raise ValueError(f"a base image's digest is {str(found.digest)[:100]!r}")
+    return found
 
 
 def _package(item: Any) -> Package:

@@ -20,7 +20,7 @@ VERBS = {
     "convert": "Make a SavedModel or TFLite file of an ONNX model.",
     "init": "Look into a model and write a first spec.",
     "inspect": "Show a model, spec, bundle, image or report.",
-    "lock": "Pin the Python packages of specs' images.",
+    "lock": "Pin the Python packages and bases of specs' images.",
     "push": "Push an image to a registry.",
     "schema": "Print the JSON Schema of the spec.",
     "validate": "Check specs, and nothing else.",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import get_args
 
+from onnxpack.bundle.lock import LockedBase, lock_path, read
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.image.base import inspect_base
 from onnxpack.image.base_probe import BaseSystem
@@ -41,7 +42,18 @@ def _fetch_base(run: Build) -> Image:
     reference, platform = run.plan.base, run.plan.spec_target.platform
     if run.base:
         return run.engine.add_base(run.base, reference, platform)
-    return run.engine.require_base(reference, platform, run.progress)
+    pin = _find_pin(run.plan)
+    return run.engine.require_base(pin.pinned if pin else reference, platform, run.progress)
+
+
+def _find_pin(plan: Plan) -> LockedBase | None:
+    """Return the base image as the lock pins it; None without a lock, or where it is of another base.
+
+    Such a lock is refused by the stage ``bundle``, with all else that does not fit.
+    """
+    path = lock_path(plan.file.path)
+    locked = read(path).get(plan.target) if path.exists() else None
+    return locked.base if locked and locked.base and locked.base.reference == plan.base else None
 
 
 def find_problems(plan: Plan, system: BaseSystem) -> Iterator[Problem]:

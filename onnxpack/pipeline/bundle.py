@@ -42,7 +42,9 @@ def bundle(run: Build, product: Product) -> Product:
     # source's answers are those of the CPU here, and an image must not depend on the machine that built it.
     if reference := pack_reference(served, compare(run, model, served, model.precision)):
         (product.folder / REFERENCE_FILE).write_bytes(reference)
-    module, docker, version = plan.module_view(model), plan.docker_view(model, versions), plan.file.spec.version
+    module, version = plan.module_view(model), plan.file.spec.version
+    # An archive that whoever builds names takes the place of what the lock pins.
+    docker = plan.docker_view(model, versions, None if run.base else locked.base)
     parts = Parts(model, installed, module, docker, version)
     context = assemble(folder, parts, earlier=plan.output / folder.name)
     return replace(product, context=context, distributions=distributions)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxpack.bundle.context import VERSION_LABEL
+from onnxpack.bundle.lock import LockedBase, name_base
 from onnxpack.bundle.render import DockerView, ModuleView
 from onnxpack.core.values import MODEL, Axis, OnnxModel
 from onnxpack.data.domains import list_typical_values
@@ -60,7 +61,7 @@ class Plan:
     @property
     def base(self) -> str:
         """Return the base image's reference."""
-        return self.file.spec.image.base or self.device.base
+        return name_base(self.file.spec, self.target)
 
     @property
     def precision(self) -> str:
@@ -149,10 +150,11 @@ class Plan:
             workers=spec.runtime.workers,
         )
 
-    def docker_view(self, model: OnnxModel, versions: Versions) -> DockerView:
+    def docker_view(self, model: OnnxModel, versions: Versions, base: LockedBase | None = None) -> DockerView:
         """Return what the Dockerfile is rendered from; the labels of version and content are added later.
 
-        ``versions`` are those of the packages that the target's lock holds.
+        ``versions`` are those of the packages that the target's lock holds, and ``base`` is the base image as it pins
+        it, if it does.
         """
         spec = self.file.spec
         labels = {
@@ -160,6 +162,7 @@ class Plan:
             "org.opencontainers.image.description": spec.description,
             VERSION_LABEL: "",
             "org.opencontainers.image.base.name": self.base,
+            **({"org.opencontainers.image.base.digest": base.digest} if base else {}),
             "dev.onnxpack.target": self.target,
             "dev.onnxpack.device": self.device.name,
             "dev.onnxpack.opset": str(model.opset),
@@ -169,4 +172,4 @@ class Plan:
             **spec.image.labels,
         }
         env = {**self.device.env, **versions.env, **spec.image.env}
-        return DockerView(self.base, labels, env, self.ports, spec.runtime.server)
+        return DockerView(base.pinned if base else self.base, labels, env, self.ports, spec.runtime.server)

@@ -13,7 +13,7 @@ from onnx_examples import RELU, make_model
 
 from onnxpack.bundle import lock
 from onnxpack.bundle.closure import find_stale
-from onnxpack.bundle.lock import Package, TargetLock, lock_path, make_unresolved_lock, read, write
+from onnxpack.bundle.lock import LockedBase, Package, TargetLock, lock_path, make_unresolved_lock, read, write
 from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.spec.load import load
 from onnxpack.spec.model import Spec
@@ -50,6 +50,25 @@ def test_what_is_written_is_read(tmp_path: Path, targets: dict[str, TargetLock])
     assert path.read_text() == text
     assert "http" not in text.replace("httptools", "")
     assert sorted(path.name for path in tmp_path.glob("*lock*")) == ["iris.lock"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "pinned"),
+    [
+        ("python", "python"),
+        ("python:3.11-slim", "python"),
+        ("localhost:5000/python", "localhost:5000/python"),
+        ("localhost:5000/a/python:3", "localhost:5000/a/python"),
+    ],
+)
+def test_a_pinned_base_is_written_read_and_named(
+    tmp_path: Path, targets: dict[str, TargetLock], reference: str, pinned: str
+) -> None:
+    base = LockedBase(reference, f"sha256:{SHA}")
+    entries = {"cpu": replace(targets["cpu"], base=base)}
+    write(tmp_path / "iris.lock", entries)
+    assert read(tmp_path / "iris.lock") == entries
+    assert base.pinned == f"{pinned}@sha256:{SHA}"
 
 
 def test_a_failed_write_keeps_the_old_lock(
@@ -159,6 +178,16 @@ BROKEN = {
     "requires": broken(*PACKAGE, "requires", value=["x @ file:///x.whl"]),
     "requires nothing known": broken(*PACKAGE, "requires", value=KeyError),
     "twice": broken("targets", "cpu", "packages", value=[*good()["targets"]["cpu"]["packages"] * 2]),
+    "base": broken("targets", "cpu", "base", value="python"),
+    "base without a digest": broken("targets", "cpu", "base", value={"reference": "python"}),
+    "base with two digests": broken(
+        "targets", "cpu", "base", value={"reference": f"a@sha256:{SHA}", "digest": f"sha256:{SHA}"}
+    ),
+    "digest of a base": broken("targets", "cpu", "base", value={"reference": "python", "digest": f"sha256:{SHA[1:]}"}),
+    "instruction in a base": broken(
+        "targets", "cpu", "base", value={"reference": "python\nRUN x", "digest": f"sha256:{SHA}"}
+    ),
+    "no base": broken("targets", "cpu", "base", value=None),
     "hash and more": broken(*PACKAGE, "sha256", value=[f"{SHA} --no-binary"]),
 }
 

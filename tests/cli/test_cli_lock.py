@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from command_line import SMALL, Ended
 
-from onnxpack.bundle import lock
+from onnxpack.bundle import base, lock
+from onnxpack.core.errors import EngineError
 from onnxpack.spec.load import load
 from onnxpack.worker import uv
 
 Run = Callable[..., Ended]
+BASE = "gcr.io/distroless/python3-debian12"
+UNPINNED = f"note: the base image {BASE}: it is not pinned: the registry cannot be reached\n"
+OLD, NEW = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +28,7 @@ def _alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     monkeypatch.setattr(lock, "run_uv", asked)
     monkeypatch.setattr(uv, "run_uv", asked)
+    monkeypatch.setattr(base, "find_base", asked)
 
 
 @pytest.fixture
@@ -127,17 +132,24 @@ def test_the_examples_locks_are_fresh(onnxpack: Run) -> None:
     assert (ended.code, ended.err.count(": fresh\n")) == (0, len(list(specs.glob("*/spec.yaml"))))
 
 
-def resolve_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the index answer what the lock of the fixture ``written`` holds."""
+def resolve_as_written(monkeypatch: pytest.MonkeyPatch, digest: str | None = None) -> None:
+    """Let the index answer what the lock of the fixture ``written`` holds, and registries ``digest`` for every base."""
     known = lock.read(Path("spec.lock"))
-    monkeypatch.setattr(lock, "resolve", lambda spec, name: known[name])
+    monkeypatch.setattr(lock, "resolve", lambda spec, name: replace(known[name], base=None))
+
+    def find_base(reference: str, platform: str) -> lock.LockedBase:
+        if digest is None:
+            raise EngineError("the registry cannot be reached")
+        return lock.LockedBase(reference, digest)
+
+    monkeypatch.setattr(base, "find_base", find_base)
 
 
 @pytest.mark.usefixtures("written")
 def test_a_lock_that_would_be_the_same_is_left_as_it_is(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve_as_written(monkeypatch)
     before = Path("spec.lock").stat()
-    assert onnxpack("lock", "spec.yaml") == Ended(0, "", "spec.lock: unchanged\n")
+    assert onnxpack("lock", "spec.yaml") == Ended(0, "", f"{UNPINNED}spec.lock: unchanged\n")
     after = Path("spec.lock").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
@@ -150,5 +162,44 @@ def test_a_lock_that_cannot_be_read_is_written_anew(
     resolve_as_written(monkeypatch)
     whole = Path("spec.lock").read_text()
     Path("spec.lock").unlink() if text is None else Path("spec.lock").write_text(text)
-    assert onnxpack("lock", "spec.yaml") == Ended(0, "", "spec.lock: written\n")
+    assert onnxpack("lock", "spec.yaml") == Ended(0, "", f"{UNPINNED}spec.lock: written\n")
     assert Path("spec.lock").read_text() == whole
+
+
+@pytest.mark.usefixtures("written")
+def test_a_base_is_pinned_once_and_moved_when_asked(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pinned() -> Any:
+        return json.loads(Path("spec.lock").read_text())["targets"]["cpu"].get("base")
+
+    resolve_as_written(monkeypatch, OLD)
+    assert onnxpack("lock", "spec.yaml") == Ended(0, "", "spec.lock: written\n")
+    assert pinned() == {"reference": BASE, "digest": OLD}
+    assert onnxpack("lock", "--check", "spec.yaml").code == 0
+    resolve_as_written(monkeypatch, NEW)
+    assert onnxpack("lock", "spec.yaml") == Ended(0, "", "spec.lock: unchanged\n")
+    assert onnxpack("lock", "--upgrade", "spec.yaml") == Ended(0, "", "spec.lock: written\n")
+    assert pinned() == {"reference": BASE, "digest": NEW}
+    resolve_as_written(monkeypatch)
+    ended = onnxpack("lock", "--upgrade", "spec.yaml")
+    assert ended.code == 0
+    assert f"the base image {BASE}: its digest stays as it was: the registry cannot be reached" in ended.err
+    assert pinned() == {"reference": BASE, "digest": NEW}
+
+
+@pytest.mark.usefixtures("written")
+def test_a_lock_of_another_base_is_stale(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_as_written(monkeypatch, OLD)
+    onnxpack("lock", "spec.yaml")
+    Path("spec.yaml").write_text(SMALL + "image: {base: 'registry.example.com/python:3.11'}\n")
+    words = f"its base image is {BASE}, and the spec's is registry.example.com/python:3.11"
+    refused(onnxpack, f"the lock does not fit target 'cpu': {words}")
+    resolve_as_written(monkeypatch, NEW)
+    onnxpack("lock", "spec.yaml")
+    assert lock.read(Path("spec.lock"))["cpu"].base == lock.LockedBase("registry.example.com/python:3.11", NEW)
+    Path("spec.yaml").write_text(SMALL + f"image: {{base: 'registry.example.com/python@{OLD}'}}\n")
+    assert onnxpack("lock", "spec.yaml") == Ended(0, "", "spec.lock: written\n")
+    assert lock.read(Path("spec.lock"))["cpu"].base is None
+
+
+def test_a_check_upgrades_nothing(onnxpack: Run) -> None:
+    assert "--check writes nothing" in onnxpack("lock", "--check", "--upgrade", "spec.yaml").err

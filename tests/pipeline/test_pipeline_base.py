@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from boxes import FakeContainer
 
+from onnxpack.bundle.lock import LockedBase, lock_path, make_unresolved_lock, write
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import SpecError
 from onnxpack.core.progress import SilentProgress
@@ -29,8 +30,10 @@ class FakeEngine:
         self.said, self.base = said, base
         self.asked = 0
         self.archive: Path | None = None
+        self.wanted = ""
 
     def require_base(self, reference: str, platform: str, progress: Any) -> Image:
+        self.wanted = reference
         return Image(self.base, 1, (Layer("sha256:layer", 1, ""),), {}, platform=platform)
 
     def add_base(self, archive: Path, reference: str, platform: str) -> Image:
@@ -128,3 +131,20 @@ def test_all_problems_are_told_at_once(project: Path) -> None:
     with pytest.raises(SpecError) as caught:
         check(project, engine)
     assert len(caught.value.problems) == 3
+
+
+DIGEST = f"sha256:{'1' * 64}"
+NAME = "gcr.io/distroless/python3-debian12"
+
+
+@pytest.mark.parametrize(
+    ("locked", "wanted"),
+    [(None, NAME), (LockedBase(NAME, DIGEST), f"{NAME}@{DIGEST}"), (LockedBase("python", DIGEST), NAME)],
+)
+def test_the_base_is_the_one_that_the_lock_pins(project: Path, locked: LockedBase | None, wanted: str) -> None:
+    spec = load(project / "spec.yaml").spec
+    write(lock_path(project / "spec.yaml"), {"cpu": replace(make_unresolved_lock(spec, "cpu"), base=locked)})
+    check(project, engine := FakeEngine(say(SYSTEM)))
+    assert engine.wanted == wanted
+    check(project, engine, project / "base.tar")
+    assert engine.wanted == NAME, "an archive that is named takes its place"

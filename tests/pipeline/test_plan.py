@@ -8,6 +8,7 @@ import pytest
 from exporting import write_spec
 from onnx_examples import FLOAT, RELU, make_model
 
+from onnxpack.bundle.lock import LockedBase
 from onnxpack.graph.check import read_facts
 from onnxpack.parity.compare import Tolerance
 from onnxpack.pipeline import UNTIL
@@ -102,3 +103,13 @@ def test_nodes_on_the_gpu_are_asked_of_an_image_for_one(plan: Any, tmp_path: Pat
     model = read_facts(tmp_path / "m.onnx")
     asked = {name: plan(name, targets=targets, gates={"gpu_nodes": 0.9}).module_view(model) for name in targets}
     assert {name: view.gpu_nodes for name, view in asked.items()} == {"cpu": None, "gpu": 0.9}
+
+
+def test_a_pinned_base_is_what_the_dockerfile_starts_from(plan: Any, tmp_path: Path) -> None:
+    digest = f"sha256:{'0' * 64}"
+    view = plan("cpu", image={"base": "python:3.11"}).docker_view(
+        read_facts(tmp_path / "m.onnx"), VERSIONS, LockedBase("python:3.11", digest)
+    )
+    assert view.base == f"python@{digest}"
+    assert view.labels["org.opencontainers.image.base.name"] == "python:3.11"
+    assert view.labels["org.opencontainers.image.base.digest"] == digest
