@@ -3,7 +3,7 @@
 import pytest
 
 from onnxpack.targets import load_device
-from onnxpack.worker.uv import PLATFORMS
+from onnxpack.worker.uv import name_platform
 
 MLP = frozenset({"Gemm", "Relu", "Concat"})
 CUDNN, NVRTC, CUFFT, NVJITLINK = "nvidia-cudnn-cu13", "nvidia-cuda-nvrtc", "nvidia-cufft", "nvidia-nvjitlink"
@@ -38,4 +38,4 @@ def test_the_cpu_leaves_nothing_out() -> None:
 
 
 def test_platforms_have_a_word_for_the_resolver() -> None:
-    assert PLATFORMS["linux/amd64"] == "x86_64-manylinux_2_28"
+    assert name_platform("linux/amd64") == "x86_64-manylinux_2_28"
