@@ -147,12 +147,16 @@ class Transport:
         return Answer(response, url)
 
     def speaks_tls(self, host: str) -> bool:
-        """Return whether a host, which may speak plain HTTP, speaks TLS: it is tried first, as Docker does."""
+        """Return whether a host, which may speak plain HTTP, speaks TLS: it is tried first, as Docker does.
+
+        Raises:
+            EngineError: a file that Docker keeps for it is no certificate.
+        """
         try:
             answer = self._pool(_split(f"https://{host}/")).urlopen(
                 "GET", f"https://{host}/v2/", timeout=_HANDSHAKE, retries=False, redirect=False, preload_content=False
             )
-        except (*_BROKEN, EngineError) as error:
+        except _BROKEN as error:
             return _find_distrust(error) is not None
         Answer(answer, "").close()
         return True

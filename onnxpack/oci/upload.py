@@ -75,7 +75,7 @@ class Upload:
         self._whole = blob.size <= PIECE
         self._tried = False
         self._disorders = 0
-        """How often pieces came out of order: more than once, and it is sent whole."""
+        """How often the registry lost a piece: more than once, and the blob is sent whole."""
 
     def run(self) -> None:
         """Send the blob.
@@ -139,13 +139,12 @@ class Upload:
             if answer.status in _NO_PIECES:
                 self._whole, self._session = True, None
                 self._begin()
-            elif answer.status == _LOST:
-                self._session = None
-                raise Transient(f"{self._target.name} lost what was sent of a blob")
-            elif answer.status == _OUT_OF_ORDER:
+            elif answer.status in (_LOST, _OUT_OF_ORDER):
                 self._disorders += 1
                 self._whole = self._disorders > 1
-                raise Transient(f"{self._target.name} has another part of a blob than was sent")
+                if answer.status == _LOST:
+                    self._session = None
+                raise Transient(f"{self._target.name} has lost a part of a blob that was sent")
             else:
                 self._session = self._read_place(answer.headers.get("Location"), answer.url)
                 self._count(self._read_progress(answer, end))

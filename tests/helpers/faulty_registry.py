@@ -25,7 +25,7 @@ class Fault:
     """``503``, also with a header (``429 Retry-After 7``), ``refuse TEXT`` (400), ``reset``, ``take N`` (N bytes of
     what is sent reach the registry, then a reset), ``cut N`` (N bytes of the answer), ``say NAME VALUE`` (one more
     header), ``body TEXT``, ``swallow`` (the registry never sees it, and the answer is 201), ``deaf`` (it is done, and a
-    reset is the answer), ``whole`` (a Range is ignored), ``die``."""
+    reset is the answer), ``whole`` (a Range is ignored), ``raw TEXT`` (these bytes are the answer), ``die``."""
     times: int = 1
     skip: int = 0
     """How many that match are let through first."""
@@ -87,6 +87,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._reset()
         if fault == "swallow":
             return self._say(201, {}, b"")
+        if fault == "raw":
+            self.close_connection = True
+            self.wfile.write(rest.encode("latin-1"))
+            return None
         if fault == "refuse":
             return self._say(400, {"Content-Type": "application/json"}, rest.encode())
         if fault == "body":

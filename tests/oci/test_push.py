@@ -103,6 +103,7 @@ def test_a_reference_by_digest_is_of_the_image_or_refused(registry: Served, layo
         ([Fault("PATCH", "take 30000")], 0),
         ([Fault("PATCH", "take 30000", skip=1), Fault("PATCH", "deaf", skip=1)], 0),
         ([Fault("PATCH", "404")], 0),
+        ([Fault("PATCH", "404", times=9, skip=1)], 0),
         ([Fault("PATCH", "416")], 0),
         ([Fault("PATCH", "400", times=9)], 0),
         ([Fault("PATCH", "416", times=9)], 0),
