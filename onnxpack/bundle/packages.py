@@ -10,11 +10,13 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from packaging.utils import canonicalize_name, canonicalize_version
 
+from onnxpack.bundle.binaries import require_binaries
 from onnxpack.bundle.closure import require_metadata
 from onnxpack.bundle.lock import Package
 from onnxpack.core.errors import EngineError
+from onnxpack.core.platforms import find_machine
 from onnxpack.core.scratch import make_temporary_folder
-from onnxpack.worker.uv import find_machine, list_image_options, run_uv, write_requirements
+from onnxpack.worker.uv import list_image_options, run_uv, write_requirements
 
 # A session loads none of these: 120 MB of wheels, as pip leaves them, become less than 70 MB. Nothing is stripped
 # besides: `strip` breaks the OpenBLAS that numpy bundles.
@@ -71,7 +73,8 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
     wheel is downloaded again and its hash is checked; the store keeps the result.
 
     Raises:
-        EngineError: a wheel cannot be downloaded, has another hash than the lock, or was not unpacked into the folder.
+        EngineError: a wheel cannot be downloaded, has another hash than the lock, was not unpacked into the folder, or
+            is for another machine.
         SpecError: the lock says something else than a wheel about what it requires.
     """
     destination = destination.absolute()  # uv runs in a folder of its own
@@ -93,6 +96,7 @@ def install(python: str, platform: str, packages: Sequence[Package], destination
         )
     require_metadata(destination, packages, python, find_machine(platform))
     _require_versions(packages, destination)
+    require_binaries(destination, platform, python)
     prune(destination)
 
 

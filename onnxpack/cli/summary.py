@@ -51,7 +51,8 @@ def summarize(attempt: "Attempt", elapsed: float) -> list[str]:
         if smoke.soak and smoke.soak.growth_bytes is not None:
             words.append(f"growth {format_bytes(smoke.soak.growth_bytes)} in {plural(smoke.soak.requests, 'request')}")
         shown = ", ".join(words) or "the image refuses to serve without its GPU"
-        rows.append(("smoke test", f"in {smoke.runtime}: {shown}"))
+        how = f"{smoke.runtime}, emulated" if smoke.emulated else smoke.runtime
+        rows.append(("smoke test", f"in {how}: {shown}"))
     rows.append(("time", f"{elapsed:.1f} s"))
     return [f"  {line}" for line in [*format_table(rows), *_commands(attempt)]]
 

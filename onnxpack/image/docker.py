@@ -129,10 +129,15 @@ class DockerEngine:
         )
 
     @cached_property
+    def _facts(self) -> Any:
+        """What the engine says of itself."""
+        return self.client.version()
+
+    @cached_property
     def version(self) -> str:
         """Return the engine's name and version, as ``docker 20.10.24``."""
         with self.guarded("tell its version"):
-            facts = self.client.version()
+            facts = self._facts
             # Podman answers as Docker does, and names itself among its components.
             names = {str(part["Name"]): str(part["Version"]) for part in facts.get("Components") or ()}
             podman = names.get("Podman Engine")
@@ -222,6 +227,11 @@ class DockerEngine:
 
     def leave(self, image: str, names: Sequence[str], folder: Path) -> None:
         """Leave nothing in a build's output: the engine has the image."""
+
+    def find_platform(self) -> str:
+        """Return the platform of the machine that the engine runs on, which may be another one than this."""
+        with self.guarded("tell its platform"):
+            return f"{self._facts['Os']}/{self._facts['Arch']}"
 
     def has_gpu(self) -> bool:
         """Return whether the engine knows the NVIDIA runtime."""

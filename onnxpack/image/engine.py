@@ -73,6 +73,8 @@ class Smoke:
     """None for a CPU image."""
     soak: Soak | None = None
     """None where nothing asked for it."""
+    emulated: bool = False
+    """Whether an emulator ran it: its figures say nothing about the machines that the image is for."""
     later_answer_seconds: float | None = None
     """The median of answers after the first one that were asked for as it was: alone, after a pause."""
 
@@ -102,6 +104,8 @@ class SmokeRequest:
     """The libraries that the device's execution provider links, except the driver's own."""
     soak_seconds: float = 0.0
     """How long requests of all declared sizes are sent; 0: none are."""
+    emulated: bool = False
+    """Whether what runs it emulates the image's machine."""
     first_answer: float | None = None
     """``gates.first_answer``: what is above it is measured again in a fresh container."""
 
@@ -217,6 +221,9 @@ class Engine(Protocol):
 
     def leave(self, image: str, names: Sequence[str], folder: Path) -> str | None:
         """Put an archive into a build's output if the engine's images are nowhere else; return its name."""
+
+    def find_platform(self) -> str:
+        """Return the platform whose programs containers run here without emulation, as ``linux/amd64``."""
 
     def has_gpu(self) -> bool:
         """Return whether containers can have a GPU here."""

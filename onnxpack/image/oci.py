@@ -11,6 +11,7 @@ from pathlib import Path
 
 from onnxpack.cache.store import find_default_root
 from onnxpack.core.errors import EngineError, Problem
+from onnxpack.core.platforms import find_own_platform
 from onnxpack.core.progress import Progress
 from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.image import DOCKER, IMAGES
@@ -140,6 +141,10 @@ class OciEngine:
         entry = self._require_entry(image)
         write_archive(self.layout, entry, self.layout.read_manifest(entry), names, folder / ARCHIVE)
         return ARCHIVE
+
+    def find_platform(self) -> str:
+        """Return this machine's platform."""
+        return find_own_platform()
 
     def has_gpu(self) -> bool:
         """Return False: what runs without a daemon is not given a GPU."""

@@ -123,6 +123,7 @@ def _smoke(asked: SmokeRequest, box: Container, rows: list[Comparison], facts: A
         peak_rss_bytes=facts["peak_rss_bytes"],
         runtime=box.runtime,
         on_gpu=asked.on_gpu,
+        emulated=asked.emulated,
         soak=Soak(**memory) if memory else None,
         later_answer_seconds=facts["later_answer_seconds"],
     )
@@ -151,7 +152,8 @@ def _probe(box: Container, *arguments: str) -> Any:
 def _check(box: Container, command: list[str], failure: str) -> Any:
     status, out, words = box.execute(command)
     if status:
-        log = "\n".join(box.output()) if not box.running() else ""
+        # A first process whose emulator has met a fatal signal may stay, and says it.
+        log = "\n".join(box.output())
         raise GateError(
             failure if box.running() else "the container ended before it answered",
             "see its output below",

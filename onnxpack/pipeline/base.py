@@ -6,13 +6,14 @@ from typing import get_args
 
 from onnxpack.bundle.lock import LockedBase, lock_path, read
 from onnxpack.core.errors import Problem, SpecError
+from onnxpack.core.platforms import find_machine
 from onnxpack.image.base import inspect_base
 from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.engine import Image
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.spec.delivery import PythonVersion
-from onnxpack.worker.uv import GLIBC, find_machine
+from onnxpack.worker.uv import GLIBC
 
 
 def check_base(run: Build, product: Product) -> Product:

@@ -60,7 +60,7 @@ def measure_batching(run: Build, model: OnnxModel, served: Reference) -> BatchGa
     """
     plan = run.plan
     asked, axis = plan.file.spec.runtime.batching, find_row_axis(run, model)
-    if plan.port is None or axis is None or plan.device.gpu:
+    if plan.port is None or axis is None or plan.device.gpu or plan.foreign:
         return None
     least = max(axis.min, 1)
     most = asked.max_batch_size if asked else min(_USUAL_ROWS, axis.max)

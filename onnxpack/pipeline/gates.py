@@ -48,6 +48,10 @@ class BuildFacts:
     """The target is for a GPU, and none is here."""
     gpu: bool = False
     """The target is for a GPU."""
+    foreign: bool = False
+    """The target is for another kind of machine than this one."""
+    emulated: bool = False
+    """The image ran under emulation."""
     memory_soaked: bool = False
     """Enough requests of all declared sizes were answered to tell how memory grows."""
 
@@ -68,11 +72,13 @@ def require_size(gates: EffectiveGates, size_bytes: int) -> None:
 def require_measures(gates: EffectiveGates, smoke: Smoke) -> None:
     """Require that what the container showed keeps to the gates of its start, its answers and its memory.
 
-    A limit whose figure is None was not judged: see ``list_gates_not_judged``.
+    A limit whose figure is None was not judged, and none is of an image under emulation: see ``list_gates_not_judged``.
 
     Raises:
         GateError: with every gate that is broken.
     """
+    if smoke.emulated:
+        return
     limits, soak = gates.limits, smoke.soak
     measured = (
         ("cold_start", "the container was ready after", smoke.ready_seconds, limits.cold_start, format_time),
@@ -177,6 +183,8 @@ def _no_speed(facts: BuildFacts) -> str:
         return "the precision is float32"
     if facts.gpu_missing:
         return "no GPU is here"
+    if facts.foreign:
+        return "this machine is of another kind"
     return "" if facts.speed_measured else "no speed was measured"
 
 
@@ -189,6 +197,8 @@ def _no_container(facts: BuildFacts) -> str:
         return _no_image(facts)
     if facts.gpu_missing:
         return "no GPU is here"
+    if facts.emulated:
+        return "the image ran under emulation"
     return "" if facts.container_ran else "the image was not run"
 
 

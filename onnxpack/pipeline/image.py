@@ -92,6 +92,7 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
     plan, exported, model = run.plan, product.exported, product.model
     assert exported
     assert model
+    emulated = image.platform not in ("", run.engine.find_platform())
     asked = SmokeRequest(
         image=image.id,
         reference=exported.served,
@@ -100,8 +101,10 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         port=plan.port,
         on_gpu=run.engine.has_gpu() if plan.device.gpu else None,
         libraries=_list_linked_libraries(context, plan.device.name),
-        soak_seconds=plan.soak_seconds,
-        first_answer=plan.gates.limits.first_answer,
+        emulated=emulated,
+        # What an emulator needs of time and memory is not the image's.
+        soak_seconds=0.0 if emulated else plan.soak_seconds,
+        first_answer=None if emulated else plan.gates.limits.first_answer,
     )
     # How an engine runs containers is part of what they show.
     request = (digest_code(type(run.engine).__module__), asked)

@@ -6,6 +6,7 @@ from pathlib import Path
 from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.lock import LockedBase, name_base
 from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.core.platforms import find_own_platform
 from onnxpack.core.values import MODEL, Axis, OnnxModel
 from onnxpack.data.domains import list_typical_values
 from onnxpack.parity.compare import Tolerance
@@ -57,6 +58,16 @@ class Plan:
     def device(self) -> Device:
         """Return what the target's hardware needs."""
         return load_device(self.spec_target.device)
+
+    @property
+    def foreign(self) -> bool:
+        """Return whether the image is for another kind of machine than this one: no speed measured here is its own."""
+        return self.spec_target.platform != find_own_platform()
+
+    @property
+    def isa(self) -> str | None:
+        """Return the best instruction set that all machines of the target have; None where it is not known."""
+        return self.spec_target.isa or ("neon" if self.spec_target.platform == "linux/arm64" else None)
 
     @property
     def base(self) -> str:

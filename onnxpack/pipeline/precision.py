@@ -32,7 +32,7 @@ def conversion(run: Build, precision: str, exported: Exported) -> Conversion:
     """Return how a precision is to be made; only one that calibrates is given the calibration data."""
     file, target = run.plan.file, run.plan.spec_target
     wish = Wish(
-        precision, target.device, target.isa, target.per_channel, target.exclude_nodes, seed=file.spec.verify.seed
+        precision, target.device, run.plan.isa, target.per_channel, target.exclude_nodes, seed=file.spec.verify.seed
     )
     reference, asked = exported.served, file.spec.calibration
     if not precisions()[precision].calibrated or asked is None:

@@ -19,6 +19,8 @@ def gather_facts(plan: Plan, product: Product) -> BuildFacts:
         container_ran=smoke is not None and smoke.on_gpu is not False,
         gpu_missing=smoke is not None and smoke.on_gpu is False,
         gpu=plan.device.gpu,
+        foreign=plan.foreign,
+        emulated=smoke is not None and smoke.emulated,
         memory_soaked=smoke is not None and smoke.soak is not None and smoke.soak.growth_bytes is not None,
     )
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
-from onnxpack.core.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem
+from onnxpack.core.errors import BY_EXIT_CODE, GateError, OnnxpackError, Problem, SpecError
 from onnxpack.core.values import Exported, OnnxModel
 from onnxpack.parity.compare import ParityError, require_parity
 from onnxpack.parity.summary import Parity, summarize_parity
@@ -53,11 +53,13 @@ class ChooseVariant:
         """Return the product with the variant that ships.
 
         Raises:
+            SpecError: the spec lets speeds choose, which cannot be measured here.
             OnnxpackError: the precision cannot be made, changes nothing, does not help, or loses too much; with the
                 table of all that was tried.
         """
         assert product.exported
         assert product.model
+        _require_measurable(run)
         plain = Variant(product.exported, Candidate("float32"), product.model)
         base = self._finish(run, plain)
         if base.error:
@@ -65,7 +67,7 @@ class ChooseVariant:
         if run.plan.precision == "float32" or not self._reduces:
             return _ship(run, product, base, ())
         trials = _measure_all(run, [base, *self._attempts(run, plain)])
-        objective = run.plan.spec_target.objective or ("size" if run.plan.device.gpu else "latency")
+        objective = run.plan.spec_target.objective or ("size" if run.plan.device.gpu or run.plan.foreign else "latency")
         candidates = mark_best([trial.candidate for trial in trials], objective)
         if run.plan.precision != "auto":
             wanted = run.plan.precision
@@ -183,12 +185,28 @@ def _refuse(variant: Variant, error: OnnxpackError) -> Variant:
     return replace(variant, candidate=candidate, error=error)
 
 
+def _require_measurable(run: Build) -> None:
+    """Require that what precisions are to be chosen by can be measured here.
+
+    Raises:
+        SpecError: it is a speed, and the target is for another kind of machine.
+    """
+    plan = run.plan
+    objective = plan.spec_target.objective
+    if plan.foreign and objective in ("latency", "throughput"):
+        text = f"{objective} on {plan.spec_target.platform} cannot be measured on this machine"
+        hint = "set `objective: size`, or build on a machine of that kind"
+        raise SpecError(Problem(text, hint, plan.file.where("targets", plan.target, "objective")))
+
+
 def _measure_all(run: Build, variants: list[Variant]) -> list[Variant]:
     """Measure speed and memory of all that passed, in one run, and pass over those that do not help."""
     able = {str(index): variant.model for index, variant in enumerate(variants) if variant.candidate.passed}
     found: dict[str, Measured] = {}
     if run.plan.device.gpu:
         run.progress.note("no speed is measured: it would be the CPU's")
+    elif run.plan.foreign:
+        run.progress.note(f"no speed is measured: this machine is not {run.plan.spec_target.platform}")
     elif len(able) > 1:
         found = measure(run, able, variants[0].exported.served)
     base, *reduced = (

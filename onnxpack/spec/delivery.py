@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from onnxpack.spec.choices import DeviceName, Precision
-from onnxpack.spec.constraints import Between, Duration, Later, Size
+from onnxpack.spec.constraints import Between, Duration, Size
 from onnxpack.spec.field_types import (
     ImageName,
     ImageReference,
@@ -97,8 +97,8 @@ class Target:
     objective: Literal["latency", "size", "throughput"] | None = describe_field(
         "With precision auto: what to choose the model by. Default: latency.", None, example="size"
     )
-    platform: Annotated[Literal["linux/amd64", "linux/arm64"], Later("linux/arm64")] = describe_field(
-        "The platform of the machines that the image runs on.", "linux/amd64", example="linux/amd64"
+    platform: Literal["linux/amd64", "linux/arm64"] = describe_field(
+        "The platform of the machines that the image runs on.", "linux/amd64", example="linux/arm64"
     )
     isa: Isa | None = describe_field(
         "The best instruction set for 8-bit arithmetic that all machines have which run the image; `avx2` and "

@@ -55,6 +55,10 @@ def _check_options(name: str, target: Target, where: Where) -> Iterator[Problem]
         hint = "set `isa` to that of the machines that serve, or `optimize: extended`"
         yield Problem("optimize: all ties the model to one kind of CPU", hint, where("targets", name, "optimize"))
     arm, gpu = target.platform.endswith("arm64"), load_device(target.device).gpu
+    if arm and gpu:
+        hint = "remove `platform`, or set `device: cpu`"
+        place = where("targets", name, "platform")
+        yield Problem(f"device {target.device} has packages for linux/amd64 alone", hint, place)
     if target.isa is not None and (gpu or target.isa.startswith("neon") != arm):
         runs = "a GPU" if gpu else target.platform
         place = where("targets", name, "isa")

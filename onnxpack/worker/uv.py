@@ -12,13 +12,11 @@ from typing import IO
 
 from onnxpack.core.errors import NO_RIGHT, NO_ROOM, EngineError, OnnxpackError
 from onnxpack.core.interrupts import holding
+from onnxpack.core.platforms import find_machine
 from onnxpack.core.scratch import make_temporary_folder
 
 GLIBC = (2, 28)
 """The oldest C library that onnxruntime's wheels run with."""
-PLATFORMS = {"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
-"""Maps an image's platform to uv's name for it, which tells the machine and the C library."""
-
 _NETWORK = (
     "dns error", "error sending request", "Failed to fetch", "client error", "timed out", "offline", "network was dis",
 )  # fmt: skip
@@ -113,14 +111,14 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.stderr.close()
 
 
-def find_machine(platform: str) -> str:
-    """Return Linux' name for the machine of an image's platform, as ``x86_64``."""
-    return PLATFORMS[platform].partition("-")[0]
+def name_platform(platform: str) -> str:
+    """Return uv's name for an image's platform, which tells the machine and the C library."""
+    return f"{find_machine(platform)}-manylinux_{'_'.join(map(str, GLIBC))}"
 
 
 def list_image_options(python: str, platform: str) -> tuple[str, ...]:
     """Return uv's options for an image's Python and platform."""
-    return ("--python-version", python, "--python-platform", PLATFORMS[platform], "--only-binary", ":all:")
+    return ("--python-version", python, "--python-platform", name_platform(platform), "--only-binary", ":all:")
 
 
 def write_requirements(lines: list[str], folder: Path) -> Path:

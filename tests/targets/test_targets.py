@@ -6,7 +6,7 @@ import pytest
 
 from onnxpack.core.errors import SpecError
 from onnxpack.targets import Library, explain_distributions, label_runtime, list_device_names, load_device
-from onnxpack.worker.uv import PLATFORMS
+from onnxpack.worker.uv import name_platform
 
 
 @dataclass(frozen=True)
@@ -93,4 +93,4 @@ def test_an_image_is_labelled_with_the_version_of_its_onnxruntime() -> None:
 
 
 def test_platforms_have_a_word_for_the_resolver() -> None:
-    assert PLATFORMS["linux/amd64"] == "x86_64-manylinux_2_28"
+    assert name_platform("linux/amd64") == "x86_64-manylinux_2_28"

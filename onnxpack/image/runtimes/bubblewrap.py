@@ -41,6 +41,7 @@ class Bubblewrap:
                 _find(_BWRAP), "--unshare-all", "--die-with-parent", "--as-pid-1", "--info-fd", str(report),
                 "--cap-drop", "ALL", "--uid", str(box.user), "--gid", str(box.group), "--hostname", "onnxpack",
                 "--ro-bind", str(box.root), "/", "--proc", "/proc", *_list_devices(), "--ro-bind", "/sys", "/sys",
+                *(word for place in box.hidden for word in ("--tmpfs", place, "--remount-ro", place)),
                 *_list_own_mounts(box), "--chdir", box.folder, "--", *emulate(box, box.command),
             ),
             box.env,

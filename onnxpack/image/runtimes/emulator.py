@@ -5,10 +5,8 @@ import shutil
 from pathlib import Path
 
 from onnxpack.core.errors import EngineError
+from onnxpack.core.platforms import find_machine
 from onnxpack.oci.manifests import Platform
-
-_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""What the processors of images are called by Linux and by qemu."""
 
 
 def find_emulator(wanted: Platform) -> Path | None:
@@ -17,7 +15,7 @@ def find_emulator(wanted: Platform) -> Path | None:
     Raises:
         EngineError: one is needed, and it is not installed.
     """
-    machine = _MACHINES.get(wanted.architecture, wanted.architecture)
+    machine = find_machine(str(wanted))
     if machine == platform.machine():
         return None
     name = f"qemu-{machine}-static"

@@ -106,7 +106,7 @@ def make_bundle(box: Box, user: int, group: int) -> dict[str, Any]:
             "namespaces": [{"type": kind} for kind in _NAMESPACES],
             "uidMappings": users,
             "gidMappings": groups,
-            "maskedPaths": list(_HIDDEN),
+            "maskedPaths": [*_HIDDEN, *box.hidden],
             "readonlyPaths": list(_FIXED),
         },
     }

@@ -12,6 +12,7 @@ OUT = "out"
 """The folder of the volume that can be written."""
 EMULATOR = "/.onnxpack-qemu"
 """Where an image for another kind of processor has the program that runs it."""
+_PROCESSORS = "/sys/devices/system/cpu"
 SHARED_MEMORY = 64 * 2**20
 """The bytes of ``/dev/shm``, as container engines have it."""
 
@@ -54,6 +55,15 @@ class Box:
     def pid_file(self) -> Path:
         """Return the file that may be told the number of the first process."""
         return self.state / "pid"
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Return the folders of the system that the box sees empty.
+
+        This machine's processors are not those that an emulator shows: onnxruntime ends with a segmentation fault where
+        the two do not agree.
+        """
+        return (_PROCESSORS,) if self.emulator else ()
 
     @property
     def mounts(self) -> tuple[tuple[Path, str, bool], ...]:
