@@ -18,7 +18,7 @@ from onnxpack.bundle.blas.build import (
     locate_library,
     read_digests,
 )
-from onnxpack.worker.uv import PLATFORMS as IMAGE_PLATFORMS
+from onnxpack.core.platforms import MACHINES
 
 ROOT = Path(__file__).resolve().parents[2]
 compiles = pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
@@ -35,7 +35,7 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_platform_of_images_has_a_library_with_the_digest_of_the_sources() -> None:
-    assert PLATFORMS.keys() == IMAGE_PLATFORMS.keys()
+    assert PLATFORMS.keys() == MACHINES.keys()
     assert read_digests().keys() == {locate_library(platform).name for platform in PLATFORMS}
     assert find_stale() == []
     assert build_libraries() == []
