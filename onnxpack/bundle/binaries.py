@@ -14,7 +14,7 @@ _HEAD = 20
 _CLASSES = {1: 32, 2: 64}
 _MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 """Linux' names for numbers of machines, as ``e_machine`` has them; of a number without a name the number is told."""
-_EXTENSION = re.compile(r".+\.cpython-3(\d+)[a-z]*-[^.]+\.so")
+_EXTENSION = re.compile(r".+\.cpython-3(\d+t?)[a-z]*-[^.]+\.so")
 """The name of an extension module for one version of Python; others are for any (``abi3``)."""
 _HINT = "it is no wheel for this image whatever its name says: run `onnxpack lock SPEC` for other packages"
 

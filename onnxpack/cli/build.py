@@ -62,7 +62,11 @@ _WITH_IMAGE = UNTIL[UNTIL.index("bundle") + 1 :]
     help="Build each image a second time, with nothing stored and in another time zone, locale, umask and folder, and "
     "fail, with 4, if its digest differs.",
 )  # fmt: skip
-@click.option("--push", is_flag=True, help="Push the image to the registry of `image.repository` once it has passed.")
+@click.option(
+    "--push", is_flag=True,
+    help="Push the image to the registry of `image.repository` once it has passed; images of several platforms get one "
+    "name besides, the version.",
+)  # fmt: skip
 @click.option("--no-cache", is_flag=True, help="Take nothing that an earlier build made.")
 @click.option("--require-gates", is_flag=True, help="Fail, with 4, where a gate cannot be judged.")
 @click.option("--keep-last", is_flag=True, help="Put the last good output aside, in the store, if this build fails.")
@@ -152,6 +156,8 @@ class _Builds(EachTarget):
         self._store = store
         self._places: dict[Path, Path] = {}
         """The first spec of this command that builds into each folder."""
+        self._pushed: dict[tuple[Path, str], str] = {}
+        """The ids of the images that were pushed, by spec and target."""
 
     def lose(self, path: Path, error: OnnxpackError) -> None:
         """Leave no output that could be taken for one of the spec as it is now."""
@@ -187,7 +193,29 @@ class _Builds(EachTarget):
             self.fail(describe_attempt(attempt), attempt.error)
         else:
             self.documents.append(describe_attempt(attempt))
+            if attempt.product.image and attempt.product.pushed:
+                self._pushed[file.path, target] = attempt.product.image.id
             self._show_result(attempt, time.monotonic() - started)
+
+    def finish(self, file: SpecFile) -> None:
+        """Push one name for all platforms of a spec, if the image of each was pushed."""
+        from onnxpack.image.deliver import push_joined
+        from onnxpack.pipeline.index import list_joined, name_joined
+
+        name, targets = name_joined(file.spec), file.spec.targets
+        images: dict[str, str] = {
+            targets[one].platform: self._pushed.get((file.path, one), "") for one in list_joined(file.spec)
+        }
+        if name is None or not self._how.said.push:
+            return
+        if not all(images.values()):
+            click.echo(f"{name} is left as it is: not all of its platforms were pushed", err=True)
+            return
+        engine, compression = load_engine(self._how.engine), self._how.said.compression
+        pushed = push_joined(engine, images, name, progress(file.spec.name), compression=compression)
+        click.echo(f"{name}: {', '.join(images)}", err=True)
+        if self.show:
+            click.echo(pushed)
 
     def _show_result(self, attempt: "Attempt", elapsed: float) -> None:
         from onnxpack.cli.summary import summarize

@@ -75,10 +75,21 @@ class EachTarget(ABC):
             except (OnnxpackError, OSError) as error:
                 place = {"name": file.spec.name, "target": name}
                 self.fail(describe_failed_attempt(str(path), self.stage, error) | place, error)
+        try:
+            self.finish(file)
+        except (OnnxpackError, OSError) as error:
+            self.fail(describe_failed_attempt(str(path), self.stage, error) | {"name": file.spec.name}, error)
 
     @abstractmethod
     def work(self, file: SpecFile, target: str) -> None:
         """Do the verb's work for one target, and add its document.
+
+        Raises:
+            OnnxpackError: it failed; the caller tells it, and adds the document of that.
+        """
+
+    def finish(self, file: SpecFile) -> None:  # noqa: B027 - most verbs have nothing to do
+        """Do what belongs to a spec as a whole, once its targets have been gone through.
 
         Raises:
             OnnxpackError: it failed; the caller tells it, and adds the document of that.

@@ -1,7 +1,7 @@
 """Bring images to registries: from an engine, a build's output, an archive or a layout."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from onnxpack.core.regular import read_regular
 from onnxpack.image.engine import Engine
 from onnxpack.oci import GZIP
 from onnxpack.oci.layout import MARK
-from onnxpack.oci.push import push
+from onnxpack.oci.manifests import make_index
+from onnxpack.oci.push import push, push_index
 from onnxpack.oci.reference import DEFAULT_REGISTRY, ImageReference, parse_reference
 from onnxpack.oci.sources import Source, open_source
 
@@ -31,6 +32,25 @@ def push_image(
     references = read_destinations(names)
     blobs, entry = engine.export(image, compression)
     return _push(Source(blobs, entry), references, progress)
+
+
+def push_joined(
+    engine: Engine, images: Mapping[str, str], name: str, progress: Progress, *, compression: str = GZIP
+) -> str:
+    """Push one name for the images of several platforms that an engine has, and return ``repository@sha256:…``.
+
+    ``images`` are the images' ids, by platform; what the registry has of them is not sent again.
+
+    Raises:
+        SpecError: the name has no registry.
+        EngineError: the engine does not give an image, or the registry does not take it.
+    """
+    (reference,) = read_destinations((name,))
+    exported = {platform: engine.export(image, compression) for platform, image in images.items()}
+    (layout, *_) = (layout for layout, _ in exported.values())  # an engine has one for all
+    index = make_index({platform: entry for platform, (_, entry) in exported.items()})
+    with progress.stage("push"):
+        return f"{reference.name}@{push_index(layout, index, (reference,), progress)}"
 
 
 def push_path(path: Path, names: Sequence[str], load: Callable[[], Engine], progress: Progress) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onnxpack.core.errors import EngineError, flatten_words
@@ -92,6 +92,12 @@ class Index:
 
     manifests: tuple[Descriptor, ...]
     annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_index(manifests: Mapping[str, Descriptor]) -> Index:
+    """Return the index of an image for several platforms, given the manifest of each, in the order of their names."""
+    rows = sorted(manifests.items())
+    return Index(tuple(replace(entry, platform=parse_platform(name), annotations={}) for name, entry in rows))
 
 
 def compute_digest(data: bytes) -> str:

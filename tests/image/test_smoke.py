@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 from boxes import FakeContainer
 
+from onnxpack.core.errors import GateError
 from onnxpack.core.values import Reference
 from onnxpack.image import smoke
 from onnxpack.image.engine import Engine, Smoke, SmokeRequest
@@ -50,3 +51,19 @@ def test_a_late_first_answer_is_the_best_of_at_most_three_starts(
     found = smoke.retry_first_answer(cast(Engine, FakeEngine()), asked, 8080, make_smoke(first))
     assert found == make_smoke(best)
     assert len(starts) == left
+
+
+class StuckContainer(FakeContainer):
+    """A container whose first process stays though its emulator met a fatal signal; nothing answers in it."""
+
+    def running(self) -> bool:
+        return True
+
+    def execute(self, command: list[str]) -> tuple[int, str, str]:
+        return 1, "", "the server was not ready"
+
+
+def test_a_server_that_does_not_answer_is_told_with_its_own_words() -> None:
+    with pytest.raises(GateError, match="the container does not answer") as caught:
+        smoke._probe(StuckContainer("qemu: uncaught target signal 11"), "server")
+    assert caught.value.problems[0].detail == "qemu: uncaught target signal 11\n\nthe server was not ready"

@@ -88,6 +88,13 @@ def test_every_broken_gate_is_told() -> None:
     ]
 
 
+def test_what_an_emulator_takes_breaks_no_gate() -> None:
+    gates = gated(cold_start=1.5, latency_p50=0.004, peak_memory=99_000_000, first_answer=2.4)
+    require_measures(gates, replace(SMOKE, emulated=True))
+    with pytest.raises(GateError):
+        require_measures(gates, SMOKE)
+
+
 SOAK = Soak(requests=900, rss_bytes=140_000_000, growth_bytes=40_000_000, peak_rss_bytes=150_000_000)
 
 
@@ -182,6 +189,11 @@ MISSED: dict[str, tuple[BuildFacts, dict[str, str]]] = {
         dict.fromkeys(("image_size", *MEASURED), "no image was built"),
     ),
     "until the image": (replace(WHOLE, container_ran=False), dict.fromkeys(MEASURED, "the image was not run")),
+    "another kind of machine": (
+        replace(WHOLE, speed_measured=False, foreign=True),
+        {"min_speedup": "this machine is of another kind"},
+    ),
+    "an emulator": (replace(WHOLE, emulated=True), dict.fromkeys(MEASURED, "the image ran under emulation")),
     "no GPU": (
         replace(WHOLE, speed_measured=False, container_ran=False, gpu_missing=True),
         dict.fromkeys(("min_speedup", *MEASURED), "no GPU is here"),

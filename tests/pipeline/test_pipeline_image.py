@@ -10,8 +10,10 @@ from bundle_examples import DOCKERFILES
 
 from onnxpack.bundle.context import Context
 from onnxpack.cache.store import Store
+from onnxpack.core.artifacts import Artifact
 from onnxpack.core.progress import SilentProgress
-from onnxpack.image.engine import BuildRequest, Engine, Image, Layer
+from onnxpack.core.values import Exported, OnnxModel, Reference
+from onnxpack.image.engine import BuildRequest, Engine, Image, Layer, Smoke, SmokeRequest
 from onnxpack.pipeline.image import DeliverImage
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
@@ -23,7 +25,8 @@ LIB, APP = "rootfs/runtime/opt/onnxpack/lib", "rootfs/model/opt/onnxpack/app"
 class FakeEngine:
     """An engine that keeps which folders it is to compile, and what is built."""
 
-    def __init__(self) -> None:
+    def __init__(self, platform: str = "linux/amd64") -> None:
+        self.platform = platform
         self.asked: list[str] = []
         self.built: set[str] = set()
 
@@ -40,7 +43,10 @@ class FakeEngine:
     def build(self, asked: BuildRequest) -> Image:
         context = asked.context.folder
         self.built = {path.relative_to(context).as_posix() for path in context.rglob("*.pyc")}
-        return Image("sha256:built", 2, (), {})
+        return Image("sha256:built", 2, (), {}, platform="linux/amd64")
+
+    def find_platform(self) -> str:
+        return self.platform
 
     def tag(self, image: str, reference: str) -> None: ...
 
@@ -58,15 +64,21 @@ def context(tmp_path: Path) -> Path:
     return tmp_path / "context"
 
 
-def deliver(project: Path, context: Path, engine: FakeEngine, base: str = "sha256:base") -> tuple[Build, Product]:
+def deliver(
+    project: Path, context: Path, engine: FakeEngine, base: str = "sha256:base", *, smoke: bool = False
+) -> tuple[Build, Product]:
     plan = Plan(load(project / "spec.yaml"), "cpu", project / "dist")
     run = Build(plan, Store(project / "store"), cast(Engine, engine), SilentProgress())
+    model = OnnxModel(Artifact(project, "m" * 64), "m" * 64, 17, 10, (), (), 1, ())
+    reference = Reference(Artifact(project, "r" * 64), ("case",))
     product = Product(
+        exported=Exported(model, reference, reference),
+        model=model,
         base=Image(base, 1, (Layer("sha256:layer", 1, ""),), {}),
         context=Context(context, "k" * 64, "1.0", DOCKERFILES["iris"]),
         folder=project,
     )
-    return run, DeliverImage(smoke=False)(run, product)
+    return run, DeliverImage(smoke)(run, product)
 
 
 def test_an_image_is_built_of_a_context_with_compiled_modules_in_both_layers(project: Path, context: Path) -> None:
@@ -92,3 +104,23 @@ def test_what_was_compiled_is_taken_again_while_base_and_sources_are_the_same(pr
     other = FakeEngine()
     deliver(project, context, other, base="sha256:other")
     assert len(other.asked) == 2
+
+
+@pytest.mark.parametrize(("platform", "emulated"), [("linux/amd64", False), ("linux/arm64", True)])
+def test_an_image_of_another_machine_is_tested_as_one_that_is_emulated(
+    project: Path, context: Path, monkeypatch: pytest.MonkeyPatch, platform: str, emulated: bool
+) -> None:
+    asked: list[SmokeRequest] = []
+
+    def smoke_test(engine: Engine, request: SmokeRequest) -> Smoke:
+        asked.append(request)
+        return Smoke(1, 99.0, 99.0, 99.0, 10**9, runtime="nothing", emulated=request.emulated)
+
+    monkeypatch.setattr("onnxpack.pipeline.image.smoke_test", smoke_test)
+    spec = project / "spec.yaml"
+    spec.write_text(f"{spec.read_text()}gates: {{first_answer: 1000, rss_growth: 1MB}}\n")
+    _, product = deliver(project, context, FakeEngine(platform), smoke=True)
+    assert product.smoke
+    assert product.smoke.emulated is emulated
+    (request,) = asked
+    assert (request.first_answer, request.soak_seconds) == ((None, 0.0) if emulated else (1000.0, 10.0))

@@ -53,6 +53,29 @@ def test_result_of_a_shorter_build_is_its_model_or_context(plan: Any) -> None:
     assert [plan().result(stage).name for stage in UNTIL[:5]] == [*["model.onnx"] * 4, "context"]
 
 
+@pytest.mark.parametrize(
+    ("target", "isa"),
+    [
+        ({}, None),
+        ({"platform": "linux/arm64"}, "neon"),
+        ({"platform": "linux/arm64", "isa": "neon-i8mm"}, "neon-i8mm"),
+        ({"isa": "amx"}, "amx"),
+    ],
+)
+def test_all_machines_of_a_platform_have_its_least_instruction_set(
+    plan: Any, target: dict[str, str], isa: str | None
+) -> None:
+    assert plan(targets={"cpu": target}).isa == isa
+
+
+@pytest.mark.parametrize(("own", "foreign"), [("linux/arm64", False), ("linux/amd64", True)])
+def test_a_target_of_another_kind_of_machine_is_foreign(
+    plan: Any, monkeypatch: pytest.MonkeyPatch, own: str, foreign: bool
+) -> None:
+    monkeypatch.setattr("onnxpack.pipeline.plan.find_own_platform", lambda: own)
+    assert plan(targets={"cpu": {"platform": "linux/arm64"}}).foreign is foreign
+
+
 def test_threads_are_the_targets_then_the_runtimes(plan: Any, tmp_path: Path) -> None:
     usual = plan()
     model = read_facts(tmp_path / "m.onnx")

@@ -39,6 +39,8 @@ FACTS: list[tuple[Product, dict[str, Any]]] = [
     (Product(candidates=(Candidate("a", speedup=2.0),)), {"speed_measured": False}),
     (Product(candidates=(Candidate("a", speedup=2.0, chosen=True),)), {"speed_measured": True}),
     (Product(smoke=SMOKE), {"container_ran": True, "gpu_missing": False}),
+    (Product(smoke=SMOKE), {"emulated": False, "foreign": False}),
+    (Product(smoke=replace(SMOKE, emulated=True)), {"emulated": True}),
     (Product(smoke=replace(SMOKE, on_gpu=False)), {"container_ran": False, "gpu_missing": True}),
     (Product(smoke=replace(SMOKE, on_gpu=True)), {"container_ran": True, "gpu_missing": False}),
     (Product(smoke=SMOKE), {"memory_soaked": False, "gpu": False}),

@@ -19,7 +19,7 @@ from told import Told
 import onnxpack.pipeline.variants
 from onnxpack.cache.store import Store
 from onnxpack.core.artifacts import Artifact
-from onnxpack.core.errors import GateError, OnnxpackError
+from onnxpack.core.errors import GateError, OnnxpackError, SpecError
 from onnxpack.image.docker import DockerEngine
 from onnxpack.pipeline.chain import chain, stage_order, walk
 from onnxpack.pipeline.plan import Plan
@@ -309,3 +309,20 @@ def test_static_quantization_that_never_passes_names_the_gate(built: Any, monkey
     with pytest.raises(OnnxpackError, match=r"accuracy 0\.5 where the source model has 1") as caught:
         built("int8-static", **CALIBRATION, **EVALUATED)
     assert caught.value.exit_code == 4
+
+
+def test_no_speed_of_another_kind_of_machine_is_measured(built: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxpack.pipeline.plan.find_own_platform", lambda: "linux/riscv64")
+    result, told = built("float16", gates={"min_speedup": 100.0})
+    assert [row.speedup for row in result.candidates] == [None, None]
+    assert result.batching is None
+    assert [line for line in told.lines if "no speed is measured: this machine is not linux/amd64" in line]
+
+
+@pytest.mark.parametrize("objective", ["latency", "throughput"])
+def test_what_is_chosen_by_speed_is_chosen_on_such_a_machine(
+    built: Any, monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    monkeypatch.setattr("onnxpack.pipeline.plan.find_own_platform", lambda: "linux/riscv64")
+    with pytest.raises(SpecError, match=f"{objective} on linux/amd64 cannot be measured on this machine"):
+        built("auto", target={"objective": objective})

@@ -48,6 +48,8 @@ BROKEN = [
     ({"targets": {"t": {"precision": "int8-dynamic"}}, "opset": 12}, "int8-dynamic needs opset 13"),
     ({"targets": {"t": {"precision": "int8-dynamic", "device": "cuda"}}}, "no kernels on the GPU"),
     ({"targets": {"t": {"isa": "neon"}}}, "isa neon does not apply to linux/amd64"),
+    ({"targets": {"t": {"isa": "amx", "platform": "linux/arm64"}}}, "isa amx does not apply to linux/arm64"),
+    ({"targets": {"t": {"device": "cuda", "platform": "linux/arm64"}}}, "cuda has packages for linux/amd64 alone"),
     ({"targets": {"t": {"isa": "amx", "device": "cuda"}}}, "isa amx does not apply to a GPU"),
     ({"targets": {"t": {"optimize": "all"}}}, "ties the model to one kind of CPU"),
     ({"targets": {"t": {"optimize": "extended", "device": "cuda"}}}, "extended makes operators for the CPU"),
