@@ -22,6 +22,7 @@ VERBS = {
     "inspect": "Show a model, spec, bundle, image or report.",
     "lock": "Pin the Python packages and bases of specs' images.",
     "push": "Push an image to a registry.",
+    "run": "Serve a spec, bundle or image on this machine.",
     "schema": "Print the JSON Schema of the spec.",
     "validate": "Check specs, and nothing else.",
     "verify": "Compare exported models with their sources, and nothing else.",

@@ -28,7 +28,8 @@ class _State:
 
     shields: int = 0
     """How many blocks are open that are not to be interrupted."""
-    came: bool = False
+    times: int = 0
+    """How many signals came since they are heeded."""
     unwinding: bool = False
     """Whether the exception is on its way: what is being put away now is not disturbed by another one."""
 
@@ -44,7 +45,7 @@ def heed_signals() -> None:
 
     Ctrl-C that was ignored when the command started, as in the background of a script, stays so.
     """
-    _state.came = _state.unwinding = False
+    _state.times, _state.unwinding = 0, False
     for number in _SIGNALS:
         if number != signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -59,7 +60,12 @@ def ignore_signals() -> None:
 
 def was_interrupted() -> bool:
     """Tell whether a signal came since they are heeded."""
-    return _state.came
+    return _state.times > 0
+
+
+def count_signals() -> int:
+    """Return how many signals came since they are heeded: what takes long to end looks for another one."""
+    return _state.times
 
 
 @contextlib.contextmanager
@@ -74,7 +80,7 @@ def uninterrupted() -> Iterator[None]:
     finally:
         _state.shields -= 1
         # Also one that came earlier, and was lost in code that lets no exception out.
-        if _state.came:
+        if was_interrupted():
             _raise()
 
 
@@ -91,7 +97,7 @@ def holding(make: Callable[[], MadeT], put_away: Callable[[MadeT], None]) -> Ite
             _held[number] = partial(put_away, made)
         yield made
     except BaseException:
-        _state.unwinding = _state.came
+        _state.unwinding = was_interrupted()
         with contextlib.suppress(OnnxpackError), uninterrupted():
             _put_away(number)
         raise
@@ -119,7 +125,7 @@ def _put_away(number: int) -> None:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    _state.came = True
+    _state.times += 1
     _raise()
 
 

@@ -141,7 +141,7 @@ class LocalContainer(Container):
 
     def _find_first(self, report: int) -> int:
         """Return the first process once other commands can join it; 0 if it ended before."""
-        first = self._wait_for_file(_STARTING) if self.kind.report is Report.FILE else _read_process(report)
+        first = self._wait_for_file(_STARTING) if self.kind.report is Report.FILE else read_process(report)
         deadline = time.monotonic() + _STARTING
         while not self.kind.has_started(first) and self.running():
             if time.monotonic() > deadline:
@@ -184,8 +184,12 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _read_process(descriptor: int) -> int:
-    """Return the first process of a container, which its runtime or supervisor writes; 0 if it ended before."""
+def read_process(descriptor: int) -> int:
+    """Return the process that a runtime or a supervisor writes to a pipe; 0 if it ended before.
+
+    Raises:
+        EngineError: nothing comes.
+    """
     text, deadline = b"", time.monotonic() + _STARTING
     while select.select([descriptor], [], [], max(deadline - time.monotonic(), 0))[0]:
         chunk = os.read(descriptor, 4096)

@@ -39,7 +39,7 @@ def bundle_facts(folder: Path, *, sandbox: bool = False) -> dict[str, Any]:
     return {
         "kind": "bundle",
         "path": str(folder),
-        "dockerfile": _dockerfile(context / "Dockerfile") if (context / "Dockerfile").is_file() else None,
+        "dockerfile": read_dockerfile(context / "Dockerfile") if (context / "Dockerfile").is_file() else None,
         "layers": sorted(layers, key=lambda layer: -layer["size_bytes"]),
         "packages": [_package(path) for path in metadata if path.is_file()],
         "model": onnx_facts(model, sandbox=sandbox) if model else None,
@@ -71,8 +71,12 @@ def _package(metadata: Path) -> dict[str, str]:
     return found
 
 
-def _dockerfile(path: Path) -> dict[str, Any]:
-    """Read what the image will be from the instructions of a Dockerfile that onnxpack rendered."""
+def read_dockerfile(path: Path) -> dict[str, Any]:
+    """Read what the image will be from the instructions of a Dockerfile that onnxpack rendered.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
     with path.open(encoding="utf-8", errors="replace") as stream:
         instructions = list(_instructions(stream.read(_MAX_TEXT)))
     try:

@@ -10,7 +10,14 @@ import pytest
 
 from onnxpack.core import interrupts
 from onnxpack.core.errors import EngineError
-from onnxpack.core.interrupts import afterwards, holding, put_away_all, uninterrupted, was_interrupted
+from onnxpack.core.interrupts import (
+    afterwards,
+    count_signals,
+    holding,
+    put_away_all,
+    uninterrupted,
+    was_interrupted,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +111,18 @@ print("goes on")
 def test_ctrl_c_that_was_ignored_from_the_start_stays_so(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", IGNORED], capture_output=True, text=True, check=True)
     assert ended.stdout == "goes on\n"
+
+
+def test_signals_are_counted_also_while_they_disturb_nothing() -> None:
+    counts = []
+
+    def put_away(_: None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+            counts.append(count_signals())
+
+    with pytest.raises(KeyboardInterrupt), holding(lambda: None, put_away):
+        signal.raise_signal(signal.SIGINT)
+    assert counts == [2, 3]
+    interrupts.heed_signals()
+    assert count_signals() == 0
