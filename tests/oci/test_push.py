@@ -210,3 +210,13 @@ def test_a_source_that_lacks_bytes_is_an_error(registry: Served, layout: Layout,
     path.unlink()
     with pytest.raises(EngineError, match="cannot be read: No such file"):
         push(layout, image, [name(registry.host, "cut")], told)
+
+
+def test_nothing_is_asked_twice_where_nothing_breaks(
+    proxy: Faulty, layout: Layout, told: Told, waits: list[float]
+) -> None:
+    image = add_image(layout, 16)
+    for _ in range(2):
+        push(layout, image, [name(proxy.host, "once")], told)
+    assert waits == []
+    assert (proxy.count("HEAD"), proxy.count("POST"), proxy.count("PUT /v2/.*/uploads")) == (8, 4, 4)
