@@ -1,7 +1,8 @@
 """``onnxpack lock``: the pinned Python packages and bases of specs' images."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from onnxpack.spec.load import load
 
 if TYPE_CHECKING:
     from onnxpack.bundle.lock import LockedBase, TargetLock
+
+    Ask = Callable[[str, str], LockedBase | EngineError]
 
 
 @click.command("lock")
@@ -28,21 +31,19 @@ def command(ctx: click.Context, specs: tuple[Path, ...], check: bool, upgrade: b
     """
     if check and upgrade:
         raise click.UsageError("--check writes nothing: leave out --upgrade")
-    ctx.exit(each(spec_files(specs), _check_lock if check else partial(_write_lock, upgrade=upgrade)))
+    ask = cache(_ask_base)  # once for all specs: a registry that cannot be reached takes its time
+    ctx.exit(each(spec_files(specs), _check_lock if check else partial(_write_lock, upgrade=upgrade, ask=ask)))
 
 
-def _write_lock(path: Path, *, upgrade: bool) -> None:
+def _write_lock(path: Path, *, upgrade: bool, ask: "Ask") -> None:
     from onnxpack.bundle.lock import lock_path, name_base, resolve, write
 
     spec = load(path).spec
     place = lock_path(path)
     old = _read_if_valid(place)
-    found = {name: resolve(spec, name) for name in spec.targets}
     found = {
-        name: replace(
-            entry, base=_pin_base(name_base(spec, name), entry.platform, _find_pin(old, name), upgrade=upgrade)
-        )
-        for name, entry in found.items()
+        name: _pin_base(name_base(spec, name), resolve(spec, name), (old or {}).get(name), ask, upgrade=upgrade)
+        for name in spec.targets
     }
     if old == found:
         click.echo(f"{place}: unchanged", err=True)
@@ -61,25 +62,29 @@ def _read_if_valid(place: Path) -> "dict[str, TargetLock] | None":
         return None
 
 
-def _find_pin(old: "dict[str, TargetLock] | None", target: str) -> "LockedBase | None":
-    return old[target].base if old and target in old else None
-
-
-def _pin_base(wanted: str, platform: str, known: "LockedBase | None", *, upgrade: bool) -> "LockedBase | None":
-    """Return the base image's digest: the known one, or what its registry has; None where that cannot be asked."""
+def _ask_base(wanted: str, platform: str) -> "LockedBase | EngineError":
+    """Return a base image's digest, or why its registry does not give it."""
     from onnxpack.bundle.base import find_base
 
-    if "@" in wanted:  # the spec pins it
-        return None
-    kept = known if known and known.reference == wanted else None
-    if kept and not upgrade:
-        return kept
     try:
         return find_base(wanted, platform)
     except EngineError as error:
-        words = "its digest stays as it was" if kept else "it is not pinned"
-        click.echo(f"note: the base image {wanted}: {words}: {error.problems[0].message}", err=True)
-        return kept
+        return error
+
+
+def _pin_base(wanted: str, entry: "TargetLock", old: "TargetLock | None", ask: "Ask", *, upgrade: bool) -> "TargetLock":
+    """Return a target's lock with its base's digest: the old one, or what the registry has, if that can be asked."""
+    if "@" in wanted:  # the spec pins it
+        return entry
+    known = old.base if old and old.base and old.base.reference == wanted else None
+    if known and not upgrade:
+        return replace(entry, base=known)
+    answer = ask(wanted, entry.platform)
+    if not isinstance(answer, EngineError):
+        return replace(entry, base=answer)
+    words = "its digest stays as it was" if known else "it is not pinned"
+    click.echo(f"note: the base image {wanted}: {words}: {answer.problems[0].message}", err=True)
+    return replace(entry, base=known)
 
 
 def _check_lock(path: Path) -> None:

@@ -23,7 +23,7 @@ from onnxpack.core.errors import EngineError, flatten_words
 from onnxpack.download.transfer import CHUNK, SLOWEST, WINDOW, Transient, read_number
 from onnxpack.oci.trust import CERTIFICATES, INSECURE, find_proxy, make_context
 
-_CONNECT, _ANSWER, _COMMIT = 30.0, 30.0, 180.0
+_CONNECT, _ANSWER, _COMMIT = 15.0, 30.0, 180.0
 """Seconds without a byte: while connecting or sending, of an answer, and of one to a PUT, before which a registry may
 hash, and move to its storage, gigabytes."""
 _HANDSHAKE = 5.0  # seconds that a local registry has to say whether it speaks TLS

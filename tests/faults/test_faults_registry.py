@@ -1,10 +1,14 @@
 """Whatever a registry answers at any moment, a push or pull ends with the image or one error, and is never wrong."""
 
+import hashlib
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from disk_tools import small_disk
 from faulty_registry import Fault, Faulty, faulty
 from registries import PIECE, Served, add_image, running_registry
 from told import Told
@@ -106,3 +110,43 @@ def test_a_registry_of_odd_answers_is_never_believed(
             well += attack(registry, proxy, layout, image, number, Layout(tmp_path / f"pulled-{number}"))
     assert 0 < well < attacks
     count_attacks(attacks)
+
+
+PULL = """
+import sys
+from pathlib import Path
+from onnxpack.cli.failure import tell
+from onnxpack.core.progress import SilentProgress
+from onnxpack.oci.layout import Layout
+from onnxpack.oci.pull import pull
+from onnxpack.oci.reference import parse_reference
+try:
+    pull(parse_reference(sys.argv[1]), "linux/amd64", Layout(Path(sys.argv[2])), SilentProgress())
+except Exception as error:
+    sys.exit(tell(error))
+"""
+
+
+@pytest.mark.case("B2")
+def test_a_pull_onto_a_full_disk_leaves_nothing_half(
+    registry: Served, tmp_path: Path, count_attacks: Callable[[int], None]
+) -> None:
+    layout = Layout(tmp_path / "images")
+    image = add_image(layout, 999)
+    name = f"{registry.host}/disk/iris:1"
+    push(layout, image, [ImageReference(registry.host, "disk/iris", "1")], Told())
+    with small_disk(tmp_path / "disk", "size=128k") as disk:
+        place = disk.place / "images"
+        command = [*disk.prefix, sys.executable, "-c", PULL, name, str(place)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert ended.returncode == 5, ended.stderr
+        assert f"No space left on device '{place}" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert disk.left_over() == []
+        kept = list((disk.seen / "images/blobs/sha256").iterdir())
+        assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in kept)
+        assert len(kept) < 5
+        disk.mount_again("size=1m")
+        again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert again.returncode == 0, again.stderr
+    count_attacks(1)
