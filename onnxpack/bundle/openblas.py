@@ -15,12 +15,14 @@ from elftools.elf.elffile import ELFFile
 
 from onnxpack.bundle.blas.build import locate_library, read_digests
 from onnxpack.core.artifacts import Artifact
-from onnxpack.core.errors import EngineError
+from onnxpack.core.errors import EngineError, flatten_words
 
 _SYMBOL = struct.Struct("<I2xH16x")
 """An ``Elf64_Sym``: where its name is, and its section, 0 for a symbol that is defined elsewhere."""
 _VERSION_NEED = struct.Struct("<4xI4xI")
 """An ``Elf64_Verneed``: where the name of the library is, and how far off the next entry is, 0 after the last."""
+_DAMAGED = (ELFError, struct.error, ValueError, AssertionError, StopIteration, OSError)
+"""What is raised where an ELF file points nowhere."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,11 @@ def replace_openblas(folder: Path, replacement: Path) -> str:
 
 
 def read_links(path: Path) -> frozenset[str]:
-    """Return the names of the libraries that a file links; none for a file that is no shared library.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Return the names of the libraries that a file links; none for a file that is no whole shared library."""
     try:
         with path.open("rb") as stream:
             return frozenset(tag.needed for tag in _find_dynamic(ELFFile(stream)).iter_tags("DT_NEEDED"))
-    except ELFError:
+    except _DAMAGED:
         return frozenset()
 
 
@@ -95,8 +93,7 @@ def read_symbols(path: Path) -> Symbols:
     """Read what a shared library offers and asks.
 
     Raises:
-        EngineError: it is none for a 64-bit platform.
-        OSError: it cannot be read.
+        EngineError: it is none, or not whole.
     """
     try:
         with path.open("rb") as stream:
@@ -109,14 +106,15 @@ def read_symbols(path: Path) -> Symbols:
             for name, section in _SYMBOL.iter_unpack(table):
                 (defined if section else undefined).add(names[name : names.index(b"\0", name)].decode())
             return Symbols(elf["e_machine"], frozenset(defined), frozenset(undefined), _read_versioned(elf, dynamic))
-    except (ELFError, struct.error, ValueError, StopIteration) as error:
-        raise EngineError(f"{path.name} is no shared library: {error}", "run the build again") from None
+    except _DAMAGED as error:
+        message = f"{path.name} is no shared library, or not whole: {flatten_words(error, 200)}"
+        raise EngineError(message, "run the build again") from None
 
 
 def _read_at(elf: ELFFile, dynamic: Any, tag: str, size: int) -> bytes:
-    """Read ``size`` bytes from where an entry of the dynamic segment points."""
+    """Read ``size`` bytes, or what the file has of them, from where an entry of the dynamic segment points."""
     elf.stream.seek(next(elf.address_offsets(next(dynamic.iter_tags(tag))["d_ptr"])))
-    return bytes(elf.stream.read(size))
+    return bytes(elf.stream.read(min(size, elf.stream_len)))
 
 
 def _find_dynamic(elf: ELFFile) -> Any:

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from random import Random
 
 import pytest
 from spared_numpy import copy_numpy, find_library, run_python, spared_numpy
@@ -128,6 +129,24 @@ def test_a_cut_library_is_told(tmp_path: Path, size: int) -> None:
     (tmp_path / "cut.so").write_bytes(find_library().read_bytes()[:size])
     with pytest.raises(EngineError, match=r"cut\.so is no shared library"):
         read_symbols(tmp_path / "cut.so")
+
+
+def test_a_damaged_library_is_read_or_told(tmp_path: Path) -> None:
+    data, random, told = find_library().read_bytes(), Random(1), 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(random.choice((1, 3, 20))):
+            place = random.choice(
+                (random.randrange(64), random.randrange(0x400), len(data) - random.randrange(1, 2000))
+            )
+            damaged[place] = random.choice((0, 255, random.randrange(256)))
+        (tmp_path / "damaged.so").write_bytes(damaged)
+        read_links(tmp_path / "damaged.so")
+        try:
+            read_symbols(tmp_path / "damaged.so")
+        except EngineError:
+            told += 1
+    assert 0 < told < 300
 
 
 @pytest.mark.parametrize("platform", build.PLATFORMS)
