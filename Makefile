@@ -11,8 +11,8 @@ help: ## list these
 setup: ## make .venv, exactly as locked
 	@scripts/setup
 
-demo: setup ## build, run and ask the iris image
-	@$(RUN) sh -ec 'scripts/base $(BASE) && exec $(BIN)/python scripts/demo'
+demo: setup ## build, serve and ask the iris image; needs no engine
+	@$(BIN)/python scripts/demo
 
 test: lint unit e2e ## lint, type-check and all tests, end to end included
 

@@ -69,6 +69,7 @@ def _commands(attempt: "Attempt") -> list[str]:
     if attempt.product.image is None:
         found.append(f"docker build -t {name} {shlex.quote(show_path(plan.result(attempt.until)))}")
     if archive := attempt.product.archive:
+        found += [f"onnxpack run {shlex.quote(show_path(plan.output))}"] if plan.ports else []
         found.append(f"docker load -i {shlex.quote(show_path(plan.output / archive))}")
     gpu = "--gpus all " if plan.device.name == "cuda" else ""
     if not plan.ports:
