@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from bundle_examples import DOCKERFILES
+from registries import running_registry
 
 from onnxpack.bundle.context import Context
 from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.core.progress import SilentProgress
+from onnxpack.image.deliver import push_image
 from onnxpack.image.engine import BuildRequest, Image
 from onnxpack.image.oci import ARCHIVE, OciEngine
 from onnxpack.oci.archive import open_archive
@@ -153,6 +155,21 @@ def test_a_base_is_taken_for_its_platform_alone(engine: OciEngine, archive: Path
         engine.require_base(BASE, "linux/arm64", SilentProgress())
     with pytest.raises(SpecError, match="an image for linux/amd64, and the target is for linux/arm64"):
         engine.add_base(archive, BASE, "linux/arm64")
+
+
+def test_a_base_comes_from_its_registry_by_tag_and_by_digest(engine: OciEngine, archive: Path, tmp_path: Path) -> None:
+    given = engine.add_base(archive, BASE, "linux/amd64")
+    with running_registry(tmp_path / "registry") as registry:
+        name = f"{registry.host}/bases/python"
+        (pushed,) = push_image(engine, given.id, (f"{name}:3.11",), SilentProgress())
+        for number, reference in enumerate((f"{name}:3.11", pushed)):
+            other = OciEngine(Layout(tmp_path / f"other-{number}"))
+            base = other.require_base(reference, "linux/amd64", SilentProgress())
+            assert (base.id, base.digest, base.layers[0].digest) == (given.id, given.digest, given.layers[0].digest)
+            assert other.find(base.id) == base
+        fetches = len(registry.requests("GET"))
+        assert other.require_base(pushed, "linux/amd64", SilentProgress()) == base
+        assert len(registry.requests("GET")) == fetches
 
 
 def test_a_base_that_would_run_more_than_layers_is_refused(engine: OciEngine, tmp_path: Path, context: Context) -> None:
