@@ -46,9 +46,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="onnxpack-image-") as name, preparing(Path(name), arguments) as makers:
         for model in models:
             make_question(model)
-        figures = Run(makers, Course(models, *rounds, Path(name), say)).measure_all()
+        figures = Run(makers, Course(models, *rounds, arguments.minutes, Path(name), say)).measure_all()
     goals = judge_goals(figures)
-    text = write_page(models, rounds, figures, goals)
+    text = write_page(models, figures, goals)
     print(text)
     if arguments.write:
         PAGE.write_text(replace_made(PAGE.read_text(), MAKER, text))
@@ -61,6 +61,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="the forest alone, three images: see that all works")
     parser.add_argument("--changes", type=int, default=3, help="how often the model changes")
     parser.add_argument("--starts", type=int, default=5, help="how often each image is started")
+    parser.add_argument("--minutes", type=float, default=13, help="for all rounds; one of each is always made")
     parser.add_argument("--images", nargs="*", default=[], help="only those whose titles have one of these words")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} and {FIGURES.name}")
     parser.add_argument("--seed", type=int, help="for the order")

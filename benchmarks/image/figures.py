@@ -49,6 +49,10 @@ class Figures:
         values = self.samples.get(Cell(subject, model, measure))
         return statistics.median(values) if values else None
 
+    def count(self, measure: str) -> int:
+        """Return how many samples a measure has where it has most."""
+        return max((len(values) for cell, values in self.samples.items() if cell.measure == measure), default=0)
+
     def find_worst(self, measure: str, subjects: list[str]) -> float | None:
         """Return the largest median that any of the subjects has, whatever the model."""
         found = [statistics.median(values) for cell, values in self.samples.items()

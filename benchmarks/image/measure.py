@@ -63,13 +63,18 @@ class Maker(Protocol):
         """Return where the server answers."""
 
 
+STARTS_SHARE, CHANGES_SHARE = 0.6, 0.9
+"""The shares of the whole time after which no further round of starts, and of model changes, begins."""
+
+
 @dataclass(frozen=True)
 class Course:
-    """What is measured, and how often."""
+    """What is measured, and how often; there are fewer rounds, but one of each, if the minutes do not suffice."""
 
     models: tuple[str, ...]
     changes: int
     starts: int
+    minutes: float
     folder: Path
     say: Callable[[str], None]
 
@@ -81,18 +86,18 @@ class Run:
         self.figures = Figures()
         self._makers = makers
         self._course = course
+        self._started = time.perf_counter()
 
     def measure_all(self) -> Figures:
         """Measure everything; a subject that fails has no more figures."""
-        started = time.perf_counter()
         say = self._course.say
         for maker, model in self._draw():
             say(f"cold build: {maker.subject.title}, {model}")
             with self._caught(maker):
                 self._note(maker, model, maker.build_cold(model))
         self._measure_sizes()
-        for number in range(self._course.starts):
-            say(f"cold starts, round {number + 1}")
+        for number in self._count(self._course.starts, STARTS_SHARE):
+            say(f"cold starts, round {number}")
             for maker, model in self._draw():
                 with self._caught(maker):
                     self._measure_start(maker, model)
@@ -101,13 +106,19 @@ class Run:
                 self._measure_changes(relay.host, lambda: relay.sent)
         except OSError as error:
             self.figures.troubles["registry"] = shorten(str(error))
-        for number in range(self._course.changes):
-            say(f"builds of nothing new, round {number + 1}")
+        for number in self._count(self._course.changes, 1):
+            say(f"builds of nothing new, round {number}")
             for maker, model in self._draw():
                 with self._caught(maker):
                     self._note(maker, model, maker.repeat(model))
-        self.figures.seconds = time.perf_counter() - started
+        self.figures.seconds = time.perf_counter() - self._started
         return self.figures
+
+    def _count(self, rounds: int, share: float) -> Iterator[int]:
+        """Yield the numbers of rounds, from 1, until a share of the time is over."""
+        for number in range(1, rounds + 1):
+            if number == 1 or time.perf_counter() - self._started < share * self._course.minutes * 60:
+                yield number
 
     def _measure_sizes(self) -> None:
         layout = Layout(self._course.folder / "sizes")
@@ -136,11 +147,11 @@ class Run:
             self._course.say(f"first push: {maker.subject.title}, {model}")
             with self._caught(maker):
                 maker.push(model, host)
-        for number in range(self._course.changes):
-            self._course.say(f"model changes, round {number + 1}")
+        for number in self._count(self._course.changes, CHANGES_SHARE):
+            self._course.say(f"model changes, round {number}")
             for maker, model in self._draw():
                 with self._caught(maker):
-                    self._note(maker, model, maker.change(model, number + 1))
+                    self._note(maker, model, maker.change(model, number))
                     before = count()
                     seconds = maker.push(model, host)
                     self._note(maker, model, {PUSH_SECONDS: seconds, PUSH_BYTES: count() - before})

@@ -55,9 +55,9 @@ TIMES: Columns = (
 )
 
 
-def write_page(models: tuple[str, ...], rounds: tuple[int, int], figures: Figures, goals: list[Goal]) -> str:
+def write_page(models: tuple[str, ...], figures: Figures, goals: list[Goal]) -> str:
     """Return the text for the page."""
-    changes, starts = rounds
+    changes, starts = figures.count(CHANGED), figures.count(START)
     parts = [
         f"{os.cpu_count()} cores, load {os.getloadavg()[2]:.1f}; one cold build of each image, medians of {changes} "
         f"other builds and pushes and of {starts} starts, in random order; {figures.seconds / 60:.0f} minutes in all.",

@@ -58,11 +58,14 @@ def test_an_image_with_openblas_may_be_larger_and_says_so() -> None:
 
 def test_a_rebuild_is_told_beside_both_orders_of_a_dockerfile() -> None:
     figures = make_figures(
-        (DOCKER, IRIS, measures.CHANGED, 6.0), (ONNX, IRIS, measures.CHANGED, 2.0), (ONNX, IRIS, measures.COLD, 30.0)
+        (DOCKER, IRIS, measures.CHANGED, 6.0),
+        (DOCKER, IRIS, measures.CHANGED_PACKING, 1.0),
+        (ONNX, IRIS, measures.CHANGED, 2.0),
+        (ONNX, IRIS, measures.COLD, 30.0),
     )
     goal = judge_rebuild(figures, IRIS)
     assert goal.reached == pytest.approx(0.25 / 3)
-    assert goal.measured.startswith("3.000 (6.00; 2.00 s); 0.20 where")
+    assert goal.measured.startswith("3.000 (6.00; 2.00 s), 1.00 s of it packing; 0.20 x if")
 
 
 def test_the_slowest_build_of_nothing_new_is_judged_among_ours_alone() -> None:
@@ -96,7 +99,7 @@ def test_a_table_has_a_line_for_each_image_with_figures_and_why_one_has_none() -
 
 def test_a_page_has_its_goals_and_two_tables_for_each_model() -> None:
     figures = make_figures((ONNX, IRIS, measures.PLAIN, 1e6), (TORCH, RESNET, measures.SAME, 1.0))
-    text = write_page(MODELS, (3, 5), figures, [Goal("small", "2 MB", 0.5)])
+    text = write_page(MODELS, figures, [Goal("small", "2 MB", 0.5)])
     assert "| small | 2 MB | missed: 50% of it |" in text
     assert [text.count(f"**{model}: ") for model in MODELS] == [2, 2]
 
@@ -122,7 +125,7 @@ class Failing:
 
 
 def test_an_image_that_cannot_be_built_is_left_out_and_its_reason_kept(tmp_path: Path) -> None:
-    run = Run([Failing()], Course((IRIS,), 1, 1, tmp_path, lambda words: None))  # type: ignore[list-item]
+    run = Run([Failing()], Course((IRIS,), 1, 1, 1.0, tmp_path, lambda words: None))  # type: ignore[list-item]
     figures = run.measure_all()
     assert figures.troubles[ONNX] == f"no {IRIS}"
     assert not figures.samples
