@@ -14,10 +14,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from onnxpack.bundle.added import find_unused
 from onnxpack.bundle.lock import Package, TargetLock, make_unresolved_lock, name_base
 from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.spec.model import Spec
-from onnxpack.targets import load_device
 
 _HINT = "run `onnxpack lock SPEC`"
 
@@ -36,7 +36,7 @@ def _explain_staleness(spec: Spec, target: str, locked: TargetLock | None) -> st
         return "its Python, platform or requirements differ from the spec's"
     if locked.base and locked.base.reference != (wanted := name_base(spec, target)):
         return f"its base image is {locked.base.reference}, and the spec's is {wanted}"
-    return explain_difference(question.requirements, locked.packages, load_device(spec.targets[target].device).unused)
+    return explain_difference(question.requirements, locked.packages, find_unused(spec, target, locked.packages))
 
 
 def explain_difference(requirements: Sequence[str], packages: Sequence[Package], unused: frozenset[str]) -> str:

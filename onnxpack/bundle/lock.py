@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxpack.bundle.added import check_runtime, find_unused
 from onnxpack.core.errors import Location, Problem, SpecError, naming
 from onnxpack.core.regular import open_regular
 from onnxpack.core.scratch import make_temporary_folder, replace_file, working_folder
@@ -80,7 +81,9 @@ def lock_path(spec: Path) -> Path:
 def make_unresolved_lock(spec: Spec, target: str) -> TargetLock:
     """Return what the spec asks for, as a lock without packages."""
     chosen = spec.targets[target]
-    requirements = load_device(chosen.device).requirements + SERVER_REQUIREMENTS[spec.runtime.server]
+    requirements = {
+        *load_device(chosen.device).requirements, *SERVER_REQUIREMENTS[spec.runtime.server], *spec.image.requirements,
+    }  # fmt: skip
     return TargetLock(spec.image.python, chosen.platform, tuple(sorted(requirements)), ())
 
 
@@ -151,7 +154,6 @@ def resolve(spec: Spec, target: str) -> TargetLock:
         EngineError: the index cannot be reached, or nothing fits.
     """
     question = make_unresolved_lock(spec, target)
-    unused = load_device(spec.targets[target].device).unused
     with make_temporary_folder() as folder:
         listed = run_uv(
             "pip",
@@ -164,8 +166,11 @@ def resolve(spec: Spec, target: str) -> TargetLock:
             *list_image_options(question.python, question.platform),
             what=f"resolve the Python packages of target '{target}'",
         )
-    packages = tuple(package for package in _packages(listed) if package.name not in unused)
-    return TargetLock(question.python, question.platform, question.requirements, packages)
+    packages = _packages(listed)
+    check_runtime(packages)
+    unused = find_unused(spec, target, packages)
+    kept = tuple(package for package in packages if package.name not in unused)
+    return TargetLock(question.python, question.platform, question.requirements, kept)
 
 
 def _packages(listed: str) -> list[Package]:

@@ -34,6 +34,7 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: _check_model(spec, where), "model"),
         (lambda: origin.check_url(spec, where), "model"),
         (lambda: origin.check_pins(spec, where), "model"),
+        (lambda: origin.check_image_packages(spec, where), "image targets"),
         (lambda: _check_opset(spec, where), "model opset"),
         (lambda: _check_files(spec, folder, root, where), "model verify calibration evaluation postprocess"),
         (lambda: rules.check_tags(spec, where), "version targets"),

@@ -13,6 +13,7 @@ from onnxpack.spec.field_types import (
     Line,
     Positive,
     Ratio,
+    Requirement,
     TensorName,
     Text,
     VariableName,
@@ -191,7 +192,7 @@ def list_ports(server: str, port: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Image:
-    """The image's name, base image, labels and variables."""
+    """The image's name, base image, packages, labels and variables."""
 
     repository: ImageName | None = describe_field(
         "The image's name, with its registry if it has one. Default: the spec's name.",
@@ -205,6 +206,12 @@ class Image:
         example="gcr.io/distroless/python3-debian12",
     )
     python: PythonVersion = describe_field("The Python version of the base image.", "3.11", example='"3.13"')
+    requirements: tuple[Requirement, ...] = describe_field(
+        "More Python packages for the image, by name and versions. They, and all that they require, stay whole, while "
+        "those of the runtime lose what it never loads. The lock pins them: run `onnxpack lock` after a change.",
+        (),
+        example="[prometheus-client>=0.21]",
+    )
     labels: Mapping[LabelKey, Text] = describe_field(
         "Labels to add to the image.", factory=dict, example="{team: risk}"
     )

@@ -74,6 +74,16 @@ Pin = Annotated[
         "an exact pin, such as scikit-learn==1.5.2",
     ),
 ]
+_VERSION = r"(===|==|~=|!=|<=|>=|<|>) ?[A-Za-z0-9][A-Za-z0-9.!+*_-]{0,99}"
+Requirement = Annotated[
+    str,
+    # PEP 508 without URLs and markers: a lock's lines hold neither, and an image has one platform.
+    Pattern(
+        rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,99}}(\[[A-Za-z0-9._, -]{{1,200}}\])?( ?{_VERSION}( ?, ?{_VERSION}){{0,9}})?",
+        "a package with versions, such as prometheus-client>=0.21",
+        "give a name and versions, without URLs, paths, options and markers",
+    ),
+]
 _HOST_PART = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _IMAGE_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"

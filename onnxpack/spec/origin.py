@@ -1,4 +1,4 @@
-"""Rules on the origin of a source model: its URL, and the packages of its own environment."""
+"""Rules on what comes from elsewhere: a source model's URL, and the packages of its environment and of the image."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -6,15 +6,20 @@ from pathlib import PurePosixPath
 from typing import get_args
 from urllib.parse import urlsplit
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from onnxpack.core.errors import Location, Problem
-from onnxpack.core.package_names import parse_pin_name
+from onnxpack.core.package_names import normalize_name, parse_pin_name
 from onnxpack.core.redact import find_secret
 from onnxpack.spec.field_types import CodeReference
 from onnxpack.spec.messages import shorten
 from onnxpack.spec.model import Spec
+from onnxpack.targets import load_device
 
 Where = Callable[..., Location]
 
+_RUNTIMES = {True: "onnxruntime-gpu", False: "onnxruntime"}
+"""The distribution of onnxruntime by whether its device is a GPU; both fill one folder."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -93,3 +98,23 @@ def check_pins(spec: Spec, where: Where) -> Iterator[Problem]:
         if first is not pin:
             yield Problem(f"'{name}' is pinned twice", f"'{first}' is above it: remove one",
                           where("model", "requirements", index))  # fmt: skip
+
+
+def check_image_packages(spec: Spec, where: Where) -> Iterator[Problem]:
+    """Check that what ``image.requirements`` asks for is well written, each once, and fits the targets' devices."""
+    seen: dict[str, str] = {}
+    foreign = {_RUNTIMES[not load_device(target.device).gpu] for target in spec.targets.values()}
+    for index, line in enumerate(spec.image.requirements):
+        place = where("image", "requirements", index)
+        try:
+            name = normalize_name(Requirement(line).name)
+        except InvalidRequirement as error:
+            words = str(error).partition("\n")[0]
+            yield Problem(f"'{line}' is not a requirement: {words}", "write it as prometheus-client>=0.21", place)
+            continue
+        first = seen.setdefault(name, line)
+        if first is not line:
+            yield Problem(f"'{name}' is required twice", f"'{first}' is above it: write both in one line", place)
+        if name in foreign:
+            hint = "remove it: each target's device brings its own onnxruntime"
+            yield Problem(f"'{name}' does not go together with the onnxruntime of a target", hint, place)

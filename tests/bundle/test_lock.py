@@ -97,6 +97,7 @@ def test_a_failed_write_keeps_the_old_lock(
         ({"runtime": {"server": "none"}}, ["cpu"]),
         ({"runtime": {"server": "http+grpc"}}, ["cpu"]),
         ({"targets": {"cpu": {"device": "cuda"}}}, ["cpu"]),
+        ({"image": {"requirements": ["prometheus-client>=0.21"]}}, ["cpu"]),
         ({"targets": {"cpu": {}, "gpu": {"device": "cuda"}}}, ["gpu"]),
     ],
 )
@@ -133,6 +134,18 @@ def test_requirements_depend_on_the_device_and_the_server(spec: Callable[..., Sp
         "numpy",
         "onnxruntime-gpu[cuda,cudnn]",
     ]
+
+
+def test_a_lock_of_a_spec_that_adds_nothing_is_what_it_was(spec: Callable[..., Spec]) -> None:
+    assert make_unresolved_lock(spec(image={"requirements": []}), "cpu") == make_unresolved_lock(spec(), "cpu")
+
+
+def test_what_is_added_is_asked_for_once(spec: Callable[..., Spec]) -> None:
+    asked = make_unresolved_lock(spec(image={"requirements": ["orjson>=3.10", "Prometheus_Client >= 0.21"]}), "cpu")
+    assert [line for line in asked.requirements if "or" in line.partition(">")[0] or "lient" in line] == [
+        "Prometheus_Client >= 0.21", "orjson>=3.10",
+    ]  # fmt: skip
+    assert len(asked.requirements) == 5
 
 
 def good() -> Any:
@@ -256,6 +269,28 @@ def test_resolve_sorts_packages_and_asks_for_the_images_python(
     assert found.python == "3.12"
     assert asked[asked.index("--python-version") + 1] == "3.12"
     assert "--generate-hashes" in asked
+
+
+def test_resolve_keeps_an_unused_package_that_an_added_one_requires(
+    spec: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = f"{LISTED}extra==1 \\\n    --hash=sha256:{SHA}\n    # via -r requirements.txt\n".replace(
+        "# via onnxruntime\n", "# via extra, onnxruntime\n"
+    )
+    monkeypatch.setattr(lock, "run_uv", lambda *arguments, what: listed)
+    found = lock.resolve(spec(image={"requirements": ["extra"]}), "cpu")
+    assert [package.name for package in found.packages] == ["extra", "numpy", "onnxruntime", "protobuf"]
+
+
+def test_resolve_refuses_a_second_onnxruntime(spec: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = f"{LISTED}extra==1 \\\n    --hash=sha256:{SHA}\n    # via -r requirements.txt\n".replace(
+        "onnxruntime==1.31.1", "onnxruntime-gpu==1.31.1"
+    )
+    listed += f"onnxruntime==1.31.1 \\\n    --hash=sha256:{SHA}\n    # via extra\n"
+    monkeypatch.setattr(lock, "run_uv", lambda *arguments, what: listed)
+    added = spec(targets={"cpu": {"device": "cuda"}}, image={"requirements": ["extra"]})
+    with pytest.raises(SpecError, match="extra requires onnxruntime, which fills the folder of onnxruntime-gpu"):
+        lock.resolve(added, "cpu")
 
 
 @pytest.mark.parametrize(
