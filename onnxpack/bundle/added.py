@@ -1,12 +1,13 @@
 """What a user adds to an image's packages by ``image.requirements``, and what that brings with it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from onnxpack.core.errors import SpecError
 from onnxpack.core.package_names import normalize_name
 from onnxpack.spec.model import Spec
-from onnxpack.targets import Locked, load_device
+from onnxpack.targets import Distribution, Locked, load_device
 
 ADDED = "image.requirements"
 """The field of a spec by which a user adds packages."""
@@ -34,6 +35,14 @@ def find_whole(spec: Spec, packages: Iterable[Locked]) -> dict[str, str]:
 def find_unused(spec: Spec, target: str, packages: Iterable[Locked]) -> frozenset[str]:
     """Return the distributions that the target's image leaves out although a wheel requires them."""
     return load_device(spec.targets[target].device).unused - find_whole(spec, packages).keys()
+
+
+def keep_added(distributions: Iterable[Distribution], whole: Mapping[str, str]) -> tuple[Distribution, ...]:
+    """Keep those distributions too that the model does not need, and that something which stays ``whole`` asks for."""
+    return tuple(
+        one if one.kept or one.name not in whole else replace(one, kept=True, reason=f"required by {whole[one.name]}")
+        for one in distributions
+    )
 
 
 def check_runtime(packages: Iterable[Locked]) -> None:

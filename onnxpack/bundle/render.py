@@ -6,7 +6,8 @@ templates, and every piece of free text passes through a function of ``onnxpack.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import jinja2
 
 from onnxpack.bundle import quoting
+from onnxpack.bundle.layer import Root
 from onnxpack.bundle.openapi import make_document
 from onnxpack.bundle.page import PageView
 from onnxpack.bundle.views import ModuleView
@@ -21,8 +23,8 @@ from onnxpack.oci.config import Healthcheck, Settings
 from onnxpack.spec.rules import OWN_VARIABLES
 
 __all__ = [
-    "APP_FOLDER", "LIB_FOLDER", "DockerView", "ModuleView", "list_template_imports", "render_dockerfile",
-    "render_module",
+    "APP_FOLDER", "LIB_FOLDER", "DockerView", "ModuleView", "list_template_imports", "list_template_roots",
+    "render_dockerfile", "render_module",
 ]  # fmt: skip
 
 APP_FOLDER = "/opt/onnxpack/app"
@@ -40,6 +42,8 @@ OWN_ENV = {
 """The variables of every image."""
 HEALTHCHECK = Healthcheck(("python3", "-S", "-m", "healthcheck"), interval=10, timeout=5, start_period=60, retries=3)
 _IMPORT = re.compile(r"^(?:from|import) ([A-Za-z_][\w.]*)", re.MULTILINE)
+_FROM = re.compile(r"^ *from ([A-Za-z_][\w.]*) import ([\w, ]*)", re.MULTILINE)
+_WHOLE = re.compile(r"^ *import ([A-Za-z_][\w.]*)(?: as (\w+))?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,33 @@ def list_template_imports() -> tuple[str, ...]:
         for name in _IMPORT.findall(path.read_text(encoding="utf-8"))
     }
     return tuple(sorted(names))
+
+
+def list_template_roots() -> tuple[Root, ...]:
+    """Return what the modules of an image use of other packages than the standard library, in any of their lines.
+
+    Of names that several use, the module that comes first is told; the one that runs the model comes before all.
+    """
+    users: dict[str, str] = {}
+    paths = [path for folder in _template_folders() for path in sorted(folder.glob("*.py.j2"))]
+    own = {path.name.partition(".")[0] for path in paths}
+    for path in sorted(paths, key=lambda path: not path.name.startswith("inference.")):
+        for name in _list_uses(path.read_text(encoding="utf-8")):
+            if name.partition(".")[0] not in own | sys.stdlib_module_names:
+                users.setdefault(name, f"app/{path.name.removesuffix('.j2')}")
+    return tuple(Root(name, users[name]) for name in sorted(users))
+
+
+def _list_uses(text: str) -> Iterator[str]:
+    """List the modules that a template of a module may import, and what it takes from them, as dotted names."""
+    for module, names in _FROM.findall(text):
+        yield module
+        yield from (f"{module}.{name}" for name in re.findall(r"\w+", names))
+    aliases = {alias or module: module for module, alias in _WHOLE.findall(text)}
+    for alias, module in aliases.items():
+        yield module
+        for found in re.finditer(rf"(?<![\w.]){re.escape(alias)}((?:\.[A-Za-z_]\w*)+)", text):
+            yield f"{module}{found[1]}"
 
 
 def render_dockerfile(view: DockerView) -> str:

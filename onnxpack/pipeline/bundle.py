@@ -5,18 +5,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from onnxpack.bundle import lock as locks
+from onnxpack.bundle.added import find_whole, keep_added
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.context import Parts, assemble
 from onnxpack.bundle.distributions import explain_packages
+from onnxpack.bundle.layer import FILES_FILE, Needs, write_files
 from onnxpack.bundle.openblas import find_replacement
 from onnxpack.bundle.reference import REFERENCE_FILE, pack_reference
-from onnxpack.core.artifacts import Artifact
+from onnxpack.bundle.render import list_template_roots
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.verify import compare
 from onnxpack.targets import Distribution
-from onnxpack.tasks.packages import InstallPackages
+from onnxpack.tasks.packages import Installed, InstallPackages
 
 
 def bundle(run: Build, product: Product) -> Product:
@@ -33,8 +35,10 @@ def bundle(run: Build, product: Product) -> Product:
     locked = _read_lock(run)
     with _blame_lock(plan):
         versions = plan.device.read_versions(locked.packages)
-    distributions = explain_packages(locked, plan.device, frozenset(model.ops))
+    whole = find_whole(plan.file.spec, locked.packages)
+    distributions = keep_added(explain_packages(locked, plan.device, frozenset(model.ops)), whole)
     installed = _install(run, locked, distributions)
+    write_files(product.folder / FILES_FILE, installed.listing)
     folder = product.folder / "context"
     folder.mkdir()
     served = product.exported.served
@@ -45,13 +49,13 @@ def bundle(run: Build, product: Product) -> Product:
     module, version = plan.module_view(model), plan.file.spec.version
     # An archive that whoever builds names takes the place of what the lock pins.
     docker = plan.docker_view(model, versions, None if run.base else locked.base)
-    parts = Parts(model, installed, module, docker, version)
+    parts = Parts(model, installed.files, module, docker, version)
     context = assemble(folder, parts, earlier=plan.output / folder.name)
     return replace(product, context=context, distributions=distributions)
 
 
-def _install(run: Build, locked: locks.TargetLock, distributions: Iterable[Distribution]) -> Artifact:
-    """Return the runtime layer of those distributions that the model needs.
+def _install(run: Build, locked: locks.TargetLock, distributions: Iterable[Distribution]) -> Installed:
+    """Return the runtime layer of those distributions that the model, or who uses the image, needs.
 
     Raises:
         SpecError: they lack a library that onnxruntime's provider for a GPU links.
@@ -59,14 +63,18 @@ def _install(run: Build, locked: locks.TargetLock, distributions: Iterable[Distr
     """
     plan, kept = run.plan, {one.name for one in distributions if one.kept}
     packages = tuple(package for package in locked.packages if package.name in kept)
-    task = InstallPackages(locked.python, locked.platform, packages, find_replacement(locked.platform))
+    whole = find_whole(plan.file.spec, locked.packages)
+    needs = Needs(list_template_roots(), tuple(sorted(whole.items())))
+    # What a user adds may multiply by OpenBLAS.
+    blas = None if whole else find_replacement(locked.platform)
+    task = InstallPackages(locked.python, locked.platform, packages, needs, blas)
     # Another spec of the same device may have made it: the model in the bundle can be new all the same.
-    installed = run.runner.run(task, reused="runtime layer reused").files
+    installed = run.runner.run(task, reused="runtime layer reused")
     if plan.device.gpu:
         from onnxpack.bundle.provider import require_linked_libraries  # it reads ELF files: a slow import
 
         with _blame_lock(plan):
-            require_linked_libraries(installed.path, plan.device.name)
+            require_linked_libraries(installed.files.path, plan.device.name)
     return installed
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxpack.bundle.layer import LayerFile, Needs
 from onnxpack.bundle.lock import Package
 from onnxpack.core.artifacts import Artifact
 from onnxpack.worker import Say, Task
@@ -10,9 +11,10 @@ from onnxpack.worker import Say, Task
 
 @dataclass(frozen=True)
 class Installed:
-    """The runtime layer's packages, unpacked and pruned."""
+    """The runtime layer's packages, unpacked and pruned, and the reasons for what was kept and what went."""
 
     files: Artifact
+    listing: tuple[LayerFile, ...]
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,16 @@ class InstallPackages(Task[Installed]):
     python: str
     platform: str
     packages: tuple[Package, ...]
+    needs: Needs
     blas: Artifact | None
 
     def run(self, folder: Path, say: Say) -> Installed:
         """Install into ``folder`` and prune what no image needs."""
         from onnxpack.bundle.openblas import replace_openblas
         from onnxpack.bundle.packages import install
+        from onnxpack.bundle.prune import refresh_files
 
-        install(self.python, self.platform, self.packages, folder)
+        listing = install(self.python, self.platform, self.packages, self.needs, folder)
         if self.blas and (reason := replace_openblas(folder, self.blas.path)):
             say(f"OpenBLAS stays in the image: {reason}")
-        return Installed(Artifact.of(folder))
+        return Installed(Artifact.of(folder), refresh_files(folder, listing))

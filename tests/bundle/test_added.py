@@ -9,10 +9,11 @@ import pytest
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
-from onnxpack.bundle.added import find_whole
+from onnxpack.bundle.added import find_whole, keep_added
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.lock import Package, make_unresolved_lock
 from onnxpack.spec.model import Spec
+from onnxpack.targets import Distribution
 
 SHA = "0123456789abcdef" * 4
 PACKAGES = (
@@ -36,6 +37,12 @@ def test_what_is_added_is_whole_with_all_that_it_requires(spec: Callable[..., Sp
         "extra": "image.requirements", "protobuf": "extra", "numpy": "extra",
     }  # fmt: skip
     assert find_whole(spec(), (*PACKAGES, extra)) == {}
+
+
+def test_what_is_added_keeps_a_library_that_the_model_does_not_load() -> None:
+    found = (Distribution("nvidia-cudnn-cu13", "9", False, "no operator loads it"), Distribution("a", "1", False, "no"))
+    kept = keep_added(found, {"nvidia-cudnn-cu13": "extra"})
+    assert kept == (Distribution("nvidia-cudnn-cu13", "9", True, "required by extra"), found[1])
 
 
 def test_an_unused_package_stays_where_what_is_added_requires_it(spec: Callable[..., Spec]) -> None:

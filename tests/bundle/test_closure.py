@@ -9,11 +9,13 @@ import pytest
 from wheels import make_wheel
 
 from onnxpack.bundle.closure import explain_difference
+from onnxpack.bundle.layer import Needs, Root
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.packages import install
 from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.worker.uv import run_uv, write_requirements
 
+NEEDS = Needs((Root("parser", "app/a.py"),))
 ASKED = ("server[fast]>=1", "numbers>=2")
 LOCKED = (
     Package("numbers", "2.1", ("0" * 64,)),
@@ -70,7 +72,7 @@ def package(index: Path, name: str, *requires: str, version: str = "1.0") -> Pac
 def put(index: Path, *packages: Package) -> Path:
     folder = index.parent / "installed"
     folder.mkdir()
-    install("3.11", "linux/amd64", packages, folder)
+    install("3.11", "linux/amd64", packages, NEEDS, folder)
     return folder
 
 

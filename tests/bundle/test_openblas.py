@@ -9,6 +9,7 @@ from spared_numpy import copy_numpy, find_library, run_python, spared_numpy
 
 from onnxpack.bundle import openblas
 from onnxpack.bundle.blas import build
+from onnxpack.bundle.layer import Needs
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.openblas import find_replacement, read_links, read_symbols, replace_openblas
 from onnxpack.core.artifacts import Artifact
@@ -176,4 +177,4 @@ def test_another_library_is_another_request(tmp_path: Path) -> None:
     (tmp_path / "b.so").write_bytes(b"b")
     packages = (Package("numpy", "2.4.6", ("0" * 64,)),)
     blas = (None, Artifact.of(tmp_path / "a.so"), Artifact.of(tmp_path / "b.so"))
-    assert len({base_key(InstallPackages("3.11", "linux/amd64", packages, one), "") for one in blas}) == 3
+    assert len({base_key(InstallPackages("3.11", "linux/amd64", packages, Needs(()), one), "") for one in blas}) == 3

@@ -7,6 +7,7 @@ import pytest
 from wheels import make_wheel
 
 from onnxpack.bundle import packages
+from onnxpack.bundle.layer import LayerFile, Needs, Root, Why
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.packages import install
 from onnxpack.core.errors import EngineError
@@ -25,8 +26,18 @@ def test_install_into_a_relative_folder_fills_it(
     make_wheel(wheels, "small-package", "2026.1")
     (tmp_path / "lib").mkdir()
     monkeypatch.chdir(tmp_path)
-    install("3.11", "linux/amd64", [locked(wheels, "small-package", "2026.1")], Path("lib"))
+    needs = Needs((Root("small_package", "app/a.py"),))
+    files = install("3.11", "linux/amd64", [locked(wheels, "small-package", "2026.1")], needs, Path("lib"))
     assert (tmp_path / "lib/small_package.py").exists()
+    assert LayerFile("small_package.py", "small-package", 0, True, Why("imported by", "app/a.py")) in files
+
+
+def test_a_lock_without_packages_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "run_uv", lambda *arguments, what: pytest.fail("it ran"))
+    with pytest.raises(EngineError, match="the lock holds no packages"):
+        install("3.11", "linux/amd64", (), Needs(()), tmp_path)
 
 
 @pytest.mark.parametrize("there", ["", "h11-0.15.dist-info", "h110-0.16.dist-info"])
@@ -39,7 +50,7 @@ def test_install_that_leaves_a_package_out_is_an_error(
         (tmp_path / there / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     monkeypatch.setattr(packages, "run_uv", lambda *arguments, what: "")
     with pytest.raises(EngineError, match=r"uv did not install .*h11"):
-        install("3.11", "linux/amd64", [Package("h11", "0.16", ("0" * 64,))], tmp_path)
+        install("3.11", "linux/amd64", [Package("h11", "0.16", ("0" * 64,))], Needs(()), tmp_path)
 
 
 def test_install_of_a_version_that_is_spelt_otherwise_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,5 +58,5 @@ def test_install_of_a_version_that_is_spelt_otherwise_is_found(tmp_path: Path, m
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Some.Package\nVersion: 2026.04\n")
     monkeypatch.setattr(packages, "run_uv", lambda *arguments, what: "")
-    install("3.11", "linux/amd64", [Package("some-package", "2026.4", ("0" * 64,))], tmp_path)
+    install("3.11", "linux/amd64", [Package("some-package", "2026.4", ("0" * 64,))], Needs(()), tmp_path)
     assert (info / "METADATA").exists()

@@ -9,8 +9,10 @@ from typing import Any, cast
 
 import msgspec
 from fuzz_tools import ODD, Kind, change, mutate
+from onnxpack.inspection.why import explain, format_explanation
 from told import Told
 
+from onnxpack.bundle.layer import FILES_FILE, Needs
 from onnxpack.cache import remembered
 from onnxpack.cache.store import Store
 from onnxpack.cache.trace import Trace
@@ -26,7 +28,18 @@ from onnxpack.worker.process import Ended
 
 _KEY = "0" * 64
 _FILES: tuple[Any, ...] = ([], [1, 2], "ab", None, {"a": 1}, ["/dev/zero", "a" * 64], [["a"], {}], ["\0", ""])
-_TASK = InstallPackages("3.12", "linux/amd64", (), None)
+_TASK = InstallPackages("3.12", "linux/amd64", (), Needs(()), None)
+
+
+def _describe_result(files: Any) -> Any:
+    listed = {
+        "path": "a.py",
+        "package": "a",
+        "size_bytes": 1,
+        "kept": True,
+        "why": {"how": "imported by", "by": "b.py"},
+    }
+    return {"files": files, "listing": [listed]}
 
 
 def _make_entry(chance: random.Random, folder: Path) -> None:
@@ -111,7 +124,7 @@ def _read_digest(folder: Path) -> bool:
 
 @cache
 def _answers() -> tuple[Any, ...]:
-    result = msgspec.msgpack.encode({"files": ["packages", "a" * 64]})
+    result = msgspec.msgpack.encode(_describe_result(["packages", "a" * 64]))
     good = call.Answer(result, Trace({"a": "b"}), ("numpy",))
     bad = call.Answer(exit_code=3, problems=())
     crash = call.Answer(crash="ValueError: x", stack="Stack")
@@ -144,7 +157,7 @@ def _make_answer(chance: random.Random, folder: Path) -> None:
         files: Any = ["a", "b"]
         if chance.randrange(2):
             files = chance.choice(_FILES)
-        result = msgspec.msgpack.encode({"files": files})
+        result = msgspec.msgpack.encode(_describe_result(files))
         document["result"] = result if chance.randrange(4) else mutate(chance, result)
     try:
         message = msgspec.msgpack.encode(document)
@@ -182,7 +195,9 @@ def _make_result(chance: random.Random, folder: Path) -> None:
     files = chance.choice((["packages", "a" * 64], *_FILES))
     write_result(
         folder,
-        _change_message(chance, {"files": files}) if chance.randrange(4) else msgspec.msgpack.encode({"files": files}),
+        _change_message(chance, _describe_result(files))
+        if chance.randrange(4)
+        else msgspec.msgpack.encode(_describe_result(files)),
     )
 
 
@@ -197,7 +212,21 @@ def _refuse() -> Installed:
     raise AssertionError("there is an entry")
 
 
+def _make_files(chance: random.Random, folder: Path) -> None:
+    whole = _describe_result(None)["listing"]
+    document = {"onnxpack_files": 1, "files": whole * chance.randrange(1, 4)}
+    text = json.dumps(change(chance, document) if chance.randrange(4) else document).encode()
+    (folder / FILES_FILE).write_bytes(mutate(chance, text) if chance.randrange(3) == 0 else text)
+
+
+def _read_files(folder: Path) -> bool:
+    shown = format_explanation(explain(folder, ""))
+    assert all(line.isprintable() for line in shown)
+    return True
+
+
 KEPT = (
+    Kind("files of a layer", _make_files, _read_files, share=2),
     Kind("store entry", _make_entry, _read_entry, share=8),
     Kind("stored result", _make_result, _read_result, share=2),
     Kind("traces", _make_traces, _read_traces, share=6),

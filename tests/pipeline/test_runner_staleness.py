@@ -20,6 +20,7 @@ from exporting import Here
 from onnx import helper, numpy_helper
 from told import Told
 
+from onnxpack.bundle.layer import LayerFile, Needs, Why
 from onnxpack.bundle.lock import Package, TargetLock, make_unresolved_lock
 from onnxpack.cache.store import Store
 from onnxpack.core.digests import digest_tree
@@ -277,8 +278,12 @@ def resolve(spec: Spec, target: str) -> TargetLock:
     return TargetLock(asked.python, asked.platform, asked.requirements, tuple(packages))
 
 
-def install(python: str, platform: str, packages: tuple[Package, ...], destination: Path) -> None:
-    (destination / "installed.txt").write_text(f"{python} {platform} {[package.name for package in packages]}")
+def install(
+    python: str, platform: str, packages: tuple[Package, ...], needs: Needs, destination: Path
+) -> tuple[LayerFile, ...]:
+    text = f"{python} {platform} {[package.name for package in packages]} {needs.whole}"
+    (destination / "installed.txt").write_text(text)
+    return (LayerFile("installed.txt", "", len(text), True, Why("made by a test")),)
 
 
 def write(folder: Path, changes: dict[str, Any]) -> Path:
