@@ -13,9 +13,17 @@ from onnxpack.cli.arguments import SANDBOX
 @click.command("inspect")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH…")
 @SANDBOX
+@click.option(
+    "--why",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="",
+    help="Say what keeps FILE in a bundle's image, or why it was left out: a path in the image, the end of one, or a "
+    "pattern. Without FILE: each package's size, and the largest files.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON list.")
 @click.pass_context
-def command(ctx: click.Context, paths: tuple[str, ...], sandbox: bool, as_json: bool) -> None:
+def command(ctx: click.Context, paths: tuple[str, ...], sandbox: bool, why: str | None, as_json: bool) -> None:
     """Show what each PATH holds: an ONNX model, a spec, a bundle (dist/NAME/TARGET), or a report.
 
     A spec is shown with its defaults. What is no path is taken for the name of an image.
@@ -27,7 +35,7 @@ def command(ctx: click.Context, paths: tuple[str, ...], sandbox: bool, as_json: 
     status = 0
     for path in paths:
         try:
-            for facts, text in _look(path, sandbox=sandbox):
+            for facts, text in _look(path, sandbox=sandbox) if why is None else _explain(path, why):
                 if not as_json:
                     click.echo(("\n" if documents else "") + text)
                 documents.append(facts)
@@ -57,6 +65,19 @@ def _look(path: str, *, sandbox: bool) -> Iterator[tuple[dict[str, Any], str]]:
 
     facts = _facts(kind, path, sandbox=sandbox)
     yield facts, "\n".join(lines(facts))
+
+
+def _explain(path: str, file: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield why a bundle has a file: the facts, and the same as text."""
+    from onnxpack.core.errors import Location, Problem, SpecError
+    from onnxpack.inspection.kinds import kind_of
+    from onnxpack.inspection.why import explain, format_explanation
+
+    if kind_of(path) != "bundle":
+        text = "only a bundle says why it has a file"
+        raise SpecError(Problem(text, "name the folder that a build left: dist/NAME/TARGET", Location(path)))
+    facts = explain(Path(path), file)
+    yield facts, "\n".join(format_explanation(facts))
 
 
 def _facts(kind: str, path: str, *, sandbox: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from onnx_examples import MATMUL, constant, make_model
 
+from onnxpack.bundle.layer import LayerFile, Why, write_files
 from onnxpack.core.errors import EngineError
 from onnxpack.inspection import image as look_image
 from onnxpack.spec.load import load
@@ -346,3 +347,23 @@ def test_several_at_once_and_one_that_fails(model: Path, onnxpack: Run, tmp_path
     assert [facts["path"] for facts in json.loads(ended.out)] == ["m.onnx", "m.onnx"]
     assert ended.err.count("error: ") == 4
     assert "onnxpack init" in ended.err
+
+
+def test_a_bundle_says_why_it_has_a_file(onnxpack: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("context").mkdir()
+    Path("context/Dockerfile").write_text("FROM x\n")
+    write_files(Path("files.json"), (LayerFile("a/b.py", "a", 7, True, Why("imported by", "app/inference.py")),))
+    ended = onnxpack("inspect", ".", "--why", "b.py")
+    assert (ended.code, ended.out) == (0, "/opt/onnxpack/lib/a/b.py: 7 B of a\n  imported by app/inference.py\n")
+    (facts,) = json.loads(onnxpack("inspect", ".", "--json", "--why").out)
+    assert facts["packages"][0]["name"] == "a"
+    ended = onnxpack("inspect", ".", "--why", "c.py")
+    assert (ended.code, ended.out) == (2, "")
+    assert "neither the image nor the wheels have a file 'c.py'" in ended.err
+
+
+def test_an_image_is_answered_with_what_to_name_instead(onnxpack: Run) -> None:
+    ended = onnxpack("inspect", "iris:1", "--why", "a.py")
+    assert ended.code == 2
+    assert "name the folder that a build left" in ended.err
