@@ -139,7 +139,7 @@ def _format_file(file: dict[str, Any]) -> Iterator[str]:
     yield f"{clean(file['path'])}: {format_bytes(file['size_bytes'])}{package}{gone}"
     yield from (f"  {_say(why)}" for why in file["reasons"])
     if file["package_reason"]:
-        yield f"  {clean(file['package'])} is {clean(file['package_reason'])}"
+        yield f"  the package: {clean(file['package_reason'])}"
 
 
 def _say(why: dict[str, str]) -> str:

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import msgspec
 from fuzz_tools import ODD, Kind, change, mutate
-from onnxpack.inspection.why import explain, format_explanation
 from told import Told
 
 from onnxpack.bundle.layer import FILES_FILE, Needs
@@ -19,6 +18,7 @@ from onnxpack.cache.trace import Trace
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.digests import digest_tree
 from onnxpack.core.progress import Progress
+from onnxpack.inspection.why import explain, format_explanation
 from onnxpack.pipeline.runner import Runner
 from onnxpack.tasks.packages import Installed, InstallPackages
 from onnxpack.worker import call

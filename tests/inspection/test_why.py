@@ -103,7 +103,7 @@ def test_what_the_report_says_of_a_package_is_told_too(bundle: Path) -> None:
     for packages in ([{"name": "ort", "reason": "loaded by Conv"}, "odd", {"name": "other"}], 3, None):
         (bundle / "report.json").write_text(json.dumps({**report, "packages": packages}))
         said = tell(bundle, "lib.so.1")
-        assert ("  ort is loaded by Conv" in said) == isinstance(packages, list)
+        assert ("  the package: loaded by Conv" in said) == isinstance(packages, list)
 
 
 def test_a_bundle_without_a_list_says_what_to_do(tmp_path: Path) -> None:
