@@ -15,6 +15,7 @@ from listening import listen
 from registries import Served, add_image, running_registry
 
 from onnxpack.image import IMAGES
+from onnxpack.image.oci import OciEngine
 from onnxpack.oci.archive import write_archive
 from onnxpack.oci.layout import Layout
 from onnxpack.oci.pull import resolve
@@ -82,7 +83,9 @@ def test_a_bundle_is_pushed_from_the_engine_that_has_its_image(
 ) -> None:
     entry = add_image(engine, 35)
     engine.name(f"{registry.host}/bundled:1", entry)
-    image = {"id": engine.read_manifest(entry).config.digest, "references": [f"{registry.host}/bundled:1"]}
+    known = OciEngine(engine).find(f"{registry.host}/bundled:1")
+    assert known
+    image = {"id": known.id, "references": [f"{registry.host}/bundled:1"]}
     (tmp_path / "report.json").write_text(json.dumps({"image": image}))
     ended = onnxpack("push", tmp_path, "--engine", "oci")
     assert ended.out == f"{registry.host}/bundled@{entry.digest}\n", ended.err
