@@ -74,7 +74,7 @@ def use(monkeypatch: pytest.MonkeyPatch, *found: Bare) -> None:
 
 
 def test_what_confines_more_is_tried_first() -> None:
-    assert [runtime.name for runtime in list_runtimes()] == ["runc", "bubblewrap", "process"]
+    assert [runtime.name for runtime in list_runtimes()] == ["runc", "crun", "bubblewrap", "process"]
 
 
 @pytest.mark.parametrize(

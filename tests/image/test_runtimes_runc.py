@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from onnxpack.image.runtimes.crun import Crun
 from onnxpack.image.runtimes.runc import Runc, make_bundle
 from onnxpack.image.runtimes.runtime import Box
 
@@ -78,21 +79,21 @@ def test_command_lines_are_those_of_runc_and_crun(box: Box, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("printed", "version"),
+    ("kind", "printed", "version"),
     [
-        ("runc version 1.1.5+ds1\\ncommit: 1\\n", "runc 1.1.5+ds1"),
-        ("crun version 1.8.1\\n", "crun 1.8.1"),
-        ("odd\\n", "runc"),
+        (Runc, "runc version 1.1.5+ds1\\ncommit: 1\\n", "runc 1.1.5+ds1"),
+        (Crun, "crun version 1.8.1\\n", "crun 1.8.1"),
+        (Runc, "odd\\n", "runc"),
     ],
 )
 def test_the_program_says_its_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, version: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Runc], printed: str, version: str
 ) -> None:
-    program = tmp_path / "runc"
+    program = tmp_path / kind.name
     program.write_text(f"#!/bin/sh\nprintf '{printed}'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert Runc().find_version() == version
+    assert kind().find_version() == version
 
 
 def test_without_a_program_there_is_no_version() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import socket
 import sys
 from http.client import HTTPConnection
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from bundles import DOCKERFILE, leave_tag, write_bundle
 from serving import request, wait_until
 
-from onnxpack.core.errors import SpecError
+from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.serve.bundle import BundleServer, find_python, make_environment, read_bundle
 from onnxpack.serve.server import require_free
 
@@ -79,21 +80,24 @@ def test_what_cannot_be_served_is_told(tmp_path: Path, spoil: object, words: str
 
 def test_a_bundle_answers_and_stops_when_it_is_asked_to(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bundle = read_bundle(write_bundle(tmp_path))
-    server = BundleServer(bundle, Path(sys.executable), 18080)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = BundleServer(bundle, Path(sys.executable), port)
     server.stop()
     assert server.poll() is None, "it was not started"
     server.start()
 
     def answers() -> bool:
         try:
-            require_free(18080)
-        except Exception:
+            require_free(port)
+        except EngineError:
             return True
         return server.poll() is not None
 
     try:
         wait_until(answers)
-        connection = HTTPConnection("127.0.0.1", 18080, timeout=30)
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
         connection.request("POST", "/v2/models/transactions/infer", json.dumps(request()))
         assert json.loads(connection.getresponse().read())["outputs"][0]["data"] == [54.0]
         connection.close()
@@ -101,4 +105,4 @@ def test_a_bundle_answers_and_stops_when_it_is_asked_to(tmp_path: Path, capfd: p
         server.stop()
     assert server.poll() == 0
     out, err = capfd.readouterr()
-    assert (out, err) == ("", "transactions 1.4.0: port 18080, 2 threads\n")
+    assert (out, err) == ("", f"transactions 1.4.0: port {port}, 2 threads\n")

@@ -20,7 +20,7 @@ class Bubblewrap:
     """The runtime for places where runc cannot be: inside of containers, mostly."""
 
     name: ClassVar[str] = "bubblewrap"
-    rank: ClassVar[int] = 2
+    rank: ClassVar[int] = 3
     report: ClassVar[Report] = Report.DESCRIPTOR
 
     def find_version(self) -> str | None:

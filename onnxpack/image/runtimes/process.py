@@ -36,7 +36,7 @@ class Process:
     """The last resort."""
 
     name: ClassVar[str] = "process"
-    rank: ClassVar[int] = 3
+    rank: ClassVar[int] = 4
     report: ClassVar[Report] = Report.PROGRAM
 
     def find_version(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Run a box by runc or crun, the programs that container engines themselves use: an OCI bundle with a user namespace.
+"""Run a box by runc, the program that Docker itself uses: an OCI bundle with a user namespace.
 
 https://github.com/opencontainers/runtime-spec/blob/main/config.md
 """
@@ -10,15 +10,13 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 from onnxpack.image.runtimes.program import emulate
 from onnxpack.image.runtimes.runtime import SHARED_MEMORY, Box, Launch, Report
 
-_PROGRAMS = ("runc", "crun")
 _PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where they lie if not on the user's path: that of an ordinary user lacks the folders of the system's programs."""
+"""Where it lies if not on the user's path: that of an ordinary user lacks the folders of the system's programs."""
 _NAMESPACES = ("pid", "ipc", "uts", "mount", "network", "cgroup", "user")
 _IDS = 65536
 _HIDDEN = (
@@ -42,7 +40,7 @@ class Runc:
     def program(self) -> str | None:
         """Return the path of the program, if one is installed."""
         places = f"{os.environ.get('PATH', '')}:{_PLACES}"
-        return next((found for name in _PROGRAMS if (found := shutil.which(name, path=places))), None)
+        return shutil.which(self.name, path=places)
 
     def find_version(self) -> str | None:
         """Return the program's name and version; None if there is none."""
@@ -50,7 +48,7 @@ class Runc:
             return None
         ended = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=False)
         found = re.match(r"(\w+) version (\S+)", ended.stdout)
-        return f"{found[1]} {found[2]}" if found else Path(self.program).name
+        return f"{found[1]} {found[2]}" if found else self.name
 
     def prepare(self, box: Box) -> None:
         """Write the bundle's configuration."""
