@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,12 @@ def test_the_first_process_is_confined(box: Box) -> None:
     launch = Bubblewrap().start(box, 9)
     assert list(launch.command) == LINE.format(root=box.root, volume=box.volume).split()
     assert launch.env == {"PATH": "/usr/bin"}, "nothing of this machine's"
+
+
+def test_an_emulated_process_does_not_see_this_machine_s_processors(box: Box) -> None:
+    emulated = replace(box, emulator=Path("/bin/qemu"))
+    line = " ".join(Bubblewrap().start(emulated, 9).command)
+    assert " --ro-bind /sys /sys --tmpfs /sys/devices/system/cpu --remount-ro /sys/devices/system/cpu " in line
 
 
 def test_a_second_command_joins_all_namespaces_of_the_first(box: Box) -> None:

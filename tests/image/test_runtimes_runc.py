@@ -1,5 +1,6 @@
 """A bundle confines its process as production does, for root and for an ordinary user."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def test_a_bundle_has_no_capability_no_network_and_nothing_to_write_but_out(box:
     assert [mount["source"] for mount in own] == [str(box.volume), str(box.volume / "out")]
     assert all({"nodev", "noexec"} <= set(mount["options"]) for mount in own)
     assert {"/proc/kcore", "/proc/keys", "/sys/firmware"} <= set(bundle["linux"]["maskedPaths"])
+
+
+def test_an_emulated_process_does_not_see_this_machine_s_processors(box: Box) -> None:
+    place = "/sys/devices/system/cpu"
+    assert place not in make_bundle(box, 0, 0)["linux"]["maskedPaths"]
+    emulated = replace(box, emulator=Path("/bin/qemu"))
+    assert place in make_bundle(emulated, 0, 0)["linux"]["maskedPaths"]
 
 
 def test_root_gives_a_box_the_image_s_user_and_an_ordinary_user_has_one_id(box: Box) -> None:
