@@ -50,15 +50,15 @@ class Question:
 
 
 def find_spec_name(model: str) -> str:
-    """Return the name that the spec gives to its images."""
-    return SPECS[model].name
+    """Return the name that the written spec gives to its images: no image of the example's own name is replaced."""
+    return f"benchmark-{SPECS[model].name}"
 
 
 def write_spec(model: str, variant: int, base: str, folder: Path) -> Path:
     """Write the spec of a variant, on a base, over what the folder has; return the folder."""
     shutil.copytree(SPECS[model], folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / "spec.yaml"
-    text = file.read_text()
+    text = file.read_text().replace(f"\nname: {SPECS[model].name}\n", f"\nname: {find_spec_name(model)}\n")
     if "\nimage:" in text:
         raise SystemExit(f"{SPECS[model]} has an image of its own: leave it out there, or write its base here")
     if model == IRIS and variant:

@@ -8,12 +8,14 @@ from benchmarks.image import figures as measures
 from benchmarks.image.figures import Cell, Figures
 from benchmarks.image.goals import judge_engines, judge_goals, judge_push, judge_rebuild, judge_repeat, judge_sizes
 from benchmarks.image.measure import Course, Run
+from benchmarks.image.models import find_spec_name, write_spec
 from benchmarks.image.ours import sum_stages
 from benchmarks.image.processes import RunError
-from benchmarks.image.subjects import BENTOML, IRIS, MODELS, ONNX, OURS, RESNET, SMALLEST, TORCH, USUAL
+from benchmarks.image.subjects import BENTOML, IRIS, MODELS, ONNX, OURS, RESNET, SLIM, SMALLEST, TORCH, USUAL
 from benchmarks.image.tables import SIZES, write_page, write_table
 from benchmarks.image.usual import pin
 from benchmarks.serving.goals import Goal
+from onnxpack.spec.load import load
 
 DOCKER, OCI = SMALLEST
 
@@ -113,6 +115,18 @@ def test_only_requirements_that_ask_for_it_get_the_version_of_this_machine() -> 
     assert pin("fastapi") == "fastapi"
     assert pin("bentoml==1.4.40") == "bentoml==1.4.40"
     assert pin("numpy==").startswith("numpy==2")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_written_spec_is_valid_and_has_the_base_and_a_name_of_its_own(model: str, tmp_path: Path) -> None:
+    spec = load(write_spec(model, 0, SLIM, tmp_path / "spec") / "spec.yaml").spec
+    assert (spec.name, spec.image.base) == (find_spec_name(model), SLIM)
+    assert spec.name.startswith("benchmark-")
+
+
+def test_another_variant_of_a_network_has_another_seed(tmp_path: Path) -> None:
+    write_spec(RESNET, 3, SLIM, tmp_path)
+    assert "kwargs: {classes: 10, seed: 3}" in (tmp_path / "spec.yaml").read_text()
 
 
 class Failing:
