@@ -155,6 +155,31 @@ def test_a_container_is_as_confined_as_in_production(runtime: str, image: Export
     ]
 
 
+def read_status(text: str) -> dict[str, list[str]]:
+    """Return the rows of ``/proc/self/status`` that a process has printed."""
+    return {line.split(":")[0].strip(): line.split(":")[1].split() for line in text.splitlines() if ":" in line}
+
+
+def test_a_second_command_is_as_confined_as_the_first(runtime: str, image: Exported) -> None:
+    if runtime == "process":
+        pytest.skip("a plain process is not confined")
+    look = "print(*(line for line in open('/proc/self/status') if line[:3] in ('Uid', 'Gid', 'Cap', 'NoN')))"
+    wait = f"import time\n{look}\nprint('told', flush=True)\ntime.sleep(600)"
+    with image.container("id", {}, entrypoint=["python3"], command=["-c", wait]) as box:
+        box.start()
+        status, out, words = box.execute(["python3", "-c", look])
+        assert (status, words) == (0, "")
+        while "told" not in (printed := box.output()[0]):
+            assert box.running()
+    # What joins namespaces keeps a bound of capabilities, of which a user without any can get none.
+    ignored = {"CapBnd", "NoNewPrivs"} if runtime == "bubblewrap" else set()
+    first, second = (read_status(text) for text in (printed, out))
+    assert {name: second[name] for name in second if name not in ignored} == {
+        name: first[name] for name in first if name not in ignored
+    }
+    assert second["CapEff"] == ["0" * 16]
+
+
 def test_an_image_whose_command_is_not_there_says_so(runtime: str, image: Exported) -> None:
     with (
         pytest.raises(GateError, match="it has no program 'node'"),

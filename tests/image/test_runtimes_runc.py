@@ -1,5 +1,7 @@
 """A bundle confines its process as production does, for root and for an ordinary user."""
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,14 +75,10 @@ def test_command_lines_are_those_of_runc_and_crun(box: Box, monkeypatch: pytest.
     )  # fmt: skip
     assert started.env["XDG_RUNTIME_DIR"] == "/run/user/1000"
     assert "A" not in started.env, "the box's variables are in the bundle"
-    assert runtime.execute(box, 4, ["python3", "-c", "pass"]).command == (
-        *first,
-        "exec",
-        "check",
-        "python3",
-        "-c",
-        "pass",
-    )
+    *line, place, name = runtime.execute(box, 4, ["python3", "-V"]).command
+    assert (*line, name) == (*first, "exec", "--process", "check")
+    process = json.loads(Path(place).read_text())
+    assert process == make_bundle(box, os.geteuid(), 0)["process"] | {"args": ["python3", "-V"]}
     assert runtime.clean(box) == (*first, "delete", "--force", "check")
     runtime.prepare(box)
     assert (state / "config.json").stat().st_size > 1000

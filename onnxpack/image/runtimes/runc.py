@@ -6,6 +6,7 @@ https://github.com/opencontainers/runtime-spec/blob/main/config.md
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -64,8 +65,10 @@ class Runc:
         return True
 
     def execute(self, box: Box, process: int, command: Sequence[str]) -> Launch:
-        """Return the command that runs another process as the bundle's first one is run."""
-        return self._launch(box, "exec", box.name, *emulate(box, command))
+        """Return the command that runs another process, which is described in full: crun would run it as root."""
+        place = box.state / f"process-{secrets.token_hex(4)}.json"
+        place.write_text(json.dumps(make_process(box, command, os.geteuid())))
+        return self._launch(box, "exec", "--process", str(place), box.name)
 
     def clean(self, box: Box) -> tuple[str, ...]:
         """Return the command that removes a container's control groups, and itself if it is still there."""
@@ -81,22 +84,13 @@ class Runc:
 def make_bundle(box: Box, user: int, group: int) -> dict[str, Any]:
     """Return the configuration of an OCI bundle, for a user of this machine with those ids.
 
-    Root's boxes know all of an image's users. An ordinary user has one id to give, so the first user of the box is that
-    user, which has no capability there all the same.
+    Root's boxes know all of an image's users; an ordinary user has one id to give.
     """
-    root = user == 0
-    ids = [(0, 0, _IDS), (0, 0, _IDS)] if root else [(0, user, 1), (0, group, 1)]
+    ids = [(0, 0, _IDS), (0, 0, _IDS)] if user == 0 else [(0, user, 1), (0, group, 1)]
     users, groups = ([{"containerID": inner, "hostID": outer, "size": size}] for inner, outer, size in ids)
     return {
         "ociVersion": "1.0.2",
-        "process": {
-            "user": {"uid": box.user, "gid": box.group} if root else {"uid": 0, "gid": 0},
-            "args": list(emulate(box, box.command)),
-            "env": [f"{name}={value}" for name, value in box.env.items()],
-            "cwd": box.folder,
-            "capabilities": {kind: [] for kind in _CAPABILITIES},
-            "noNewPrivileges": True,
-        },
+        "process": make_process(box, box.command, user),
         "root": {"path": str(box.root), "readonly": True},
         "hostname": "onnxpack",
         "mounts": [*_list_system_mounts(), *_list_own_mounts(box)],
@@ -107,6 +101,21 @@ def make_bundle(box: Box, user: int, group: int) -> dict[str, Any]:
             "maskedPaths": [*_HIDDEN, *box.hidden],
             "readonlyPaths": list(_FIXED),
         },
+    }
+
+
+def make_process(box: Box, command: Sequence[str], user: int) -> dict[str, Any]:
+    """Return how a command runs in a box of that user of this machine.
+
+    An ordinary user is the box's first user, which has no capability there all the same.
+    """
+    return {
+        "user": {"uid": box.user, "gid": box.group} if user == 0 else {"uid": 0, "gid": 0},
+        "args": list(emulate(box, command)),
+        "env": [f"{name}={value}" for name, value in box.env.items()],
+        "cwd": box.folder,
+        "capabilities": {kind: [] for kind in _CAPABILITIES},
+        "noNewPrivileges": True,
     }
 
 
