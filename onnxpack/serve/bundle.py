@@ -13,7 +13,7 @@ from pathlib import Path
 
 from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER
 from onnxpack.core.errors import Location, Problem, SpecError
-from onnxpack.core.interrupts import count_signals
+from onnxpack.core.interrupts import count_signals, uninterrupted
 from onnxpack.image.local_container import read_process
 from onnxpack.image.runtimes.keeper import keep_command
 from onnxpack.inspection.bundle import read_dockerfile
@@ -109,15 +109,16 @@ class BundleServer:
         reading, writing = os.pipe()
         # Without site nothing but the bundle's own packages can be imported.
         line = (str(self.python), "-s", "-S", "-m", "server", "--host", HOST)
-        self._process = subprocess.Popen(
-            keep_command(line, writing),
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno(),
-            env=make_environment(self.bundle, self.port),
-            cwd="/",
-            pass_fds=(writing,),
-            start_new_session=True,  # ctrl-C is for this process, which lets the server finish
-        )
+        with uninterrupted():
+            self._process = subprocess.Popen(
+                keep_command(line, writing),
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr.fileno(),
+                env=make_environment(self.bundle, self.port),
+                cwd="/",
+                pass_fds=(writing,),
+                start_new_session=True,  # ctrl-C is for this process, which lets the server finish
+            )
         os.close(writing)
         self._server = read_process(reading)
         os.close(reading)

@@ -12,6 +12,7 @@ import urllib3.exceptions
 from docker.errors import DockerException, NotFound
 
 from onnxpack.core.errors import EngineError, SpecError
+from onnxpack.core.interrupts import uninterrupted
 from onnxpack.image.docker import DockerEngine, endpoint
 from onnxpack.serve.server import HOST
 
@@ -74,9 +75,10 @@ class ImageServer:
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
             )
-            self._made = True
-            client.create_container(self.image.id, name=self._name, host_config=host, ports=[self.image.port])
-            client.start(self._name)
+            with uninterrupted():
+                self._made = True
+                client.create_container(self.image.id, name=self._name, host_config=host, ports=[self.image.port])
+                client.start(self._name)
             said = client.logs(self._name, stream=True, follow=True)
         threading.Thread(target=_copy, args=(said,), daemon=True).start()
 

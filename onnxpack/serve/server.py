@@ -14,7 +14,8 @@ HOST = "127.0.0.1"
 """Where a server listens: for this machine alone."""
 _PATIENCE = 600.0
 """Seconds for a server to be ready: a model of many gigabytes is loaded in minutes."""
-_PERIOD = 0.02
+_PERIOD, _LOOK = 0.02, 0.25
+"""Seconds between two looks whether a server is ready, and whether a ready one still runs."""
 
 
 class Server(Protocol):
@@ -51,7 +52,7 @@ def serve(server: Server, tell: Callable[[int], None]) -> None:
             _wait_until_ready(server)
             tell(server.port)
             while (status := server.poll()) is None:
-                time.sleep(_PERIOD)
+                time.sleep(_LOOK)
             raise GateError(f"the server ended by itself: exit status {status}", "see what it said above")
     except KeyboardInterrupt:
         return  # that is how it is asked to stop
