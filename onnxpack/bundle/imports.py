@@ -1,6 +1,7 @@
 """Read from a module's source what it imports, and when: as it is loaded, or when one of its functions runs."""
 
 import ast
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
@@ -8,6 +9,11 @@ from dataclasses import dataclass
 
 from onnxpack.bundle.compiler import is_later
 
+_PARAMETERS = r"\[(?:[^][]|\[(?:[^][]|\[[^][]*\])*\])*\]"
+"""A pattern of brackets that hold brackets of two more levels."""
+_GENERIC = re.compile(rf"^([ \t]*(?:(?:async[ ]+)?def|class)[ ]+\w+){_PARAMETERS}", re.MULTILINE)
+_ALIAS = re.compile(rf"^([ \t]*)type[ ]+(\w+)(?:{_PARAMETERS})?(\s*=(?!=))", re.MULTILINE)
+"""The syntax for types of PEP 695, which Python 3.12 reads."""
 _ON_DEMAND = ("__getattr__", "__dir__")
 """Functions that Python calls for names that a module lacks; what asks for such a name is an edge itself."""
 
@@ -45,7 +51,7 @@ def read_code(name: str, source: bytes, *, is_package: bool) -> ModuleCode:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other people's code
-        tree = ast.parse(source)
+        tree = ast.parse(_spell_older(source))
     reader = _Reader(name.split("."), is_package=is_package, tree=tree)
     reader.visit(tree)
     blocks = (
@@ -54,6 +60,15 @@ def read_code(name: str, source: bytes, *, is_package: bool) -> ModuleCode:
         if function not in _ON_DEMAND
     )
     return ModuleCode(tuple(blocks), frozenset(reader.texts))
+
+
+def _spell_older(source: bytes) -> bytes:
+    """Return a source without PEP 695's parameters of types, which import nothing.
+
+    It is done whether the Python that builds can read them or not: what an image holds must not depend on that one.
+    """
+    text = source.decode("latin-1")  # the words of the syntax are ASCII; all other bytes come back as they were
+    return _ALIAS.sub(r"\1\2\3", _GENERIC.sub(r"\1", text)).encode("latin-1")
 
 
 class _Reader(ast.NodeVisitor):

@@ -74,3 +74,26 @@ def test_texts_that_may_name_files_are_found() -> None:
 def test_what_this_python_cannot_read_is_an_error() -> None:
     with pytest.raises(SyntaxError):
         read(b"match x: y")
+
+
+PEP_695 = """\
+from a import T
+type Alias = T.x | list["y"]
+type Pairs[K: (int, str), V = dict[K, list[K]]] = dict[K, V]
+def convert[
+    Scalar: np.generic = np.generic[list[int]],
+](value: Scalar) -> Scalar:
+    import b
+class Box[T](Base):
+    async def open[*Ts](self) -> None:
+        import c
+type = 3
+assert type == 3
+"""
+
+
+def test_types_of_a_newer_python_hide_no_import() -> None:
+    code = read_code("m", PEP_695.encode(), is_package=False)
+    blocks = {block.function: block.modules for block in code.blocks}
+    assert {"a.T", "c"} <= set(blocks[""])
+    assert "b" in blocks["convert"]

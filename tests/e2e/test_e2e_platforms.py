@@ -123,3 +123,18 @@ def test_docker_says_what_an_image_for_another_machine_needs(workshop: Workshop,
         engine.remove_image(_BASE)
     fails(result, 5, f"the base image is for {OTHER}", "qemu-user-static", "--engine oci")
     assert failed_stages(tmp_path / "dist") == ["base"]
+
+
+@pytest.mark.parametrize("python", ["3.12", "3.14"])
+def test_packages_are_there_for_every_python_and_machine(workshop: Workshop, python: str, tmp_path: Path) -> None:
+    """No stand-in of a base has these Pythons; what can be proved without one is that all packages are for them."""
+    targets = {name: {"device": "cpu", "platform": platform} for platform, name in TARGETS.items()}
+    spec = workshop.copy("iris", f"python-{python}", targets=targets, image={"python": python})
+    spec.with_suffix(".lock").unlink()  # it is of the Python that the spec had
+    result = workshop.run("build", spec, "--engine", "none", "--output", tmp_path / "dist")
+    assert result.code == 0, result.err
+    for platform, name in TARGETS.items():
+        modules = (tmp_path / "dist/iris" / name / "context").rglob("*.cpython-*.so")
+        assert {path.name.split(".")[1] for path in modules} == {
+            f"cpython-3{python.partition('.')[2]}-{find_machine(platform)}-linux-gnu"
+        }
