@@ -61,7 +61,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="the forest alone, three images: see that all works")
     parser.add_argument("--changes", type=int, default=3, help="how often the model changes")
     parser.add_argument("--starts", type=int, default=5, help="how often each image is started")
-    parser.add_argument("--minutes", type=float, default=13, help="for all rounds; one of each is always made")
+    parser.add_argument("--minutes", type=float, default=12, help="for all rounds; one of each is always made")
     parser.add_argument("--images", nargs="*", default=[], help="only those whose titles have one of these words")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} and {FIGURES.name}")
     parser.add_argument("--seed", type=int, help="for the order")
