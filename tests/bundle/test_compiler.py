@@ -86,6 +86,22 @@ def test_what_the_base_compiled_itself_or_has_built_in_is_left_alone(tmp_path: P
     assert list(made) == [f"{str(base).lstrip('/')}/__pycache__/base_module{suffix()}"]
 
 
+def test_a_base_whose_root_lies_elsewhere_gives_the_same_names_and_bytes(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "root/usr/lib"
+    library.mkdir(parents=True)
+    for name in ("base_module.py", "other.py"):
+        (library / name).write_bytes((base / name).read_bytes())
+    py_compile.compile(str(library / "base_module.py"))
+    monkeypatch.setattr(sys, "path", [str(library)])
+    monkeypatch.setenv("ONNXPACK_ROOT", str(tmp_path / "root"))
+    made = compiled(tmp_path, "base_module")
+    assert list(made) == [f"usr/lib/__pycache__/other{suffix()}"], "the base's own compiled module is found there"
+    (data,) = made.values()
+    assert names_of(marshal.loads(data[16:])) == {"/usr/lib/other.py"}
+
+
 def test_a_package_of_the_image_hides_one_of_the_base(tmp_path: Path, base: Path) -> None:
     (base / "a").mkdir()
     (base / "a/unused.py").write_text("")

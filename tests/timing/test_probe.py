@@ -38,3 +38,10 @@ def test_time_first_pauses_before_each_call_and_tells_the_median_of_later_ones(
     assert times == {"first_answer_seconds": pytest.approx(first), "later_answer_seconds": pytest.approx(later)}
     assert clock.slept == [probe._PAUSE] * len(takes)
     assert left == []
+
+
+def test_the_process_under_test_is_the_first_one_unless_a_variable_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(probe.FIRST_PROCESS, raising=False)
+    assert probe.find_process() == "1"
+    monkeypatch.setenv(probe.FIRST_PROCESS, "4711")
+    assert probe.find_process() == "4711"
