@@ -1,6 +1,7 @@
 """Run commands, and tell how they failed."""
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,15 @@ def run(command: Sequence[str], variables: Mapping[str, str] | None = None, fold
     except subprocess.TimeoutExpired:
         raise RunError(f"{command[0]} took more than ten minutes") from None
     if done.returncode:
-        raise RunError(f"{' '.join(command[:4])}: {' '.join((done.stderr or done.stdout).split()[-60:])}")
+        raise RunError(find_reason(done.stderr or done.stdout))
     return done.stdout
+
+
+def find_reason(text: str) -> str:
+    """Return what a command that failed said last: its error or its last words, without folders."""
+    errors = [line for line in text.splitlines() if line.lower().startswith("error")]
+    reason = errors[-1] if errors else " ".join(text.split()[-40:])
+    return reason.replace(str(Path.cwd()), ".").replace(tempfile.gettempdir(), "…") or "it said nothing"
 
 
 def time_run(command: Sequence[str], variables: Mapping[str, str] | None = None, folder: Path | None = None) -> float:

@@ -10,7 +10,7 @@ from benchmarks.image.goals import judge_engines, judge_goals, judge_push, judge
 from benchmarks.image.measure import Course, Run
 from benchmarks.image.models import find_spec_name, write_spec
 from benchmarks.image.ours import sum_stages
-from benchmarks.image.processes import RunError
+from benchmarks.image.processes import RunError, find_reason
 from benchmarks.image.subjects import BENTOML, IRIS, MODELS, ONNX, OURS, RESNET, SLIM, SMALLEST, TORCH, USUAL
 from benchmarks.image.tables import SIZES, write_page, write_table
 from benchmarks.image.usual import pin
@@ -127,6 +127,12 @@ def test_a_written_spec_is_valid_and_has_the_base_and_a_name_of_its_own(model: s
 def test_another_variant_of_a_network_has_another_seed(tmp_path: Path) -> None:
     write_spec(RESNET, 3, SLIM, tmp_path)
     assert "kwargs: {classes: 10, seed: 3}" in (tmp_path / "spec.yaml").read_text()
+
+
+def test_a_reason_is_the_last_error_without_folders_of_this_machine() -> None:
+    assert find_reason(f"base … 2 s\nerror: no {Path.cwd()}/x\nsee above") == "error: no ./x"
+    assert find_reason("cannot reach\nthe host") == "cannot reach the host"
+    assert find_reason("") == "it said nothing"
 
 
 class Failing:
