@@ -28,9 +28,9 @@ def list_engines() -> tuple[str, ...]:
 
 
 def choose_engine() -> str:
-    """Return the name of the engine to take where none is named: Docker's if one answers, else none that needs one."""
+    """Return the name of the engine to take where none is named: Docker's if there is one, else what needs none."""
     engine = importlib.import_module(f"{__name__}.{DOCKER}").ENGINE()
-    return DOCKER if engine.answers() else DAEMONLESS
+    return DOCKER if engine.is_meant() else DAEMONLESS
 
 
 def name_engine(engine: "Engine") -> str:

@@ -63,8 +63,10 @@ class DockerEngine:
             ) from None
         return client
 
-    def answers(self) -> bool:
-        """Return whether there is an engine."""
+    def is_meant(self) -> bool:
+        """Return whether an engine answers, or somebody names one, who wants to know that it does not."""
+        if endpoint() != DEFAULT_UNIX_SOCKET.removeprefix("http+"):
+            return True
         with contextlib.suppress(EngineError):
             return bool(self.client)
         return False

@@ -12,8 +12,8 @@ import pytest
 from boxes import FakeContainer
 
 import onnxpack
-from onnxpack.core.errors import GateError
-from onnxpack.image import DAEMONLESS, DOCKER, list_engines, load_engine
+from onnxpack.core.errors import EngineError, GateError
+from onnxpack.image import DAEMONLESS, DOCKER, choose_engine, list_engines, load_engine
 from onnxpack.image.docker import DockerEngine
 from onnxpack.image.engine import require_end
 
@@ -169,3 +169,28 @@ def test_require_end_of_a_failure_shows_the_end_of_its_output(printed: str, word
     detail = failed.value.problems[0].detail
     assert detail.endswith("the end")
     assert len(detail) == 3000
+
+
+@pytest.fixture
+def unnamed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment that names no engine."""
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    return monkeypatch
+
+
+def test_without_an_engine_the_one_that_needs_none_is_taken(unnamed: pytest.MonkeyPatch) -> None:
+    def refuse(engine: DockerEngine) -> None:
+        raise EngineError("no Docker engine answers")
+
+    unnamed.setattr(DockerEngine, "client", property(refuse))
+    assert choose_engine() == DAEMONLESS
+    unnamed.setattr(DockerEngine, "client", property(lambda engine: "a connection"))
+    assert choose_engine() == DOCKER
+
+
+@pytest.mark.case("B3")
+def test_an_engine_that_somebody_names_is_meant_though_it_is_dead(unnamed: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    unnamed.setenv("DOCKER_HOST", f"unix://{tmp_path}/dead.sock")
+    assert choose_engine() == DOCKER
