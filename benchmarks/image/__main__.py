@@ -8,6 +8,7 @@ where uv finds it: UV_FIND_LINKS names a folder or page of wheels. `--quick` onl
 import argparse
 import json
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,7 @@ def main() -> None:
     """Measure, and write the page."""
     arguments = read_arguments()
     random.seed(arguments.seed)
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that what was made goes
     models = MODELS[:1] if arguments.quick else MODELS
     rounds = (1, 1) if arguments.quick else (arguments.changes, arguments.starts)
     with tempfile.TemporaryDirectory(prefix="onnxpack-image-") as name, preparing(Path(name), arguments) as makers:
