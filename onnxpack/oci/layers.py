@@ -17,7 +17,7 @@ from onnxpack.core.regular import read_regular
 from onnxpack.core.scratch import replace_file, working_folder
 from onnxpack.oci.compression import decompress, describe, make_compressor
 from onnxpack.oci.layout import BlobSource, Layout
-from onnxpack.oci.manifests import EPOCH, LAYER, Descriptor
+from onnxpack.oci.manifests import EPOCH, LAYER, Descriptor, compute_digest
 
 _MEMORY = "layers"
 """The folder of a layout that keeps what was found out about layers, so that it is not computed again."""
@@ -217,19 +217,25 @@ def _remember_layer(layout: Layout, layer: Layer, compression: str) -> Layer:
 def _remember(layout: Layout, name: str, values: dict[str, Any]) -> None:
     place = layout.root / _MEMORY / name.replace(":", "-")
     place.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(values)
     with working_folder(layout.root) as work:
-        (work / "values").write_text(json.dumps(values))
+        (work / "values").write_text(f"{_seal(name, text)}\n{text}")
         replace_file(work / "values", place)
 
 
 def _recall(layout: Layout, name: str) -> dict[str, Any] | None:
-    """Return what was found out; what is no longer read is found out again.
+    """Return what was found out; what was damaged or belongs to another name is found out again.
 
-    Whoever changes it gains nothing: an image's layers must have the digests that its configuration says, and those are
-    compared when it is unpacked.
+    Sizes and digests from here go into manifests, so one bit that flips on the disk would give another image.
     """
     with suppress(OSError, ValueError, RecursionError):
-        found = json.loads(read_regular(layout.root / _MEMORY / name.replace(":", "-"), _LIMIT))
-        if isinstance(found, dict) and isinstance(found.get("size"), int):
-            return found
+        data = read_regular(layout.root / _MEMORY / name.replace(":", "-"), _LIMIT)
+        seal, _, text = data.decode().partition("\n")
+        if seal == _seal(name, text):
+            return cast(dict[str, Any], json.loads(text))
     return None
+
+
+def _seal(name: str, text: str) -> str:
+    """Return the digest of what was found out and of the name that it was found out for."""
+    return compute_digest(f"{name}\n{text}".encode())

@@ -102,6 +102,31 @@ def test_what_was_found_out_is_found_out_again_if_it_is_damaged(layout: Layout, 
     assert measure_layer(layout, layout, layer.blob, layer.diff_id) == layer
 
 
+@pytest.mark.case("B8")
+def test_one_changed_character_in_what_was_found_out_changes_no_layer(layout: Layout, folder: Path) -> None:
+    """A size of 7 instead of 5 is a number too, and would give another manifest."""
+    layer = add_layer(layout, folder, GZIP)
+    known = {path: path.read_text() for path in (layout.root / "layers").iterdir()}
+    assert len(known) == 2
+    for path, text in known.items():
+        for place in (number for number, letter in enumerate(text) if letter.isdigit()):
+            path.write_text(f"{text[:place]}{(int(text[place]) + 1) % 10}{text[place + 1 :]}")
+            assert add_layer(Layout(layout.root), folder, GZIP) == layer
+            assert measure_layer(layout, layout, layer.blob, layer.diff_id) == layer
+
+
+@pytest.mark.case("B8")
+def test_what_was_found_out_of_one_layer_is_not_taken_for_another(layout: Layout, folder: Path) -> None:
+    first = add_layer(layout, folder, GZIP)
+    (folder / "more").write_text("more")
+    second = add_layer(layout, folder, GZIP)
+    one, other = (
+        next((layout.root / "layers").glob(f"{found.diff_id.replace(':', '-')}.*")) for found in (first, second)
+    )
+    other.write_bytes(one.read_bytes())
+    assert add_layer(layout, folder, GZIP) == second
+
+
 def test_a_tar_of_another_digest_or_none_is_refused(layout: Layout, folder: Path) -> None:
     with pytest.raises(EngineError, match="and its image says sha256:00"):
         add_tar(layout, io.BytesIO(make_tar(folder)), "sha256:" + "0" * 64, GZIP)
