@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from onnxpack.core.errors import EngineError, naming
-from onnxpack.core.interrupts import holding
+from onnxpack.core.interrupts import holding, uninterrupted
 
 _PREFIX = ".onnxpack-"
 _NAME = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")
@@ -53,7 +53,9 @@ def working_folder(parent: Path) -> Iterator[Path]:
 
 def make_temporary_folder() -> contextlib.AbstractContextManager[Path]:
     """Make a ``working_folder`` in the machine's folder for temporary files."""
-    return working_folder(Path(tempfile.gettempdir()))
+    with uninterrupted():  # to find that one, Python tries folders out with a file of its own
+        place = Path(tempfile.gettempdir())
+    return working_folder(place)
 
 
 def sweep(parent: Path) -> None:

@@ -1,8 +1,10 @@
 """Signals wait where they must, are raised once, and what was held is put away."""
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from onnxpack.core.interrupts import (
     uninterrupted,
     was_interrupted,
 )
+from onnxpack.core.scratch import make_temporary_folder
 
 
 @pytest.fixture(autouse=True)
@@ -126,3 +129,23 @@ def test_signals_are_counted_also_while_they_disturb_nothing() -> None:
     assert counts == [2, 3]
     interrupts.heed_signals()
     assert count_signals() == 0
+
+
+def test_interrupt_while_the_folder_for_temporary_files_is_looked_for_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python writes a file of its own there and removes it, the first time that it is asked."""
+    remove, removed = os.unlink, []
+
+    def interrupt(path: str) -> None:
+        removed.append(path)
+        signal.raise_signal(signal.SIGINT)
+        remove(path)
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(os, "unlink", interrupt)
+    with pytest.raises(KeyboardInterrupt), make_temporary_folder():
+        pass
+    assert len(removed) == 1
+    assert list(tmp_path.iterdir()) == []
