@@ -1,9 +1,12 @@
 """End to end: the real command line in processes of its own, a real engine, real containers, real HTTP."""
 
+import contextlib
 import gc
 import secrets
+import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,12 @@ import docker
 import pytest
 import requests
 from docker.errors import DockerException
+from e2e_images import list_arguments, save
+from e2e_scene import Scene, make_scene
 from e2e_tools import Box, Built, Workshop, box, remove_all, without_leftovers
 
 HERE = Path(__file__).parent
+BASE = "gcr.io/distroless/python3-debian12"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,6 +82,32 @@ def digits(workshop: Workshop, engine: Any) -> Built:
 @pytest.fixture(scope="session")
 def transactions(workshop: Workshop, engine: Any) -> Built:
     return _built(workshop, "transactions")
+
+
+@pytest.fixture(scope="session")
+def base_archive(workshop: Workshop) -> Path:
+    """The base of the examples as a file: the engine's own where one answers, so that all build on the same."""
+    client = _connected()
+    if client is not None:
+        with contextlib.closing(client):
+            return save(client, BASE, workshop)
+    path = workshop.root / "base.tar"
+    subprocess.run([HERE.parents[1] / "scripts/base", BASE, "--archive", path], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def daemonless(workshop: Workshop, base_archive: Path) -> Built:
+    """The iris server, by the engine that needs no daemon."""
+    return workshop.build(
+        workshop.copy("iris", "daemonless"), workshop.root / "dist-oci", *list_arguments(base_archive)
+    )
+
+
+@pytest.fixture
+def scene_of(workshop: Workshop, base_archive: Path, daemonless: Built, tmp_path: Path) -> Callable[..., Scene]:
+    """A function that makes the scene of builds without a daemon; a label that it is given makes another image."""
+    return partial(make_scene, workshop, base_archive, daemonless, tmp_path)
 
 
 @pytest.fixture(params=["iris", "digits", "transactions"])
