@@ -1,15 +1,12 @@
 """What the machine does to a build: no engine, an engine that dies, no base image, no room."""
 
-import contextlib
 import hashlib
 import json
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e_disks import enlarge, small_disk
 from e2e_proxy import proxy
 from e2e_tools import Built, Workshop, contents, eventually, failed_stages, fails, traces, without_leftovers
 
@@ -112,19 +109,6 @@ def _swept(engine: Any, workshop: Workshop, names: set[str]) -> bool:
 # --------------------------------------------------------------------------------------------------------- no room
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of that size, mounted on ``folder``."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk takes the right to mount one: run as root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_no_room_in_the_output(workshop: Workshop, engine: Any, iris: Built, tmp_path: Path) -> None:
     before = traces(engine, workshop.token)
     with small_disk(tmp_path / "small", "20m") as small:
@@ -148,7 +132,7 @@ def test_no_room_in_the_cache(workshop: Workshop, iris: Built, tmp_path: Path) -
         assert failed_stages(tmp_path / "dist") == ["bundle"]
         assert not [name for name in contents(small) if "/." in name or name.startswith(".")]
 
-        subprocess.run(["mount", "-o", "remount,size=500m", str(small)], check=True)
+        enlarge(small, "500m")
         built = workshop.build(iris.spec, tmp_path / "dist", **cache)
     cached = {stage["name"]: stage["cached"] for stage in built.report["stages"]}
     assert (cached["export"], cached["verify"], cached["bundle"]) == (True, True, False)
