@@ -66,7 +66,7 @@ class LocalContainer(Container):
         try:
             launch = self.kind.start(self.box, writing)
             report = writing if self.kind.report is Report.PROGRAM else 0
-            kept = replace(launch, command=keep_command(launch.command, report, self.kind.clean(self.box)))
+            kept = replace(launch, command=keep_command(launch.command, report, self.kind.clean(self.box), os.getpid()))
             with uninterrupted(), self._create(_OUTPUT) as out, self._create(_ERRORS) as errors:
                 self._process = _spawn(kept, out, errors, (writing,))
             os.close(writing)

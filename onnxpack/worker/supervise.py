@@ -3,9 +3,10 @@
 The child forks: one process does the work, and the other waits for it and adopts what the work leaves behind. Only
 descendants of the task are ended, never another process of this user.
 
-It also supervises other programs, run by its path: ``supervise.py REPORT PROGRAM ARGUMENT… -- CLEANER ARGUMENT…``
+It also supervises other programs, run by its path: ``supervise.py REPORT[:PARENT] PROGRAM ARGUMENT… -- CLEANER…``
 writes the number of the program's process to the file descriptor ``REPORT`` (0: to none), as ``{"child-pid": …}``. The
-cleaner runs if the build is killed; without one the command ends with ``--``.
+cleaner runs if the build is killed; without one the command ends with ``--``. ``PARENT`` is the number of the build's
+process: if that died before it could be watched, nothing is started.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ _cleaner: list[str] = []
 """The program that removes what is left of a killed build."""
 
 
-def supervise(cleaner: Sequence[str] = ()) -> None:
+def supervise(cleaner: Sequence[str] = (), parent: int = 0) -> None:
     """Fork: return in a new process that does the work, while the old one waits for it and ends with its status.
 
     If it is told to stop, it runs the program ``cleaner`` when all of the work has ended.
@@ -40,7 +41,7 @@ def supervise(cleaner: Sequence[str] = ()) -> None:
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGTERM, _stop)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # a build that is killed takes all with it
-    if _is_abandoned():
+    if _is_abandoned() or (parent and os.getppid() != parent):
         os._exit(STOPPED)
     worker = os.fork()
     if worker == 0:
@@ -111,11 +112,12 @@ def _end_as(status: int) -> NoReturn:
 
 def main(arguments: list[str]) -> NoReturn:
     """Supervise a program, as the module's text says."""
-    report, *rest = arguments
+    place, *rest = arguments
+    report, _, parent = place.partition(":")
     # A program's own arguments may hold the sign too; a cleaner's never do.
     end = len(rest) - 1 - rest[::-1].index("--")
     command, cleaner = rest[:end], rest[end + 1 :]
-    supervise(cleaner)
+    supervise(cleaner, int(parent or 0))
     if int(report):
         with os.fdopen(int(report), "w") as stream:
             stream.write(f'{{"child-pid": {os.getpid()}}}')

@@ -47,3 +47,13 @@ def test_a_program_that_ends_by_itself_is_not_cleaned_up(tmp_path: Path) -> None
     assert subprocess.run([*LINE, "0", *PYTHON, "pass", "--", *clean], check=False).returncode == 0
     assert time.monotonic() - began < 60
     assert not (tmp_path / "cleaned").exists()
+
+
+def test_program_of_a_build_that_is_gone_before_it_could_be_watched_is_not_run(tmp_path: Path) -> None:
+    """A signal for the parent's death comes to those alone that were there to ask for it."""
+    stranger = os.getppid()
+    for parent, runs in ((stranger, False), (os.getpid(), True), (0, True)):
+        place = tmp_path / str(parent)
+        touch = ["/bin/sh", "-c", f"echo here > {place}"]
+        ended = subprocess.run([*LINE, f"0:{parent}", *touch, "--"], check=False, timeout=60)
+        assert (ended.returncode, place.exists()) == ((0, True) if runs else (supervise.STOPPED, False))
