@@ -208,7 +208,7 @@ class Engine(Protocol):
         """
 
     def build(self, asked: BuildRequest) -> Image:
-        """Build a context under a name."""
+        """Build a context, under the name that is asked for if images without one are lost."""
 
     def tag(self, image: str, reference: str) -> None:
         """Give an image another name."""

@@ -75,7 +75,7 @@ class OciEngine:
         return self._require(name)
 
     def build(self, asked: BuildRequest) -> Image:
-        """Put the image of a context together under a name.
+        """Put the image of a context together; by its digest it is found without a name, so it gets none yet.
 
         Raises:
             EngineError: the base is damaged, or asks for more than layers.
@@ -91,8 +91,7 @@ class OciEngine:
             config=self.layout.add(config, CONFIG),
             layers=(*(_convert(layer) for layer in manifest.layers), *(layer.blob for layer in layers)),
         )
-        self.layout.name(_name(asked.name), self.layout.add(write_document(made), MANIFEST))
-        return self._require(asked.name)
+        return self._describe(self.layout.add(write_document(made), MANIFEST))
 
     @contextlib.contextmanager
     def container(
@@ -155,7 +154,8 @@ class OciEngine:
         if found := names.get(reference):
             return found
         if reference.startswith("sha256:"):
-            return next((entry for entry in names.values() if entry.digest == reference), None)
+            size = self.layout.measure(reference)
+            return None if size is None else Descriptor(MANIFEST, reference, size)
         return names.get(_name(reference))
 
     def _require_entry(self, image: str) -> Descriptor:

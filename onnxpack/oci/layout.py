@@ -68,6 +68,10 @@ class Layout:
             path.unlink(missing_ok=True)
         return whole
 
+    def measure(self, digest: str) -> int | None:
+        """Return the bytes of a blob; None if it is not there whole."""
+        return self.path(digest).stat().st_size if self.has(digest) else None
+
     def open(self, digest: str) -> BinaryIO:
         """Open a blob for reading; whoever reads it has asked ``has`` before.
 

@@ -72,7 +72,9 @@ def make_context(folder: Path, model: str = "model") -> Context:
 
 
 def build(engine: OciEngine, context: Context, base: Image, name: str = "iris:1", compression: str = "gzip") -> Image:
-    return engine.build(BuildRequest(context, base, name, compression))
+    image = engine.build(BuildRequest(context, base, name, compression))
+    engine.tag(image.id, name)
+    return image
 
 
 def test_an_image_has_the_layers_of_its_base_and_two_more(engine: OciEngine, archive: Path, context: Context) -> None:
