@@ -65,8 +65,11 @@ class DockerEngine:
 
     def is_meant(self) -> bool:
         """Return whether an engine answers, or somebody names one, who wants to know that it does not."""
-        if endpoint() != DEFAULT_UNIX_SOCKET.removeprefix("http+"):
+        place = DEFAULT_UNIX_SOCKET.removeprefix("http+")
+        if endpoint() != place:
             return True
+        if not Path(place.removeprefix("unix://")).is_socket():  # the SDK would leave open what it cannot connect
+            return False
         with contextlib.suppress(EngineError):
             return bool(self.client)
         return False

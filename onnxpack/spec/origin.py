@@ -6,8 +6,6 @@ from pathlib import PurePosixPath
 from typing import get_args
 from urllib.parse import urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from onnxpack.core.errors import Location, Problem
 from onnxpack.core.package_names import normalize_name, parse_pin_name
 from onnxpack.core.redact import find_secret
@@ -102,6 +100,11 @@ def check_pins(spec: Spec, where: Where) -> Iterator[Problem]:
 
 def check_image_packages(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check that what ``image.requirements`` asks for is well written, each once, and fits the targets' devices."""
+    if not spec.image.requirements:
+        return
+    # Not above: the environment of a source model, where this module is imported too, has no such package.
+    from packaging.requirements import InvalidRequirement, Requirement
+
     seen: dict[str, str] = {}
     foreign = {_RUNTIMES[not load_device(target.device).gpu] for target in spec.targets.values()}
     for index, line in enumerate(spec.image.requirements):

@@ -11,6 +11,7 @@ from onnx_examples import RELU, make_model
 from spared_numpy import copy_numpy, find_library
 from wheels import make_wheel, pack_installed
 
+from onnxpack.bundle.layer import Needs, Root
 from onnxpack.bundle.lock import Package
 from onnxpack.core.artifacts import Artifact
 from onnxpack.tasks.packages import InstallPackages
@@ -61,7 +62,9 @@ def test_openblas_stays_without_a_library_that_has_all_symbols(tmp_path: Path, r
     blas = Artifact.of(lacking) if kind == "lacking" else None
     (tmp_path / "lib").mkdir()
     said: list[str] = []
-    InstallPackages("3.11", "linux/amd64", (real_numpy,), blas).run(tmp_path / "lib", said.append)
+    InstallPackages("3.11", "linux/amd64", (real_numpy,), Needs((Root("numpy", "inference.py"),)), blas).run(
+        tmp_path / "lib", said.append
+    )
     assert len(list(tmp_path.glob("lib/numpy.libs/*"))) > 1
     if kind == "none":
         assert said == []

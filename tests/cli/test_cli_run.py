@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import bundles
 import pytest
 from bundles import leave_tag, write_bundle
 from command_line import Ended
@@ -135,6 +136,7 @@ def test_a_spec_is_built_outside_of_dist_and_served(project: Path, port: int, tm
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     environment: dict[str, Any] = {**os.environ, "ONNXPACK_CACHE": str(tmp_path / "cache"), "TMPDIR": str(temporary)}
+    environment["PYTHONPATH"] = str(Path(bundles.__file__).parent)
     command = [sys.executable, "-c", BUILT, "run", "spec.yaml", "--port", str(port)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=project,

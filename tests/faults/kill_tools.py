@@ -134,6 +134,10 @@ class Place:
         if not self.output.is_dir():
             return {}
         found = digest_tree(self.output)
+        if "files.json" in found:
+            # What answers for uv has the files of a finished layer alone: none is left out of those.
+            files = json.loads((self.output / "files.json").read_text())["files"]
+            found["files.json"] = " ".join(file["path"] for file in files if file["kept"])
         report = json.loads((self.output / "report.json").read_text())
         for stage in report["stages"]:
             stage["seconds"] = stage["cached"] = stage["key"] = None  # a key tells also how a task ran

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundle_examples import DOCKERFILES
 
+from onnxpack.bundle.context import Context
 from onnxpack.core.errors import EngineError
 from onnxpack.image.docker import DockerEngine
+from onnxpack.image.engine import BuildRequest, Image
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK closes no answer that breaks
 
@@ -129,10 +132,12 @@ def test_a_stream_that_is_no_build_is_one_error_of_the_engine(
 ) -> None:
     stream, words = STREAMS[name]
     (tmp_path / "Dockerfile").write_text("FROM base\n")
+    context = Context(tmp_path, "k" * 64, "1", DOCKERFILES["iris"])
+    base = Image("sha256:base", 1, (), {}, platform="linux/amd64")
     with engine(stream) as host:
         monkeypatch.setenv("DOCKER_HOST", host)
         with connecting() as docker, pytest.raises(EngineError) as failed:
-            docker.build(tmp_path, "small:tag", fresh=False)
+            docker.build(BuildRequest(context, base, "small:tag", "gzip"))
     (problem,) = failed.value.problems
     assert words in problem.message
     assert problem.hint

@@ -184,10 +184,13 @@ def test_without_an_engine_the_one_that_needs_none_is_taken(unnamed: pytest.Monk
     def refuse(engine: DockerEngine) -> None:
         raise EngineError("no Docker engine answers")
 
+    unnamed.setattr(Path, "is_socket", lambda path: True)
     unnamed.setattr(DockerEngine, "client", property(refuse))
     assert choose_engine() == DAEMONLESS
     unnamed.setattr(DockerEngine, "client", property(lambda engine: "a connection"))
     assert choose_engine() == DOCKER
+    unnamed.setattr(Path, "is_socket", lambda path: False)
+    assert choose_engine() == DAEMONLESS
 
 
 @pytest.mark.case("B3")

@@ -37,7 +37,7 @@ class FakeRunner:
     """A runner that unpacks nothing, and keeps the names of what it was to unpack."""
 
     def __init__(self, folder: Path) -> None:
-        self.installed = Installed(Artifact(folder, "d" * 64))
+        self.installed = Installed(Artifact(folder, "d" * 64), ())
         self.names: list[str] = []
 
     def run(self, task: InstallPackages, reused: str) -> Installed:
