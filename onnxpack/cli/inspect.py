@@ -24,7 +24,7 @@ from onnxpack.cli.arguments import SANDBOX
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON list.")
 @click.pass_context
 def command(ctx: click.Context, paths: tuple[str, ...], sandbox: bool, why: str | None, as_json: bool) -> None:
-    """Show what each PATH holds: an ONNX model, a spec, a bundle (dist/NAME/TARGET), or a report.
+    """Show what each PATH holds: an ONNX model, a spec, a bundle (dist/NAME/TARGET), an image.tar, or a report.
 
     A spec is shown with its defaults. What is no path is taken for the name of an image.
     """
@@ -93,6 +93,6 @@ def _facts(kind: str, path: str, *, sandbox: bool) -> dict[str, Any]:
         from onnxpack.inspection.report import read_report
 
         return read_report(Path(path))
-    from onnxpack.inspection.image import image_facts
+    from onnxpack.inspection.image import archive_facts, image_facts
 
-    return image_facts(path)
+    return archive_facts(Path(path)) if kind == "archive" else image_facts(path)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from onnxpack.cache.store import find_default_root
 from onnxpack.core.errors import EngineError, Problem
@@ -110,8 +111,7 @@ class OciEngine:
         """
         if gpu:
             raise EngineError("no container without a daemon is given a GPU", f"use `--engine {DOCKER}`")
-        manifest = self.layout.read_manifest(self._require_entry(image))
-        config = read_json(self.layout.read(manifest.config.digest))
+        manifest, config = self.layout.read_manifest(self._require_entry(image)), self.read_config(image)
         with make_temporary_folder() as folder:
             root = folder / "root"
             root.mkdir(mode=0o755)
@@ -144,6 +144,14 @@ class OciEngine:
     def find_platform(self) -> str:
         """Return this machine's platform."""
         return find_own_platform()
+
+    def read_config(self, image: str) -> dict[str, Any]:
+        """Return an image's configuration as JSON values.
+
+        Raises:
+            EngineError: it is not there, or damaged.
+        """
+        return read_json(self.layout.read(self.layout.read_manifest(self._require_entry(image)).config.digest))
 
     def has_gpu(self) -> bool:
         """Return False: what runs without a daemon is not given a GPU."""

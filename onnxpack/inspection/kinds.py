@@ -6,9 +6,9 @@ from typing import Literal
 
 from onnxpack.core.errors import Location, Problem, SpecError
 
-Kind = Literal["onnx", "spec", "specs", "bundle", "report", "image"]
+Kind = Literal["onnx", "spec", "specs", "bundle", "report", "archive", "image"]
 
-_BY_SUFFIX: dict[str, Kind] = {".onnx": "onnx", ".yaml": "spec", ".yml": "spec", ".json": "report"}
+_BY_SUFFIX: dict[str, Kind] = {".onnx": "onnx", ".yaml": "spec", ".yml": "spec", ".json": "report", ".tar": "archive"}
 _REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9._:/@-]{0,254}")
 _ONNX_HEAD = b"\x08"
 """The first byte of a serialised ModelProto that starts with its IR version."""
@@ -30,7 +30,8 @@ def kind_of(argument: str) -> Kind:
         found = _BY_SUFFIX.get(path.suffix.lower()) or _sniff(path)
         if found:
             return found
-        hint = "give an .onnx file, a spec, a bundle, a report.json or an image's name; for weights use `onnxpack init`"
+        hint = "give an .onnx file, a spec, a bundle, a report.json, an image.tar or an image's name"
+        hint += "; for weights use `onnxpack init`"
         raise SpecError(Problem("`inspect` does not know this kind of file", hint, where))
     if path.exists():
         raise SpecError(Problem("it is neither a regular file nor a folder", "give the path of one", where))

@@ -1,13 +1,11 @@
 """The engine without a daemon: the same context on the same base gives the same image, wherever it is put together."""
 
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
-from bundle_examples import DOCKERFILES
 from registries import running_registry
+from small_images import BASE, make_context, save_base
 
 from onnxpack.bundle.context import Context
 from onnxpack.core.errors import EngineError, SpecError
@@ -17,9 +15,7 @@ from onnxpack.image.engine import BuildRequest, Image
 from onnxpack.image.oci import ARCHIVE, OciEngine
 from onnxpack.oci.archive import open_archive
 from onnxpack.oci.layout import Layout
-from onnxpack.oci.manifests import compute_digest, read_json
-
-BASE = "registry.invalid/python:3.11"
+from onnxpack.oci.manifests import read_json
 
 
 @pytest.fixture
@@ -35,40 +31,6 @@ def archive(tmp_path: Path) -> Path:
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
     return make_context(tmp_path / "context")
-
-
-def save_base(path: Path, **config: object) -> Path:
-    """Write a base of one file, as `docker save` does."""
-    layer = make_tar({"usr/bin/python3": b"elf"})
-    values = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"Env": ["PATH=/usr/bin"], "Cmd": ["sh"]} | config,
-        "rootfs": {"type": "layers", "diff_ids": [compute_digest(layer)]},
-        "history": [{"created_by": "ENV a=b", "empty_layer": True}, {"created_by": "ADD base"}],
-    }
-    manifest = [{"Config": "c.json", "RepoTags": [BASE], "Layers": ["l.tar"]}]
-    parts = {"l.tar": layer, "c.json": json.dumps(values).encode(), "manifest.json": json.dumps(manifest).encode()}
-    path.write_bytes(make_tar(parts))
-    return path
-
-
-def make_tar(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-def make_context(folder: Path, model: str = "model") -> Context:
-    for name, text in (("runtime/opt/lib/numpy.py", "numpy"), ("model/opt/app/model.onnx", model)):
-        path = folder / "rootfs" / name
-        path.parent.mkdir(parents=True)
-        path.write_text(text)
-    return Context(folder, "k" * 64, "1.0", DOCKERFILES["iris"])
 
 
 def build(engine: OciEngine, context: Context, base: Image, name: str = "iris:1", compression: str = "gzip") -> Image:
