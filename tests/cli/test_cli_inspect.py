@@ -273,7 +273,7 @@ class FakeEngine:
         if reference != "iris:1":
             return None
         labels = {"dev.onnxpack.content": "0876", "org.opencontainers.image.base.name": "base", "team": "a\x1b[2J"}
-        return Image("sha256:79c2", 123971557, (Layer("sha256:bd00", 42496858, "COPY dir:1 in /"),), labels)
+        return Image("sha256:79c2", 123971557, (Layer("sha256:bd00", 42496858, "COPY dir:1 in /"),), labels, None, "linux/amd64")
 
     def guarded(self, what: str) -> Any:
         import contextlib
@@ -318,11 +318,13 @@ environment
 
 def test_an_image(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(look_image, "DockerEngine", FakeEngine)
+    monkeypatch.setattr(look_image, "choose_engine", lambda: "docker")
     assert onnxpack("inspect", "iris:1").out == IMAGE_TEXT
 
 
 def test_unknown_name_is_refused(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(look_image, "DockerEngine", FakeEngine)
+    monkeypatch.setattr(look_image, "choose_engine", lambda: "docker")
     ended = onnxpack("inspect", "irsi:1")
     assert ended.code == 2
     assert "neither a file nor an image" in ended.err
@@ -334,6 +336,7 @@ def test_without_an_engine_a_wrong_path_is_still_told(onnxpack: Run, monkeypatch
 
     monkeypatch.setattr(FakeEngine, "find", nobody)
     monkeypatch.setattr(look_image, "DockerEngine", FakeEngine)
+    monkeypatch.setattr(look_image, "choose_engine", lambda: "docker")
     ended = onnxpack("inspect", "irsi")
     assert ended.code == 5
     assert "there is no file 'irsi'" in ended.err
