@@ -273,7 +273,8 @@ class FakeEngine:
         if reference != "iris:1":
             return None
         labels = {"dev.onnxpack.content": "0876", "org.opencontainers.image.base.name": "base", "team": "a\x1b[2J"}
-        return Image("sha256:79c2", 123971557, (Layer("sha256:bd00", 42496858, "COPY dir:1 in /"),), labels, None, "linux/amd64")
+        layers = (Layer("sha256:bd00", 42496858, "COPY dir:1 in /"),)
+        return Image("sha256:79c2", 123971557, layers, labels, platform="linux/amd64")
 
     def guarded(self, what: str) -> Any:
         import contextlib
