@@ -1,5 +1,6 @@
 """The command line of a generated module: what each command prints, writes and answers to wrong input."""
 
+import contextlib
 import json
 import os
 import signal
@@ -243,6 +244,9 @@ def test_an_interrupt_ends_it_without_a_traceback(apps: dict[str, Path], tmp_pat
     try:
         with fifo.open("wb"):
             process.send_signal(signal.SIGINT)
+            # Another thread may take the signal, and needs a moment to tell the one that reads.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)
         # The end of the file wakes a read that began just after Python had looked for signals.
         out, error = process.communicate(timeout=60)
     finally:

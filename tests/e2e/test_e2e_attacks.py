@@ -194,15 +194,15 @@ def small_queue(workshop: Workshop, engine: Any) -> Built:
 
 
 @contextlib.contextmanager
-def overload(engine: Any, built: Built) -> Iterator[tuple[Box, Client, dict[str, Any]]]:
-    """Run a server with a fifth of a CPU, and give a request that it needs a while for."""
+def overload(engine: Any, built: Built, length: int = 96) -> Iterator[tuple[Box, Client, dict[str, Any]]]:
+    """Run a server with a fifth of a CPU, and give a request of that ``length`` that it needs a while for."""
     host = {**PORTS, "cpu_period": 100_000, "cpu_quota": 20_000}
     with box(engine, built.reference, host=host, ports=[8080]) as server:
         client = Client(server.ready().find_port())
         _, metadata, _ = client.ask("GET", "/v2/models/transactions")
         inputs = []
         for item in metadata["inputs"]:
-            shape = [{0: 64, 1: 96}[axis] if size == -1 else size for axis, size in enumerate(item["shape"])]
+            shape = [{0: 64, 1: length}[axis] if size == -1 else size for axis, size in enumerate(item["shape"])]
             count = int(np.prod(shape))
             inputs.append({"name": item["name"], "datatype": item["datatype"], "shape": shape, "data": [1] * count})
         yield server, client, {"inputs": inputs}
@@ -228,7 +228,8 @@ def test_overload_is_refused_while_health_stays_right_and_then_it_recovers(small
 def test_sigterm_lets_accepted_requests_finish(small_queue: Built, engine: Any) -> None:
     path = "/v2/models/transactions/infer"
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(4) as pool:
-        server, client, document = stack.enter_context(overload(engine, small_queue))
+        # So long that no machine runs one in the loop that answers for the queue.
+        server, client, document = stack.enter_context(overload(engine, small_queue, 384))
         stack.enter_context(client.connect())  # an idle one must not hold it up
         futures = [pool.submit(client.infer, document, path) for _ in range(3)]  # one runs, two wait
         names = ("onnxpack_queue_requests", "onnxpack_running_requests")

@@ -118,10 +118,15 @@ def without_python(workshop: Workshop, engine: Any) -> Iterator[str]:
     engine.remove_image(f"{name}:base", force=True)
 
 
-def test_an_image_that_cannot_start_is_refused(
-    iris: Built, workshop: Workshop, engine: Any, without_python: str, tmp_path: Path
+def test_a_base_without_a_python_is_refused_before_anything_is_built(
+    workshop: Workshop, engine: Any, without_python: str, tmp_path: Path
 ) -> None:
-    _refused(workshop, engine, tmp_path, {"base": without_python}, "python3")
+    spec = workshop.copy("iris", "without-python", image={"base": without_python})
+    names = without_leftovers(engine, workshop.token)
+    result = workshop.run("build", spec, "--output", tmp_path)
+    fails(result, 2, "the base image has no python3 that can be run")
+    assert failed_stages(tmp_path) == ["base"]
+    assert without_leftovers(engine, workshop.token) == names
 
 
 def test_an_image_whose_server_dies_is_refused(iris: Built, workshop: Workshop, engine: Any, tmp_path: Path) -> None:

@@ -205,7 +205,9 @@ def test_a_second_build_proves_the_first_one(daemonless: Built, workshop: Worksh
     again = workshop.build(daemonless.spec, workshop.root / "dist-oci", *options)
     assert again.report["image"]["digest"] == daemonless.report["image"]["digest"]
     assert again.report["reproduction"] == {"compared": "manifest", "digest": daemonless.report["image"]["digest"]}
-    assert [stage["name"] for stage in again.report["stages"] if not stage["cached"]] == ["reproduce"]
+    # Another test may have given the name to an image that is compressed otherwise.
+    done = [stage["name"] for stage in again.report["stages"] if not stage["cached"]]
+    assert done in (["reproduce"], ["image", "reproduce"])
     assert (list_names(workshop.cache), contents(images / "blobs")) == before
     assert find_damage(images) == []
 
