@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxpack.bundle.context import normalise
-from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER, list_template_imports
+from onnxpack.bundle.render import MODEL_TREE, RUNTIME_TREE, list_template_imports
 from onnxpack.core.errors import GateError
 
 PACKAGES, MODULES = "packages", "modules"
 """What is compiled: the packages that all models share, with the standard library; and the modules of one model."""
-_TREES = {PACKAGES: ("runtime", LIB_FOLDER), MODULES: ("model", APP_FOLDER)}
+_TREES = {PACKAGES: RUNTIME_TREE, MODULES: MODEL_TREE}
 _HIDDEN = (
     "concurrent.futures.thread", "datetime", "encodings", "encodings.utf_8", "numpy._core._exceptions", "numpy.dtypes",
     "onnxruntime.capi.build_and_package_info", "sitecustomize", "uuid",
@@ -49,8 +49,7 @@ class Bytecode:
 
 def make_request(context: Path, part: str, base: str) -> CompileRequest:
     """Return what is to be compiled of one part of a context: ``PACKAGES`` or ``MODULES``."""
-    layer, folder = _TREES[part]
-    tree = context / f"rootfs/{layer}{folder}"
+    folder, tree = _TREES[part].folder, _TREES[part].locate(context)
     sources = {path.relative_to(tree).as_posix(): path.read_bytes() for path in sorted(tree.rglob("*.py"))}
     if part == MODULES:
         return CompileRequest(base, sources, folder, ())
@@ -65,11 +64,11 @@ def add_bytecode(context: Path, part: str, compiled: Bytecode) -> None:
     Raises:
         GateError: one is not named as such: it would lie anywhere in the image, or outside of the context.
     """
-    layer, _ = _TREES[part]
+    layer = context / _TREES[part].path
     for name, data in compiled.files.items():
         if not _COMPILED.fullmatch(name):
             raise GateError(f"the base image's Python compiled a module into {name[:200]!r}", _HINT)
-        path = context / f"rootfs/{layer}" / name
+        path = layer / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     normalise(context)

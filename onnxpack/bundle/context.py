@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER, DockerView, ModuleView, render_dockerfile, render_module
+from onnxpack.bundle.render import (
+    MODEL_TREE,
+    RUNTIME_TREE,
+    DockerView,
+    ModuleView,
+    render_dockerfile,
+    render_module,
+)
 from onnxpack.core.artifacts import Artifact, locate_data
 from onnxpack.core.digests import digest
 from onnxpack.core.regular import open_regular
@@ -53,7 +60,7 @@ def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context
     labels = {**parts.docker.labels, VERSION_LABEL: version, CONTENT_LABEL: key}
     docker = replace(parts.docker, labels=labels)
     instructions = render_dockerfile(docker)
-    runtime, app = folder / f"rootfs/runtime{LIB_FOLDER}", folder / f"rootfs/model{APP_FOLDER}"
+    runtime, app = RUNTIME_TREE.locate(folder), MODEL_TREE.locate(folder)
     # The Dockerfile has the content key in a label, so an equal one proves equal packages.
     known = earlier if earlier and _read(earlier / _DOCKERFILE) == instructions else None
     _copy_tree(parts.packages.path, runtime, known and known / runtime.relative_to(folder))

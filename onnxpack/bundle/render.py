@@ -23,12 +23,34 @@ from onnxpack.oci.config import Healthcheck, Settings
 from onnxpack.spec.rules import OWN_VARIABLES
 
 __all__ = [
-    "APP_FOLDER", "LIB_FOLDER", "DockerView", "ModuleView", "list_template_imports", "list_template_roots",
-    "render_dockerfile", "render_module",
+    "APP_FOLDER", "LIB_FOLDER", "MODEL_TREE", "RUNTIME_TREE", "TREES", "DockerView", "ModuleView",
+    "list_template_imports", "list_template_roots", "render_dockerfile", "render_module",
 ]  # fmt: skip
 
 APP_FOLDER = "/opt/onnxpack/app"
 LIB_FOLDER = "/opt/onnxpack/lib"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A folder of a context that becomes a layer, and the folder of the image that most of it is for."""
+
+    path: str
+    folder: str
+
+    @property
+    def instruction(self) -> str:
+        """Return the line of the Dockerfile that makes the layer."""
+        return f"COPY {self.path}/ /"
+
+    def locate(self, context: Path) -> Path:
+        """Return where the image's folder is in a context."""
+        return context / f"{self.path}{self.folder}"
+
+
+RUNTIME_TREE, MODEL_TREE = Tree("rootfs/runtime", LIB_FOLDER), Tree("rootfs/model", APP_FOLDER)
+TREES = (RUNTIME_TREE, MODEL_TREE)
+"""The layers of an image, the lower one first: engines, the Dockerfile and what is put into a context follow it."""
 USER = "65532:65532"
 """Not root; `nonroot` in the images whose base is distroless."""
 OWN_ENV = {
@@ -75,6 +97,11 @@ class DockerView:
     def entrypoint(self) -> tuple[str, ...]:
         """Return the command of a container."""
         return ("python3", "-m", "inference" if self.server == "none" else "server")
+
+    @property
+    def copies(self) -> tuple[str, ...]:
+        """Return the instructions that make the layers."""
+        return tuple(tree.instruction for tree in TREES)
 
     @property
     def user(self) -> str:
@@ -160,7 +187,7 @@ def _list_uses(text: str) -> Iterator[str]:
 
 
 def render_dockerfile(view: DockerView) -> str:
-    """Return the Dockerfile of a context whose ``rootfs/runtime`` and ``rootfs/model`` become the two layers."""
+    """Return the Dockerfile of a context, whose ``TREES`` become the layers."""
     return _render("Dockerfile", view)
 
 

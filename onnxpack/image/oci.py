@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onnxpack.bundle.render import TREES
 from onnxpack.cache.store import find_default_root
 from onnxpack.core.errors import EngineError, Problem
 from onnxpack.core.platforms import find_own_platform
@@ -29,8 +30,6 @@ from onnxpack.oci.unpack import unpack
 
 ARCHIVE = "image.tar"
 """The file that a build leaves: an OCI layout, and what `docker load` takes."""
-_TREES = (("runtime", "COPY rootfs/runtime/ /"), ("model", "COPY rootfs/model/ /"))
-"""The folders of a context's ``rootfs`` that become layers, with the instructions of its Dockerfile."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,10 @@ class OciEngine:
         """
         base = self._require_entry(asked.base.id)
         manifest = self.layout.read_manifest(base)
-        folders = [asked.context.folder / "rootfs" / name for name, _ in _TREES]
+        folders = [asked.context.folder / tree.path for tree in TREES]
         with ThreadPoolExecutor(len(folders)) as pool:
             layers = list(pool.map(lambda folder: add_layer(self.layout, folder, asked.compression), folders))
-        new = [NewLayer(layer.diff_id, words) for layer, (_, words) in zip(layers, _TREES, strict=True)]
+        new = [NewLayer(layer.diff_id, tree.instruction) for layer, tree in zip(layers, TREES, strict=True)]
         config = write_config(self.layout.read(manifest.config.digest), asked.context.docker.settings, new)
         made = Manifest(
             config=self.layout.add(config, CONFIG),

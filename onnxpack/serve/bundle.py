@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER
+from onnxpack.bundle.render import APP_FOLDER, LIB_FOLDER, MODEL_TREE, RUNTIME_TREE
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.interrupts import count_signals, uninterrupted
 from onnxpack.image.local_container import read_process
@@ -42,12 +42,12 @@ class Bundle:
     @property
     def app(self) -> Path:
         """Return the folder of the model and its modules."""
-        return self.context / f"rootfs/model{APP_FOLDER}"
+        return MODEL_TREE.locate(self.context)
 
     @property
     def lib(self) -> Path:
         """Return the folder of the packages."""
-        return self.context / f"rootfs/runtime{LIB_FOLDER}"
+        return RUNTIME_TREE.locate(self.context)
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -63,10 +63,10 @@ def read_bundle(folder: Path) -> Bundle:
         raise SpecError(Problem("there is no build context in this folder", hint, where))
     facts = read_dockerfile(context / "Dockerfile")
     port = (facts["port"] or "").split(" ")[0]
-    if not port.isdecimal() or not (context / f"rootfs/model{APP_FOLDER}/server.py").is_file():
+    if not port.isdecimal() or not (MODEL_TREE.locate(context) / "server.py").is_file():
         hint = "`runtime.server` is `none`: run its command line on a file instead"
         raise SpecError(Problem("this model was built without a server", hint, where))
-    names = sorted((context / f"rootfs/runtime{LIB_FOLDER}").rglob("*.so"))
+    names = sorted(RUNTIME_TREE.locate(context).rglob("*.so"))
     found = next((tag for path in names if (tag := _TAG.search(path.name))), None)
     if found is None:
         raise SpecError(Problem("no package of this bundle says which Python it is for", "build it again", where))
