@@ -11,10 +11,9 @@ from onnxpack.oci import GZIP
 from onnxpack.oci.archive import DOCKER_FILE, Archive, open_archive
 from onnxpack.oci.config import read_diff_ids, read_platform
 from onnxpack.oci.layers import add_tar
-from onnxpack.oci.layout import BLOBS, INDEX_FILE, NAME, BlobSource, Layout, copy_stream, read_layout_index
+from onnxpack.oci.layout import BLOBS, INDEX_FILE, NAME, BlobSource, Layout, copy_stream, read_blob, read_layout_index
 from onnxpack.oci.manifests import (
     CONFIG,
-    LIMIT,
     MANIFEST,
     Descriptor,
     Index,
@@ -119,9 +118,9 @@ def _choose(source: BlobSource, index: Index, place: Path, platform: str) -> Des
     for entry in index.manifests:
         if entry.platform is not None and str(entry.platform) != platform:
             continue
-        document = read_document(_read_small(source, entry), entry.media_type)
+        document = read_document(read_blob(source, entry), entry.media_type)
         if isinstance(document, Manifest):
-            if entry.platform or str(read_platform(read_json(_read_small(source, document.config)))) == platform:
+            if entry.platform or str(read_platform(read_json(read_blob(source, document.config)))) == platform:
                 found[entry.digest] = entry
         else:
             found |= {one.digest: one for one in document.manifests if one.platform and str(one.platform) == platform}
@@ -131,11 +130,6 @@ def _choose(source: BlobSource, index: Index, place: Path, platform: str) -> Des
         raise SpecError(f"'{place}' holds no image for {platform}", "name another file")
     names = ", ".join(sorted(entry.annotations.get(NAME, entry.digest) for entry in found.values()))
     raise SpecError(f"'{place}' holds several images for {platform}: {names[:500]}", "make one with a single image")
-
-
-def _read_small(source: BlobSource, blob: Descriptor) -> bytes:
-    with source.open(blob.digest) as stream:
-        return stream.read(LIMIT + 1)
 
 
 def _copy_saved(layout: Layout, archive: Archive, compression: str) -> Descriptor:

@@ -1,7 +1,6 @@
 """Layers: a folder as a tar whose bytes depend on the names and contents of its files alone."""
 
 import hashlib
-import io
 import json
 import os
 import stat
@@ -18,6 +17,7 @@ from onnxpack.core.scratch import replace_file, working_folder
 from onnxpack.oci.compression import decompress, describe, make_compressor
 from onnxpack.oci.layout import BlobSource, Layout
 from onnxpack.oci.manifests import EPOCH, LAYER, Descriptor, compute_digest
+from onnxpack.oci.streams import open_layer
 
 _MEMORY = "layers"
 """The folder of a layout that keeps what was found out about layers, so that it is not computed again."""
@@ -159,52 +159,20 @@ def measure_layer(layout: Layout, source: BlobSource, blob: Descriptor, diff_id:
     """Return the facts of a layer that another tool made, which are read from it once.
 
     Raises:
-        EngineError: it is no tar, or has another digest than ``diff_id``.
+        EngineError: it is no tar, or is not what its digests say.
     """
     name = f"{blob.digest}.{diff_id.removeprefix('sha256:')}"
     known = _recall(layout, name)
     if known:
         return Layer(blob, diff_id, known["size"])
-    digest, total = hashlib.sha256(), 0
-    with source.open(blob.digest) as stream:
-        content = _Pipe(decompress(stream), digest)
+    with open_layer(source, blob, diff_id) as content:
         try:
             with tarfile.open(fileobj=cast(BinaryIO, content), mode="r|") as archive:
                 total = sum(entry.size for entry in archive if entry.isreg())
         except (tarfile.TarError, ValueError) as error:
             raise EngineError(f"a layer is no tar: {flatten_words(error, 200)}", "use another base image") from None
-        content.drain()
-    if f"sha256:{digest.hexdigest()}" != diff_id:
-        raise EngineError("a layer of the image has another digest than its configuration says", "fetch it again")
     _remember(layout, name, {"size": total})
     return Layer(blob, diff_id, total)
-
-
-class _Pipe(io.RawIOBase):
-    """A stream of pieces, which digests what it gives."""
-
-    def __init__(self, chunks: Iterator[bytes], digest: Any) -> None:
-        self._chunks = chunks
-        self._digest = digest
-        self._rest = b""
-
-    def read(self, count: int = -1) -> bytes:
-        parts, missing = [], count
-        while missing:
-            if not self._rest:
-                self._rest = next(self._chunks, b"")
-                self._digest.update(self._rest)
-                if not self._rest:
-                    break
-            parts.append(self._rest[:missing])
-            self._rest = self._rest[len(parts[-1]) :]
-            missing -= len(parts[-1])
-        return b"".join(parts)
-
-    def drain(self) -> None:
-        """Read on to the end, behind that of the archive too."""
-        for chunk in self._chunks:
-            self._digest.update(chunk)
 
 
 def _remember_layer(layout: Layout, layer: Layer, compression: str) -> Layer:

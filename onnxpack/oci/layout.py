@@ -200,6 +200,19 @@ class BlobWriter:
         return Descriptor(media_type, digest, self.size)
 
 
+def read_blob(source: BlobSource, blob: Descriptor) -> bytes:
+    """Return a small blob of any source: a manifest, an index or a configuration.
+
+    Raises:
+        EngineError: it is not there, or has other bytes than its digest says.
+    """
+    with source.open(blob.digest) as stream:
+        data = stream.read(LIMIT + 1)
+    if compute_digest(data) != blob.digest:
+        raise EngineError(f"the blob {blob.digest} is damaged", "make or fetch the image again")
+    return data
+
+
 def copy_stream(source: BinaryIO, target: "BlobWriter") -> None:
     """Copy a stream into a blob, a piece at a time."""
     while chunk := source.read(_CHUNK):

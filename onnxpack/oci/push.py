@@ -8,10 +8,9 @@ from functools import partial
 from onnxpack.core.errors import EngineError, OnnxpackError, SpecError
 from onnxpack.core.progress import Progress
 from onnxpack.core.text import format_bytes, plural
-from onnxpack.oci.layout import BlobSource
+from onnxpack.oci.layout import BlobSource, read_blob
 from onnxpack.oci.manifests import (
     INDEX,
-    LIMIT,
     Descriptor,
     Index,
     Manifest,
@@ -41,7 +40,7 @@ def push(source: BlobSource, entry: Descriptor, references: Sequence[ImageRefere
         SpecError: a reference says another digest.
         EngineError: a registry refuses it, cannot be reached, or has something else afterwards.
     """
-    return _deliver(source, entry, _read_small(source, entry), references, progress)
+    return _deliver(source, entry, read_blob(source, entry), references, progress)
 
 
 def push_index(source: BlobSource, index: Index, references: Sequence[ImageReference], progress: Progress) -> str:
@@ -84,7 +83,7 @@ class _Push:
         document = read_document(data, entry.media_type)
         if isinstance(document, Index):
             for child in document.manifests:
-                self.run(child, _read_small(self._source, child), [child.digest])
+                self.run(child, read_blob(self._source, child), [child.digest])
         else:
             self._target = replace(self._target, origin=self._find_origin(document))
             self._send_missing([document.config, *document.layers])
@@ -114,7 +113,7 @@ class _Push:
     def _find_origin(self, manifest: Manifest) -> str | None:
         """Return the repository of the image's base, if it is another one on the same registry."""
         try:
-            config = read_json(_read_small(self._source, manifest.config)).get("config") or {}
+            config = read_json(read_blob(self._source, manifest.config)).get("config") or {}
             base = parse_reference(str(manifest.annotations.get(_BASE) or config["Labels"][_BASE]))
         except (OnnxpackError, LookupError, TypeError):  # it has none, or is no image of a usual kind
             return None
@@ -134,16 +133,3 @@ class _Push:
         if found.digest != entry.digest:
             text = f"{reference} is {found.digest} after the push, and not {entry.digest}"
             raise EngineError(text, _AGAIN)
-
-
-def _read_small(source: BlobSource, entry: Descriptor) -> bytes:
-    """Return a manifest, an index or a configuration from a source.
-
-    Raises:
-        EngineError: it is not there, or has other bytes than its digest says.
-    """
-    with source.open(entry.digest) as stream:
-        data = stream.read(LIMIT + 1)
-    if compute_digest(data) != entry.digest:
-        raise EngineError(f"the blob {entry.digest} is damaged", "build the image again")
-    return data

@@ -18,8 +18,8 @@ from typing import BinaryIO, cast
 
 from onnxpack.core.errors import EngineError, flatten_words
 from onnxpack.oci.config import read_diff_ids
-from onnxpack.oci.layout import BlobSource
-from onnxpack.oci.manifests import LIMIT, Descriptor, Manifest, compute_digest
+from onnxpack.oci.layout import BlobSource, read_blob
+from onnxpack.oci.manifests import Manifest
 from onnxpack.oci.rooted import resolve_in_root
 from onnxpack.oci.streams import LayerStream, open_layer
 
@@ -44,7 +44,7 @@ def unpack(source: BlobSource, manifest: Manifest, folder: Path) -> None:
             holds a part of the image.
         OSError: the folder cannot be written.
     """
-    diff_ids = read_diff_ids(_read_config(source, manifest.config))
+    diff_ids = read_diff_ids(read_blob(source, manifest.config))
     if len(diff_ids) != len(manifest.layers):
         raise _make_error(f"it has {len(manifest.layers)} layers, and its configuration names {len(diff_ids)}")
     tree = _Tree(Path(os.path.realpath(folder)))
@@ -154,14 +154,6 @@ class _Tree:
         with contextlib.suppress(OverflowError, ValueError):  # a time that cannot be is left out
             # Python compares the time of a module's source with the one that its compiled form names.
             os.utime(place, (entry.mtime, entry.mtime), follow_symlinks=False)
-
-
-def _read_config(source: BlobSource, config: Descriptor) -> bytes:
-    with source.open(config.digest) as stream:
-        data = stream.read(LIMIT + 1)
-    if compute_digest(data) != config.digest:
-        raise _make_error("its configuration is not what its digest says")
-    return data
 
 
 def _unpack_layer(stream: LayerStream, tree: _Tree) -> None:
