@@ -41,8 +41,11 @@ class Served:
 
     def requests(self, of: str = "") -> list[str]:
         """The requests so far in the registry's own log, as ``PUT /v2/… 201``, that match a pattern."""
-        found = []
-        for line in (self.folder / "log").read_text().splitlines():
+        found, log, size = [], self.folder / "log", -1
+        while size != log.stat().st_size:  # it writes a line a moment after the answer
+            size = log.stat().st_size
+            time.sleep(0.2)
+        for line in log.read_text().splitlines():
             values = json.loads(line) if line.startswith("{") else {}
             if "http.response.status" in values:
                 parts = (values[f"http.{part}"] for part in ("request.method", "request.uri", "response.status"))
