@@ -17,6 +17,8 @@ DOCKER, DAEMONLESS = "docker", "oci"
 """The engine that is taken where it answers, and the one that needs nothing."""
 IMAGES = "images"
 """The folder of the store for images that no daemon keeps, an OCI layout."""
+ARCHIVE = "image.tar"
+"""The file that a build without a daemon leaves: an OCI layout, and what `docker load` takes."""
 _ENGINE = re.compile(r"^ENGINE = ", re.MULTILINE)
 
 

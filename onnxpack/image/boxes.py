@@ -105,18 +105,15 @@ def make_box(
         _make_folder(root, place)
     if emulator:
         resolve_in_root(root, EMULATOR).touch()
-    for name in ("volume", "state"):
-        (scratch / name).mkdir()
-    (scratch / "volume" / OUT).mkdir()
-    (scratch / "volume" / OUT).chmod(0o777)
+    volume, state = _make_folders(scratch)
     own = dict(str(word).partition("=")[::2] for word in settings.get("Env") or ())
     env = {"PATH": DEFAULT_PATH, "HOME": home, "HOSTNAME": "onnxpack", **own}
     ports = (str(port).partition("/")[0] for port in settings.get("ExposedPorts") or ())
     return Box(
         name=f"onnxpack-check-{secrets.token_hex(8)}",
         root=root,
-        volume=scratch / "volume",
-        state=scratch / "state",
+        volume=volume,
+        state=state,
         command=command,
         env=env,
         folder=folder,
@@ -152,18 +149,22 @@ def _try_runtime(runtime: Runtime, box: Box) -> str:
     if runtime.find_version() is None:
         return "it is not installed"
     with make_temporary_folder() as scratch:
-        for name in ("state", "volume"):
-            (scratch / name).mkdir()
-        (scratch / "volume" / OUT).mkdir()
-        tried = replace(
-            box, name=f"{box.name}-try", command=(*_TRIAL, _WAIT), state=scratch / "state", volume=scratch / "volume",
-            ports=(),
-        )  # fmt: skip
+        volume, state = _make_folders(scratch)
+        tried = replace(box, name=f"{box.name}-try", command=(*_TRIAL, _WAIT), state=state, volume=volume, ports=())
         with _holding(runtime, tried) as container:
             container.start()
             status, _, words = container.execute([*_TRIAL, _NOTHING])
             said = f"{''.join(container.output())}\n{words}".strip()
     return (said[-_SHOWN:] or f"exit status {status}") if status else ""
+
+
+def _make_folders(scratch: Path) -> tuple[Path, Path]:
+    """Make the volume of a box, with what can be written in it, and the folder of its runtime's own files."""
+    volume, state = scratch / "volume", scratch / "state"
+    for folder in (volume, state, volume / OUT):
+        folder.mkdir()
+    (volume / OUT).chmod(0o777)
+    return volume, state
 
 
 def _holding(runtime: Runtime, box: Box) -> contextlib.AbstractContextManager[LocalContainer]:

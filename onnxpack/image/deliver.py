@@ -8,6 +8,7 @@ from typing import Any
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.progress import Progress
 from onnxpack.core.regular import read_regular
+from onnxpack.image import ARCHIVE
 from onnxpack.image.engine import Engine
 from onnxpack.oci import GZIP
 from onnxpack.oci.layout import MARK
@@ -16,7 +17,7 @@ from onnxpack.oci.push import push, push_index
 from onnxpack.oci.reference import DEFAULT_REGISTRY, ImageReference, parse_reference
 from onnxpack.oci.sources import Source, open_source
 
-REPORT, ARCHIVE = "report.json", "image.tar"
+REPORT = "report.json"
 _LIMIT = 64 * 2**20  # bytes of a report
 
 

@@ -16,7 +16,7 @@ from onnxpack.core.errors import EngineError, Problem
 from onnxpack.core.platforms import find_own_platform
 from onnxpack.core.progress import Progress
 from onnxpack.core.scratch import make_temporary_folder
-from onnxpack.image import DOCKER, IMAGES
+from onnxpack.image import ARCHIVE, DOCKER, IMAGES
 from onnxpack.image.boxes import open_container
 from onnxpack.image.engine import BuildRequest, Container, Image, Layer
 from onnxpack.oci.archive import write_archive
@@ -27,9 +27,6 @@ from onnxpack.oci.layout import Layout
 from onnxpack.oci.manifests import CONFIG, LAYER, MANIFEST, Descriptor, Manifest, read_json, write_document
 from onnxpack.oci.reference import parse_reference
 from onnxpack.oci.unpack import unpack
-
-ARCHIVE = "image.tar"
-"""The file that a build leaves: an OCI layout, and what `docker load` takes."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +108,7 @@ class OciEngine:
         if gpu:
             raise EngineError("no container without a daemon is given a GPU", f"use `--engine {DOCKER}`")
         manifest, config = self.layout.read_manifest(self._require_entry(image)), self.read_config(image)
-        with make_temporary_folder() as folder:
-            root = folder / "root"
-            root.mkdir(mode=0o755)
-            root.chmod(0o755)  # the image's user is another one, and the umask may keep it out
+        with make_temporary_folder() as root:
             unpack(self.layout, manifest, root)
             with open_container(
                 root, config, files, entrypoint=entrypoint, command=command, platform=read_platform(config)

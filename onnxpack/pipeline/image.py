@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from onnxpack.bundle.bytecode import MODULES, PACKAGES, Bytecode, CompileRequest, add_bytecode, make_request
 from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context
@@ -51,6 +51,17 @@ class DeliverImage:
         return replace(done, archive=archive)
 
 
+@dataclass(frozen=True)
+class _Traits:
+    """What tells whether an image is the one to build: its key in the report is made of the same values."""
+
+    content_key: str
+    version: str
+    base: tuple[str, ...]
+    """The digests of the base's layers."""
+    compression: str
+
+
 def _compile(run: Build, context: Context, base: Image) -> None:
     """Add to the context what the base image's Python makes of its modules.
 
@@ -74,10 +85,10 @@ def _make_image(run: Build, context: Context, base: Image, names: tuple[str, str
     """
     started = time.monotonic()
     content_tag, temporary = names
-    layers = [layer.digest for layer in base.layers]
-    key = digest("image", context.content_key, context.version, layers, run.compression)
+    wanted = _Traits(context.content_key, context.version, _list_digests(base), run.compression)
+    key = digest("image", asdict(wanted))
     found = None if run.store.fresh else run.engine.find(content_tag)
-    if found and _is_of(found, context, layers) and found.compression in ("", run.compression):
+    if found and _read_traits(found, wanted) == wanted:
         run.progress.skip("image", "unchanged")
         run.runner.record("image", "", started, key, cached=True)
         return found
@@ -120,8 +131,12 @@ def _list_linked_libraries(context: Context, device: str) -> tuple[str, ...]:
     return list_provider_libraries(context.folder, device)
 
 
-def _is_of(image: Image, context: Context, base: list[str]) -> bool:
-    """Return whether an image holds this content, under this version, on this base."""
-    labels = (image.labels.get(CONTENT_LABEL), image.labels.get(VERSION_LABEL))
-    layers = [layer.digest for layer in image.layers]
-    return labels == (context.content_key, context.version) and layers[: len(base)] == base
+def _read_traits(image: Image, wanted: _Traits) -> _Traits:
+    """Return the same of an image that an engine has; a compression that it does not tell is the one that is wanted."""
+    content_key, version = (image.labels.get(name, "") for name in (CONTENT_LABEL, VERSION_LABEL))
+    base = _list_digests(image)[: len(wanted.base)]
+    return _Traits(content_key, version, base, image.compression or wanted.compression)
+
+
+def _list_digests(image: Image) -> tuple[str, ...]:
+    return tuple(layer.digest for layer in image.layers)

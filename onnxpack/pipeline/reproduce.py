@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from onnxpack.core.digests import digest_tree
 from onnxpack.core.errors import EngineError, GateError
 from onnxpack.core.scratch import working_folder
 from onnxpack.image import name_engine
-from onnxpack.image.engine import Image
 from onnxpack.oci.archive import write_archive
 from onnxpack.pipeline.run import Build, Product
 
@@ -49,7 +49,7 @@ def reproduce(run: Build, product: Product) -> Product:
         report = _build_again(run, product, folder)
         for name in report["image"]["references"]:
             run.engine.untag(name)
-        found, known = _identify(report["image"]), identify(product.image)
+        found, known = _identify(report["image"]), _identify(asdict(product.image))
         if found != known:
             output = folder / "dist" / run.plan.output.relative_to(run.plan.output.parents[1])
             raise GateError(
@@ -61,15 +61,11 @@ def reproduce(run: Build, product: Product) -> Product:
     return replace(product, reproduction=known)
 
 
-def identify(image: Image) -> Reproduction:
-    """Return what tells an image apart: its manifest, or its layers where the engine writes the time into it."""
-    if image.compression:
-        return Reproduction("manifest", str(image.digest))
-    return Reproduction("layers", " ".join(layer.digest for layer in image.layers))
+def _identify(image: Mapping[str, Any]) -> Reproduction:
+    """Return what tells an image apart: its manifest, or its layers where the engine writes the time into it.
 
-
-def _identify(image: dict[str, Any]) -> Reproduction:
-    """Return the same of an image in a report."""
+    ``image`` is what a report says of it.
+    """
     if image["compression"]:
         return Reproduction("manifest", image["digest"])
     return Reproduction("layers", " ".join(layer["digest"] for layer in image["layers"]))

@@ -10,9 +10,10 @@ from small_images import BASE, make_context, save_base
 from onnxpack.bundle.context import Context
 from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.core.progress import SilentProgress
+from onnxpack.image import ARCHIVE
 from onnxpack.image.deliver import push_image
 from onnxpack.image.engine import BuildRequest, Image
-from onnxpack.image.oci import ARCHIVE, OciEngine
+from onnxpack.image.oci import OciEngine
 from onnxpack.oci.archive import open_archive
 from onnxpack.oci.layout import Layout
 from onnxpack.oci.manifests import read_json
