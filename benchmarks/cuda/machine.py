@@ -1,4 +1,4 @@
-"""What the machine must have: a GPU, an engine whose containers see it, and an environment with onnxruntime-gpu."""
+"""Check what the machine must have: a GPU, an engine whose containers see it, and onnxruntime-gpu."""
 
 import subprocess
 from pathlib import Path

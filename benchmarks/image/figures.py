@@ -1,4 +1,4 @@
-"""What is measured of an image, and how it is kept."""
+"""Hold what is measured of an image, and keep it as JSON."""
 
 import statistics
 from collections import defaultdict
@@ -23,7 +23,7 @@ OPENBLAS = "has OpenBLAS"
 
 
 class Cell(NamedTuple):
-    """What was measured of which image."""
+    """Hold what was measured of each image."""
 
     subject: str
     model: str
@@ -38,7 +38,7 @@ class Figures:
         self.troubles: dict[str, str] = {}
         """Why a subject has no more figures."""
         self.seconds = 0.0
-        """How long the whole run took."""
+        """Return how long the whole run took."""
 
     def add(self, cell: Cell, value: float) -> None:
         """Add a sample."""

@@ -93,13 +93,13 @@ class Run:
         say = self._course.say
         for maker, model in self._draw():
             say(f"cold build: {maker.subject.title}, {model}")
-            with self._caught(maker):
+            with self._keep_failure(maker):
                 self._note(maker, model, maker.build_cold(model))
         self._measure_sizes()
         for number in self._count(self._course.starts, STARTS_SHARE):
             say(f"cold starts, round {number}")
             for maker, model in self._draw():
-                with self._caught(maker):
+                with self._keep_failure(maker):
                     self._measure_start(maker, model)
         try:
             with run_registry(self._course.folder / "registry") as relay:
@@ -109,7 +109,7 @@ class Run:
         for number in self._count(self._course.changes, 1):
             say(f"builds of nothing new, round {number}")
             for maker, model in self._draw():
-                with self._caught(maker):
+                with self._keep_failure(maker):
                     self._note(maker, model, maker.repeat(model))
         self.figures.seconds = time.perf_counter() - self._started
         return self.figures
@@ -124,7 +124,7 @@ class Run:
         layout = Layout(self._course.folder / "sizes")
         for maker, model in self._draw():
             self._course.say(f"sizes: {maker.subject.title}, {model}")
-            with self._caught(maker), tempfile.TemporaryDirectory(dir=self._course.folder) as folder:
+            with self._keep_failure(maker), tempfile.TemporaryDirectory(dir=self._course.folder) as folder:
                 layers = measure_layers(layout, maker.save(model, Path(folder)))
                 found = {
                     PLAIN: sum(layer.plain for layer in layers),
@@ -145,12 +145,12 @@ class Run:
         """Build and push other models; the first push, which sends the whole image, is not measured."""
         for maker, model in self._draw():
             self._course.say(f"first push: {maker.subject.title}, {model}")
-            with self._caught(maker):
+            with self._keep_failure(maker):
                 maker.push(model, host)
         for number in self._count(self._course.changes, CHANGES_SHARE):
             self._course.say(f"model changes, round {number}")
             for maker, model in self._draw():
-                with self._caught(maker):
+                with self._keep_failure(maker):
                     self._note(maker, model, maker.change(model, number))
                     before = count()
                     seconds = maker.push(model, host)
@@ -170,7 +170,7 @@ class Run:
             self.figures.add(Cell(maker.subject.title, model, measure), value)
 
     @contextmanager
-    def _caught(self, maker: Maker) -> Iterator[None]:
+    def _keep_failure(self, maker: Maker) -> Iterator[None]:
         """Write down why a subject cannot be measured."""
         try:
             yield
