@@ -23,8 +23,9 @@ UNTAKEN = (
     Untaken("numpy/_pytesttester.py", "numpy.distutils", "only numpy.test() imports it, which runs numpy's own tests"),
     Untaken("", "grpc/_cython/_credentials/roots.pem", "the certificates of public authorities: a server asks nobody"),
 )
-_INSTALLER_FILES = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "entry_points.txt", "uv_cache.json")
-"""Files of ``*.dist-info`` that hold paths or times of the installation; metadata and licences stay."""
+_NOTES = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json")
+"""Files of ``*.dist-info`` that the installer writes: they hold paths and times, so that even their sizes differ."""
+_LOCK = ".lock"
 _ENTRY_POINTS = "entry_points.txt"
 """It names a package's plug-ins, which its users may look up."""
 _LICENCE = re.compile(r"licen[cs]e|copying|notice|copyright", re.IGNORECASE)
@@ -36,12 +37,16 @@ _TEXT = Why("a licence")
 
 
 def prune(folder: Path, needs: Needs) -> tuple[LayerFile, ...]:
-    """Remove what no image needs, and what no loader maps of the libraries; return all files, in order, with reasons.
+    """Remove what no image needs, and what no loader maps of the libraries; return the wheels' files with reasons.
+
+    The installer's own notes go without a word: the listing is the same bytes wherever and whenever it is made.
 
     Raises:
         EngineError: it cannot be told what a module imports.
     """
     files = explain_files(folder, needs)
+    for path in [path for path in _list_files(folder) if _is_note(path)]:
+        (folder / path).unlink()
     whole = {name for name, _ in needs.whole}
     found = []
     for file in files:
@@ -74,20 +79,20 @@ def refresh_files(folder: Path, files: Iterable[LayerFile]) -> tuple[LayerFile, 
 
 def explain_files(folder: Path, needs: Needs) -> tuple[LayerFile, ...]:
     """Tell of each file of unpacked wheels whether a layer has it, and why."""
-    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    paths = [path for path in _list_files(folder) if not _is_note(path)]
     owners = dict(_read_owners(folder))
     asked = dict(needs.whole)
-    whole = [path for path in paths if owners.get(path) in asked and not _explain_installer(path, entry_points=True)]
+    whole = [path for path in paths if owners.get(path) in asked and not _explain_installed(path, entry_points=True)]
     found = find_reached(folder, paths, needs.roots, UNTAKEN, whole)
     licences = {digest_file(folder / path) for path in paths if _INFO in path and _LICENCE.search(path)}
     files = []
     for path in paths:
         package = owners.get(path, "")
         if package in asked:
-            out = _explain_installer(path, entry_points=True)
+            out = _explain_installed(path, entry_points=True)
             why = Why(out) if out else Why("kept whole, asked for by", asked[package])
         else:
-            out = _explain_installer(path, entry_points=False)
+            out = _explain_installed(path, entry_points=False)
             keep = None if out else _explain_kept(path, package, found)
             # A folder with nothing else in it would import as an empty package.
             if keep == _TEXT and digest_file(folder / path) in licences:
@@ -96,6 +101,16 @@ def explain_files(folder: Path, needs: Needs) -> tuple[LayerFile, ...]:
             out = "" if keep else why.how
         files.append(LayerFile(path, package, (folder / path).lstat().st_size, not out, why))
     return tuple(files)
+
+
+def _list_files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+def _is_note(path: str) -> bool:
+    """Return whether a file is one that the installer writes beside those of the wheels."""
+    pure = PurePosixPath(path)
+    return path == _LOCK or (pure.parent.name.endswith(_INFO) and pure.name in _NOTES)
 
 
 def _read_owners(folder: Path) -> Iterator[tuple[str, str]]:
@@ -108,16 +123,15 @@ def _read_owners(folder: Path) -> Iterator[tuple[str, str]]:
             yield path.relative_to(folder).as_posix(), package
 
 
-def _explain_installer(path: str, *, entry_points: bool) -> str:
-    """Return why a file goes that an installation leaves, also of a package that is kept whole; empty if it stays."""
+def _explain_installed(path: str, *, entry_points: bool) -> str:
+    """Return why a file goes that an image has no use for, also of a package kept whole; empty if it stays."""
     pure = PurePosixPath(path)
     if pure.parts[0] == "bin":
         return "a command: it names the Python of the machine that built"
     if "__pycache__" in pure.parts:
         return "compiled by another Python than the base's"
-    notes = pure.parent.name.endswith(_INFO) and pure.name in _INSTALLER_FILES
-    if path == ".lock" or (notes and not (entry_points and pure.name == _ENTRY_POINTS)):
-        return "a note of the installer, with paths and times"
+    if not entry_points and pure.parent.name.endswith(_INFO) and pure.name == _ENTRY_POINTS:
+        return "names commands and plug-ins, which nothing of an image looks up"
     return ""
 
 

@@ -21,10 +21,7 @@ NUMPY = {
 }
 NUMPY_GOES = {
     "bin/numpy-config": "a command: it names the Python of the machine that built",
-    ".lock": "a note of the installer, with paths and times",
-    "numpy-2.dist-info/RECORD": "a note of the installer, with paths and times",
-    "numpy-2.dist-info/INSTALLER": "a note of the installer, with paths and times",
-    "numpy-2.dist-info/entry_points.txt": "a note of the installer, with paths and times",
+    "numpy-2.dist-info/entry_points.txt": "names commands and plug-ins, which nothing of an image looks up",
     "numpy/__init__.pyi": "only compilers and type checkers read it",
     "numpy/py.typed": "only compilers and type checkers read it",
     "numpy/core/include/a.h": "only compilers and type checkers read it",
@@ -36,6 +33,10 @@ NUMPY_GOES = {
     "numpy/random/data.csv": "no file of the layer names it",
     "numpy.libs/libother.so.1": "no library of the layer links or names it",
 }
+NOTES = (
+    ".lock",
+    *(f"numpy-2.dist-info/{name}" for name in ("RECORD", "INSTALLER", "direct_url.json", "uv_cache.json")),
+)
 CUDA = {
     "nvidia/cu13/lib/libcublas.so.13": "",
     "nvidia/cu13/License.txt": "",
@@ -56,7 +57,7 @@ ROOTS = (Root("numpy", "app/inference.py"),)
 def tree(tmp_path: Path) -> Path:
     """Three distributions as an installer leaves them."""
     for files, gone, info in (
-        (NUMPY, NUMPY_GOES, "numpy-2"),
+        (NUMPY, (*NUMPY_GOES, *NOTES), "numpy-2"),
         (CUDA, CUDA_GOES, "nvidia_cublas-13"),
         (ADDED, ("extra-1.dist-info/RECORD", "bin/extra"), "extra-1"),
     ):
@@ -86,6 +87,15 @@ def test_what_goes_says_why(tree: Path) -> None:
     found = {file.path: file for file in prune(tree, Needs(ROOTS))}
     assert {path: found[path].why.how for path in NUMPY_GOES} == NUMPY_GOES
     assert not any(found[path].kept for path in (*NUMPY_GOES, *CUDA_GOES))
+
+
+def test_what_an_installer_notes_is_not_listed(tree: Path) -> None:
+    before = explain_files(tree, Needs(ROOTS))
+    for name in NOTES[1:]:
+        with (tree / name).open("a") as stream:
+            stream.write(",,\n")  # as a time or a path of another length makes it
+    assert explain_files(tree, Needs(ROOTS)) == before == prune(tree, Needs(ROOTS))
+    assert {file.path for file in before}.isdisjoint(NOTES)
 
 
 def test_what_stays_says_why(tree: Path) -> None:
