@@ -45,8 +45,8 @@ def prune(folder: Path, needs: Needs) -> tuple[LayerFile, ...]:
         EngineError: it cannot be told what a module imports.
     """
     files = explain_files(folder, needs)
-    for path in [path for path in _list_files(folder) if _is_note(path)]:
-        (folder / path).unlink()
+    for note in [name for name in _list_files(folder) if _is_note(name)]:
+        (folder / note).unlink()
     whole = {name for name, _ in needs.whole}
     found = []
     for file in files:
