@@ -9,6 +9,7 @@ from typing import Any
 from onnxpack.core.errors import classify_error
 from onnxpack.core.regular import read_regular
 from onnxpack.core.values import OnnxModel, TensorInfo
+from onnxpack.inspection.signature import describe_axes
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import StageRecord
 from onnxpack.pipeline.run import Product
@@ -58,7 +59,7 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "sandbox": SANDBOX if plan.sandbox else "none",
         "exporter": product.exported.exporter if product.exported else None,
         "stages": [asdict(stage) for stage in attempt.records],
-        "model": _model(product.model) if product.model else None,
+        "model": _model(product.model) | {"axes": describe_axes(plan.axes)} if product.model else None,
         "parity": asdict(product.parity) if product.parity else None,
         "evaluation": asdict(product.evaluation) if product.evaluation else None,
         "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in product.candidates],

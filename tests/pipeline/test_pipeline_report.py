@@ -45,6 +45,7 @@ def test_an_attempt_that_stopped_early_has_nothing_of_the_later_stages(plan: Pla
     assert found["stages"] == [{"name": "export", "seconds": 1.5, "cached": False, "key": "k", "of": ""}]
     assert found["model"]["opset"] == 17
     assert found["model"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["b", 4]}]
+    assert found["model"]["axes"] == {"n": {"min": 1, "opt": 8, "max": 16}}
     assert found["model"]["digest"] == product.model.file.digest  # type: ignore[union-attr]
     assert [found[name] for name in ("version", "parity", "evaluation", "image", "smoke", "last_good")] == [None] * 6
     assert found["candidates"] == found["packages"] == []
