@@ -56,14 +56,21 @@ class OnnxModel:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     size_bytes: int
-    ops: tuple[str, ...]
-    """The operator types in it, sorted."""
+    nodes: dict[str, int]
+    """How many nodes of each operator type are in it, by the types in alphabetical order; those of functions once."""
     precision: str = "float32"
+    weights: dict[str, int] = field(default_factory=dict)
+    """The bytes of its constants by dtype."""
 
     @property
     def path(self) -> Path:
         """Return the file's path."""
         return self.file.path
+
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """Return the operator types in it, in alphabetical order."""
+        return tuple(self.nodes)
 
 
 @dataclass(frozen=True)

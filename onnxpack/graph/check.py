@@ -4,6 +4,7 @@ import os
 import re
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from onnxpack.core.artifacts import Artifact
 from onnxpack.core.digests import digest_file
 from onnxpack.core.errors import Problem, SourceError, flatten_words
 from onnxpack.core.values import OnnxModel, TensorInfo
-from onnxpack.graph.external_data import find_wrong_lengths, stays_outside
+from onnxpack.graph.external_data import count_bytes, find_wrong_lengths, stays_outside
 from onnxpack.spec.traits import RUNTIME_MAX_OPSET
 
 _LACKING = re.compile(
@@ -221,12 +222,20 @@ def iterate_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     return (node for inner in iterate_graphs(graph) for node in inner.node)
 
 
-def list_operators(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Return the names of all operators, in alphabetical order; of a function, which is none, those inside it."""
+def count_nodes(model: onnx.ModelProto) -> dict[str, int]:
+    """Count the nodes of each operator, in alphabetical order; of a function, which is none, those inside it."""
     functions = {(function.domain, function.name) for function in model.functions}
     inside = (onnx.GraphProto(node=function.node) for function in model.functions)
     nodes = (node for graph in (model.graph, *inside) for node in iterate_nodes(graph))
-    return tuple(sorted({node.op_type for node in nodes if (node.domain, node.op_type) not in functions}))
+    return dict(sorted(Counter(node.op_type for node in nodes if (node.domain, node.op_type) not in functions).items()))
+
+
+def count_weights(model: onnx.ModelProto) -> dict[str, int]:
+    """Count the bytes of constants by dtype, those in nodes and inner graphs too."""
+    found: Counter[str] = Counter()
+    for tensor in onnx.external_data_helper._get_all_tensors(model):
+        found[DTYPES.get(tensor.data_type, str(tensor.data_type))] += count_bytes(tensor)
+    return dict(sorted(found.items()))
 
 
 def rename_tensors(graph: onnx.GraphProto, rename: Callable[[str], str]) -> None:
@@ -252,8 +261,9 @@ def read_facts(path: Path, precision: str = "float32") -> OnnxModel:
         inputs=tuple(read_info(value) for value in list_inputs(model.graph)),
         outputs=tuple(read_info(value) for value in model.graph.output),
         size_bytes=path.stat().st_size + sum(file.stat().st_size for file in beside),
-        ops=list_operators(model),
+        nodes=count_nodes(model),
         precision=precision,
+        weights=count_weights(model),
     )
 
 

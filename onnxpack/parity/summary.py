@@ -32,6 +32,18 @@ class OutputParity:
 
 
 @dataclass(frozen=True)
+class SizeParity:
+    """One output at one size of every dynamic axis: the greatest differences over the cases of that size."""
+
+    output: str
+    sizes: dict[str, int]
+    comparisons: int
+    passed: bool
+    max_abs_diff: float
+    max_rel_diff: float
+
+
+@dataclass(frozen=True)
 class Parity:
     """The comparison with the source model over all cases and outputs; the tolerances are the loosest that were used.
 
@@ -52,13 +64,38 @@ class Parity:
     atol: float | None
     outputs: tuple[OutputParity, ...]
     notes: tuple[str, ...] = ()
+    sizes: tuple[SizeParity, ...] = ()
+    """The same by output and size; empty where the sizes are not known, and where nothing is dynamic."""
 
 
-def summarize_parity(rows: list[Comparison], notes: tuple[str, ...] = ()) -> Parity:
-    """Return the summary of at least one comparison."""
+def summarize_parity(
+    rows: list[Comparison], notes: tuple[str, ...] = (), sizes: Mapping[str, dict[str, int]] | None = None
+) -> Parity:
+    """Return the summary of at least one comparison; ``sizes`` has those of the dynamic axes of each case."""
     names = dict.fromkeys(row.output for row in rows)
     outputs = [OutputParity(name, **_extremes([row for row in rows if row.output == name])) for name in names]
-    return Parity(**_extremes(rows), outputs=tuple(outputs), notes=notes)
+    return Parity(**_extremes(rows), outputs=tuple(outputs), notes=notes, sizes=_list_sizes(rows, sizes or {}))
+
+
+def _list_sizes(rows: list[Comparison], sizes: Mapping[str, dict[str, int]]) -> tuple[SizeParity, ...]:
+    groups: dict[tuple[Any, ...], list[Comparison]] = {}
+    for row in rows:
+        if known := sizes.get(row.case):
+            groups.setdefault((row.output, *sorted(known.items())), []).append(row)
+    # By output as the model has them, then from the smallest sizes to the largest.
+    names = {name: index for index, name in enumerate(dict.fromkeys(row.output for row in rows))}
+    ordered = sorted(groups.items(), key=lambda item: (names[item[0][0]], [size for _, size in item[0][1:]]))
+    return tuple(
+        SizeParity(
+            output,
+            dict(known),
+            len(group),
+            not any(row.reason for row in group),
+            max(row.max_abs_diff for row in group),
+            max(row.max_rel_diff for row in group),
+        )
+        for (output, *known), group in ordered
+    )
 
 
 def _extremes(rows: list[Comparison]) -> dict[str, Any]:

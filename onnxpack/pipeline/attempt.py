@@ -163,12 +163,18 @@ def _walk(run: Build, stages: Sequence[Stage], attempt: Attempt, folder: Path) -
             now = "gates"
             require_judged(run, product)
         now = "output"
-        attempt = replace(attempt, product=product, records=tuple(run.runner.records))
+        attempt = _add_records(run, replace(attempt, product=product))
         with naming(folder, only_unnamed=True):
             _write(attempt, folder)
     except (OnnxpackError, OSError) as error:
-        return replace(attempt, product=product, records=tuple(run.runner.records), failed_stage=now, error=error)
+        return replace(_add_records(run, replace(attempt, product=product)), failed_stage=now, error=error)
     return attempt
+
+
+def _add_records(run: Build, attempt: Attempt) -> Attempt:
+    """Add what the runner noted of the stages' work."""
+    runner = run.runner
+    return replace(attempt, records=tuple(runner.records), distributions=dict(runner.distributions))
 
 
 def _write(attempt: Attempt, folder: Path) -> None:

@@ -2,10 +2,14 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from onnxpack import __version__
+from onnxpack.bundle.context import Context
 from onnxpack.core.errors import classify_error
 from onnxpack.core.regular import read_regular
 from onnxpack.core.values import OnnxModel, TensorInfo
@@ -14,6 +18,7 @@ from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import StageRecord
 from onnxpack.pipeline.run import Product
 from onnxpack.pipeline.unjudged import list_unjudged
+from onnxpack.reports.commands import make_request
 from onnxpack.worker.sandbox import NAME as SANDBOX
 
 REPORT = "report.json"
@@ -33,6 +38,8 @@ class Attempt:
     records: tuple[StageRecord, ...] = ()
     failed_stage: str = ""
     error: Exception | None = None
+    distributions: Mapping[str, str] = field(default_factory=dict)
+    """The Python distributions, with their versions, that the stages' work imported."""
     last_good: Path | None = None
     """The folder of the last output that passed, if it was asked to be put aside."""
 
@@ -49,6 +56,7 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "name": plan.file.spec.name,
         "version": product.context.version if product.context else None,
         "target": plan.target,
+        "description": plan.file.spec.description,
         "status": PASSED if attempt.passed else FAILED,
         "spec": os.path.relpath(plan.file.path, plan.output),
         "until": attempt.until,
@@ -66,11 +74,14 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "batching": asdict(product.batching) if product.batching else None,
         "packages": [asdict(distribution) for distribution in product.distributions],
         "image": _image(product, plan.base),
+        "serving": _describe_serving(plan, product.context) if product.context else None,
+        "gates": {name: limit for name, limit in asdict(plan.gates.limits).items() if limit is not None},
         "smoke": asdict(product.smoke) | {"first_answer": product.smoke.first_answer} if product.smoke else None,
         "reproduction": asdict(product.reproduction) if product.reproduction else None,
         "notes": [*plan.notes, *(product.exported.reference.notes if product.exported else ())],
         "not_judged": [asdict(gate) for gate in list_unjudged(plan, product)],
         "ran_on_gpu": bool(product.smoke and product.smoke.on_gpu) if plan.device.gpu else None,
+        "tools": _describe_tools(attempt.distributions),
     }
 
 
@@ -104,10 +115,31 @@ def _model(model: OnnxModel) -> dict[str, Any]:
         "opset": model.opset,
         "precision": model.precision,
         "size_bytes": model.size_bytes,
+        "weights": model.weights,
+        "nodes": model.nodes,
         "sha256": model.sha256,
         "digest": model.file.digest,
         "inputs": [_tensor(tensor) for tensor in model.inputs],
         "outputs": [_tensor(tensor) for tensor in model.outputs],
+    }
+
+
+def _describe_serving(plan: Plan, context: Context) -> dict[str, Any]:
+    """Return what a client has to know: how an image of this build is called, and where and what it can be asked."""
+    return {
+        "image": plan.tags(context.version, context.content_key)[0],
+        "ports": list(plan.ports),
+        "gpu": plan.device.gpu,
+        "request": make_request(plan.file.spec) if plan.ports else None,
+    }
+
+
+def _describe_tools(distributions: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "onnxpack": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "distributions": dict(sorted(distributions.items())),
     }
 
 
@@ -139,4 +171,5 @@ def _image(product: Product, base: str) -> dict[str, Any] | None:
         if product.base and product.system
         else None,
         "layers": [asdict(layer) for layer in product.image.layers],
+        "labels": dict(sorted(product.image.labels.items())),
     }

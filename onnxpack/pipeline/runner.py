@@ -47,6 +47,8 @@ class Runner:
     sandbox: bool = False
     """Whether tasks are confined. Their results are the same, so stored ones are taken."""
     records: list[StageRecord] = field(default_factory=list)
+    distributions: dict[str, str] = field(default_factory=dict)
+    """The Python distributions that the tasks imported, with their versions."""
 
     def run(
         self, task: Task[ResultT], apart: "Apart | None" = None, of: str = "", reused: str = "unchanged"
@@ -85,6 +87,7 @@ class Runner:
                 sandbox=self.sandbox,
             )  # fmt: skip
             outcome: Outcome[ResultT] = call(ready, setting)
+            self.distributions |= outcome.trace.distributions
             if not task.keeps(outcome.result):
                 # Only its values outlive the scratch folder, so such a result must hold no files.
                 self.record(name, asked.of, asked.started, "", cached=False)
@@ -129,6 +132,7 @@ class Runner:
                 key = digest_value((base, trace))
                 found = self.store.get(name, key)
                 if found:
+                    self.distributions |= trace.distributions
                     return Stored(key, found)
         return None
 

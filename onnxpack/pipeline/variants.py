@@ -152,7 +152,7 @@ def _judge(run: Build, variant: Variant) -> Variant:
     """Compare the finished model's answers with the source's, and score it on the evaluation data."""
     candidate, model, served = variant.candidate, variant.model, variant.exported.served
     rows = compare(run, model, served, candidate.precision, candidate.precision)
-    parity = summarize_parity(rows, served.notes)
+    parity = summarize_parity(rows, served.notes, served.all_sizes)
     candidate = replace(
         candidate,
         model_digest=model.file.digest,

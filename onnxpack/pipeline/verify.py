@@ -31,7 +31,7 @@ def verify(run: Build, product: Product) -> Product:
     if any(row.reason for row in rows):
         require_parity(what, rows, _place(run, model, exported, rows))
     require_parity(what, rows)
-    return replace(product, parity=summarize_parity(rows, exported.reference.notes))
+    return replace(product, parity=summarize_parity(rows, exported.reference.notes, exported.reference.all_sizes))
 
 
 def compare(run: Build, model: OnnxModel, reference: Reference, precision: str, of: str = "") -> list[Comparison]:
@@ -48,7 +48,7 @@ def require_same(run: Build, model: OnnxModel, exported: Exported, what: str) ->
     """
     rows = compare(run, model, exported.served, model.precision, what)
     require_parity(f"the {what} model differs from its source", rows)
-    return summarize_parity(rows, exported.served.notes)
+    return summarize_parity(rows, exported.served.notes, exported.served.all_sizes)
 
 
 def _place(run: Build, model: OnnxModel, exported: Exported, rows: list[Comparison]) -> str:

@@ -6,8 +6,7 @@ from typing import Any
 
 import onnx
 
-from onnxpack.graph.check import DTYPES, iterate_nodes
-from onnxpack.graph.external_data import count_bytes
+from onnxpack.graph.check import count_weights, iterate_nodes
 
 REDUCED_OPS = frozenset(
     {
@@ -38,13 +37,9 @@ class Makeup:
 def count_makeup(model: onnx.ModelProto) -> Makeup:
     """Count what a model is made of, its inner graphs included."""
     nodes = list(iterate_nodes(model.graph))
-    weights: Counter[str] = Counter()
-    # Constants in nodes and inner graphs too.
-    for tensor in onnx.external_data_helper._get_all_tensors(model):
-        weights[DTYPES.get(tensor.data_type, str(tensor.data_type))] += count_bytes(tensor)
     return Makeup(
         ops=dict(sorted(Counter(node.op_type for node in nodes).items())),
-        weights=dict(sorted(weights.items())),
+        weights=count_weights(model),
         reduced=sum(
             node.op_type in REDUCED_OPS or node.op_type.startswith("QLinear") or _to_half(node) for node in nodes
         ),

@@ -116,7 +116,7 @@ def render(file: SpecFile) -> tuple[list[str], dict[str, list[str]]]:
     """Return the names of the Dockerfile's instructions, and the kinds of statements of each module."""
     spec, artifact = file.spec, Artifact(file.folder / "model.onnx", "0" * 64)
     outputs = tuple(TensorInfo(name, "float32", ("n", 4)) for name in spec.outputs)
-    model = OnnxModel(artifact, "0" * 64, 17, 9, spec.input_infos, outputs, 10, ("Relu",))
+    model = OnnxModel(artifact, "0" * 64, 17, 9, spec.input_infos, outputs, 10, {"Relu": 1})
     plan = Plan(file, next(iter(spec.targets)), file.folder / "dist")
     text = render_dockerfile(plan.docker_view(model, Versions({})))
     modules = render_module(plan.module_view(model))

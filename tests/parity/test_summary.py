@@ -1,7 +1,7 @@
 """The figures of a comparison: what stands for all cases, and the table for a person."""
 
 from onnxpack.parity.compare import Comparison
-from onnxpack.parity.summary import format_parity, summarize_parity
+from onnxpack.parity.summary import SizeParity, format_parity, summarize_parity
 
 ROWS = [
     Comparison("a", "y", 0.1, 0.5, "", 0.5, 40.0, 1.0, 0, 1e-3, 1e-4),
@@ -20,6 +20,24 @@ def test_parity_is_the_greatest_difference_and_the_least_similarity() -> None:
         ("y", False, 2, 0),
         ("label", True, 2, 3),
     ]
+
+
+def test_parity_is_told_by_output_and_size_from_the_smallest_on() -> None:
+    rows = [
+        Comparison("large", "y", 0.3, 0.2, "wrong"),
+        Comparison("small", "y", 0.1, 0.5),
+        Comparison("hunted", "y", 0.2, 0.1),
+        Comparison("large", "label", 0.0, 0.0),
+        Comparison("samples", "y", 9.0, 9.0),
+    ]
+    sizes = {"large": {"n": 16, "m": 2}, "small": {"n": 1, "m": 2}, "hunted": {"m": 2, "n": 1}}
+    found = summarize_parity(rows, sizes=sizes).sizes
+    assert found == (
+        SizeParity("y", {"m": 2, "n": 1}, 2, passed=True, max_abs_diff=0.2, max_rel_diff=0.5),
+        SizeParity("y", {"m": 2, "n": 16}, 1, passed=False, max_abs_diff=0.3, max_rel_diff=0.2),
+        SizeParity("label", {"m": 2, "n": 16}, 1, passed=True, max_abs_diff=0.0, max_rel_diff=0.0),
+    )
+    assert summarize_parity(rows).sizes == summarize_parity(rows, sizes={"large": {}}).sizes == ()
 
 
 def test_the_table_has_a_line_for_each_output() -> None:

@@ -69,7 +69,7 @@ def deliver(
 ) -> tuple[Build, Product]:
     plan = Plan(load(project / "spec.yaml"), "cpu", project / "dist")
     run = Build(plan, Store(project / "store"), cast(Engine, engine), SilentProgress())
-    model = OnnxModel(Artifact(project, "m" * 64), "m" * 64, 17, 10, (), (), 1, ())
+    model = OnnxModel(Artifact(project, "m" * 64), "m" * 64, 17, 10, (), (), 1, {})
     reference = Reference(Artifact(project, "r" * 64), ("case",))
     product = Product(
         exported=Exported(model, reference, reference),

@@ -10,6 +10,7 @@ from bundle_examples import DOCKERFILES
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
+from onnxpack import __version__
 from onnxpack.bundle.context import Context
 from onnxpack.core.errors import GateError, Location, Problem
 from onnxpack.graph.check import read_facts
@@ -46,13 +47,16 @@ def test_an_attempt_that_stopped_early_has_nothing_of_the_later_stages(plan: Pla
     assert found["model"]["opset"] == 17
     assert found["model"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["b", 4]}]
     assert found["model"]["axes"] == {"n": {"min": 1, "opt": 8, "max": 16}}
+    assert found["model"]["nodes"] == {"Relu": 1}
+    assert found["model"]["weights"] == {}
     assert found["model"]["digest"] == product.model.file.digest  # type: ignore[union-attr]
     assert [found[name] for name in ("version", "parity", "evaluation", "image", "smoke", "last_good")] == [None] * 6
     assert found["candidates"] == found["packages"] == []
+    assert found["serving"] is None
 
 
 def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) -> None:
-    image = Image("sha256:1", 5, (Layer("sha256:2", 3, "COPY"), Layer("sha256:3", 2, "COPY")), {})
+    image = Image("sha256:1", 5, (Layer("sha256:2", 3, "COPY"), Layer("sha256:3", 2, "COPY")), {"b": "2", "a": "1"})
     product = Product(
         model=read_facts(tmp_path / "m.onnx"),
         parity=summarize_parity([Comparison("a", "y", 0.1, 0.2, rtol=1e-3, atol=1e-4)], ("less",)),
@@ -70,14 +74,15 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
         ),
         batching=BatchGain(1, 32, 100.0, 250.0, 2.5),
     )
-    found = report(Attempt(plan, "smoke", ("export", "verify", "bundle", "image", "smoke"), product))
+    chain = ("export", "verify", "bundle", "image", "smoke")
+    found = report(Attempt(plan, "smoke", chain, product, distributions={"onnx": "1.20.1", "joblib": "1.5"}))
     assert found["version"] == "1.0"
     measured = {
         "passed": True, "differs": "",
         "comparisons": 1, "max_abs_diff": 0.1, "max_rel_diff": 0.2, "rtol": 1e-3, "atol": 1e-4,
         "min_cosine": None, "min_sqnr_db": None, "argmax_agreement": None, "ties": 0,
     }  # fmt: skip
-    assert found["parity"] == measured | {"outputs": [{"name": "y"} | measured], "notes": ["less"]}
+    assert found["parity"] == measured | {"outputs": [{"name": "y"} | measured], "notes": ["less"], "sizes": []}
     assert found["smoke"]["soak"] == {
         "requests": 900, "rss_bytes": 9, "growth_bytes": 4, "peak_rss_bytes": 11,
     }  # fmt: skip
@@ -102,6 +107,11 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
     assert found["image"]["references"] == ["example:1.0-cpu", "example:abc-cpu"]
     assert [layer["size_bytes"] for layer in found["image"]["layers"]] == [3, 2]
     assert {"ready_seconds", "first_answer_seconds", "latency_p50_seconds", "peak_rss_bytes"} <= set(found["smoke"])
+    assert found["image"]["labels"] == {"a": "1", "b": "2"}
+    assert found["serving"].pop("request")["inputs"][0]["shape"] == [1, 4]
+    assert found["serving"] == {"image": "example:1.0-cpu", "ports": [8080], "gpu": False}
+    assert found["tools"]["onnxpack"] == __version__
+    assert list(found["tools"]["distributions"].items()) == [("joblib", "1.5"), ("onnx", "1.20.1")]
     assert found["smoke"]["first_answer"] == 2.0
     assert found["smoke"]["runtime"] == "runc 1.1.5"
 
@@ -124,6 +134,20 @@ def test_a_failed_attempt_tells_where_and_why(plan: Plan, tmp_path: Path) -> Non
     ]
     assert found["last_good"] == str(tmp_path / "last")
     assert found["model"] is None
+
+
+def test_a_report_has_the_gates_that_are_set(tmp_path: Path) -> None:
+    onnx.save(make_model(RELU), tmp_path / "m.onnx")
+    gates: dict[str, Any] = {
+        "gates": {"image_size": "1MB", "cold_start": "2s"},
+        "targets": {"cpu": {"gates": {"cold_start": "1s"}}},
+    }
+    file = write_spec(
+        tmp_path, {"framework": "onnx", "path": "m.onnx"}, description="Less than nothing is nothing", **gates
+    )
+    found = report(Attempt(Plan(file, "cpu", tmp_path / "dist"), "smoke", (), Product()))
+    assert found["gates"] == {"image_size": 1_000_000, "cold_start": 1.0}
+    assert found["description"] == "Less than nothing is nothing"
 
 
 def test_a_full_disk_is_told_as_what_a_person_can_mend(plan: Plan) -> None:

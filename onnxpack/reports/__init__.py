@@ -1,0 +1,1 @@
+"""Show the reports of builds to people: a page for each, an index of many, and the commands that ask what was built."""
