@@ -57,7 +57,7 @@ def build(run: Build, wanted: Wanted) -> Attempt:
     Raises:
         SpecError: the place holds something else than a build of this spec; nothing is changed there.
     """
-    require_free(run)
+    require_free(run.plan)
     _sweep(run)
     stages = chain(run.plan, wanted.until)
     names = tuple(name for stage in stages for name in stage.names)
@@ -68,7 +68,7 @@ def build(run: Build, wanted: Wanted) -> Attempt:
             attempt = _walk(run, stages, attempt, folder)
             if not attempt.passed:
                 attempt = _leave_report(run, attempt, folder, wanted)
-            require_free(run)  # what came there while the build ran is not lost either
+            require_free(run.plan)  # what came there while the build ran is not lost either
     except OSError as error:  # a full disk: what stands in the place is untouched
         attempt = replace(attempt, failed_stage=attempt.failed_stage or "output", error=attempt.error or error)
     return attempt
@@ -82,13 +82,12 @@ def _sweep(run: Build) -> None:
             sweep(folder)
 
 
-def require_free(run: Build) -> None:
+def require_free(plan: Plan) -> None:
     """Make sure that what the outputs will replace is an earlier build of this spec, or nothing.
 
     Raises:
         SpecError: it is a file, a folder that no build has made, or the build of another spec that still has this name.
     """
-    plan = run.plan
     _require_ours(plan)
     other = _spec_of(read_output_report(plan.output), plan.output)
     if other is None or other == plan.file.path.resolve() or not is_regular(other):

@@ -5,8 +5,7 @@ import json
 import random
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from fuzz_tools import ODD, Kind, change, mutate
 
@@ -18,7 +17,6 @@ from onnxpack.inspection.report import read_report
 from onnxpack.inspection.show import lines
 from onnxpack.pipeline.attempt import mark_failed, require_free
 from onnxpack.pipeline.plan import Plan
-from onnxpack.pipeline.run import Build
 from onnxpack.spec.load import SpecFile, load
 
 ROOT = Path(__file__).parents[2]
@@ -98,9 +96,9 @@ def _read_report(folder: Path) -> bool:
     """Look at it, and let a build and a spec that cannot be read any more meet it as what stands in their place."""
     place = folder / "iris" / "cpu"
     text = (place / "report.json").read_bytes()
-    run = cast(Build, SimpleNamespace(plan=Plan(_iris(), "cpu", place)))
+    plan = Plan(_iris(), "cpu", place)
     refusals = []
-    for act in (lambda: require_free(run), lambda: mark_failed(folder, folder / "spec.yaml", SpecError("broken"))):
+    for act in (lambda: require_free(plan), lambda: mark_failed(folder, folder / "spec.yaml", SpecError("broken"))):
         try:
             act()
         except SpecError as error:
