@@ -46,6 +46,8 @@ def summarize(attempt: "Attempt", elapsed: float) -> list[str]:
         words += [f"peak memory {format_bytes(smoke.peak_rss_bytes)}"] if smoke.peak_rss_bytes else []
         if smoke.soak and smoke.soak.growth_bytes is not None:
             words.append(f"growth {format_bytes(smoke.soak.growth_bytes)} in {plural(smoke.soak.requests, 'request')}")
+        if smoke.load:
+            words.append(f"{smoke.load.capacity:,.0f} requests/s at most")
         shown = ", ".join(words) or "the image refuses to serve without its GPU"
         how = f"{smoke.runtime}, emulated" if smoke.emulated else smoke.runtime
         rows.append(("smoke test", f"in {how}: {shown}"))

@@ -13,6 +13,7 @@ from onnxpack.core.values import Reference
 from onnxpack.oci.layout import Layout
 from onnxpack.oci.manifests import Descriptor
 from onnxpack.parity.compare import Tolerance
+from onnxpack.timing.queueing import Load
 
 VOLUME = "/onnxpack-check"
 """The folder of a check's files in its container: the only one that can be written, below ``out/``."""
@@ -77,6 +78,8 @@ class Smoke:
     """Whether an emulator ran it: its figures say nothing about the machines that the image is for."""
     later_answer_seconds: float | None = None
     """The median of answers after the first one that were asked for as it was: alone, after a pause."""
+    load: Load | None = None
+    """What a server showed to more and more clients; None where nothing asked for it."""
 
     @property
     def first_answer(self) -> float | None:
@@ -108,6 +111,8 @@ class SmokeRequest:
     """Whether what runs it emulates the image's machine."""
     first_answer: float | None = None
     """``gates.first_answer``: what is above it is measured again in a fresh container."""
+    load_seconds: float = 0.0
+    """How long more and more clients ask a server; 0: none do."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from inspect import getsource
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from onnxpack.core.errors import GateError
@@ -15,7 +16,8 @@ from onnxpack.data.test_inputs import Arrays, read_arrays
 from onnxpack.image.engine import VOLUME, Container, Engine, Smoke, SmokeRequest, Soak, require_end
 from onnxpack.parity.compare import Comparison, Tolerance, compare_cases, read_case, require_parity
 from onnxpack.parity.quantization_noise import compute_spreads
-from onnxpack.timing import probe, soak
+from onnxpack.timing import load, probe, soak
+from onnxpack.timing.queueing import HeldOut, Load, predict_p99
 
 _STARTS = 3
 """How often an image is started until its first answer keeps to its gate: one may be late for what else runs here."""
@@ -59,8 +61,25 @@ def _test_server(engine: Engine, asked: SmokeRequest, port: int, files: dict[str
         require_parity("the image's answers differ from the source model's", rows)
         memory = None
         if asked.soak_seconds:
-            memory = _check(box, _soak_command(asked, port), "the image does not answer all of its declared sizes")
-    return retry_first_answer(engine, asked, port, _smoke(asked, box, rows, facts, memory))
+            command = _make_command(soak.__name__, asked, port, asked.soak_seconds)
+            memory = _check(box, command, "the image does not answer all of its declared sizes")
+        loaded = _load_server(box, asked, port) if asked.load_seconds else None
+    smoke = replace(_smoke(asked, box, rows, facts, memory), load=loaded)
+    return retry_first_answer(engine, asked, port, smoke)
+
+
+def _load_server(box: Container, asked: SmokeRequest, port: int) -> Load | None:
+    """Measure the server under load, and predict what it showed at the end; None where it answered nobody."""
+    command = _make_command(load.__name__, asked, port, asked.load_seconds)
+    facts = _check(box, command, "the image does not answer several clients at the same time")
+    held_out = facts.pop("held_out")
+    found = msgspec.convert(facts | {"held_out": None}, Load)
+    if not found.points[0].requests:
+        return None
+    if held_out is None:
+        return found
+    rate, measured = held_out["rate"], held_out["p99_seconds"]
+    return replace(found, held_out=HeldOut(rate, predict_p99(found, rate), measured, held_out["requests"]))
 
 
 def retry_first_answer(engine: Engine, asked: SmokeRequest, port: int, smoke: Smoke) -> Smoke:
@@ -91,7 +110,8 @@ def _test_module(engine: Engine, asked: SmokeRequest, files: dict[str, bytes]) -
 
 def _soak_module(engine: Engine, asked: SmokeRequest, files: dict[str, bytes]) -> Any:
     """Soak the generated module in a process of its own: what replayed all cases has memory of that."""
-    files, (python, *command), gpu = files | _list_modules(), _soak_command(asked, 0), bool(asked.on_gpu)
+    python, *command = _make_command(soak.__name__, asked, 0, asked.soak_seconds)
+    files, gpu = files | _list_modules(), bool(asked.on_gpu)
     with engine.container(asked.image, files, entrypoint=[python], command=command, gpu=gpu) as box:
         return json.loads(require_end(box, _REPLAY_SECONDS))
 
@@ -134,15 +154,15 @@ def _probe_source() -> str:
 
 
 def _list_modules() -> dict[str, bytes]:
-    """Return the modules that a soak imports, below the volume; the image itself has nothing of this package."""
-    return {f"{module.__name__.replace('.', '/')}.py": getsource(module).encode() for module in (probe, soak)}
+    """Return the modules that run from the volume; the image itself has nothing of this package."""
+    return {f"{module.__name__.replace('.', '/')}.py": getsource(module).encode() for module in (probe, soak, load)}
 
 
-def _soak_command(asked: SmokeRequest, port: int) -> list[str]:
-    """Return the command that runs a soak from the volume; port 0 is for an image without a server."""
-    code = f"import sys, json; sys.path.insert(0, {VOLUME!r}); from {soak.__name__} import main"
+def _make_command(module: str, asked: SmokeRequest, port: int, seconds: float) -> list[str]:
+    """Return the command that runs a module from the volume; port 0 is for an image without a server."""
+    code = f"import sys, json; sys.path.insert(0, {VOLUME!r}); from {module} import main"
     code += "; print(json.dumps(main(sys.argv[1:])))"
-    return ["python3", "-c", code, str(port), f"{VOLUME}/{asked.timed}.inputs.npz", str(asked.soak_seconds)]
+    return ["python3", "-c", code, str(port), f"{VOLUME}/{asked.timed}.inputs.npz", str(seconds)]
 
 
 def _probe(box: Container, *arguments: str) -> Any:

@@ -116,6 +116,7 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         # What an emulator needs of time and memory is not the image's.
         soak_seconds=0.0 if emulated else plan.soak_seconds,
         first_answer=None if emulated else plan.gates.limits.first_answer,
+        load_seconds=0.0 if emulated else plan.load_seconds,
     )
     # How an engine runs containers is part of what they show.
     request = (digest_code(type(run.engine).__module__), asked)

@@ -123,6 +123,11 @@ class Plan:
             return _GATED_SOAK_SECONDS
         return _SOAK_SECONDS if self.axes else 0.0
 
+    @property
+    def load_seconds(self) -> float:
+        """Return how long the smoke test loads a server with requests; 0 where it does not, or there is none."""
+        return self.file.spec.runtime.load_test if self.ports else 0.0
+
     def result(self, until: str) -> Path:
         """Return the path that a build leaves which stops before the image: the model, or the build context."""
         return self.output / ("context" if until == "bundle" else MODEL)

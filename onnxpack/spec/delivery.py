@@ -183,6 +183,12 @@ class Runtime:
         8.0,
         example="25s",
     )
+    load_test: Annotated[float, Duration(0, 600)] = describe_field(
+        "How long the smoke test loads the server with requests, to measure latency, CPU time and memory against the "
+        "rate; 0s leaves it out. `onnxpack manifests` takes its figures from there.",
+        2.0,
+        example="10s",
+    )
 
 
 def list_ports(server: str, port: int) -> tuple[int, ...]:

@@ -176,11 +176,7 @@ class _Client:
 
     def answer(self, arrays: Mapping[str, Any]) -> None:
         """Send a request and read its answer; one above the server's limit is refused, and that is no failure."""
-        headers: dict[str, str] = {}
-        if sum(array.size for array in arrays.values()) <= _JSON_NUMBERS:
-            body = json.dumps(make_request(self._datatypes, arrays)).encode()
-        else:
-            body, headers = self._pack(arrays)
+        body, headers = make_body(self._datatypes, arrays)
         try:
             self._connection.request("POST", self._path, body, headers)
             response = self._connection.getresponse()
@@ -192,19 +188,20 @@ class _Client:
         if status not in (HTTPStatus.OK, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
             raise SystemExit(f"the server answers {status} to inputs {_show_shapes(arrays)}: {answer[:500]!r}")
 
-    def _pack(self, arrays: Mapping[str, Any]) -> tuple[bytes, dict[str, str]]:
-        """Return arrays as a request with binary tensors, and the header that says where they begin."""
-        inputs, parts = [], []
-        for name, array in arrays.items():
-            if array.dtype.kind == "U":
-                texts = [text.encode() for text in array.ravel().tolist()]
-                data = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
-            else:
-                data = array.tobytes()
-            size = {"binary_data_size": len(data)}
-            inputs.append(
-                {"name": name, "datatype": self._datatypes[name], "shape": list(array.shape), "parameters": size}
-            )
-            parts.append(data)
-        head = json.dumps({"inputs": inputs}).encode()
-        return b"".join([head, *parts]), {"Inference-Header-Content-Length": str(len(head))}
+
+def make_body(datatypes: Mapping[str, str], arrays: Mapping[str, Any]) -> tuple[bytes, dict[str, str]]:
+    """Return a request of arrays, in JSON up to some thousand numbers and in binary above, and its own headers."""
+    if sum(array.size for array in arrays.values()) <= _JSON_NUMBERS:
+        return json.dumps(make_request(datatypes, arrays)).encode(), {}
+    inputs, parts = [], []
+    for name, array in arrays.items():
+        if array.dtype.kind == "U":
+            texts = [text.encode() for text in array.ravel().tolist()]
+            data = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+        else:
+            data = array.tobytes()
+        size = {"binary_data_size": len(data)}
+        inputs.append({"name": name, "datatype": datatypes[name], "shape": list(array.shape), "parameters": size})
+        parts.append(data)
+    head = json.dumps({"inputs": inputs}).encode()
+    return b"".join([head, *parts]), {"Inference-Header-Content-Length": str(len(head))}

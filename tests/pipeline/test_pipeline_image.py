@@ -123,4 +123,5 @@ def test_an_image_of_another_machine_is_tested_as_one_that_is_emulated(
     assert product.smoke
     assert product.smoke.emulated is emulated
     (request,) = asked
-    assert (request.first_answer, request.soak_seconds) == ((None, 0.0) if emulated else (1000.0, 10.0))
+    measured = (request.first_answer, request.soak_seconds, request.load_seconds)
+    assert measured == ((None, 0.0, 0.0) if emulated else (1000.0, 10.0, 2.0))
