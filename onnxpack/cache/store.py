@@ -48,6 +48,11 @@ class Store:
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", self.root.absolute())
 
+    @property
+    def locks(self) -> Path:
+        """Return the folder of lock files; those that nobody holds are swept."""
+        return self.root / _LOCKS
+
     def get(self, stage: str, key: str) -> Path | None:
         """Return the folder of an entry, or None if there is none; remove an entry that is damaged."""
         entry = self.root / stage / key
@@ -72,8 +77,8 @@ class Store:
         """
         with suppress(FileNotFoundError):
             sweep(self.root)
-        for name in _names(self.root / _LOCKS):
-            with suppress(OSError, EngineError), locked_if_free(self.root / _LOCKS / name):
+        for name in _names(self.locks):
+            with suppress(OSError, EngineError), locked_if_free(self.locks / name):
                 pass  # its file goes with that
         with suppress(OSError, EngineError):
             self._sweep_partials()

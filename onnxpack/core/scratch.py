@@ -81,23 +81,25 @@ def has_locks(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
+def locked(path: Path, waiting: Callable[[], None] = lambda: None, *, shared: bool = False) -> Iterator[bool]:
     """Hold the lock file ``path`` and remove it afterwards; call ``waiting`` once if another process has it.
 
-    Give whether nobody else can hold it: False on a file system without locks.
+    A ``shared`` lock is held by any number of processes at once, and by none while one has the lock alone. Give whether
+    it is really held: False on a file system without locks.
 
     Raises:
         EngineError: something else is in its place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
         with holding(partial(_open_lock, path), partial(_close_lock, path)) as descriptor:
-            if not _is_free(descriptor):
+            if not _is_free(descriptor, how):
                 waiting()
                 waiting = _wait_in_silence
-                _acquire_flock(descriptor, fcntl.LOCK_EX)
+                _acquire_flock(descriptor, how)
             if _is_at(descriptor, path):  # else whoever had it has removed the file
-                yield _acquire_flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield _acquire_flock(descriptor, how | fcntl.LOCK_NB)
                 return
 
 
@@ -158,10 +160,10 @@ def _remove(claimed: _Claimed) -> None:
     os.close(claimed.descriptor)
 
 
-def _is_free(descriptor: int) -> bool:
+def _is_free(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
     """Take a lock, and tell whether it could be had: another process may have it."""
     try:
-        _acquire_flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _acquire_flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

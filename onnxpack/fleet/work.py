@@ -1,5 +1,6 @@
 """Builds one job in this process, whichever process that is: the same for every executor."""
 
+import contextlib
 import time
 import traceback
 from collections.abc import Callable
@@ -9,11 +10,13 @@ from onnxpack.cache.store import Store
 from onnxpack.core.errors import OnnxpackError, Problem, SpecError
 from onnxpack.core.redact import redact
 from onnxpack.fleet.executor import Tell
+from onnxpack.fleet.figures import keep_figures
 from onnxpack.fleet.job import Job, Outcome, State
+from onnxpack.fleet.peaks import measure_peak
 from onnxpack.fleet.telling import JobProgress
 from onnxpack.image import load_engine
-from onnxpack.pipeline.attempt import Wanted, build
-from onnxpack.pipeline.plan import Plan, output_folder
+from onnxpack.pipeline.attempt import Wanted, build, leave_failed
+from onnxpack.pipeline.plan import Plan, output_folder, place_output
 from onnxpack.pipeline.push import require_registry
 from onnxpack.pipeline.report import Attempt, describe_attempt, describe_failed_attempt
 from onnxpack.pipeline.run import Build
@@ -28,13 +31,23 @@ def run_job(job: Job, store: Store, tell: Tell, look: Callable[[Attempt], None] 
     no other process can be sent; it is not called where a build did not get so far.
     """
     started = time.monotonic()
-    try:
-        outcome = _build(job, store, tell, look)
-    except (OnnxpackError, OSError) as error:
-        outcome = fail_job(job, error)
-    except Exception as error:  # a bug: it ends this job alone
-        outcome = crash_job(job, error)
-    return replace(outcome, seconds=time.monotonic() - started)
+    with measure_peak() as peak:
+        try:
+            outcome = _build(job, store, tell, look)
+        except (OnnxpackError, OSError) as error:
+            outcome = fail_job(job, error)
+        except Exception as error:  # a bug: it ends this job alone
+            outcome = crash_job(job, error)
+    outcome = replace(outcome, seconds=time.monotonic() - started, peak_bytes=peak.bytes)
+    keep_figures(store, job, outcome)
+    return outcome
+
+
+def leave_failure(job: Job, outcome: Outcome) -> None:
+    """Leave the outcome of a job, whose process could not, as the report of the target's last attempt."""
+    place = place_output(job.options.output, job.name, job.target, job.options.until)
+    with contextlib.suppress(OSError):  # the outcome says more than that there is no room either
+        leave_failed(place, job.folder / job.spec, dict(outcome.document))
 
 
 def fail_job(job: Job, error: Exception, stage: str = "output") -> Outcome:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from onnxpack.core.errors import GateError
+from onnxpack.core.quiet import measuring
 from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import Arrays, read_arrays
 from onnxpack.image.engine import VOLUME, Container, Engine, Smoke, SmokeRequest, Soak, require_end
@@ -46,8 +47,9 @@ def _test_server(engine: Engine, asked: SmokeRequest, port: int, files: dict[str
     reference, tolerance = asked.reference, asked.tolerance
     case = reference.cases[0]
     with engine.container(asked.image, files | _list_modules(), gpu=bool(asked.on_gpu)) as box:
-        box.start()
-        facts = _probe(box, "server", str(port), VOLUME, case, asked.timed)
+        with measuring():
+            box.start()
+            facts = _probe(box, "server", str(port), VOLUME, case, asked.timed)
         rows = _compare_answer(reference, case, facts, tolerance)
         # The command line writes one file for one input, and a folder for several.
         many = len(files) > 1
@@ -89,7 +91,7 @@ def retry_first_answer(engine: Engine, asked: SmokeRequest, port: int, smoke: Sm
     for _ in range(_STARTS - 1):
         if asked.first_answer is None or smoke.first_answer is None or smoke.first_answer <= asked.first_answer:
             break
-        with engine.container(asked.image, files, gpu=bool(asked.on_gpu)) as box:
+        with engine.container(asked.image, files, gpu=bool(asked.on_gpu)) as box, measuring():
             box.start()
             facts = _probe(box, "server", str(port), VOLUME, asked.timed, asked.timed)
         again = replace(smoke, **{name: facts[name] for name in _FIRST})
@@ -101,7 +103,8 @@ def _test_module(engine: Engine, asked: SmokeRequest, files: dict[str, bytes]) -
     """Let the generated module answer all cases in the container's own process: the image has no server."""
     command = ["-c", _probe_source(), "module", VOLUME, asked.timed, *asked.reference.cases]
     with engine.container(asked.image, files, entrypoint=["python3"], command=command, gpu=bool(asked.on_gpu)) as box:
-        facts = json.loads(require_end(box, _REPLAY_SECONDS))
+        with measuring():
+            facts = json.loads(require_end(box, _REPLAY_SECONDS))
         rows = _compare_replay(asked.reference, box, asked.tolerance)
     require_parity("the image's answers differ from the source model's", rows)
     memory = _soak_module(engine, asked, files) if asked.soak_seconds else None

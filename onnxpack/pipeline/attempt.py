@@ -144,8 +144,22 @@ def mark_failed(output: Path, spec: Path, error: OnnxpackError) -> None:
         if _is_ours(report) and _spec_of(report, path.parent) == spec.resolve():
             found = describe_failed_attempt(report["spec"], "spec", error)
             place = {"name": path.parts[-3], "target": path.parts[-2]}
-            with replacing(path.parent) as folder:
-                (folder / REPORT).write_text(json.dumps(found | place, indent=2) + "\n")
+            _replace_by_report(path.parent, found | place)
+
+
+def leave_failed(output: Path, spec: Path, document: dict[str, Any]) -> None:
+    """Put the report of a failed attempt in a target's place, unless something else than this spec's build is there.
+
+    It is for a build whose process could not do so itself.
+    """
+    report = read_output_report(output)
+    if not output.exists() or (_is_ours(report) and _spec_of(report, output) == spec.resolve()):
+        _replace_by_report(output, document | {"spec": os.path.relpath(spec.resolve(), output)})
+
+
+def _replace_by_report(output: Path, document: dict[str, Any]) -> None:
+    with replacing(output) as folder:
+        (folder / REPORT).write_text(json.dumps(document, indent=2) + "\n")
 
 
 def _walk(run: Build, stages: Sequence[Stage], attempt: Attempt, folder: Path) -> Attempt:

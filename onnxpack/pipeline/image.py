@@ -8,6 +8,7 @@ from onnxpack.bundle.bytecode import MODULES, PACKAGES, Bytecode, CompileRequest
 from onnxpack.bundle.context import CONTENT_LABEL, VERSION_LABEL, Context
 from onnxpack.core.digests import digest
 from onnxpack.core.interrupts import afterwards
+from onnxpack.core.quiet import working
 from onnxpack.image.compile import compile_modules
 from onnxpack.image.engine import BuildRequest, Image, Smoke, SmokeRequest
 from onnxpack.image.smoke import smoke_test
@@ -92,7 +93,7 @@ def _make_image(run: Build, context: Context, base: Image, names: tuple[str, str
         run.progress.skip("image", "unchanged")
         run.runner.record("image", "", started, key, cached=True)
         return found
-    with run.progress.stage("image"):
+    with working(), run.progress.stage("image"):
         image = run.engine.build(BuildRequest(context, base, temporary, run.compression, run.store.fresh))
     run.runner.record("image", "", started, key, cached=False)
     return image

@@ -31,7 +31,12 @@ def output_folder(output: Path, file: SpecFile, target: str, until: str = WHOLE[
     """
     if until not in UNTIL:
         raise ValueError(f"there is no stage '{until}': {', '.join(UNTIL)}")
-    return output / file.spec.name / (target if until in WHOLE else f"{target}.{until}")
+    return place_output(output, file.spec.name, target, until)
+
+
+def place_output(output: Path, name: str, target: str, until: str = WHOLE[-1]) -> Path:
+    """Return the same of a spec's name."""
+    return output / name / (target if until in WHOLE else f"{target}.{until}")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -11,6 +12,7 @@ from onnxpack.cache.store import Store
 from onnxpack.cache.trace import Trace
 from onnxpack.core.errors import EngineError, flatten_words
 from onnxpack.core.progress import Progress
+from onnxpack.core.quiet import measuring, working
 from onnxpack.core.regular import read_regular
 from onnxpack.pipeline.records import StageRecord
 from onnxpack.worker.call import Outcome, Setting, call
@@ -66,7 +68,7 @@ class Runner:
         stored = self._recall(task.NAME, base)
         if stored is None:
             # Of several builds at once one does the work, and the others take what it made.
-            with self.store.alone(task.NAME, base, lambda: self._tell_waiting(asked)):
+            with self.store.alone(task.NAME, base, lambda: self._tell_waiting(asked.words)):
                 stored = self._recall(task.NAME, base)
                 if stored is None:
                     return self._make(asked)
@@ -79,7 +81,8 @@ class Runner:
         """Run the task and store its result."""
         task, name = asked.task, asked.task.NAME
         ready, python = asked.apart.prepare() if asked.apart else (task, None)
-        with self.progress.stage(asked.words), self.store.scratch() as scratch:
+        with self._take_turn(task), self.progress.stage(asked.words), self.store.scratch() as scratch:
+            asked = replace(asked, started=time.monotonic())  # what it waited for is no work
             out = scratch / "out"
             (out / _FILES).mkdir(parents=True)
             setting = Setting(
@@ -101,8 +104,14 @@ class Runner:
         self.record(name, asked.of, asked.started, key, cached=False)
         return decode(outcome.data, find_result_type(type(task)), self.store.path(name, key) / _FILES)
 
-    def _tell_waiting(self, asked: "_Asked[Any]") -> None:
-        self.progress.note(f"another build is at '{asked.words}': waiting for its result")
+    def _take_turn(self, task: Task[ResultT]) -> AbstractContextManager[None]:
+        """Let builds that run at once not disturb each other's measurements."""
+        if type(task).MEASURES:
+            return measuring(lambda: self.progress.note("it waits for other builds, to measure alone"))
+        return working()
+
+    def _tell_waiting(self, words: str) -> None:
+        self.progress.note(f"another build is at '{words}': waiting for its result")
 
     def keep(
         self, name: str, request: Any, kind: type[ResultT], module: str, make: Callable[[], ResultT], *, of: str = ""
@@ -115,15 +124,24 @@ class Runner:
         words = f"{name} {of}".strip()
         key = digest_value((name, digest_code(module), request))
         found = self.store.get(name, key)
+        if found is None:
+            with self.store.alone(name, key, lambda: self._tell_waiting(words)):
+                found = self.store.get(name, key)
+                if found is None:
+                    started = self._make_here(name, key, words, make)
         if found:
             self.progress.skip(words, "unchanged")
-        else:
-            with self.progress.stage(words):
-                made = encode(make())
-                with self.store.making(name, key) as folder:
-                    (folder / _RESULT).write_bytes(made)
         self.record(name, of, started, key, cached=found is not None)
         return _read_result(self.store.path(name, key), kind)
+
+    def _make_here(self, name: str, key: str, words: str, make: Callable[[], Any]) -> float:
+        """Store what this process makes itself; return when it began, which is after others were waited for."""
+        with working(), self.progress.stage(words):
+            started = time.monotonic()
+            made = encode(make())
+            with self.store.making(name, key) as folder:
+                (folder / _RESULT).write_bytes(made)
+        return started
 
     def _recall(self, name: str, base: str) -> Stored | None:
         """Return the stored result whose trace still holds, the newest first."""

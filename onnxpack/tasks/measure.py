@@ -21,6 +21,7 @@ class MeasureModels(Task[Speeds]):
     """Time models in turn, in one process; the first is what the others are compared with."""
 
     NAME = "measure"
+    MEASURES = True
     models: dict[str, OnnxModel]
     order: tuple[str, ...]
     """The names of the models; a key does not tell the order of a mapping."""
@@ -43,6 +44,7 @@ class MeasureBatch(Task[BatchGain]):
     """Time a model on one request and on a full batch, in turn."""
 
     NAME = "batch speed"
+    MEASURES = True
     model: OnnxModel
     inputs: Artifact
     """The file of a case, whose rows fill the batch."""

@@ -37,6 +37,8 @@ class Task(Generic[ResultT]):
     """The name of the work in the store and in messages."""
     TRUSTED: ClassVar[bool] = False
     """Whether the work runs only code of this package; then it sees all variables, logins too, and has no sandbox."""
+    MEASURES: ClassVar[bool] = False
+    """Whether the result holds times; then other builds of a fleet wait until it is done."""
 
     def run(self, folder: Path, say: Say) -> ResultT:
         """Do the work and return its result; files of the result go into the empty ``folder``.
