@@ -33,7 +33,7 @@ def digest_large_file(path: Path) -> str:
     with open_regular(path) as stream:
         before = os.fstat(stream.fileno())
         place = find_default_root() / _FOLDER / f"{before.st_dev}-{before.st_ino}"
-        lasting = before.st_size >= _LARGE and _is_settled(before)
+        lasting = before.st_size >= _LARGE and is_settled(before)
         known = _read_known(place, _format_state(before)) if lasting else None
         if known:
             return known
@@ -52,7 +52,8 @@ def _format_line(known: str) -> bytes:
     return f"{known} {hashlib.sha256(known.encode()).hexdigest()}\n".encode()
 
 
-def _is_settled(facts: os.stat_result) -> bool:
+def is_settled(facts: os.stat_result) -> bool:
+    """Return whether a file changed so long ago that any later change shows in its times."""
     return max(facts.st_mtime_ns, facts.st_ctime_ns) + _SETTLED_NS < time.time_ns()
 
 

@@ -39,7 +39,8 @@ from onnxpack.core.package_names import normalize_name
 from onnxpack.core.scratch import is_working_name
 
 _WRITES = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-_PACKAGE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent.parent
+"""The folder of this package."""
 _SYSTEM = ("/proc", "/sys", "/dev", "/run", "/etc", "/usr", "/lib", "/bin", "/sbin", "/var")
 """The machine's own files: they are read by libraries at every start and say nothing about a model."""
 _IMPORTERS = ("<frozen importlib", f"{Path(importlib.__file__).parent}/", __file__)
@@ -86,7 +87,7 @@ class Recorder:
         installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
         # A virtual environment may lie inside the work tree, and the work tree inside /usr, a prefix, or /var.
         prefixes = (path for path in (Path(sys.prefix), Path(sys.base_prefix)) if not _is_below(root, path))
-        places = (*map(Path, installed), Path(site.getusersitepackages()), *prefixes, _PACKAGE, *ignored)
+        places = (*map(Path, installed), Path(site.getusersitepackages()), *prefixes, PACKAGE, *ignored)
         self._base = f"{root.resolve()}/"
         # A file is opened by the name that is known of its place, which may be a link, as an environment's folder is.
         self._own = tuple(f"{name}/" for path in places for name in {os.path.abspath(path), str(path.resolve())})  # noqa: PTH100
@@ -212,7 +213,7 @@ def find_module_source(name: str) -> Path | None:
     parts = name.split(".")[1:]
     if not all(part.isidentifier() for part in parts):
         return None
-    place = _PACKAGE.joinpath(*parts)
+    place = PACKAGE.joinpath(*parts)
     return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
 
 
@@ -245,7 +246,7 @@ def _find_version(name: str) -> str:
 
     Reading the metadata of each one would take longer than all else that a build without changes does.
     """
-    known = _list_installed().get(normalize_name(name))
+    known = _know_installed().get(normalize_name(name))
     if known is not None:
         return known
     try:
@@ -255,7 +256,11 @@ def _find_version(name: str) -> str:
 
 
 @cache
-def _list_installed() -> dict[str, str]:
+def _know_installed() -> dict[str, str]:
+    return list_installed()
+
+
+def list_installed() -> dict[str, str]:
     """Map all distributions with a folder ``NAME-VERSION.dist-info`` to their versions.
 
     The first one on the path counts, as for the import system.

@@ -14,6 +14,8 @@ from onnxpack.core.errors import OnnxpackError, Problem, SpecError
 from onnxpack.image import DAEMONLESS, DOCKER, choose_engine, list_engines, load_engine
 from onnxpack.oci import COMPRESSIONS
 from onnxpack.pipeline import UNTIL
+from onnxpack.pipeline.receipts import Asked, Receipt
+from onnxpack.pipeline.unchanged import Unchanged
 from onnxpack.spec.load import SpecFile
 
 if TYPE_CHECKING:
@@ -158,6 +160,17 @@ class _Builds(EachTarget):
         """The first spec of this command that builds into each folder."""
         self._pushed: dict[tuple[Path, str], str] = {}
         """The ids of the images that were pushed, by spec and target."""
+        self._unchanged = Unchanged(store, self._ask)
+
+    def pass_over(self, path: Path) -> bool:
+        """Tell the results of a spec of which nothing changed."""
+        # One name for all platforms is pushed by what the spec says.
+        found = None if self._how.said.push else self._unchanged.find_all(path, self.choice.targets)
+        if found is None or not all(self._claim(Path(one.output), Path(one.spec)) for one in found):
+            return False
+        for receipt in found:
+            self._leave(receipt)
+        return True
 
     def lose(self, path: Path, error: OnnxpackError) -> None:
         """Leave no output that could be taken for one of the spec as it is now."""
@@ -170,6 +183,7 @@ class _Builds(EachTarget):
         from onnxpack.pipeline.attempt import build
         from onnxpack.pipeline.plan import Plan, output_folder
         from onnxpack.pipeline.push import require_registry
+        from onnxpack.pipeline.receipt_writer import write_receipt
         from onnxpack.pipeline.report import describe_attempt
         from onnxpack.pipeline.run import Build
 
@@ -178,11 +192,15 @@ class _Builds(EachTarget):
         plan = Plan(file, target, place, self.choice.sandbox, how.said.verify_reproducible, how.said.push)
         if plan.push:
             require_registry(plan)
-        first = self._places.setdefault(plan.output, file.path)
-        if first != file.path:
+        if not self._claim(plan.output, file.path):
+            first = self._places[plan.output]
             text = f"'{first.name}' in {first.parent} builds '{file.spec.name}', target '{target}' too"
             raise SpecError(Problem(text, "change the `name` of one of them", file.where("name")))
+        if receipt := self._unchanged.find(file.path, target):
+            self._leave(receipt)
+            return
         announce(file, target)
+        self._unchanged.forget()
         engine, said = load_engine(how.engine), how.said
         run = Build(
             plan, self._store, engine, progress(target), said.budget, said.require_gates, said.compression, said.base
@@ -192,10 +210,35 @@ class _Builds(EachTarget):
         if attempt.error:
             self.fail(describe_attempt(attempt), attempt.error)
         else:
+            write_receipt(run, self._unchanged.ask(file.path), attempt)
             self.documents.append(describe_attempt(attempt))
             if attempt.product.image and attempt.product.pushed:
                 self._pushed[file.path, target] = attempt.product.image.id
             self._show_result(attempt, time.monotonic() - started)
+
+    def _claim(self, output: Path, spec: Path) -> bool:
+        """Return whether a folder of outputs is a spec's own: the first that builds there has it."""
+        return self._places.setdefault(output, spec) == spec
+
+    def _ask(self, spec: str) -> Asked:
+        how, said = self._how, self._how.said
+        return Asked(
+            spec, str(how.output), said.settings, said.trust, said.sandbox, how.wanted.until, how.engine,
+            str(said.base.absolute()) if said.base else None, said.compression, said.budget, said.require_gates,
+            said.verify_reproducible, said.push,
+        )  # fmt: skip
+
+    def _leave(self, receipt: Receipt) -> None:
+        """Tell what a target has that is as its last build left it."""
+        click.echo(f"{receipt.name}, target {receipt.target}: unchanged", err=True)
+        if receipt.image and receipt.pushed:
+            self._pushed[Path(receipt.spec), receipt.target] = receipt.image
+        if self.show:
+            click.echo(receipt.result)
+        else:
+            from onnxpack.pipeline.report import describe_unchanged
+
+            self.documents.append(describe_unchanged(Path(receipt.output)))
 
     def finish(self, file: SpecFile) -> None:
         """Push one name for all platforms of a spec, if the image of each was pushed."""
@@ -226,4 +269,4 @@ class _Builds(EachTarget):
             click.echo(format_candidates(product.candidates), err=True)
         click.echo("\n".join(summarize(attempt, elapsed)), err=True)
         if self.show:
-            click.echo(product.pushed or next(iter(product.references), attempt.plan.result(attempt.until)))
+            click.echo(attempt.result)

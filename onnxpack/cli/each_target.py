@@ -62,6 +62,8 @@ class EachTarget(ABC):
     def _add(self, path: Path) -> None:
         from onnxpack.pipeline.report import describe_failed_attempt
 
+        if self.pass_over(path):
+            return
         try:
             file = self.choice.load(path)
             names = choose_targets(file, self.choice.targets)
@@ -79,6 +81,11 @@ class EachTarget(ABC):
             self.finish(file)
         except (OnnxpackError, OSError) as error:
             self.fail(describe_failed_attempt(str(path), self.stage, error) | {"name": file.spec.name}, error)
+
+    def pass_over(self, path: Path) -> bool:
+        """Return whether there is nothing to do for a spec, which then is not even read; its results are told."""
+        del path
+        return False
 
     @abstractmethod
     def work(self, file: SpecFile, target: str) -> None:

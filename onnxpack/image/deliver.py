@@ -13,8 +13,10 @@ from onnxpack.image.engine import Engine
 from onnxpack.oci import GZIP
 from onnxpack.oci.layout import MARK
 from onnxpack.oci.manifests import make_index
+from onnxpack.oci.pull import fetch_document
 from onnxpack.oci.push import push, push_index
 from onnxpack.oci.reference import DEFAULT_REGISTRY, ImageReference, parse_reference
+from onnxpack.oci.registry import Registry
 from onnxpack.oci.sources import Source, open_source
 
 REPORT = "report.json"
@@ -33,6 +35,17 @@ def push_image(
     references = read_destinations(names)
     blobs, entry = engine.export(image, compression)
     return _push(Source(blobs, entry), references, progress)
+
+
+def is_pushed(digest: str, names: Sequence[str]) -> bool:
+    """Return whether registries have the image of this digest under all names.
+
+    Raises:
+        SpecError: a name has no registry.
+        EngineError: a registry cannot be reached, or lacks a name.
+    """
+    found = (fetch_document(Registry(reference.registry), reference) for reference in read_destinations(names))
+    return all(document.digest == digest for document in found)
 
 
 def push_joined(

@@ -26,6 +26,7 @@ from onnxpack.oci.copies import import_saved
 from onnxpack.oci.layers import write_tar
 from onnxpack.oci.layout import Layout
 from onnxpack.oci.manifests import Descriptor
+from onnxpack.oci.reference import parse_reference
 
 _TIMEOUT = 600
 """Seconds that the engine may be silent; the SDK's default is 60."""
@@ -93,6 +94,21 @@ class DockerEngine:
         digest = known[0] if known else None
         platform = "/".join(filter(None, (facts.get("Os"), facts.get("Architecture"))))
         return Image(facts["Id"], facts["Size"], layers, facts["Config"].get("Labels") or {}, digest, platform)
+
+    def list_names(self) -> dict[str, str]:
+        """Return the id of each image that has a name, by each of its names, with those that it has by digest."""
+        found: dict[str, str] = {}
+        with self.guarded("list its images"):
+            for image in self.client.images():
+                for name in (*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ())):
+                    with contextlib.suppress(SpecError):  # <none>:<none> is how an engine writes that there is none
+                        found[str(parse_reference(name))] = image["Id"]
+        return found
+
+    def list_parts(self, image: str) -> tuple[Path, ...]:
+        """Return nothing: the engine keeps the image."""
+        del image
+        return ()
 
     def require_base(self, reference: str, platform: str, progress: Progress) -> Image:
         """Return the base image for a platform, and pull it if it is not there.

@@ -187,6 +187,12 @@ class Engine(Protocol):
     def find(self, reference: str) -> Image | None:
         """Return the image that has this name or id; None if there is none."""
 
+    def list_names(self) -> dict[str, str]:
+        """Return the id of each image that has a name, by each of its names, written out in full."""
+
+    def list_parts(self, image: str) -> tuple[Path, ...]:
+        """Return the files that hold an image; none where a daemon keeps it."""
+
     def require_base(self, reference: str, platform: str, progress: Progress) -> Image:
         """Return the base image for a platform, which is fetched if it is not here."""
 

@@ -39,6 +39,16 @@ class OciEngine:
         """Return the image of that name or id, if all of it is in the layout."""
         return self._describe_whole(self._find_entry(reference))
 
+    def list_names(self) -> dict[str, str]:
+        """Return the digest of each image that has a name, by its name in the layout."""
+        return {name: entry.digest for name, entry in self.layout.list_names().items()}
+
+    def list_parts(self, image: str) -> tuple[Path, ...]:
+        """Return the blobs of an image."""
+        entry = self._require_entry(image)
+        manifest = self.layout.read_manifest(entry)
+        return tuple(self.layout.path(blob.digest) for blob in (entry, manifest.config, *manifest.layers))
+
     def require_base(self, reference: str, platform: str, progress: Progress) -> Image:
         """Return the base image, and fetch it from its registry if it is not in the layout.
 

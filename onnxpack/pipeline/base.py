@@ -10,6 +10,7 @@ from onnxpack.core.platforms import find_machine
 from onnxpack.image.base import inspect_base
 from onnxpack.image.base_probe import BaseSystem
 from onnxpack.image.engine import Image
+from onnxpack.oci.layout import INDEX_FILE
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.spec.delivery import PythonVersion
@@ -42,7 +43,11 @@ def _fetch_base(run: Build) -> Image:
     """Return the base image: from the archive that was named, from the engine, or from its registry."""
     reference, platform = run.plan.base, run.plan.spec_target.platform
     if run.base:
-        return run.engine.add_base(run.base, reference, platform)
+        place = run.base / INDEX_FILE if run.base.is_dir() else run.base  # a layout's index says all that is in it
+        run.runner.read.note_state(place)
+        base = run.engine.add_base(run.base, reference, platform)
+        run.runner.read.note_state(place)
+        return base
     pin = _find_pin(run.plan)
     return run.engine.require_base(pin.pinned if pin else reference, platform, run.progress)
 

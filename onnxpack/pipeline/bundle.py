@@ -13,6 +13,7 @@ from onnxpack.bundle.layer import FILES_FILE, Needs, write_files
 from onnxpack.bundle.openblas import find_replacement
 from onnxpack.bundle.reference import REFERENCE_FILE, pack_reference
 from onnxpack.bundle.render import list_template_roots
+from onnxpack.cache.trace import digest_content
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
@@ -94,7 +95,10 @@ def _read_lock(run: Build) -> locks.TargetLock:
     if not path.exists():
         run.progress.note(f"no {path.name} yet: resolving the image's Python packages")
         locks.write(path, {name: locks.resolve(plan.file.spec, name) for name in plan.file.spec.targets})
+    # Noted twice, so that a lock that changes meanwhile is seen.
+    run.runner.read.note_file(path, digest_content(path))
     targets = locks.read(path)
+    run.runner.read.note_file(path, digest_content(path))
     if reason := find_stale(plan.file.spec, targets).get(plan.target):
         message = f"the lock does not fit target '{plan.target}': {reason}"
         raise SpecError(Problem(message, f"run `onnxpack lock {plan.file.path}`", Location(str(path))))

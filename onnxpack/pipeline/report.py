@@ -48,6 +48,11 @@ class Attempt:
         """Return whether all that was asked for was done."""
         return self.error is None
 
+    @property
+    def result(self) -> str:
+        """Return what a build gives: the image's reference, by digest once pushed, else the path of what it left."""
+        return self.product.pushed or next(iter(self.product.references), str(self.plan.result(self.until)))
+
 
 def describe_attempt(attempt: Attempt) -> dict[str, Any]:
     """Return the report as JSON values; what was not asked for, or not reached, is null."""
@@ -83,6 +88,13 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "ran_on_gpu": bool(product.smoke and product.smoke.on_gpu) if plan.device.gpu else None,
         "tools": _describe_tools(attempt.distributions),
     }
+
+
+def describe_unchanged(output: Path) -> dict[str, Any]:
+    """Return the report of a build that had nothing to do: the last one's, whose stages all stand in the store."""
+    report = read_output_report(output)
+    stages = [stage | {"seconds": 0.0, "cached": True} for stage in report.get("stages", ())]
+    return report | {"stages": stages}
 
 
 def to_json(attempt: Attempt) -> str:

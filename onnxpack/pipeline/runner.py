@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from onnxpack.cache.store import Store
-from onnxpack.cache.trace import Trace
+from onnxpack.cache.trace import PACKAGE, Trace
 from onnxpack.core.errors import EngineError, flatten_words
 from onnxpack.core.progress import Progress
 from onnxpack.core.quiet import measuring, working
 from onnxpack.core.regular import read_regular
 from onnxpack.pipeline.records import StageRecord
+from onnxpack.pipeline.requests import Reads, Step, describe_request
 from onnxpack.worker.call import Outcome, Setting, call
 from onnxpack.worker.code import digest_code
 from onnxpack.worker.codec import decode, digest_value, encode
@@ -32,10 +33,11 @@ _MOST_TRACES = 8
 
 @dataclass(frozen=True)
 class Stored:
-    """The folder of a result in the store, and its key there."""
+    """The folder of a result in the store, its key there, and the trace that it was found by."""
 
     key: str
     folder: Path
+    trace: Trace
 
 
 @dataclass
@@ -49,8 +51,13 @@ class Runner:
     sandbox: bool = False
     """Whether tasks are confined. Their results are the same, so stored ones are taken."""
     records: list[StageRecord] = field(default_factory=list)
-    distributions: dict[str, str] = field(default_factory=dict)
-    """The Python distributions that the tasks imported, with their versions."""
+    read: Reads = field(default_factory=Reads)
+    """All that its tasks, and the build itself, have read."""
+
+    @property
+    def distributions(self) -> dict[str, str]:
+        """Return the Python distributions that the tasks imported, with their versions."""
+        return {name: known for step in self.read.steps for name, known in step.trace.distributions.items()}
 
     def run(
         self, task: Task[ResultT], apart: "Apart | None" = None, of: str = "", reused: str = "unchanged"
@@ -75,6 +82,7 @@ class Runner:
         if all(record.key != stored.key for record in self.records):  # several candidates ask for the same
             self.progress.skip(asked.words, reused)
             self.record(task.NAME, of, asked.started, stored.key, cached=True)
+            self._note(asked, stored.trace)
         return _read_result(stored.folder, find_result_type(type(task)))
 
     def _make(self, asked: "_Asked[ResultT]") -> ResultT:
@@ -90,8 +98,8 @@ class Runner:
                 sandbox=self.sandbox,
             )  # fmt: skip
             outcome: Outcome[ResultT] = call(ready, setting)
-            self.distributions |= outcome.trace.distributions
             if not task.keeps(outcome.result):
+                self.read.lasting = False
                 # Only its values outlive the scratch folder, so such a result must hold no files.
                 self.record(name, asked.of, asked.started, "", cached=False)
                 return outcome.result
@@ -102,6 +110,7 @@ class Runner:
                     path.rename(folder / path.name)
             self._remember(name, asked.base, outcome.trace)
         self.record(name, asked.of, asked.started, key, cached=False)
+        self._note(asked, outcome.trace)
         return decode(outcome.data, find_result_type(type(task)), self.store.path(name, key) / _FILES)
 
     def _take_turn(self, task: Task[ResultT]) -> AbstractContextManager[None]:
@@ -132,6 +141,7 @@ class Runner:
         if found:
             self.progress.skip(words, "unchanged")
         self.record(name, of, started, key, cached=found is not None)
+        self.read.note(Step(name, of, self._describe(request)))
         return _read_result(self.store.path(name, key), kind)
 
     def _make_here(self, name: str, key: str, words: str, make: Callable[[], Any]) -> float:
@@ -150,8 +160,7 @@ class Runner:
                 key = digest_value((base, trace))
                 found = self.store.get(name, key)
                 if found:
-                    self.distributions |= trace.distributions
-                    return Stored(key, found)
+                    return Stored(key, found, trace)
         return None
 
     def _traces(self, name: str, base: str) -> tuple[Trace, ...]:
@@ -167,6 +176,23 @@ class Runner:
 
     def _place(self, name: str, base: str) -> Path:
         return self.store.root / _TRACES / name / base
+
+    def _note(self, asked: "_Asked[Any]", trace: Trace) -> None:
+        environment = asked.apart.key if asked.apart else ""
+        step = Step(asked.task.NAME, asked.of, self._describe(asked.task), environment, trace)
+        self.read.note(step)
+        for path, known in trace.files.items():
+            self.read.note_file(self.root / path, known)
+
+    def _describe(self, request: Any) -> Any:
+        """Return a request as plain values, and note the files that it names."""
+        described = describe_request(request)
+        for path, known in described.files.items():
+            self.read.note_file(Path(path), known)
+        own = (self.store.root, PACKAGE)
+        if not all(any(map(path.is_relative_to, own)) for path in described.artifacts):
+            self.read.lasting = False  # how another file there would be told from this one, nobody says
+        return described.tree
 
     def record(self, name: str, of: str, started: float, key: str, *, cached: bool) -> None:
         """Note that a task, or work of this process, was done or stood already."""

@@ -96,6 +96,7 @@ class ChooseVariant:
         for precision in list_candidates(target.device, run.plan.file.spec.calibration is not None):
             if time.monotonic() > end:
                 late = Candidate(precision, f"not tried: {run.budget:g} s had passed")
+                run.runner.read.lasting = False  # the next build goes on from here
                 yield replace(plain, candidate=late)
             else:
                 yield self._attempt(run, precision, plain)

@@ -3,14 +3,26 @@
 Layers are merged as nodes, so that each value keeps its place in its own file.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.redact import redact
 from onnxpack.core.regular import is_regular
-from onnxpack.spec.yaml_nodes import MAX_DEPTH, Node, Pairs, Scalar, parse, parse_value, read_text, resolve_links
+from onnxpack.spec.yaml_nodes import (
+    MAX_DEPTH,
+    Node,
+    Pairs,
+    Scalar,
+    decode_text,
+    parse,
+    parse_value,
+    read_bytes,
+    resolve_links,
+)
 
 _SET = "--set"
 _EXTENDS = "extends"
@@ -22,21 +34,33 @@ def is_setting(place: Location) -> bool:
     return place.file.startswith(f"{_SET} ") or f": {_SET} " in place.file
 
 
-def load_layers(path: Path, root: Path, settings: Sequence[str]) -> Pairs:
+@dataclass(frozen=True)
+class Layers:
+    """A spec's document with all of its layers merged, and the files that they were read from."""
+
+    document: Pairs
+    files: dict[str, str]
+    """The SHA-256 of each file by its path, the spec's own first; one behind a link stands under both names."""
+
+
+def load_layers(path: Path, root: Path, settings: Sequence[str]) -> Layers:
     """Read a spec's document and merge its defaults and settings into it.
 
     Raises:
         SpecError: a file cannot be read or parsed, ``extends`` makes a circle or leaves ``root``, a setting is
             not ``path.to.field=value``.
     """
-    document = _read_layers(path, str(path), root, ())
+    files: dict[str, str] = {}
+    document = _read_layers(path, str(path), root, files)
     for setting in settings:
         document = apply_setting(document, setting, str(path))
-    return document
+    return Layers(document, files)
 
 
-def _read_layers(path: Path, label: str, root: Path, below: tuple[Path, ...]) -> Pairs:
-    document = parse(read_text(path, label), label)
+def _read_layers(path: Path, label: str, root: Path, files: dict[str, str], below: tuple[Path, ...] = ()) -> Pairs:
+    data = read_bytes(path, label)
+    files[str(Path.cwd() / path)] = hashlib.sha256(data).hexdigest()
+    document = parse(decode_text(data, label), label)
     found = [(key, value) for key, value in document.pairs if key.text == _EXTENDS]
     if not found:
         return document
@@ -69,7 +93,8 @@ def _read_layers(path: Path, label: str, root: Path, below: tuple[Path, ...]) ->
                 reference.where,
             )
         )
-    defaults = _read_layers(base, os.path.normpath(Path(label).parent / reference.text), root, seen)
+    defaults = _read_layers(base, os.path.normpath(Path(label).parent / reference.text), root, files, seen)
+    files[str(Path.cwd() / path.parent / reference.text)] = files[str(base)]  # links on the way may lead elsewhere
     own = Pairs(
         document.where, tuple(pair for pair in document.pairs if pair[0].text != _EXTENDS or pair not in found[:1])
     )

@@ -30,6 +30,8 @@ class SpecFile:
     """Maps the URLs in the spec to the files that were downloaded from them."""
     trusted: bool = False
     """Whether the user trusts code of any origin that the spec names."""
+    layers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """The SHA-256 of each file that it was read from, what it extends included, by the path."""
     places: Callable[..., Location] | None = field(default=None, compare=False, repr=False)
     """Gives the place of a field in its file; None in a child process, where it is not known."""
 
@@ -79,10 +81,10 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
     label = str(path)
     absolute = resolve_links(path)
     root = find_work_tree(absolute.parent)
-    document = load_layers(path, root, settings)
+    layers = load_layers(path, root, settings)
     decoder = Decoder()
     try:
-        spec: Spec = decoder.decode(Spec, document)
+        spec: Spec = decoder.decode(Spec, layers.document)
         # What could be read is checked even where something else could not, so that all problems are told at once.
         checked = Spec(**decoder.top) if spec is INVALID else spec
         problems = decoder.problems + check(checked, absolute.parent, root, make_lookup(decoder, label))
@@ -95,7 +97,7 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
             problems = [*problems[:MAX_PROBLEMS], more]
         raise SpecError(problems)
     told = tuple(redact(setting) for setting in settings)
-    return SpecFile(spec, absolute, root, told, places=make_lookup(decoder, label))
+    return SpecFile(spec, absolute, root, told, layers=layers.files, places=make_lookup(decoder, label))
 
 
 def make_lookup(decoder: Decoder, label: str) -> Any:

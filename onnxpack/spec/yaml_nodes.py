@@ -59,11 +59,11 @@ class Pairs:
 Node = Scalar | Items | Pairs
 
 
-def read_text(path: Path, label: str) -> str:
-    """Return the text of a regular UTF-8 file of at most 1 MiB.
+def read_bytes(path: Path, label: str) -> bytes:
+    """Return the bytes of a regular file of at most 1 MiB.
 
     Raises:
-        SpecError: it is missing, not a regular file, too large, or not UTF-8.
+        SpecError: it is missing, not a regular file, or too large.
     """
     where = Location(label)
     try:
@@ -81,6 +81,15 @@ def read_text(path: Path, label: str) -> str:
         raise SpecError(
             Problem(f"it has {status.st_size} bytes, a spec at most {MAX_BYTES}", "keep data in separate files", where)
         )
+    return data
+
+
+def decode_text(data: bytes, label: str) -> str:
+    """Return the text of a file's bytes.
+
+    Raises:
+        SpecError: they are not UTF-8.
+    """
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         return data.decode()

@@ -12,12 +12,14 @@ from onnx_examples import RELU, make_model
 from onnxpack.bundle import lock as locks
 from onnxpack.bundle.lock import Package
 from onnxpack.cache.store import Store
+from onnxpack.cache.trace import digest_content
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.errors import SpecError
 from onnxpack.core.progress import SilentProgress
 from onnxpack.graph.check import read_facts
 from onnxpack.pipeline.bundle import bundle
 from onnxpack.pipeline.plan import Plan
+from onnxpack.pipeline.requests import Reads
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.tasks.packages import Installed, InstallPackages
 
@@ -39,6 +41,7 @@ class FakeRunner:
     def __init__(self, folder: Path) -> None:
         self.installed = Installed(Artifact(folder, "d" * 64), ())
         self.names: list[str] = []
+        self.read = Reads()
 
     def run(self, task: InstallPackages, reused: str) -> Installed:
         self.names = [package.name for package in task.packages]
@@ -81,6 +84,7 @@ def test_what_the_provider_links_must_be_among_what_the_model_needs(
     assert runner.names == ["numpy", "nvidia-cublas", "nvidia-cuda-runtime", "onnxruntime-gpu"]
     where = raised.value.problems[0].where
     assert (where and where.file) == str(tmp_path / "spec.lock")
+    assert runner.read.files == {str(tmp_path / "spec.lock"): digest_content(tmp_path / "spec.lock")}
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
