@@ -2,7 +2,10 @@
 
 An entry is a folder with a manifest, which names the entry's own place and its files' digests. It appears whole by a
 rename, and is verified each time it is taken, so an entry that is truncated, flipped or moved is a miss. Two processes
-that make the same entry both succeed.
+that make the same entry both succeed. One that a process has taken is held until that ends, so that whoever makes room
+leaves it alone; the time of its manifest says when it was used last.
+
+What a store lacks, a shared one may have: it is asked on a miss, and is given what was made.
 """
 
 import json
@@ -10,16 +13,19 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from onnxpack.cache.shared import Shared
 from onnxpack.core.digests import EMPTY, digest_tree
 from onnxpack.core.errors import EngineError
+from onnxpack.core.holds import Holds
 from onnxpack.core.regular import read_regular
 from onnxpack.core.scratch import locked, locked_if_free, replace_file, sweep, working_folder
 
-_MANIFEST = "manifest.json"
-_MANIFEST_LIMIT = 256 * 2**20  # bytes; an environment with TensorFlow has 5 MB of them
+MANIFEST, DATA = "manifest.json", "data"
+"""The parts of an entry: what it says of itself, and the folder of its files."""
+MANIFEST_LIMIT = 256 * 2**20  # bytes; an environment with TensorFlow has 5 MB of them
 _LOCKS, _PARTIAL = "locks", "partial"
 _PARTIAL_SECONDS = 7 * 24 * 3600
 """How long a download that was cut short is kept to be gone on with."""
@@ -42,8 +48,13 @@ class Store:
     root: Path
     fresh: bool = False
     """Whether entries of earlier builds are ignored, as ``--no-cache`` asks."""
+    shared: Shared | None = field(default=None, compare=False)
+    """The store that others share, if there is one."""
+    bound: int | None = field(default=None, compare=False)
+    """The bytes that it may have at the end of a build; None for as many as there are."""
     _made: set[Path] = field(default_factory=set, compare=False, repr=False)
-    """The entries that this process made; they are used even by a ``fresh`` store."""
+    """The entries that this process put here; they are used even by a ``fresh`` store."""
+    _holds: Holds = field(default_factory=Holds, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", self.root.absolute())
@@ -53,22 +64,37 @@ class Store:
         """Return the folder of lock files; those that nobody holds are swept."""
         return self.root / _LOCKS
 
-    def get(self, stage: str, key: str) -> Path | None:
-        """Return the folder of an entry, or None if there is none; remove an entry that is damaged."""
+    def get(self, stage: str, key: str, *, here: bool = False) -> Path | None:
+        """Return the folder of an entry; None if there is none, ``here`` or in the shared store.
+
+        An entry that is damaged is removed.
+
+        Raises:
+            OSError: there is no room for the entry that the shared store has.
+        """
         entry = self.root / stage / key
         if self.fresh and entry not in self._made:
             return None
-        whole = _read_contents(entry) is not None
+        whole = self._take(entry)
         if not whole and os.path.lexists(entry):
             with self._lock_place(stage, key):
-                whole = _read_contents(entry) is not None
+                whole = self._take(entry)
                 if not whole:
                     self._discard(entry)
-        return self.path(stage, key) if whole else None
+        return self.path(stage, key) if whole or (not here and self._fetch(stage, key)) else None
 
     def path(self, stage: str, key: str) -> Path:
         """Return the folder of an entry that was just made."""
-        return self.root / stage / key / "data"
+        return self.root / stage / key / DATA
+
+    def without_sharing(self) -> "Store":
+        """Return this store for what is of no use elsewhere, or can be had where it comes from."""
+        return replace(self, shared=None)
+
+    def finish(self) -> None:
+        """End a build: wait some seconds for what is being shared."""
+        if self.shared:
+            self.shared.finish()
 
     def sweep(self) -> None:
         """Remove what killed builds left: folders to work in, locks, and downloads that nobody goes on with.
@@ -114,21 +140,17 @@ class Store:
         """
         entry = self._folder(stage) / key
         with self.scratch() as work:
-            data = work / "data"
+            data = work / DATA
             data.mkdir()
             yield data
             made = digest_tree(data)
             if set(made.values()) <= {EMPTY}:  # an entry without files is always whole, and would be taken for ever
                 raise EngineError(f"stage '{stage}' made no files", "report it: this is a bug in onnxpack")
             manifest = {"entry": f"{stage}/{key}", "files": made}
-            (work / _MANIFEST).write_text(json.dumps(manifest, sort_keys=True))
-            with self._lock_place(stage, key):
-                known = _read_contents(entry)
-                # One that holds the same stays: another process may be reading it.
-                if known is None or (self.fresh and known != made):
-                    self._discard(entry)
-                    _put(work, entry)
-            self._made.add(entry)
+            (work / MANIFEST).write_text(json.dumps(manifest, sort_keys=True))
+            self._place(work, entry, made)
+        if self.shared:
+            self.shared.give(f"{stage}/{key}", entry)
 
     def write(self, place: Path, data: bytes) -> None:
         """Write a file into the store atomically, in the place of whatever is there."""
@@ -138,6 +160,36 @@ class Store:
             if place.is_dir() and not place.is_symlink():
                 self._discard(place)
             replace_file(work / "file", place)
+
+    def _take(self, entry: Path) -> bool:
+        """Take hold of an entry and return whether it is whole."""
+        return self._holds.hold(entry / MANIFEST) and _read_contents(entry) is not None
+
+    def _place(self, work: Path, entry: Path, made: dict[str, str]) -> None:
+        """Let what is in the folder ``work`` become an entry, whose files have the digests ``made``."""
+        with self._lock_place(entry.parent.name, entry.name):
+            known = _read_contents(entry)
+            # One that holds the same stays: another process may be reading it.
+            if known is None or (self.fresh and known != made):
+                self._discard(entry)
+                _put(work, entry)
+            self._holds.hold(entry / MANIFEST)
+        self._made.add(entry)
+
+    def _fetch(self, stage: str, key: str) -> bool:
+        """Bring an entry from the shared store; return whether it had it whole."""
+        name = f"{stage}/{key}"
+        if self.shared is None:
+            return False
+        with self.scratch() as work:
+            if not self.shared.fetch(name, work):
+                return False
+            made = _read_contents(work, name)
+            if made is None:
+                self.shared.refuse(name, "its files are not those that it names")
+                return False
+            self._place(work, self._folder(stage) / key, made)
+        return True
 
     def _lock_place(self, stage: str, key: str) -> AbstractContextManager[bool]:
         """Let one process at a time check and replace an entry, so that none discards what another just put there.
@@ -187,14 +239,18 @@ def _put(work: Path, entry: Path) -> None:
             raise
 
 
-def _read_contents(entry: Path) -> dict[str, str] | None:
-    """Return the digests of an entry's files, or None if it is incomplete, damaged or that of another place."""
-    data = entry / "data"
+def _read_contents(entry: Path, name: str = "") -> dict[str, str] | None:
+    """Return the digests of an entry's files, or None if it is incomplete, damaged or that of another place.
+
+    ``name`` is its name where it does not stand in its place.
+    """
+    data = entry / DATA
     if any(path.is_symlink() or not path.is_dir() for path in (entry, data)):
         return None
     try:
         files = digest_tree(data)
-        manifest = json.loads(read_regular(entry / _MANIFEST, _MANIFEST_LIMIT))
-        return files if manifest == {"entry": f"{entry.parent.name}/{entry.name}", "files": files} else None
+        manifest = json.loads(read_regular(entry / MANIFEST, MANIFEST_LIMIT))
+        named = name or f"{entry.parent.name}/{entry.name}"
+        return files if manifest == {"entry": named, "files": files} else None
     except (OSError, ValueError, RecursionError):
         return None

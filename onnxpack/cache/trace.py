@@ -78,6 +78,14 @@ class Trace:
             and all(digest_importable(root / name) == known for name, known in self.imports.items())
         )
 
+    def is_modest(self) -> bool:
+        """Return whether it names no files that are the machine's own, nor any by a way out of the work tree.
+
+        No recorder notes such files, and some of them have no end.
+        """
+        names = (*self.files, *self.folders, *self.imports)
+        return all(_is_modest(name) for name in names)
+
 
 class Recorder:
     """Records what this process reads from its creation on, by an audit hook of Python."""
@@ -273,6 +281,11 @@ def list_installed() -> dict[str, str]:
                     name, _, known = entry.name.removesuffix(_METADATA).rpartition("-")
                     found.setdefault(normalize_name(name), known)
     return found
+
+
+def _is_modest(name: str) -> bool:
+    plain = os.path.normpath(name) == name and name.partition("/")[0] != ".." and not name.startswith("//")
+    return plain and not name.startswith(tuple(f"{place}/" for place in _SYSTEM))
 
 
 def _is_below(path: Path, folder: Path) -> bool:

@@ -76,7 +76,7 @@ def sweep(parent: Path) -> None:
 def has_locks(folder: Path) -> bool:
     """Return whether the file system of a folder has locks; one that takes no files is not asked."""
     with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder) as stream:
-        return _acquire_flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return acquire_flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     return True
 
 
@@ -97,9 +97,9 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None, *, shared: bo
             if not _is_free(descriptor, how):
                 waiting()
                 waiting = _wait_in_silence
-                _acquire_flock(descriptor, how)
-            if _is_at(descriptor, path):  # else whoever had it has removed the file
-                yield _acquire_flock(descriptor, how | fcntl.LOCK_NB)
+                acquire_flock(descriptor, how)
+            if is_at(descriptor, path):  # else whoever had it has removed the file
+                yield acquire_flock(descriptor, how | fcntl.LOCK_NB)
                 return
 
 
@@ -128,7 +128,7 @@ def locked_if_free(path: Path) -> Iterator[bool]:
     """Hold the lock file ``path`` if no other process has it; yield whether it is held."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with holding(partial(_open_lock, path), partial(_close_lock, path)) as descriptor:
-        yield _is_free(descriptor) and _is_at(descriptor, path)
+        yield _is_free(descriptor) and is_at(descriptor, path)
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def _claim(parent: Path) -> _Claimed:
             descriptor = _open_folder(folder)
         except FileNotFoundError:
             continue
-        _acquire_flock(descriptor, fcntl.LOCK_EX)
-        if _is_at(descriptor, folder):
+        acquire_flock(descriptor, fcntl.LOCK_EX)
+        if is_at(descriptor, folder):
             return _Claimed(folder, descriptor)
         os.close(descriptor)
 
@@ -163,7 +163,7 @@ def _remove(claimed: _Claimed) -> None:
 def _is_free(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
     """Take a lock, and tell whether it could be had: another process may have it."""
     try:
-        _acquire_flock(descriptor, how | fcntl.LOCK_NB)
+        acquire_flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -172,7 +172,7 @@ def _is_free(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
 def _close_lock(path: Path, descriptor: int) -> None:
     """Give a lock back, and remove its file unless another process has it: this one may have waited in vain."""
     try:
-        if _is_free(descriptor) and _is_at(descriptor, path):
+        if _is_free(descriptor) and is_at(descriptor, path):
             path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
@@ -205,7 +205,7 @@ def _open_folder(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
-def _acquire_flock(descriptor: int, how: int) -> bool:
+def acquire_flock(descriptor: int, how: int) -> bool:
     """Lock a file, or return False where the file system has no locks."""
     try:
         fcntl.flock(descriptor, how)
@@ -218,8 +218,9 @@ def _acquire_flock(descriptor: int, how: int) -> bool:
     return True
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def is_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open file or folder is still the one at ``path``."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False

@@ -73,6 +73,7 @@ def read_download_limit() -> int:
 
 def _get_file(url: str, sha256: str, bounds: Bounds, store: Store, progress: Progress) -> Path:
     key = digest(_STAGE, sha256, get_file_name(url))
+    store = store.without_sharing()  # it can be had from where it comes from
     with store.alone(_STAGE, key, lambda: progress.note("another build fetches it: waiting")) as alone:
         # Without locks another process may append to the same file: then each has one of its own.
         partial = store.partial(key if alone else f"{key}-{secrets.token_hex(8)}")

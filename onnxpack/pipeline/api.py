@@ -1,11 +1,12 @@
 """Build and verify specs from Python: what ``onnxpack`` itself exports."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from onnxpack.cache.store import Store, find_default_root
+from onnxpack.cache.store import Store
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.progress import Progress, SilentProgress
 from onnxpack.image import load_engine
@@ -15,6 +16,7 @@ from onnxpack.pipeline.chain import chain, walk
 from onnxpack.pipeline.plan import Plan, output_folder
 from onnxpack.pipeline.report import Attempt
 from onnxpack.pipeline.run import Build, Product
+from onnxpack.pipeline.stores import open_store
 from onnxpack.spec import load as specs
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.messages import suggest_closest
@@ -69,8 +71,8 @@ def build(plan: Plan, *, until: str = "smoke", store: Store | None = None, progr
         ValueError: there is no such stage.
     """
     moved = replace(plan, output=output_folder(plan.output.parents[1], plan.file, plan.target, until))
-    run = _prepare_run(moved, store, progress)
-    attempt = attempts.build(run, attempts.Wanted(until))
+    with _prepare_run(moved, store, progress) as run:
+        attempt = attempts.build(run, attempts.Wanted(until))
     if attempt.error:
         raise attempt.error
     return attempt
@@ -83,10 +85,17 @@ def verify(plan: Plan, *, store: Store | None = None, progress: Progress | None 
         ParityError: they differ; its ``rows`` hold every comparison.
         OnnxpackError: the model cannot be loaded or exported.
     """
-    parity = walk(_prepare_run(plan, store, progress), chain(plan, "verify"), Product()).parity
+    with _prepare_run(plan, store, progress) as run:
+        parity = walk(run, chain(plan, "verify"), Product()).parity
     assert parity
     return parity
 
 
-def _prepare_run(plan: Plan, store: Store | None, progress: Progress | None) -> Build:
-    return Build(plan, store or Store(find_default_root()), load_engine(), progress or SilentProgress())
+@contextlib.contextmanager
+def _prepare_run(plan: Plan, store: Store | None, progress: Progress | None) -> Iterator[Build]:
+    told = progress or SilentProgress()
+    used = store or open_store(tell=told.note)
+    try:
+        yield Build(plan, used, load_engine(), told)
+    finally:
+        used.finish()

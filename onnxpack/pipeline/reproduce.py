@@ -16,6 +16,7 @@ from onnxpack.core.scratch import working_folder
 from onnxpack.image import name_engine
 from onnxpack.oci.archive import write_archive
 from onnxpack.pipeline.run import Build, Product
+from onnxpack.pipeline.stores import URL_VARIABLE
 
 _UMASK = 0o077
 _ENVIRONMENT = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "LANG": "C"}
@@ -78,6 +79,7 @@ def _build_again(run: Build, product: Product, folder: Path) -> dict[str, Any]:
         (folder / name).mkdir()
     environment = os.environ | _ENVIRONMENT
     environment |= {"PYTHONHASHSEED": seed, "ONNXPACK_CACHE": str(folder / "cache"), "TMPDIR": str(folder / "tmp")}
+    environment |= {URL_VARIABLE: ""}  # nor is another machine's result a second build
     ended = subprocess.run(
         [sys.executable, "-m", "onnxpack", "build", *_list_arguments(run, product, folder)],
         cwd=folder / "elsewhere",

@@ -76,7 +76,7 @@ class Runner:
         if stored is None:
             # Of several builds at once one does the work, and the others take what it made.
             with self.store.alone(task.NAME, base, lambda: self._tell_waiting(asked.words)):
-                stored = self._recall(task.NAME, base)
+                stored = self._recall(task.NAME, base) or self._recall_shared(task.NAME, base)
                 if stored is None:
                     return self._make(asked)
         if all(record.key != stored.key for record in self.records):  # several candidates ask for the same
@@ -109,6 +109,8 @@ class Runner:
                 for path in out.iterdir():
                     path.rename(folder / path.name)
             self._remember(name, asked.base, outcome.trace)
+            if self.store.shared:
+                self.store.shared.give_trace(name, asked.base, encode(outcome.trace))
         self.record(name, asked.of, asked.started, key, cached=False)
         self._note(asked, outcome.trace)
         return decode(outcome.data, find_result_type(type(task)), self.store.path(name, key) / _FILES)
@@ -132,7 +134,7 @@ class Runner:
         started = time.monotonic()
         words = f"{name} {of}".strip()
         key = digest_value((name, digest_code(module), request))
-        found = self.store.get(name, key)
+        found = self.store.get(name, key, here=True)
         if found is None:
             with self.store.alone(name, key, lambda: self._tell_waiting(words)):
                 found = self.store.get(name, key)
@@ -156,12 +158,25 @@ class Runner:
     def _recall(self, name: str, base: str) -> Stored | None:
         """Return the stored result whose trace still holds, the newest first."""
         for trace in reversed(self._traces(name, base)):
-            if trace.holds(self.root):
-                key = digest_value((base, trace))
-                found = self.store.get(name, key)
-                if found:
-                    return Stored(key, found, trace)
+            if trace.holds(self.root) and (stored := self._find(name, base, trace)):
+                return stored
         return None
+
+    def _recall_shared(self, name: str, base: str) -> Stored | None:
+        """Return the result of another machine whose trace holds here, which is remembered from now on."""
+        if self.store.shared is None or self.store.fresh:
+            return None
+        for message in reversed(self.store.shared.list_traces(name, base)):
+            trace = _read_trace(message)
+            if trace and trace.holds(self.root) and (stored := self._find(name, base, trace)):
+                self._remember(name, base, trace)
+                return stored
+        return None
+
+    def _find(self, name: str, base: str, trace: Trace) -> Stored | None:
+        key = digest_value((base, trace))
+        found = self.store.get(name, key)
+        return Stored(key, found, trace) if found else None
 
     def _traces(self, name: str, base: str) -> tuple[Trace, ...]:
         try:
@@ -237,6 +252,15 @@ def _read_result(folder: Path, kind: type[ResultT]) -> ResultT:
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         text = f"the store holds something else than the result of a build: {flatten_words(error, 200)}"
         raise EngineError(text, f"remove '{folder.parent}', and it is made anew") from None
+
+
+def _read_trace(message: bytes) -> Trace | None:
+    """Return a trace that another machine left; None if it is none, or would read files of the machine itself."""
+    try:
+        trace = decode(message, Trace)
+    except (ValueError, RecursionError):
+        return None
+    return trace if trace.is_modest() else None
 
 
 def base_key(task: Task[Any], environment: str) -> str:

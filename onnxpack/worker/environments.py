@@ -68,6 +68,7 @@ def ensure_environment(wanted: list[str], store: Store, progress: Progress, neve
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
     key = _make_key(wanted, never)
+    store = store.without_sharing()  # it leads to this machine's Python, and is made by links to uv's cache
     with store.alone(_STAGE, key, lambda: progress.note("another build makes this environment: waiting")):
         found = store.get(_STAGE, key)
         if found is None:

@@ -192,17 +192,17 @@ def test_a_process_that_was_second_takes_the_firsts_entry(store: Store) -> None:
 
 def test_getting_an_entry_that_appears_meanwhile_takes_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was missing at the first look is looked at again before it is discarded."""
-    judge = onnxpack.cache.store._read_contents
+    judge = Store._take
     looks: list[Path] = []
 
-    def appear(entry: Path) -> dict[str, str] | None:
-        known = judge(entry)
+    def appear(self: Store, entry: Path) -> bool:
+        known = judge(self, entry)
         looks.append(entry)
         if len(looks) == 1:
             make(store)
         return known
 
-    monkeypatch.setattr(onnxpack.cache.store, "_read_contents", appear)
+    monkeypatch.setattr(Store, "_take", appear)
     assert store.get("export", KEY) == store.path("export", KEY)
 
 
