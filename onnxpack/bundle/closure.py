@@ -4,15 +4,16 @@ The lock says of each package what it requires. From that the set is checked wit
 edited, so each wheel's own metadata, whose hash was checked with it, must agree once it is unpacked.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
 from onnxpack.bundle.added import find_unused
 from onnxpack.bundle.lock import Package, TargetLock, make_unresolved_lock, name_base
@@ -22,25 +23,90 @@ from onnxpack.spec.model import Spec
 _HINT = "run `onnxpack lock SPEC`"
 
 
-def find_stale(spec: Spec, targets: dict[str, TargetLock]) -> dict[str, str]:
-    """Return the spec's targets whose lock is missing or not what they ask for, each with the reason."""
-    reasons = {name: _explain_staleness(spec, name, targets.get(name)) for name in spec.targets}
-    return {name: reason for name, reason in reasons.items() if reason}
+@dataclass(frozen=True)
+class Difference:
+    """What a lock has otherwise than the spec asks for.
+
+    Attributes:
+        words: what differs, as a clause about the lock.
+        field: the path of the spec's field that asks for it; empty where no field does.
+        keys: the keys that lead to it in what the lock says of the target's runtime.
+    """
+
+    words: str
+    field: tuple[str | int, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
-def _explain_staleness(spec: Spec, target: str, locked: TargetLock | None) -> str:
+def find_stale(spec: Spec, targets: Mapping[str, TargetLock]) -> dict[str, str]:
+    """Return the spec's targets whose lock is missing or not what they ask for, each with the first reason."""
+    found = {}
+    for name in spec.targets:
+        locked = targets.get(name)
+        first = (
+            next(iterate_differences(spec, name, locked), None)
+            if locked
+            else Difference("the lock does not have this target")
+        )
+        if first:
+            found[name] = first.words
+    return found
+
+
+def iterate_differences(spec: Spec, target: str, locked: TargetLock) -> Iterator[Difference]:
+    """Yield all that a target's lock has otherwise than the spec asks for; what only follows from that is left out."""
     question = make_unresolved_lock(spec, target)
-    if locked is None:
-        return "the lock does not have this target"
-    if replace(locked, packages=(), base=None) != question:
-        return "its Python, platform or requirements differ from the spec's"
+    if locked.device != question.device:
+        yield Difference(f"it is for {locked.device}, and the spec says {question.device}", ("targets", target), ())
+        return
+    if locked.platform != question.platform:
+        words = f"its platform is {locked.platform}, and the spec's is {question.platform}"
+        yield Difference(words, ("targets", target, "platform"), ("platform",))
+    if locked.python != question.python:
+        words = f"its Python is {locked.python}, and the spec's is {question.python}"
+        yield Difference(words, ("image", "python"), ("python",))
     if locked.base and locked.base.reference != (wanted := name_base(spec, target)):
-        return f"its base image is {locked.base.reference}, and the spec's is {wanted}"
-    return explain_difference(question.requirements, locked.packages, find_unused(spec, target, locked.packages))
+        words = f"its base image is {locked.base.reference}, and the spec's is {wanted}"
+        yield Difference(words, ("image", "base"), ("base", "reference"))
+    if locked.requirements != question.requirements:
+        yield from _compare_requirements(spec, question.requirements, locked.requirements)
+        return
+    for package in locked.packages:
+        yield from _check_wheels(package)
+    unused = find_unused(spec, target, locked.packages)
+    yield from iterate_package_differences(question.requirements, locked.packages, unused)
 
 
-def explain_difference(requirements: Sequence[str], packages: Sequence[Package], unused: frozenset[str]) -> str:
-    """Return what a lock's packages have too much, too little or in a version not asked for; empty if nothing.
+def _compare_requirements(spec: Spec, asked: Sequence[str], locked: Sequence[str]) -> Iterator[Difference]:
+    """Yield the requirements that one side alone has, else that the lock has them in another order."""
+    for line in asked:
+        if line not in locked:
+            own = line in spec.image.requirements
+            field = ("image", "requirements", spec.image.requirements.index(line)) if own else ()
+            yield Difference(f"it was made without '{line}', which the image needs", field, ("requirements",))
+    for line in dict.fromkeys(locked):
+        if line not in asked:
+            yield Difference(f"it asks for '{line}', and the image does not", (), ("requirements",))
+    if set(asked) == set(locked):
+        yield Difference("it has its requirements twice, or in another order", (), ("requirements",))
+
+
+def _check_wheels(package: Package) -> Iterator[Difference]:
+    """Yield the wheels of a package whose name says that they are another's, or of another version."""
+    for name in package.files:
+        try:
+            right = parse_wheel_filename(name)[:2] == (package.name, Version(package.version))
+        except (InvalidWheelFilename, InvalidVersion):
+            right = False
+        if not right:
+            words = f"it has {package.name} {package.version} with the wheel {name}"
+            yield Difference(words, (), ("packages", package.name))
+
+
+def iterate_package_differences(
+    requirements: Sequence[str], packages: Sequence[Package], unused: frozenset[str]
+) -> Iterator[Difference]:
+    """Yield what a lock's packages have too much, too little or in a version not asked for.
 
     ``unused`` are distributions that an image leaves out although a wheel requires them.
     """
@@ -51,17 +117,21 @@ def explain_difference(requirements: Sequence[str], packages: Sequence[Package],
         name = canonicalize_name(asked.name)
         waiting.append((name, "the spec"))
         if name in known and not asked.specifier.contains(known[name].version, prereleases=True):
-            return f"it holds {name} {known[name].version}, and the spec asks for {asked}"
+            words = f"it holds {name} {known[name].version}, and the spec asks for {asked}"
+            yield Difference(words, (), ("packages", name))
     while waiting:
         needed, by = waiting.pop()
         if needed in reached or needed in unused:
             continue
-        if needed not in known:
-            return f"'{needed}' is missing, which {by} needs"
         reached.add(needed)
-        waiting += [(other, needed) for other in known[needed].requires]
-    extra = sorted(known.keys() - reached)
-    return f"it holds '{extra[0]}', which nothing requires" if extra else ""
+        if needed in known:
+            waiting += [(other, needed) for other in known[needed].requires]
+        else:
+            yield Difference(f"'{needed}' is missing, which {by} needs", (), ("packages",))
+    if not reached <= known.keys():
+        return  # what is missing may be what requires the others
+    for extra in sorted(known.keys() - reached):
+        yield Difference(f"it holds '{extra}', which nothing requires", (), ("packages", extra))
 
 
 def require_metadata(folder: Path, packages: Sequence[Package], python: str, machine: str) -> None:

@@ -72,7 +72,7 @@ class Trace:
         """Return whether all that was read is unchanged; ``root`` is the work tree."""
         return (
             all(digest_module(name) == known for name, known in self.modules.items())
-            and (self.isolated or all(_find_version(name) == known for name, known in self.distributions.items()))
+            and (self.isolated or all(find_version(name) == known for name, known in self.distributions.items()))
             and all(digest_content(root / name) == known for name, known in self.files.items())
             and all(digest_listing(root / name) == known for name, known in self.folders.items())
             and all(digest_importable(root / name) == known for name, known in self.imports.items())
@@ -245,14 +245,15 @@ def find_distributions(packages: Iterable[str]) -> dict[str, str]:
     """Map the distributions of these packages to their versions."""
     owners = find_package_owners()
     names = {owner for package in packages for owner in owners.get(package, ())} - {"onnxpack"}
-    return {name: _find_version(name) for name in sorted(names)}
+    return {name: find_version(name) for name in sorted(names)}
 
 
 @cache
-def _find_version(name: str) -> str:
-    """Return the version of an installed distribution, read from its folder's name where that is possible.
+def find_version(name: str) -> str:
+    """Return the version of an installed distribution, else ``absent``.
 
-    Reading the metadata of each one would take longer than all else that a build without changes does.
+    It is read from the name of its folder where that is possible: reading the metadata of each one would take longer
+    than all else that a build without changes does.
     """
     known = _know_installed().get(normalize_name(name))
     if known is not None:

@@ -1,7 +1,6 @@
-"""``onnxpack lock``: the pinned Python packages and bases of specs' images."""
+"""``onnxpack lock``: what shapes specs' images, pinned beside them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,18 +8,18 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxpack.cli.arguments import SPECS, each, spec_files
-from onnxpack.core.errors import EngineError, Location, Problem, SpecError
+from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.spec.load import load
 
 if TYPE_CHECKING:
-    from onnxpack.bundle.lock import LockedBase, TargetLock
+    from onnxpack.bundle.lock import Lock, LockedBase
 
     Ask = Callable[[str, str], LockedBase | EngineError]
 
 
 @click.command("lock")
 @SPECS
-@click.option("--check", is_flag=True, help="Write nothing; fail when a lock is missing or stale.")
+@click.option("--check", is_flag=True, help="Write nothing; fail when a lock is missing, or anything moved.")
 @click.option("--upgrade", is_flag=True, help="Pin the base images anew, too: as their registries have them now.")
 @click.pass_context
 def command(ctx: click.Context, specs: tuple[Path, ...], check: bool, upgrade: bool) -> None:
@@ -36,28 +35,25 @@ def command(ctx: click.Context, specs: tuple[Path, ...], check: bool, upgrade: b
 
 
 def _write_lock(path: Path, *, upgrade: bool, ask: "Ask") -> None:
-    from onnxpack.bundle.lock import lock_path, name_base, resolve, write
+    from onnxpack.bundle.lock import lock_path, write, write_text
+    from onnxpack.pipeline.lock import Moving, make_lock
 
-    spec = load(path).spec
-    place = lock_path(path)
+    file, place = load(path), lock_path(path)
     old = _read_if_valid(place)
-    found = {
-        name: _pin_base(name_base(spec, name), resolve(spec, name), (old or {}).get(name), ask, upgrade=upgrade)
-        for name in spec.targets
-    }
-    if old == found:
+    found = make_lock(file, old, partial(_pin_base, ask=ask, upgrade=upgrade), Moving(None if upgrade else ()))
+    if old and place.read_text() == write_text(found):
         click.echo(f"{place}: unchanged", err=True)
         return
-    write(place, found)
+    write(place, found.targets, found.pins)
     click.echo(f"{place}: written", err=True)
 
 
-def _read_if_valid(place: Path) -> "dict[str, TargetLock] | None":
+def _read_if_valid(place: Path) -> "Lock | None":
     """Return the lock that is there; None where there is none, or none that this version reads: it is made anew."""
-    from onnxpack.bundle.lock import read
+    from onnxpack.bundle.lock import read_lock
 
     try:
-        return read(place)
+        return read_lock(place)
     except SpecError:
         return None
 
@@ -72,35 +68,23 @@ def _ask_base(wanted: str, platform: str) -> "LockedBase | EngineError":
         return error
 
 
-def _pin_base(wanted: str, entry: "TargetLock", old: "TargetLock | None", ask: "Ask", *, upgrade: bool) -> "TargetLock":
-    """Return a target's lock with its base's digest: the old one, or what the registry has, if that can be asked."""
-    if "@" in wanted:  # the spec pins it
-        return entry
-    known = old.base if old and old.base and old.base.reference == wanted else None
+def _pin_base(
+    wanted: str, platform: str, known: "LockedBase | None", *, ask: "Ask", upgrade: bool
+) -> "LockedBase | None":
+    """Return what a base is pinned to: as before, or what the registry has, if that can be asked."""
     if known and not upgrade:
-        return replace(entry, base=known)
-    answer = ask(wanted, entry.platform)
+        return known
+    answer = ask(wanted, platform)
     if not isinstance(answer, EngineError):
-        return replace(entry, base=answer)
+        return answer
     words = "its digest stays as it was" if known else "it is not pinned"
     click.echo(f"note: the base image {wanted}: {words}: {answer.problems[0].message}", err=True)
-    return replace(entry, base=known)
+    return known
 
 
 def _check_lock(path: Path) -> None:
-    from onnxpack.bundle.closure import find_stale
-    from onnxpack.bundle.lock import lock_path, read
+    from onnxpack.bundle.drift import require_fresh
+    from onnxpack.bundle.lock import lock_path
 
-    spec = load(path).spec
-    place = lock_path(path)
-    if not place.exists():
-        raise SpecError(Problem("there is no lock", f"run `onnxpack lock {path}`", Location(str(place))))
-    reasons = find_stale(spec, read(place))
-    if reasons:
-        message = "the lock does not fit target '{}': {}"
-        problems = [
-            Problem(message.format(name, reason), f"run `onnxpack lock {path}`", Location(str(place)))
-            for name, reason in reasons.items()
-        ]
-        raise SpecError(problems)
-    click.echo(f"{place}: fresh", err=True)
+    require_fresh(load(path))
+    click.echo(f"{lock_path(path)}: fresh", err=True)

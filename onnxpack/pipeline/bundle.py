@@ -15,6 +15,7 @@ from onnxpack.bundle.reference import REFERENCE_FILE, pack_reference
 from onnxpack.bundle.render import list_template_roots
 from onnxpack.cache.trace import digest_content
 from onnxpack.core.errors import Location, Problem, SpecError
+from onnxpack.pipeline.lock import make_first_lock
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.verify import compare
@@ -94,7 +95,8 @@ def _read_lock(run: Build) -> locks.TargetLock:
     path = locks.lock_path(plan.file.path)
     if not path.exists():
         run.progress.note(f"no {path.name} yet: resolving the image's Python packages")
-        locks.write(path, {name: locks.resolve(plan.file.spec, name) for name in plan.file.spec.targets})
+        made = make_first_lock(plan.file)
+        locks.write(path, made.targets, made.pins)
     # Noted twice, so that a lock that changes meanwhile is seen.
     run.runner.read.note_file(path, digest_content(path))
     targets = locks.read(path)

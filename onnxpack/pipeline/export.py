@@ -1,8 +1,11 @@
 """The stage ``export``: source model → ONNX file and Reference."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from onnxpack.bundle.lock import lock_path, read_lock
+from onnxpack.cache.trace import digest_content
 from onnxpack.download.resolve import fetch_sources
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.runner import Apart
@@ -10,7 +13,7 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Evaluation
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.export import ExportModel
-from onnxpack.worker.environments import make_environment_key, provide_environment
+from onnxpack.worker.environments import find_pins, make_environment_key, provide_environment
 
 _FIELDS = (
     "model", "outputs", "dynamic_axes", "opset", "verify", "preprocess", "postprocess", "evaluation",
@@ -20,7 +23,7 @@ _FIELDS = (
 def export(run: Build, product: Product) -> Product:
     """Export the source model, in its own environment where the spec asks for one."""
     file = run.plan.file
-    apart = Apart(make_environment_key(file.spec.model), lambda: prepare_export(run))
+    apart = Apart(make_environment_key(file.spec.model, read_environment(run)), lambda: prepare_export(run))
     exported = run.runner.run(export_task(file), apart)
     for note in exported.reference.notes:
         run.progress.note(note)
@@ -44,4 +47,18 @@ def prepare_export(run: Build) -> tuple[ExportModel, Path | None]:
 def prepare_source(run: Build) -> tuple[SpecFile, Path | None]:
     """Return the spec with all its files here, and the Python that its model needs."""
     file = fetch_sources(run.plan.file, run.store, run.progress)
-    return file, provide_environment(file.spec.model, run.store, run.progress)
+    return file, provide_environment(file.spec.model, run.store, run.progress, read_environment(run))
+
+
+def read_environment(run: Build) -> Mapping[str, str]:
+    """Return the versions in the model's isolated environment by the spec's lock; none without a lock of them.
+
+    Raises:
+        SpecError: what stands in the lock's place is none.
+    """
+    file = run.plan.file
+    path = lock_path(file.path)
+    if not find_pins(file.spec.model):
+        return {}
+    run.runner.read.note_file(path, digest_content(path))
+    return read_lock(path).pins.environment if path.exists() else {}

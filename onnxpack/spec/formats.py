@@ -12,9 +12,10 @@ Where = Callable[..., Location]
 PICKLES = (".pkl", ".pickle", ".joblib")
 SAVED_MODEL = "saved_model.pb"
 """The file by which a spec names the folder of a SavedModel."""
-_SHARDS = ".index.json"
+SHARDS = ".index.json"
+"""The ending of a file that says which tensors of a model are in which other file."""
 _OF_SEVERAL = {
-    _SHARDS: ("one file is fetched, not the shards of an index", "copy it and its shards beside the spec"),
+    SHARDS: ("one file is fetched, not the shards of an index", "copy it and its shards beside the spec"),
     SAVED_MODEL: ("one file is fetched, not the folder of a SavedModel", "copy the whole folder beside the spec"),
 }
 """Files that need others beside them, which one URL cannot give: what to say, and what to do."""

@@ -42,7 +42,8 @@ class SpecPart:
             elif field.default_factory is not MISSING:
                 changes[field.name] = field.default_factory()
         narrowed = replace(file.spec, **changes)
-        kept = {url: place for url, place in file.fetched.items() if url in set(_iterate_names(narrowed))}
+        named = {name for _, name in iterate_sources(narrowed)}
+        kept = {url: place for url, place in file.fetched.items() if url in named}
         return cls(replace(file, spec=narrowed, settings=(), fetched=kept, places=None))
 
     def key_form(self) -> Any:
@@ -76,25 +77,22 @@ class SpecPart:
 
 def list_named_files(spec: Spec) -> tuple[str, ...]:
     """Return the paths of the files that a spec names as models, data or code, found by its fields' annotations."""
-    return tuple(dict.fromkeys(name for name in _iterate_names(spec) if not is_url(name)))
+    return tuple(dict.fromkeys(name for _, name in iterate_sources(spec) if not is_url(name)))
 
 
-def _iterate_names(value: Any) -> Iterator[str]:
-    """Yield every path and URL that a field names, at any depth of the spec."""
+def iterate_sources(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield every path and URL that a field names, at any depth of the spec, behind the place of that field."""
     if is_dataclass(value) and not isinstance(value, type):
         hints = get_type_hints(type(value), include_extras=True)
         for field in fields(value):
             item = getattr(value, field.name)
             if not isinstance(item, str):
-                yield from _iterate_names(item)
+                yield from iterate_sources(item, (*place, field.name))
             elif name := _find_file(item, hints[field.name]):
-                yield name
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _iterate_names(item)
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _iterate_names(item)
+                yield (*place, field.name), name
+    elif isinstance(value, dict | tuple):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from iterate_sources(item, (*place, key))
 
 
 def _find_file(text: str, annotation: Any) -> str | None:

@@ -7,8 +7,10 @@ is not installed there: the child finds it by its path, since its own dependenci
 import platform
 import re
 import sys
+from collections.abc import Mapping
 from importlib.metadata import requires
 from pathlib import Path
+from types import MappingProxyType
 
 from onnxpack.cache.store import Store
 from onnxpack.core.digests import digest
@@ -22,7 +24,8 @@ from onnxpack.worker.recorded import require_recorded
 from onnxpack.worker.uv import run_uv, write_requirements
 
 _STAGE = "environment"
-_CHILD = ("msgspec", "numpy", "onnx", "onnxruntime", "pyyaml")
+NOTHING_LOCKED: Mapping[str, str] = MappingProxyType({})
+CHILD = ("msgspec", "numpy", "onnx", "onnxruntime", "pyyaml")
 """The packages that onnxpack itself imports during an export, whatever the framework."""
 CONVERTER = ("msgspec", "onnx2tf==1.29.24", "tensorflow-cpu==2.19.1", "pyyaml")
 """The requirements of `onnxpack convert`. onnx2tf asks for all of TensorFlow, whose small build is enough."""
@@ -38,19 +41,55 @@ _TOLD = ("Resolved", "Downloading", "Downloaded", "Prepared", "Installed")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def provide_environment(model: Model, store: Store, progress: Progress) -> Path | None:
+def provide_environment(
+    model: Model, store: Store, progress: Progress, locked: Mapping[str, str] = NOTHING_LOCKED
+) -> Path | None:
     """Return the Python of a model's isolated environment, made if it is missing; None if the spec asks for none.
+
+    ``locked`` has the versions of all packages in it, by the spec's lock.
 
     Raises:
         SpecError: no set of packages fits the pins.
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
-    return ensure_environment(list_requirements(model), store, progress) if find_pins(model) else None
+    return ensure_environment(choose_requirements(model, locked), store, progress) if find_pins(model) else None
 
 
-def make_environment_key(model: Model) -> str:
+def make_environment_key(model: Model, locked: Mapping[str, str] = NOTHING_LOCKED) -> str:
     """Return the digest of a model's isolated environment for keys; empty if the spec asks for none."""
-    return _make_key(list_requirements(model), ()) if find_pins(model) else ""
+    return _make_key(choose_requirements(model, locked), ()) if find_pins(model) else ""
+
+
+def choose_requirements(model: Model, locked: Mapping[str, str]) -> list[str]:
+    """Return the locked versions of all that is in a model's environment; what is asked for, if they are not of it."""
+    wanted = list_versions(model)
+    if all(name in locked and version in ("", locked[name]) for name, version in wanted.items()):
+        return sorted(f"{name}=={version}" for name, version in locked.items())
+    return list_requirements(model)
+
+
+def list_versions(model: Model) -> dict[str, str]:
+    """Return the distributions that a model's environment is asked for, each with its version if that is pinned."""
+    from packaging.requirements import Requirement
+
+    asked = [Requirement(line) for line in list_requirements(model)] if find_pins(model) else []
+    here = [one for one in asked if one.marker is None or one.marker.evaluate()]
+    return {normalize_name(one.name): str(one.specifier).removeprefix("==") for one in here}
+
+
+def resolve_versions(model: Model, known: Mapping[str, str]) -> dict[str, str]:
+    """Resolve all packages of a model's isolated environment; return their versions, the ``known`` ones if they fit.
+
+    Raises:
+        SpecError: no set of packages fits the pins.
+        EngineError: the package index cannot be reached.
+    """
+    if not find_pins(model):
+        return {}
+    with make_temporary_folder() as scratch:
+        lines, _ = _resolve(list_requirements(model), (), scratch, known)
+    pins = (line.removesuffix("\\").strip().partition("==") for line in lines if not line.startswith(" "))
+    return {normalize_name(name): version for name, _, version in pins if version}
 
 
 def _make_key(wanted: list[str], never: tuple[str, ...]) -> str:
@@ -93,7 +132,7 @@ def list_requirements(model: Model) -> list[str]:
     pins = [_pin_cpu_build(pin) for pin in find_pins(model)]
     pinned = {_normalize_requirement(pin) for pin in pins}
     pinned |= {name for name, others in _ALSO.items() if pinned & set(others)}
-    needed = {*_CHILD, *_list_extra(model.framework), *frameworks()[model.framework].needs}
+    needed = {*CHILD, *list_extra(model.framework), *frameworks()[model.framework].needs}
     return sorted(pins) + sorted(name for name in needed if name not in pinned)
 
 
@@ -115,7 +154,9 @@ def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Pro
         require_recorded(site_packages)
 
 
-def _resolve(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[list[str], tuple[str, ...]]:
+def _resolve(
+    wanted: list[str], never: tuple[str, ...], scratch: Path, known: Mapping[str, str] = NOTHING_LOCKED
+) -> tuple[list[str], tuple[str, ...]]:
     """Resolve requirements to exact versions with hashes; return them and the options of uv that found them.
 
     This downloads no package, so pins that do not fit, or that bring gigabytes of CUDA, cost little. A configured index
@@ -125,12 +166,15 @@ def _resolve(wanted: list[str], never: tuple[str, ...], scratch: Path) -> tuple[
     overrides = scratch / "overrides.txt"
     overrides.write_text("".join(f"{name} ; sys_platform == 'never'\n" for name in never))
     with_torch = any(_normalize_requirement(line) in _TORCH_BUILDS for line in wanted)
+    chosen = scratch / "chosen.txt"
     for backend in ((), ("--torch-backend", "cpu")) if with_torch else ((),):
         last = bool(backend) == with_torch
+        # A file that is there already is how uv is told which versions to keep.
+        chosen.write_text("".join(f"{name}=={version}\n" for name, version in known.items()))
         try:
             found = run_uv(
                 "pip", "compile", str(asked), "--no-header", "--no-annotate", "--only-binary", ":all:",
-                "--generate-hashes",
+                "--generate-hashes", "--output-file", str(chosen),
                 "--python", sys.executable, "--override", str(overrides), *backend,
                 what="find packages for model.requirements", unsolvable=SpecError,
             )  # fmt: skip
@@ -152,8 +196,8 @@ def _report_line(line: str, progress: Progress) -> None:
         progress.note(line)
 
 
-def _list_extra(framework: str) -> set[str]:
-    """Return the names of the packages in onnxpack's extra for a framework; its bounds are for this environment."""
+def list_extra(framework: str) -> set[str]:
+    """Return the names of the packages in one of onnxpack's extras; their bounds are for this environment."""
     marker = re.compile(rf"extra\s*==\s*['\"]{re.escape(framework)}['\"]")
     return {_normalize_requirement(line) for line in requires("onnxpack") or () if marker.search(line)}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from wheels import make_wheel
 
-from onnxpack.bundle.closure import explain_difference
+from onnxpack.bundle.closure import iterate_package_differences
 from onnxpack.bundle.layer import Needs, Root
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.packages import install
@@ -25,26 +25,27 @@ LOCKED = (
 
 
 def explain(packages: tuple[Package, ...]) -> str:
-    return explain_difference(ASKED, packages, frozenset({"toolbox"}))
+    found = iterate_package_differences(ASKED, packages, frozenset({"toolbox"}))
+    return "; ".join(one.words for one in found)
 
 
-def test_explain_difference_of_the_closure_finds_none() -> None:
+def test_package_differences_of_the_closure_finds_none() -> None:
     assert explain(LOCKED) == ""
     assert explain(LOCKED[::-1]) == ""
 
 
-def test_explain_difference_with_an_added_package_names_it() -> None:
+def test_package_differences_with_an_added_package_names_it() -> None:
     assert explain((*LOCKED, Package("evil", "1.0", ("0" * 64,)))) == "it holds 'evil', which nothing requires"
     # The unused one is not asked for either, since nothing that is installed imports it.
     assert explain((*LOCKED, Package("toolbox", "1.0", ("0" * 64,)))) == "it holds 'toolbox', which nothing requires"
 
 
-def test_explain_difference_without_a_package_names_what_needs_it() -> None:
+def test_package_differences_without_a_package_names_what_needs_it() -> None:
     assert explain(LOCKED[:2]) == "'server' is missing, which the spec needs"
     assert explain((LOCKED[0], LOCKED[2])) == "'parser' is missing, which server needs"
 
 
-def test_explain_difference_in_another_version_says_what_is_asked() -> None:
+def test_package_differences_in_another_version_says_what_is_asked() -> None:
     old = Package("numbers", "1.9", ("0" * 64,))
     assert explain((old, *LOCKED[1:])) == "it holds numbers 1.9, and the spec asks for numbers>=2"
 

@@ -11,21 +11,18 @@ import pytest
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
-from onnxpack.bundle import lock
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.lock import LockedBase, Package, TargetLock, lock_path, make_unresolved_lock, read, write
-from onnxpack.core.errors import EngineError, SpecError
+from onnxpack.core.errors import SpecError
 from onnxpack.spec.load import load
 from onnxpack.spec.model import Spec
-from onnxpack.worker.uv import run_uv
 
 SHA = "0123456789abcdef" * 4
-NUMPY = Package("numpy", "2.4.6", (SHA, SHA[::-1]))
 PACKAGES = (
-    NUMPY,
     Package("httptools", "0.9.0", (SHA,)),
-    Package("orjson", "3.12.0", (SHA,)),
+    Package("numpy", "2.4.6", (SHA, SHA[::-1])),
     Package("onnxruntime", "1.31.1", (SHA,), ("flatbuffers", "numpy", "packaging", "protobuf")),
+    Package("orjson", "3.12.0", (SHA,)),
 )
 
 
@@ -45,6 +42,7 @@ def test_what_is_written_is_read(tmp_path: Path, targets: dict[str, TargetLock])
     assert path.name == "iris.lock"
     write(path, targets)
     assert read(path) == targets
+    assert next(one.files for one in read(path)["cpu"].packages) == ("httptools-0.9.0-1-py3-none-any.whl",)
     text = path.read_text()
     write(path, dict(reversed([*targets.items()])))
     assert path.read_text() == text
@@ -149,9 +147,10 @@ def test_what_is_added_is_asked_for_once(spec: Callable[..., Spec]) -> None:
 
 
 def good() -> Any:
-    package = {"name": "numpy", "version": "2.4.6", "requires": [], "sha256": [SHA]}
-    entry = {"python": "3.11", "platform": "linux/amd64", "requirements": ["numpy"], "packages": [package]}
-    return {"onnxpack-lock": 2, "targets": {"cpu": entry}}
+    package = {"version": "2.4.6", "requires": [], "wheels": {"numpy-2.4.6-py3-none-any.whl": SHA}}
+    fields = {"device": "cpu", "platform": "linux/amd64", "python": "3.11", "requirements": ["numpy"]}
+    runtimes = {RUNTIME: {**fields, "packages": {"numpy": package}}}
+    return {"onnxpack-lock": 3, "targets": {"cpu": RUNTIME}, "runtimes": runtimes}
 
 
 def broken(*path: Any, value: Any) -> str:
@@ -166,7 +165,10 @@ def broken(*path: Any, value: Any) -> str:
     return json.dumps(data)
 
 
-PACKAGE = ("targets", "cpu", "packages", 0)
+RUNTIME = "cpu linux/amd64"
+ENTRY = ("runtimes", RUNTIME)
+PACKAGE = (*ENTRY, "packages", "numpy")
+BASE = (*ENTRY, "base")
 BROKEN = {
     "empty": "",
     "text": "onnxpack lock",
@@ -179,29 +181,32 @@ BROKEN = {
     "no targets": broken("targets", value=KeyError),
     "targets": broken("targets", value=[]),
     "target": broken("targets", "cpu", value=None),
-    "no python": broken("targets", "cpu", "python", value=KeyError),
-    "packages": broken("targets", "cpu", "packages", value={"numpy": "2"}),
-    "name": broken(*PACKAGE, "name", value=5),
-    "option as a name": broken(*PACKAGE, "name", value="--index-url"),
+    "another target": broken("targets", "cpu", value="cpu linux/arm64"),
+    "no runtime": broken("runtimes", value={}),
+    "runtime of another name": broken(*ENTRY, "device", value="cuda"),
+    "no python": broken(*ENTRY, "python", value=KeyError),
+    "unknown key": broken(*ENTRY, "pyhton", value="3.11"),
+    "packages": broken(*ENTRY, "packages", value=["numpy"]),
+    "name": broken(*ENTRY, "packages", value={"": good()["runtimes"][RUNTIME]["packages"]["numpy"]}),
+    "option as a name": broken(*PACKAGE[:-1], "--index-url", value=good()["runtimes"][RUNTIME]["packages"]["numpy"]),
     "two lines": broken(*PACKAGE, "version", value="2.4.6\n--extra-index-url x"),
+    "line's end": broken(*PACKAGE, "version", value="2.4.6\n"),
     "url": broken(*PACKAGE, "version", value="2 @ file:///tmp/x.whl"),
-    "no hashes": broken(*PACKAGE, "sha256", value=[]),
-    "hash": broken(*PACKAGE, "sha256", value=[SHA[:-1]]),
-    "hash as text": broken(*PACKAGE, "sha256", value=SHA),
+    "no hashes": broken(*PACKAGE, "wheels", value={}),
+    "hash": broken(*PACKAGE, "wheels", "numpy-2.4.6-py3-none-any.whl", value=SHA[:-1]),
+    "hash and more": broken(*PACKAGE, "wheels", "numpy-2.4.6-py3-none-any.whl", value=f"{SHA} --no-binary"),
+    "hash as text": broken(*PACKAGE, "wheels", value=SHA),
+    "wheel's name": broken(*PACKAGE, "wheels", "../numpy-2.4.6-py3-none-any.whl", value=SHA),
     "requires": broken(*PACKAGE, "requires", value=["x @ file:///x.whl"]),
     "requires nothing known": broken(*PACKAGE, "requires", value=KeyError),
-    "twice": broken("targets", "cpu", "packages", value=[*good()["targets"]["cpu"]["packages"] * 2]),
-    "base": broken("targets", "cpu", "base", value="python"),
-    "base without a digest": broken("targets", "cpu", "base", value={"reference": "python"}),
-    "base with two digests": broken(
-        "targets", "cpu", "base", value={"reference": f"a@sha256:{SHA}", "digest": f"sha256:{SHA}"}
-    ),
-    "digest of a base": broken("targets", "cpu", "base", value={"reference": "python", "digest": f"sha256:{SHA[1:]}"}),
-    "instruction in a base": broken(
-        "targets", "cpu", "base", value={"reference": "python\nRUN x", "digest": f"sha256:{SHA}"}
-    ),
-    "no base": broken("targets", "cpu", "base", value=None),
-    "hash and more": broken(*PACKAGE, "sha256", value=[f"{SHA} --no-binary"]),
+    "base": broken(*BASE, value="python"),
+    "base without a digest": broken(*BASE, value={"reference": "python"}),
+    "base with two digests": broken(*BASE, value={"reference": f"a@sha256:{SHA}", "digest": f"sha256:{SHA}"}),
+    "digest of a base": broken(*BASE, value={"reference": "python", "digest": f"sha256:{SHA[1:]}"}),
+    "instruction in a base": broken(*BASE, value={"reference": "python\nRUN x", "digest": f"sha256:{SHA}"}),
+    "source": broken("sources", value={"m.onnx": "0"}),
+    "tool": broken("tools", value={"onnx": 1}),
+    "tolerance": broken("tolerances", value={"float32": "rtol 1"}),
 }
 
 
@@ -234,83 +239,4 @@ def test_lock_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
 def test_the_example_locks_are_fresh() -> None:
     for path in sorted(Path(__file__).parents[2].glob("specs/*/spec.lock")):
         assert find_stale(load(path.with_suffix(".yaml")).spec, read(path)) == {}
-        assert all(package.requirement().count("--hash=sha256:") for package in read(path)["cpu"].packages)
-
-
-LISTED = f"""\
-numpy==2.4.6 \\
-    --hash=sha256:{SHA[::-1]} \\
-    --hash=sha256:{SHA}
-    # via -r requirements.txt, onnxruntime
-onnxruntime==1.31.1 \\
-    --hash=sha256:{SHA}
-    # via -r requirements.txt
-protobuf==7.0 \\
-    --hash=sha256:{SHA}
-    # via onnxruntime
-"""
-
-
-def test_resolve_sorts_packages_and_asks_for_the_images_python(
-    spec: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-
-    def answer(*arguments: str, what: str) -> str:
-        asked.extend(arguments)
-        return LISTED
-
-    monkeypatch.setattr(lock, "run_uv", answer)
-    found = lock.resolve(spec(image={"python": "3.12"}), "cpu")
-    assert found.packages == (
-        Package("numpy", "2.4.6", tuple(sorted((SHA, SHA[::-1])))),
-        Package("onnxruntime", "1.31.1", (SHA,), ("numpy", "protobuf")),
-    ), "what onnxruntime declares and a session never imports is not locked"
-    assert found.python == "3.12"
-    assert asked[asked.index("--python-version") + 1] == "3.12"
-    assert "--generate-hashes" in asked
-
-
-def test_resolve_keeps_an_unused_package_that_an_added_one_requires(
-    spec: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    listed = f"{LISTED}extra==1 \\\n    --hash=sha256:{SHA}\n    # via -r requirements.txt\n".replace(
-        "# via onnxruntime\n", "# via extra, onnxruntime\n"
-    )
-    monkeypatch.setattr(lock, "run_uv", lambda *arguments, what: listed)
-    found = lock.resolve(spec(image={"requirements": ["extra"]}), "cpu")
-    assert [package.name for package in found.packages] == ["extra", "numpy", "onnxruntime", "protobuf"]
-
-
-def test_resolve_refuses_a_second_onnxruntime(spec: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = f"{LISTED}extra==1 \\\n    --hash=sha256:{SHA}\n    # via -r requirements.txt\n".replace(
-        "onnxruntime==1.31.1", "onnxruntime-gpu==1.31.1"
-    )
-    listed += f"onnxruntime==1.31.1 \\\n    --hash=sha256:{SHA}\n    # via extra\n"
-    monkeypatch.setattr(lock, "run_uv", lambda *arguments, what: listed)
-    added = spec(targets={"cpu": {"device": "cuda"}}, image={"requirements": ["extra"]})
-    with pytest.raises(SpecError, match="extra requires onnxruntime, which fills the folder of onnxruntime-gpu"):
-        lock.resolve(added, "cpu")
-
-
-@pytest.mark.parametrize(
-    ("words", "hint"),
-    [
-        ("error sending request for url", "check the network"),
-        ("Hash mismatch for numpy", "onnxpack lock SPEC"),
-        ("No solution found", "uv's reason"),
-        ("something else", "the end of uv's output"),
-    ],
-)
-def test_resolve_that_fails_shows_what_uv_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, hint: str
-) -> None:
-    failing = tmp_path / "uv"
-    failing.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
-    failing.chmod(0o755)
-    monkeypatch.setattr("uv.find_uv_bin", lambda: str(failing))
-    with pytest.raises(EngineError) as told:
-        run_uv("pip", "compile", what="resolve")
-    (problem,) = told.value.problems
-    assert hint in problem.hint
-    assert problem.detail == words
+        assert all(package.requirement().count("--hash=sha256:") == 1 for package in read(path)["cpu"].packages)

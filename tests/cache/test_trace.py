@@ -71,7 +71,7 @@ def test_a_content_in_a_listed_folder_counts_only_if_it_was_read(root: Path, tra
 def test_a_trace_does_not_hold_behind_another_version(
     root: Path, trace: Trace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{TRACED}._find_version", lambda name: "99")
+    monkeypatch.setattr(f"{TRACED}.find_version", lambda name: "99")
     assert not trace.holds(root)
     assert replace(trace, isolated=True).holds(root), "what is installed here does not change what is isolated"
 

@@ -1,4 +1,4 @@
-"""``onnxpack lock --check``: asks nobody, writes nothing."""
+"""``onnxpack lock``: what it says and writes; `--check` asks nobody and writes nothing."""
 
 import json
 from collections.abc import Callable
@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from command_line import SMALL, Ended
 
-from onnxpack.bundle import base, lock
+from onnxpack.bundle import base, lock, resolve
+from onnxpack.bundle.places import Places
 from onnxpack.core.errors import EngineError
+from onnxpack.pipeline.lock import Moving, make_lock
 from onnxpack.spec.load import load
 from onnxpack.worker import uv
 
@@ -18,6 +20,8 @@ Run = Callable[..., Ended]
 BASE = "gcr.io/distroless/python3-debian12"
 UNPINNED = f"note: the base image {BASE}: it is not pinned: the registry cannot be reached\n"
 OLD, NEW = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
+RUNTIME = ("runtimes", "cpu linux/amd64")
+PACKAGES = tuple(lock.Package(name, "9.0", ("0" * 64,)) for name in ("httptools", "numpy", "onnxruntime", "orjson"))
 
 
 @pytest.fixture(autouse=True)
@@ -26,33 +30,55 @@ def _alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the index is asked")
 
     monkeypatch.chdir(project)
-    monkeypatch.setattr(lock, "run_uv", asked)
+    monkeypatch.setattr(resolve, "run_uv", asked)
     monkeypatch.setattr(uv, "run_uv", asked)
     monkeypatch.setattr(base, "find_base", asked)
 
 
+def choose(spec: Any, name: str, *_: object) -> lock.TargetLock:
+    """What an index answers whose packages all have the version that numpy may have."""
+    packages = tuple(replace(one, version="2.4.6") if one.name == "numpy" else one for one in PACKAGES)
+    return replace(lock.make_unresolved_lock(spec, name), packages=packages)
+
+
 @pytest.fixture
-def written(project: Path) -> dict[str, Any]:
+def written(project: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A lock that answers the small spec, also as JSON."""
-    spec = load(project / "spec.yaml").spec
-    packages = tuple(lock.Package(name, "9.0", ("0" * 64,)) for name in ("httptools", "onnxruntime", "orjson"))
-    packages = (lock.Package("numpy", "2.4.6", ("0" * 64,)), *packages)
-    entries = {name: replace(lock.make_unresolved_lock(spec, name), packages=packages) for name in spec.targets}
-    lock.write(project / "spec.lock", entries)
+    with monkeypatch.context() as patch:
+        patch.setattr(resolve, "resolve", choose)
+        made = make_lock(load(project / "spec.yaml"), None, lambda *_: None, Moving())
+    lock.write(project / "spec.lock", made.targets, made.pins)
     data: dict[str, Any] = json.loads((project / "spec.lock").read_text())
     return data
 
 
-def refused(onnxpack: Run, told: str) -> None:
+def rewrite(data: dict[str, Any]) -> None:
+    """Write an edited lock as `onnxpack lock` writes one."""
+    found = lock.parse(json.dumps(data).encode())
+    lock.write(Path("spec.lock"), found.targets, found.pins)
+
+
+def place(*keys: str) -> str:
+    """Return where the lock has what these keys lead to."""
+    path = Path("spec.lock")
+    found = str(Places(path.read_text(), path).find(*keys))
+    assert found.count(":") == 2
+    return found
+
+
+def refused(onnxpack: Run, *told: str) -> None:
+    """Expect that a check tells these and nothing else, one cure for all, and writes nothing."""
     before = {path: path.stat().st_mtime_ns for path in Path().iterdir()}
     ended = onnxpack("lock", "--check", "spec.yaml")
-    assert ended == Ended(2, "", f"error: spec.lock: {told}\n  → run `onnxpack lock spec.yaml`\n")
+    lines = [line for line in ended.err.splitlines() if " | " not in line]
+    expected = [*(f"error: {words}" for words in told), "  → run `onnxpack lock spec.yaml`"]
+    assert (ended.code, ended.out, lines) == (2, "", expected)
     assert {path: path.stat().st_mtime_ns for path in Path().iterdir()} == before
 
 
 @pytest.mark.case("B12")
 def test_a_missing_lock(onnxpack: Run) -> None:
-    refused(onnxpack, "there is no lock")
+    refused(onnxpack, "spec.lock: there is no lock")
 
 
 @pytest.mark.usefixtures("written")
@@ -60,58 +86,62 @@ def test_a_fresh_lock(onnxpack: Run) -> None:
     assert onnxpack("lock", "--check", "spec.yaml") == Ended(0, "", "spec.lock: fresh\n")
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        'image: {python: "3.12"}\n',
-        "runtime: {server: none}\n",
-        "targets: {cpu: {device: cuda}}\n",
-    ],
-)
 @pytest.mark.usefixtures("written")
-def test_a_lock_that_answers_another_question(more: str, onnxpack: Run) -> None:
-    Path("spec.yaml").write_text(SMALL + more)
-    reason = "its Python, platform or requirements differ from the spec's"
-    refused(onnxpack, f"the lock does not fit target 'cpu': {reason}")
+def test_a_lock_that_answers_another_question(onnxpack: Run) -> None:
+    fit = "the lock does not fit target 'cpu': "
+    Path("spec.yaml").write_text(SMALL + 'image: {python: "3.12"}\n')
+    refused(onnxpack, f"spec.yaml:10:17: {fit}its Python is 3.11, and the spec's is 3.12")
+    Path("spec.yaml").write_text(SMALL + "runtime: {server: none}\n")
+    refused(
+        onnxpack,
+        f"{place(*RUNTIME, 'requirements')}: {fit}it asks for 'httptools>=0.6', and the image does not",
+        f"{place(*RUNTIME, 'requirements')}: {fit}it asks for 'orjson>=3.10', and the image does not",
+    )
+    Path("spec.yaml").write_text(SMALL + "targets: {cpu: {device: cuda}}\n")
+    refused(onnxpack, f"spec.yaml:10:11: {fit}it is for cpu, and the spec says cuda")
 
 
 @pytest.mark.usefixtures("written")
 def test_a_lock_without_one_of_the_targets(onnxpack: Run) -> None:
-    Path("spec.yaml").write_text(SMALL + "targets: {cpu: {}, edge: {}, cuda: {device: cuda}}\n")
-    ended = onnxpack("lock", "--check", "spec.yaml")
-    assert ended.code == 2
-    for name in ("edge", "cuda"):
-        assert f"the lock does not fit target '{name}': the lock does not have this target" in ended.err
+    Path("spec.yaml").write_text(SMALL + "targets: {edge: {}, cuda: {device: cuda}}\n")
+    refused(
+        onnxpack,
+        "spec.yaml:10:11: target 'edge' is not in the lock",
+        "spec.yaml:10:21: target 'cuda' is not in the lock",
+        f"{place('targets', 'cpu')}: the lock has target 'cpu', and the spec does not",
+    )
 
 
 @pytest.mark.case("B12")
 def test_a_lock_with_an_added_package_is_stale(onnxpack: Run, written: dict[str, Any]) -> None:
-    packages = written["targets"]["cpu"]["packages"]
-    packages.append({"name": "evil", "version": "1.0", "requires": [], "sha256": ["0" * 64]})
-    Path("spec.lock").write_text(json.dumps(written))
-    refused(onnxpack, "the lock does not fit target 'cpu': it holds 'evil', which nothing requires")
+    packages = written["runtimes"]["cpu linux/amd64"]["packages"]
+    packages["evil"] = {"version": "1.0", "requires": [], "wheels": {"evil-1.0-py3-none-any.whl": "0" * 64}}
+    rewrite(written)
+    words = "it holds 'evil', which nothing requires"
+    refused(onnxpack, f"{place(*RUNTIME, 'packages', 'evil')}: the lock does not fit target 'cpu': {words}")
 
 
 def test_a_lock_without_a_package_that_is_asked_for_is_stale(onnxpack: Run, written: dict[str, Any]) -> None:
-    packages = written["targets"]["cpu"]["packages"]
-    written["targets"]["cpu"]["packages"] = [package for package in packages if package["name"] != "httptools"]
-    Path("spec.lock").write_text(json.dumps(written))
-    refused(onnxpack, "the lock does not fit target 'cpu': 'httptools' is missing, which the spec needs")
+    del written["runtimes"]["cpu linux/amd64"]["packages"]["httptools"]
+    rewrite(written)
+    words = "'httptools' is missing, which the spec needs"
+    refused(onnxpack, f"{place(*RUNTIME, 'packages')}: the lock does not fit target 'cpu': {words}")
 
 
 def test_requirements_edited_by_hand(onnxpack: Run, written: dict[str, Any]) -> None:
-    written["targets"]["cpu"]["requirements"].append("anything")
-    Path("spec.lock").write_text(json.dumps(written))
-    reason = "its Python, platform or requirements differ from the spec's"
-    refused(onnxpack, f"the lock does not fit target 'cpu': {reason}")
+    written["runtimes"]["cpu linux/amd64"]["requirements"].append("anything")
+    rewrite(written)
+    words = "it asks for 'anything', and the image does not"
+    refused(onnxpack, f"{place(*RUNTIME, 'requirements')}: the lock does not fit target 'cpu': {words}")
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000, b'{"onnxpack-lock": 1}'])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b"[" * 100_000, b'{"onnxpack-lock": 2}'])
 def test_file_that_is_not_a_lock_is_refused(text: bytes, onnxpack: Run) -> None:
     Path("spec.lock").write_bytes(text)
     ended = onnxpack("lock", "--check", "spec.yaml")
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err.startswith("error: spec.lock: it is not a lock of this onnxpack version")
+    assert ended.err.startswith("error: spec.lock:")
+    assert ": it is not a lock of this onnxpack version: " in ended.err
     assert ended.err.endswith("  → run `onnxpack lock spec.yaml`\n")
 
 
@@ -134,8 +164,7 @@ def test_the_examples_locks_are_fresh(onnxpack: Run) -> None:
 
 def resolve_as_written(monkeypatch: pytest.MonkeyPatch, digest: str | None = None) -> None:
     """Let the index answer what the lock of the fixture ``written`` holds, and registries ``digest`` for every base."""
-    known = lock.read(Path("spec.lock"))
-    monkeypatch.setattr(lock, "resolve", lambda spec, name: replace(known[name], base=None))
+    monkeypatch.setattr(resolve, "resolve", choose)
 
     def find_base(reference: str, platform: str) -> lock.LockedBase:
         if digest is None:
@@ -155,7 +184,7 @@ def test_a_lock_that_would_be_the_same_is_left_as_it_is(onnxpack: Run, monkeypat
 
 
 @pytest.mark.usefixtures("written")
-@pytest.mark.parametrize("text", [None, "no lock", '{"onnxpack-lock": 1}'])
+@pytest.mark.parametrize("text", [None, "no lock", '{"onnxpack-lock": 2}'])
 def test_a_lock_that_cannot_be_read_is_written_anew(
     text: str | None, onnxpack: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,22 +197,22 @@ def test_a_lock_that_cannot_be_read_is_written_anew(
 
 @pytest.mark.usefixtures("written")
 def test_a_base_is_pinned_once_and_moved_when_asked(onnxpack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def pinned() -> Any:
-        return json.loads(Path("spec.lock").read_text())["targets"]["cpu"].get("base")
+    def pinned() -> lock.LockedBase | None:
+        return lock.read(Path("spec.lock"))["cpu"].base
 
     resolve_as_written(monkeypatch, OLD)
     assert onnxpack("lock", "spec.yaml") == Ended(0, "", "spec.lock: written\n")
-    assert pinned() == {"reference": BASE, "digest": OLD}
+    assert pinned() == lock.LockedBase(BASE, OLD)
     assert onnxpack("lock", "--check", "spec.yaml").code == 0
     resolve_as_written(monkeypatch, NEW)
     assert onnxpack("lock", "spec.yaml") == Ended(0, "", "spec.lock: unchanged\n")
     assert onnxpack("lock", "--upgrade", "spec.yaml") == Ended(0, "", "spec.lock: written\n")
-    assert pinned() == {"reference": BASE, "digest": NEW}
+    assert pinned() == lock.LockedBase(BASE, NEW)
     resolve_as_written(monkeypatch)
     ended = onnxpack("lock", "--upgrade", "spec.yaml")
     assert ended.code == 0
     assert f"the base image {BASE}: its digest stays as it was: the registry cannot be reached" in ended.err
-    assert pinned() == {"reference": BASE, "digest": NEW}
+    assert pinned() == lock.LockedBase(BASE, NEW)
 
 
 @pytest.mark.usefixtures("written")
@@ -192,7 +221,7 @@ def test_a_lock_of_another_base_is_stale(onnxpack: Run, monkeypatch: pytest.Monk
     onnxpack("lock", "spec.yaml")
     Path("spec.yaml").write_text(SMALL + "image: {base: 'registry.example.com/python:3.11'}\n")
     words = f"its base image is {BASE}, and the spec's is registry.example.com/python:3.11"
-    refused(onnxpack, f"the lock does not fit target 'cpu': {words}")
+    refused(onnxpack, f"spec.yaml:10:15: the lock does not fit target 'cpu': {words}")
     resolve_as_written(monkeypatch, NEW)
     onnxpack("lock", "spec.yaml")
     assert lock.read(Path("spec.lock"))["cpu"].base == lock.LockedBase("registry.example.com/python:3.11", NEW)

@@ -1,7 +1,6 @@
 """Images stand on bases with any Python that has packages; a base that will not do is told before anything is built."""
 
 import io
-import json
 import subprocess
 import sys
 import tarfile
@@ -11,6 +10,8 @@ from typing import Any
 
 import pytest
 from e2e_tools import Workshop, failed_stages, fails
+
+from onnxpack.bundle.lock import read
 
 _SCRIPT = Path(__file__).parents[2] / "scripts/base"
 _NOWHERE = "127.0.0.1:9"
@@ -64,6 +65,6 @@ def test_an_image_of_a_newer_python_is_built_and_tested(workshop: Workshop, newe
     assert base["python"].startswith("3.13.")
     assert base["libc"].startswith("glibc 2.")
     assert built.report["smoke"]["comparisons"] > 0
-    assert json.loads(spec.with_suffix(".lock").read_text())["targets"]["cpu"]["python"] == "3.13"
+    assert read(spec.with_suffix(".lock"))["cpu"].python == "3.13"
     libraries = {path.name.split(".")[1] for path in built.context.rglob("_multiarray_umath*.so")}
     assert libraries == {"cpython-313-x86_64-linux-gnu"}

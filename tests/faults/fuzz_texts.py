@@ -11,6 +11,8 @@ from fuzz_tools import ODD, Kind, change, mutate
 
 from onnxpack.bundle import lock
 from onnxpack.bundle.closure import find_stale
+from onnxpack.bundle.drift import find_drift
+from onnxpack.bundle.places import Places
 from onnxpack.core.errors import SpecError
 from onnxpack.inspection.bundle import bundle_facts
 from onnxpack.inspection.report import read_report
@@ -30,9 +32,8 @@ def _lock() -> Any:
 def write_lock(folder: Path, version: str) -> None:
     """Write a lock in which numpy has this version."""
     found = copy.deepcopy(_lock())
-    for package in found["targets"]["cpu"]["packages"]:
-        if package["name"] == "numpy":
-            package["version"] = version
+    (runtime,) = found["runtimes"].values()
+    runtime["packages"]["numpy"]["version"] = version
     (folder / "spec.lock").write_text(json.dumps(found))
 
 
@@ -47,11 +48,12 @@ def _iris() -> SpecFile:
 
 
 def _read_lock(folder: Path) -> bool:
-    found = lock.read(folder / "spec.lock")
-    reasons = find_stale(_iris().spec, found)
-    lock.write(folder / "again.lock", found)
-    assert lock.read(folder / "again.lock") == found
-    return not reasons
+    path = folder / "spec.lock"
+    found = lock.read_lock(path)
+    moved = list(find_drift(_iris(), found, Places(path.read_text(), path)))
+    lock.write(folder / "again.lock", found.targets, found.pins)
+    assert lock.read_lock(folder / "again.lock") == found
+    return not moved and not find_stale(_iris().spec, found.targets)
 
 
 REPORT: dict[str, Any] = {

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
 
@@ -283,7 +284,7 @@ def test_output_and_lock_on_disks_of_all_sizes_are_old_or_new(
     tmp_path: Path, project: Project, factor: int, count_attacks: Callable[[int], None]
 ) -> None:
     targets = lock.read(project.folder / "spec.lock")
-    packages = targets["cpu"].packages * 50
+    packages = [replace(one, name=f"{one.name}-{number}") for one in targets["cpu"].packages for number in range(50)]
     failed = 0
     limits = [*range(8_000, 60_000, 4_000), *sizes(10 * (factor - 1), 8_000, 64_000)]
     with small_disk(tmp_path / "small", "size=90k") as disk:

@@ -76,20 +76,22 @@ def test_a_build_without_an_index_and_with_another_lock_leaves_its_report_alone(
 ) -> None:
     place = built / "spec.lock"
     lock = json.loads(place.read_text())
-    packages = lock["targets"]["cpu"]["packages"]
+    (runtime,) = lock["runtimes"].values()
+    packages = runtime["packages"]
     if kind == "missing":
         place.unlink()
     elif kind == "no lock":
         place.write_text("{")
     else:
         if kind == "stale":
-            lock["targets"]["cpu"]["python"] = "3.13"
+            runtime["python"] = "3.13"
         elif kind == "another hash":
-            packages[0]["sha256"] = ["0f" * 32]
+            packages["numpy"]["wheels"] = dict.fromkeys(packages["numpy"]["wheels"], "0f" * 32)
         elif kind == "another package":
-            packages.append({"name": "evil", "version": "1.0", "requires": [], "sha256": ["0f" * 32]})
+            wheels = {"evil-1.0-py3-none-any.whl": "0f" * 32}
+            packages["evil"] = {"version": "1.0", "requires": [], "wheels": wheels}
         else:
-            packages[:] = [package for package in packages if package["name"] != "httptools"]
+            del packages["httptools"]
         place.write_text(json.dumps(lock))
     ended = onnxpack(*BUILD)
     assert ended.code == code, ended.err

@@ -147,7 +147,7 @@ def test_a_change_of_a_distribution_runs_the_task_again(work: Work, monkeypatch:
     (work.root / "script.py").write_text("import yaml\nresult = 1")
     os.utime(work.root / "script.py", (1, 1))
     work(TASK)
-    monkeypatch.setattr("onnxpack.cache.trace._find_version", lambda name: "99")
+    monkeypatch.setattr("onnxpack.cache.trace.find_version", lambda name: "99")
     assert work(TASK)[1]
 
 

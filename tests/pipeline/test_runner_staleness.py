@@ -260,14 +260,14 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"onnxpack.pipeline.{module}.call", Here())
     monkeypatch.setattr("onnxpack.timing.models.measure", lambda models, *rest: dict.fromkeys(models, MEASURED))
     monkeypatch.setattr("onnxpack.timing.models.measure_batch", lambda *_: BatchGain(1, 8, 1000.0, 1000.0, 1.0))
-    monkeypatch.setattr("onnxpack.bundle.lock.resolve", resolve)
+    monkeypatch.setattr("onnxpack.bundle.resolve.resolve", resolve)
     monkeypatch.setattr("onnxpack.bundle.packages.install", install)
 
 
 MEASURED = Measured(0.001, 0.002, 1.5, 1000.0, 1.5, 1, 0.1, 10)
 
 
-def resolve(spec: Spec, target: str) -> TargetLock:
+def resolve(spec: Spec, target: str, *_: Any) -> TargetLock:
     asked = make_unresolved_lock(spec, target)
     wanted = [re.match(r"([^>\[]+).*>=([0-9.]+)", line) for line in asked.requirements]
     packages = [Package(found[1], found[2], ("0" * 64,)) for found in wanted if found]
@@ -275,7 +275,7 @@ def resolve(spec: Spec, target: str) -> TargetLock:
         packages = [replace(one, requires=(RUNTIME.name,)) if "gpu" in one.name else one for one in packages] + [
             RUNTIME
         ]
-    return TargetLock(asked.python, asked.platform, asked.requirements, tuple(packages))
+    return replace(asked, packages=tuple(packages))
 
 
 def install(

@@ -188,7 +188,7 @@ def test_the_export_s_key_holds_the_pins_and_not_what_is_installed_here(
 def test_an_environment_s_key_changes_with_what_onnxpack_needs_there(monkeypatch: pytest.MonkeyPatch) -> None:
     key = make_environment_key(model("scikit-learn==1.0"))
     assert make_environment_key(model("scikit-learn==1.0")) == key
-    monkeypatch.setattr(onnxpack.worker.environments, "_CHILD", ("numpy",))
+    monkeypatch.setattr(onnxpack.worker.environments, "CHILD", ("numpy",))
     assert make_environment_key(model("scikit-learn==1.0")) != key
 
 
