@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from onnxpack import __version__
 from onnxpack.bundle.closure import Difference, iterate_differences
 from onnxpack.bundle.lock import Lock, lock_path, name_runtime, read_lock, write_text
 from onnxpack.bundle.pins import digest_if_there, digest_sources, list_tolerances
@@ -85,14 +84,14 @@ def _explain_digest(name: str, digest: str, locked: str) -> str:
 
 def _check_tools(file: SpecFile, locked: Mapping[str, str], places: Places) -> Iterator[Problem]:
     for name, version in locked.items():
-        here = __version__ if name == SELF else find_version(name)
+        here = find_version(name)
         if here != version:
             words = f"is not installed here, and the lock has {version}"
             if here != ABSENT:
                 words = f"is {here} here, and the lock has {version}"
             yield Problem(f"{name} {words}", where=places.find("tools", name))
     for name in sorted({SELF, *list_wanted(file.spec)} - locked.keys()):
-        if name == SELF or find_version(name) != ABSENT:
+        if find_version(name) != ABSENT:
             yield Problem(f"the lock has no version of {name}, which shapes the model", where=places.find("tools"))
 
 

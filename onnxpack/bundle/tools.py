@@ -6,7 +6,6 @@ from importlib.metadata import PackageNotFoundError, requires
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from onnxpack import __version__
 from onnxpack.cache.changes import ABSENT
 from onnxpack.cache.trace import find_package_owners, find_version
 from onnxpack.spec.model import Spec
@@ -33,8 +32,8 @@ def find_tools(spec: Spec, packages: Iterable[str]) -> dict[str, str]:
         roots |= imported
     closure = _close(roots)
     found |= {name for name, needs in closure.items() if name == _ARRAYS or _ARRAYS in needs}
-    versions = {name: find_version(name) for name in sorted(found)}
-    return {SELF: __version__} | {name: version for name, version in versions.items() if version != ABSENT}
+    versions = {name: find_version(name) for name in sorted({SELF, *found})}
+    return {name: version for name, version in versions.items() if version != ABSENT}
 
 
 def list_wanted(spec: Spec) -> set[str]:
