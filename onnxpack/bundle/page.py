@@ -24,8 +24,8 @@ class PageView:
         """Return the parts of the Content-Security-Policy that lets the page run what is in it, and nothing else."""
         return [
             "default-src 'none'",
-            f"style-src '{_hash(self.style)}'",
-            f"script-src '{_hash(self.script)}'",
+            f"style-src '{hash_source(self.style)}'",
+            f"script-src '{hash_source(self.script)}'",
             "connect-src 'self'",
             "base-uri 'none'",
             "form-action 'none'",
@@ -70,6 +70,6 @@ class PageView:
         return found
 
 
-def _hash(text: str) -> str:
+def hash_source(text: str) -> str:
     """Return the hash by which a Content-Security-Policy names an inline style or script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -7,14 +7,11 @@ templates, and every piece of free text passes through a function of ``onnxpack.
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import jinja2
-
-from onnxpack.bundle import quoting
+from onnxpack.bundle import quoting, templates
 from onnxpack.bundle.layer import Root
 from onnxpack.bundle.openapi import make_document
 from onnxpack.bundle.page import PageView
@@ -139,7 +136,7 @@ def render_module(view: ModuleView) -> dict[str, str]:
     names += ["rpc.py", "messages.py", "triton_messages.py", "wire.py"] if view.has_grpc else []
     names += ["batching.py"] if view.max_batch_size else []
     names += ["supervisor.py", "sharing.py"] if view.workers > 1 else []
-    page = PageView(view, _read_template("page.css"), _read_template("page.js"))
+    page = PageView(view, templates.read_plain("page.css"), templates.read_plain("page.js"))
     return {
         **{name: _render(name, view) for name in names},
         "routes.py": _render("routes.py", view, policy=page.policy),
@@ -152,7 +149,7 @@ def list_template_imports() -> tuple[str, ...]:
     """Return the names of the modules that a template of a Python module may import at its top level."""
     names = {
         name
-        for folder in _template_folders()
+        for folder in templates.list_folders()
         for path in folder.glob("*.py.j2")
         for name in _IMPORT.findall(path.read_text(encoding="utf-8"))
     }
@@ -165,7 +162,7 @@ def list_template_roots() -> tuple[Root, ...]:
     Of names that several use, the module that comes first is told; the one that runs the model comes before all.
     """
     users: dict[str, str] = {}
-    paths = [path for folder in _template_folders() for path in sorted(folder.glob("*.py.j2"))]
+    paths = [path for folder in templates.list_folders() for path in sorted(folder.glob("*.py.j2"))]
     own = {path.name.partition(".")[0] for path in paths}
     for path in sorted(paths, key=lambda path: not path.name.startswith("inference.")):
         for name in _list_uses(path.read_text(encoding="utf-8")):
@@ -192,29 +189,4 @@ def render_dockerfile(view: DockerView) -> str:
 
 
 def _render(name: str, view: ModuleView | PageView | DockerView, **more: object) -> str:
-    return _environment().get_template(f"{name}.j2").render(view=view, **more)
-
-
-def _read_template(name: str) -> str:
-    """Return a file that has no placeholders as it is."""
-    return _environment().get_template(name).render()
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(list(_template_folders())),
-        undefined=jinja2.StrictUndefined,  # a misspelt name in a template fails, instead of rendering nothing
-        autoescape=jinja2.select_autoescape(["html.j2"]),  # of all else nothing is HTML: the filters quote for Python
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"py": quoting.python_literal, "doc": quoting.escape_docstring}
-    return environment
-
-
-def _template_folders() -> Iterable[Path]:
-    """Return where templates may be: inside the package once it is installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return package / "templates", package.parent / "templates"
+    return templates.render(name, view=view, **more)

@@ -94,7 +94,26 @@ def command(
     until = min(said.until, "bundle", key=UNTIL.index) if said.engine == NO_ENGINE else said.until
     engine = _choose_engine(said, until)
     how = _How(said.output.absolute(), engine, Wanted(until, said.keep_last), said)
-    ctx.exit(_Builds(said, how, open_store(fresh=said.no_cache), show=not said.as_json).run(specs))
+    builds = _Builds(said, how, open_store(fresh=said.no_cache), show=not said.as_json)
+    status = builds.run(specs)
+    # Also where some failed: the page says which.
+    left = refresh_index(how.output, several=len(builds.documents) > 1)
+    ctx.exit(status or left)
+
+
+def refresh_index(output: Path, *, several: bool) -> int:
+    """Write the page about all builds in a folder, after ``several`` or if it has one; return the exit status."""
+    from onnxpack.cli.failure import tell
+    from onnxpack.reports.index import INDEX, has_index, write_index
+
+    if not output.is_dir() or not (several or has_index(output)):
+        return 0
+    try:
+        if not write_index(output):
+            click.echo(f"{output / INDEX} is left as it is: onnxpack did not make it", err=True)
+    except OSError as error:
+        return tell(error)
+    return 0
 
 
 @dataclass(frozen=True)

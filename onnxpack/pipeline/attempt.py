@@ -4,7 +4,6 @@ A build that failed leaves its report there, and no context or model that could 
 """
 
 import contextlib
-import json
 import os
 import shutil
 import stat
@@ -28,9 +27,10 @@ from onnxpack.pipeline.report import (
     PASSED,
     REPORT,
     Attempt,
+    describe_attempt,
     describe_failed_attempt,
     read_output_report,
-    to_json,
+    write_report,
 )
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
@@ -159,7 +159,7 @@ def leave_failed(output: Path, spec: Path, document: dict[str, Any]) -> None:
 
 def _replace_by_report(output: Path, document: dict[str, Any]) -> None:
     with replacing(output) as folder:
-        (folder / REPORT).write_text(json.dumps(document, indent=2) + "\n")
+        write_report(document, folder)
 
 
 def _walk(run: Build, stages: Sequence[Stage], attempt: Attempt, folder: Path) -> Attempt:
@@ -191,7 +191,7 @@ def _add_records(run: Build, attempt: Attempt) -> Attempt:
 
 
 def _write(attempt: Attempt, folder: Path) -> None:
-    """Write the model that ships and the report; what the report says is of these very bytes."""
+    """Write the model that ships, the report and its page; what the report says is of these very bytes."""
     product = attempt.product
     assert product.model
     for file in model_files(product.model.path):
@@ -201,16 +201,16 @@ def _write(attempt: Attempt, folder: Path) -> None:
     judged += [product.evaluation.model_digest] if product.evaluation else []
     if any(known != shipped for known in judged):
         raise AssertionError("the model that was judged is not the model that ships")
-    (folder / REPORT).write_text(to_json(attempt))
+    write_report(describe_attempt(attempt), folder)
 
 
 def _leave_report(run: Build, attempt: Attempt, folder: Path, wanted: Wanted) -> Attempt:
-    """Leave nothing but the report of a failed attempt in ``folder``."""
+    """Leave nothing but the report of a failed attempt, and its page, in ``folder``."""
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     if wanted.keep_last:
         attempt = replace(attempt, last_good=_put_aside(run))
-    (folder / REPORT).write_text(to_json(attempt))
+    write_report(describe_attempt(attempt), folder)
     return attempt
 
 

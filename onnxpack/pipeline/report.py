@@ -19,6 +19,7 @@ from onnxpack.pipeline.records import StageRecord
 from onnxpack.pipeline.run import Product
 from onnxpack.pipeline.unjudged import list_unjudged
 from onnxpack.reports.commands import make_request
+from onnxpack.reports.page import PAGE, render_page
 from onnxpack.worker.sandbox import NAME as SANDBOX
 
 REPORT = "report.json"
@@ -99,7 +100,19 @@ def describe_unchanged(output: Path) -> dict[str, Any]:
 
 def to_json(attempt: Attempt) -> str:
     """Return the report's text."""
-    return json.dumps(describe_attempt(attempt), indent=2) + "\n"
+    return _dump(describe_attempt(attempt))
+
+
+def _dump(report: Mapping[str, Any]) -> str:
+    return json.dumps(report, indent=2) + "\n"
+
+
+def write_report(report: Mapping[str, Any], folder: Path) -> None:
+    """Write a report into an output's folder, for machines, and beside it the page for people."""
+    text = _dump(report)
+    (folder / REPORT).write_text(text)
+    # Of what is read back, so that whoever has the file can make the same page.
+    (folder / PAGE).write_text(render_page(json.loads(text)), encoding="utf-8")
 
 
 def describe_failed_attempt(spec: str, stage: str, error: Exception) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bundle_examples import MODULES, VARIANTS
 
-from onnxpack.bundle import render
+from onnxpack.bundle import templates
 from onnxpack.bundle.layer import Root
 from onnxpack.bundle.render import list_template_roots, render_module
 
@@ -50,7 +50,7 @@ def test_roots_name_the_module_that_runs_the_model_first() -> None:
 
 def test_uses_are_found_in_what_is_no_python_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "near.py.j2").write_text(TEMPLATE)
-    monkeypatch.setattr(render, "_template_folders", lambda: [tmp_path])
+    monkeypatch.setattr(templates, "list_folders", lambda: [tmp_path])
     assert list_template_roots() == tuple(
         Root(name, "app/near.py")
         for name in ("lazy.deep", "lazy.deep.value", "numpy", "numpy.lib.format.magic", "pkg.part")

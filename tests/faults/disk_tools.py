@@ -92,10 +92,10 @@ def make_project(around: Path) -> Project:
 
 
 def shipped(output: Path) -> dict[str, str]:
-    """Return the digests of all files of an output, but for the report, which has times in it."""
+    """Return the digests of all files of an output, but for the report and its page, which have times in them."""
     place = output / "small/cpu"
     found = digest_tree(place) if place.exists() else {}
-    return {name: digest for name, digest in found.items() if name != "report.json"}
+    return {name: digest for name, digest in found.items() if name not in ("report.json", "report.html")}
 
 
 class SmallDisk:

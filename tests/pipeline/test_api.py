@@ -48,7 +48,7 @@ def test_build_of_a_plan_leaves_what_the_command_leaves(spec: Path, tmp_path: Pa
     attempt = onnxpack.build(plan, until="optimize", store=store, progress=told)
     assert attempt.passed
     assert attempt.plan.output == plan.output.with_name("cpu.optimize")
-    assert sorted(path.name for path in attempt.plan.output.iterdir()) == ["model.onnx", "report.json"]
+    assert sorted(path.name for path in attempt.plan.output.iterdir()) == ["model.onnx", "report.html", "report.json"]
     assert told.lines
 
 
@@ -57,7 +57,10 @@ def test_build_of_what_fails_raises_and_leaves_a_report(spec: Path, tmp_path: Pa
     (tmp_path / "m.onnx").write_bytes(b"no model any more")
     with pytest.raises(OnnxpackError, match="ONNX"):
         onnxpack.build(plan, until="verify", store=Store(tmp_path / "store"))
-    assert [path.name for path in (tmp_path / "dist/example/cpu.verify").iterdir()] == ["report.json"]
+    assert sorted(path.name for path in (tmp_path / "dist/example/cpu.verify").iterdir()) == [
+        "report.html",
+        "report.json",
+    ]
 
 
 def test_plan_of_an_unknown_target_names_those_there_are(spec: Path) -> None:

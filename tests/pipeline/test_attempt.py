@@ -62,7 +62,7 @@ def test_a_build_that_fails_leaves_its_report_alone(run: Run, file: SpecFile, tm
     (file.folder / "m.onnx").write_bytes(b"no model any more")
     failed = run(file)
     assert type(failed.error) is SourceError
-    assert [path.name for path in output.iterdir()] == ["report.json"]
+    assert sorted(path.name for path in output.iterdir()) == ["report.html", "report.json"]
     found = report(output)
     assert (found["status"], found["stage"], found["exit_code"]) == ("failed", "export", 3)
     assert "'m.onnx' is not an ONNX model" in found["problems"][0]["message"]
@@ -89,7 +89,7 @@ def test_the_last_good_output_is_put_aside_where_that_is_asked_for(run: Run, fil
         assert (failed.last_good / "model.onnx").read_bytes() == model
         assert report(output)["last_good"] == str(failed.last_good)
         assert report(failed.last_good)["status"] == "passed"
-    assert [path.name for path in output.iterdir()] == ["report.json"]
+    assert sorted(path.name for path in output.iterdir()) == ["report.html", "report.json"]
 
 
 def test_what_killed_builds_left_beside_the_spec_and_the_last_outputs_is_swept(
@@ -125,7 +125,7 @@ def test_a_spec_that_cannot_be_read_any_more_marks_its_outputs(run: Run, file: S
     broken = report(tmp_path / "dist/example/cpu")
     assert (broken["status"], broken["stage"], broken["problems"][0]["message"]) == ("failed", "spec", "planted")
     assert (broken["name"], broken["target"]) == ("example", "cpu")
-    assert [path.name for path in (tmp_path / "dist/example/cpu").iterdir()] == ["report.json"]
+    assert sorted(path.name for path in (tmp_path / "dist/example/cpu").iterdir()) == ["report.html", "report.json"]
     assert report(tmp_path / "dist/other/cpu")["status"] == "passed"
 
 

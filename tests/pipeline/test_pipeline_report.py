@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnx
@@ -19,9 +20,10 @@ from onnxpack.parity.compare import Comparison
 from onnxpack.parity.summary import summarize_parity
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import Evaluated, StageRecord
-from onnxpack.pipeline.report import Attempt, describe_attempt, describe_failed_attempt, to_json
+from onnxpack.pipeline.report import Attempt, describe_attempt, describe_failed_attempt, write_report
 from onnxpack.pipeline.run import Product
 from onnxpack.precision.candidates import Candidate
+from onnxpack.reports.page import render_page
 from onnxpack.targets import Distribution
 from onnxpack.timing import BatchGain
 
@@ -33,7 +35,11 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def report(attempt: Attempt) -> Any:
-    text = to_json(attempt)
+    with TemporaryDirectory() as folder:
+        write_report(describe_attempt(attempt), Path(folder))
+        assert sorted(path.name for path in Path(folder).iterdir()) == ["report.html", "report.json"]
+        text = Path(folder, "report.json").read_text()
+        assert Path(folder, "report.html").read_text(encoding="utf-8") == render_page(json.loads(text))
     assert text.endswith("}\n")
     return json.loads(text)
 

@@ -388,4 +388,4 @@ def test_the_history_holds_the_steps_with_their_requests(traced: Project) -> Non
     assert export.request["spec"]["files"].keys() == {"m.onnx", "data.py"}
     assert export.request["spec"]["spec"]["model"] == {"framework": "onnx", "path": "m.onnx"}
     assert "spec/scale.py" in score.trace.files
-    assert {entry.path for entry in history.outputs} == {"model.onnx", "report.json"}
+    assert {entry.path for entry in history.outputs} == {"model.onnx", "report.html", "report.json"}

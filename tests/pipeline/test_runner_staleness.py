@@ -311,7 +311,7 @@ def outcome(spec: Path, store: Path, output: Path) -> tuple[dict[str, Any], dict
     report = json.loads((plan.output / "report.json").read_text())
     for name in ("stages", "spec"):  # what was cached, and from where the output sees its spec
         del report[name]
-    files = {name: known for name, known in digest_tree(plan.output).items() if name != "report.json"}
+    files = {name: known for name, known in digest_tree(plan.output).items() if not name.startswith("report.")}
     assert attempt.passed or report["status"] == "failed"
     return report, files
 
