@@ -15,18 +15,24 @@ from onnxpack.bundle.prune import prune
 from onnxpack.core.errors import EngineError
 from onnxpack.core.platforms import find_machine
 from onnxpack.core.scratch import make_temporary_folder
-from onnxpack.worker.uv import list_image_options, run_uv, write_requirements
+from onnxpack.worker.uv import list_image_options, list_offline_options, run_uv, write_requirements
 
 _DRIVER = "libcuda.so.1"
 """The driver's own library, which the host of the container brings."""
 
 
 def install(
-    python: str, platform: str, packages: Sequence[Package], needs: Needs, destination: Path
+    python: str,
+    platform: str,
+    packages: Sequence[Package],
+    needs: Needs,
+    destination: Path,
+    wheels: Path | None = None,
 ) -> tuple[LayerFile, ...]:
     """Fill the empty folder ``destination`` with the packages, pruned, for an image's Python and platform.
 
-    Return the files of all wheels, kept or left out, each with the reason.
+    Return the files of all wheels, kept or left out, each with the reason. They come from the folder ``wheels``, if it
+    is given, and no index is asked.
 
     Nothing is taken from uv's cache: it keeps wheels unpacked, and would copy a file that was changed there. So each
     wheel is downloaded again and its hash is checked; the store keeps the result.
@@ -51,6 +57,7 @@ def install(
             "--link-mode",
             "copy",
             *list_image_options(python, platform),
+            *(list_offline_options(wheels) if wheels else ()),
             what=f"install the image's Python packages ({_some(packages)})",
         )
     require_metadata(destination, packages, python, find_machine(platform))

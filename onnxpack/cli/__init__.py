@@ -25,6 +25,7 @@ VERBS = {
     "run": "Serve a spec, bundle or image on this machine.",
     "schema": "Print the JSON Schema of the spec.",
     "validate": "Check specs, and nothing else.",
+    "vendor": "Put all that builds need from outside into one file.",
     "verify": "Compare exported models with their sources, and nothing else.",
     "view": "Open a model in Netron.",
 }

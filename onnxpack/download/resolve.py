@@ -3,8 +3,9 @@
 import math
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxpack.cache.store import Store
@@ -28,9 +29,14 @@ that sends without end stops here."""
 _STAGE = "download"
 _PERIOD = 2.0  # seconds between two notes on a download's progress
 
+TakeFile = Callable[[str, Path], None]
+"""A function that puts the file of a SHA-256 at a path, instead of a download."""
 
-def fetch_sources(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
+
+def fetch_sources(file: SpecFile, store: Store, progress: Progress, take: TakeFile | None = None) -> SpecFile:
     """Download the URLs in a spec, and return the spec with their files in the store.
+
+    With ``take`` they come from there, and no network is used.
 
     Raises:
         SpecError: a file: URL is outside the allowed folders, or a variable for downloads has no valid value.
@@ -48,7 +54,8 @@ def fetch_sources(file: SpecFile, store: Store, progress: Progress) -> SpecFile:
         try:
             if url.lower().startswith("file:"):
                 require_allowed(url, bounds.roots)  # also where the store has it: a spec is right or wrong everywhere
-            fetched[url] = str(_get_file(url, model.sha256, bounds, store, progress))
+            wanted = RemoteFile(url, model.sha256, bounds, take)
+            fetched[url] = str(get_file(wanted, store, progress))
         except SpecError as error:
             raise error.at(file.where("model", name)) from None
     return replace(file, fetched=fetched)
@@ -71,8 +78,25 @@ def read_download_limit() -> int:
     return limit
 
 
-def _get_file(url: str, sha256: str, bounds: Bounds, store: Store, progress: Progress) -> Path:
-    key = digest(_STAGE, sha256, get_file_name(url))
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file to have in the store: its URL and SHA-256, what may be read, and where else it may come from."""
+
+    url: str
+    sha256: str
+    bounds: Bounds
+    take: TakeFile | None = None
+
+
+def get_file(wanted: RemoteFile, store: Store, progress: Progress) -> Path:
+    """Return the path of a file in the store, downloaded if it is not there.
+
+    Raises:
+        SpecError: a file: URL is outside the allowed folders.
+        EngineError: it cannot be fetched, is too large, or has another digest.
+    """
+    url = wanted.url
+    key = digest(_STAGE, wanted.sha256, get_file_name(url))
     store = store.without_sharing()  # it can be had from where it comes from
     with store.alone(_STAGE, key, lambda: progress.note("another build fetches it: waiting")) as alone:
         # Without locks another process may append to the same file: then each has one of its own.
@@ -80,21 +104,27 @@ def _get_file(url: str, sha256: str, bounds: Bounds, store: Store, progress: Pro
         found = store.get(_STAGE, key)
         if found is None:
             with progress.stage("fetch"):
-                _fetch(url, sha256, bounds, partial, store, progress)
+                if wanted.take:
+                    wanted.take(wanted.sha256, partial)
+                else:
+                    _fetch(wanted, partial, store, progress)
             with store.making(_STAGE, key) as folder:
                 partial.rename(folder / get_file_name(url))
             found = store.path(_STAGE, key)
     return found / get_file_name(url)
 
 
-def _fetch(url: str, sha256: str, bounds: Bounds, partial: Path, store: Store, progress: Progress) -> None:
+def _fetch(wanted: RemoteFile, partial: Path, store: Store, progress: Progress) -> None:
+    url = wanted.url
     progress.note(f"{format_source(url)}{f', from byte {partial.stat().st_size} on' if partial.exists() else ''}")
     with store.scratch() as scratch:
         total = scratch / "total.json"
         with _watch(partial, total, progress):
             # Without a limit: it ends where the source sends too little.
-            size = call(FetchFile(url, sha256, partial, total, bounds), Setting(scratch, within=math.inf)).result
-    progress.note(f"{format_size(size)}, digest verified")
+            outcome = call(
+                FetchFile(url, wanted.sha256, partial, total, wanted.bounds), Setting(scratch, within=math.inf)
+            )
+    progress.note(f"{format_size(outcome.result)}, digest verified")
 
 
 def _watch(partial: Path, total: Path, progress: Progress) -> AbstractContextManager[None]:

@@ -134,12 +134,13 @@ class DockerEngine:
             raise EngineError(self._no_base(reference, f"it is for {found.platform}, and the target for {platform}"))
         return found
 
-    def add_base(self, archive: Path, reference: str, platform: str) -> Image:
+    def add_base(self, archive: Path, reference: str, platform: str, digest: str | None = None) -> Image:
         """Refuse to take a base image from a file: whoever runs the engine decides what is in it.
 
         Raises:
             SpecError: always.
         """
+        del digest
         raise SpecError(f"the Docker engine has no {reference} for {platform} yet", f"run `docker load -i {archive}`")
 
     @staticmethod

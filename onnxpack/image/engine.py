@@ -196,8 +196,10 @@ class Engine(Protocol):
     def require_base(self, reference: str, platform: str, progress: Progress) -> Image:
         """Return the base image for a platform, which is fetched if it is not here."""
 
-    def add_base(self, archive: Path, reference: str, platform: str) -> Image:
+    def add_base(self, archive: Path, reference: str, platform: str, digest: str | None = None) -> Image:
         """Take a base image from an archive or an OCI layout, instead of its registry.
+
+        ``digest`` is that of the image's manifest, for an archive of several images.
 
         Raises:
             SpecError: it holds no image of that platform, or several; or the engine takes none this way.

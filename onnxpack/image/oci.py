@@ -70,7 +70,7 @@ class OciEngine:
             raise EngineError(Problem(message, problem.hint or hint, detail=problem.detail)) from None
         return self._require(name)
 
-    def add_base(self, archive: Path, reference: str, platform: str) -> Image:
+    def add_base(self, archive: Path, reference: str, platform: str, digest: str | None = None) -> Image:
         """Take a base image from an archive or a layout, instead of its registry.
 
         Raises:
@@ -78,7 +78,7 @@ class OciEngine:
             EngineError: it is damaged.
         """
         name = _name_base(reference, platform)
-        self.layout.name(name, import_image(self.layout, archive, platform))
+        self.layout.name(name, import_image(self.layout, archive, platform, digest))
         return self._require(name)
 
     def build(self, asked: BuildRequest) -> Image:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from onnxpack.core.errors import EngineError, SpecError, flatten_words
 from onnxpack.core.regular import open_regular
@@ -38,30 +38,39 @@ def write_archive(source: BlobSource, entry: Descriptor, manifest: Manifest, nam
     entries = tuple(replace(entry, annotations={NAME: name}) for name in names) or (entry,)
     docker = [
         {
-            "Config": _place(manifest.config.digest),
+            "Config": place_blob(manifest.config.digest),
             "RepoTags": list(names),
-            "Layers": [_place(layer.digest) for layer in manifest.layers],
+            "Layers": [place_blob(layer.digest) for layer in manifest.layers],
         }
     ]
     blobs = {blob.digest: blob for blob in (entry, manifest.config, *manifest.layers)}
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         # What tells a reader what is in it comes first.
-        _add(archive, MARK, len(MARK_TEXT), io.BytesIO(MARK_TEXT))
+        add_stream(archive, MARK, len(MARK_TEXT), io.BytesIO(MARK_TEXT))
         for name, text in (
             (INDEX_FILE, write_document(Index(entries))),
             (DOCKER_FILE, json.dumps(docker, separators=(",", ":")).encode()),
         ):
-            _add(archive, name, len(text), io.BytesIO(text))
+            add_stream(archive, name, len(text), io.BytesIO(text))
         for blob in blobs.values():
             with source.open(blob.digest) as stream:
-                _add(archive, _place(blob.digest), blob.size, stream)
+                add_stream(archive, place_blob(blob.digest), blob.size, stream)
 
 
-def _place(digest: str) -> str:
+def place_blob(digest: str) -> str:
+    """Return the name of a blob's file in a layout."""
     return f"{BLOBS}/{digest.removeprefix('sha256:')}"
 
 
-def _add(archive: tarfile.TarFile, name: str, size: int, stream: BinaryIO) -> None:
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes, at most ``size`` of them; none at the end."""
+
+
+def add_stream(archive: tarfile.TarFile, name: str, size: int, stream: Readable) -> None:
+    """Add a file to a tar, with all that could differ between machines fixed."""
     entry = tarfile.TarInfo(name)
     entry.size, entry.mtime, entry.mode = size, EPOCH, 0o644
     archive.addfile(entry, stream)
@@ -78,7 +87,7 @@ class Archive:
 
     def has(self, digest: str) -> bool:
         """Return whether a blob is in it; its bytes are checked where they are copied."""
-        return _place(digest) in self._members
+        return place_blob(digest) in self._members
 
     def open(self, digest: str) -> BinaryIO:
         """Open a blob for reading; several threads may read one archive.
@@ -86,9 +95,9 @@ class Archive:
         Raises:
             EngineError: it is not there.
         """
-        member = self._members.get(_place(digest))
+        member = self._members.get(place_blob(digest))
         if member is None or not member.isreg():
-            return self.open_file(_place(digest))
+            return self.open_file(place_blob(digest))
         return cast(BinaryIO, io.BufferedReader(_Slice(self._descriptor, member), _BUFFER))
 
     def open_file(self, name: str) -> BinaryIO:
@@ -115,6 +124,19 @@ class Archive:
         if len(data) > LIMIT:
             raise EngineError(f"'{self.path}': the file {name} has more than {LIMIT} bytes", "make the archive again")
         return data
+
+    def find_foreign(self, names: re.Pattern[str]) -> str | None:
+        """Return the name of a member that is no regular file, or whose whole name is not of these; folders may be."""
+        for name, member in self._members.items():
+            if not member.isdir() and not (member.isreg() and names.fullmatch(name)):
+                return name
+        return None
+
+    def measure(self, digest: str) -> int | None:
+        """Return the bytes of a blob; None if it is not there whole, as behind the end of an archive that was cut."""
+        member = self._members.get(place_blob(digest))
+        end = os.fstat(self._descriptor).st_size
+        return member.size if member and member.offset_data + member.size <= end else None
 
     @property
     def is_layout(self) -> bool:
@@ -152,8 +174,8 @@ class _Slice(io.RawIOBase):
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
-    """Open an archive of images.
+def open_archive(path: Path, *, cut: bool = False) -> Iterator[Archive]:
+    """Open an archive of images; with ``cut``, also one whose end is missing, as far as it goes.
 
     Raises:
         SpecError: it is none.
@@ -173,7 +195,8 @@ def open_archive(path: Path) -> Iterator[Archive]:
                         raise SpecError(f"'{path}' has more than {_MOST_ENTRIES} files", hint)
                     members[member.name.removeprefix("./")] = member
             except tarfile.TarError as error:
-                raise SpecError(f"'{path}' is damaged: {flatten_words(error, 200)}", "make it again") from None
+                if not cut:
+                    raise SpecError(f"'{path}' is damaged: {flatten_words(error, 200)}", "make it again") from None
             if MARK not in members and DOCKER_FILE not in members:
                 raise SpecError(f"'{path}' holds no image", hint)
             yield Archive(path, archive, members, stream.fileno())

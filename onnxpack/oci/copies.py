@@ -46,8 +46,10 @@ class Folder:
             raise EngineError(f"'{self.root}' lacks the blob {digest}: {error.strerror}", "make it again") from None
 
 
-def import_image(layout: Layout, path: Path, platform: str) -> Descriptor:
+def import_image(layout: Layout, path: Path, platform: str, digest: str | None = None) -> Descriptor:
     """Copy the image of a platform from an archive, or a folder that is a layout, and return its manifest.
+
+    ``digest`` tells which one where it holds several.
 
     Raises:
         SpecError: it holds no image, several, or one for another platform.
@@ -55,11 +57,13 @@ def import_image(layout: Layout, path: Path, platform: str) -> Descriptor:
         OSError: it cannot be read.
     """
     if path.is_dir():
-        entry = copy_image(layout, source := Folder(path), _choose(source, read_layout_index(path), path, platform))
+        index = _select(read_layout_index(path), digest)
+        entry = copy_image(layout, source := Folder(path), _choose(source, index, path, platform))
     else:
         with open_archive(path) as archive:
             if archive.is_layout:
-                entry = copy_image(layout, archive, _choose(archive, read_archive_index(archive), path, platform))
+                index = _select(read_archive_index(archive), digest)
+                entry = copy_image(layout, archive, _choose(archive, index, path, platform))
             else:
                 entry = _copy_saved(layout, archive, GZIP)
     found = read_platform(read_json(layout.read(layout.read_manifest(entry).config.digest)))
@@ -110,6 +114,13 @@ def read_archive_index(archive: Archive) -> Index:
     if not isinstance(document, Index):
         raise EngineError(f"'{archive.path}': {INDEX_FILE} is not an index", "make the archive again")
     return document
+
+
+def _select(index: Index, digest: str | None) -> Index:
+    """Return an index with the entries of a digest alone, or as it is without one."""
+    if digest is None:
+        return index
+    return replace(index, manifests=tuple(entry for entry in index.manifests if entry.digest == digest))
 
 
 def _choose(source: BlobSource, index: Index, place: Path, platform: str) -> Descriptor:

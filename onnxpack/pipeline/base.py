@@ -14,6 +14,7 @@ from onnxpack.oci.layout import INDEX_FILE
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.spec.delivery import PythonVersion
+from onnxpack.vendor.bundle import take_base
 from onnxpack.worker.uv import GLIBC
 
 
@@ -40,7 +41,7 @@ def check_base(run: Build, product: Product) -> Product:
 
 
 def _fetch_base(run: Build) -> Image:
-    """Return the base image: from the archive that was named, from the engine, or from its registry."""
+    """Return the base image: from the archive or bundle that was named, from the engine, or from its registry."""
     reference, platform = run.plan.base, run.plan.spec_target.platform
     if run.base:
         place = run.base / INDEX_FILE if run.base.is_dir() else run.base  # a layout's index says all that is in it
@@ -49,7 +50,10 @@ def _fetch_base(run: Build) -> Image:
         run.runner.read.note_state(place)
         return base
     pin = _find_pin(run.plan)
-    return run.engine.require_base(pin.pinned if pin else reference, platform, run.progress)
+    name = pin.pinned if pin else reference
+    if run.vendor:
+        return take_base(run.vendor, run.engine, name, platform)
+    return run.engine.require_base(name, platform, run.progress)
 
 
 def _find_pin(plan: Plan) -> LockedBase | None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from onnxpack.bundle import lock as locks
 from onnxpack.bundle.added import find_whole, keep_added
@@ -15,12 +17,15 @@ from onnxpack.bundle.reference import REFERENCE_FILE, pack_reference
 from onnxpack.bundle.render import list_template_roots
 from onnxpack.cache.trace import digest_content
 from onnxpack.core.errors import Location, Problem, SpecError
+from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.pipeline.lock import make_first_lock
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
+from onnxpack.pipeline.runner import Apart
 from onnxpack.pipeline.verify import compare
 from onnxpack.targets import Distribution
 from onnxpack.tasks.packages import Installed, InstallPackages
+from onnxpack.vendor.bundle import fill_wheels
 
 
 def bundle(run: Build, product: Product) -> Product:
@@ -70,14 +75,22 @@ def _install(run: Build, locked: locks.TargetLock, distributions: Iterable[Distr
     # What a user adds may multiply by OpenBLAS.
     blas = None if whole else find_replacement(locked.platform)
     task = InstallPackages(locked.python, locked.platform, packages, needs, blas)
-    # Another spec of the same device may have made it: the model in the bundle can be new all the same.
-    installed = run.runner.run(task, reused="runtime layer reused")
+    with make_temporary_folder() as wheels:
+        apart = Apart("", partial(_supply_wheels, run.vendor, task, wheels)) if run.vendor else None
+        # Another spec of the same device may have made it: the model in the bundle can be new all the same.
+        installed = run.runner.run(task, apart, reused="runtime layer reused")
     if plan.device.gpu:
         from onnxpack.bundle.provider import require_linked_libraries  # it reads ELF files: a slow import
 
         with _blame_lock(plan):
             require_linked_libraries(installed.files.path, plan.device.name)
     return installed
+
+
+def _supply_wheels(vendor: Path, task: InstallPackages, folder: Path) -> tuple[InstallPackages, None]:
+    """Return the task with its wheels in ``folder``, out of a bundle; it runs in this process's own environment."""
+    fill_wheels(vendor, task.packages, folder)
+    return replace(task, wheels=folder), None
 
 
 @contextmanager
@@ -93,6 +106,8 @@ def _read_lock(run: Build) -> locks.TargetLock:
     """Return the target's pinned packages; a spec without a lock gets one."""
     plan = run.plan
     path = locks.lock_path(plan.file.path)
+    if not path.exists() and run.vendor:
+        raise SpecError(Problem("there is no lock", f"run `onnxpack lock {plan.file.path}`", Location(str(path))))
     if not path.exists():
         run.progress.note(f"no {path.name} yet: resolving the image's Python packages")
         made = make_first_lock(plan.file)

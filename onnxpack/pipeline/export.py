@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from onnxpack.bundle.lock import lock_path, read_lock
@@ -13,6 +14,7 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Evaluation
 from onnxpack.spec.part import SpecPart
 from onnxpack.tasks.export import ExportModel
+from onnxpack.vendor.bundle import fill_environment, take_source
 from onnxpack.worker.environments import find_pins, make_environment_key, provide_environment
 
 _FIELDS = (
@@ -46,8 +48,11 @@ def prepare_export(run: Build) -> tuple[ExportModel, Path | None]:
 
 def prepare_source(run: Build) -> tuple[SpecFile, Path | None]:
     """Return the spec with all its files here, and the Python that its model needs."""
-    file = fetch_sources(run.plan.file, run.store, run.progress)
-    return file, provide_environment(file.spec.model, run.store, run.progress, read_environment(run))
+    take, fill = (
+        (partial(take_source, run.vendor), partial(fill_environment, run.vendor)) if run.vendor else (None, None)
+    )
+    file = fetch_sources(run.plan.file, run.store, run.progress, take)
+    return file, provide_environment(file.spec.model, run.store, run.progress, read_environment(run), fill)
 
 
 def read_environment(run: Build) -> Mapping[str, str]:

@@ -40,6 +40,8 @@ class Build:
     """How the image's layers are compressed."""
     base: Path | None = None
     """The archive or layout that the base image is taken from, instead of its registry."""
+    vendor: Path | None = None
+    """The bundle of ``onnxpack vendor`` that all is taken from which comes from outside; then no network is used."""
 
     @cached_property
     def runner(self) -> Runner:

@@ -31,6 +31,8 @@ class InstallPackages(Task[Installed]):
     packages: tuple[Package, ...]
     needs: Needs
     blas: Artifact | None
+    wheels: Path | None = None
+    """A folder to take the wheels from, instead of an index; no key has it, since what is installed is the same."""
 
     def run(self, folder: Path, say: Say) -> Installed:
         """Install into ``folder`` and prune what no image needs."""
@@ -38,7 +40,7 @@ class InstallPackages(Task[Installed]):
         from onnxpack.bundle.packages import install
         from onnxpack.bundle.prune import refresh_files
 
-        listing = install(self.python, self.platform, self.packages, self.needs, folder)
+        listing = install(self.python, self.platform, self.packages, self.needs, folder, self.wheels)
         if self.blas and (reason := replace_openblas(folder, self.blas.path)):
             say(f"OpenBLAS stays in the image: {reason}")
         return Installed(Artifact.of(folder), refresh_files(folder, listing))

@@ -7,7 +7,7 @@ is not installed there: the child finds it by its path, since its own dependenci
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import requires
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,8 @@ from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.spec.model import Model
 from onnxpack.spec.traits import frameworks
 from onnxpack.worker.recorded import require_recorded
-from onnxpack.worker.uv import run_uv, write_requirements
+from onnxpack.worker.uv import list_offline_options, run_uv, write_requirements
+from onnxpack.worker.wheels import IndexWheel, find_wheels
 
 _STAGE = "environment"
 NOTHING_LOCKED: Mapping[str, str] = MappingProxyType({})
@@ -39,20 +40,31 @@ _CUDA = re.compile(r"(nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+|triton)==")
 _TOLD = ("Resolved", "Downloading", "Downloaded", "Prepared", "Installed")
 """The first words of those lines of uv that are shown to a person."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_BINARY = ("--only-binary", ":all:")
+
+FillWheels = Callable[[Sequence[str], Path], None]
+"""A function that puts the wheels of an environment's requirements into an empty folder, instead of an index."""
 
 
 def provide_environment(
-    model: Model, store: Store, progress: Progress, locked: Mapping[str, str] = NOTHING_LOCKED
+    model: Model,
+    store: Store,
+    progress: Progress,
+    locked: Mapping[str, str] = NOTHING_LOCKED,
+    fill: FillWheels | None = None,
 ) -> Path | None:
     """Return the Python of a model's isolated environment, made if it is missing; None if the spec asks for none.
 
-    ``locked`` has the versions of all packages in it, by the spec's lock.
+    ``locked`` has the versions of all packages in it, by the spec's lock. With ``fill`` its wheels come from there, and
+    no index is asked.
 
     Raises:
         SpecError: no set of packages fits the pins.
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
-    return ensure_environment(choose_requirements(model, locked), store, progress) if find_pins(model) else None
+    if not find_pins(model):
+        return None
+    return ensure_environment(choose_requirements(model, locked), store, progress, fill=fill)
 
 
 def make_environment_key(model: Model, locked: Mapping[str, str] = NOTHING_LOCKED) -> str:
@@ -97,10 +109,16 @@ def _make_key(wanted: list[str], never: tuple[str, ...]) -> str:
     return digest(_STAGE, here, wanted, never)
 
 
-def ensure_environment(wanted: list[str], store: Store, progress: Progress, never: tuple[str, ...] = ()) -> Path:
+def ensure_environment(
+    wanted: list[str],
+    store: Store,
+    progress: Progress,
+    never: tuple[str, ...] = (),
+    fill: FillWheels | None = None,
+) -> Path:
     """Return the Python of an environment with these requirements, and make it if it is missing.
 
-    Dependencies named in ``never`` are left out.
+    Dependencies named in ``never`` are left out; ``fill`` is as for ``provide_environment``.
 
     Raises:
         SpecError: no set of packages fits.
@@ -112,7 +130,7 @@ def ensure_environment(wanted: list[str], store: Store, progress: Progress, neve
         found = store.get(_STAGE, key)
         if found is None:
             with progress.stage("isolate"), store.making(_STAGE, key) as folder:
-                _make(folder, wanted, never, progress)
+                _make(folder, wanted, never, progress, fill)
             found = store.path(_STAGE, key)
     return found / "bin" / "python"
 
@@ -136,18 +154,35 @@ def list_requirements(model: Model) -> list[str]:
     return sorted(pins) + sorted(name for name in needed if name not in pinned)
 
 
-def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Progress) -> None:
+def find_environment_wheels(wanted: list[str]) -> tuple[IndexWheel, ...]:
+    """Resolve requirements as for an environment, and return where the index has the wheels.
+
+    Raises:
+        SpecError: no set of packages fits.
+        EngineError: the package index cannot be reached.
+    """
+    with make_temporary_folder() as scratch:
+        lines, source = _resolve(wanted, (), scratch)
+    return find_wheels(lines, ("--python", sys.executable, *_BINARY, *source), "model.requirements")
+
+
+def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Progress, fill: FillWheels | None) -> None:
     progress.note("resolving " + ", ".join(wanted))
     with make_temporary_folder() as scratch:
-        lines, backend = _resolve(wanted, never, scratch)
+        offline: tuple[str, ...] = ()
+        if fill:
+            (scratch / "wheels").mkdir()
+            fill(wanted, scratch / "wheels")
+            offline = list_offline_options(scratch / "wheels")
+        lines, source = _resolve(wanted, never, scratch, offline=offline)
         exact = write_requirements(lines, scratch)
         # Relocatable, as the store gives it its place by a rename.
         run_uv("venv", "--relocatable", "--python", sys.executable, str(folder), "--allow-existing", "--quiet",
            what="make an environment for the source model")  # fmt: skip
         run_uv(
-            "pip", "install", "--python", str(folder / "bin" / "python"), "--no-deps", "--only-binary", ":all:",
+            "pip", "install", "--python", str(folder / "bin" / "python"), "--no-deps", *_BINARY,
             "--require-hashes",
-            "--requirements", str(exact), *backend,
+            "--requirements", str(exact), *source,
             what="install the packages of model.requirements", note=lambda line: _report_line(line.strip(), progress),
         )  # fmt: skip
     for site_packages in folder.glob("lib/python*/site-packages"):
@@ -155,27 +190,33 @@ def _make(folder: Path, wanted: list[str], never: tuple[str, ...], progress: Pro
 
 
 def _resolve(
-    wanted: list[str], never: tuple[str, ...], scratch: Path, known: Mapping[str, str] = NOTHING_LOCKED
+    wanted: list[str],
+    never: tuple[str, ...],
+    scratch: Path,
+    known: Mapping[str, str] = NOTHING_LOCKED,
+    offline: tuple[str, ...] = (),
 ) -> tuple[list[str], tuple[str, ...]]:
     """Resolve requirements to exact versions with hashes; return them and the options of uv that found them.
 
     This downloads no package, so pins that do not fit, or that bring gigabytes of CUDA, cost little. A configured index
-    may have PyTorch's builds for the CPU; if not, uv's own option finds them.
+    may have PyTorch's builds for the CPU; if not, uv's own option finds them. ``offline`` are options by which no index
+    is asked.
     """
     asked = write_requirements(wanted, scratch)
     overrides = scratch / "overrides.txt"
     overrides.write_text("".join(f"{name} ; sys_platform == 'never'\n" for name in never))
     with_torch = any(_normalize_requirement(line) in _TORCH_BUILDS for line in wanted)
     chosen = scratch / "chosen.txt"
-    for backend in ((), ("--torch-backend", "cpu")) if with_torch else ((),):
-        last = bool(backend) == with_torch
+    sources = ((), ("--torch-backend", "cpu")) if with_torch and not offline else (offline,)
+    for source in sources:
+        last = source == sources[-1]
         # A file that is there already is how uv is told which versions to keep.
         chosen.write_text("".join(f"{name}=={version}\n" for name, version in known.items()))
         try:
             found = run_uv(
-                "pip", "compile", str(asked), "--no-header", "--no-annotate", "--only-binary", ":all:",
+                "pip", "compile", str(asked), "--no-header", "--no-annotate", *_BINARY,
                 "--generate-hashes", "--output-file", str(chosen),
-                "--python", sys.executable, "--override", str(overrides), *backend,
+                "--python", sys.executable, "--override", str(overrides), *source,
                 what="find packages for model.requirements", unsolvable=SpecError,
             )  # fmt: skip
         except OnnxpackError:
@@ -184,7 +225,7 @@ def _resolve(
             continue
         heavy = [line for line in found.splitlines() if _CUDA.match(line)]
         if not heavy:
-            return found.splitlines(), backend
+            return found.splitlines(), source
     raise EngineError(
         f"the packages for model.requirements bring CUDA: {', '.join(heavy[:5])}",
         "pin a CPU build, such as torch==2.13.0+cpu, and configure an index for uv that has it",

@@ -121,6 +121,11 @@ def list_image_options(python: str, platform: str) -> tuple[str, ...]:
     return ("--python-version", python, "--python-platform", name_platform(platform), "--only-binary", ":all:")
 
 
+def list_offline_options(wheels: Path) -> tuple[str, ...]:
+    """Return uv's options to take wheels from a folder alone, and to ask nobody."""
+    return ("--offline", "--no-index", "--find-links", str(wheels))
+
+
 def write_requirements(lines: list[str], folder: Path) -> Path:
     """Write a requirements file into ``folder`` and return its path."""
     path = folder / "requirements.txt"
