@@ -52,6 +52,11 @@ _WITH_IMAGE = UNTIL[UNTIL.index("bundle") + 1 :]
     help="Take the base image from this archive or OCI layout, instead of its registry; with the engine oci.",
 )  # fmt: skip
 @click.option(
+    "--vendor", type=click.Path(path_type=Path, exists=True), metavar="PATH",
+    help="Take wheels, base image and models from this bundle of `onnxpack vendor`, or the folder that it was unpacked "
+    "into, and use no network; with the engine oci, or none.",
+)  # fmt: skip
+@click.option(
     "--compression", type=click.Choice(COMPRESSIONS), default=COMPRESSIONS[0], show_default=True,
     help="How layers are compressed: zstd is smaller, and needs Docker 23 or containerd 1.5 where the image runs.",
 )  # fmt: skip
@@ -124,6 +129,7 @@ class _Options(Choice):
     output: Path
     engine: str | None
     base: Path | None
+    vendor: Path | None
     compression: str
     budget: float
     verify_reproducible: bool
@@ -158,9 +164,11 @@ def _choose_engine(said: _Options, until: str) -> str:
         return DOCKER
     if said.push and until != UNTIL[-1]:
         raise click.UsageError("--push needs an image that has passed its smoke test: leave out --until")
-    engine = said.engine or (DAEMONLESS if said.base else choose_engine())
+    engine = said.engine or (DAEMONLESS if said.base or said.vendor else choose_engine())
     if said.base and engine != DAEMONLESS:
         raise click.UsageError(f"--base is for `--engine {DAEMONLESS}`: Docker takes a base by `docker load -i FILE`")
+    if said.vendor and engine != DAEMONLESS:
+        raise click.UsageError(f"--vendor is for `--engine {DAEMONLESS}` or {NO_ENGINE}: Docker pulls its bases itself")
     if engine != said.engine:
         click.echo(f"engine: {engine}", err=True)
     return engine
@@ -222,7 +230,15 @@ class _Builds(EachTarget):
         self._unchanged.forget()
         engine, said = load_engine(how.engine), how.said
         run = Build(
-            plan, self._store, engine, progress(target), said.budget, said.require_gates, said.compression, said.base
+            plan,
+            self._store,
+            engine,
+            progress(target),
+            said.budget,
+            said.require_gates,
+            said.compression,
+            said.base,
+            said.vendor.absolute() if said.vendor else None,
         )
         started = time.monotonic()
         attempt = build(run, how.wanted)

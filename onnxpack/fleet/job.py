@@ -37,6 +37,8 @@ class Options:
     """How the image's layers are compressed."""
     base: Path | None = None
     """The archive or layout that the base image is taken from, instead of its registry."""
+    vendor: Path | None = None
+    """The bundle of ``onnxpack vendor`` that all is taken from which comes from outside; then no network is used."""
     keep_last: bool = False
     """The last good output is put aside if the build fails."""
     reproduce: bool = False

@@ -49,14 +49,14 @@ def _fetch_base(run: Build) -> Image:
         base = run.engine.add_base(run.base, reference, platform)
         run.runner.read.note_state(place)
         return base
-    pin = _find_pin(run.plan)
+    pin = find_pin(run.plan)
     name = pin.pinned if pin else reference
     if run.vendor:
         return take_base(run.vendor, run.engine, name, platform)
     return run.engine.require_base(name, platform, run.progress)
 
 
-def _find_pin(plan: Plan) -> LockedBase | None:
+def find_pin(plan: Plan) -> LockedBase | None:
     """Return the base image as the lock pins it; None without a lock, or where it is of another base.
 
     Such a lock is refused by the stage ``bundle``, with all else that does not fit.

@@ -13,8 +13,12 @@ from typing import Any
 from onnxpack.core.digests import digest_tree
 from onnxpack.core.errors import EngineError, GateError
 from onnxpack.core.scratch import working_folder
-from onnxpack.image import name_engine
+from onnxpack.image import IMAGES, name_engine
+from onnxpack.image.engine import Image
+from onnxpack.image.oci import OciEngine
 from onnxpack.oci.archive import write_archive
+from onnxpack.oci.layout import Layout
+from onnxpack.pipeline.base import find_pin
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.stores import URL_VARIABLE
 
@@ -113,12 +117,25 @@ def _list_arguments(run: Build, product: Product, folder: Path) -> list[str]:
     # Under another name, so that the first image keeps its own.
     for setting in (*plan.file.settings, f"image.repository={_REPOSITORY}/{plan.file.spec.name}"):
         arguments += ["--set", setting]
-    if product.image and product.image.compression and product.base:
-        # Its store is empty, and the registry may have another base by now.
-        layout, entry = run.engine.export(product.base.id, run.compression)
-        write_archive(layout, entry, layout.read_manifest(entry), (), folder / "base.tar")
-        arguments += ["--base", str(folder / "base.tar")]
+    if run.vendor:
+        arguments += ["--vendor", str(run.vendor)]
+    elif product.image and product.image.compression and product.base:
+        arguments += _hand_over_base(run, product.base, folder)
     return arguments
+
+
+def _hand_over_base(run: Build, base: Image, folder: Path) -> list[str]:
+    """Let the second build have the base of this one: its store is empty, and the registry may have another by now.
+
+    A base that the lock pins goes into the store, under its name, since an image says what its base is pinned to.
+    """
+    archive, pin = folder / "base.tar", find_pin(run.plan)
+    layout, entry = run.engine.export(base.id, run.compression)
+    write_archive(layout, entry, layout.read_manifest(entry), (), archive)
+    if run.base or not pin:
+        return ["--base", str(archive)]
+    OciEngine(Layout(folder / "cache" / IMAGES)).add_base(archive, pin.pinned, run.plan.spec_target.platform)
+    return []
 
 
 def _list_differences(product: Product, output: Path) -> list[str]:

@@ -4,6 +4,7 @@ import hashlib
 import platform as machines
 import re
 import sys
+import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
             archive = stack.enter_context(open_archive(path, cut=True))
             with archive.open_file(VENDOR_FILE) as stream:
                 data = stream.read(INDEX_LIMIT + 1)
+        except tarfile.TarError:
+            raise EngineError(f"'{path}' is cut short: it ends within {VENDOR_FILE}", _COPY) from None
         except OnnxpackError:
             raise SpecError(f"'{path}' is no bundle: it is not a tar with a {VENDOR_FILE}", AGAIN) from None
         if foreign := archive.find_foreign(_NAMES):
@@ -175,8 +178,8 @@ def take_base(path: Path, engine: Engine, reference: str, platform: str) -> Imag
     base = next((one for one in bases if (one.reference, one.platform) == (reference, platform)), None)
     if base is None:
         others = ", ".join(sorted({f"{one.reference} for {one.platform}" for one in bases})) or "none"
-        text = f"'{path}' does not have the base image {reference} for {platform}, which the spec and its lock ask for"
-        raise SpecError(text, f"{AGAIN}; it has {others}")
+        text = f"'{path}' does not have the base image {reference} for {platform}; it has {others}"
+        raise SpecError(text, AGAIN)
     try:
         return engine.add_base(path, reference, platform, base.digest)
     except EngineError as error:

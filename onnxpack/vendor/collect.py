@@ -45,8 +45,8 @@ class Chosen:
 
     @property
     def name(self) -> str:
-        """Return the spec's path in its work tree, which is the same on every machine."""
-        return self.file.path.relative_to(self.file.root).as_posix()
+        """Return the spec's name, which is the same on every machine."""
+        return self.file.spec.name
 
     def read_locks(self) -> dict[str, TargetLock]:
         """Return the lock of each target.

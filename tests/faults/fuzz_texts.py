@@ -1,4 +1,4 @@
-"""Documents that stand beside a spec or that a build leaves: locks, reports, bundles."""
+"""Documents that stand beside a spec, or that a build takes or leaves: locks, reports, bundles, indexes."""
 
 import copy
 import json
@@ -20,6 +20,17 @@ from onnxpack.inspection.show import lines
 from onnxpack.pipeline.attempt import mark_failed, require_free
 from onnxpack.pipeline.plan import Plan
 from onnxpack.spec.load import SpecFile, load
+from onnxpack.vendor.bundle import open_bundle
+from onnxpack.vendor.index import (
+    VENDOR_FILE,
+    VendoredBase,
+    VendoredEnvironment,
+    VendoredSource,
+    VendoredWheel,
+    VendorIndex,
+    read_index,
+    write_index,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,7 +151,29 @@ def _read_bundle(folder: Path) -> bool:
     return True
 
 
+@cache
+def _vendored() -> Any:
+    wheel = VendoredWheel("a-1-py3-none-any.whl", "0" * 64, 1, ("iris",))
+    environment = VendoredEnvironment(("a==1",), "3.11", "x86_64", ("0" * 64,), ("iris",))
+    base = VendoredBase("python:3", "linux/amd64", f"sha256:{'1' * 64}", 2, ("iris",))
+    source = VendoredSource("https://host/m.onnx", "2" * 64, 3, ("iris",))
+    return json.loads(write_index(VendorIndex(1, (wheel,), (environment,), (base,), (source,))))
+
+
+def _make_vendored(chance: random.Random, folder: Path) -> None:
+    text = json.dumps(change(chance, _vendored()) if chance.randrange(4) else _vendored()).encode()
+    (folder / VENDOR_FILE).write_bytes(text if chance.randrange(2) else mutate(chance, text))
+
+
+def _read_vendored(folder: Path) -> bool:
+    with open_bundle(folder) as bundle:
+        assert all("/" not in wheel.name for wheel in bundle.index.wheels)
+        assert read_index(write_index(bundle.index), "again") == bundle.index
+    return True
+
+
 TEXTS = (
+    Kind("vendored", _make_vendored, _read_vendored, share=3),
     Kind("lock", _make_lock, _read_lock, share=9),
     Kind("report", _make_report, _read_report, share=9),
     Kind("bundle", _make_bundle, _read_bundle, share=4),

@@ -40,16 +40,22 @@ def pack_installed(folder: Path, name: str) -> None:
             archive.write(found.locate_file(path), path.as_posix())
 
 
-@pytest.fixture
-def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with all that an export needs, most of it stand-ins; uv sees nothing else, and keeps nothing."""
-    folder = tmp_path / "wheels"
+def make_wheels(parent: Path) -> Path:
+    """Make the folder ``wheels`` with all that an export needs, most of it stand-ins, and uv's configuration for it."""
+    folder = parent / "wheels"
     folder.mkdir()
     for name in ("onnx", "onnxruntime", "numpy", "joblib", "scikit-learn", "skl2onnx", "skops"):
         make_wheel(folder, name)
     for name in ("msgspec", "PyYAML"):  # with which a child reads its request
         pack_installed(folder, name)
-    (tmp_path / "uv.toml").write_text(f'no-index = true\nfind-links = ["{folder}"]\n')
+    (parent / "uv.toml").write_text(f'no-index = true\nfind-links = ["{folder}"]\n')
+    return folder
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with all that an export needs, most of it stand-ins; uv sees nothing else, and keeps nothing."""
+    folder = make_wheels(tmp_path)
     monkeypatch.setenv("UV_CONFIG_FILE", str(tmp_path / "uv.toml"))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     return folder
