@@ -260,7 +260,7 @@ class _Builds(EachTarget):
         return Asked(
             spec, str(how.output), said.settings, said.trust, said.sandbox, how.wanted.until, how.engine,
             str(said.base.absolute()) if said.base else None, said.compression, said.budget, said.require_gates,
-            said.verify_reproducible, said.push,
+            said.verify_reproducible, said.push, str(said.vendor.absolute()) if said.vendor else None,
         )  # fmt: skip
 
     def _leave(self, receipt: Receipt) -> None:

@@ -78,6 +78,7 @@ def _build(job: Job, store: Store, tell: Tell, look: Callable[[Attempt], None]) 
     run = Build(
         _plan(job), store, load_engine(options.engine), JobProgress(job.number, tell), options.budget,
         options.require_gates, options.compression, options.base,
+        options.vendor,
     )  # fmt: skip
     attempt = build(run, Wanted(options.until, options.keep_last))
     look(attempt)

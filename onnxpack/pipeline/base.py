@@ -43,17 +43,19 @@ def check_base(run: Build, product: Product) -> Product:
 def _fetch_base(run: Build) -> Image:
     """Return the base image: from the archive or bundle that was named, from the engine, or from its registry."""
     reference, platform = run.plan.base, run.plan.spec_target.platform
-    if run.base:
-        place = run.base / INDEX_FILE if run.base.is_dir() else run.base  # a layout's index says all that is in it
-        run.runner.read.note_state(place)
-        base = run.engine.add_base(run.base, reference, platform)
-        run.runner.read.note_state(place)
-        return base
     pin = find_pin(run.plan)
     name = pin.pinned if pin else reference
-    if run.vendor:
-        return take_base(run.vendor, run.engine, name, platform)
-    return run.engine.require_base(name, platform, run.progress)
+    given = run.base or run.vendor
+    if given is None:
+        return run.engine.require_base(name, platform, run.progress)
+    place = given / INDEX_FILE if given.is_dir() else given  # a layout's index says all that is in it
+    run.runner.read.note_state(place)
+    if run.base:
+        base = run.engine.add_base(run.base, reference, platform)
+    else:
+        base = take_base(given, run.engine, name, platform)
+    run.runner.read.note_state(place)
+    return base
 
 
 def find_pin(plan: Plan) -> LockedBase | None:

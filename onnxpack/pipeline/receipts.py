@@ -49,6 +49,8 @@ class Asked:
     require_gates: bool = False
     reproduce: bool = False
     push: bool = False
+    vendor: str | None = None
+    """The absolute path of the bundle that all is taken from which comes from outside."""
 
 
 @dataclass(frozen=True)

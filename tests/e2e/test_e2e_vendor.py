@@ -43,14 +43,14 @@ def locked(workshop: Workshop, base_archive: Path, tmp_path_factory: pytest.Temp
         (root / "wanted.txt").write_text("\n".join(package.requirement() for package in packages))
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         subprocess.run([*command, "--dest", root / "wheels", "--requirement", root / "wanted.txt"], check=True)
-        (root / "uv.toml").write_text(f'no-index = true\nfind-links = ["{root / "wheels"}"]\n')
+        (workshop.root / "vendor.toml").write_text(f'no-index = true\nfind-links = ["{root / "wheels"}"]\n')
         yield spec
 
 
 @pytest.fixture(scope="module")
-def variables(locked: Path, workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    (configuration,) = tmp_path_factory.getbasetemp().glob("vendor*/uv.toml")
-    return {"UV_CONFIG_FILE": str(configuration), "ONNXPACK_CACHE": str(workshop.root / "vendor-store")}
+def variables(locked: Path, workshop: Workshop) -> dict[str, str]:
+    store = workshop.root / "vendor-store"
+    return {"UV_CONFIG_FILE": str(workshop.root / "vendor.toml"), "ONNXPACK_CACHE": str(store)}
 
 
 @pytest.fixture(scope="module")
