@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from onnxpack.bundle.closure import find_stale
-from onnxpack.bundle.lock import TargetLock, lock_path, name_base, read
+from onnxpack.bundle.lock import TargetLock, lock_path, name_base, read, read_lock
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import Location, OnnxpackError, Problem, SpecError
 from onnxpack.core.progress import Progress
@@ -29,7 +29,7 @@ from onnxpack.vendor.index import (
     VendoredWheel,
     VendorIndex,
 )
-from onnxpack.worker.environments import find_environment_wheels, find_pins, list_requirements
+from onnxpack.worker.environments import choose_requirements, find_environment_wheels, find_pins
 from onnxpack.worker.uv import list_image_options
 from onnxpack.worker.wheels import IndexWheel, find_wheels
 
@@ -174,7 +174,8 @@ class _Collector:
         """Add the wheels of a source model's isolated environment, if it asks for one."""
         if not find_pins(one.file.spec.model):
             return
-        wanted = tuple(list_requirements(one.file.spec.model))
+        locked = read_lock(lock_path(one.file.path)).pins.environment
+        wanted = tuple(choose_requirements(one.file.spec.model, locked))
         if wanted not in self._answers:
             self.progress.note("resolving " + ", ".join(wanted))
             self._answers[wanted] = find_environment_wheels(list(wanted))
