@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 from onnxpack.cache.asking import Asker
 from onnxpack.cache.objects import Count, Objects
-from onnxpack.cache.packing import DamagedError, unpack
+from onnxpack.cache.packing import DamagedError, pack, unpack
 from onnxpack.cache.patience import Patience
 from onnxpack.cache.uploads import Uploads
 from onnxpack.core.digests import digest
+from onnxpack.core.scratch import working_folder
 from onnxpack.core.text import plural
 
 _VERSION = "v1"
@@ -37,6 +38,7 @@ class Remote:
         """``root`` is the local store's folder; ``tell`` receives a line for a person; ``writes`` allows to share."""
         self.writes = writes
         self._objects = objects
+        self._root = root
         self._tell_person = tell
         self._shown = show_url(url)
         place = root / _PLACE / digest(url)
@@ -78,6 +80,22 @@ class Remote:
         """Share an entry in the background."""
         if self.writes and not self._writing.ended:
             self._uploads.add(_place_entry(name), entry, over=name in self._refused)
+
+    def put(self, name: str, entry: Path) -> bool:
+        """Share an entry now; return whether it is there afterwards."""
+        place = _place_entry(name)
+
+        def send(packed: Path, count: Count) -> bool:
+            self._objects.upload(packed, place, count)
+            return True
+
+        if not self.writes:
+            return False
+        if self._writing.ask(lambda _: self._objects.has(place)):
+            return True
+        with working_folder(self._root) as folder:
+            pack(entry, folder / "packed")
+            return bool(self._writing.ask(lambda count: send(folder / "packed", count)))
 
     def list_traces(self, name: str, base: str) -> list[bytes]:
         """Return the newest traces for a request, each encoded, the newest last."""

@@ -5,7 +5,10 @@ from typing import Protocol
 
 
 class Shared(Protocol):
-    """A store that several machines share. It is never needed: whatever goes wrong with it is a miss."""
+    """A store that several machines share. A build never needs it: whatever goes wrong with it is a miss."""
+
+    writes: bool
+    """Whether this machine puts anything there."""
 
     def fetch(self, name: str, folder: Path) -> bool:
         """Unpack the entry ``name``, as ``stage/key``, into an empty folder; return whether that could be done.
@@ -21,6 +24,9 @@ class Shared(Protocol):
 
     def give(self, name: str, entry: Path) -> None:
         """Share an entry, in the background; what is shared already stays as it is."""
+
+    def put(self, name: str, entry: Path) -> bool:
+        """Share an entry now, for a job that another machine is sent; return whether it is there afterwards."""
 
     def list_traces(self, name: str, base: str) -> list[bytes]:
         """Return the traces that machines have left for a request, each encoded, the newest last."""

@@ -5,13 +5,15 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 
-from onnxpack.cache.store import Store, find_default_root
+from onnxpack.cache.store import Store
 from onnxpack.core import interrupts, quiet
 from onnxpack.fleet.channel import Sender, receive_job
-from onnxpack.fleet.events import AnyEvent, Finished, Started
+from onnxpack.fleet.events import AnyEvent, Finished, Noted, Started
 from onnxpack.fleet.job import Job
 from onnxpack.fleet.work import run_job
+from onnxpack.pipeline.stores import open_store
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _INTERRUPTED = 130
@@ -46,20 +48,27 @@ def _build_all(sender: Sender) -> None:
         with contextlib.suppress(BrokenPipeError):  # the command was killed; so is this process, in a moment
             sender.send(event)
 
+    def note(line: str) -> None:
+        tell(Noted(number, line))
+
     store: Store | None = None
+    number = 0
     while job := receive_job(sys.stdin.buffer):
-        store = store or _open_store(job)
+        number = job.number
+        store = store or _open_store(job, note)
         os.chdir(job.folder)
         tell(Started(job.number, f"process {os.getpid()}"))
         outcome = run_job(job, store, tell)
         if interrupts.was_interrupted():  # code in between made another exception of it
             raise KeyboardInterrupt
         tell(Finished(job.number, outcome))
+    if store:
+        store.finish()
 
 
-def _open_store(job: Job) -> Store:
+def _open_store(job: Job, tell: Callable[[str], None]) -> Store:
     """Return the store, in which builds of several processes take turns to measure."""
-    store = Store(find_default_root(), job.options.fresh)
+    store = open_store(fresh=job.options.fresh, tell=tell)
     quiet.share(store.locks)
     return store
 
