@@ -57,10 +57,15 @@ class Kind:
 
 def write_fleet(folder: Path, count: int) -> list[Path]:
     """Write ``count`` specs into a Git work tree, each in a folder of its own, and return their files in order."""
+    make_work_tree(folder)
+    return [write_spec(folder, number) for number in range(count)]
+
+
+def make_work_tree(folder: Path) -> None:
+    """Make a Git work tree with what all specs of the fleet extend."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["git", "init", "--quiet", str(folder)], check=True)  # a spec's paths stay in its work tree
     (folder / "common.yaml").write_text(_COMMON)
-    return [write_spec(folder, number) for number in range(count)]
 
 
 def write_spec(folder: Path, number: int, variant: int = 0) -> Path:
