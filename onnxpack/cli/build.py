@@ -1,6 +1,7 @@
 """``onnxpack build``: specs as verified container images."""
 
-import time
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,26 +9,35 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST
-from onnxpack.cli.each_target import Choice, EachTarget, announce
-from onnxpack.cli.progress import progress
-from onnxpack.core.errors import OnnxpackError, Problem, SpecError
-from onnxpack.image import DAEMONLESS, DOCKER, choose_engine, list_engines, load_engine
+from onnxpack.cli.each_target import Choice
+from onnxpack.fleet.job import Options as BuildOptions
+from onnxpack.fleet.shard import Shard
+from onnxpack.image import DAEMONLESS, DOCKER, choose_engine, list_engines
 from onnxpack.oci import COMPRESSIONS
 from onnxpack.pipeline import UNTIL
-from onnxpack.pipeline.receipts import Asked, Receipt
-from onnxpack.pipeline.unchanged import Unchanged
-from onnxpack.spec.load import SpecFile
 
 if TYPE_CHECKING:
-    from onnxpack.cache.store import Store
-    from onnxpack.pipeline.attempt import Wanted
-    from onnxpack.pipeline.report import Attempt
+    from onnxpack.cli.builds import Asked
 
 
 NO_ENGINE = "none"
 """The word for a build that ends before the image."""
 _WITH_IMAGE = UNTIL[UNTIL.index("bundle") + 1 :]
 """The stages that need an engine."""
+
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _read_shard(ctx: click.Context, parameter: click.Parameter, text: str | None) -> Shard | None:
+    """Read ``2/5`` as the second of five parts."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    shard = Shard(int(found[1]), int(found[2])) if found else None
+    if shard is None or not 1 <= shard.number <= shard.count:
+        raise click.BadParameter("it is a part and the number of parts, such as 2/5; the first part is 1")
+    return shard
 
 
 @click.command("build")
@@ -77,6 +87,22 @@ _WITH_IMAGE = UNTIL[UNTIL.index("bundle") + 1 :]
 @click.option("--no-cache", is_flag=True, help="Take nothing that an earlier build made.")
 @click.option("--require-gates", is_flag=True, help="Fail, with 4, where a gate cannot be judged.")
 @click.option("--keep-last", is_flag=True, help="Put the last good output aside, in the store, if this build fails.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N",
+    help="Build so many targets at once; by default as many as there are cores, and as their memory allows. One spec's "
+    "are built one after another.",
+)  # fmt: skip
+@click.option("--fail-fast", is_flag=True, help="Begin nothing more, and end what runs, once one has failed.")
+@click.option(
+    "--shard", type=click.UNPROCESSED, callback=_read_shard, metavar="I/N",
+    help="Build the specs of part I of N alone: so N machines build all of them, each spec once.",
+)  # fmt: skip
+@click.option("--junit", type=FILE, metavar="FILE", help="Write what became of each target as JUnit XML.")
+@click.option("--code-quality", type=FILE, metavar="FILE", help="Write what failed as a GitLab code quality report.")
+@click.option(
+    "--github", is_flag=True,
+    help="Tell GitHub Actions: annotations, outputs and summary; by itself where GITHUB_ACTIONS is `true`.",
+)  # fmt: skip
 @TRUST
 @SANDBOX
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as one JSON list, also of what failed.")
@@ -92,17 +118,16 @@ def command(
     The image's reference goes to stdout, everything else to stderr. Exit status: 0 done, 2 usage or spec, 3 source
     model or export, 4 a gate failed, 5 engine, registry, network or disk, 130 interrupted, 1 a bug.
     """
+    from onnxpack.cli.builds import Builds
     from onnxpack.cli.user_store import open_store
-    from onnxpack.pipeline.attempt import Wanted
 
     said = _Options(**options)
     until = min(said.until, "bundle", key=UNTIL.index) if said.engine == NO_ENGINE else said.until
-    engine = _choose_engine(said, until)
-    how = _How(said.output.absolute(), engine, Wanted(until, said.keep_last), said)
-    builds = _Builds(said, how, open_store(fresh=said.no_cache), show=not said.as_json)
+    wanted = said.choose_options(_choose_engine(said, until), until)
+    builds = Builds(said.choose_view(), wanted, open_store(fresh=said.no_cache))
     status = builds.run(specs)
     # Also where some failed: the page says which.
-    left = refresh_index(how.output, several=len(builds.documents) > 1)
+    left = refresh_index(wanted.output, several=builds.several)
     ctx.exit(status or left)
 
 
@@ -138,16 +163,41 @@ class _Options(Choice):
     require_gates: bool
     keep_last: bool
     as_json: bool
+    jobs: int | None
+    fail_fast: bool
+    shard: Shard | None
+    junit: Path | None
+    code_quality: Path | None
+    github: bool
 
+    def choose_options(self, engine: str, until: str) -> BuildOptions:
+        """Return what is asked of each build."""
+        return BuildOptions(
+            output=self.output.absolute(),
+            engine=engine,
+            until=until,
+            settings=self.settings,
+            trust=self.trust,
+            sandbox=self.sandbox,
+            budget=self.budget,
+            require_gates=self.require_gates,
+            compression=self.compression,
+            base=self.base,
+            vendor=self.vendor.absolute() if self.vendor else None,
+            keep_last=self.keep_last,
+            reproduce=self.verify_reproducible,
+            push=self.push,
+            fresh=self.no_cache,
+        )
 
-@dataclass(frozen=True)
-class _How:
-    """The options of the command line that hold for every build."""
+    def choose_view(self) -> "Asked":
+        """Return what is asked of the command as a whole."""
+        from onnxpack.cli.builds import Asked
+        from onnxpack.cli.outcome_files import OutcomeFiles
 
-    output: Path
-    engine: str
-    wanted: "Wanted"
-    said: _Options
+        github = self.github or os.environ.get("GITHUB_ACTIONS") == "true"
+        files = OutcomeFiles(self.junit, self.code_quality, github)
+        return Asked(self.targets, self.jobs, self.fail_fast, self.shard, self.as_json, files)
 
 
 def _choose_engine(said: _Options, until: str) -> str:
@@ -172,136 +222,3 @@ def _choose_engine(said: _Options, until: str) -> str:
     if engine != said.engine:
         click.echo(f"engine: {engine}", err=True)
     return engine
-
-
-class _Builds(EachTarget):
-    """All builds of one command."""
-
-    stage = "output"  # a build tells its own failures: what is left is that the place of its outputs is taken
-
-    def __init__(self, choice: Choice, how: _How, store: "Store", *, show: bool) -> None:
-        super().__init__(choice, show=show)
-        self._how = how
-        self._store = store
-        self._places: dict[Path, Path] = {}
-        """The first spec of this command that builds into each folder."""
-        self._pushed: dict[tuple[Path, str], str] = {}
-        """The ids of the images that were pushed, by spec and target."""
-        self._unchanged = Unchanged(store, self._ask)
-
-    def pass_over(self, path: Path) -> bool:
-        """Tell the results of a spec of which nothing changed."""
-        # One name for all platforms is pushed by what the spec says.
-        found = None if self._how.said.push else self._unchanged.find_all(path, self.choice.targets)
-        if found is None or not all(self._claim(Path(one.output), Path(one.spec)) for one in found):
-            return False
-        for receipt in found:
-            self._leave(receipt)
-        return True
-
-    def lose(self, path: Path, error: OnnxpackError) -> None:
-        """Leave no output that could be taken for one of the spec as it is now."""
-        from onnxpack.pipeline.attempt import mark_failed
-
-        mark_failed(self._how.output, path, error)
-
-    def work(self, file: SpecFile, target: str) -> None:
-        """Build one target."""
-        from onnxpack.pipeline.attempt import build
-        from onnxpack.pipeline.plan import Plan, output_folder
-        from onnxpack.pipeline.push import require_registry
-        from onnxpack.pipeline.receipt_writer import write_receipt
-        from onnxpack.pipeline.report import describe_attempt
-        from onnxpack.pipeline.run import Build
-
-        how = self._how
-        place = output_folder(how.output, file, target, how.wanted.until)
-        plan = Plan(file, target, place, self.choice.sandbox, how.said.verify_reproducible, how.said.push)
-        if plan.push:
-            require_registry(plan)
-        if not self._claim(plan.output, file.path):
-            first = self._places[plan.output]
-            text = f"'{first.name}' in {first.parent} builds '{file.spec.name}', target '{target}' too"
-            raise SpecError(Problem(text, "change the `name` of one of them", file.where("name")))
-        if receipt := self._unchanged.find(file.path, target):
-            self._leave(receipt)
-            return
-        announce(file, target)
-        self._unchanged.forget()
-        engine, said = load_engine(how.engine), how.said
-        run = Build(
-            plan,
-            self._store,
-            engine,
-            progress(target),
-            said.budget,
-            said.require_gates,
-            said.compression,
-            said.base,
-            said.vendor.absolute() if said.vendor else None,
-        )
-        started = time.monotonic()
-        attempt = build(run, how.wanted)
-        if attempt.error:
-            self.fail(describe_attempt(attempt), attempt.error)
-        else:
-            write_receipt(run, self._unchanged.ask(file.path), attempt)
-            self.documents.append(describe_attempt(attempt))
-            if attempt.product.image and attempt.product.pushed:
-                self._pushed[file.path, target] = attempt.product.image.id
-            self._show_result(attempt, time.monotonic() - started)
-
-    def _claim(self, output: Path, spec: Path) -> bool:
-        """Return whether a folder of outputs is a spec's own: the first that builds there has it."""
-        return self._places.setdefault(output, spec) == spec
-
-    def _ask(self, spec: str) -> Asked:
-        how, said = self._how, self._how.said
-        return Asked(
-            spec, str(how.output), said.settings, said.trust, said.sandbox, how.wanted.until, how.engine,
-            str(said.base.absolute()) if said.base else None, said.compression, said.budget, said.require_gates,
-            said.verify_reproducible, said.push, str(said.vendor.absolute()) if said.vendor else None,
-        )  # fmt: skip
-
-    def _leave(self, receipt: Receipt) -> None:
-        """Tell what a target has that is as its last build left it."""
-        click.echo(f"{receipt.name}, target {receipt.target}: unchanged", err=True)
-        if receipt.image and receipt.pushed:
-            self._pushed[Path(receipt.spec), receipt.target] = receipt.image
-        if self.show:
-            click.echo(receipt.result)
-        else:
-            from onnxpack.pipeline.report import describe_unchanged
-
-            self.documents.append(describe_unchanged(Path(receipt.output)))
-
-    def finish(self, file: SpecFile) -> None:
-        """Push one name for all platforms of a spec, if the image of each was pushed."""
-        from onnxpack.image.deliver import push_joined
-        from onnxpack.pipeline.index import list_joined, name_joined
-
-        name, targets = name_joined(file.spec), file.spec.targets
-        images: dict[str, str] = {
-            targets[one].platform: self._pushed.get((file.path, one), "") for one in list_joined(file.spec)
-        }
-        if name is None or not self._how.said.push:
-            return
-        if not all(images.values()):
-            click.echo(f"{name} is left as it is: not all of its platforms were pushed", err=True)
-            return
-        engine, compression = load_engine(self._how.engine), self._how.said.compression
-        pushed = push_joined(engine, images, name, progress(file.spec.name), compression=compression)
-        click.echo(f"{name}: {', '.join(images)}", err=True)
-        if self.show:
-            click.echo(pushed)
-
-    def _show_result(self, attempt: "Attempt", elapsed: float) -> None:
-        from onnxpack.cli.summary import summarize
-        from onnxpack.precision.candidates import format_candidates
-
-        product = attempt.product
-        if product.candidates:
-            click.echo(format_candidates(product.candidates), err=True)
-        click.echo("\n".join(summarize(attempt, elapsed)), err=True)
-        if self.show:
-            click.echo(attempt.result)

@@ -62,14 +62,11 @@ class EachTarget(ABC):
     def _add(self, path: Path) -> None:
         from onnxpack.pipeline.report import describe_failed_attempt
 
-        if self.pass_over(path):
-            return
         try:
             file = self.choice.load(path)
             names = choose_targets(file, self.choice.targets)
         except OnnxpackError as error:
             self.fail(describe_failed_attempt(str(path), "spec", error), error)
-            self.lose(path, error)
             return
         for name in names:
             try:
@@ -77,15 +74,6 @@ class EachTarget(ABC):
             except (OnnxpackError, OSError) as error:
                 place = {"name": file.spec.name, "target": name}
                 self.fail(describe_failed_attempt(str(path), self.stage, error) | place, error)
-        try:
-            self.finish(file)
-        except (OnnxpackError, OSError) as error:
-            self.fail(describe_failed_attempt(str(path), self.stage, error) | {"name": file.spec.name}, error)
-
-    def pass_over(self, path: Path) -> bool:
-        """Return whether there is nothing to do for a spec, which then is not even read; its results are told."""
-        del path
-        return False
 
     @abstractmethod
     def work(self, file: SpecFile, target: str) -> None:
@@ -94,16 +82,6 @@ class EachTarget(ABC):
         Raises:
             OnnxpackError: it failed; the caller tells it, and adds the document of that.
         """
-
-    def finish(self, file: SpecFile) -> None:  # noqa: B027 - most verbs have nothing to do
-        """Do what belongs to a spec as a whole, once its targets have been gone through.
-
-        Raises:
-            OnnxpackError: it failed; the caller tells it, and adds the document of that.
-        """
-
-    def lose(self, path: Path, error: OnnxpackError) -> None:  # noqa: B027 - most verbs have nothing to do
-        """Do what belongs to a spec that cannot be read."""
 
     def fail(self, document: dict[str, Any], error: Exception) -> None:
         """Tell an error, and add the document of what failed."""

@@ -11,15 +11,25 @@ import click
 from onnxpack import __version__
 from onnxpack.core.errors import Location, Problem, classify_error
 from onnxpack.core.redact import redact
+from onnxpack.core.text import make_printable
+from onnxpack.fleet.job import Outcome, read_problems
 
 
 def tell(error: Exception) -> int:
     """Print the error on stderr and return its exit code."""
     known = classify_error(error)
     if known is None:
-        return _bug(error)
+        return tell_bug(f"unexpected {type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
     click.echo("\n".join(describe(problem) for problem in known.problems), err=True)
     return known.exit_code
+
+
+def tell_outcome(outcome: Outcome) -> None:
+    """Print why a build of a fleet failed."""
+    if outcome.error:
+        tell(outcome.error)
+    else:
+        tell_bug(read_problems(outcome.document)[0].message, outcome.crash)
 
 
 def describe(problem: Problem) -> str:
@@ -33,11 +43,6 @@ def describe(problem: Problem) -> str:
     if problem.detail:
         lines += [f"  {make_printable(line)}" for line in problem.detail.rstrip().splitlines()]
     return "\n".join(lines)
-
-
-def make_printable(text: str) -> str:
-    """Return the text without what a terminal would obey: names, paths and logs may hold anything."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _quote_line(where: Location) -> list[str]:
@@ -55,14 +60,15 @@ def _quote_line(where: Location) -> list[str]:
     return [f"{number} | {text}", f"{' ' * len(number)} | {' ' * (where.column - 1)}^"]
 
 
-def _bug(error: Exception) -> int:
+def tell_bug(words: str, stack: str) -> int:
+    """Print an error that nobody expected, with the file that its stack was written to; return its exit code."""
     with tempfile.NamedTemporaryFile(
         "w", prefix="onnxpack-bug-", suffix=".txt", delete=False, encoding="utf-8"
     ) as stream:
         stream.write(f"onnxpack {__version__}, Python {sys.version}, {os.uname().sysname} {os.uname().machine}\n")
-        stream.write(redact("".join(traceback.format_exception(error))))
+        stream.write(redact(stack))
     click.echo(
-        f"error: unexpected {type(error).__name__}: {make_printable(redact(str(error)))}\n"
+        f"error: {make_printable(redact(words))}\n"
         f"  This is a bug in onnxpack. Please report it with the file {stream.name}",
         err=True,
     )

@@ -4,12 +4,13 @@ import shutil
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 
-from onnxpack.cli.failure import make_printable
+from onnxpack.core.text import make_printable
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PERIOD = 0.1
@@ -18,20 +19,45 @@ _WIDTH = 28
 """Columns of a stage's name, so that times stand below each other: `precision int8-dynamic` and its target fit."""
 
 
-class PlainProgress:
-    """Progress as plain lines, for logs: one when a stage starts, and one when it ends."""
+class _Stages(ABC):
+    """What both kinds of progress share: a stage is a block, or a begin and an end that are told."""
 
     def __init__(self, target: str = "") -> None:
         self._target = target
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Print when the work starts, and how long it took if it ended well."""
+        """Show that a stage works as long as the block lasts, and how it ended."""
+        self.begin(name)
+        passed = False
+        try:
+            yield
+            passed = True
+        finally:
+            self.end(passed=passed)
+
+    @abstractmethod
+    def begin(self, name: str) -> None:
+        """Show that a stage begins to work; an ``end`` follows in any case."""
+
+    @abstractmethod
+    def end(self, *, passed: bool) -> None:
+        """Show that the stage has ended."""
+
+
+class PlainProgress(_Stages):
+    """Progress as plain lines, for logs: one when a stage starts, and one when it ends."""
+
+    def begin(self, name: str) -> None:
+        """Print that the work starts."""
         # A log has no live line: without one at the start nobody sees what a build waits for.
         click.echo(f"{_title(self._target, name)} …", err=True)
-        started = time.monotonic()
-        yield
-        click.echo(_row(self._target, name, _time_since(started)), err=True)
+        self._name, self._started = name, time.monotonic()
+
+    def end(self, *, passed: bool) -> None:
+        """Print how long the work took, if it ended well."""
+        if passed:
+            click.echo(_row(self._target, self._name, _time_since(self._started)), err=True)
 
     def note(self, text: str) -> None:
         """Print an indented line."""
@@ -42,30 +68,26 @@ class PlainProgress:
         click.echo(_row(self._target, name, f"  {why}"), err=True)
 
 
-class LiveProgress:
+class LiveProgress(_Stages):
     """Progress as one line that is repainted while a stage works, and stays as its summary."""
 
     def __init__(self, target: str = "") -> None:
-        self._target = target
+        super().__init__(target)
         self._note = ""
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Paint the line until the work ends, and leave one that says how it ended."""
+    def begin(self, name: str) -> None:
+        """Paint the line until the stage ends."""
         self._note = ""
-        started = time.monotonic()
-        done = threading.Event()
-        painter = threading.Thread(target=self._paint, args=(name, started, done), daemon=True)
-        painter.start()
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            done.set()
-            painter.join()  # else a last frame could be painted over the summary
-            mark = click.style("✗", fg="red") if failed else click.style("✓", fg="green")
-            self._line(f"{mark} {_row(self._target, name, _time_since(started))}", end="\n")
+        self._name, self._started, self._done = name, time.monotonic(), threading.Event()
+        self._painter = threading.Thread(target=self._paint, args=(name, self._started, self._done), daemon=True)
+        self._painter.start()
+
+    def end(self, *, passed: bool) -> None:
+        """Leave a line that says how the stage ended."""
+        self._done.set()
+        self._painter.join()  # else a last frame could be painted over the summary
+        mark = click.style("✓", fg="green") if passed else click.style("✗", fg="red")
+        self._line(f"{mark} {_row(self._target, self._name, _time_since(self._started))}", end="\n")
 
     def note(self, text: str) -> None:
         """Show a text behind the stage until the next one."""

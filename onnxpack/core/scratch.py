@@ -123,6 +123,19 @@ def replace_file(fresh: Path, destination: Path) -> None:
         old.unlink()
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, in the place of the one that is there.
+
+    Raises:
+        OSError: it cannot be written; the error names it.
+    """
+    # A read-only disk refuses the folder; what a killed process leaves of it goes with the next one.
+    with naming(path), working_folder(path.absolute().parent) as folder:
+        whole = folder / "whole"
+        whole.write_text(text, encoding="utf-8")
+        replace_file(whole, path)
+
+
 @contextlib.contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
     """Hold the lock file ``path`` if no other process has it; yield whether it is held."""

@@ -15,6 +15,11 @@ def clean(value: Any, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def make_printable(text: str) -> str:
+    """Return the text without what a terminal would obey: names, paths and logs may hold anything."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def format_bytes(count: float) -> str:
     """Format a number of bytes as ``12.3 MB``, in powers of 1000 as the spec reads them."""
     if count < 1000:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from onnxpack.cache.store import Store
 from onnxpack.core import interrupts, quiet
 from onnxpack.fleet.channel import Sender, receive_job
-from onnxpack.fleet.events import AnyEvent, Finished, Noted, Started
+from onnxpack.fleet.events import AnyEvent, Finished, Started, Warned
 from onnxpack.fleet.job import Job
 from onnxpack.fleet.work import run_job
 from onnxpack.pipeline.stores import open_store
@@ -49,7 +50,7 @@ def _build_all(sender: Sender) -> None:
             sender.send(event)
 
     def note(line: str) -> None:
-        tell(Noted(number, line))
+        tell(Warned(number, line))
 
     store: Store | None = None
     number = 0
@@ -74,4 +75,7 @@ def _open_store(job: Job, tell: Callable[[str], None]) -> Store:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.path[:] = json.loads(sys.argv[3])  # which module a name means is as in the command's process
+    status = main(int(sys.argv[1]), int(sys.argv[2]))
+    sys.stdout.flush()
+    os._exit(status)  # to tear all modules down takes a while, and nothing depends on it

@@ -45,11 +45,17 @@ class Noted(Event, frozen=True):
     text: str
 
 
+class Warned(Event, frozen=True):
+    """One line for a person that concerns the command as a whole, such as a shared store that does not answer."""
+
+    text: str
+
+
 class Finished(Event, frozen=True):
     """The last event of a job: what became of it."""
 
     outcome: Outcome
 
 
-AnyEvent = Started | StageBegan | StageEnded | StageSkipped | Noted | Finished
+AnyEvent = Started | StageBegan | StageEnded | StageSkipped | Noted | Warned | Finished
 """The type to decode an event as."""

@@ -13,7 +13,7 @@ from onnxpack.pipeline.report import Attempt
 class ThisProcess:
     """An executor that builds in this process; ``look`` receives each attempt before its outcome is told."""
 
-    def __init__(self, store: Store, look: Callable[[Attempt], None] = lambda attempt: None) -> None:
+    def __init__(self, store: Store, look: Callable[[Attempt], None] | None = None) -> None:
         self._store = store
         self._look = look
         self._cancelled = False

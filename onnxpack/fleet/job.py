@@ -112,7 +112,12 @@ class Outcome:
     def error(self) -> OnnxpackError | None:
         """Return the error that it failed with; None if it did not fail, or by a bug."""
         kind = BY_EXIT_CODE.get(self.exit_code)
-        return kind([_read_problem(one) for one in self.document.get("problems", ())]) if kind else None
+        return kind(read_problems(self.document)) if kind else None
+
+
+def read_problems(document: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """Return the problems in a report of what failed; nothing where there are none."""
+    return tuple(_read_problem(one) for one in document.get("problems", ()))
 
 
 def _read_problem(values: Mapping[str, Any]) -> Problem:

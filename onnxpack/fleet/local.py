@@ -21,7 +21,7 @@ _UNKNOWN_BYTES = 1_500_000_000
 """What a job counts that was never measured: about what the export of a PyTorch model takes."""
 _GRACE = 30.0
 """Seconds for processes to put away what they are at: a task of theirs has 15."""
-_LOOK = 0.05  # seconds between two looks at whether processes have ended
+_LOOK = 0.01  # seconds between two looks at whether processes have ended
 
 
 class LocalProcesses:
@@ -155,7 +155,7 @@ class _Pool:
         self.interrupted = True
 
     def end(self) -> None:
-        """End all processes: those with a job put it away first; a second signal kills them at once."""
+        """End all processes: those with a job put it away first, and a second signal kills them at once."""
         signals, deadline = count_signals(), time.monotonic() + _GRACE
         self.interrupt()
         for worker in self.workers:

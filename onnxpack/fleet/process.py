@@ -1,6 +1,7 @@
 """A process that runs jobs: its start, the messages to and from it, and its end with all that it started."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -48,7 +49,7 @@ class WorkerProcess:
             self.process.terminate()
 
     def finish(self) -> None:
-        """Let it end, which it does at once where it has no job."""
+        """Let it end, which it does soon where it has no job."""
         assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -73,7 +74,7 @@ def start_worker() -> WorkerProcess:
     """
     reading, writing = os.pipe()
     # -P: no file of the working folder takes the place of a module of the same name
-    command = [sys.executable, "-P", "-m", "onnxpack.fleet", str(writing), str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "onnxpack.fleet", str(writing), str(os.getpid()), json.dumps(sys.path)]
     try:
         process = subprocess.Popen(
             command,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import OnnxpackError, Problem, SpecError
 from onnxpack.core.redact import redact
+from onnxpack.fleet.asked import describe_asked
 from onnxpack.fleet.executor import Tell
 from onnxpack.fleet.figures import keep_figures
 from onnxpack.fleet.job import Job, Outcome, State
@@ -18,13 +19,14 @@ from onnxpack.image import load_engine
 from onnxpack.pipeline.attempt import Wanted, build, leave_failed
 from onnxpack.pipeline.plan import Plan, output_folder, place_output
 from onnxpack.pipeline.push import require_registry
+from onnxpack.pipeline.receipt_writer import write_receipt
 from onnxpack.pipeline.report import Attempt, describe_attempt, describe_failed_attempt
 from onnxpack.pipeline.run import Build
 from onnxpack.spec.load import load
 from onnxpack.spec.trust import trust_code
 
 
-def run_job(job: Job, store: Store, tell: Tell, look: Callable[[Attempt], None] = lambda attempt: None) -> Outcome:
+def run_job(job: Job, store: Store, tell: Tell, look: Callable[[Attempt], None] | None = None) -> Outcome:
     """Build a job, tell its stages, and return what became of it; an error of any kind is part of the outcome.
 
     The caller tells ``Started`` and ``Finished``, and works in the job's folder. ``look`` receives the attempt, which
@@ -73,7 +75,7 @@ class _BugError(OnnxpackError):
     """An error that nobody expected; its exit code is 1."""
 
 
-def _build(job: Job, store: Store, tell: Tell, look: Callable[[Attempt], None]) -> Outcome:
+def _build(job: Job, store: Store, tell: Tell, look: Callable[[Attempt], None] | None) -> Outcome:
     options = job.options
     run = Build(
         _plan(job), store, load_engine(options.engine), JobProgress(job.number, tell), options.budget,
@@ -81,7 +83,9 @@ def _build(job: Job, store: Store, tell: Tell, look: Callable[[Attempt], None]) 
         options.vendor,
     )  # fmt: skip
     attempt = build(run, Wanted(options.until, options.keep_last))
-    look(attempt)
+    write_receipt(run, describe_asked(options, str(run.plan.file.path)), attempt)
+    if look:
+        look(attempt)
     return _describe(job, attempt)
 
 
@@ -108,6 +112,5 @@ def _describe(job: Job, attempt: Attempt) -> Outcome:
     if attempt.error:
         return Outcome(job.number, "failed", document)
     state: State = "unchanged" if all(record.cached for record in attempt.records) else "built"
-    result = product.pushed or next(iter(product.references), str(attempt.plan.result(attempt.until)))
     pushed = product.image.id if product.image and product.pushed else ""
-    return Outcome(job.number, state, document, result, pushed)
+    return Outcome(job.number, state, document, attempt.result, pushed)
