@@ -14,7 +14,7 @@ from typing import Any
 
 import zstandard
 
-from onnxpack.cache.store import DATA, MANIFEST, MANIFEST_LIMIT
+from onnxpack.cache.entry import DATA, MANIFEST, MANIFEST_LIMIT
 from onnxpack.core.digests import EMPTY
 from onnxpack.core.regular import open_regular, read_regular
 

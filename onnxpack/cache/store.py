@@ -11,22 +11,26 @@ What a store lacks, a shared one may have: it is asked on a miss, and is given w
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from onnxpack.cache.entry import DATA, MANIFEST, read_contents, unheld_entry
 from onnxpack.cache.shared import Shared
 from onnxpack.core.digests import EMPTY, digest_tree
-from onnxpack.core.errors import EngineError
+from onnxpack.core.errors import EngineError, OnnxpackError
 from onnxpack.core.holds import Holds
-from onnxpack.core.regular import read_regular
+from onnxpack.core.interrupts import was_interrupted
 from onnxpack.core.scratch import locked, locked_if_free, replace_file, sweep, working_folder
 
-MANIFEST, DATA = "manifest.json", "data"
-"""The parts of an entry: what it says of itself, and the folder of its files."""
-MANIFEST_LIMIT = 256 * 2**20  # bytes; an environment with TensorFlow has 5 MB of them
+if TYPE_CHECKING:
+    from onnxpack.cache.room import Keeper
+
 _LOCKS, _PARTIAL = "locks", "partial"
+LAST = "last"
+"""The folder of outputs that were put aside for a failed attempt; they are no entries."""
 _PARTIAL_SECONDS = 7 * 24 * 3600
 """How long a download that was cut short is kept to be gone on with."""
 
@@ -42,6 +46,14 @@ def find_default_root() -> Path:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """How many bytes a store may keep, and who knows what it keeps."""
+
+    size: int
+    list_keepers: "Callable[[Store], Sequence[Keeper]]"
+
+
+@dataclass(frozen=True)
 class Store:
     """A folder of entries, each in ``<stage>/<key>/``."""
 
@@ -50,8 +62,8 @@ class Store:
     """Whether entries of earlier builds are ignored, as ``--no-cache`` asks."""
     shared: Shared | None = field(default=None, compare=False)
     """The store that others share, if there is one."""
-    bound: int | None = field(default=None, compare=False)
-    """The bytes that it may have at the end of a build; None for as many as there are."""
+    bound: "Bound | None" = field(default=None, compare=False)
+    """How much may stay in the end of a build; None for whatever is there."""
     _made: set[Path] = field(default_factory=set, compare=False, repr=False)
     """The entries that this process put here; they are used even by a ``fresh`` store."""
     _holds: Holds = field(default_factory=Holds, compare=False, repr=False)
@@ -92,9 +104,17 @@ class Store:
         return replace(self, shared=None)
 
     def finish(self) -> None:
-        """End a build: wait some seconds for what is being shared."""
+        """End a build: wait some seconds for what is being shared, and make room if more is kept than the bound allows.
+
+        Nothing goes that a process uses, this one among them. An interrupted command makes no room.
+        """
         if self.shared:
             self.shared.finish()
+        if self.bound and self._made and not was_interrupted():
+            from onnxpack.cache.room import keep_bound  # what has made nothing needs none of it
+
+            with suppress(OSError, OnnxpackError):  # the next build does it
+                keep_bound(self.root, self.bound.list_keepers(self), self.bound.size)
 
     def sweep(self) -> None:
         """Remove what killed builds left: folders to work in, locks, and downloads that nobody goes on with.
@@ -152,6 +172,29 @@ class Store:
         if self.shared:
             self.shared.give(f"{stage}/{key}", entry)
 
+    def discard_damaged(self, stage: str, key: str) -> bool:
+        """Remove an entry that is not as its manifest says; return whether it was."""
+        entry = self.root / stage / key
+        with self._lock_place(stage, key):
+            whole = read_contents(entry) is not None
+            if not whole:
+                self._discard(entry)
+        return not whole
+
+    def discard_unused(self, path: Path, is_unused: Callable[[], bool]) -> bool:
+        """Remove a file or folder of this store as a whole, unless a process uses it; return whether it is gone.
+
+        ``is_unused`` is asked again when nobody can take hold of it any more.
+        """
+        lock = self._lock("download", path.name)
+        if path.parent.name != _PARTIAL:
+            lock = self._lock("place", f"{path.parent.name}-{path.name}")
+        with locked_if_free(lock) as free, unheld_entry(path) as unheld:
+            if not free or not unheld or not is_unused():
+                return False
+            self._discard(path)
+        return True
+
     def write(self, place: Path, data: bytes) -> None:
         """Write a file into the store atomically, in the place of whatever is there."""
         self._folder(place.parent.relative_to(self.root))
@@ -163,12 +206,12 @@ class Store:
 
     def _take(self, entry: Path) -> bool:
         """Take hold of an entry and return whether it is whole."""
-        return self._holds.hold(entry / MANIFEST) and _read_contents(entry) is not None
+        return self._holds.hold(entry / MANIFEST) and read_contents(entry) is not None
 
     def _place(self, work: Path, entry: Path, made: dict[str, str]) -> None:
         """Let what is in the folder ``work`` become an entry, whose files have the digests ``made``."""
         with self._lock_place(entry.parent.name, entry.name):
-            known = _read_contents(entry)
+            known = read_contents(entry)
             # One that holds the same stays: another process may be reading it.
             if known is None or (self.fresh and known != made):
                 self._discard(entry)
@@ -184,7 +227,7 @@ class Store:
         with self.scratch() as work:
             if not self.shared.fetch(name, work):
                 return False
-            made = _read_contents(work, name)
+            made = read_contents(work, name)
             if made is None:
                 self.shared.refuse(name, "its files are not those that it names")
                 return False
@@ -237,20 +280,3 @@ def _put(work: Path, entry: Path) -> None:
         # On a file system without locks another process may be first. Same key, same result: theirs is as good.
         if not entry.is_dir():
             raise
-
-
-def _read_contents(entry: Path, name: str = "") -> dict[str, str] | None:
-    """Return the digests of an entry's files, or None if it is incomplete, damaged or that of another place.
-
-    ``name`` is its name where it does not stand in its place.
-    """
-    data = entry / DATA
-    if any(path.is_symlink() or not path.is_dir() for path in (entry, data)):
-        return None
-    try:
-        files = digest_tree(data)
-        manifest = json.loads(read_regular(entry / MANIFEST, MANIFEST_LIMIT))
-        named = name or f"{entry.parent.name}/{entry.name}"
-        return files if manifest == {"entry": named, "files": files} else None
-    except (OSError, ValueError, RecursionError):
-        return None

@@ -16,6 +16,7 @@ _INTERRUPTED = 130
 VERBS = {
     "bench": "Time a model against its source and float32.",
     "build": "Build specs into verified container images.",
+    "cache": "Look into the store of builds, and make room in it.",
     "conformance": "Ask a server all that the Open Inference Protocol says.",
     "convert": "Make a SavedModel or TFLite file of an ONNX model.",
     "init": "Look into a model and write a first spec.",

@@ -17,6 +17,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound, St
 
 from onnxpack.cache.store import find_default_root
 from onnxpack.core.errors import EngineError, OnnxpackError, Problem, SpecError, flatten_words
+from onnxpack.core.holds import Holds
 from onnxpack.core.interrupts import uninterrupted
 from onnxpack.core.progress import Progress
 from onnxpack.core.scratch import make_temporary_folder
@@ -239,7 +240,7 @@ class DockerEngine:
         Raises:
             EngineError: the engine does not give it.
         """
-        layout = Layout(find_default_root() / IMAGES)
+        layout = Layout(find_default_root() / IMAGES, Holds())
         with make_temporary_folder() as folder:
             path = folder / "saved.tar"
             with self.guarded(f"save {image}"), path.open("wb") as stream:

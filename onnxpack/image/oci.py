@@ -13,6 +13,7 @@ from typing import Any
 from onnxpack.bundle.render import TREES
 from onnxpack.cache.store import find_default_root
 from onnxpack.core.errors import EngineError, Problem
+from onnxpack.core.holds import Holds
 from onnxpack.core.platforms import find_own_platform
 from onnxpack.core.progress import Progress
 from onnxpack.core.scratch import make_temporary_folder
@@ -33,7 +34,7 @@ from onnxpack.oci.unpack import unpack
 class OciEngine:
     """Images in a layout below the store."""
 
-    layout: Layout = field(default_factory=lambda: Layout(find_default_root() / IMAGES))
+    layout: Layout = field(default_factory=lambda: Layout(find_default_root() / IMAGES, Holds()))
 
     def find(self, reference: str) -> Image | None:
         """Return the image of that name or id, if all of it is in the layout."""

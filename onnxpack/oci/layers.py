@@ -19,7 +19,7 @@ from onnxpack.oci.layout import BlobSource, Layout
 from onnxpack.oci.manifests import EPOCH, LAYER, Descriptor, compute_digest
 from onnxpack.oci.streams import open_layer
 
-_MEMORY = "layers"
+MEMORY = "layers"
 """The folder of a layout that keeps what was found out about layers, so that it is not computed again."""
 _LIMIT = 4096
 
@@ -117,7 +117,7 @@ def add_layer(layout: Layout, folder: Path, compression: str) -> Layer:
 
 def has_memory(layout: Layout) -> bool:
     """Return whether a layout knows any layer: of an empty one nothing needs to be asked."""
-    return (layout.root / _MEMORY).is_dir()
+    return (layout.root / MEMORY).is_dir()
 
 
 def _compress_folder(layout: Layout, folder: Path, compression: str) -> Layer:
@@ -183,7 +183,7 @@ def _remember_layer(layout: Layout, layer: Layer, compression: str) -> Layer:
 
 
 def _remember(layout: Layout, name: str, values: dict[str, Any]) -> None:
-    place = layout.root / _MEMORY / name.replace(":", "-")
+    place = layout.root / MEMORY / name.replace(":", "-")
     place.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(values)
     with working_folder(layout.root) as work:
@@ -197,7 +197,7 @@ def _recall(layout: Layout, name: str) -> dict[str, Any] | None:
     Sizes and digests from here go into manifests, so one bit that flips on the disk would give another image.
     """
     with suppress(OSError, ValueError, RecursionError):
-        data = read_regular(layout.root / _MEMORY / name.replace(":", "-"), _LIMIT)
+        data = read_regular(layout.root / MEMORY / name.replace(":", "-"), _LIMIT)
         seal, _, text = data.decode().partition("\n")
         if seal == _seal(name, text):
             return cast(dict[str, Any], json.loads(text))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from onnxpack.core.errors import EngineError, OnnxpackError
+from onnxpack.core.holds import Holds
 from onnxpack.core.regular import open_regular, read_regular
 from onnxpack.core.scratch import locked, replace_file, working_folder
 from onnxpack.oci.manifests import LIMIT, Descriptor, Index, Manifest, compute_digest, read_document, write_document
@@ -45,6 +46,8 @@ class Layout:
     """An OCI image layout in a folder, which is made when something is put into it."""
 
     root: Path
+    holds: Holds | None = field(default=None, compare=False, repr=False)
+    """What keeps the blobs that this process uses from being removed by another one; None where nobody removes any."""
     _verified: set[str] = field(default_factory=set, compare=False, repr=False)
     """The digests of blobs that this process has read whole, and found as they should be."""
 
@@ -57,6 +60,8 @@ class Layout:
         if digest in self._verified:
             return True
         path = self.path(digest)
+        if not self._take(path):
+            return False
         try:
             with open_regular(path, follow=False) as stream:
                 whole = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}" == digest
@@ -90,6 +95,7 @@ class Layout:
             EngineError: it is not there, is damaged, or has more than 4 MiB.
         """
         try:
+            self._take(self.path(digest))
             data = read_regular(self.path(digest), LIMIT)
         except OSError as error:
             raise EngineError(f"the blob {digest} cannot be read: {error.strerror}", "run the build again") from None
@@ -124,30 +130,34 @@ class Layout:
 
     def name(self, name: str, manifest: Descriptor) -> None:
         """Give an image a name, which another one loses if it has it."""
-        with self._changing() as names:
+        with self.changing() as names:
             names[name] = manifest
 
     def unname(self, name: str) -> None:
         """Take a name away; one that is not there is fine."""
-        with self._changing() as names:
+        with self.changing() as names:
             names.pop(name, None)
 
     def read_manifest(self, entry: Descriptor) -> Manifest:
-        """Return the manifest that an entry points to.
-
-        Raises:
-            EngineError: it is not there, or is none.
-        """
+        """Return the manifest that an entry points to; raise an EngineError where there is none."""
         document = read_document(self.read(entry.digest), entry.media_type)
         if not isinstance(document, Manifest):
             raise EngineError(f"{entry.digest} is an index of several images", "name one of them")
         return document
 
+    def _take(self, path: Path) -> bool:
+        """Take hold of a blob; return whether it is there, and not being removed."""
+        return self.holds is None or self.holds.hold(path)
+
+    def locked(self) -> contextlib.AbstractContextManager[bool]:
+        """Let no other process change names, or remove blobs."""
+        return locked(self.root / _LOCK)
+
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[dict[str, Descriptor]]:
+    def changing(self) -> Iterator[dict[str, Descriptor]]:
         """Yield the names to change, alone; they are written whole afterwards."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with locked(self.root / _LOCK):
+        with self.locked():
             names = self.list_names()
             yield names
             entries = tuple(
@@ -196,6 +206,7 @@ class BlobWriter:
         place = self._layout.path(digest)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(self._path, place)  # noqa: PTH105 - over whatever stands there, a damaged blob too
+        self._layout._take(place)
         self._layout._verified.add(digest)
         return Descriptor(media_type, digest, self.size)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.bundle.context import model_files
+from onnxpack.cache.store import LAST
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.digests import digest
 from onnxpack.core.errors import OnnxpackError, Problem, SpecError, naming
@@ -36,9 +37,6 @@ from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
 from onnxpack.spec.load import load
 from onnxpack.spec.yaml_nodes import resolve_links
-
-_LAST = "last"
-"""The store's folder of outputs that passed and were put aside for a failed attempt."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def build(run: Build, wanted: Wanted) -> Attempt:
 def _sweep(run: Build) -> None:
     """Remove what killed builds left where this one works; beside the output, that is done when a new one is begun."""
     run.store.sweep()
-    for folder in (run.plan.file.folder, run.store.root / _LAST):
+    for folder in (run.plan.file.folder, run.store.root / LAST):
         with contextlib.suppress(OSError):  # it is not there, or cannot be listed: nothing depends on it
             sweep(folder)
 
@@ -217,7 +215,7 @@ def _leave_report(run: Build, attempt: Attempt, folder: Path, wanted: Wanted) ->
 def _put_aside(run: Build) -> Path | None:
     """Copy the last output that passed into the store; return where the last good one is, if there is one."""
     output = run.plan.output
-    place = run.store.root / _LAST / digest(str(output))
+    place = run.store.root / LAST / digest(str(output))
     status = read_output_report(output).get("status")
     if status == PASSED:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -2,13 +2,19 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onnxpack.cache.shared import Shared
-from onnxpack.cache.store import Store, find_default_root
+from onnxpack.cache.store import Bound, Store, find_default_root
 from onnxpack.core.errors import Location, SourceError, SpecError
+from onnxpack.image import IMAGES
 from onnxpack.spec.messages import shorten
 from onnxpack.spec.units import read_size
+
+if TYPE_CHECKING:
+    from onnxpack.cache.room import Keeper
 
 URL_VARIABLE = "ONNXPACK_REMOTE_CACHE"
 """The URL of the shared store: s3://bucket/prefix, or any other that fsspec reads, or file:///folder."""
@@ -30,7 +36,16 @@ def open_store(*, fresh: bool = False, tell: Callable[[str], None] = lambda line
         SourceError: the shared store needs a package that is not installed.
     """
     root = find_default_root()
-    return Store(root, fresh, open_shared(root, tell), read_bound())
+    return Store(root, fresh, open_shared(root, tell), Bound(read_bound(), list_keepers))
+
+
+def list_keepers(store: Store) -> "tuple[Keeper, ...]":
+    """Return those that know all that a store keeps."""
+    from onnxpack.cache.kept import KeptEntries
+    from onnxpack.oci.kept import KeptImages
+    from onnxpack.oci.layout import Layout
+
+    return KeptEntries(store, frozenset({IMAGES})), KeptImages(Layout(store.root / IMAGES))
 
 
 def read_bound() -> int:
@@ -60,6 +75,26 @@ def read_mode() -> str:
     if mode not in (READ, WRITE):
         raise SpecError(f"{MODE_VARIABLE} must be {READ} or {WRITE}, not '{shorten(mode)}'")
     return mode
+
+
+@dataclass(frozen=True)
+class SharedStore:
+    """The shared store as a person may see it: its URL without a login, and ``READ`` or ``WRITE``."""
+
+    url: str
+    mode: str
+
+
+def describe_shared() -> SharedStore | None:
+    """Return what the environment says of a shared store; None where it names none.
+
+    Raises:
+        SpecError: the variable of the mode says something that cannot be meant.
+    """
+    from onnxpack.cache.remote import show_url
+
+    url = os.environ.get(URL_VARIABLE)
+    return SharedStore(show_url(url), read_mode()) if url else None
 
 
 def open_shared(root: Path, tell: Callable[[str], None]) -> Shared | None:

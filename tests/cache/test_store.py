@@ -209,7 +209,7 @@ def test_getting_an_entry_that_appears_meanwhile_takes_it(store: Store, monkeypa
 def test_making_an_entry_that_another_makes_meanwhile_leaves_the_first(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = onnxpack.cache.store._read_contents
+    judge = onnxpack.cache.store.read_contents
     found: list[int] = []
 
     def make_another() -> None:
@@ -224,7 +224,7 @@ def test_making_an_entry_that_another_makes_meanwhile_leaves_the_first(
             other.join(1)  # it waits for the lock, and ends only after this process put its entry there
         return known
 
-    monkeypatch.setattr(onnxpack.cache.store, "_read_contents", interrupt)
+    monkeypatch.setattr(onnxpack.cache.store, "read_contents", interrupt)
     entry = make(store)
     other.join()
     assert found == [entry.stat().st_ino]
