@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from onnxpack.cli import VERBS
+from onnxpack.cli import VERBS, cli
 from onnxpack.spec.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,14 +51,15 @@ def test_replaced_part_of_a_page_ends_at_its_own_mark_also_where_it_was_empty(mo
 def test_every_command_is_one_that_stands(command: str) -> None:
     _, verb, *arguments = shlex.split(command)
     assert verb in VERBS
+    path = [verb, arguments.pop(0)] if isinstance(cli.get_command(click.Context(cli), verb), click.Group) else [verb]
     run = arguments if verb in HARMLESS else ["--help"]
     result = subprocess.run(
-        [sys.executable, "-m", "onnxpack", verb, *run], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "onnxpack", *path, *run], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
     options = [word.partition("=")[0] for word in arguments if word.startswith("--")]
     shown = subprocess.run(
-        [sys.executable, "-m", "onnxpack", verb, "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "onnxpack", *path, "--help"], capture_output=True, text=True, check=True
     )
     assert all(option in shown.stdout for option in options)
 
