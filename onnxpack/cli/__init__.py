@@ -19,6 +19,7 @@ VERBS = {
     "cache": "Look into the store of builds, and make room in it.",
     "conformance": "Ask a server all that the Open Inference Protocol says.",
     "convert": "Make a SavedModel or TFLite file of an ONNX model.",
+    "diff": "Compare two builds: reports, bundles, images or Git revisions.",
     "init": "Look into a model and write a first spec.",
     "inspect": "Show a model, spec, bundle, image or report.",
     "lock": "Pin the Python packages and bases of specs' images.",

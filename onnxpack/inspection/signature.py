@@ -64,14 +64,14 @@ class _Axes:
 def describe_signature(spec: Spec) -> dict[str, Any]:
     """Return what a spec says of inputs, outputs and axes before a build, in the form of a report's ``model``.
 
-    A spec names its outputs at most: their dtypes and shapes are left out.
+    A spec names its outputs at most, and not those that postprocessing leaves: what it does not say is left out.
     """
     client = make_client_spec(spec)
     return {
         "inputs": [
             {"name": name, "dtype": tensor.dtype, "shape": list(tensor.shape)} for name, tensor in client.inputs.items()
         ],
-        "outputs": [{"name": name} for name in spec.outputs] or None,
+        "outputs": None if spec.postprocess else [{"name": name} for name in spec.outputs] or None,
         "axes": describe_axes(client.axes),
     }
 

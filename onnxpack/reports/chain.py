@@ -108,6 +108,11 @@ _MEASURED: Mapping[str, tuple[Figure, Callable[[float], str]]] = {
 """The figure in a report that each gate is judged by, and how it is shown."""
 
 
+def format_gate(name: str, value: float) -> str:
+    """Return the limit of a gate, or what was measured for it, as people read it."""
+    return _MEASURED.get(name, (_look_up(name), "{:g}".format))[1](value)
+
+
 def show_gates(report: Report) -> Section | None:
     """Return each gate that the spec sets, what was measured, and whether it was judged."""
     unjudged = {gate["gate"]: gate["why"] for gate in report.get("not_judged") or ()}

@@ -134,11 +134,12 @@ def make_x(values: Iterable[float], *, zero: bool = True) -> Scale:
 
 
 def make_span(edges: Sequence[float]) -> Scale:
-    """Return the axis below the chart from the first to the last of some edges, logarithmic if they are far apart."""
+    """Return the axis below the chart from the first to the last edge; where they grow by a factor, so does it."""
     low, high = edges[0], edges[-1]
     if low >= high:  # all answers took the same time
         low, high = low * 0.9, low * 1.1 or 1.0
-    return Scale(low, high, _LEFT, WIDTH - _RIGHT, logarithmic=low > 0 and high / low > _SPREAD)
+    growing = low > 0 and len(edges) > 2 and math.isclose(edges[1] / low, high / edges[-2], rel_tol=1e-3)
+    return Scale(low, high, _LEFT, WIDTH - _RIGHT, logarithmic=growing)
 
 
 def make_y(values: Iterable[float], *, zero: bool = True) -> Scale:

@@ -100,6 +100,19 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
     return SpecFile(spec, absolute, root, told, layers=layers.files, places=make_lookup(decoder, label))
 
 
+def load_alone(path: Path, root: Path) -> Spec:
+    """Read and decode a spec without a look at the files that it names: those of an old revision are not here.
+
+    Raises:
+        SpecError: a field is not valid by itself.
+    """
+    decoder = Decoder()
+    spec: Spec = decoder.decode(Spec, load_layers(path, root, ()).document)
+    if decoder.problems:
+        raise SpecError(decoder.problems)
+    return spec
+
+
 def make_lookup(decoder: Decoder, label: str) -> Any:
     """Return a function that gives the place of a field, or of the nearest field around it that the file has."""
 

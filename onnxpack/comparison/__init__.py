@@ -1,0 +1,1 @@
+"""Compare two builds: reports, bundles, images, or revisions of a spec in Git."""
