@@ -50,12 +50,14 @@ def test_every_part_has_its_blob(collection: Collection) -> None:
 def test_all_locks_that_are_missing_or_stale_are_told_at_once(tmp_path: Path, outside: Outside) -> None:
     files = [write_project(tmp_path / name, name, outside) for name in ("one", "two", "three")]
     lock_path(files[0].path).unlink()
-    lock_path(files[1].path).write_text(lock_path(files[1].path).read_text().replace("linux/amd64", "linux/arm64"))
+    lock_path(files[1].path).write_text(
+        lock_path(files[1].path).read_text().replace('"python": "3.11"', '"python": "3.12"')
+    )
     with pytest.raises(SpecError) as caught:
         collect([Chosen(file, ("cpu",)) for file in files], Store(tmp_path / "cache"), Told())
     missing, stale = caught.value.problems
     assert (missing.message, missing.hint) == ("there is no lock", f"run `onnxpack lock {files[0].path}`")
-    assert "differ from the spec's" in stale.message
+    assert "its Python is 3.12, and the spec's is 3.11" in stale.message
     assert stale.hint == f"run `onnxpack lock {files[1].path}`"
 
 

@@ -68,7 +68,7 @@ def test_an_environment_is_made_without_an_index(
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cold"))
     model = chosen[1].file.spec.model
     python = provide_environment(
-        model, Store(tmp_path / "offline"), Told(), lambda wanted, folder: fill_environment(place, wanted, folder)
+        model, Store(tmp_path / "offline"), Told(), fill=lambda wanted, folder: fill_environment(place, wanted, folder)
     )
     assert python
     names = {path.name for path in python.parents[1].glob("lib/python*/site-packages/*.dist-info")}
