@@ -4,12 +4,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 
 from onnxpack.core.errors import EngineError, OnnxpackError, SpecError
 from onnxpack.core.progress import Progress
 from onnxpack.core.text import format_bytes, plural
 from onnxpack.oci.layout import BlobSource, read_blob
 from onnxpack.oci.manifests import (
+    ACCEPTED,
     INDEX,
     Descriptor,
     Index,
@@ -26,6 +28,8 @@ from onnxpack.oci.transfers import Meter, run_together, showing
 from onnxpack.oci.transport import Request
 from onnxpack.oci.upload import Target, Upload, has_blob
 
+_NOT_SAID = (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED)
+"""How a registry says that a tag is not there, or that it does not tell: then the document is sent."""
 _BASE = "org.opencontainers.image.base.name"
 _AGAIN = "push again; somebody else may have pushed at the same moment"
 
@@ -88,7 +92,8 @@ class _Push:
             self._target = replace(self._target, origin=self._find_origin(document))
             self._send_missing([document.config, *document.layers])
         for tag in tags:
-            self._put_document(entry, data, tag)
+            if not self._is_there(entry, tag):
+                self._put_document(entry, data, tag)
         for name in dict.fromkeys((entry.digest, *tags)):
             self._require_there(entry, name)
 
@@ -118,6 +123,13 @@ class _Push:
         except (OnnxpackError, LookupError, TypeError):  # it has none, or is no image of a usual kind
             return None
         return base.repository if base.registry == self._to.registry and base.name != self._to.name else None
+
+    def _is_there(self, entry: Descriptor, tag: str) -> bool:
+        """Return whether a tag leads to a document already: a registry that logs or signs pushes then sees none."""
+        place, accept = f"/v2/{self._to.repository}/manifests/{tag}", {"Accept": ", ".join(ACCEPTED)}
+        request = Request("HEAD", place, (HTTPStatus.OK, *_NOT_SAID), accept)
+        reply = self._target.registry.ask(request, f"push to {self._to.name}")
+        return reply.status == HTTPStatus.OK and reply.headers.get("Docker-Content-Digest") == entry.digest
 
     def _put_document(self, entry: Descriptor, data: bytes, tag: str) -> None:
         place = f"/v2/{self._to.repository}/manifests/{tag}"
