@@ -114,6 +114,8 @@ def _describe(error: Exception) -> str:
         return str(error)
     if isinstance(error, PermissionError) or "Forbidden" in kind:
         return "it refuses access"
+    if isinstance(error, NotADirectoryError):
+        return "the folder that it is in is not there"
     if "Credential" in kind or "Auth" in kind:
         return "it is given no credentials, or wrong ones"
     if isinstance(error, ConnectionError | TimeoutError) or "Connect" in kind or "Timeout" in kind:
@@ -126,4 +128,4 @@ def _is_lasting(error: Exception) -> bool:
     kind = type(error).__name__
     if "Credential" in kind or "Auth" in kind or "Forbidden" in kind or "EndpointConnection" in kind:
         return True
-    return isinstance(error, PermissionError | OnnxpackError | ConnectionRefusedError)
+    return isinstance(error, PermissionError | NotADirectoryError | OnnxpackError | ConnectionRefusedError)

@@ -73,11 +73,10 @@ def open_objects(url: str) -> Objects:
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme == "file":
-        path = Path(unquote(urlsplit(url).path) if separator else url)
-        if not path.is_absolute():
-            raise SpecError(
-                f"the shared store's folder must be an absolute path, and '{path}' is none", "name it as file:///folder"
-            )
+        parts = urlsplit(url)
+        path = Path(unquote(parts.path) if separator else url)
+        if not path.is_absolute() or (separator and parts.netloc):
+            raise SpecError("the shared store's folder must be an absolute path", "name it as file:///folder")
         return FolderObjects(path)
     if not rest.strip("/"):
         raise SpecError("the URL of the shared store names no bucket", f"write it as {scheme}://bucket/prefix")

@@ -78,7 +78,7 @@ class Remote:
 
     def give(self, name: str, entry: Path) -> None:
         """Share an entry in the background."""
-        if self.writes and not self._writing.ended:
+        if self._takes():
             self._uploads.add(_place_entry(name), entry, over=name in self._refused)
 
     def put(self, name: str, entry: Path) -> bool:
@@ -112,7 +112,7 @@ class Remote:
 
     def give_trace(self, name: str, base: str, trace: bytes) -> None:
         """Share a trace in the background."""
-        if self.writes and not self._writing.ended:
+        if self._takes():
             self._uploads.add(f"{_place_traces(name, base)}/{hashlib.sha256(trace).hexdigest()}", trace)
 
     def finish(self) -> None:
@@ -127,6 +127,10 @@ class Remote:
             self.refuse(place, "its bytes are not those of its digest")
             return None
         return message
+
+    def _takes(self) -> bool:
+        """Return whether something may be put there, and can be."""
+        return self.writes and not (self._reading.ended or self._writing.ended)
 
     def _send(self, source: Path, place: str) -> None:
         self._writing.ask(lambda count: self._objects.upload(source, place, count))
