@@ -23,6 +23,7 @@ VERBS = {
     "init": "Look into a model and write a first spec.",
     "inspect": "Show a model, spec, bundle, image or report.",
     "lock": "Pin the Python packages and bases of specs' images.",
+    "manifests": "Write the files that bring a build into a cluster.",
     "push": "Push an image to a registry.",
     "run": "Serve a spec, bundle or image on this machine.",
     "schema": "Print the JSON Schema of the spec.",

@@ -80,7 +80,9 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "batching": asdict(product.batching) if product.batching else None,
         "packages": [asdict(distribution) for distribution in product.distributions],
         "image": _image(product, plan.base),
-        "serving": _describe_serving(plan, product.context) if product.context else None,
+        "serving": _describe_serving(plan, product.context, product.model)
+        if product.context and product.model
+        else None,
         "gates": {name: limit for name, limit in asdict(plan.gates.limits).items() if limit is not None},
         "smoke": asdict(product.smoke) | {"first_answer": product.smoke.first_answer} if product.smoke else None,
         "reproduction": asdict(product.reproduction) if product.reproduction else None,
@@ -149,13 +151,25 @@ def _model(model: OnnxModel) -> dict[str, Any]:
     }
 
 
-def _describe_serving(plan: Plan, context: Context) -> dict[str, Any]:
-    """Return what a client has to know: how an image of this build is called, and where and what it can be asked."""
+def _describe_serving(plan: Plan, context: Context, model: OnnxModel) -> dict[str, Any]:
+    """Return what a client has to know, and what runs it: how it is called, where it can be asked, and its limits."""
+    view, target = plan.module_view(model), plan.spec_target
     return {
         "image": plan.tags(context.version, context.content_key)[0],
         "ports": list(plan.ports),
         "gpu": plan.device.gpu,
         "request": make_request(plan.file.spec) if plan.ports else None,
+        "server": view.server,
+        "device": plan.device.name,
+        "platform": target.platform,
+        "isa": target.isa,
+        "threads": plan.threads,
+        "workers": view.workers,
+        "drain_seconds": view.drain,
+        "max_body_bytes": view.body_limit,
+        "max_batch_size": view.max_batch_size,
+        "max_queue_delay_seconds": view.max_queue_delay,
+        "other_targets": [name for name in plan.file.spec.targets if name != plan.target],
     }
 
 

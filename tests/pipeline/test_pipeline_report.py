@@ -1,6 +1,7 @@
 """The report is JSON with the contract's fields, whatever the attempt reached."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +15,7 @@ from onnx_examples import RELU, make_model
 from onnxpack import __version__
 from onnxpack.bundle.context import Context
 from onnxpack.core.errors import GateError, Location, Problem
+from onnxpack.core.values import TensorInfo
 from onnxpack.graph.check import read_facts
 from onnxpack.image.engine import Image, Layer, Smoke, Soak
 from onnxpack.parity.compare import Comparison
@@ -63,8 +65,9 @@ def test_an_attempt_that_stopped_early_has_nothing_of_the_later_stages(plan: Pla
 
 def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) -> None:
     image = Image("sha256:1", 5, (Layer("sha256:2", 3, "COPY"), Layer("sha256:3", 2, "COPY")), {"b": "2", "a": "1"})
+    tensors = (TensorInfo("x", "float32", ("n", 4)),)
     product = Product(
-        model=read_facts(tmp_path / "m.onnx"),
+        model=replace(read_facts(tmp_path / "m.onnx"), inputs=tensors, outputs=tensors),
         parity=summarize_parity([Comparison("a", "y", 0.1, 0.2, rtol=1e-3, atol=1e-4)], ("less",)),
         candidates=(Candidate("float32", chosen=True), Candidate("int8-dynamic", "too slow", ops={"MatMul": (1, 0)})),
         evaluation=Evaluated("accuracy", 1.0, 0.75, 0.25, "d"),
@@ -115,7 +118,11 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
     assert {"ready_seconds", "first_answer_seconds", "latency_p50_seconds", "peak_rss_bytes"} <= set(found["smoke"])
     assert found["image"]["labels"] == {"a": "1", "b": "2"}
     assert found["serving"].pop("request")["inputs"][0]["shape"] == [1, 4]
-    assert found["serving"] == {"image": "example:1.0-cpu", "ports": [8080], "gpu": False}
+    assert found["serving"] == {
+        "image": "example:1.0-cpu", "ports": [8080], "gpu": False, "server": "http", "device": "cpu",
+        "platform": "linux/amd64", "isa": None, "threads": None, "workers": 1, "drain_seconds": 8.0,
+        "max_body_bytes": 68608, "max_batch_size": None, "max_queue_delay_seconds": 0.0, "other_targets": [],
+    }  # fmt: skip
     assert found["tools"]["onnxpack"] == __version__
     assert list(found["tools"]["distributions"].items()) == [("joblib", "1.5"), ("onnx", "1.20.1")]
     assert found["smoke"]["first_answer"] == 2.0
