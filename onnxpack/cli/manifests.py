@@ -9,18 +9,19 @@ import click
 
 from onnxpack.cli.arguments import choose_targets, spec_files
 from onnxpack.core.errors import Location, Problem, SpecError
+from onnxpack.deploy import list_formats
 
 if TYPE_CHECKING:
     from onnxpack.deploy.builds import Build
     from onnxpack.deploy.formats import Manifests
     from onnxpack.oci.reference import ImageReference
 
-_FORMATS = ("compose", "helm-values", "kserve", "kustomize", "triton")  # a test holds them to the modules
-
 
 @click.command("manifests")
 @click.argument("what", nargs=-1, required=True, metavar="SPEC|BUNDLE…", type=click.Path(path_type=Path, exists=True))
-@click.option("--format", "formats", multiple=True, type=click.Choice(_FORMATS), help="Write this form; repeatable.")
+@click.option(
+    "--format", "formats", multiple=True, type=click.Choice(list_formats()), help="Write this form; repeatable."
+)
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
     help="Write to DIR/NAME/, or DIR/FORMAT/NAME/ of several forms; a form of one file else goes to stdout.",
@@ -85,7 +86,7 @@ def _check_usage(said: _Options) -> None:
     if said.check and not said.updated:
         raise click.UsageError("--check is for --update")
     if not said.updated and not said.formats:
-        raise click.UsageError(f"choose a form by --format: {', '.join(_FORMATS)}; or change files by --update")
+        raise click.UsageError(f"choose a form by --format: {', '.join(list_formats())}; or change files by --update")
 
 
 def _find_builds(said: _Options) -> "list[Build]":

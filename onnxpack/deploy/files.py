@@ -17,7 +17,7 @@ from onnxpack.deploy.formats import Manifests
 
 LARGEST = 4 * 2**20
 """The bytes of a text that is read: anybody may have put anything in its place."""
-_WORDS = "# Made by onnxpack manifests; what is changed here by hand is not made again:"
+_WORDS = "# Made by onnxpack manifests, which leaves this file alone once it is changed by hand:"
 _FIRST = re.compile(rf"{re.escape(_WORDS)} ([0-9a-f]{{16}})\n")
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 

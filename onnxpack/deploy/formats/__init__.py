@@ -3,10 +3,10 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Protocol, cast
 
+from onnxpack.deploy import list_formats
 from onnxpack.deploy.builds import Build
 from onnxpack.deploy.sizing import Sizing
 from onnxpack.oci.reference import ImageReference
@@ -42,13 +42,6 @@ class Format(Protocol):
         Raises:
             SpecError: this format cannot express the build.
         """
-
-
-@cache
-def list_formats() -> tuple[str, ...]:
-    """Return the names of the formats, as the command line knows them."""
-    folder = Path(__file__).parent
-    return tuple(sorted(path.stem.replace("_", "-") for path in folder.glob("[a-z]*.py")))
 
 
 def load_format(name: str) -> Format:
