@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from onnxpack.oci.reference import ImageReference
 
 
+def _read_duration(ctx: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    from onnxpack.spec.units import read_duration
+
+    seconds = None if text is None else read_duration(text)
+    if text is not None and not seconds:
+        raise click.BadParameter(f"'{text}' is no duration: write 20ms or 0.5s", ctx, parameter)
+    return seconds
+
+
 @click.command("manifests")
 @click.argument("what", nargs=-1, required=True, metavar="SPEC|BUNDLE…", type=click.Path(path_type=Path, exists=True))
 @click.option(
@@ -34,8 +43,9 @@ if TYPE_CHECKING:
 @click.option("--image", metavar="REPOSITORY@DIGEST", help="The image of a build that did not push it itself.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Requests per second of all Pods together.")
 @click.option(
-    "--p99", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="The time that 99 of 100 answers keep to."
-)
+    "--p99", callback=_read_duration, metavar="DURATION",
+    help="The time that 99 of 100 answers keep to, as 20ms: a Pod is planned for no more than keeps it.",
+)  # fmt: skip
 @click.option(
     "--update", "updated", multiple=True, metavar="PATH", type=click.Path(path_type=Path, exists=True),
     help="Write nothing new: bring the images' digests into this file or folder; repeatable.",

@@ -1,9 +1,10 @@
 """Read what a build left, as far as a cluster needs it: its report, its model and its image."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,6 +16,12 @@ from onnxpack.oci.reference import ImageReference, parse_reference
 from onnxpack.pipeline.report import PASSED, REPORT
 from onnxpack.timing.queueing import Load
 
+_Count = Annotated[int, msgspec.Meta(ge=1, le=2**50)]
+_Port = Annotated[int, msgspec.Meta(ge=1, le=2**16 - 1)]
+_MOST = 1e9
+"""No figure of a load is so large."""
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+
 
 @dataclass(frozen=True)
 class Serving:
@@ -22,19 +29,19 @@ class Serving:
 
     image: str
     """The image's first name, with its tag."""
-    ports: tuple[int, ...]
+    ports: tuple[_Port, ...]
     gpu: bool
     server: str
     device: str
     platform: str
     isa: str | None
-    threads: int | None
+    threads: _Count | None
     """None: as many as the container has CPUs."""
-    workers: int
-    drain_seconds: float
-    max_body_bytes: int
-    max_batch_size: int | None
-    max_queue_delay_seconds: float
+    workers: _Count
+    drain_seconds: _Seconds
+    max_body_bytes: _Count
+    max_batch_size: _Count | None
+    max_queue_delay_seconds: _Seconds
     other_targets: tuple[str, ...]
     """The spec's other targets, whose images have the same repository."""
 
@@ -133,7 +140,31 @@ def _read_figures(smoke: Mapping[str, Any] | None) -> Figures:
     if not smoke or smoke["emulated"]:
         return Figures(None, None, None)
     load = msgspec.convert(smoke.get("load"), Load | None)
+    if load:
+        _check_load(load)
     peaks = [smoke["peak_rss_bytes"], *((smoke["soak"]["peak_rss_bytes"],) if smoke["soak"] else ())]
     peaks += [point.rss_bytes for point in load.points] if load else []
-    known = [msgspec.convert(peak, int) for peak in peaks if peak is not None]
-    return Figures(msgspec.convert(smoke["ready_seconds"], float | None), max(known, default=None), load)
+    known = [msgspec.convert(peak, _Count) for peak in peaks if peak is not None]
+    return Figures(msgspec.convert(smoke["ready_seconds"], _Seconds | None), max(known, default=None), load)
+
+
+def _check_load(load: Load) -> None:
+    """Check that figures can be reckoned with: the report may come from anywhere.
+
+    Raises:
+        ValidationError: they cannot.
+    """
+    edges, counts = load.histogram.edges_seconds, load.histogram.counts
+    figures = [load.cpu_seconds, load.other_cpus, *edges, *counts, *(point.rate for point in load.points)]
+    sound = (
+        all(0 <= figure < _MOST for figure in figures)
+        and any(point.rate > 0 for point in load.points)
+        and all(point.clients > 0 for point in load.points)
+        and load.cores > 0
+        and len(edges) == len(counts) + 1
+        and edges[0] > 0
+        and all(low < high for low, high in itertools.pairwise(edges))
+        and sum(counts) > 0
+    )
+    if not sound:
+        raise msgspec.ValidationError("the figures of `smoke.load` are none that can be measured")
