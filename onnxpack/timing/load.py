@@ -36,8 +36,9 @@ _ENOUGH = 3_000
 """The requests after which a measurement ends before its time."""
 _FEWEST = 100
 """The requests of which a slowest hundredth can be told."""
-_WINDOWS = 10
-"""A quantile is the median of those of so many parts at most: what else the machine did for a moment is left out."""
+_PART, _RANDOM_PART = 100, 1_000
+"""A quantile is the median of those of parts with so many requests: what else the machine did for a moment is left out.
+Random ones come in clusters, which belong to the quantile: parts must be long beside them."""
 _BINS = 40
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
@@ -63,11 +64,11 @@ def measure_load(clients: "Clients", seconds: float) -> dict[str, Any]:
 
     process = clients.process
     idle, used, began = read_memory(process), _Used.now(process), time.perf_counter()
-    found = list(_raise_load(clients, seconds))
+    found = list(raise_load(clients, seconds))
     points = [{"clients": number, **series.describe(), "rss_bytes": rss} for number, series, rss in found]
     rate = HELD_OUT * max(point["rate"] for point in points)
     left = max(began + seconds - time.perf_counter(), 0.0)
-    some = Series()
+    some = Series(part=_RANDOM_PART)
     if rate * left >= _FEWEST:
         some = clients.ask_at_random(rate, min(left, _ENOUGH / rate))
     cpu, others = used.since(process)
@@ -84,7 +85,7 @@ def measure_load(clients: "Clients", seconds: float) -> dict[str, Any]:
     }
 
 
-def _raise_load(clients: "Clients", seconds: float) -> "Iterator[tuple[int, Series, int]]":
+def raise_load(clients: "Clients", seconds: float) -> "Iterator[tuple[int, Series, int]]":
     """Yield numbers of clients, their answers and the memory in use, until more clients twice bring no more answers."""
     end, best, futile, number = time.perf_counter() + seconds * (1 - _OPEN_SHARE), 0.0, 0, 1
     while number <= _MOST_CLIENTS and futile < 2:
@@ -104,6 +105,8 @@ class Series:
     times: list[float] = field(default_factory=list)
     errors: int = 0
     elapsed: float = 0.0
+    part: int = _PART
+    """How many requests a part has of which a quantile is told."""
 
     @property
     def rate(self) -> float:
@@ -112,7 +115,7 @@ class Series:
 
     def describe(self) -> dict[str, Any]:
         """Return its figures as JSON values."""
-        p50, p90, p99 = compute_quantiles(self.times)
+        p50, p90, p99 = compute_quantiles(self.times, self.part)
         return {
             "rate": self.rate,
             "p50_seconds": p50,
@@ -124,11 +127,11 @@ class Series:
         }
 
 
-def compute_quantiles(times: list[float]) -> tuple[float, float, float]:
-    """Return the times below which 50, 90 and 99 of 100 requests are: medians over parts that have 100 at least."""
+def compute_quantiles(times: list[float], part: int = _PART) -> tuple[float, float, float]:
+    """Return the times below which 50, 90 and 99 of 100 requests are: medians over parts of ``part`` requests."""
     if not times:
         return 0.0, 0.0, 0.0
-    parts = np.array_split(times, min(max(len(times) // _FEWEST, 1), _WINDOWS))
+    parts = np.array_split(times, max(len(times) // part, 1))
     p50, p90, p99 = np.median([np.quantile(part, (0.5, 0.9, 0.99)) for part in parts], axis=0).tolist()
     return p50, p90, p99
 
@@ -151,6 +154,8 @@ class Clients:
         self._port = port
         self._request = request
         self.process = process
+        self._drawn = 0
+        """How often random requests were asked: each time their moments are others."""
 
     def ask_again(self, number: int, seconds: float) -> Series:
         """Let ``number`` clients ask again as soon as they are answered, each once at least."""
@@ -176,7 +181,8 @@ class Clients:
 
         A request that finds all connections in use waits for one, and its time counts from when it came.
         """
-        series, gaps, late = Series(), random.Random(0), deque[float]()
+        series, gaps, late = Series(part=_RANDOM_PART), random.Random(self._drawn), deque[float]()
+        self._drawn += 1
         with self._open(_MOST_CLIENTS) as free:
             busy: dict[int, _Connection] = {}
             began = time.perf_counter()

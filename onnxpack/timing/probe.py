@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> dict[str, Any]:
 
 def check_server(port: int, folder: Path, case: str, timed: str) -> dict[str, Any]:
     """Measure the server's time until ready, its first answer, latency and peak memory, and ask it one case."""
-    _wait_until_ready(port)
+    wait_until_ready(port)
     ready = _age_of_first_process()
     times = _time_server(port, folder / f"{timed}.inputs.npz")
     body = json.dumps(make_request(read_datatypes(port), read_inputs(folder / f"{case}.inputs.npz")))
@@ -163,7 +163,12 @@ def _age_of_first_process() -> float:
     return uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def _wait_until_ready(port: int) -> None:
+def wait_until_ready(port: int) -> None:
+    """Wait until the server says that it is ready.
+
+    Raises:
+        SystemExit: it does not.
+    """
     end = time.monotonic() + PATIENCE
     while True:
         try:

@@ -88,13 +88,13 @@ def test_more_clients_are_tried_until_twice_in_a_row_they_bring_no_more(monkeypa
             return Series([0.01] * int(rates[number]), 0, 1.0)
 
     monkeypatch.setattr(loading, "read_memory", lambda process: 7)
-    found = list(loading._raise_load(Known(0, b"", "1"), 3600.0))
+    found = list(loading.raise_load(Known(0, b"", "1"), 3600.0))
     assert [number for number, _, _ in found] == asked == [1, 2, 4, 8, 16, 32]
 
 
 def test_without_time_one_client_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(OK) as port:
-        found = list(loading._raise_load(Clients(port, b"ask", OWN), 0.0))
+        found = list(loading.raise_load(Clients(port, b"ask", OWN), 0.0))
     assert [(number, len(series.times), series.errors) for number, series, _ in found] == [(1, 1, 0)]
 
 
