@@ -10,6 +10,7 @@ import click
 
 from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST
 from onnxpack.cli.each_target import Choice
+from onnxpack.cli.locked import LOCKED, require_fresh_locks
 from onnxpack.fleet.job import Options as BuildOptions
 from onnxpack.fleet.shard import Shard
 from onnxpack.image import DAEMONLESS, DOCKER, choose_engine, list_engines
@@ -84,6 +85,7 @@ def _read_shard(ctx: click.Context, parameter: click.Parameter, text: str | None
     help="Push the image to the registry of `image.repository` once it has passed; images of several platforms get one "
     "name besides, the version.",
 )  # fmt: skip
+@LOCKED
 @click.option("--no-cache", is_flag=True, help="Take nothing that an earlier build made.")
 @click.option("--require-gates", is_flag=True, help="Fail, with 4, where a gate cannot be judged.")
 @click.option("--keep-last", is_flag=True, help="Put the last good output aside, in the store, if this build fails.")
@@ -123,6 +125,8 @@ def command(
 
     said = _Options(**options)
     until = min(said.until, "bundle", key=UNTIL.index) if said.engine == NO_ENGINE else said.until
+    if said.locked:
+        require_fresh_locks(said, specs, said.shard, as_json=said.as_json)
     wanted = said.choose_options(_choose_engine(said, until), until)
     builds = Builds(said.choose_view(), wanted, open_store(fresh=said.no_cache))
     status = builds.run(specs)
@@ -159,6 +163,7 @@ class _Options(Choice):
     budget: float
     verify_reproducible: bool
     push: bool
+    locked: bool
     no_cache: bool
     require_gates: bool
     keep_last: bool
