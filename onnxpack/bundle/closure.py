@@ -94,13 +94,26 @@ def _compare_requirements(spec: Spec, asked: Sequence[str], locked: Sequence[str
 def _check_wheels(package: Package) -> Iterator[Difference]:
     """Yield the wheels of a package whose name says that they are another's, or of another version."""
     for name in package.files:
-        try:
-            right = parse_wheel_filename(name)[:2] == (package.name, Version(package.version))
-        except (InvalidWheelFilename, InvalidVersion):
-            right = False
-        if not right:
+        if not is_version(package.version, read_version(package.name, name)):
             words = f"it has {package.name} {package.version} with the wheel {name}"
             yield Difference(words, (), ("packages", package.name))
+
+
+def read_version(package: str, wheel: str) -> Version | None:
+    """Return the version that a wheel's file name says; None if it is no wheel's, or another package's."""
+    try:
+        owner, version, _, _ = parse_wheel_filename(wheel)
+    except (InvalidWheelFilename, InvalidVersion):
+        return None
+    return version if owner == package else None
+
+
+def is_version(text: str, version: Version | None) -> bool:
+    """Return whether a text says a version; None is no version."""
+    try:
+        return version is not None and Version(text) == version
+    except InvalidVersion:
+        return False
 
 
 def iterate_package_differences(

@@ -181,10 +181,15 @@ def write(path: Path, targets: Mapping[str, TargetLock], pins: Pins | None = Non
     Raises:
         ValueError: two targets of one device and platform have different entries.
     """
+    write_file(path, write_text(Lock(dict(targets), pins or Pins())))
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     # A read-only disk refuses the folder; what a killed process leaves of it goes with the next one.
     with naming(path), working_folder(path.parent) as folder:
         whole = folder / path.name
-        whole.write_text(write_text(Lock(dict(targets), pins or Pins())))
+        whole.write_text(text)
         replace_file(whole, path)
 
 

@@ -27,16 +27,11 @@ def resolve(spec: Spec, target: str, known: Iterable[Package] = (), moving: Coll
         SpecError: the packages hold two onnxruntimes.
     """
     question = make_unresolved_lock(spec, target)
-    options = list_image_options(question.python, question.platform)
     kept = [] if moving is None else [one for one in known if one.name not in moving]
     with make_temporary_folder() as folder:
         versions = _choose_versions(question, kept, target, folder)
-        pins = write_requirements([f"{name}=={version}" for name, (version, _) in versions.items()], folder)
-        listed = run_uv(
-            "pip", "compile", str(pins), "--no-deps", "--format", "pylock.toml", *options,
-            what=f"find the wheels of target '{target}'",
-        )  # fmt: skip
-    wheels = read_wheels(listed)
+    pins = [f"{name}=={version}" for name, (version, _) in versions.items()]
+    wheels = read_wheels(list_wheels(pins, question.python, question.platform, target))
     packages = [
         _make_package(name, version, requires, wheels.get(name, {}))
         for name, (version, requires) in sorted(versions.items())
@@ -45,6 +40,20 @@ def resolve(spec: Spec, target: str, known: Iterable[Package] = (), moving: Coll
     unused = find_unused(spec, target, packages)
     found = tuple(package for package in packages if package.name not in unused)
     return TargetLock(question.python, question.platform, question.requirements, found, device=question.device)
+
+
+def list_wheels(pins: list[str], python: str, platform: str, target: str) -> str:
+    """Return the wheels of exact versions that fit an image, as uv's pylock.toml.
+
+    Raises:
+        EngineError: the index cannot be reached, or has one of them no more.
+    """
+    with make_temporary_folder() as folder:
+        return run_uv(
+            "pip", "compile", str(write_requirements(pins, folder)), "--no-deps", "--format", "pylock.toml",
+            *list_image_options(python, platform),
+            what=f"find the wheels of target '{target}'",
+        )  # fmt: skip
 
 
 def _choose_versions(

@@ -56,13 +56,15 @@ def prepare_source(run: Build) -> tuple[SpecFile, Path | None]:
 
 
 def read_environment(run: Build) -> Mapping[str, str]:
-    """Return the versions in the model's isolated environment by the spec's lock; none without a lock of them.
+    """Return the versions in the model's isolated environment: those of the run, else those of the spec's lock.
 
     Raises:
         SpecError: what stands in the lock's place is none.
     """
     file = run.plan.file
     path = lock_path(file.path)
+    if run.environment is not None:
+        return run.environment
     if not find_pins(file.spec.model):
         return {}
     run.runner.read.note_file(path, digest_content(path))

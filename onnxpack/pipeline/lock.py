@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from onnxpack.bundle import resolve as packages
+from onnxpack.bundle.closure import is_version, read_version
 from onnxpack.bundle.lock import Lock, LockedBase, Package, TargetLock, make_unresolved_lock, name_base, name_runtime
 from onnxpack.bundle.pins import collect_pins
 from onnxpack.spec.load import SpecFile
@@ -38,6 +39,26 @@ def make_lock(file: SpecFile, old: Lock | None, find_base: FindBase, moving: Mov
     """
     environment = resolve_versions(file.spec.model, moving.keep(dict(old.pins.environment) if old else {}))
     return _make(file, old, find_base, moving, environment)
+
+
+def undo_edits(edited: Lock) -> tuple[Lock, frozenset[str]]:
+    """Return a lock with the versions that its wheels have, and the names of packages of which it says another.
+
+    A program that changes versions alone, as Renovate does, leaves a lock like that.
+    """
+    names: set[str] = set()
+
+    def restore(package: Package) -> Package:
+        versions = {version for name in package.files if (version := read_version(package.name, name))}
+        if len(versions) != 1 or is_version(package.version, *versions):
+            return package
+        names.add(package.name)
+        return replace(package, version=str(*versions))
+
+    entries = {
+        name: replace(entry, packages=tuple(map(restore, entry.packages))) for name, entry in edited.targets.items()
+    }
+    return Lock(entries, edited.pins), frozenset(names)
 
 
 def make_first_lock(file: SpecFile) -> Lock:

@@ -1,5 +1,6 @@
 """The values of one run of the chain: its plan, what it works with, and what the stages have made so far."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +43,9 @@ class Build:
     """The archive or layout that the base image is taken from, instead of its registry."""
     vendor: Path | None = None
     """The bundle of ``onnxpack vendor`` that all is taken from which comes from outside; then no network is used."""
+
+    environment: Mapping[str, str] | None = None
+    """The versions in the model's isolated environment, instead of those that the lock has."""
 
     @cached_property
     def runner(self) -> Runner:

@@ -69,7 +69,7 @@ def provide_environment(
 
 def make_environment_key(model: Model, locked: Mapping[str, str] = NOTHING_LOCKED) -> str:
     """Return the digest of a model's isolated environment for keys; empty if the spec asks for none."""
-    return _make_key(choose_requirements(model, locked), ()) if find_pins(model) else ""
+    return key_environment(choose_requirements(model, locked)) if find_pins(model) else ""
 
 
 def choose_requirements(model: Model, locked: Mapping[str, str]) -> list[str]:
@@ -104,7 +104,8 @@ def resolve_versions(model: Model, known: Mapping[str, str]) -> dict[str, str]:
     return {normalize_name(name): version for name, _, version in pins if version}
 
 
-def _make_key(wanted: list[str], never: tuple[str, ...]) -> str:
+def key_environment(wanted: list[str], never: tuple[str, ...] = ()) -> str:
+    """Return the digest of an environment with these requirements, for keys."""
     here = (platform.python_version(), platform.python_implementation(), platform.machine())
     return digest(_STAGE, here, wanted, never)
 
@@ -124,7 +125,7 @@ def ensure_environment(
         SpecError: no set of packages fits.
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
-    key = _make_key(wanted, never)
+    key = key_environment(wanted, never)
     store = store.without_sharing()  # it leads to this machine's Python, and is made by links to uv's cache
     with store.alone(_STAGE, key, lambda: progress.note("another build makes this environment: waiting")):
         found = store.get(_STAGE, key)
