@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxpack.core.errors import EngineError, GateError, Problem, SpecError
+from onnxpack.core.text import plural
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.spec.trust import trust_code
 
@@ -126,8 +127,8 @@ def _show(target: str, found: "Replay") -> None:
         click.echo(f"note: target '{target}': {note}", err=True)
     rows = found.rows or found.source_rows
     most = max((row.max_abs_diff for row in rows), default=0.0)
-    of = "the old answers" if found.rows else "the source model's answers"
-    words = f"{len(rows)} answers are at most {most:.2g} from {of} ({found.tolerance})"
+    of = "the old ones" if found.rows else "the source model's"
+    words = f"{plural(len(rows), 'answer')} compared, at most {most:.2g} from {of} ({found.tolerance})"
     click.echo(f"target '{target}', {', '.join(found.moved)}: {words}", err=True)
 
 

@@ -11,8 +11,11 @@ from command_line import SMALL, Ended
 
 from onnxpack.bundle import base, lock, resolve
 from onnxpack.bundle.places import Places
-from onnxpack.core.errors import EngineError
+from onnxpack.cli import lock_writing
+from onnxpack.core.errors import EngineError, GateError
+from onnxpack.parity.compare import Comparison, Tolerance
 from onnxpack.pipeline.lock import Moving, make_lock
+from onnxpack.pipeline.replay import Replay
 from onnxpack.spec.load import load
 from onnxpack.worker import uv
 
@@ -33,6 +36,7 @@ def _alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve, "run_uv", asked)
     monkeypatch.setattr(uv, "run_uv", asked)
     monkeypatch.setattr(base, "find_base", asked)
+    lock_writing._ask_base.cache_clear()
 
 
 def choose(spec: Any, name: str, *_: object) -> lock.TargetLock:
@@ -165,6 +169,7 @@ def test_the_examples_locks_are_fresh(onnxpack: Run) -> None:
 def resolve_as_written(monkeypatch: pytest.MonkeyPatch, digest: str | None = None) -> None:
     """Let the index answer what the lock of the fixture ``written`` holds, and registries ``digest`` for every base."""
     monkeypatch.setattr(resolve, "resolve", choose)
+    lock_writing._ask_base.cache_clear()
 
     def find_base(reference: str, platform: str) -> lock.LockedBase:
         if digest is None:
@@ -231,4 +236,115 @@ def test_a_lock_of_another_base_is_stale(onnxpack: Run, monkeypatch: pytest.Monk
 
 
 def test_a_check_upgrades_nothing(onnxpack: Run) -> None:
-    assert "--check writes nothing" in onnxpack("lock", "--check", "--upgrade", "spec.yaml").err
+    for one, other in (("--check", "--upgrade"), ("--check", "--export=pylock"), ("--upgrade", "--export=pylock")):
+        ended = onnxpack("lock", one, other, "spec.yaml")
+        assert ended.code == 2
+        assert "give one of them" in ended.err
+    assert "name a spec" in onnxpack("lock", "--upgrade", "numpy").err
+
+
+@pytest.fixture
+def replays(written: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Let the index have numpy 2.5, whose answers stay; return the versions of numpy that are compared."""
+    found: list[tuple[str, str]] = []
+
+    def resolve_newer(spec: Any, name: str, known: Any, moving: Any) -> lock.TargetLock:
+        asked = {one.name: one.version for one in known}
+        moved = moving is None or "numpy" in moving
+        version = "2.5" if moved else asked["numpy"]
+        wheel = f"numpy-{version}-py3-none-any.whl"
+        packages = tuple(
+            replace(one, version=version, files=(wheel,)) if one.name == "numpy" else one for one in PACKAGES
+        )
+        return replace(lock.make_unresolved_lock(spec, name), packages=packages)
+
+    def compare(run: Any, old: lock.Lock, new: lock.Lock) -> Replay:
+        before, after = (
+            next(one.version for one in side.targets["cpu"].packages if one.name == "numpy") for side in (old, new)
+        )
+        found.append((before, after))
+        row = Comparison("first", "y", 2e-7, 1e-6)
+        return Replay((f"numpy {before} → {after}",), Tolerance.of("float32"), [row], [row], ("a note",))
+
+    resolve_as_written(monkeypatch, OLD)
+    monkeypatch.setattr(resolve, "resolve", resolve_newer)
+    monkeypatch.setattr("onnxpack.pipeline.replay.replay", compare)
+    return found
+
+
+def numpy_version() -> str:
+    return next(one.version for one in lock.read(Path("spec.lock"))["cpu"].packages if one.name == "numpy")
+
+
+def test_an_upgrade_of_one_package_is_written_once_its_answers_were_compared(
+    onnxpack: Run, replays: list[tuple[str, str]]
+) -> None:
+    ended = onnxpack("lock", "--upgrade", "NumPy", "spec.yaml")
+    assert ended == Ended(
+        0, "", "note: target 'cpu': a note\n"
+        "target 'cpu', numpy 2.4.6 → 2.5: 1 answer compared, at most 2e-07 from the old ones "
+        "(rtol 0.001, atol 0.0001)\n"
+        "spec.lock: written\n  cpu linux/amd64: numpy 2.4.6 → 2.5\n",
+    )  # fmt: skip
+    assert (replays, numpy_version()) == ([("2.4.6", "2.5")], "2.5")
+    assert onnxpack("lock", "--upgrade", "numpy", "spec.yaml") == Ended(0, "", "spec.lock: unchanged\n")
+
+
+def test_an_upgrade_whose_answers_move_keeps_the_old_lock(
+    onnxpack: Run, replays: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Replay:
+        raise GateError("the answers moved", "the lock stays as it was")
+
+    monkeypatch.setattr("onnxpack.pipeline.replay.replay", refuse)
+    before = Path("spec.lock").read_bytes()
+    for words in (["--upgrade"], ["--upgrade", "numpy"]):
+        ended = onnxpack("lock", *words, "spec.yaml")
+        assert ended == Ended(4, "", "error: the answers moved\n  → the lock stays as it was\n")
+        assert Path("spec.lock").read_bytes() == before
+
+
+def test_a_version_that_was_changed_by_hand_is_an_upgrade(onnxpack: Run, replays: list[tuple[str, str]]) -> None:
+    text = Path("spec.lock").read_text()
+    Path("spec.lock").write_text(text.replace('"version": "2.4.6"', '"version": "2.5"'))
+    words = "the lock does not fit target 'cpu': it has numpy 2.5 with the wheel numpy-2.4.6-1-py3-none-any.whl"
+    refused(onnxpack, f"{place(*RUNTIME, 'packages', 'numpy')}: {words}")
+    ended = onnxpack("lock", "spec.yaml")
+    assert (ended.code, replays) == (0, [("2.4.6", "2.5")])
+    assert ended.err.endswith("  cpu linux/amd64: numpy 2.4.6 → 2.5\n")
+    assert onnxpack("lock", "--check", "spec.yaml").code == 0
+
+
+def test_an_upgrade_of_what_no_lock_has_says_what_it_may_be(onnxpack: Run, replays: list[tuple[str, str]]) -> None:
+    ended = onnxpack("lock", "--upgrade", "nunpy", "onnxruntime", "spec.yaml")
+    assert (ended.code, replays) == (2, [])
+    assert ended.err == "error: no lock here has a package 'nunpy'\n  → did you mean 'numpy'?\n"
+
+
+def test_a_folder_of_a_packages_name_is_a_folder(onnxpack: Run, replays: list[tuple[str, str]]) -> None:
+    Path("numpy").mkdir()
+    ended = onnxpack("lock", "--upgrade", "numpy", "spec.yaml")
+    assert (ended.code, replays) == (2, [])
+    assert "there is no spec in this folder" in ended.err
+
+
+@pytest.mark.usefixtures("written")
+def test_a_locked_build_refuses_what_moved_before_anything_is_built(onnxpack: Run) -> None:
+    Path("other.yaml").write_text(SMALL.replace("name: ", "name: other-"))
+    Path("model.onnx").write_bytes(b"another")
+    listed = sorted(Path().iterdir())
+    ended = onnxpack("build", "--locked", "spec.yaml", "other.yaml")
+    assert (ended.code, ended.out) == (2, "")
+    assert ": 'model.onnx' changed: its SHA-256 is " in ended.err
+    assert "→ run `onnxpack lock spec.yaml`" in ended.err
+    assert "error: other.lock: there is no lock\n  → run `onnxpack lock other.yaml`" in ended.err
+    assert sorted(Path().iterdir()) == listed
+    ended = onnxpack("build", "--locked", "--json", "spec.yaml", "other.yaml")
+    assert [(one["stage"], one["status"]) for one in json.loads(ended.out)] == [("lock", "failed")] * 2
+
+
+@pytest.mark.usefixtures("written")
+def test_a_locked_build_goes_on_where_nothing_moved(onnxpack: Run) -> None:
+    ended = onnxpack("build", "--locked", "--until", "export", "spec.yaml")
+    assert ended.code == 3, "the model of the small spec is none"
+    assert "onnxpack lock" not in ended.err
