@@ -15,6 +15,8 @@ from onnxpack.fleet.job import Job
 from onnxpack.worker.log import Log
 from onnxpack.worker.process import Ended
 
+_MODULE = "onnxpack.fleet"
+
 
 @dataclass(eq=False)
 class WorkerProcess:
@@ -74,7 +76,7 @@ def start_worker() -> WorkerProcess:
     """
     reading, writing = os.pipe()
     # -P: no file of the working folder takes the place of a module of the same name
-    command = [sys.executable, "-P", "-m", "onnxpack.fleet", str(writing), str(os.getpid()), json.dumps(sys.path)]
+    command = [sys.executable, "-P", "-m", _MODULE, str(writing), str(os.getpid()), json.dumps(sys.path)]
     try:
         process = subprocess.Popen(
             command,
