@@ -46,16 +46,16 @@ class LocalProcesses:
         with holding(_Pool, _Pool.end) as pool:
             waiting = list(order_jobs(jobs))
             while waiting or pool.busy:
-                while job := self._choose(waiting, pool.busy, memory):
-                    waiting.remove(job)
-                    pool.begin(job)
-                for worker in pool.wait():
-                    self._hear(pool, worker, tell)
                 if self._cancelled:
                     pool.interrupt()
-                    while waiting:
-                        job = waiting.pop(0)
+                    for job in waiting:
                         tell(Finished(job.number, cancel_job(job)))
+                    waiting.clear()
+                while begun := self._choose(waiting, pool.busy, memory):
+                    waiting.remove(begun)
+                    pool.begin(begun)
+                for worker in pool.wait() if pool.busy else ():
+                    self._hear(pool, worker, tell)
 
     def cancel(self) -> None:
         """Begin no further job, and end those that run."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from onnxpack.cache.store import Store
-from onnxpack.core.errors import OnnxpackError, Problem, SpecError
+from onnxpack.core.errors import OnnxpackError, Problem, SpecError, describe_error
 from onnxpack.core.redact import redact
 from onnxpack.fleet.asked import describe_asked
 from onnxpack.fleet.executor import Tell
@@ -24,6 +24,8 @@ from onnxpack.pipeline.report import Attempt, describe_attempt, describe_failed_
 from onnxpack.pipeline.run import Build
 from onnxpack.spec.load import load
 from onnxpack.spec.trust import trust_code
+
+_LONGEST = 1_000  # characters of an unexpected error
 
 
 def run_job(job: Job, store: Store, tell: Tell, look: Callable[[Attempt], None] | None = None) -> Outcome:
@@ -66,7 +68,7 @@ def cancel_job(job: Job) -> Outcome:
 
 def crash_job(job: Job, error: Exception) -> Outcome:
     """Return the outcome of a job that met a bug."""
-    text = f"unexpected {type(error).__name__}: {error}"
+    text = f"unexpected {describe_error(error, _LONGEST)}".rstrip(": ")
     outcome = fail_job(job, _BugError(Problem(text, "this is a bug in onnxpack: please report it")))
     return replace(outcome, crash=redact("".join(traceback.format_exception(error))))
 

@@ -103,6 +103,14 @@ def test_after_a_cancel_nothing_begins_and_what_runs_is_ended(tmp_path: Path) ->
     assert next(event.outcome for event in events if isinstance(event, Finished) and event.job == 3).exit_code == 0
 
 
+def test_what_is_cancelled_before_it_runs_begins_nothing(tmp_path: Path) -> None:
+    executor = LocalProcesses(2, 10)
+    executor.cancel()
+    states, events = run(executor, make_jobs(tmp_path, "pass", "pass"))
+    assert states == {0: "cancelled", 1: "cancelled"}
+    assert len(events) == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}

@@ -22,7 +22,7 @@ def main(events: int) -> None:
         sender.send(StageBegan(job.number, "export"))
         state = do(job, events)
         sender.send(StageEnded(job.number, "export", 0.5, True))
-        sender.send(Finished(job.number, Outcome(job.number, state, make_document(state), peak_bytes=7)))
+        sender.send(Finished(job.number, Outcome(job.number, state, make_document(state), name_result(job, state))))
 
 
 def do(job: Job, events: int) -> str:
@@ -50,6 +50,10 @@ def do(job: Job, events: int) -> str:
         time.sleep(0.05)
         Path("alone").unlink()
     return "failed" if job.target == "fail" else "built"
+
+
+def name_result(job: Job, state: str) -> str:
+    return f"{job.name}:{job.target}" if state == "built" else ""
 
 
 def make_document(state: str) -> dict[str, object]:
