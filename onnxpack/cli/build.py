@@ -94,6 +94,11 @@ def _read_shard(ctx: click.Context, parameter: click.Parameter, text: str | None
     help="Build so many targets at once; by default as many as there are cores, and as their memory allows. One spec's "
     "are built one after another.",
 )  # fmt: skip
+@click.option(
+    "--scheduler", metavar="URL",
+    help="Build on the workers of a Dask cluster, whose scheduler is at dask://HOST:PORT; with the engine oci, or with "
+    "--push. It needs the extra `dask`.",
+)  # fmt: skip
 @click.option("--fail-fast", is_flag=True, help="Begin nothing more, and end what runs, once one has failed.")
 @click.option(
     "--shard", type=click.UNPROCESSED, callback=_read_shard, metavar="I/N",
@@ -124,6 +129,7 @@ def command(
     from onnxpack.cli.user_store import open_store
 
     said = _Options(**options)
+    _check_scheduler(said)
     until = min(said.until, "bundle", key=UNTIL.index) if said.engine == NO_ENGINE else said.until
     if said.locked:
         require_fresh_locks(said, specs, said.shard, as_json=said.as_json)
@@ -169,6 +175,7 @@ class _Options(Choice):
     keep_last: bool
     as_json: bool
     jobs: int | None
+    scheduler: str | None
     fail_fast: bool
     shard: Shard | None
     junit: Path | None
@@ -202,7 +209,26 @@ class _Options(Choice):
 
         github = self.github or os.environ.get("GITHUB_ACTIONS") == "true"
         files = OutcomeFiles(self.junit, self.code_quality, github)
-        return Asked(self.targets, self.jobs, self.fail_fast, self.shard, self.as_json, files)
+        return Asked(self.targets, self.jobs, self.scheduler, self.fail_fast, self.shard, self.as_json, files)
+
+
+def _check_scheduler(said: _Options) -> None:
+    """Refuse what holds for this machine alone where a cluster builds.
+
+    Raises:
+        UsageError: something of the kind was asked for.
+    """
+    if said.scheduler is None:
+        return
+    if said.jobs:
+        raise click.UsageError(
+            "--jobs is for builds on this machine: a cluster's workers say how many they run at once"
+        )
+    if said.keep_last:
+        raise click.UsageError("--keep-last puts outputs into this machine's store: leave it out with --scheduler")
+    if said.engine == DOCKER and not said.push:
+        hint = f"add --push, or use `--engine {DAEMONLESS}`"
+        raise click.UsageError(f"with --scheduler the engine {DOCKER} leaves images on the workers: {hint}")
 
 
 def _choose_engine(said: _Options, until: str) -> str:
@@ -219,7 +245,7 @@ def _choose_engine(said: _Options, until: str) -> str:
         return DOCKER
     if said.push and until != UNTIL[-1]:
         raise click.UsageError("--push needs an image that has passed its smoke test: leave out --until")
-    engine = said.engine or (DAEMONLESS if said.base or said.vendor else choose_engine())
+    engine = said.engine or (DAEMONLESS if said.base or said.vendor or said.scheduler else choose_engine())
     if said.base and engine != DAEMONLESS:
         raise click.UsageError(f"--base is for `--engine {DAEMONLESS}`: Docker takes a base by `docker load -i FILE`")
     if said.vendor and engine != DAEMONLESS:

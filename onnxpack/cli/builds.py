@@ -35,6 +35,8 @@ class Asked:
     targets: tuple[str, ...]
     jobs: int | None
     """How many builds may run at once; None chooses."""
+    scheduler: str | None
+    """The URL of the scheduler whose cluster builds; None builds here."""
     fail_fast: bool
     shard: Shard | None
     as_json: bool
@@ -94,12 +96,18 @@ class Builds:
         """Return how many jobs may run at once, and how they are shown: in full where one spec is built here."""
         from onnxpack.fleet.machine import count_cores
 
+        if self._asked.scheduler:
+            return len(self._all.jobs), choose_view(len(self._all.rows))
         one = len(self._all.specs) == 1
         workers = min(self._asked.jobs or (1 if one else count_cores()), len(self._all.jobs))
         return workers, FullView() if one and workers <= 1 else choose_view(len(self._all.rows))
 
     def _choose_executor(self, workers: int, view: FullView | PlainView) -> "Executor":
         """Return what runs the jobs; it is imported when there are some, since it takes longer than to know of none."""
+        if self._asked.scheduler:
+            from onnxpack.fleet.dask import DaskCluster
+
+            return DaskCluster(self._asked.scheduler, self._store)
         from onnxpack.fleet.here import ThisProcess
         from onnxpack.fleet.local import LocalProcesses
 
@@ -144,6 +152,8 @@ class Builds:
         if spec.file is None or not self._options.push:
             return
         pushed = {row.target: row.ended.pushed for row in map(self._all.rows.__getitem__, spec.numbers)}
+        if self._asked.scheduler:
+            pushed = {}  # the images are where they were built: nobody here could join them
         try:
             self._joined[spec.path] = _push_joined(spec.file, pushed, self._options)
         except (OnnxpackError, OSError) as error:
@@ -183,7 +193,7 @@ def _push_joined(file: "SpecFile", pushed: Mapping[str, str], options: Options) 
     if name is None:
         return ""
     if not all(images.values()):
-        click.echo(f"{name} is left as it is: not all of its platforms were pushed", err=True)
+        click.echo(f"{name} is left as it is: not all of its platforms were pushed from this machine", err=True)
         return ""
     engine = load_engine(options.engine)
     reference = push_joined(engine, images, name, progress(file.spec.name), compression=options.compression)

@@ -1,6 +1,5 @@
 """The asking side of a job that another machine builds: its request, and putting what comes back in its place."""
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +7,9 @@ from pathlib import Path
 from onnxpack.core.output import replacing
 from onnxpack.fleet.events import AnyEvent
 from onnxpack.fleet.job import Job, Outcome
-from onnxpack.fleet.parcels import Parcels, list_tree
+from onnxpack.fleet.parcels import Parcels, make_given_name
 from onnxpack.fleet.remote import (
-    BASE,
+    GIVEN,
     OUTPUT,
     TREE,
     Answer,
@@ -23,7 +22,7 @@ from onnxpack.fleet.remote import (
 from onnxpack.fleet.sources import list_sources
 from onnxpack.pipeline.attempt import require_free
 from onnxpack.pipeline.plan import Plan
-from onnxpack.pipeline.report import REPORT
+from onnxpack.pipeline.report import write_report
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.worker.codec import decode, encode
 
@@ -52,8 +51,8 @@ class Delivery:
         """
         options, file = self.job.options, self._file
         sources = self._parcels.pack(list_sources(file, options.output))
-        base = self._parcels.pack(_list_base(options.base)) if options.base else None
-        return encode(Request(self._make_portable(), find_versions(), sources, base))
+        given = self._parcels.pack_once(tuple(filter(None, (options.base, options.vendor))))
+        return encode(Request(self._make_portable(), find_versions(), sources, given))
 
     def accept(self, data: bytes) -> Outcome:
         """Put what a build left in its place, all of it or nothing, and return its outcome.
@@ -69,16 +68,15 @@ class Delivery:
             with replacing(self._place) as folder:
                 for parcel in answer.outputs:
                     self._parcels.unpack(parcel, folder)
-                (folder / REPORT).write_text(json.dumps(outcome.document, indent=2) + "\n")
+                write_report(outcome.document, folder)
                 require_free(Plan(self._file, self.job.target, self._place))
         return outcome
 
     def _make_portable(self) -> Job:
         """Return the job with the work tree's folder taken out of its paths."""
         job, root = self.job, self._file.root
-        options = replace(job.options, output=Path(OUTPUT))
-        if options.base:
-            options = replace(options, base=Path(BASE, options.base.name))
+        base, vendor = map(_place_given, (job.options.base, job.options.vendor))
+        options = replace(job.options, output=Path(OUTPUT), base=base, vendor=vendor)
         spec = Path(TREE, self._file.path.relative_to(root))
         folder = Path(TREE)
         if job.folder.is_relative_to(root):
@@ -96,8 +94,8 @@ class Delivery:
     def _places(self) -> dict[str, str]:
         """Return this machine's folders by what stands for them."""
         options = self.job.options
-        base = {BASE: str(options.base.parent)} if options.base else {}
-        return {TREE: str(self._file.root), OUTPUT: str(options.output), **base}
+        given = {str(_place_given(path)): str(path) for path in (options.base, options.vendor) if path}
+        return {TREE: str(self._file.root), OUTPUT: str(options.output), **given}
 
     def _bring_home(self, outcome: Outcome) -> Outcome:
         """Return an outcome that speaks of this machine's paths."""
@@ -109,6 +107,6 @@ class Delivery:
         return replace(outcome, document=document, result=result, crash=crash)
 
 
-def _list_base(base: Path) -> list[tuple[str, Path]]:
-    """Return the file of an archive, or the files of a layout, with the name that the base has where it is built."""
-    return [(base.name, base), *((f"{base.name}/{name}", path) for name, path in list_tree(base))]
+def _place_given(path: Path | None) -> Path | None:
+    """Return where a file or folder of the command line is on the machine that builds."""
+    return Path(GIVEN, make_given_name(path)) if path else None

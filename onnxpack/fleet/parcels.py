@@ -63,6 +63,7 @@ class Parcels:
     def __init__(self, store: Store) -> None:
         self._store = replace(store, fresh=False)  # content that is named by its digest is never an old result
         self._sent: set[str] = set()
+        self._packed: dict[tuple[Path, ...], Parcel] = {}
         self._within = 0
 
     @property
@@ -79,6 +80,12 @@ class Parcels:
         """
         packed = Packed(tuple(self._pack_file(name, path) for name, path in sorted(files)))
         return self._keep(encode(packed))
+
+    def pack_once(self, paths: tuple[Path, ...]) -> Parcel | None:
+        """Pack files and folders that all jobs of a command have, the first time; None if there are none."""
+        if paths and paths not in self._packed:
+            self._packed[paths] = self.pack(pair for path in paths for pair in _list_given(path))
+        return self._packed.get(paths)
 
     def unpack(self, parcel: Parcel, folder: Path) -> None:
         """Write packed files below a folder, which has none of them.
@@ -182,6 +189,16 @@ class Parcels:
 def list_tree(folder: Path) -> list[tuple[str, Path]]:
     """List every file and folder below a folder, with the names in it."""
     return [(path.relative_to(folder).as_posix(), path) for path in folder.rglob("*")]
+
+
+def make_given_name(path: Path) -> str:
+    """Return the name that a file or folder of the command line has where it is built; its ending tells its kind."""
+    return f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}/{path.name}"
+
+
+def _list_given(path: Path) -> list[tuple[str, Path]]:
+    name = make_given_name(path)
+    return [(name, path), *((f"{name}/{inner}", found) for inner, found in list_tree(path))]
 
 
 def _enclose(data: bytes) -> Parcel:

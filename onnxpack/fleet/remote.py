@@ -24,9 +24,9 @@ from onnxpack.worker.codec import decode, encode
 
 RunJob = Callable[[Job, Tell], Outcome]
 """Builds a job in a process of its own."""
-TREE, OUTPUT, BASE = "@tree", "@output", "@base"
+TREE, OUTPUT, GIVEN = "@tree", "@output", "@given"
 """What stands in an answer for the folders of the machine that built."""
-_TREE, _OUTPUT, _BASE = "tree", "dist", "base"
+_TREE, _OUTPUT, _GIVEN = "tree", "dist", "given"
 _SHARED_PARTS = "context/rootfs/runtime"
 """The part of an output that all images of one lock have alike: a parcel of its own, which is sent once."""
 
@@ -50,8 +50,8 @@ class Request:
     """Its paths below the work tree begin with ``TREE``."""
     versions: Versions
     sources: Parcel
-    base: Parcel | None
-    """The archive that the base image is taken from."""
+    given: Parcel | None
+    """What the command line names: the archive of the base image, and the bundle that all is taken from."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ def require_versions(wanted: Versions) -> None:
 
 
 def _build(request: Request, parcels: Parcels, scratch: Path, tell: Tell, run: RunJob) -> Answer:
-    places = {TREE: scratch / _TREE, OUTPUT: scratch / _OUTPUT, BASE: scratch / _BASE}
+    places = {TREE: scratch / _TREE, OUTPUT: scratch / _OUTPUT, GIVEN: scratch / _GIVEN}
     # What a spec's paths may not leave is found by this folder, as on the machine that asks.
     (places[TREE] / ".git").mkdir(parents=True)
     parcels.unpack(request.sources, places[TREE])
-    if request.base:
-        parcels.unpack(request.base, places[BASE])
+    if request.given:
+        parcels.unpack(request.given, places[GIVEN])
     job = translate_job(request.job, {name: str(path) for name, path in places.items()})
     job.folder.mkdir(parents=True, exist_ok=True)
     back = {str(path): name for name, path in places.items()}
@@ -135,13 +135,13 @@ def find_output(job: Job) -> Path:
 def translate_job(job: Job, places: Mapping[str, str]) -> Job:
     """Return a job with other paths."""
     options = job.options
-    moved = replace(
-        options,
-        output=Path(translate(str(options.output), places)),
-        base=Path(translate(str(options.base), places)) if options.base else None,
-    )
-    spec, folder = (Path(translate(str(path), places)) for path in (job.spec, job.folder))
-    return replace(job, spec=spec, folder=folder, options=moved)
+
+    def move(path: Path) -> Path:
+        return Path(translate(str(path), places))
+
+    base, vendor = (move(path) if path else None for path in (options.base, options.vendor))
+    options = replace(options, output=move(options.output), base=base, vendor=vendor)
+    return replace(job, spec=move(job.spec), folder=move(job.folder), options=options)
 
 
 def translate_event(event: AnyEvent, places: Mapping[str, str]) -> AnyEvent:
