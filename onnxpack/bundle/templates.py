@@ -16,7 +16,10 @@ def render(name: str, **values: object) -> str:
 
 def read_plain(name: str) -> str:
     """Return a file that has no placeholders as it is."""
-    return _environment().get_template(name).render()
+    environment = _environment()
+    assert environment.loader
+    # Not rendered: that would take longer than all the rest of a page.
+    return environment.loader.get_source(environment, name)[0]
 
 
 @cache

@@ -16,6 +16,8 @@ from onnxpack.spec.model import Spec
 
 Value = str | int | float
 Section = Mapping[str, Value]
+_GREATEST = 2**63
+"""No figure of a build is greater; NaN and infinity are none, and NaN would differ from itself."""
 _OWN_LABEL = "dev.onnxpack."
 _FROM_LABELS = {"opset": "opset", "precision": "precision", "sha256": "model.sha256"}
 """The facts of a model that an image's labels have, by the labels' names behind ours."""
@@ -181,4 +183,17 @@ def _choose(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Value]
 
 
 def _drop_unknown(sections: Mapping[str, Section | None]) -> dict[str, Section]:
-    return {name: dict(section) for name, section in sections.items() if section is not None}
+    return {
+        name: {str(key): _make_value(value) for key, value in dict(section).items()}
+        for name, section in sections.items()
+        if section is not None
+    }
+
+
+def _make_value(value: Any) -> Value:
+    """Return a value of a document from anywhere as a number that can be computed with, or as text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _GREATEST:
+        return value
+    return json.dumps(value)

@@ -60,10 +60,11 @@ def read_committed(revision: str, path: str) -> Committed:
 
 
 def _find_commit(revision: str) -> str:
-    status, out, _ = _run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    status, out, words = _run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if status and words:  # it is quiet about a revision that is not there
+        text = f"Git cannot look for the revision '{revision}' here"
+        raise SpecError(text, "run this in the repository; see its words below", words)
     if status:
-        if _run_git("rev-parse", "--is-inside-work-tree")[0]:
-            raise SpecError(f"'{revision}:…' names a Git revision, and this folder is in no repository", "cd into it")
         hint = (
             "see `git log`; a shallow clone gets more by `git fetch --unshallow` or `git fetch --depth 1 origin COMMIT`"
         )

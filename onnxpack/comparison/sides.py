@@ -68,7 +68,7 @@ def _read_report(path: Path, kind: str, argument: str) -> Facts:
     try:
         return read_report_facts(report, kind, argument)
     # What a report holds of another form, its reader meets as any of these.
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         text = "it is not a report of this onnxpack version"
         raise SpecError(Problem(text, describe_error(error, 200), Location(str(path)))) from None
 

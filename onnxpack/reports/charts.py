@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-WIDTH, HEIGHT = 400, 266
+WIDTH, HEIGHT = 400, 278
 """The size of a chart in its own units; a page shows it at about this size, a phone a little smaller."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 30, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 30, 54
 _LETTER, _LINE = 6.4, 14.0
 """About how wide a letter of a label is, and how high a line."""
 _TICKS = 5
@@ -19,10 +19,11 @@ _SPREAD = 20.0
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark of an axis: its place in the chart, and its text."""
+    """A mark of an axis: its place in the chart, its text, and a second line of it."""
 
     at: float
     text: str
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,12 @@ def _round_step(rough: float) -> float:
     """Return the round number (1, 2 or 5 times a power of ten) that is next above a distance between marks."""
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+
+
+def spread_evenly(count: int) -> list[float]:
+    """Return the places of so many values that have an order and no size, along the axis below the chart."""
+    room = (WIDTH - _RIGHT - _LEFT) / count
+    return [round(_LEFT + room * (index + 0.5), 1) for index in range(count)]
 
 
 def choose_time_unit(seconds: Iterable[float]) -> tuple[str, Callable[[float], str]]:

@@ -18,7 +18,7 @@ from onnxpack.reports.blocks import (
     make_section,
     make_table,
 )
-from onnxpack.reports.charts import Box, Chart, Key, Point
+from onnxpack.reports.charts import Box, Chart, Key, Point, Tick
 from onnxpack.reports.commands import list_commands
 from onnxpack.reports.model import show_time
 
@@ -91,34 +91,28 @@ def _draw_histogram(histogram: Report) -> Chart | None:
 
 
 def _draw_load(load: Report) -> Chart | None:
-    """Return the picture of latency against the rate of answers, client by client more."""
+    """Return the picture of latency under load, with the rate of answers at each number of clients."""
     rows = [row for row in load.get("points") or () if row.get("rate") and row.get("p50_seconds")]
     if len(rows) < 2:  # one point is no curve
         return None
     times = [row[name] for row in rows for name in _PERCENTILES if row.get(name)]
     unit, show = charts.choose_time_unit(times)
-    x, y = charts.make_x([row["rate"] for row in rows]), charts.make_y(times, zero=False)
+    places, y = charts.spread_evenly(len(rows)), charts.make_y(times, zero=False)
     lines, points = [], []
     for name, tone in _PERCENTILES.items():
-        known = [row for row in rows if row.get(name)]
-        places = [(x.place(row["rate"]), y.place(row[name])) for row in known]
-        lines.append(charts.draw_line(places, tone))
+        known = [(x, y.place(row[name]), row) for x, row in zip(places, rows, strict=True) if row.get(name)]
+        lines.append(charts.draw_line([(x, at) for x, at, _ in known], tone))
         points += [
-            Point(
-                *place,
-                tone,
-                f"{plural(row['clients'], 'client')}: {row['rate']:,.0f}/s, {tone} {format_time(row[name])}",
-            )
-            for place, row in zip(places, known, strict=True)
+            Point(x, at, tone, f"{plural(row['clients'], 'client')}: {tone} {format_time(row[name])}")
+            for x, at, row in known
         ]
-    ends = (rows[0], rows[-1])
-    words = " to ".join(f"{plural(row['clients'], 'client')}, {row['rate']:,.0f} answers/s" for row in ends)
+    words = "; ".join(f"{plural(row['clients'], 'client')}, {row['rate']:,.0f} answers/s" for row in rows)
     return Chart(
         "Latency under load",
-        f"Latency against the rate of answers, from {words}.",
-        "Answers per second",
+        f"Latency with more and more clients at once: {words}.",
+        "Clients at once, and answers per second",
         f"Latency ({unit})" + (", logarithmic" if y.logarithmic else ""),
-        x.mark("{:,.0f}".format),
+        tuple(Tick(x, str(row["clients"]), f"{row['rate']:,.0f}/s") for x, row in zip(places, rows, strict=True)),
         y.mark(show),
         lines=tuple(lines),
         points=tuple(points),

@@ -101,6 +101,15 @@ def test_two_specs_are_compared_by_their_fields_alone() -> None:
     assert [one.section for one in compare_facts(*sides).differences] == ["spec"]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, True, None, [1], {"a": 1}])
+def test_odd_values_are_compared_as_text(value: Any) -> None:
+    report = change("tools/distributions", {"onnx": value})
+    assert compare(report, copy.deepcopy(report)).differences == ()
+    result = compare(REPORT, report)
+    assert result.differs
+    assert show_text(result, [])
+
+
 def test_a_side_of_another_form_is_refused() -> None:
     with pytest.raises(SpecError, match="does not describe"):
         compare_facts(Facts("report", "a", "", {"inputs": 5}, {}), Facts("report", "b", "", {"inputs": []}, {}))

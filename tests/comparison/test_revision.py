@@ -108,7 +108,7 @@ def test_what_is_not_there_is_told(revision: str, path: str, words: str) -> None
 def test_a_folder_outside_any_repository_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(SpecError, match="in no repository"):
+    with pytest.raises(SpecError, match="cannot look for the revision"):
         read_committed("HEAD", "a.yaml")
 
 

@@ -1,5 +1,6 @@
 """Charts are drawn inside their frame, with round marks, and labels that cover no other."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -56,6 +57,13 @@ def test_a_unit_fits_the_greatest_value() -> None:
     assert choose_time_unit([0.0123])[1](0.0123) == "12.3"
     assert [choose_byte_unit([most])[0] for most in (0, 999, 1000, 5e6, 7e9)] == ["B", "B", "kB", "MB", "GB"]
     assert choose_byte_unit([5e6])[1](2.5e6) == "2.5"
+
+
+def test_values_without_a_size_are_spread_evenly() -> None:
+    places = charts.spread_evenly(4)
+    gaps = [after - before for before, after in pairwise(places)]
+    assert gaps == pytest.approx([83.5] * 3, abs=0.2)
+    assert Chart.left < places[0] < places[-1] < Chart.right
 
 
 def test_steps_go_right_and_then_down() -> None:

@@ -64,7 +64,7 @@ def test_a_page_says_what_was_found_out() -> None:
     for words in (
         "93.7 MB", "642 µs", "0.982222", "docker load -i image.tar", "[batch, 1, 8, 8]", "int8-dynamic",
         "the generated module imports it", "weights.safetensors changed", "DynamicQuantizeMatMul", "at most 150.0 MB",
-        "predicted as 1.70 ms", "glibc 2.36", "1 client: 1,550/s, p99",
+        "predicted as 1.70 ms", "glibc 2.36", "1 client: p99 1.62 ms", "1,550/s",
     ):  # fmt: skip
         assert words in text, words
     assert page.count("figure") == 3
