@@ -16,6 +16,7 @@ from onnxpack.fleet.shard import Shard
 from onnxpack.image import DAEMONLESS, DOCKER, choose_engine, list_engines
 from onnxpack.oci import COMPRESSIONS
 from onnxpack.pipeline import UNTIL
+from onnxpack.reports import INDEX
 
 if TYPE_CHECKING:
     from onnxpack.cli.builds import Asked
@@ -137,14 +138,14 @@ def command(
     builds = Builds(said.choose_view(), wanted, open_store(fresh=said.no_cache))
     status = builds.run(specs)
     # Also where some failed: the page says which.
-    left = refresh_index(wanted.output, several=builds.several)
+    left = 0 if builds.idle and (wanted.output / INDEX).is_file() else refresh_index(wanted.output, builds.several)
     ctx.exit(status or left)
 
 
-def refresh_index(output: Path, *, several: bool) -> int:
+def refresh_index(output: Path, several: bool) -> int:
     """Write the page about all builds in a folder, after ``several`` or if it has one; return the exit status."""
     from onnxpack.cli.failure import tell
-    from onnxpack.reports.index import INDEX, has_index, write_index
+    from onnxpack.reports.index import has_index, write_index
 
     if not output.is_dir() or not (several or has_index(output)):
         return 0

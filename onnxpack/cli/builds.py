@@ -60,6 +60,11 @@ class Builds:
         """Return whether there were several targets."""
         return len(self._all.rows) > 1
 
+    @property
+    def idle(self) -> bool:
+        """Return whether all targets stood already, so that nothing was changed."""
+        return all(row.outcome and row.outcome.state == "unchanged" for row in self._all.rows)
+
     def run(self, specs: Iterable[Path]) -> int:
         """Build the specs, files and folders of them; return the exit code of the first that failed, else 0.
 

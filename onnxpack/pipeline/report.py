@@ -13,13 +13,11 @@ from onnxpack.bundle.context import Context
 from onnxpack.core.errors import classify_error
 from onnxpack.core.regular import read_regular
 from onnxpack.core.values import OnnxModel, TensorInfo
-from onnxpack.inspection.signature import describe_axes
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.records import StageRecord
 from onnxpack.pipeline.run import Product
 from onnxpack.pipeline.unjudged import list_unjudged
-from onnxpack.reports.commands import make_request
-from onnxpack.reports.page import PAGE, render_page
+from onnxpack.reports import PAGE
 from onnxpack.worker.sandbox import NAME as SANDBOX
 
 REPORT = "report.json"
@@ -57,6 +55,8 @@ class Attempt:
 
 def describe_attempt(attempt: Attempt) -> dict[str, Any]:
     """Return the report as JSON values; what was not asked for, or not reached, is null."""
+    from onnxpack.inspection.signature import describe_axes  # as for the page
+
     plan, product = attempt.plan, attempt.product
     return {
         "name": plan.file.spec.name,
@@ -111,6 +111,8 @@ def _dump(report: Mapping[str, Any]) -> str:
 
 def write_report(report: Mapping[str, Any], folder: Path) -> None:
     """Write a report into an output's folder, for machines, and beside it the page for people."""
+    from onnxpack.reports.page import render_page  # templates take a while to import, and what is unchanged needs none
+
     text = _dump(report)
     (folder / REPORT).write_text(text)
     # Of what is read back, so that whoever has the file can make the same page.
@@ -154,6 +156,8 @@ def _model(model: OnnxModel) -> dict[str, Any]:
 def _describe_serving(plan: Plan, context: Context, model: OnnxModel) -> dict[str, Any]:
     """Return what a client has to know, and what runs it: how it is called, where it can be asked, and its limits."""
     view, target = plan.module_view(model), plan.spec_target
+    from onnxpack.reports.commands import make_request  # as for the page
+
     return {
         "image": plan.tags(context.version, context.content_key)[0],
         "ports": list(plan.ports),

@@ -16,10 +16,10 @@ from urllib.parse import quote
 from onnxpack.core.regular import is_regular, read_regular
 from onnxpack.core.scratch import replace_file, working_folder
 from onnxpack.core.text import clean, format_bytes, format_time, plural
+from onnxpack.reports import INDEX, PAGE
 from onnxpack.reports.blocks import DASH, Cell, Table, make_table
-from onnxpack.reports.page import PAGE, render_with_style
+from onnxpack.reports.page import render_with_style
 
-INDEX = "index.html"
 _REPORT = "report.json"
 _MARK = b'<meta name="generator" content="onnxpack index">'
 """By this line an index is told from a page that somebody else put in its place."""

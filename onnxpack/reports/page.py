@@ -12,7 +12,6 @@ from onnxpack.reports.chain import show_chain, show_gates, show_headline, show_p
 from onnxpack.reports.model import show_contents, show_parity, show_precision, show_signature
 from onnxpack.reports.service import show_commands, show_image, show_speed
 
-PAGE = "report.html"
 _SECTIONS = (
     show_commands, show_signature, show_parity, show_precision, show_speed, show_gates, show_chain, show_image,
     show_contents, show_provenance,

@@ -33,7 +33,8 @@ IMAGE = replace(
 
 def make_attempt(folder: Path, until: str = "smoke", **fields: Any) -> Attempt:
     onnx.save(make_model(RELU), folder / "m.onnx")
-    file = write_spec(folder, {"framework": "onnx", "path": "m.onnx"}, **fields)
+    axes = {"inputs": {"x": {"dtype": "float32", "shape": ["b", 4]}}, "dynamic_axes": {"b": {"min": 1, "max": 16}}}
+    file = write_spec(folder, {"framework": "onnx", "path": "m.onnx"}, **(axes | fields))
     plan = Plan(file, "cpu", folder / "dist")
     product = Product(
         model=read_facts(folder / "m.onnx"),
@@ -124,6 +125,6 @@ def test_an_image_without_a_server_reads_a_file(tmp_path: Path) -> None:
 def test_a_large_input_is_asked_about_instead_of_sent(tmp_path: Path) -> None:
     attempt = make_attempt(tmp_path)
     spec = attempt.plan.file.spec
-    spec = replace(spec, inputs={"x": replace(spec.inputs["x"], shape=("n", 3, 224, 224))})
+    spec = replace(spec, inputs={"x": replace(spec.inputs["x"], shape=("b", 3, 224, 224))})
     plan = replace(attempt.plan, file=replace(attempt.plan.file, spec=spec))
     assert summarize(replace(attempt, plan=plan), 1.0)[-1].strip() == "curl -s localhost:8080/v2/models/example"
