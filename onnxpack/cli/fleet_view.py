@@ -119,7 +119,8 @@ class LiveView(PlainView):
         """Print a line above the live view."""
         from rich.text import Text
 
-        self._console.print(Text(clean(line, _LONGEST_MESSAGE + len(line)), no_wrap=True, overflow="ellipsis"))
+        text = Text(clean(line, _LONGEST_MESSAGE + len(line)))
+        self._console.print(text, no_wrap=True, overflow="ellipsis")
 
     def _draw(self) -> "RenderableType":
         from rich.console import Group
@@ -149,5 +150,5 @@ def _describe_end(row: Row) -> str:
         parts = [f"{row.label}: {STATES[row.ended.state]} in {row.time}", row.size, row.image]
         return ", ".join(part for part in parts if part)
     first = row.problems[0]
-    where = f"{first.where}: " if first.where else ""
-    return f"{row.label}: failed: {clean(where + first.message, _LONGEST_MESSAGE)}"
+    words = clean(f"{first.where}: {first.message}" if first.where else first.message, _LONGEST_MESSAGE)
+    return f"failed: {words}" if words.startswith(row.label) else f"{row.label}: failed: {words}"

@@ -65,7 +65,8 @@ def _test_server(engine: Engine, asked: SmokeRequest, port: int, files: dict[str
         if asked.soak_seconds:
             command = _make_command(soak.__name__, asked, port, asked.soak_seconds)
             memory = _check(box, command, "the image does not answer all of its declared sizes")
-        loaded = _load_server(box, asked, port) if asked.load_seconds else None
+        with measuring():
+            loaded = _load_server(box, asked, port) if asked.load_seconds else None
     smoke = replace(_smoke(asked, box, rows, facts, memory), load=loaded)
     return retry_first_answer(engine, asked, port, smoke)
 
