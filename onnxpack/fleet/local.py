@@ -19,6 +19,7 @@ from onnxpack.worker.process import Ended
 
 _UNKNOWN_BYTES = 1_500_000_000
 """What a job counts that was never measured: about what the export of a PyTorch model takes."""
+_HINT = "too little memory is the usual cause of a kill: run fewer at once by --jobs"
 _GRACE = 30.0
 """Seconds for processes to put away what they are at: a task of theirs has 15."""
 _LOOK = 0.01  # seconds between two looks at whether processes have ended
@@ -106,7 +107,7 @@ def _fail_dead(job: Job, ended: Ended) -> Outcome:
     """Return the outcome of a job whose process died, and leave it as the report of the target's last attempt."""
     error = EngineError(
         f"the process that built '{job.name}', target '{job.target}', died: {ended.words}",
-        "too little memory is the usual cause of a kill: run fewer at once by --jobs; the end of its output is below",
+        _HINT + ("; the end of its output is below" if ended.printed else ""),
         ended.printed,
     )
     outcome = fail_job(job, error, "process")
