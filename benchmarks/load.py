@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from onnxpack.core.text import format_time
 from onnxpack.serve.bundle import Bundle, find_python, make_environment, read_bundle
 from onnxpack.timing.load import HELD_OUT, Clients, make_histogram, make_request, raise_load
 from onnxpack.timing.probe import wait_until_ready
-from onnxpack.timing.queueing import Histogram, predict_quantile
+from onnxpack.timing.queueing import Load, predict_p99
 from onnxpack.timing.soak import resize_arrays
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,8 @@ PORT = 18700
 SHARES = (0.4, HELD_OUT, 0.8)
 SECONDS = 2.0
 OPEN_SECONDS = 3.0
+ENOUGH = 8_000
+"""Random requests after which a measurement ends before its time."""
 FEWEST = 100
 """Random requests of which a slowest hundredth can be told."""
 
@@ -96,15 +99,17 @@ def measure(folder: Path, rounds: int) -> Results:
 
 def measure_round(clients: Clients, results: Results) -> None:
     """Raise the load, predict, and measure at every share."""
-    found = [series for _, series, _ in raise_load(clients, SECONDS)]
-    bins = make_histogram(found[0].times)
-    histogram = Histogram(tuple(bins["edges_seconds"]), tuple(map(int, bins["counts"])))
-    capacity = max(series.rate for series in found)
+    found = list(raise_load(clients, SECONDS))
+    points = [{"clients": number, **series.describe(), "rss_bytes": rss} for number, series, rss in found]
+    unused = {"cores": 0, "seconds": 0.0, "held_out": None, "idle_rss_bytes": 0, "cpu_seconds": 0.0, "other_cpus": 0.0}
+    load = msgspec.convert({"points": points, "histogram": make_histogram(found[0][1].times), **unused}, Load)
+    capacity = load.capacity
     results.capacities.append(capacity)
     for share in SHARES:
         if capacity * share * OPEN_SECONDS >= FEWEST:
-            predicted = predict_quantile(histogram, capacity, capacity * share, 0.99)
-            measured = clients.ask_at_random(capacity * share, OPEN_SECONDS).describe()["p99_seconds"]
+            predicted = predict_p99(load, capacity * share)
+            seconds = min(OPEN_SECONDS, ENOUGH / (capacity * share))
+            measured = clients.ask_at_random(capacity * share, seconds).describe()["p99_seconds"]
             results.pairs.setdefault(share, []).append((predicted, measured))
 
 

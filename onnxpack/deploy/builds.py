@@ -156,6 +156,7 @@ def _check_load(load: Load) -> None:
     """
     edges, counts = load.histogram.edges_seconds, load.histogram.counts
     figures = [load.cpu_seconds, load.other_cpus, *edges, *counts, *(point.rate for point in load.points)]
+    figures += [time for point in load.points for time in (point.p50_seconds, point.p90_seconds, point.p99_seconds)]
     sound = (
         all(0 <= figure < _MOST for figure in figures)
         and any(point.rate > 0 for point in load.points)

@@ -50,7 +50,7 @@ def test_a_form_of_one_file_goes_to_stdout(onnxpack: Run, bundle: Path, tmp_path
 
 def test_goals_size_the_deployment(onnxpack: Run, bundle: Path) -> None:
     ended = onnxpack("manifests", bundle, "--format", "kserve", "--rate", "50000", "--p99", "500us")
-    assert "minReplicas: 8\n" in ended.out
+    assert "minReplicas: 9\n" in ended.out
     ended = onnxpack("manifests", bundle, "--format", "kserve", "--p99", "10us")
     assert ended.code == 2
     assert "iris, target cpu: a p99 of 10.0 µs cannot be kept" in ended.err

@@ -91,7 +91,7 @@ def test_every_report_with_one_part_missing_or_of_another_kind_is_read_or_told(t
     folder = write_build(tmp_path)
     told = 0
     for path in list(change(make_report(), ())):
-        for new in (None, 0, 7, -1, "x", "", [], {}, -1e400, 1e308):
+        for new in (None, 0, -1, "x", [], 1e308):
             report = make_report()
             inner: Any = report
             for key in path[:-1]:
@@ -100,9 +100,9 @@ def test_every_report_with_one_part_missing_or_of_another_kind_is_read_or_told(t
             (folder / "report.json").write_text(json.dumps(report))
             try:
                 build = read_build(folder)
-                sizing = make_sizing(build, Goals(100.0, 1.0))
+                sizing = make_sizing(build, Goals(100.0))
                 for name in list_formats():
                     load_format(name).make(Wanted(build, sizing))
             except SpecError:
                 told += 1
-    assert told > 200
+    assert told > 300

@@ -13,10 +13,12 @@ LOAD = {
     "cores": 2, "seconds": 2.0, "idle_rss_bytes": 70_000_000, "cpu_seconds": 0.0001, "other_cpus": 0.05,
     "points": [
         {
-            "clients": clients, "rate": rate, "p50_seconds": 0.0001, "p90_seconds": 0.0002, "p99_seconds": 0.0004,
+            "clients": clients, "rate": rate, "p50_seconds": time, "p90_seconds": time * 1.5, "p99_seconds": time * 2,
             "slowest_seconds": 0.001, "requests": 1000, "errors": 0, "rss_bytes": 70_000_000 + 100_000 * clients,
         }
-        for clients, rate in ((1, 6000.0), (2, 10000.0), (4, 12000.0), (8, 11900.0))
+        for clients, rate, time in (
+            (1, 6000.0, 0.0001), (2, 10000.0, 0.00015), (4, 12000.0, 0.0003), (8, 11900.0, 0.0006),
+        )
     ],
     "histogram": {"edges_seconds": [0.0001, 0.00015, 0.0002, 0.0004], "counts": [900, 90, 10]},
     "held_out": {
