@@ -6,6 +6,7 @@ from pathlib import Path
 
 from onnxpack.core.output import replacing
 from onnxpack.fleet.events import AnyEvent
+from onnxpack.fleet.figures import keep_figures
 from onnxpack.fleet.job import Job, Outcome
 from onnxpack.fleet.parcels import Parcels, make_given_name
 from onnxpack.fleet.remote import (
@@ -70,6 +71,7 @@ class Delivery:
                     self._parcels.unpack(parcel, folder)
                 write_report(outcome.document, folder)
                 require_free(Plan(self._file, self.job.target, self._place))
+        keep_figures(self._parcels.store, self.job, outcome)
         return outcome
 
     def _make_portable(self) -> Job:

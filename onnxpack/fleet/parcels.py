@@ -61,6 +61,7 @@ class Parcels:
     """The parcels that one machine sends and receives."""
 
     def __init__(self, store: Store) -> None:
+        self.store = store
         self._store = replace(store, fresh=False)  # content that is named by its digest is never an old result
         self._sent: set[str] = set()
         self._packed: dict[tuple[Path, ...], Parcel] = {}

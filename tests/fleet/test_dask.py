@@ -2,7 +2,11 @@
 
 import contextlib
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,9 +62,9 @@ def make_jobs(folder: Path, output: str = "dist", until: str = "verify", needs: 
 
 
 def read_outputs(folder: Path) -> dict[str, Any]:
-    """Return the bytes of all outputs; of reports only what does not tell of time."""
+    """Return the bytes of all outputs; of reports only what does not tell of time, and not the pages made of them."""
     found: dict[str, Any] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".html"):
         name = str(path.relative_to(folder))
         found[name] = path.read_bytes()
         if path.name == "report.json":
@@ -126,6 +130,25 @@ def test_a_cancelled_command_leaves_no_process_and_no_output(machines: Machines,
     left = {outcome.document["name"] for outcome in heard.outcomes.values() if outcome.state == "cancelled"}
     assert not [name for name in left if (tmp_path / "dist" / name).exists()]
     assert not list(machines.folder.glob("w*/tmp/.onnxpack-*/*"))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_command_that_is_ended_leaves_nothing_on_the_workers(
+    machines: Machines, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    jobs = make_jobs(tmp_path)
+    command = [sys.executable, "-m", "onnxpack", "build", str(jobs[0].folder), "--scheduler", machines.url]
+    command += ["--until", "verify", "--output", str(tmp_path / "dist"), "--set", jobs[0].options.settings[0]]
+    variables = os.environ | {"ONNXPACK_CACHE": str(tmp_path / "client"), "PYTHONPATH": str(ROOT)}
+    workers = [process.pid for name, process in machines.processes.items() if name != "scheduler"]
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: any(map(list_descendants, workers)), "the begin of a job")
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == status, told
+    assert "Traceback" not in told
+    wait_until(lambda: not any(map(list_descendants, workers)), "the end of the jobs' processes")
+    assert not list((tmp_path / "dist").glob("*/*"))
 
 
 def test_a_worker_that_is_killed_at_a_job_costs_the_job_another_try(machines: Machines, tmp_path: Path) -> None:
