@@ -150,7 +150,8 @@ def _list_missing(result: Result) -> Iterator[str]:
 
 def _quote(text: str) -> str:
     """Return a text as code of markdown, which also stands in a table: nothing in it means anything."""
-    safe = clean(text).replace("|", "\\|")
+    # Behind a backslash of the text's own the escaped bar would end its cell.
+    safe = clean(text).replace("\\|", "\\ |").replace("|", "\\|")
     ticks = "`" * (max((len(run) for run in re.findall(r"`+", safe)), default=0) + 1)
     pad = " " if "`" in safe else ""
     return f"{ticks}{pad}{safe}{pad}{ticks}" if safe.strip() else html.escape(safe)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from onnxpack.core.errors import SpecError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 REPORT: dict[str, Any] = json.loads((GOLDEN / "report/full.json").read_text())
-HOSTILE = "a|b`c``<img src=x>\n@someone [x](http://y)\x1b[31m"
+HOSTILE = "a|b\\|c`d``<img src=x>\n@someone [x](http://y)\x1b[31m"
 
 
 def change(path: str, value: Any) -> dict[str, Any]:
@@ -159,6 +160,8 @@ def test_foreign_text_steers_neither_a_terminal_nor_a_comment() -> None:
     assert all(line.isprintable() for line in text)
     for line in show_markdown(result, [HOSTILE]):
         assert line.isprintable()
+        if line.startswith("| "):
+            assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 5
         bare = line.replace("\\|", "")
         # What is between two equal runs of backticks is code: nothing foreign may stand outside.
         rest = "".join(part for index, part in enumerate(split_code(bare)) if index % 2 == 0)

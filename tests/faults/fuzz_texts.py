@@ -13,12 +13,16 @@ from onnxpack.bundle import lock
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.drift import find_drift
 from onnxpack.bundle.places import Places
+from onnxpack.comparison.differences import compare_facts
+from onnxpack.comparison.show import show_text
+from onnxpack.comparison.sides import read_side
 from onnxpack.core.errors import SpecError
 from onnxpack.inspection.bundle import bundle_facts
 from onnxpack.inspection.report import read_report
 from onnxpack.inspection.show import lines
 from onnxpack.pipeline.attempt import mark_failed, require_free
 from onnxpack.pipeline.plan import Plan
+from onnxpack.reports import index as pages
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.vendor.bundle import open_bundle
 from onnxpack.vendor.index import (
@@ -120,6 +124,10 @@ def _read_report(folder: Path) -> bool:
     facts = read_report(place / "report.json")
     json.dumps(facts, indent=2)
     assert "\n".join(lines(facts)).replace("\n", "").isprintable()
+    assert pages.write_index(folder)
+    side = read_side(str(place / "report.json"), None).facts
+    compared = compare_facts(side, side)
+    assert "".join(show_text(compared, ())).isprintable()
     return not refusals
 
 

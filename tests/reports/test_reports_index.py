@@ -98,7 +98,8 @@ def test_a_pipe_a_link_and_a_folder_in_the_place_of_a_report_are_not_read(tmp_pa
     os.mkfifo(output / "pipe/cpu/report.json")
     (output / "link/cpu/report.json").symlink_to(outside / "report.json")
     (output / "folder/cpu/report.json").mkdir()
-    (output / "all").symlink_to(output)
+    (output / "linked").symlink_to(outside.parent)
+    (output / "folder/linked").symlink_to(outside)
     assert write_index(output)
     assert [(entry.name, entry.status) for entry in find_entries(output)] == [
         ("folder", "unreadable"), ("link", "unreadable"), ("pipe", "unreadable"),
