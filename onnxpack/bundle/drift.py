@@ -102,6 +102,9 @@ def _check_environment(file: SpecFile, locked: Mapping[str, str], places: Places
         text = "the lock has an environment for the model, and the spec asks for none"
         yield Problem(text, where=places.find("environment"))
         return
+    if wanted and not locked:
+        yield Problem("the lock has no versions of the model's environment", where=field)
+        return
     for name, version in wanted.items():
         if name not in locked:
             yield Problem(f"the lock has no version of {name} in the model's environment", where=field)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from onnxpack.pipeline.replay import Replay
 
 
+_SHOWN = 20
+"""How many lines of changes a person reads; the lock's own difference has them all."""
+
+
 @dataclass(frozen=True)
 class How:
     """The options of the command line that hold for every lock.
@@ -145,4 +149,7 @@ def _list_changes(before: "Lock | None", after: "Lock") -> list[str]:
         packages = {name: {one.name: one.version for one in entry.packages} for name, entry in runtimes.items()}
         versions.append(packages | {"tools": dict(lock.pins.tools), "environment": dict(lock.pins.environment)})
     old, new = versions
-    return [f"{name}: {words}" for name in new if name in old for words in list_moved(old[name], new[name])]
+    # Of what was not there at all, such as a first environment, nothing moved.
+    found = [f"{name}: {words}" for name in new if old.get(name) for words in list_moved(old[name], new[name])]
+    more = len(found) - _SHOWN
+    return found if more <= 0 else [*found[:_SHOWN], f"… and {more} more"]

@@ -99,26 +99,53 @@ def _list_packages(run: Build, locked: TargetLock) -> dict[str, str]:
 
 
 def _compare(run: Build, before: _Side, after: _Side, moved: tuple[str, ...]) -> Replay:
-    exported, old_model = _make_model(run, before)
-    model = old_model if before.environment == after.environment else _make_model(run, after)[1]
+    """Run the model of each side on its packages, and compare the answers."""
+    models = _make_models(run, before, after)
+    model, served = models.new, models.exported.served
     tolerance = run.plan.tolerance(model.precision)
     try:
-        rows = _run(run, after, CompareModel(model, exported.served, tolerance), "new lock").rows
+        rows = _run(run, after, CompareModel(model, served, tolerance), "new lock").rows
     except SourceError as error:  # the process died, or the new packages cannot be imported
         (problem,) = error.problems
         text = f"target '{run.plan.target}': with {', '.join(moved)} the model does not run: {problem.message}"
         raise GateError(text, _STAYS, problem.detail) from None
-    found = Replay(moved, tolerance, list(rows))
-    if run.plan.device.gpu:
-        found = replace(found, notes=("replayed on the CPU: the answers of a GPU may move otherwise",))
-    ask = AnswerReference(old_model, exported.served, model.precision)
+    found = Replay(moved, tolerance, list(rows), notes=models.notes)
+    if models.old is None:
+        return found
     try:
-        answers: Reference = _run(run, before, ask, "old lock")
+        answers: Reference = _run(run, before, AnswerReference(models.old, served, model.precision), "old lock")
     except OnnxpackError as error:
-        words = f"only the source model is compared with: the old runtime gives no answers: {error.problems[0].message}"
-        return replace(found, notes=(*found.notes, words))
+        return replace(found, notes=(*found.notes, _explain_absence(error)))
     rows = _run(run, after, CompareModel(model, answers, tolerance), "both locks").rows
     return replace(found, rows=list(rows))
+
+
+@dataclass(frozen=True)
+class _Models:
+    """The models that ship by either lock, and the answers that both are judged by."""
+
+    exported: Exported
+    old: OnnxModel | None
+    new: OnnxModel
+    notes: tuple[str, ...]
+
+
+def _make_models(run: Build, before: _Side, after: _Side) -> _Models:
+    """Make the models of both sides; where the old environment gives none any more, the new one counts alone."""
+    notes = ("replayed on the CPU: the answers of a GPU may move otherwise",) if run.plan.device.gpu else ()
+    if before.environment == after.environment:
+        exported, model = _make_model(run, after)
+        return _Models(exported, model, model, notes)
+    new_exported, new = _make_model(run, after)
+    try:
+        exported, old = _make_model(run, before)
+    except OnnxpackError as error:
+        return _Models(new_exported, None, new, (*notes, _explain_absence(error)))
+    return _Models(exported, old, new, notes)
+
+
+def _explain_absence(error: OnnxpackError) -> str:
+    return f"compared with the source model alone: the old lock gives no answers: {error.problems[0].message[:300]}"
 
 
 def _make_model(run: Build, side: _Side) -> tuple[Exported, OnnxModel]:

@@ -4,6 +4,7 @@ import site
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -14,9 +15,10 @@ from wheels import make_wheel
 
 from onnxpack.bundle import lock
 from onnxpack.cache.store import Store
-from onnxpack.core.errors import GateError
+from onnxpack.core.errors import GateError, SourceError
 from onnxpack.image import load_engine
 from onnxpack.parity.compare import ParityError
+from onnxpack.pipeline import replay as replaying
 from onnxpack.pipeline.lock import Moving, make_lock, undo_edits
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.replay import Replay, list_moved, replay
@@ -119,7 +121,7 @@ def test_an_old_runtime_that_gives_no_answers_is_noted(play: Callable[[str, str]
     assert found.rows == []
     assert found.source_rows
     (note,) = found.notes
-    assert note.startswith("only the source model is compared with: the old runtime gives no answers: ")
+    assert note.startswith("compared with the source model alone: the old lock gives no answers: ")
 
 
 def test_a_new_runtime_that_does_not_run_is_refused(play: Callable[[str, str], Replay | None]) -> None:
@@ -127,6 +129,32 @@ def test_a_new_runtime_that_does_not_run_is_refused(play: Callable[[str, str], R
         GateError, match=r"with onnxruntime 1\.31 → 1\.30 the model does not run: .* machine is too old"
     ):
         play("1.31", "1.30")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_new_environment_of_the_model_is_compared_by_what_it_makes(
+    index: Path, file: SpecFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    made: list[dict[str, str]] = []
+    make_model = replaying._make_model
+
+    def make(run: Build, side: Any) -> Any:
+        made.append(side.environment)
+        if broken and side.environment == {"torch": "1"}:
+            raise SourceError("this torch makes no model")
+        return make_model(run, side)
+
+    monkeypatch.setattr(replaying, "_make_model", make)
+    whole = _take(make_lock(file, None, lambda *_: None, Moving()), "1.31")
+    old, new = (replace(whole, pins=replace(whole.pins, environment={"torch": one})) for one in ("1", "2"))
+    found = replay(Build(Plan(file, "cpu", Path()), Store(tmp_path / "store"), load_engine(), Told()), old, new)
+    assert found
+    assert found.moved == ("torch 1 → 2 for the source model",)
+    assert made == [{"torch": "2"}, {"torch": "1"}]
+    assert bool(found.rows) is not broken
+    assert found.source_rows
+    words = "compared with the source model alone: the old lock gives no answers: this torch makes no model"
+    assert found.notes == ((words,) if broken else ())
 
 
 def test_list_moved_names_what_came_and_went() -> None:

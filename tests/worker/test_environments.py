@@ -23,7 +23,14 @@ from onnxpack.pipeline.run import Build
 from onnxpack.pipeline.runner import base_key
 from onnxpack.spec.model import Model
 from onnxpack.worker.call import Setting, call
-from onnxpack.worker.environments import list_requirements, make_environment_key, provide_environment
+from onnxpack.worker.environments import (
+    choose_requirements,
+    list_requirements,
+    list_versions,
+    make_environment_key,
+    provide_environment,
+    resolve_versions,
+)
 
 PROBE = """
 import importlib.util, sys
@@ -217,3 +224,38 @@ def test_a_pickle_of_an_old_scikit_learn_builds(tmp_path: Path) -> None:
         else:
             assert isinstance(attempt.error, OnnxpackError)
             assert "1.5.2" in str(attempt.error)
+
+
+def test_locked_versions_are_those_of_the_environment(tmp_path: Path, wheels: Path) -> None:
+    pinned = model("scikit-learn==1.0")
+    locked = resolve_versions(pinned, {})
+    assert locked["scikit-learn"] == "1.0"
+    assert list_versions(pinned).keys() <= locked.keys()
+    assert list_versions(pinned)["scikit-learn"] == "1.0"
+    assert list_versions(pinned)["onnx"] == ""
+    make_wheel(wheels, "onnx", "2.0")
+    store = Store(tmp_path / "store")
+    newest = provide_environment(pinned, store, Told())
+    kept = provide_environment(pinned, store, Told(), locked)
+    assert (version_in(newest, "onnx"), version_in(kept, "onnx")) == ("2.0", "1.0")
+    assert make_environment_key(pinned) != make_environment_key(pinned, locked)
+    assert resolve_versions(pinned, {}) == locked | {"onnx": "2.0"}
+    assert resolve_versions(pinned, locked) == locked, "what still fits stays"
+
+
+def version_in(python: Path | None, name: str) -> str:
+    assert python
+    (info,) = python.parents[1].glob(f"lib/python*/site-packages/{name}-*.dist-info")
+    return info.name.removesuffix(".dist-info").rpartition("-")[2]
+
+
+@pytest.mark.parametrize("locked", [{}, {"scikit-learn": "0.9"}, {"scikit-learn": "1.0"}])
+def test_locked_versions_that_are_not_of_the_spec_are_not_taken(locked: dict[str, str]) -> None:
+    pinned = model("scikit-learn==1.0")
+    assert choose_requirements(pinned, locked) == list_requirements(pinned)
+
+
+def test_a_model_without_pins_has_no_versions() -> None:
+    assert list_versions(model()) == {}
+    assert resolve_versions(model(), {"onnx": "1.0"}) == {}
+    assert make_environment_key(model(), {"onnx": "1.0"}) == ""
