@@ -38,7 +38,7 @@ def find_tools(spec: Spec, packages: Iterable[str]) -> dict[str, str]:
 
 def list_wanted(spec: Spec) -> set[str]:
     """Return the distributions that onnxpack itself asks for to export a spec's model, and to score it."""
-    found = list_extra("evaluation") if spec.evaluation else set()
+    found = set(list_extra("evaluation")) if spec.evaluation else set()
     if not find_pins(spec.model):
         framework = spec.model.framework
         found |= list_extra(framework) | set(frameworks()[framework].needs)

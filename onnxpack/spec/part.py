@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import cache
 from typing import Any, final, get_args, get_type_hints
 
 from onnxpack.cache.remembered import digest_large_file
@@ -80,10 +81,15 @@ def list_named_files(spec: Spec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for _, name in iterate_sources(spec) if not is_url(name)))
 
 
+@cache
+def _find_hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
 def iterate_sources(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield every path and URL that a field names, at any depth of the spec, behind the place of that field."""
     if is_dataclass(value) and not isinstance(value, type):
-        hints = get_type_hints(type(value), include_extras=True)
+        hints = _find_hints(type(value))
         for field in fields(value):
             item = getattr(value, field.name)
             if not isinstance(item, str):

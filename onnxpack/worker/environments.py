@@ -8,6 +8,7 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import requires
 from pathlib import Path
 from types import MappingProxyType
@@ -238,10 +239,11 @@ def _report_line(line: str, progress: Progress) -> None:
         progress.note(line)
 
 
-def list_extra(framework: str) -> set[str]:
+@cache
+def list_extra(framework: str) -> frozenset[str]:
     """Return the names of the packages in one of onnxpack's extras; their bounds are for this environment."""
     marker = re.compile(rf"extra\s*==\s*['\"]{re.escape(framework)}['\"]")
-    return {_normalize_requirement(line) for line in requires("onnxpack") or () if marker.search(line)}
+    return frozenset(_normalize_requirement(line) for line in requires("onnxpack") or () if marker.search(line))
 
 
 def _pin_cpu_build(pin: str) -> str:
