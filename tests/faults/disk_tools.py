@@ -17,6 +17,7 @@ from onnx_examples import MATMUL, constant, make_model
 from wheels import make_wheel
 
 from onnxpack.bundle import lock
+from onnxpack.bundle.pins import collect_pins
 from onnxpack.core.digests import digest_tree
 from onnxpack.spec.load import load
 
@@ -83,11 +84,14 @@ def make_project(around: Path) -> Project:
     packages = []
     for name, version in WHEELS.items():
         make_wheel(wheels, name, version, code="#" * 50_000)
-        digest = hashlib.sha256((wheels / f"{name}-{version}-py3-none-any.whl").read_bytes()).hexdigest()
-        packages.append(lock.Package(name, version, (digest,)))
+        wheel = wheels / f"{name}-{version}-py3-none-any.whl"
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        packages.append(lock.Package(name, version, (digest,), files=(wheel.name,)))
     (around / "uv.toml").write_text(f'no-index = true\nfind-links = ["{wheels}"]\n')
-    asked = lock.make_unresolved_lock(load(folder / "spec.yaml").spec, "cpu")
-    lock.write(folder / "spec.lock", {"cpu": replace(asked, packages=tuple(packages))})
+    file = load(folder / "spec.yaml")
+    asked = lock.make_unresolved_lock(file.spec, "cpu")
+    pins = collect_pins(file, (), {})
+    lock.write(folder / "spec.lock", {"cpu": replace(asked, packages=tuple(packages))}, pins)
     return Project(folder, around)
 
 

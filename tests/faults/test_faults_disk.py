@@ -153,7 +153,7 @@ def test_command_without_room_for_temporary_files_names_their_folder(
     count_attacks(1)
 
 
-@pytest.mark.parametrize("options", ["size=8k", "size=90k", "ro"])
+@pytest.mark.parametrize("options", ["size=8k", "size=16k", "ro"])
 def test_lock_without_room_for_what_uv_unpacks_names_its_cache(
     project: Project, tmp_path: Path, options: str, count_attacks: Callable[[int], None]
 ) -> None:
