@@ -185,7 +185,7 @@ def _require_same(run: Build, found: Replay) -> None:
     )
     detail = "\n".join(f"against {of}:\n{format_comparisons(rows)}" for of, rows in failed.items() if rows)
     problem = Problem(
-        f"target '{run.plan.target}': with {words} {told or 'nothing was compared'} by more than {found.tolerance}",
+        f"target '{run.plan.target}': with {words}, {told or 'nothing was compared'}, by more than {found.tolerance}",
         f"{_STAYS}; if the new answers are right, set `verify.rtol` and `verify.atol`",
         run.plan.file.where("targets", run.plan.target),
         detail,

@@ -103,15 +103,15 @@ def test_answers_that_move_too_far_are_refused_with_how_far(play: Callable[[str,
     with pytest.raises(ParityError) as refused:
         play("1.31", "1.33")
     (problem,) = refused.value.problems
-    assert problem.message.startswith("target 'cpu': with onnxruntime 1.31 → 1.33 ")
+    assert problem.message.startswith("target 'cpu': with onnxruntime 1.31 → 1.33, ")
     assert "differ from those by the old lock and " in problem.message
-    assert problem.message.endswith(" by more than rtol 0.001, atol 0.0001")
+    assert problem.message.endswith(", by more than rtol 0.001, atol 0.0001")
     assert "0.1" in problem.detail
     assert "the lock stays as it was" in problem.hint
 
 
 def test_an_old_runtime_that_was_wrong_hides_nothing(play: Callable[[str, str], Replay | None]) -> None:
-    with pytest.raises(GateError, match="differ from those by the old lock by more"):
+    with pytest.raises(GateError, match="differ from those by the old lock, by more"):
         play("1.33", "1.31")
 
 
