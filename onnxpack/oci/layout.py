@@ -139,7 +139,7 @@ class Layout:
             names.pop(name, None)
 
     def read_manifest(self, entry: Descriptor) -> Manifest:
-        """Return the manifest that an entry points to; raise an EngineError where there is none."""
+        """Return the manifest that an entry points to, or raise an EngineError."""
         document = read_document(self.read(entry.digest), entry.media_type)
         if not isinstance(document, Manifest):
             raise EngineError(f"{entry.digest} is an index of several images", "name one of them")
@@ -193,21 +193,21 @@ class BlobWriter:
         return f"sha256:{self._hash.hexdigest()}"
 
     def commit(self, media_type: str, expected: str | None = None) -> Descriptor:
-        """Put the blob in its place, and return what points to it.
-
-        Raises:
-            EngineError: its digest is not the ``expected`` one.
-        """
+        """Put the blob in its place, and return what points to it; raise EngineError if it is not the ``expected`` one."""
         digest = self.digest
         if expected and digest != expected:
             raise EngineError(f"a blob has the digest {digest}, and {expected} was asked for", "try again")
         self._stream.flush()
         self._path.chmod(0o644)
         place = self._layout.path(digest)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(self._path, place)  # noqa: PTH105 - over whatever stands there, a damaged blob too
-        self._layout._take(place)
-        self._layout._verified.add(digest)
+        # What another process has put there, and holds, is not replaced: it would hold a file that is nowhere.
+        with self._layout.locked():
+            self._layout._verified.discard(digest)
+            if not self._layout.has(digest):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(self._path, place)  # noqa: PTH105 - a link or a pipe may stand there
+                self._layout._take(place)
+                self._layout._verified.add(digest)
         return Descriptor(media_type, digest, self.size)
 
 

@@ -65,6 +65,15 @@ def test_what_a_build_has_put_there_stays_before_it_has_a_name(layout: Layout) -
     assert len(make_room([KeptImages(layout)], Limits(0))) == 1  # as a killed build leaves it
 
 
+def test_a_blob_that_two_builds_put_there_stays_for_the_one_that_goes_on(layout: Layout) -> None:
+    first, second = Layout(layout.root, Holds()), Layout(layout.root, Holds())
+    blob = first.add(b"layer", LAYER)
+    assert second.add(b"layer", LAYER) == blob
+    del second
+    assert make_room([KeptImages(layout)], Limits(0)) == []
+    assert first.read(blob.digest) == b"layer"
+
+
 def test_a_layer_that_a_build_has_found_stays_when_its_image_goes(layout: Layout) -> None:
     image = add_image(layout, "one", 1.0)
     layer = layout.read_manifest(image).layers[0].digest
