@@ -193,7 +193,7 @@ class BlobWriter:
         return f"sha256:{self._hash.hexdigest()}"
 
     def commit(self, media_type: str, expected: str | None = None) -> Descriptor:
-        """Put the blob in its place, and return what points to it; raise EngineError if it is not the ``expected`` one."""
+        """Put the blob in its place and return what points to it; raise an EngineError if it is not ``expected``."""
         digest = self.digest
         if expected and digest != expected:
             raise EngineError(f"a blob has the digest {digest}, and {expected} was asked for", "try again")
