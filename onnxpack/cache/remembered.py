@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from onnxpack.cache.store import Store, find_default_root
+from onnxpack.core.holds import note_use
 from onnxpack.core.regular import open_regular, read_regular
 
 _LARGE = 64 * 2**20
@@ -67,4 +68,5 @@ def _read_known(place: Path, state: str) -> str | None:
         return None
     if found is None or found["state"] != state or _format_line(found["known"]) != found[0].encode():
         return None
+    note_use(place)
     return found["sha256"]

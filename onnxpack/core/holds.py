@@ -42,7 +42,7 @@ class Holds:
             if descriptor is None:
                 return False
         self._held[path] = descriptor
-        _note_use(descriptor)
+        note_use(descriptor)
         while len(self._held) > _MOST:
             os.close(self._held.pop(next(iter(self._held))))
         return True
@@ -73,6 +73,13 @@ def unheld(path: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def note_use(file: Path | int) -> None:
+    """Write down that a file, or one that is open, is used now; a use a moment after another one is not."""
+    with contextlib.suppress(OSError):  # a store that others own can be read all the same
+        if abs(time.time() - os.stat(file).st_mtime) > _TICK:  # noqa: PTH116 - it may be a descriptor
+            os.utime(file)
+
+
 def _open_shared(path: Path) -> int | None:
     """Open a regular file and lock it for this process among others; None if there is none, or it is being removed."""
     try:
@@ -96,9 +103,3 @@ def _lock(descriptor: int, how: int) -> bool | None:
         return acquire_flock(descriptor, how | fcntl.LOCK_NB) or None
     except BlockingIOError:
         return False
-
-
-def _note_use(descriptor: int) -> None:
-    with contextlib.suppress(OSError):  # a store that others own can be read all the same
-        if abs(time.time() - os.fstat(descriptor).st_mtime) > _TICK:
-            os.utime(descriptor)

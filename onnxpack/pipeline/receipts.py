@@ -16,6 +16,7 @@ from onnxpack.cache.changes import State, digest_importable, digest_listing, fil
 from onnxpack.cache.known import Entry, KnownFile, digest_entries, list_entries
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import OnnxpackError
+from onnxpack.core.holds import note_use
 from onnxpack.core.regular import read_regular
 from onnxpack.core.text import clean
 from onnxpack.pipeline.installation import digest_installation
@@ -229,8 +230,10 @@ def _read(store: Store, key: str, kind: type[KindT]) -> tuple[KindT, bytes] | No
         document = decode(main, kind)
     except (OSError, ValueError, RecursionError):
         return None
-    whole = hashlib.sha256(main + packed).digest() == check and getattr(document, "key", None) == key
-    return (document, packed) if whole else None
+    if hashlib.sha256(main + packed).digest() != check or getattr(document, "key", None) != key:
+        return None
+    note_use(place)
+    return document, packed
 
 
 def _unpack(packed: bytes) -> History:

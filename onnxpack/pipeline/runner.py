@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from onnxpack.cache.store import Store
 from onnxpack.cache.trace import PACKAGE, Trace
 from onnxpack.core.errors import EngineError, flatten_words
+from onnxpack.core.holds import note_use
 from onnxpack.core.progress import Progress
 from onnxpack.core.quiet import measuring, working
 from onnxpack.core.regular import read_regular
@@ -159,6 +160,7 @@ class Runner:
         """Return the stored result whose trace still holds, the newest first."""
         for trace in reversed(self._traces(name, base)):
             if trace.holds(self.root) and (stored := self._find(name, base, trace)):
+                note_use(self._place(name, base))
                 return stored
         return None
 

@@ -111,6 +111,17 @@ def test_an_entry_that_was_pruned_here_comes_back_by_the_trace_that_is_here(
     assert build(root, "a") == ("4 data a", False)
 
 
+def test_the_trace_of_a_result_that_is_taken_is_used_now(
+    clone: Callable[[str], Path], build: Callable[..., Ran], tmp_path: Path
+) -> None:
+    root = clone("root")
+    build(root, "a")
+    (trace,) = (tmp_path / "a/traces/script").iterdir()
+    os.utime(trace, (1, 1))
+    assert build(root, "a") == ("4 data a", False)
+    assert trace.stat().st_mtime > 1
+
+
 @pytest.mark.parametrize(
     "message",
     [
