@@ -31,6 +31,8 @@ _AHEAD = 2
 """How many jobs are sent for each thread of the workers, so that none waits for this machine."""
 _LONGEST = 1000
 _STAGE = "process"
+_MADE_AGAIN = ("lost", "pending")
+"""The states of a task whose answer was there, and is gone with its worker: the scheduler begins it again."""
 _FUNCTION = "onnxpack.fleet.dask_worker:build_on_worker"
 
 
@@ -155,6 +157,10 @@ class Course:
         key = f"onnxpack-{self._name}-{job.number}-{secrets.token_hex(2)}"
         future = self._cluster.submit(_FUNCTION, request, key, needs)
         self._sent[key] = _Sent(job, delivery, request, needs, future)
+        self._watch(key, future)
+
+    def _watch(self, key: str, future: "Future[bytes]") -> None:
+        """Let it be news that a task has ended."""
         future.add_done_callback(lambda _: self.news.put(key))
 
     def _take(self, news: Any) -> None:
@@ -182,8 +188,13 @@ class Course:
                 outcome = sent.delivery.accept(self._cluster.gather(sent.future))
             except (OnnxpackError, OSError) as error:
                 self._require_alive()
+                if sent.future.status in _MADE_AGAIN:
+                    self._watch(key, sent.future)
+                    return
                 outcome = _fail(sent.job, error)
             self._end(key, outcome)
+        elif sent.future.status in _MADE_AGAIN:
+            self._watch(key, sent.future)
         elif sent.future.status == "error":
             self._end_failed(key, sent)
         else:

@@ -19,6 +19,7 @@ from benchmarks.fleet.specs import make_work_tree, write_spec
 from onnxpack import __version__
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import EngineError
+from onnxpack.fleet.cluster import Cluster
 from onnxpack.fleet.dask import DaskCluster
 from onnxpack.fleet.events import AnyEvent, Finished, Noted, StageBegan, Started
 from onnxpack.fleet.here import ThisProcess
@@ -164,6 +165,28 @@ def test_a_worker_that_is_killed_at_a_job_costs_the_job_another_try(machines: Ma
     assert list_states(heard) == ["built"] * 3
     begun = [event.job for event in heard.events if isinstance(event, Started)]
     assert len(begun) > len(set(begun)) == 3
+
+
+def test_an_answer_that_dies_with_its_worker_is_made_again(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather, killed = Cluster.gather, []
+
+    def kill_and_gather(cluster: Cluster, future: Any) -> bytes:
+        if not killed:
+            (place,) = cluster._client.who_has([future]).values()
+            workers = [name for name in machines.processes if name != "scheduler"]
+            name = next(name for name in workers if place[0] in machines.read_log(name))
+            killed.append(name)
+            machines.kill(name)
+        return gather(cluster, future)
+
+    monkeypatch.setattr(Cluster, "gather", kill_and_gather)
+    heard = run_all(machines, make_jobs(tmp_path)[:1], tmp_path / "client")
+    machines.start_worker(killed[0])
+    machines.wait_for_workers(3)
+    assert list_states(heard)[0] in ("built", "unchanged"), heard.list_problems(0)
+    assert len(killed) == 1
 
 
 def test_a_job_that_no_worker_can_build_is_told_and_does_not_wait_for_ever(machines: Machines, tmp_path: Path) -> None:
