@@ -26,7 +26,7 @@ from onnxpack.cache.remembered import digest_large_file
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import EngineError
 from onnxpack.download.local import Bounds
-from onnxpack.download.resolve import _get_file
+from onnxpack.download.resolve import RemoteFile, get_file
 from onnxpack.image.docker import DockerEngine
 from onnxpack.oci.manifests import EPOCH
 from onnxpack.pipeline.attempt import Wanted, build
@@ -376,7 +376,7 @@ def test_download_behind_any_damage_to_its_part_is_the_whole_file(
     monkeypatch.setattr(Store, "partial", damaging(Store.partial, content[:size], DAMAGE[kind]))
     sha256 = hashlib.sha256(content).hexdigest()
     url = f"file://{tmp_path}/model.onnx"
-    made = _get_file(url, sha256, Bounds((str(tmp_path),), 10**9), store, Told())
+    made = get_file(RemoteFile(url, sha256, Bounds((str(tmp_path),), 10**9)), store, Told())
     assert made.read_bytes() == content
     assert not made.is_symlink()
     count_attacks(1)
