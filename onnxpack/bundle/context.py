@@ -55,7 +55,7 @@ class Parts:
 
 def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context:
     """Fill the empty ``folder``; of an ``earlier`` context with the same content the files are linked, not copied."""
-    key = _content_key(parts)
+    key = compute_content_key(parts)
     version = parts.version or key[:12]
     labels = {**parts.docker.labels, VERSION_LABEL: version, CONTENT_LABEL: key}
     docker = replace(parts.docker, labels=labels)
@@ -143,7 +143,8 @@ def normalise(folder: Path) -> None:
     os.utime(folder, (EPOCH, EPOCH))
 
 
-def _content_key(parts: Parts) -> str:
+def compute_content_key(parts: Parts) -> str:
+    """Return the digest of all that an image of these parts will hold, its version's name excepted."""
     # Without the version: where the spec has none, it is made of this key.
     texts: Mapping[str, str] = render_module(replace(parts.module, version=""))
     # What is compiled follows from the sources, the base, and this code.

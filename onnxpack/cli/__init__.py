@@ -24,6 +24,7 @@ VERBS = {
     "inspect": "Show a model, spec, bundle, image or report.",
     "lock": "Pin the Python packages and bases of specs' images.",
     "manifests": "Write the files that bring a build into a cluster.",
+    "plan": "Say what a build would do, and why.",
     "push": "Push an image to a registry.",
     "run": "Serve a spec, bundle or image on this machine.",
     "schema": "Print the JSON Schema of the spec.",

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from onnxpack.core.errors import Location, OnnxpackError, Problem, SpecError
-from onnxpack.spec.load import SpecFile
 
 SPECS = click.argument("specs", nargs=-1, required=True, metavar="SPEC…", type=click.Path(path_type=Path))
 SETTINGS = click.option(
@@ -75,27 +74,6 @@ def _is_spec(path: Path) -> bool:
         # Enough for any comment above it: a folder may hold YAML files of gigabytes.
         start = stream.read(1 << 16).removeprefix(codecs.BOM_UTF8)
     return any(line.startswith(b"onnxpack:") for line in start.splitlines())
-
-
-def choose_targets(file: SpecFile, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the targets ``names`` of a spec, or all of them where none is named.
-
-    Raises:
-        SpecError: the spec has no target of such a name.
-    """
-    from onnxpack.spec.messages import suggest_closest
-
-    chosen = tuple(names)
-    known = file.spec.targets
-    unknown = [name for name in chosen if name not in known]
-    if unknown:
-        raise SpecError(
-            [
-                Problem(f"there is no target '{name}'", suggest_closest(name, known), file.where("targets"))
-                for name in unknown
-            ]
-        )
-    return chosen or tuple(known)
 
 
 def each(paths: Iterable[Path], action: Callable[[Path], None]) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from onnxpack.cli.arguments import choose_targets, spec_files
+from onnxpack.cli.arguments import spec_files
 from onnxpack.core.errors import OnnxpackError
-from onnxpack.spec.load import SpecFile, load
+from onnxpack.spec.load import SpecFile, choose_targets, load
 from onnxpack.spec.trust import trust_code
 
 

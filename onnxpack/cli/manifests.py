@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpack.cli.arguments import choose_targets, spec_files
+from onnxpack.cli.arguments import spec_files
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.deploy import list_formats
+from onnxpack.spec.load import choose_targets
 
 if TYPE_CHECKING:
     from onnxpack.deploy.builds import Build

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxpack.cli.arguments import choose_targets
 from onnxpack.core.errors import OnnxpackError, Problem, SpecError
 from onnxpack.fleet.job import Job, Needs, Options, Outcome
 from onnxpack.fleet.rows import Row
+from onnxpack.spec.load import choose_targets
 
 if TYPE_CHECKING:
     from onnxpack.cache.store import Store
@@ -66,7 +66,7 @@ class Prepared:
         """Return whether nothing of a spec changed, which then is not even read."""
         # One name for all platforms is pushed by what the spec says.
         found = None if self.options.push else unchanged.find_all(spec.path, self.targets)
-        if found is None or not all(self._claim(one.name, one.target, one.spec) for one in found):
+        if found is None or not all(self._claim(one.name, one.target, one.asked.spec) for one in found):
             return False
         for receipt in found:
             self._add_unchanged(spec, receipt)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpack.cli.arguments import SANDBOX, SETTINGS, TRUST, choose_targets, spec_files
+from onnxpack.cli.arguments import SANDBOX, SETTINGS, TRUST, spec_files
 from onnxpack.cli.each_target import Choice, announce
 from onnxpack.core.errors import EngineError, Location, Problem, SpecError
+from onnxpack.spec.load import choose_targets
 
 if TYPE_CHECKING:
     from onnxpack.serve.server import Server

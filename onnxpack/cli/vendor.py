@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxpack.cli.arguments import SETTINGS, SPECS, choose_targets, spec_files
+from onnxpack.cli.arguments import SETTINGS, SPECS, spec_files
 from onnxpack.core.errors import OnnxpackError, Problem, SpecError
-from onnxpack.spec.load import load
+from onnxpack.spec.load import choose_targets, load
 
 if TYPE_CHECKING:
     from onnxpack.vendor.collect import Chosen

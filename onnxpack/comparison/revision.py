@@ -2,13 +2,13 @@
 
 import posixpath
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxpack.bundle.lock import Lock, lock_path, parse
 from onnxpack.core.errors import EngineError, Location, Problem, SpecError
+from onnxpack.core.git import run_git
 from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.spec.load import load_alone
 from onnxpack.spec.model import Spec
@@ -18,8 +18,6 @@ from onnxpack.spec.yaml_nodes import parse as parse_yaml
 _REVISION = re.compile(r"(?P<revision>[^-:\s][^:\s]{0,199}):(?P<path>[^:\0]{1,1000}\.ya?ml)")
 _LIMIT = 16 * 2**20  # bytes of one file
 _MAX_LAYERS = 20
-_SECONDS = 60
-"""How long Git may take: a partial clone may have to fetch a file."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def read_committed(revision: str, path: str) -> Committed:
 
 
 def _find_commit(revision: str) -> str:
-    status, out, words = _run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    status, out, words = run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if status and words:  # it is quiet about a revision that is not there
         text = f"Git cannot look for the revision '{revision}' here"
         raise SpecError(text, "run this in the repository; see its words below", words)
@@ -76,7 +74,7 @@ def _normalise(path: str) -> str:
     """Return a path from the repository's root; one that begins with a dot is from here, as Git has it."""
     if not path.startswith(("./", "../")):
         return posixpath.normpath(path)
-    _, out, _ = _run_git("rev-parse", "--show-prefix")
+    _, out, _ = run_git("rev-parse", "--show-prefix")
     return posixpath.normpath(posixpath.join(out.decode().strip(), path))
 
 
@@ -114,28 +112,16 @@ def _read_file(commit: str, path: str) -> bytes | None:
     Raises:
         EngineError: Git cannot read it, or it is too large.
     """
-    status, out, _ = _run_git("ls-tree", "-z", "-l", "--full-tree", commit, "--", path)
+    status, out, _ = run_git("ls-tree", "-z", "-l", "--full-tree", commit, "--", path)
     found = re.fullmatch(rb"100\d{3} blob ([0-9a-f]+) +(\d+)\t[^\0]*\0", out) if status == 0 else None
     if not found:
         return None
     if int(found[2]) > _LIMIT:
         raise EngineError(f"'{path}' has more than {_LIMIT} bytes in that revision", "give the path of a spec")
-    status, data, words = _run_git("cat-file", "blob", found[1].decode())
+    status, data, words = run_git("cat-file", "blob", found[1].decode())
     if status:
         raise EngineError(f"Git cannot read '{path}' of that revision", "see its words below", words)
     return data
-
-
-def _run_git(*arguments: str) -> tuple[int, bytes, str]:
-    """Run Git here; return its exit status, what it wrote, and what it said."""
-    command = ["git", "--literal-pathspecs", *arguments]
-    try:
-        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_SECONDS)
-    except FileNotFoundError:
-        raise EngineError("a revision is read by Git, which is not installed", "install git") from None
-    except subprocess.TimeoutExpired:
-        raise EngineError(f"Git did not answer within {_SECONDS} s", "look for what holds it: `git status`") from None
-    return ended.returncode, ended.stdout, ended.stderr.decode(errors="replace")
 
 
 def _relocate(problem: Problem, folder: Path, revision: str) -> Problem:

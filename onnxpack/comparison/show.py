@@ -1,13 +1,12 @@
 """Shows a comparison: as text for a terminal, as markdown for a pull request, as JSON for programs."""
 
-import html
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from onnxpack.comparison.differences import KINDS, SIGNATURE, Difference, Kind, Result
 from onnxpack.comparison.facts import Facts, Value
-from onnxpack.core.text import clean, format_bytes, format_section, format_table, format_time, plural
+from onnxpack.core.text import clean, format_bytes, format_section, format_table, format_time, plural, quote_markdown
 from onnxpack.parity.summary import format_measure
 from onnxpack.reports.chain import format_gate
 
@@ -45,16 +44,16 @@ def summarize(result: Result) -> str:
 
 def show_markdown(result: Result, notes: Iterable[str]) -> list[str]:
     """Return the lines of a comparison as markdown, in which no name can be a link, a mention or HTML."""
-    lines = [f"### {_quote(_name(result.old))} \N{RIGHTWARDS ARROW} {_quote(_name(result.new))}", ""]
+    lines = [f"### {quote_markdown(_name(result.old))} \N{RIGHTWARDS ARROW} {quote_markdown(_name(result.new))}", ""]
     lines.append(f"**{summarize(result)}**")
     if result.changes:
         lines += ["", f"#### {SIGNATURE}", ""]
-        lines += [f"- {'**breaking**: ' if one.breaking else ''}{_quote(one.words)}" for one in result.changes]
+        lines += [f"- {'**breaking**: ' if one.breaking else ''}{quote_markdown(one.words)}" for one in result.changes]
     for kind in KINDS:
         found = [one for one in result.differences if one.section == kind.name]
         lines += _show_section(kind, found) if found else []
     if missing := [*_list_missing(result), *notes]:
-        lines += ["", "Not compared:", "", *(f"- {_quote(text)}" for text in missing)]
+        lines += ["", "Not compared:", "", *(f"- {quote_markdown(text)}" for text in missing)]
     return lines
 
 
@@ -70,7 +69,10 @@ def _show_section(kind: Kind, found: list[Difference]) -> list[str]:
         "",
         "| | old | new | |",
         "|---|---|---|---:|",
-        *(f"| {_quote(name)} | {_quote(old)} | {_quote(new)} | {change} |" for name, old, new, change in rows),
+        *(
+            f"| {quote_markdown(name)} | {quote_markdown(old)} | {quote_markdown(new)} | {change} |"
+            for name, old, new, change in rows
+        ),
         *more,
         "",
         "</details>",
@@ -146,12 +148,3 @@ def _list_missing(result: Result) -> Iterator[str]:
     for side in (result.old, result.new):
         if parts := [section for place, section in result.missing if place == side.place]:
             yield f"{side.place} ({side.kind}) does not tell: {', '.join(parts)}"
-
-
-def _quote(text: str) -> str:
-    """Return a text as code of markdown, which also stands in a table: nothing in it means anything."""
-    # Behind a backslash of the text's own the escaped bar would end its cell.
-    safe = clean(text).replace("\\|", "\\ |").replace("|", "\\|")
-    ticks = "`" * (max((len(run) for run in re.findall(r"`+", safe)), default=0) + 1)
-    pad = " " if "`" in safe else ""
-    return f"{ticks}{pad}{safe}{pad}{ticks}" if safe.strip() else html.escape(safe)

@@ -1,5 +1,7 @@
 """Text for a terminal: sizes, aligned tables, plurals, and foreign text made harmless."""
 
+import html
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -87,3 +89,12 @@ def wrap_comment(text: str, indent: int = 0) -> list[str]:
 def format_tensor(info: dict[str, Any]) -> str:
     """Format a tensor's dtype and shape as ``float32 [batch, 4]``."""
     return f"{info['dtype']} [{', '.join(map(str, info['shape']))}]"
+
+
+def quote_markdown(text: str) -> str:
+    """Return a text as code of markdown, which also stands in a table: nothing in it means anything."""
+    # Behind a backslash of the text's own the escaped bar would end its cell.
+    safe = clean(text).replace("\\|", "\\ |").replace("|", "\\|")
+    ticks = "`" * (max((len(run) for run in re.findall(r"`+", safe)), default=0) + 1)
+    pad = " " if "`" in safe else ""
+    return f"{ticks}{pad}{safe}{pad}{ticks}" if safe.strip() else html.escape(safe)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from onnxpack.bundle.render import list_template_roots
 from onnxpack.cache.trace import digest_content
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.scratch import make_temporary_folder
+from onnxpack.core.values import OnnxModel
 from onnxpack.pipeline.lock import make_first_lock
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
@@ -28,24 +29,23 @@ from onnxpack.tasks.packages import Installed, InstallPackages
 from onnxpack.vendor.bundle import fill_wheels
 
 
-def bundle(run: Build, product: Product) -> Product:
-    """Put the build context together in ``product.folder``.
+@dataclass(frozen=True)
+class Ingredients:
+    """What a build context is made of, and the reasons for what is and what is not in it."""
 
-    Raises:
-        SpecError: the lock does not fit the spec, or its packages do not fit each other.
-        EngineError: a wheel cannot be downloaded, has another hash than the lock, or this installation is damaged.
-    """
+    parts: Parts
+    installed: Installed
+    distributions: tuple[Distribution, ...]
+
+
+def bundle(run: Build, product: Product) -> Product:
+    """Put the build context together in ``product.folder``; raise as ``gather_ingredients`` does."""
     assert product.exported
     assert product.model
     assert product.folder
     plan, model = run.plan, product.model
-    locked = _read_lock(run)
-    with _blame_lock(plan):
-        versions = plan.device.read_versions(locked.packages)
-    whole = find_whole(plan.file.spec, locked.packages)
-    distributions = keep_added(explain_packages(locked, plan.device, frozenset(model.ops)), whole)
-    installed = _install(run, locked, distributions)
-    write_files(product.folder / FILES_FILE, installed.listing)
+    found = gather_ingredients(run, model)
+    write_files(product.folder / FILES_FILE, found.installed.listing)
     folder = product.folder / "context"
     folder.mkdir()
     served = product.exported.served
@@ -53,12 +53,28 @@ def bundle(run: Build, product: Product) -> Product:
     # source's answers are those of the CPU here, and an image must not depend on the machine that built it.
     if reference := pack_reference(served, compare(run, model, served, model.precision)):
         (product.folder / REFERENCE_FILE).write_bytes(reference)
+    context = assemble(folder, found.parts, earlier=plan.output / folder.name)
+    return replace(product, context=context, distributions=found.distributions)
+
+
+def gather_ingredients(run: Build, model: OnnxModel) -> Ingredients:
+    """Return what the context of a model is made of.
+
+    Raises:
+        SpecError: the lock does not fit the spec, or its packages do not fit each other.
+        EngineError: a wheel cannot be downloaded, has another hash than the lock, or this installation is damaged.
+    """
+    plan = run.plan
+    locked = _read_lock(run)
+    with _blame_lock(plan):
+        versions = plan.device.read_versions(locked.packages)
+    whole = find_whole(plan.file.spec, locked.packages)
+    distributions = keep_added(explain_packages(locked, plan.device, frozenset(model.ops)), whole)
+    installed = _install(run, locked, distributions)
     module, version = plan.module_view(model), plan.file.spec.version
     # An archive that whoever builds names takes the place of what the lock pins.
     docker = plan.docker_view(model, versions, None if run.base else locked.base)
-    parts = Parts(model, installed.files, module, docker, version)
-    context = assemble(folder, parts, earlier=plan.output / folder.name)
-    return replace(product, context=context, distributions=distributions)
+    return Ingredients(Parts(model, installed.files, module, docker, version), installed, distributions)
 
 
 def _install(run: Build, locked: locks.TargetLock, distributions: Iterable[Distribution]) -> Installed:

@@ -25,9 +25,12 @@ def digest_installation() -> str:
 def read_installation() -> str:
     """Return the same as it is at this moment.
 
-    The folders where Python looks for modules are in it, as they decide which code a spec's name means.
+    The folders where Python looks for modules are in it, as they decide which code a name in a spec means; not those
+    that Python adds by how it was started, as no process that runs code of a spec has them.
     """
-    python = (platform.python_implementation(), sys.version, sys.prefix, sys.path)
+    own = {"", str(Path.cwd()), str(Path(sys.argv[0]).absolute().parent)}
+    places = [place for place in sys.path if place not in own]
+    python = (platform.python_implementation(), sys.version, sys.prefix, places)
     machine = (platform.machine(), describe_machine(None).processor, len(os.sched_getaffinity(0)))
     return digest(python, machine, sorted(detect_isas()), list_installed(), _digest_own_files())
 

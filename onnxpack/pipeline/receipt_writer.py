@@ -1,18 +1,20 @@
 """Writes receipts: what a build that passed has read and left, as far as that can be told for certain."""
 
+import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from onnxpack.cache.changes import State, digest_importable, digest_listing, file_state
 from onnxpack.cache.known import Entry, KnownFile, digest_entries, is_behind_clock, know_file, know_state, list_entries
 from onnxpack.cache.trace import digest_content
+from onnxpack.inspection.signature import describe_signature
 from onnxpack.oci.reference import parse_reference
 from onnxpack.pipeline.installation import read_installation
 from onnxpack.pipeline.receipts import Asked, History, Outline, Receipt, make_key, make_outline_key, write
 from onnxpack.pipeline.report import REPORT, Attempt, to_json
 from onnxpack.pipeline.requests import Reads
 from onnxpack.pipeline.run import Build
-from onnxpack.spec.load import SpecFile
+from onnxpack.spec.load import SpecFile, to_plain
 from onnxpack.spec.part import list_named_files
 
 
@@ -34,8 +36,7 @@ def write_receipt(run: Build, asked: Asked, attempt: Attempt) -> bool:
         receipt, history = _make_receipt(run, asked, attempt, read)
     except (_DoubtError, OSError):
         return False
-    write(run.store, outline)
-    write(run.store, receipt, history)
+    write(run.store, outline, receipt, history)
     return True
 
 
@@ -61,7 +62,7 @@ def _make_receipt(run: Build, asked: Asked, attempt: Attempt, read: Reads) -> tu
     receipt = Receipt(
         key=make_key(asked, plan.target),
         installation=read.installation,
-        spec=str(plan.file.path),
+        asked=asked,
         name=plan.file.spec.name,
         target=plan.target,
         root=str(plan.file.root),
@@ -79,7 +80,16 @@ def _make_receipt(run: Build, asked: Asked, attempt: Attempt, read: Reads) -> tu
         on_gpu=product.smoke.on_gpu if product.smoke else None,
     )
     _require_folders(receipt)
-    return receipt, History(tuple(read.steps), tuple(left))
+    history = History(
+        steps=tuple(read.steps),
+        outputs=tuple(left),
+        spec=to_plain(plan.file.spec),
+        signature=describe_signature(plan.file.spec),
+        content=product.context.content_key if product.context else "",
+        base=product.base.id if product.base else "",
+        python=platform.python_version(),
+    )
+    return receipt, history
 
 
 def _list_named(file: SpecFile) -> list[str]:

@@ -8,9 +8,9 @@ import contextlib
 import hashlib
 import os
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from onnxpack.cache.changes import State, digest_importable, digest_listing, file_state
 from onnxpack.cache.known import Entry, KnownFile, digest_entries, list_entries
@@ -74,7 +74,7 @@ class Receipt:
 
     key: str
     installation: str
-    spec: str
+    asked: Asked
     name: str
     target: str
     root: str
@@ -104,10 +104,28 @@ class Receipt:
 
 @dataclass(frozen=True)
 class History:
-    """What tells why a target changed: the steps of its last build, and the files that it left."""
+    """What tells why a target changed: what its last build worked on, and what it left."""
 
     steps: tuple[Step, ...] = ()
     outputs: tuple[Entry, ...] = ()
+    spec: dict[str, Any] = field(default_factory=dict)
+    """The spec as ``to_plain`` gives it."""
+    signature: dict[str, Any] = field(default_factory=dict)
+    """What clients see, by ``describe_signature``."""
+    content: str = ""
+    """The content key of the build context; empty where none was made."""
+    base: str = ""
+    """The id of the base image."""
+    python: str = ""
+    """The version of the Python that built it."""
+
+
+@dataclass(frozen=True)
+class Last:
+    """The place of the receipt of a target's last build, whatever was asked for."""
+
+    key: str
+    receipt: str
 
 
 def find_outline(store: Store, asked: Asked, present: Present) -> Outline | None:
@@ -123,6 +141,13 @@ def find_outline(store: Store, asked: Asked, present: Present) -> Outline | None
 def find_receipt(store: Store, asked: Asked, target: str) -> tuple[Receipt, History] | None:
     """Return the receipt of the last build of a target that was asked for in this way, also if it no longer holds."""
     found = _read(store, make_key(asked, target), Receipt)
+    return (found[0], _unpack(found[1])) if found else None
+
+
+def find_last(store: Store, spec: str, target: str) -> tuple[Receipt, History] | None:
+    """Return the receipt of the last build of a target, whatever it was asked for."""
+    last = _read(store, _make_last_key(spec, target), Last)
+    found = _read(store, last[0].receipt, Receipt) if last else None
     return (found[0], _unpack(found[1])) if found else None
 
 
@@ -144,7 +169,7 @@ def find_change(receipt: Receipt, present: Present) -> str | None:
     """
     if receipt.installation != digest_installation():
         return "onnxpack, Python or an installed package changed"
-    if present.find_root(receipt.spec) != receipt.root:
+    if present.find_root(receipt.asked.spec) != receipt.root:
         return "the Git work tree is another one"
     for file in receipt.files:
         if not file.is_same():
@@ -197,10 +222,11 @@ def renew(store: Store, asked: Asked, receipt: Receipt) -> None:
             _write(store, replace(outline[0], files=renewed), outline[1])
 
 
-def write(store: Store, document: Outline | Receipt, history: History | None = None) -> None:
-    """Put an outline, or a receipt with its history, into the store."""
-    packed = zlib.compress(encode(history), 1) if history else b""
-    _write(store, document, packed)
+def write(store: Store, outline: Outline, receipt: Receipt, history: History) -> None:
+    """Put a receipt with its history into the store, and the outline of its spec."""
+    _write(store, outline, b"")
+    _write(store, receipt, zlib.compress(encode(history), 1))
+    _write(store, Last(_make_last_key(receipt.asked.spec, receipt.target), receipt.key), b"")
 
 
 def make_key(asked: Asked, target: str) -> str:
@@ -213,7 +239,11 @@ def make_outline_key(asked: Asked) -> str:
     return digest_value(("outline", asked.spec, asked.settings, asked.trust))
 
 
-def _write(store: Store, document: Outline | Receipt, packed: bytes) -> None:
+def _make_last_key(spec: str, target: str) -> str:
+    return digest_value(("last", spec, target))
+
+
+def _write(store: Store, document: Outline | Receipt | Last, packed: bytes) -> None:
     main = encode(document)
     whole = encode((hashlib.sha256(main + packed).digest(), main, packed))
     with contextlib.suppress(OSError):  # without room for it the chain is walked the next time, and that is all

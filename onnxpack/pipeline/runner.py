@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from onnxpack.cache.store import Store
 from onnxpack.cache.trace import PACKAGE, Trace
@@ -45,6 +45,8 @@ class Stored:
 class Runner:
     """Runs tasks of one build; ``records`` lists them, and which of their results were stored already."""
 
+    IDLE: ClassVar[bool] = False
+    """Whether no process may be started."""
     store: Store
     progress: Progress
     root: Path
@@ -84,7 +86,7 @@ class Runner:
             self.progress.skip(asked.words, reused)
             self.record(task.NAME, of, asked.started, stored.key, cached=True)
             self._note(asked, stored.trace)
-        return _read_result(stored.folder, find_result_type(type(task)))
+        return read_result(stored.folder, find_result_type(type(task)))
 
     def _make(self, asked: "_Asked[ResultT]") -> ResultT:
         """Run the task and store its result."""
@@ -145,7 +147,7 @@ class Runner:
             self.progress.skip(words, "unchanged")
         self.record(name, of, started, key, cached=found is not None)
         self.read.note(Step(name, of, self._describe(request)))
-        return _read_result(self.store.path(name, key), kind)
+        return read_result(self.store.path(name, key), kind)
 
     def _make_here(self, name: str, key: str, words: str, make: Callable[[], Any]) -> float:
         """Store what this process makes itself; return when it began, which is after others were waited for."""
@@ -158,7 +160,7 @@ class Runner:
 
     def _recall(self, name: str, base: str) -> Stored | None:
         """Return the stored result whose trace still holds, the newest first."""
-        for trace in reversed(self._traces(name, base)):
+        for trace in reversed(self.read_traces(name, base)):
             if trace.holds(self.root) and (stored := self._find(name, base, trace)):
                 note_use(self._place(name, base))
                 return stored
@@ -180,7 +182,8 @@ class Runner:
         found = self.store.get(name, key)
         return Stored(key, found, trace) if found else None
 
-    def _traces(self, name: str, base: str) -> tuple[Trace, ...]:
+    def read_traces(self, name: str, base: str) -> tuple[Trace, ...]:
+        """Return the traces of the stored results of a request, the newest last."""
         try:
             return decode(read_regular(self._place(name, base), _TRACES_LIMIT), tuple[Trace, ...])
         except (OSError, ValueError, RecursionError):
@@ -188,7 +191,7 @@ class Runner:
 
     def _remember(self, name: str, base: str, trace: Trace) -> None:
         """Write the trace down as the newest; of two builds at once one may be lost, which costs a run and no truth."""
-        known = [other for other in self._traces(name, base) if other != trace]
+        known = [other for other in self.read_traces(name, base) if other != trace]
         self.store.write(self._place(name, base), encode((*known, trace)[-_MOST_TRACES:]))
 
     def _place(self, name: str, base: str) -> Path:
@@ -242,7 +245,7 @@ class _Asked(Generic[ResultT]):
         return f"{self.task.NAME} {self.of}".strip()
 
 
-def _read_result(folder: Path, kind: type[ResultT]) -> ResultT:
+def read_result(folder: Path, kind: type[ResultT]) -> ResultT:
     """Return the result in an entry.
 
     Raises:

@@ -1,7 +1,7 @@
 """Loading of a spec file: read, decode and check it, or raise one error that lists every problem."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from onnxpack.spec.checks import check
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS, Decoder, TooManyProblems
 from onnxpack.spec.layers import load_layers
 from onnxpack.spec.messages import Path as FieldPath
+from onnxpack.spec.messages import suggest_closest
 from onnxpack.spec.model import Spec
 from onnxpack.spec.yaml_nodes import from_plain, resolve_links
 
@@ -111,6 +112,25 @@ def load_alone(path: Path, root: Path) -> Spec:
     if decoder.problems:
         raise SpecError(decoder.problems)
     return spec
+
+
+def choose_targets(file: SpecFile, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the targets ``names`` of a spec, or all of them where none is named.
+
+    Raises:
+        SpecError: the spec has no target of such a name.
+    """
+    chosen = tuple(names)
+    known = file.spec.targets
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise SpecError(
+            [
+                Problem(f"there is no target '{name}'", suggest_closest(name, known), file.where("targets"))
+                for name in unknown
+            ]
+        )
+    return chosen or tuple(known)
 
 
 def make_lookup(decoder: Decoder, label: str) -> Any:

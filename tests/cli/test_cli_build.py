@@ -40,18 +40,18 @@ def test_a_build_without_changes_leaves_all_as_it_is_and_says_so(specs: Path, on
     times = [path.stat().st_ctime_ns for path in sorted(Path("dist").rglob("*"))]
     again = onnxpack("build", "specs", "--until", "export")
     assert (first.code, again.code) == (0, 0)
-    assert again.err == "one, target cpu: unchanged\ntwo, target cpu: unchanged\n"
+    assert again.err == "2 specs: 2 unchanged, 0 built, 0 failed\n"
     assert again.out == first.out
     assert [path.stat().st_ctime_ns for path in sorted(Path("dist").rglob("*"))] == times
     walked = onnxpack("build", "specs", "--until", "export", "--no-cache", "--json")
-    assert "cpu: export …" in walked.err
+    assert "0 unchanged, 2 built" in walked.err
     passed = onnxpack("build", "specs", "--until", "export", "--json")
     assert passed.err == again.err
     assert read(passed.out) == read(walked.out)
     assert all(stage["cached"] for report in json.loads(passed.out) for stage in report["stages"])
     (specs / "two/spec.yaml").write_text((specs / "two/spec.yaml").read_text() + "description: other\n")
     changed = onnxpack("build", "specs", "--until", "export")
-    assert changed.err.startswith("one, target cpu: unchanged\ntwo, target cpu\n")
+    assert "one" not in changed.err  # it is walked no more than read
     assert changed.out == first.out
     taken = (specs / "two/spec.yaml").read_text().replace("name: two", "name: one")
     (specs / "two/spec.yaml").write_text(taken)
