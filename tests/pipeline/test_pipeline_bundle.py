@@ -43,7 +43,7 @@ class FakeRunner:
         self.names: list[str] = []
         self.read = Reads()
 
-    def run(self, task: InstallPackages, reused: str) -> Installed:
+    def run(self, task: InstallPackages, apart: None, reused: str) -> Installed:
         self.names = [package.name for package in task.packages]
         return self.installed
 

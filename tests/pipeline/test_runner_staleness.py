@@ -279,7 +279,7 @@ def resolve(spec: Spec, target: str, *_: Any) -> TargetLock:
 
 
 def install(
-    python: str, platform: str, packages: tuple[Package, ...], needs: Needs, destination: Path
+    python: str, platform: str, packages: tuple[Package, ...], needs: Needs, destination: Path, *_: Any
 ) -> tuple[LayerFile, ...]:
     text = f"{python} {platform} {[package.name for package in packages]} {needs.whole}"
     (destination / "installed.txt").write_text(text)
