@@ -81,6 +81,8 @@ class _Index(BaseHTTPRequestHandler):
             links = "".join(f'<a href="/files/{name}">{name}</a>' for name in found)
             self._answer(200 if found else 404, f"<html><body>{links}</body></html>".encode())
 
+    do_HEAD = do_GET  # noqa: N815 - the server's name for it
+
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), "Content-Type": "text/html", **(headers or {})}.items():
