@@ -4,6 +4,7 @@ A file counts as the same while its device, inode, size and both times are. Wher
 those of a later change in the same tick of the file system's clock, its content decides.
 """
 
+import hashlib
 import os
 import stat
 import time
@@ -11,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from onnxpack.cache.changes import State, file_state
 from onnxpack.cache.remembered import is_settled
 from onnxpack.cache.trace import digest_content
-from onnxpack.core.digests import digest
 from onnxpack.core.scratch import working_folder
 from onnxpack.core.text import clean
 
@@ -108,7 +110,7 @@ def list_entries(folder: Path) -> list[Entry]:
 
 def digest_entries(entries: list[Entry]) -> str:
     """Return the SHA-256 of a list of entries."""
-    return digest([(entry.path, entry.facts, entry.target) for entry in entries])
+    return hashlib.sha256(msgspec.msgpack.encode(entries)).hexdigest()
 
 
 def find_difference(before: list[Entry], now: list[Entry]) -> str | None:

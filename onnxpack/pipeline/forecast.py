@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnxpack.cache.store import Store
 from onnxpack.pipeline.present import Present
-from onnxpack.pipeline.receipts import Asked, Receipt, find_change, find_last, find_outline
+from onnxpack.pipeline.receipts import Asked, Receipt, find_change, find_last_receipt, find_outline
 
 NOTHING, CHANGED, NEW, FAILED, TOUCHED = "unchanged", "changed", "new", "failed", "touched"
 """What a target is: as its last build left it; changed since; never built here; known to fail; touched, by Git."""
@@ -78,8 +78,7 @@ class Forecaster:
 
     def find_receipt(self, path: Path, target: str) -> Receipt | None:
         """Return the receipt of the last build of a target."""
-        found = find_last(self.store, os.path.realpath(path), target)
-        return found[0] if found else None
+        return find_last_receipt(self.store, os.path.realpath(path), target)
 
     def look(self, asked: Asked) -> Present:
         """Return what is here, by the engine that a build uses."""

@@ -28,9 +28,9 @@ def read_installation() -> str:
     The folders where Python looks for modules are in it, as they decide which code a name in a spec means; not those
     that Python adds by how it was started, as no process that runs code of a spec has them.
     """
-    own = {"", str(Path.cwd()), str(Path(sys.argv[0]).absolute().parent)}
-    places = [place for place in sys.path if place not in own]
-    python = (platform.python_implementation(), sys.version, sys.prefix, places)
+    own = {os.path.realpath(place) for place in ("", Path(sys.argv[0]).parent)}
+    places = [place for place in map(os.path.realpath, sys.path) if place not in own]
+    python = (platform.python_implementation(), sys.version, os.path.realpath(sys.prefix), places)
     machine = (platform.machine(), describe_machine(None).processor, len(os.sched_getaffinity(0)))
     return digest(python, machine, sorted(detect_isas()), list_installed(), _digest_own_files())
 

@@ -56,3 +56,17 @@ def test_a_process_digests_its_installation_once(package: Path) -> None:
     before = digest_installation()
     (package / "spec/load.py").write_text("A = 3\n")
     assert digest_installation() == before
+
+
+def test_how_python_was_started_does_not_count(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command, its workers and ``python -m`` begin their paths with other folders, and find the same packages."""
+    places = list(sys.path)
+    scripts = tmp_path / "bin"
+    scripts.mkdir()
+    found = set()
+    for program, first in ((f"{tmp_path}/lib/../bin/onnxpack", str(scripts)), ("/x/__main__.py", "/x"), ("-m", "")):
+        monkeypatch.setattr(sys, "argv", [program])
+        monkeypatch.setattr(sys, "path", [first, *places])
+        monkeypatch.chdir(tmp_path)
+        found.add(read_installation())
+    assert len(found) == 1
