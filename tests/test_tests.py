@@ -1,6 +1,7 @@
 """Every test can fail, and every module of tests is named after a module of the package."""
 
 import ast
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,3 +138,8 @@ def test_every_test_module_is_named_after_the_module_that_it_tests() -> None:
 def test_find_module_of_a_path_gives_the_module_of_its_name(path: str, module: str | None) -> None:
     known = {"spec.load", "cli.init", "sources", "sources.torch", "sources.torch.weights", "targets"}
     assert find_module(path, known) == module
+
+
+def test_no_two_modules_of_tests_have_one_name() -> None:
+    names = Counter(path.name for path in _TESTS.rglob("test_*.py"))  # pytest imports them by it
+    assert [name for name, count in names.items() if count > 1] == []
