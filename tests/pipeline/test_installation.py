@@ -1,6 +1,7 @@
 """What every build depends on: this package, Python, the installed packages and the machine."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,16 @@ from onnxpack.pipeline.installation import digest_installation, read_installatio
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "lib/onnxpack"
     (folder / "spec/__pycache__").mkdir(parents=True)
     (folder / "spec/load.py").write_text("A = 1\n")
     (folder.parent / "templates").mkdir()
     (folder.parent / "templates/app.j2").write_text("text")
     monkeypatch.setattr(installation, "PACKAGE", folder)
-    return folder
+    digest_installation.cache_clear()
+    yield folder
+    digest_installation.cache_clear()  # other tests of this process have the real one
 
 
 @pytest.mark.parametrize("place", ["spec/load.py", "spec/new.py", "bundle.so", "../templates/app.j2"])
