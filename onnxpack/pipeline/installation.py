@@ -25,12 +25,11 @@ def digest_installation() -> str:
 def read_installation() -> str:
     """Return the same as it is at this moment.
 
-    The folders where Python looks for modules are in it, as they decide which code a name in a spec means; not those
-    that Python adds by how it was started, as no process that runs code of a spec has them.
+    Where Python looks for modules is in it, as that decides which code a name in a spec means; not what it adds by how
+    this one process was started, as no process that runs code of a spec has that.
     """
-    own = {os.path.realpath(place) for place in ("", Path(sys.argv[0]).parent)}
-    places = [place for place in map(os.path.realpath, sys.path) if place not in own]
-    python = (platform.python_implementation(), sys.version, os.path.realpath(sys.prefix), places)
+    places = (os.path.realpath(sys.prefix), sys.flags.no_user_site, os.environ.get("PYTHONPATH"))
+    python = (platform.python_implementation(), sys.version, places)
     machine = (platform.machine(), describe_machine(None).processor, len(os.sched_getaffinity(0)))
     return digest(python, machine, sorted(detect_isas()), list_installed(), _digest_own_files())
 
