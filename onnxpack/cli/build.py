@@ -11,6 +11,7 @@ import click
 from onnxpack.cli.arguments import SANDBOX, SETTINGS, SPECS, TRUST
 from onnxpack.cli.each_target import Choice
 from onnxpack.cli.locked import LOCKED, require_fresh_locks
+from onnxpack.cli.outcome_files import OutcomeFiles
 from onnxpack.fleet.job import Options as BuildOptions
 from onnxpack.fleet.shard import Shard
 from onnxpack.image import DAEMONLESS, DOCKER, choose_engine, list_engines
@@ -133,7 +134,7 @@ def command(
     _check_scheduler(said)
     until = min(said.until, "bundle", key=UNTIL.index) if said.engine == NO_ENGINE else said.until
     if said.locked:
-        require_fresh_locks(said, specs, said.shard, as_json=said.as_json)
+        require_fresh_locks(said, specs, said.shard, said.outcome_files, as_json=said.as_json)
     wanted = said.choose_options(_choose_engine(said, until), until)
     builds = Builds(said.choose_view(), wanted, open_store(fresh=said.no_cache))
     status = builds.run(specs)
@@ -206,11 +207,16 @@ class _Options(Choice):
     def choose_view(self) -> "Asked":
         """Return what is asked of the command as a whole."""
         from onnxpack.cli.builds import Asked
-        from onnxpack.cli.outcome_files import OutcomeFiles
 
+        return Asked(
+            self.targets, self.jobs, self.scheduler, self.fail_fast, self.shard, self.as_json, self.outcome_files
+        )
+
+    @property
+    def outcome_files(self) -> OutcomeFiles:
+        """Return what is to be told to other programs."""
         github = self.github or os.environ.get("GITHUB_ACTIONS") == "true"
-        files = OutcomeFiles(self.junit, self.code_quality, github)
-        return Asked(self.targets, self.jobs, self.scheduler, self.fail_fast, self.shard, self.as_json, files)
+        return OutcomeFiles(self.junit, self.code_quality, github)
 
 
 def _check_scheduler(said: _Options) -> None:

@@ -341,6 +341,11 @@ def test_a_locked_build_refuses_what_moved_before_anything_is_built(onnxpack: Ru
     assert sorted(Path().iterdir()) == listed
     ended = onnxpack("build", "--locked", "--json", "spec.yaml", "other.yaml")
     assert [(one["stage"], one["status"]) for one in json.loads(ended.out)] == [("lock", "failed")] * 2
+    told = onnxpack("build", "--locked", "--junit", "j.xml", "--code-quality", "q.json", "spec.yaml", "other.yaml")
+    assert told.code == 2
+    assert 'failures="2"' in Path("j.xml").read_text()
+    places = {one["location"]["path"] for one in json.loads(Path("q.json").read_text())}
+    assert len(places) == 2
 
 
 @pytest.mark.usefixtures("written")
