@@ -1,7 +1,6 @@
 """The download of source models by URL: once, by a child process, into the store under their digest."""
 
 import math
-import os
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,9 +16,8 @@ from onnxpack.core.text import format_bytes as format_size
 from onnxpack.download.local import Bounds, read_allowed_roots, require_allowed
 from onnxpack.download.task import FetchFile
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.messages import shorten
 from onnxpack.spec.origin import format_source, get_file_name, is_url
-from onnxpack.spec.units import read_size
+from onnxpack.spec.variables import read_size_variable
 from onnxpack.worker.call import Setting, call
 
 LIMIT_VARIABLE = "ONNXPACK_MAX_DOWNLOAD"
@@ -67,15 +65,7 @@ def read_download_limit() -> int:
     Raises:
         SpecError: it is not a size.
     """
-    text = os.environ.get(LIMIT_VARIABLE)
-    if not text:
-        return DEFAULT_LIMIT
-    limit = read_size(text)
-    if limit is None:
-        raise SpecError(
-            f"{LIMIT_VARIABLE} must be a size, not '{shorten(text)}'", "use a number with a unit, such as 100GB"
-        )
-    return limit
+    return read_size_variable(LIMIT_VARIABLE, DEFAULT_LIMIT, "100GB")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from onnxpack.cache.store import Bound, Store, find_default_root
 from onnxpack.core.errors import Location, SourceError, SpecError
 from onnxpack.image import IMAGES
 from onnxpack.spec.messages import shorten
-from onnxpack.spec.units import read_size
+from onnxpack.spec.variables import read_size_variable
 
 if TYPE_CHECKING:
     from onnxpack.cache.room import Keeper
@@ -54,15 +54,7 @@ def read_bound() -> int:
     Raises:
         SpecError: it is not a size.
     """
-    text = os.environ.get(SIZE_VARIABLE)
-    if not text:
-        return DEFAULT_SIZE
-    size = read_size(text)
-    if size is None:
-        raise SpecError(
-            f"{SIZE_VARIABLE} must be a size, not '{shorten(text)}'", "use a number with a unit, such as 50GB"
-        )
-    return size
+    return read_size_variable(SIZE_VARIABLE, DEFAULT_SIZE, "50GB")
 
 
 def read_mode() -> str:
