@@ -23,6 +23,8 @@ from onnxpack.core.scratch import sweep
 from onnxpack.core.values import MODEL
 from onnxpack.pipeline.chain import Stage, chain
 from onnxpack.pipeline.plan import Plan
+from onnxpack.pipeline.reasons import explain_records
+from onnxpack.pipeline.receipts import find_last
 from onnxpack.pipeline.report import (
     FAILED,
     PASSED,
@@ -183,9 +185,13 @@ def _walk(run: Build, stages: Sequence[Stage], attempt: Attempt, folder: Path) -
 
 
 def _add_records(run: Build, attempt: Attempt) -> Attempt:
-    """Add what the runner noted of the stages' work."""
-    runner = run.runner
-    return replace(attempt, records=tuple(runner.records), distributions=dict(runner.distributions))
+    """Add what the runner noted of the stages' work, and why it was done."""
+    runner, file = run.runner, run.plan.file
+    records = tuple(runner.records)
+    if not all(record.cached for record in records):
+        last = find_last(run.store, str(file.path), run.plan.target)
+        records = tuple(explain_records(records, runner.read.steps, last[1] if last else None, file.root))
+    return replace(attempt, records=records, distributions=dict(runner.distributions))
 
 
 def _write(attempt: Attempt, folder: Path) -> None:

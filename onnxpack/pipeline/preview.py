@@ -4,7 +4,6 @@ The stages themselves are walked, with a runner that runs nothing and stops at t
 comes behind it has another input then. Nothing is written, no process is started and no code of a user runs.
 """
 
-import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,15 @@ from onnxpack.pipeline.bundle import gather_ingredients
 from onnxpack.pipeline.chain import Stage, chain
 from onnxpack.pipeline.forecast import StageForecast
 from onnxpack.pipeline.present import Present
-from onnxpack.pipeline.reasons import INPUT_CHANGES, compare_fields, compare_packages, compare_steps, compare_trace
+from onnxpack.pipeline.reasons import (
+    GONE,
+    INPUT_CHANGES,
+    NEVER,
+    compare_fields,
+    compare_packages,
+    compare_trace,
+    explain_step,
+)
 from onnxpack.pipeline.receipts import Asked, History, Receipt
 from onnxpack.pipeline.requests import Step, describe_request
 from onnxpack.pipeline.run import Build, Product
@@ -37,8 +44,6 @@ UNCHANGED, RUNS, FOLLOWS, FAILS = "unchanged", "runs", "follows", "fails"
 it found the last time, an error."""
 _JUDGE = "judge"
 """The stage that judges the model that ships, where the spec asks for no transform: it has no name of its own."""
-NEVER = "it was never built here"
-_GONE = "its stored result is gone"
 
 
 class MissingError(Exception):
@@ -153,15 +158,10 @@ class _Walk:
     def _explain(self, missing: MissingError) -> list[str]:
         """Return why the result of a step is missing: by its last run, else by the last result of the same request."""
         new = missing.step
-        old = next((step for step in self._before.history.steps if (step.name, step.of) == (new.name, new.of)), None)
-        root = self._run.plan.file.root
-        if old:
-            found = [*compare_steps(old, new), *compare_trace(old.trace, root)]
-            if not found and self._before.history.python != platform.python_version():
-                found = [f"Python {self._before.history.python} → {platform.python_version()}"]
-        else:
-            found = compare_trace(new.trace, root)
-        return list(dict.fromkeys(found)) or [_GONE if old or missing.known else NEVER]
+        history, root = self._before.history, self._run.plan.file.root
+        old = history.find(new)
+        found = explain_step(new, history, root) if old else list(dict.fromkeys(compare_trace(new.trace, root)))
+        return found or [GONE if old or missing.known else NEVER]
 
     def _list_own_fields(self, stage: Stage) -> list[str]:
         """Return the fields that changed and were part of what a stage behind the first change was asked."""

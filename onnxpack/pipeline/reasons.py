@@ -1,12 +1,16 @@
 """Says in words why work has to be done: what of its request, or of what it had read, is another than it was."""
 
-from collections.abc import Iterator, Mapping
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from onnxpack.cache.changes import digest_importable, digest_listing
 from onnxpack.cache.trace import Trace, digest_content, digest_module, find_version
 from onnxpack.core.text import clean
+from onnxpack.pipeline.receipts import History
+from onnxpack.pipeline.records import StageRecord
 from onnxpack.pipeline.requests import Step
 
 _SHORT = 40
@@ -15,6 +19,40 @@ _DIGEST = {"digest"}
 _PART = {"place", "spec", "files"}
 _PACKAGE = {"name", "version"}
 INPUT_CHANGES = "its input changes"
+NEVER = "it was never built here"
+GONE = "its stored result is gone"
+_MOST = 20
+"""How many reasons a report gives for one piece of work."""
+
+
+def explain_step(new: Step, history: History, root: Path) -> list[str]:
+    """Return why a step of the last build cannot serve for a new one; nothing if it had none, or what differs is gone.
+
+    ``root`` is the work tree, which the files of a trace are relative to.
+    """
+    old = history.find(new)
+    if old is None:
+        return []
+    found = [*compare_steps(old, new), *compare_trace(old.trace, root)]
+    if not found and history.python != platform.python_version():
+        found = [f"Python {history.python} → {platform.python_version()}"]
+    return list(dict.fromkeys(found))
+
+
+def explain_records(
+    records: Iterable[StageRecord], steps: Iterable[Step], last: History | None, root: Path
+) -> Iterator[StageRecord]:
+    """Yield the records of a build, those of work that was done with why: by the ``last`` build, if there was one."""
+    by_name = {(step.name, step.of): step for step in steps}
+    for record in records:
+        step = by_name.get((record.name, record.of))
+        if record.cached or step is None:
+            yield record
+            continue
+        why = explain_step(step, last, root) if last else []
+        why = why or [GONE if last and last.find(step) else NEVER]
+        more = [f"and {len(why) - _MOST} more"] if len(why) > _MOST else []
+        yield replace(record, why=(*why[:_MOST], *more))
 
 
 def compare_steps(old: Step, new: Step) -> list[str]:

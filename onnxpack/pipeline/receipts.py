@@ -119,6 +119,10 @@ class History:
     python: str = ""
     """The version of the Python that built it."""
 
+    def find(self, new: Step) -> Step | None:
+        """Return the step that did the same work in the last build, whatever it was asked."""
+        return next((step for step in self.steps if (step.name, step.of) == (new.name, new.of)), None)
+
 
 @dataclass(frozen=True)
 class Last:
@@ -136,12 +140,6 @@ def find_outline(store: Store, asked: Asked, present: Present) -> Outline | None
     outline = found[0]
     same = present.find_root(asked.spec) == outline.root and all(map(KnownFile.is_same, outline.files))
     return outline if same else None
-
-
-def find_receipt(store: Store, asked: Asked, target: str) -> tuple[Receipt, History] | None:
-    """Return the receipt of the last build of a target that was asked for in this way, also if it no longer holds."""
-    found = _read(store, make_key(asked, target), Receipt)
-    return (found[0], _unpack(found[1])) if found else None
 
 
 def find_last(store: Store, spec: str, target: str) -> tuple[Receipt, History] | None:

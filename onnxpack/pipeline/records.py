@@ -13,6 +13,8 @@ class StageRecord:
     key: str
     of: str = ""
     """A word that tells it apart from other stages of its name: a precision, the source."""
+    why: tuple[str, ...] = ()
+    """Why its work was done, by what the last build of the target remembers; empty where nothing was done."""
 
 
 @dataclass(frozen=True)

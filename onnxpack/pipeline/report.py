@@ -72,7 +72,7 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "set": list(plan.file.settings),
         "sandbox": SANDBOX if plan.sandbox else "none",
         "exporter": product.exported.exporter if product.exported else None,
-        "stages": [asdict(stage) for stage in attempt.records],
+        "stages": [_describe_stage(stage) for stage in attempt.records],
         "model": _model(product.model) | {"axes": describe_axes(plan.axes)} if product.model else None,
         "parity": asdict(product.parity) if product.parity else None,
         "evaluation": asdict(product.evaluation) if product.evaluation else None,
@@ -96,7 +96,10 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
 def describe_unchanged(output: Path) -> dict[str, Any]:
     """Return the report of a build that had nothing to do: the last one's, whose stages all stand in the store."""
     report = read_output_report(output)
-    stages = [stage | {"seconds": 0.0, "cached": True} for stage in report.get("stages", ())]
+    stages = [
+        {name: value for name, value in stage.items() if name != "why"} | {"seconds": 0.0, "cached": True}
+        for stage in report.get("stages", ())
+    ]
     return report | {"stages": stages}
 
 
@@ -175,6 +178,13 @@ def _describe_serving(plan: Plan, context: Context, model: OnnxModel) -> dict[st
         "max_queue_delay_seconds": view.max_queue_delay,
         "other_targets": [name for name in plan.file.spec.targets if name != plan.target],
     }
+
+
+def _describe_stage(record: StageRecord) -> dict[str, Any]:
+    """Return a piece of work, with why it was done, if it was."""
+    found = asdict(record)
+    why = found.pop("why")
+    return found | ({"why": list(why)} if why else {})
 
 
 def _describe_tools(distributions: Mapping[str, str]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def read(documents: str) -> list[dict[str, Any]]:
     for report in found:
         for stage in report["stages"]:
             stage.update(seconds=0.0, cached=True)
+            stage.pop("why", None)
     return found
 
 

@@ -151,6 +151,7 @@ class Place:
             found["files.json"] = " ".join(file["path"] for file in files if file["kept"])
         report = json.loads((self.output / "report.json").read_text())
         for stage in report["stages"]:
+            stage.pop("why", None)  # it tells of the last build
             stage["seconds"] = stage["cached"] = stage["key"] = None  # a key tells also how a task ran
         report["batching"] = report["tools"] = None  # and so do the distributions that it imported
         found["report.json"] = hashlib.sha256(json.dumps(report).encode()).hexdigest()

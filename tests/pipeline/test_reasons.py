@@ -1,12 +1,23 @@
 """Why work has to be done is said by the field, the file or the package that is another one."""
 
+import platform
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onnxpack.cache.trace import Trace, digest_content
-from onnxpack.pipeline.reasons import compare_fields, compare_packages, compare_steps, compare_trace
+from onnxpack.pipeline.reasons import (
+    GONE,
+    NEVER,
+    compare_fields,
+    compare_packages,
+    compare_steps,
+    compare_trace,
+    explain_records,
+)
+from onnxpack.pipeline.receipts import History
+from onnxpack.pipeline.records import StageRecord
 from onnxpack.pipeline.requests import Step
 
 PART = {"place": "a", "spec": {"opset": 17, "calibration": {"method": "minmax"}}, "files": {"m.onnx": "1"}}
@@ -62,3 +73,27 @@ def test_compare_trace_names_what_was_read(tmp_path: Path) -> None:
 def test_long_and_hostile_values_are_shortened_and_cleaned() -> None:
     (words,) = compare_fields({"a": "x" * 99}, {"a": "\x1b[2J"})
     assert words == f"a {'x' * 39}… → \N{REPLACEMENT CHARACTER}[2J"
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (None, (NEVER,)),
+        (History(python=platform.python_version()), (NEVER,)),
+        (History((step(),), python=platform.python_version()), (GONE,)),
+        (History((step(),), python="3.1"), (f"Python 3.1 → {platform.python_version()}",)),
+        (History((step(files={"m.onnx": "2"}),), python="3.1"), ("m.onnx changed",)),
+        (History((Step("export", "", {str(n): n for n in range(30)}),)), None),
+    ],
+)
+def test_explain_records_says_why_work_was_done(
+    tmp_path: Path, last: History | None, words: tuple[str, ...] | None
+) -> None:
+    record = StageRecord("export", 1.0, False, "k")
+    kept = StageRecord("verify", 0.0, True, "k")
+    (told, other) = explain_records([record, kept], [step()], last, tmp_path)
+    assert other is kept
+    if words is None:
+        assert (len(told.why), told.why[-1]) == (21, "and 13 more")
+    else:
+        assert told.why == words

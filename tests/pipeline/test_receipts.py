@@ -27,7 +27,7 @@ from onnxpack.pipeline.receipts import (
     Receipt,
     find_change,
     find_outline,
-    find_receipt,
+    find_last,
     find_unchanged,
     make_key,
     renew,
@@ -123,7 +123,7 @@ class Project:
         return find_unchanged(self.store, self.asked, "cpu", self.look())
 
     def why(self) -> str | None:
-        found = find_receipt(self.store, self.asked, "cpu")
+        found = find_last(self.store, self.asked.spec, "cpu")
         assert found
         return find_change(found[0], self.look())
 
@@ -375,11 +375,11 @@ def test_damaged_receipts_are_none(project: Project) -> None:
     assert project.find()
     other = replace(project.asked, budget=2.0)
     shutil.copy(place, place.with_name(make_key(other, "cpu")))
-    assert find_receipt(project.store, other, "cpu") is None
+    assert find_unchanged(project.store, other, "cpu", project.look()) is None
 
 
 def test_the_history_holds_the_steps_with_their_requests(traced: Project) -> None:
-    found = find_receipt(traced.store, traced.asked, "cpu")
+    found = find_last(traced.store, traced.asked.spec, "cpu")
     assert found
     history = found[1]
     steps = {f"{step.name} {step.of}".strip(): step for step in history.steps}
