@@ -28,6 +28,8 @@ from listening import listen
 SPECS = Path(__file__).parents[2] / "specs"
 ONNXPACK = Path(sysconfig.get_path("scripts")) / "onnxpack"
 LABEL = "test.run"
+REPORTS = {"report.json", "report.html"}
+"""What a build leaves in any case; both have times in them."""
 STAGES = ["base", "export", "verify", "batch speed", "bundle", "compile", "compile", "image", "smoke"]
 # One POST from inside a container: path and body.
 ASK = """
@@ -220,9 +222,9 @@ def contents(folder: Path) -> dict[str, str]:
 
 def failed_stages(folder: Path) -> list[str]:
     """Where the builds below a folder failed; fails itself if they left anything but the reports of that."""
-    reports = [folder / name for name in contents(folder)]
-    assert {path.name for path in reports} <= {"report.json"}
-    found = [json.loads(path.read_text()) for path in reports]
+    left = [folder / name for name in contents(folder)]
+    assert {path.name for path in left} <= REPORTS
+    found = [json.loads(path.read_text()) for path in left if path.suffix == ".json"]
     assert {report["status"] for report in found} <= {"failed"}
     return [report["stage"] for report in found]
 

@@ -14,7 +14,7 @@ import pytest
 from e2e_disks import enlarge, small_disk
 from e2e_images import find_damage, list_arguments, list_names, read_image
 from e2e_scene import Scene, digest_of
-from e2e_tools import Built, alive, contents, failed_stages, fails
+from e2e_tools import REPORTS, Built, alive, contents, failed_stages, fails
 
 OWN_STAGES = ("compile", "image", "smoke")
 FACTOR = int(os.environ.get("FAULTS", "1"))
@@ -82,8 +82,8 @@ def _require_new(built: Built, daemonless: Built, label: str) -> None:
 
 
 def _digest_outputs(scene: Scene) -> dict[str, str]:
-    """Return the digests of all that an output has but the report, which has times."""
-    return {name: digest for name, digest in contents(scene.place).items() if name != "report.json"}
+    """Return the digests of all that an output has but the reports, which have times."""
+    return {name: digest for name, digest in contents(scene.place).items() if name not in REPORTS}
 
 
 # ---------------------------------------------------------------------------------------------------------- no room
@@ -101,7 +101,7 @@ def test_no_room_for_images_in_the_store(scene_of: Callable[..., Scene], daemonl
             (scene.images / "filler").write_bytes(b"\0" * (60 * 2**20 - room))
         result = scene.workshop.run(*scene.arguments, **scene.variables)
         fails(result, 5, "No space left on device")
-        assert contents(scene.place).keys() == {"report.json"} != before.keys()
+        assert contents(scene.place).keys() == REPORTS != before.keys()
         assert find_damage(scene.images) == []
         assert scene.partial() == []
         enlarge(scene.images, "500m")
@@ -116,7 +116,7 @@ def test_no_room_for_the_files_of_a_container(scene_of: Callable[..., Scene], da
     with small_disk(scene.root / "tmp", "20m"):
         result = scene.workshop.run(*scene.arguments, **scene.variables)
         fails(result, 5, "No space left on device")
-        assert contents(scene.place).keys() == {"report.json"}
+        assert contents(scene.place).keys() == REPORTS
         assert scene.partial() == []
         enlarge(scene.root / "tmp", "500m")
         assert digest_of(scene.build()) == digest_of(daemonless)

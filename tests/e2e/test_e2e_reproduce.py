@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from e2e_images import find_damage, list_arguments, list_names, open_saved, read_image
-from e2e_tools import ONNXPACK, Built, Result, Workshop, contents, fails
+from e2e_tools import ONNXPACK, REPORTS, Built, Result, Workshop, contents, fails
 
 from onnxpack.bundle.context import Context
 from onnxpack.bundle.render import DockerView
@@ -228,5 +228,5 @@ def test_a_model_that_differs_each_time_is_refused(workshop: Workshop, base_arch
     fails(result, 4, "a second build gave another image", "rootfs/model/opt/onnxpack/app/model.onnx")
     assert "numpy" not in result.err  # of what is the same nothing is said
     assert not [name for name in list_names(workshop.cache) if "onnxpack-again" in name or "onnxpack-build" in name]
-    assert set(contents(tmp_path / "dist")) == {"unsteady/cpu/report.json"}
+    assert set(contents(tmp_path / "dist")) == {f"unsteady/cpu/{name}" for name in REPORTS}
     assert not list(workshop.cache.glob(".onnxpack-*"))

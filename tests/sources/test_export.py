@@ -72,7 +72,7 @@ def test_the_parent_of_export_and_verify_imports_no_framework(spec: Path, tmp_pa
     assert parity["passed"]  # type: ignore[index]
     assert parity["comparisons"] >= 8  # type: ignore[index]
     left = sorted(path.name for path in (tmp_path / "dist/iris/cpu").iterdir())
-    assert left == ["model.onnx", "report.json"]
+    assert left == ["model.onnx", "report.html", "report.json"]
     assert not (tmp_path / ".cache").exists(), "nothing may be written below the home folder"
     second = build(spec, tmp_path)
     assert second["stages"] == [["export", True], ["verify", True]]
