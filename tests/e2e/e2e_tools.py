@@ -111,7 +111,11 @@ class Built:
 
     @property
     def report(self) -> Any:
-        return json.loads((self.output / "report.json").read_text())
+        """The report; a build that had nothing to do leaves the last one's, and everything stood in the store."""
+        found = json.loads((self.output / "report.json").read_text())
+        if f"{found['name']}, target {found['target']}: unchanged" in self.result.err:
+            found["stages"] = [stage | {"cached": True} for stage in found["stages"]]
+        return found
 
     @property
     def stages(self) -> list[tuple[str, bool]]:
