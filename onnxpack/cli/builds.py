@@ -75,6 +75,8 @@ class Builds:
         started = time.monotonic()
         paths = spec_files(specs)
         self._all.add_all(choose_shard(paths, self._asked.shard) if self._asked.shard else paths)
+        if not self._all.jobs:
+            self._store.sweep()  # a build does that, and there is none: what was killed last may have left something
         with self._asked.files.guarding():
             stopped = self._build()
         self._print()

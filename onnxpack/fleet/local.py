@@ -22,6 +22,8 @@ _UNKNOWN_BYTES = 1_500_000_000
 _HINT = "too little memory is the usual cause of a kill: run fewer at once by --jobs"
 _GRACE = 30.0
 """Seconds for processes to put away what they are at: a task of theirs has 15."""
+_HEED = 0.5
+"""Seconds after which a signal is heeded that came just before the wait for processes began, which it does not end."""
 _LOOK = 0.01  # seconds between two looks at whether processes have ended
 
 
@@ -139,8 +141,8 @@ class _Pool:
         worker.begin(job)
 
     def wait(self) -> list[WorkerProcess]:
-        """Wait until processes have told something, and return them."""
-        return [key.data for key, _ in self.selector.select()]
+        """Wait a moment until processes have told something, and return those that have."""
+        return [key.data for key, _ in self.selector.select(_HEED)]
 
     def drop(self, worker: WorkerProcess) -> Ended:
         """Take a process that has ended out, and return how it ended."""

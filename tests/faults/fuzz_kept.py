@@ -108,7 +108,7 @@ def _make_traces(chance: random.Random, folder: Path) -> None:
 def _read_traces(folder: Path) -> bool:
     runner = Runner(Store(folder), cast(Progress, Told()), folder)
     assert runner._recall("bundle", _KEY) is None  # there is no entry
-    return bool(runner._traces("bundle", _KEY))
+    return bool(runner.read_traces("bundle", _KEY))
 
 
 def _make_digest(chance: random.Random, folder: Path) -> None:

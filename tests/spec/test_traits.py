@@ -96,7 +96,9 @@ DEVICE = dataclasses.replace(cpu.DEVICE, name="npu", env={"NPU": "1"})
 def extended(tmp_path: Path) -> Path:
     """A folder with a copy of the package that has three files more."""
     package = tmp_path / "lib/onnxpack"
-    shutil.copytree(Path(onnxpack.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    here = Path(onnxpack.__file__).parent
+    shutil.copytree(here, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(here.parent / "templates", package.parent / "templates")
     (package / "sources/linear.py").write_text(FRAMEWORK)
     (package / "precision/plain_int8.py").write_text(PRECISION)
     (package / "targets/npu.py").write_text(DEVICE)

@@ -65,7 +65,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     for name, text in modules.items():
         (folder / name).write_text(text)
-    monkeypatch.setattr(onnxpack.cache.trace, "_PACKAGE", folder)
+    monkeypatch.setattr(onnxpack.cache.trace, "PACKAGE", folder)
     return folder
 
 
