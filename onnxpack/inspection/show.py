@@ -134,6 +134,7 @@ def _layers(layers: list[Facts]) -> list[str]:
 
 def _report(facts: Facts) -> list[str]:
     model, parity, image, smoke = (facts.get(part) or {} for part in ("model", "parity", "image", "smoke"))
+    served = {name: value for name, value in smoke.items() if name != "load"}
     known = model or facts["status"] != "failed"  # a build that passed has a model
     head = [
         ("status", facts["status"]),
@@ -181,7 +182,8 @@ def _report(facts: Facts) -> list[str]:
         *format_section("precisions", _candidates(facts.get("candidates") or ())),
         *format_section("batching", _show_pairs(_show_measures(facts.get("batching") or {}))),
         *format_section("image", _report_image(image)),
-        *format_section("smoke", _show_pairs(_show_measures(smoke))),
+        *format_section("smoke", _show_pairs(_show_measures(served))),
+        *format_section("load", _show_pairs(_show_load(smoke.get("load") or {}))),
         *format_section(
             "more", _show_pairs((key, _plain(value)) for key, value in facts.items() if key not in _REPORTED)
         ),
@@ -242,6 +244,13 @@ def _report_image(image: Facts) -> list[str]:
         ("size", format_bytes(image["size_bytes"])),
     ]
     return [*_show_pairs(head), *_layers(image["layers"])]
+
+
+def _show_load(load: Facts) -> Iterator[tuple[str, str]]:
+    """Yield what the server did for each number of clients; its histogram is for the report's page."""
+    for point in load.get("points", ()):
+        times = ", ".join(f"{name} {format_time(point[f'{name}_seconds'])}" for name in ("p50", "p99"))
+        yield plural(point["clients"], "client"), f"{point['rate']:.6g} requests/s, {times}"
 
 
 def _show_measures(measures: Facts) -> Iterable[tuple[str, Any]]:

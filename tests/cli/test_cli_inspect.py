@@ -56,6 +56,14 @@ REPORT: dict[str, Any] = {
     "smoke": {
         "comparisons": 10, "ready_seconds": 0.88, "peak_rss_bytes": 73015296, "on_gpu": None,
         "soak": {"requests": 900, "growth_bytes": 4200000},
+        "load": {
+            "cores": 2,
+            "points": [
+                {"clients": 1, "rate": 812.5, "p50_seconds": 0.0012, "p90_seconds": 0.002, "p99_seconds": 0.004},
+                {"clients": 2, "rate": 1600.25, "p50_seconds": 0.0012, "p90_seconds": 0.002, "p99_seconds": 0.005},
+            ],
+            "histogram": {"edges_seconds": [0.001, 0.002, 0.004], "counts": [3, 1]}, "held_out": None,
+        },
     },
     "settings": ["image.python=3.13"],
 }  # fmt: skip
@@ -99,6 +107,10 @@ smoke
   peak_rss       73.0 MB
   soak requests  900
   soak growth    4.2 MB
+
+load
+  1 client   812.5 requests/s, p50 1.20 ms, p99 4.00 ms
+  2 clients  1600.25 requests/s, p50 1.20 ms, p99 5.00 ms
 
 more
   settings  image.python=3.13
