@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from onnxpack.bundle.lock_file import FORMAT, Document, LockedBase, Runtime, Wheels, read_format, render
-from onnxpack.core.errors import Location, Problem, SpecError, naming
+from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.regular import open_regular
-from onnxpack.core.scratch import replace_file, working_folder
+from onnxpack.core.scratch import write_whole
 from onnxpack.oci.reference import parse_reference
 from onnxpack.spec.model import Spec
 from onnxpack.targets import load_device
@@ -181,16 +181,7 @@ def write(path: Path, targets: Mapping[str, TargetLock], pins: Pins | None = Non
     Raises:
         ValueError: two targets of one device and platform have different entries.
     """
-    write_file(path, write_text(Lock(dict(targets), pins or Pins())))
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    # A read-only disk refuses the folder; what a killed process leaves of it goes with the next one.
-    with naming(path), working_folder(path.parent) as folder:
-        whole = folder / path.name
-        whole.write_text(text)
-        replace_file(whole, path)
+    write_whole(path, write_text(Lock(dict(targets), pins or Pins())))
 
 
 def write_text(lock: Lock) -> str:

@@ -10,6 +10,7 @@ import click
 from onnxpack.cli.arguments import SANDBOX, TRUST, each, spec_files
 from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.package_names import normalize_name
+from onnxpack.core.scratch import write_whole
 from onnxpack.spec.load import load
 
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -104,11 +105,10 @@ def _check_lock(path: Path) -> None:
 
 def _export_lock(path: Path) -> None:
     from onnxpack.bundle.drift import require_fresh
-    from onnxpack.bundle.lock import write_file
     from onnxpack.bundle.pylock import export_pylock, name_pylock
 
     file = load(path)
     for target, locked in require_fresh(file).targets.items():
         place = path.with_name(name_pylock(path.stem, target))
-        write_file(place, export_pylock(locked, target))
+        write_whole(place, export_pylock(locked, target))
         click.echo(place)

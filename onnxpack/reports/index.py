@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from onnxpack.core.regular import is_regular, read_regular
-from onnxpack.core.scratch import replace_file, working_folder
+from onnxpack.core.scratch import write_whole
 from onnxpack.core.text import clean, format_bytes, format_time, plural
 from onnxpack.reports import INDEX, PAGE
 from onnxpack.reports.blocks import DASH, Cell, Table, make_table
@@ -73,10 +73,7 @@ def write_index(output: Path) -> bool:
     if os.path.lexists(place) and not has_index(output):
         return False
     text = render_index(list(find_entries(output)))
-    with working_folder(output) as work:
-        fresh = work / INDEX
-        fresh.write_text(text, encoding="utf-8")
-        replace_file(fresh, place)
+    write_whole(place, text)
     return True
 
 
