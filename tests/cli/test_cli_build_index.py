@@ -44,7 +44,7 @@ def test_an_index_that_cannot_be_written_is_told(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device", str(output))
 
-    monkeypatch.setattr("onnxpack.reports.index.replace_file", fail)
+    monkeypatch.setattr("onnxpack.reports.index.write_whole", fail)
     assert refresh_index(output, True) == 5
     assert "No space left on device" in capsys.readouterr().err
     assert sorted(path.name for path in output.iterdir()) == ["iris"]
