@@ -7,8 +7,8 @@ from typing import Any
 from onnxpack.core.text import plural
 from onnxpack.data.domains import get_numpy_dtype
 from onnxpack.data.test_inputs import list_corners, list_main_sizes, resolve_shape
-from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.model import Input, Spec
+from onnxpack.spec.served import make_served_spec
 
 MAX_BYTES = 2**30
 """The limit on the inputs and outputs of all cases together."""
@@ -43,7 +43,7 @@ class Budget:
     """
 
     def __init__(self, spec: Spec, limit: int = MAX_BYTES) -> None:
-        self._spec = make_client_spec(spec)
+        self._spec = make_served_spec(spec)
         # With steps there are inputs of two kinds: what a client sends, and what the model takes.
         self._levels = (spec,) if self._spec is spec else (self._spec, spec)
         self._limit = limit

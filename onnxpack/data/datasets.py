@@ -14,10 +14,10 @@ from onnxpack.core.errors import Problem, SpecError
 from onnxpack.core.text import with_article
 from onnxpack.data.npz import Head, Npz
 from onnxpack.data.test_inputs import Arrays, find_misfits, has_values
-from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Spec
 from onnxpack.spec.origin import is_code
+from onnxpack.spec.served import make_served_spec
 from onnxpack.worker.user_code import call_function, import_attribute
 
 _WANTED = "return or yield dicts of arrays, by input name"
@@ -61,7 +61,7 @@ class Dataset:
     """The rows of a data set: the inputs and the requested columns."""
 
     def __init__(self, spec: Spec, source: Rows, label: str, columns: tuple[str, ...]) -> None:
-        self._spec = make_client_spec(spec)
+        self._spec = make_served_spec(spec)
         self._source = source
         self._label = label
         self.names: tuple[str, ...] = (*self._spec.inputs, *columns)

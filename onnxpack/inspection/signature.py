@@ -11,8 +11,8 @@ from operator import itemgetter
 from typing import Any, Literal
 
 from onnxpack.core.values import Axis
-from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.model import Spec
+from onnxpack.spec.served import make_served_spec
 
 Part = Literal["inputs", "outputs", "axes"]
 Size = int | str
@@ -66,7 +66,7 @@ def describe_signature(spec: Spec) -> dict[str, Any]:
 
     A spec names its outputs at most, and not those that postprocessing leaves: what it does not say is left out.
     """
-    client = make_client_spec(spec)
+    client = make_served_spec(spec)
     return {
         "inputs": [
             {"name": name, "dtype": tensor.dtype, "shape": list(tensor.shape)} for name, tensor in client.inputs.items()

@@ -14,10 +14,10 @@ from onnxpack.pipeline.chain import chain, walk
 from onnxpack.pipeline.export import prepare_source
 from onnxpack.pipeline.report import read_output_report
 from onnxpack.pipeline.run import Build, Product
-from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.messages import suggest_closest
 from onnxpack.spec.part import SpecPart
+from onnxpack.spec.served import make_served_spec
 from onnxpack.targets import load_device
 from onnxpack.timing.bench import Bench, Entry, describe_machine, make_results, measure_source_bytes, warn_if_busy
 from onnxpack.timing.contest import Contender, HoldContest
@@ -122,7 +122,7 @@ def choose_sizes(file: SpecFile, wish: Wish, *, free: bool = False) -> Sizes:
     Raises:
         SpecError: an axis or a size is not the model's.
     """
-    spec = make_client_spec(file.spec)
+    spec = make_served_spec(file.spec)
     axes = {axis.name: axis for axis in spec.axes}
     batch = spec.first_size if isinstance(spec.first_size, str) else None
     asked = dict(wish.sizes)

@@ -11,10 +11,10 @@ from onnxpack.core.values import MODEL, Axis, OnnxModel
 from onnxpack.data.domains import list_typical_values
 from onnxpack.parity.compare import Tolerance
 from onnxpack.pipeline import UNTIL, WHOLE
-from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.delivery import Target, list_ports
 from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.served import make_served_spec
 from onnxpack.targets import Device, Versions, load_device
 
 _SOAK_SECONDS = 2.0
@@ -97,7 +97,7 @@ class Plan:
     @property
     def axes(self) -> tuple[Axis, ...]:
         """Return the dynamic axes that a client sees; those of pictures that are resized are among them."""
-        return make_client_spec(self.file.spec).axes
+        return make_served_spec(self.file.spec).axes
 
     @property
     def threads(self) -> int | None:
@@ -164,7 +164,7 @@ class Plan:
             warmup=spec.runtime.warmup,
             max_queue=spec.runtime.max_queue,
             drain=spec.runtime.drain,
-            values={name: list_typical_values(tensor) for name, tensor in make_client_spec(spec).inputs.items()},
+            values={name: list_typical_values(tensor) for name, tensor in make_served_spec(spec).inputs.items()},
             max_batch_size=batching.max_batch_size if batching else None,
             max_queue_delay=batching.max_queue_delay if batching else 0.0,
             gpu_nodes=self.gates.limits.gpu_nodes if self.device.gpu else None,

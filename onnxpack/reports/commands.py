@@ -10,8 +10,8 @@ from typing import Any
 
 from onnxpack.bundle.views import DATATYPES
 from onnxpack.data.test_inputs import draw, resolve_shape
-from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.model import Spec
+from onnxpack.spec.served import make_served_spec
 
 _MOST_NUMBERS = 32
 """How many numbers a request on the command line may hold; a picture has thousands, and nobody would read them."""
@@ -63,7 +63,7 @@ def _ask(url: str, request: Any) -> Command:
 
 def make_request(spec: Spec) -> dict[str, Any] | None:
     """Return a request of the smallest sizes with values that the spec allows; None if it would be too long to read."""
-    client = make_client_spec(spec)
+    client = make_served_spec(spec)
     sizes = {axis.name: max(axis.min, 1) for axis in client.axes}
     shapes = {name: resolve_shape(tensor, sizes) for name, tensor in client.inputs.items()}
     if sum(map(math.prod, shapes.values())) > _MOST_NUMBERS:

@@ -29,8 +29,8 @@ from onnxpack.hunt.trial import Answer
 from onnxpack.parity.determinism import STEADY_CASES, require_steady, require_values
 from onnxpack.parity.prepared import compare_prepared, drop_prepare
 from onnxpack.sources import Source
-from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.served import make_served_spec
 from onnxpack.transforms.arrays import apply_postprocess, apply_preprocess
 
 
@@ -60,7 +60,7 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
     model, answers = _load_and_record(source, file, folder)
     raw = folder / "raw"
     raw.mkdir()
-    seen = make_client_spec(file.spec)
+    seen = make_served_spec(file.spec)
     example = apply_preprocess(file.spec, draw(seen, choose_tracing_sizes(seen.axes), 0))
     made = source.export(model, file, example, len(answers.outputs[0]), raw / MODEL)
     output_names = _finish(file, raw / MODEL, folder, made.names, answers)
@@ -130,7 +130,7 @@ def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any,
 
 def _record_reference(source: Source, model: Any, file: SpecFile, folder: Path) -> _Answers:
     """Run the source on every case; write the inputs at once, keep the outputs until they have names."""
-    seen = make_client_spec(file.spec)
+    seen = make_served_spec(file.spec)
     (folder / REFERENCE).mkdir()
     if seen is not file.spec:
         (folder / SERVED).mkdir()

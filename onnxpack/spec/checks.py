@@ -8,11 +8,11 @@ from pathlib import Path
 from onnxpack.cache.remembered import digest_large_file
 from onnxpack.core.errors import Location, Problem
 from onnxpack.spec import formats, origin, rules
-from onnxpack.spec.client import list_client_axes
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
 from onnxpack.spec.messages import find_similar, shorten
 from onnxpack.spec.model import Spec
 from onnxpack.spec.sample_rules import check_samples, check_verification
+from onnxpack.spec.served import list_served_axes
 from onnxpack.spec.step_rules import check_resize, check_steps
 from onnxpack.spec.traits import FrameworkTraits, frameworks
 from onnxpack.spec.yaml_nodes import resolve_links
@@ -51,7 +51,7 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
 
 
 def _check_axes(spec: Spec, where: Where) -> Iterator[Problem]:
-    used = set(list_client_axes(spec))
+    used = set(list_served_axes(spec))
     for name, tensor in spec.inputs.items():
         for index, size in enumerate(tensor.shape):
             if isinstance(size, str):
@@ -66,7 +66,7 @@ def _check_axes(spec: Spec, where: Where) -> Iterator[Problem]:
     for name, axis in spec.dynamic_axes.items():
         place = where("dynamic_axes", name)
         if name not in used:
-            slip = find_similar(name, list_client_axes(spec))
+            slip = find_similar(name, list_served_axes(spec))
             hint = f"did you mean '{slip}'?" if slip else "remove it, or use it in a shape"
             yield Problem(f"axis '{name}' is used in no shape", hint, place)
         if axis.min > axis.max:

@@ -6,9 +6,9 @@ from functools import partial
 
 from onnxpack.core.errors import Location, Problem
 from onnxpack.core.text import plural
-from onnxpack.spec.client import FLOATS, make_client_inputs
 from onnxpack.spec.messages import shorten
 from onnxpack.spec.model import Column, Input, Spec
+from onnxpack.spec.served import FLOATS, make_served_inputs
 
 Where = Callable[..., Location]
 
@@ -25,7 +25,7 @@ def check_verification(spec: Spec, where: Where) -> Iterator[Problem]:
 
 def check_samples(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check what each input that a client sends says about its samples."""
-    for name, tensor in make_client_inputs(spec).items():
+    for name, tensor in make_served_inputs(spec).items():
         yield from _check_input(tensor, lambda *path, name=name: where("inputs", name, *path))
 
 

@@ -1,12 +1,14 @@
 """Rules on ``preprocess`` and ``postprocess``: the fields of each operation, and the tensors that steps name."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem
-from onnxpack.spec.client import list_stages
 from onnxpack.spec.messages import find_similar
 from onnxpack.spec.model import Spec
+from onnxpack.spec.served import list_stages
+from onnxpack.spec.steps import PostprocessStep, PreprocessStep
 
 Where = Callable[..., Location]
 
@@ -18,7 +20,15 @@ _FIELDS: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("preprocess", "scale"): ({"scale"}, set()),
     ("preprocess", "cast"): ({"dtype"}, set()),
     ("preprocess", "layout"): ({"layout"}, set()),
-    ("preprocess", "resize"): ({"size"}, set()),
+    ("preprocess", "decode"): (set(), {"formats", "max_pixels"}),
+    ("preprocess", "orient"): (set(), set()),
+    ("preprocess", "grayscale"): (set(), {"weights", "like"}),
+    ("preprocess", "swap"): (set(), set()),
+    ("preprocess", "crop"): ({"size"}, set()),
+    ("preprocess", "resize"): ({"size"}, {"method", "like", "fit", "pad"}),
+    ("preprocess", "tokenize"): ({"tokenizer"}, {"max_length", "truncation", "pair", "ids", "mask", "types"}),
+    ("preprocess", "table"): ({"columns"}, set()),
+    ("preprocess", "date_parts"): ({"parts"}, set()),
     ("postprocess", "sigmoid"): (set(), set()),
     ("postprocess", "softmax"): (set(), {"axis"}),
     ("postprocess", "argmax"): (set(), {"axis"}),
@@ -26,7 +36,12 @@ _FIELDS: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("postprocess", "labels"): ({"labels"}, set()),
     ("postprocess", "scale"): ({"factor"}, set()),
 }
-_OPTIONS = ("mean", "std", "scale", "dtype", "layout", "size", "axis", "k", "labels", "factor")
+_OPTIONS = tuple(
+    dict.fromkeys(
+        field.name for step in (PreprocessStep, PostprocessStep) for field in fields(step)
+        if field.name not in ("op", "input", "output")
+    )
+)  # fmt: skip
 TOPK_OUTPUTS = ("values", "indices")
 """The suffixes of the names of topk's two outputs."""
 
@@ -43,7 +58,12 @@ def check_steps(spec: Spec, where: Where) -> Iterator[Problem]:
         for index, step in enumerate(getattr(spec, field)):
             yield from _check_step(field, step, lambda *path, start=(field, index): where(*start, *path))
     for index, step in enumerate(spec.preprocess):
-        yield from _check_known(step.input, list(spec.inputs), where("preprocess", index, "input"))
+        if step.op == "table" and not step.input:
+            continue
+        if not step.input:
+            yield Problem(f"{step.op} needs input", "add `input: …` to the step", where("preprocess", index))
+        elif step.op != "tokenize":  # whose input is the client's alone
+            yield from _check_known(step.input, list(spec.inputs), where("preprocess", index, "input"))
     for misfit in list_stages(spec)[1]:
         if not _find_missing("preprocess", spec.preprocess[misfit.index]):  # that is told already
             yield Problem(misfit.message, misfit.hint, where("preprocess", misfit.index))

@@ -1,20 +1,66 @@
-"""The fields of ``preprocess`` and ``postprocess`` steps, which become ONNX nodes around the model."""
+"""The fields of ``preprocess`` and ``postprocess`` steps, on a value's way from the client to the model and back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from onnxpack.spec.constraints import Between
-from onnxpack.spec.field_types import Dtype, FilePath, Positive, TensorName, describe_field
+from onnxpack.spec.field_types import Dtype, FilePath, Positive, TensorName, Text, describe_field
+
+DatePart: TypeAlias = Literal["year", "month", "day", "weekday", "yearday", "quarter", "week", "days"]
+"""A part of a date: weekday from 0 (Monday) to 6, yearday from 1, week by ISO 8601, days since 1970-01-01."""
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """One named column of a table that clients send, and what becomes of its values."""
+
+    kind: Literal["number", "category", "text", "date"] = describe_field(
+        "What the column holds: numbers, one of a few words, free text, or dates.", example="number"
+    )
+    to: TensorName | None = describe_field(
+        "The model's input that the column feeds, where the table names no `input`. Default: the one with the column's "
+        "name.",
+        None,
+        example="age",
+    )
+    missing: bool | int | float | Text | None = describe_field(
+        "The value that stands for a missing one (null, an empty cell, NaN). Default: a missing value is refused.",
+        None,
+        example="29.5",
+    )
+    categories: tuple[Text, ...] = describe_field(
+        "category: the words that are known; a numeric input gets a word's place in this list, from 0.",
+        (),
+        example="[Lima, Oslo]",
+    )
+    unknown: int | float | Text | None = describe_field(
+        "category: what stands for a word that is not among the categories: a word or a number, as the model takes it. "
+        "Default: it is refused.",
+        None,
+        example="-1",
+    )
+    parts: tuple[DatePart, ...] = describe_field(
+        "date: the parts of the date that the model takes, in order. Default: the days since 1970-01-01.",
+        (),
+        example="[year, month, weekday]",
+    )
 
 
 @dataclass(frozen=True)
 class PreprocessStep:
     """One step that changes an input on its way from the client to the model."""
 
-    op: Literal["normalize", "scale", "cast", "layout", "resize"] = describe_field(
-        "The operation.", example="normalize"
+    op: Literal[
+        "decode", "orient", "grayscale", "swap", "crop", "resize", "normalize", "scale", "cast", "layout",
+        "tokenize", "table", "date_parts",
+    ] = describe_field("The operation.", example="normalize")  # fmt: skip
+    input: TensorName = describe_field(
+        "The name of the input to change. tokenize: the name that a client sends texts under. table: the model's input "
+        "whose last axis the columns make; without it each column feeds an input of its own.",
+        "",
+        example="image",
     )
-    input: TensorName = describe_field("The name of the input to change.", example="image")
     mean: tuple[float, ...] | None = describe_field(
         "normalize: subtract these values, one for each channel.", None, example="[0.485, 0.456, 0.406]"
     )
@@ -30,8 +76,86 @@ class PreprocessStep:
     layout: Literal["NHWC", "NCHW"] | None = describe_field(
         "layout: the order of axes that the client sends.", None, example="NHWC"
     )
+    formats: tuple[Literal["jpeg", "png", "webp", "bmp"], ...] | None = describe_field(
+        "decode: the formats of pictures that are taken. Default: JPEG and PNG.", None, example="[jpeg, png]"
+    )
+    max_pixels: Positive | None = describe_field(
+        "decode: the most pixels that a picture may declare; one with more is refused before it is decoded. Default: "
+        "32 million.",
+        None,
+        example="16000000",
+    )
+    weights: tuple[float, ...] | None = describe_field(
+        "grayscale: the weights of red, green and blue; the sum is not rounded. Default: those of ITU-R BT.601, "
+        "and rounded to whole numbers as the library named by `like` does.",
+        None,
+        example="[0.299, 0.587, 0.114]",
+    )
     size: tuple[Positive, ...] | None = describe_field(
-        "resize: the height and width that the model takes.", None, example="[224, 224]"
+        "resize, crop: the height and width behind the step. resize: one number is the shorter side's size, and the "
+        "other side keeps the proportion, for a crop behind it.",
+        None,
+        example="[224, 224]",
+    )
+    method: Literal["nearest", "linear", "cubic", "area", "lanczos"] | None = describe_field(
+        "resize: how new pixels are computed from old ones. Default: linear.", None, example="area"
+    )
+    like: Literal["pillow", "opencv", "torchvision"] | None = describe_field(
+        "grayscale, resize: the library whose pixels the step gives, as in training. Default: pillow behind decode; "
+        "else ONNX's own formula.",
+        None,
+        example="opencv",
+    )
+    fit: Literal["stretch", "cover", "contain"] | None = describe_field(
+        "resize: change the proportion (stretch), cut off what is too much (cover), or fill up with `pad` (contain). "
+        "Default: stretch.",
+        None,
+        example="cover",
+    )
+    pad: tuple[Annotated[int, Between(0, 255)], ...] | None = describe_field(
+        "resize: the colour that contain fills up with, one value or one for each channel. Default: 0.",
+        None,
+        example="[114, 114, 114]",
+    )
+    tokenizer: FilePath | None = describe_field(
+        "tokenize: the tokenizer.json that the model was trained with.", None, example="tokenizer.json"
+    )
+    max_length: Positive | None = describe_field(
+        "tokenize: the most tokens of one text, special ones included. Default: the maximum of the axis of tokens.",
+        None,
+        example="128",
+    )
+    truncation: Literal["right", "left", "refuse"] | None = describe_field(
+        "tokenize: the side on which tokens beyond max_length are cut off, or that such a text is refused. Default: "
+        "right.",
+        None,
+        example="right",
+    )
+    pair: TensorName | None = describe_field(
+        "tokenize: the name under which a client sends a second text for each first one.", None, example="context"
+    )
+    ids: TensorName | None = describe_field(
+        "tokenize: the model's input that takes the tokens. Default: input_ids.", None, example="input_ids"
+    )
+    mask: TensorName | None = describe_field(
+        "tokenize: the model's input that takes 1 for tokens and 0 for padding. Default: attention_mask, if the model "
+        "has it.",
+        None,
+        example="attention_mask",
+    )
+    types: TensorName | None = describe_field(
+        "tokenize: the model's input that takes 0 for tokens of the first text and 1 for those of the second. Default: "
+        "token_type_ids, if the model has it.",
+        None,
+        example="token_type_ids",
+    )
+    columns: Mapping[TensorName, TableColumn] | None = describe_field(
+        "table: the columns by name, in order.", None, example="{age: {kind: number, missing: 29.5}}"
+    )
+    parts: tuple[DatePart, ...] | None = describe_field(
+        "date_parts: the parts of each date (days since 1970-01-01) that make the input's last axis, in order.",
+        None,
+        example="[year, month, day]",
     )
 
 

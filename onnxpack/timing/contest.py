@@ -12,9 +12,9 @@ from onnxpack.core.errors import SourceError
 from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.data.test_inputs import Arrays, draw, read_arrays, write_arrays
 from onnxpack.parity.compare import clean_runtime_error
-from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
+from onnxpack.spec.served import make_served_spec
 from onnxpack.timing.probe import read_peak_rss
 from onnxpack.transforms.arrays import apply_postprocess, apply_preprocess
 from onnxpack.worker import Say, Task
@@ -95,7 +95,7 @@ def _hold_contest(asked: HoldContest) -> Contest:
 
     _share_cpus(asked.threads)
     file, sizes = asked.spec.file, asked.sizes
-    seen = make_client_spec(file.spec)
+    seen = make_served_spec(file.spec)
     makers: dict[str, Callable[[], Answer]] = {}
     if asked.source:
         makers[asked.source] = partial(_source, file, asked.names)

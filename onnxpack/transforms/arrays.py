@@ -12,9 +12,9 @@ import numpy as np
 from onnxpack.core.errors import SpecError
 from onnxpack.core.values import Shape, TensorInfo
 from onnxpack.data.test_inputs import Arrays, get_dtype_word
-from onnxpack.spec.client import FLOATS, PreStage, list_stages
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
+from onnxpack.spec.served import FLOATS, PreStage, list_stages
 from onnxpack.spec.step_rules import list_step_outputs
 from onnxpack.spec.steps import PostprocessStep
 from onnxpack.transforms.resize import resize_array

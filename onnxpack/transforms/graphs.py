@@ -14,8 +14,8 @@ from onnxpack.core.errors import SourceError
 from onnxpack.core.values import MODEL, Changed, TensorInfo
 from onnxpack.graph.check import DTYPES, get_opset, list_inputs, read_facts, read_info, rename_tensors
 from onnxpack.graph.external_data import open_model, save_copy
-from onnxpack.spec.client import list_stages
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.served import list_stages
 from onnxpack.spec.step_rules import RESIZE_OPSET
 from onnxpack.transforms.arrays import ANTIALIAS_OPSET, make_post_stages, place_outputs, uses_antialias
 from onnxpack.transforms.nodes import Nodes

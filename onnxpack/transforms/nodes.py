@@ -8,7 +8,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnxpack.graph.check import DTYPES, get_opset, iterate_graphs
-from onnxpack.spec.client import PreStage
+from onnxpack.spec.served import PreStage
 from onnxpack.transforms.arrays import PostStage, fold_normalize
 
 _TYPES = {word: number for number, word in DTYPES.items()}

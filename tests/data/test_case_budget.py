@@ -12,8 +12,8 @@ from onnx_examples import FLOAT, RELU, make_model
 import onnxpack.data.case_budget
 from onnxpack.data.case_budget import Budget, count_input_bytes
 from onnxpack.data.test_inputs import draw, list_corners, list_main_sizes
-from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.model import Spec
+from onnxpack.spec.served import make_served_spec
 
 FIELDS = {
     "inputs": {
@@ -91,7 +91,7 @@ def test_a_tiny_image_does_not_make_the_others_dear(tmp_path: Path) -> None:
         "opset": 18,
     }
     spec = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, **fields).spec
-    seen = make_client_spec(spec)
+    seen = make_served_spec(spec)
     budget = Budget(spec, 20_000_000)
     chosen = []
     for at in budget.sizes():

@@ -17,8 +17,8 @@ from onnx_examples import make_model
 from onnxpack.core.errors import SourceError, SpecError
 from onnxpack.data.test_inputs import Arrays, draw, list_main_sizes
 from onnxpack.graph.check import DTYPES, open_session, read_facts
-from onnxpack.spec.client import make_client_spec
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.served import make_served_spec
 from onnxpack.transforms.arrays import apply_postprocess, apply_preprocess, fold_normalize
 from onnxpack.transforms.graphs import add_steps
 from onnxpack.transforms.resize import compute_weights, resize_array
@@ -67,7 +67,7 @@ def compared(file: SpecFile, sent: Arrays) -> tuple[Arrays, list[str]]:
         else:
             np.testing.assert_array_equal(got, right)
     model = read_facts(folder / "model.onnx")
-    declared = make_client_spec(file.spec).input_infos
+    declared = make_served_spec(file.spec).input_infos
     assert model.inputs == declared
     for info in model.outputs:
         dtype = actual[info.name].dtype
@@ -118,7 +118,7 @@ def test_an_image_of_bytes_is_made_what_a_model_takes(make: Make, dtype: str, op
 )
 def test_channels_are_found_by_layout_and_shape(make: Make, shape: list[Any], steps: list[Any]) -> None:
     file = make("float32", shape, preprocess=[dict(step) for step in steps])
-    sent = draw(make_client_spec(file.spec), {"n": 2}, 0)
+    sent = draw(make_served_spec(file.spec), {"n": 2}, 0)
     compared(file, sent)
     taken = apply_preprocess(file.spec, sent)["x"]
     assert taken.shape == tuple(2 if size == "n" else size for size in shape)
@@ -126,7 +126,7 @@ def test_channels_are_found_by_layout_and_shape(make: Make, shape: list[Any], st
 
 def test_many_images_are_done_a_few_at_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     file = make("float32", ["n", 3, 4, 5], preprocess=[CAST, NHWC, NORMALIZE], dynamic_axes={"n": [1, 9]})
-    sent = draw(make_client_spec(file.spec), {"n": 9}, 0)
+    sent = draw(make_served_spec(file.spec), {"n": 9}, 0)
     whole = apply_preprocess(file.spec, sent)["x"]
     monkeypatch.setattr("onnxpack.transforms.arrays._PIECE", 120)
     seen = []
@@ -147,11 +147,11 @@ def test_casts(make: Make, dtype: str, given: str) -> None:
 
 def test_what_a_client_sends_is_drawn_from_its_dtype_or_range(make: Make) -> None:
     file = make("float32", ["n", 3, 30, 30], preprocess=[CAST, NHWC])
-    sent = draw(make_client_spec(file.spec), {"n": 3}, 0)["x"]
+    sent = draw(make_served_spec(file.spec), {"n": 3}, 0)["x"]
     assert (sent.shape, sent.dtype, sent.min(), sent.max()) == ((3, 30, 30, 3), "uint8", 0, 255)
     given = {"x": {"dtype": "float32", "shape": ["n", 3, 30, 30], "range": [7, 9]}}
     narrow = draw(
-        make_client_spec(make("float32", ["n", 3, 30, 30], inputs=given, preprocess=[CAST]).spec), {"n": 3}, 0
+        make_served_spec(make("float32", ["n", 3, 30, 30], inputs=given, preprocess=[CAST]).spec), {"n": 3}, 0
     )
     assert set(narrow["x"].ravel().tolist()) == {7, 8, 9}
 
@@ -161,13 +161,13 @@ def test_a_layout_is_what_the_client_sends(make: Make, step: Any, order: tuple[i
     sent = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
     shape = [["n", 3, 4, 5][axis] for axis in order]
     file = make("float32", shape, preprocess=[step])
-    assert make_client_spec(file.spec).inputs["x"].shape == ("n", 3, 4, 5)
+    assert make_served_spec(file.spec).inputs["x"].shape == ("n", 3, 4, 5)
     np.testing.assert_array_equal(compared(file, {"x": sent})[0]["y"], sent.transpose(order))
 
 
 def test_a_spec_without_steps_is_the_clients(make: Make) -> None:
     spec = make("float32", ["n", 4]).spec
-    assert make_client_spec(spec) is spec
+    assert make_served_spec(spec) is spec
 
 
 RESIZE = {"op": "resize", "input": "x", "size": [6, 4]}
@@ -182,7 +182,7 @@ def test_images_of_any_size_are_resized(
 ) -> None:
     file = make(dtype, ["n", 3, 6, 4], opset, preprocess=[dict(step) for step in steps])
     at = {"n": 2, "x_height": size[0], "x_width": size[1]}
-    sent = draw(make_client_spec(file.spec), at, 0)
+    sent = draw(make_served_spec(file.spec), at, 0)
     assert sent["x"].shape[2 if NHWC not in steps else 1] == size[0]
     loose = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-5}  # onnxruntime's places are float32
     scale = 255 if CAST in steps else 4
@@ -193,13 +193,13 @@ def test_images_of_any_size_are_resized(
 
 def test_a_client_has_axes_of_its_own_for_height_and_width(make: Make) -> None:
     file = make("float32", ["n", 3, 6, 4], preprocess=[RESIZE])
-    axes = {axis.name: (axis.min, axis.opt, axis.max) for axis in make_client_spec(file.spec).axes}
+    axes = {axis.name: (axis.min, axis.opt, axis.max) for axis in make_served_spec(file.spec).axes}
     assert axes == {"n": (1, 3, 3), "x_height": (1, 6, 24), "x_width": (1, 4, 16)}
     own = AXES | {"x_height": {"min": 6, "max": 50}}
     file = make("float32", ["n", 3, 6, 4], preprocess=[RESIZE], dynamic_axes=own)
-    axes = {axis.name: (axis.min, axis.opt, axis.max) for axis in make_client_spec(file.spec).axes}
+    axes = {axis.name: (axis.min, axis.opt, axis.max) for axis in make_served_spec(file.spec).axes}
     assert axes == {"n": (1, 3, 3), "x_height": (6, 8, 50), "x_width": (1, 4, 16)}
-    assert {"n": 3, "x_height": 50, "x_width": 16} in list_main_sizes(make_client_spec(file.spec).axes)
+    assert {"n": 3, "x_height": 50, "x_width": 16} in list_main_sizes(make_served_spec(file.spec).axes)
 
 
 def test_resizing_depends_on_the_opset_that_the_numpy_form_went_by(make: Make) -> None:

@@ -1,4 +1,4 @@
-"""The inputs that a client sends, computed from the model's inputs by following ``preprocess`` backwards."""
+"""The inputs that the served ONNX file takes, computed from the model's by following ``preprocess`` backwards."""
 
 import re
 from dataclasses import dataclass, replace
@@ -8,6 +8,7 @@ from onnxpack.core.text import plural
 from onnxpack.core.values import TensorInfo
 from onnxpack.spec.field_types import Dtype
 from onnxpack.spec.model import AxisRange, Input, Spec
+from onnxpack.spec.module_steps import list_module_steps
 from onnxpack.spec.steps import PreprocessStep
 
 FLOATS = ("float16", "float32", "float64")
@@ -51,8 +52,9 @@ def list_stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
     found: list[PreStage] = []
     misfits: list[Misfit] = []
     # The spec declares what the model takes, so the tensors are known from the last step to the first.
+    done = set(list_module_steps(spec))
     for index, step in reversed(list(enumerate(spec.preprocess))):
-        if step.input not in now:
+        if step.input not in now or index in done:
             continue
         stage = _make_stage(step, now[step.input], layouts.get(step.input))
         if isinstance(stage, tuple):
@@ -65,28 +67,28 @@ def list_stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
     return tuple(reversed(found)), tuple(reversed(misfits))
 
 
-def make_client_inputs(spec: Spec) -> dict[str, Input]:
-    """Return the inputs that a client sends; uint8 ones without a range get that of all uint8 values."""
+def make_served_inputs(spec: Spec) -> dict[str, Input]:
+    """Return the inputs that the served ONNX file takes; uint8 ones without a range get that of all uint8 values."""
     inputs = dict(spec.inputs)
     for stage in reversed(list_stages(spec)[0]):
         inputs[stage.taken.name] = _make_client_input(inputs[stage.taken.name], stage.taken)
     return inputs
 
 
-def make_client_spec(spec: Spec) -> Spec:
-    """Return the spec with a client's inputs and axes and without steps; the same spec if it has no steps.
+def make_served_spec(spec: Spec) -> Spec:
+    """Return the spec with the served ONNX file's inputs and axes and without steps; the same spec if it has no steps.
 
     Samples, calibration and evaluation data have the form of these inputs.
     """
     if not spec.preprocess and not spec.postprocess:
         return spec
     axes = dict(spec.dynamic_axes)
-    for name, size in list_client_axes(spec).items():
+    for name, size in list_served_axes(spec).items():
         axes.setdefault(name, AxisRange(max=size * _LARGEST_IMAGE, min=1, opt=size))
-    return replace(spec, inputs=make_client_inputs(spec), dynamic_axes=axes, preprocess=(), postprocess=())
+    return replace(spec, inputs=make_served_inputs(spec), dynamic_axes=axes, preprocess=(), postprocess=())
 
 
-def list_client_axes(spec: Spec) -> dict[str, int]:
+def list_served_axes(spec: Spec) -> dict[str, int]:
     """Map the axes that only a client has, height and width in front of a resize, to the model's sizes."""
     return {
         str(stage.taken.shape[axis]): cast(int, stage.given.shape[axis])
@@ -117,6 +119,8 @@ def _make_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> 
     if given.dtype not in FLOATS:
         hint = f"add `{{op: cast, input: {step.input}, dtype: float32}}` after it"
         return f"{step.op} computes with floats, and its result is {given.dtype} here", hint
+    if step.op in ("decode", "tokenize", "orient", "grayscale", "swap", "crop", "table", "date_parts"):
+        return f"{step.op} is not possible here", "remove the step"
     if step.op == "normalize":
         return _make_normalize_stage(step, given, layout)
     return _make_resize_stage(step, given, layout) if step.op == "resize" else PreStage(step, given, given)

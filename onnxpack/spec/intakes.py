@@ -1,0 +1,86 @@
+"""What the generated module does to a client's inputs before the ONNX file takes them: pictures and texts.
+
+A picture's steps up to the last that knows pictures, and a text's tokens, are made by the training libraries' own code
+in the module; the steps behind them are nodes of the ONNX file.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from onnxpack.core.values import Axis, TensorInfo
+from onnxpack.spec.model import Spec
+from onnxpack.spec.module_steps import list_module_steps
+from onnxpack.spec.served import make_served_spec
+from onnxpack.spec.steps import PreprocessStep
+
+IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
+"""The names that models usually have for tokens, for which of them are none, and for which text each is of."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """A client's inputs ``taken`` (one of pictures, or texts and maybe their pairs), and the ONNX file's ``given``.
+
+    ``taken`` are of shape [batch], of dtype ``bytes`` (a picture's file) or ``string``. ``given`` is one tensor
+    [batch, height, width, channels], or those of tokens [batch, tokens]: ids first, then mask and types where the model
+    takes them.
+    """
+
+    kind: Literal["picture", "text"]
+    steps: tuple[PreprocessStep, ...]
+    taken: tuple[TensorInfo, ...]
+    given: tuple[TensorInfo, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the name of the first input that a client sends."""
+        return self.taken[0].name
+
+
+def list_intakes(spec: Spec) -> tuple[Intake, ...]:
+    """Return what the module does to inputs, in the order of the steps; what does not fit is left out."""
+    served = {info.name: info for info in make_served_spec(spec).input_infos}
+    chains: dict[str, list[PreprocessStep]] = {}
+    for index in list_module_steps(spec):
+        step = spec.preprocess[index]
+        chains.setdefault(step.input, []).append(step)
+    found = []
+    for name, steps in chains.items():
+        if steps[0].op == "tokenize":
+            found += _make_text_intake(steps[0], served)
+        elif name in served:
+            given = served[name]
+            found.append(Intake("picture", tuple(steps), (TensorInfo(name, "bytes", given.shape[:1]),), (given,)))
+    return tuple(found)
+
+
+def _make_text_intake(step: PreprocessStep, served: dict[str, TensorInfo]) -> list[Intake]:
+    asked = ((step.ids, IDS), (step.mask, MASK), (step.types, TYPES))
+    given = tuple(served[name] for own, usual in asked if (name := own or usual) in served)
+    if not given:
+        return []
+    rows = given[0].shape[:1]
+    taken = tuple(TensorInfo(name, "string", rows) for name in (step.input, step.pair) if name)
+    return [Intake("text", (step,), taken, given)]
+
+
+def list_client_inputs(spec: Spec) -> tuple[TensorInfo, ...]:
+    """Return the inputs that a client of the image sends: the ONNX file's, but for those that an intake makes."""
+    found: dict[str, TensorInfo] = {}
+    by_given = {info.name: intake for intake in list_intakes(spec) for info in intake.given}
+    for info in make_served_spec(spec).input_infos:
+        taken = by_given[info.name].taken if info.name in by_given else (info,)
+        found |= {one.name: one for one in taken}
+    return tuple(found.values())
+
+
+def list_client_axes(spec: Spec) -> tuple[Axis, ...]:
+    """Return the dynamic axes of the inputs that a client of the image sends."""
+    used = {size for info in list_client_inputs(spec) for size in info.shape}
+    return tuple(axis for axis in make_served_spec(spec).axes if axis.name in used)
+
+
+def drop_module_steps(spec: Spec) -> Spec:
+    """Return the spec without the steps that the module does: its client sends what the ONNX file takes."""
+    gone = set(list_module_steps(spec))
+    return replace(spec, preprocess=tuple(step for index, step in enumerate(spec.preprocess) if index not in gone))
