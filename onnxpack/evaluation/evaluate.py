@@ -18,7 +18,7 @@ from onnxpack.data.test_inputs import Arrays, read_arrays, write_arrays
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import LOWER_IS_BETTER, Evaluation
 from onnxpack.spec.origin import is_code
-from onnxpack.transforms.arrays import apply_postprocess
+from onnxpack.transforms.outputs import apply_postprocess
 from onnxpack.worker.user_code import call_function, import_attribute
 
 EVALUATION = "evaluation.npz"

@@ -31,7 +31,8 @@ from onnxpack.parity.prepared import compare_prepared, drop_prepare
 from onnxpack.sources import Source
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.served import make_served_spec
-from onnxpack.transforms.arrays import apply_postprocess, apply_preprocess
+from onnxpack.transforms.arrays import apply_preprocess
+from onnxpack.transforms.outputs import apply_postprocess
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import Any
 from onnxpack.core.errors import Location, Problem
 from onnxpack.spec.messages import find_similar
 from onnxpack.spec.model import Spec
+from onnxpack.spec.output_names import list_dropped, list_step_outputs
 from onnxpack.spec.served import list_stages
 from onnxpack.spec.steps import PostprocessStep, PreprocessStep
 
@@ -32,24 +33,21 @@ _FIELDS: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("postprocess", "sigmoid"): (set(), set()),
     ("postprocess", "softmax"): (set(), {"axis"}),
     ("postprocess", "argmax"): (set(), {"axis"}),
-    ("postprocess", "topk"): ({"k"}, {"axis"}),
+    ("postprocess", "topk"): ({"k"}, {"axis", "labels"}),
     ("postprocess", "labels"): ({"labels"}, set()),
+    ("postprocess", "threshold"): ({"at"}, {"dtype", "labels"}),
+    ("postprocess", "mean"): ({"axis"}, set()),
+    ("postprocess", "round"): ({"digits"}, {"dtype"}),
     ("postprocess", "scale"): ({"factor"}, set()),
+    ("postprocess", "nms"): ({"scores"}, {"axis", "k", "boxes", "iou", "score", "per_class"}),
+    ("postprocess", "decode"): ({"kind"}, {"labels", "aggregation", "end", "max_answer"}),
 }
 _OPTIONS = tuple(
     dict.fromkeys(
         field.name for step in (PreprocessStep, PostprocessStep) for field in fields(step)
-        if field.name not in ("op", "input", "output")
+        if field.name not in ("op", "input", "output", "keep")
     )
 )  # fmt: skip
-TOPK_OUTPUTS = ("values", "indices")
-"""The suffixes of the names of topk's two outputs."""
-
-
-def list_step_outputs(step: Any) -> tuple[str, ...]:
-    """Return the names of a ``postprocess`` step's outputs; without ``output`` they are made from the input's name."""
-    name = step.output or step.input
-    return tuple(f"{name}_{end}" for end in TOPK_OUTPUTS) if step.op == "topk" else (name,)
 
 
 def check_steps(spec: Spec, where: Where) -> Iterator[Problem]:
@@ -97,9 +95,10 @@ def _check_outputs(spec: Spec, where: Where) -> Iterator[Problem]:
         return
     known = list(spec.outputs)
     for index, step in enumerate(spec.postprocess):
-        yield from _check_known(step.input, known, where("postprocess", index, "input"))
-        if step.output in (None, step.input):
-            known = [name for name in known if name != step.input]
+        for field in ("input", "scores", "end"):
+            if getattr(step, field):
+                yield from _check_known(getattr(step, field), known, where("postprocess", index, field))
+        known = [name for name in known if name not in list_dropped(step)]
         for name in list_step_outputs(step):
             if name in known or name in spec.inputs:
                 place = where("postprocess", index, "output")

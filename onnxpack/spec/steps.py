@@ -163,23 +163,96 @@ class PreprocessStep:
 class PostprocessStep:
     """One step that changes an output on its way from the model to the client."""
 
-    op: Literal["sigmoid", "softmax", "argmax", "topk", "labels", "scale"] = describe_field(
-        "The operation.", example="softmax"
+    op: Literal[
+        "sigmoid", "softmax", "argmax", "topk", "labels", "threshold", "mean", "round", "scale", "nms", "decode"
+    ] = describe_field("The operation.", example="softmax")
+    input: TensorName = describe_field(
+        "The name of the output to change. nms: that of the boxes; decode: that of the scores of tokens, or of an "
+        "answer's first token.",
+        example="logits",
     )
-    input: TensorName = describe_field("The name of the output to change.", example="logits")
     output: TensorName | None = describe_field(
-        "The name of the result, which is added to the outputs; for topk the start of two names, with _values and "
-        "_indices. Default: the result replaces the input.",
+        "The name of the result, which is added to the outputs; for topk and nms the start of several names, such as "
+        "_values and _indices. Default: the result replaces the input; that of nms is called detected_boxes, "
+        "detected_scores and so on, and that of decode as its `kind` is.",
         None,
         example="probability",
     )
-    axis: Annotated[int, Between(-8, 7)] | None = describe_field(
-        "softmax, argmax, topk: the axis to compute along. Default: the last one.", None, example="-1"
+    keep: bool | None = describe_field(
+        "Whether the old output stays beside the result, which is then named after both, as in logits_softmax, unless "
+        "`output` names it. Default: it stays if `output` names another one.",
+        None,
+        example="false",
     )
-    k: Positive | None = describe_field("topk: how many of the largest values to return.", None, example="5")
+    axis: Annotated[int, Between(-8, 7)] | None = describe_field(
+        "softmax, argmax, topk, mean: the axis to compute along. Default: the last one; mean has none. nms: the axis "
+        "of the classes in `scores`, where its size does not tell.",
+        None,
+        example="-1",
+    )
+    k: Positive | None = describe_field(
+        "topk: how many of the largest values to return. nms: how many boxes of a row are kept at most. Default: 100.",
+        None,
+        example="5",
+    )
     labels: FilePath | None = describe_field(
-        "labels: a UTF-8 text file with one label per line; class numbers or scores are replaced by these labels.",
+        "labels, topk, threshold, decode: a UTF-8 text file with one label per line; class numbers or scores are "
+        "replaced by these labels. topk gives them instead of indices; threshold takes two, that of no first.",
         None,
         example="labels.txt",
     )
     factor: float | None = describe_field("scale: multiply by this number.", None, example="100")
+    at: float | None = describe_field("threshold: the least value that counts as yes.", None, example="0.5")
+    digits: Annotated[int, Between(-8, 12)] | None = describe_field(
+        "round: how many digits to keep behind the decimal point; a value halfway goes to the even digit.",
+        None,
+        example="2",
+    )
+    dtype: Dtype | None = describe_field(
+        "round, threshold: the dtype of the result. Default: that of the input; of threshold: bool.",
+        None,
+        example="float16",
+    )
+    scores: TensorName | None = describe_field(
+        "nms: the output with the scores, [batch, classes, boxes] or [batch, boxes, classes].", None, example="scores"
+    )
+    boxes: Literal["corners", "centre"] | None = describe_field(
+        "nms: what the four numbers of a box are: two opposite corners, or centre, width and height. Default: corners.",
+        None,
+        example="centre",
+    )
+    iou: Annotated[float, Between(0, 1)] | None = describe_field(
+        "nms: a box that shares more than this part of its area (intersection over union) with a better one of its "
+        "class is left out. Default: 0.5.",
+        None,
+        example="0.45",
+    )
+    score: float | None = describe_field(
+        "nms: only boxes with a score above this are kept. Default: 0.", None, example="0.25"
+    )
+    per_class: Positive | None = describe_field(
+        "nms: how many boxes of one class are kept at most in a row. Default: as many as `k`.", None, example="20"
+    )
+    kind: Literal["entities", "answer"] | None = describe_field(
+        "decode: what is found in a client's text: entities by the scores of each token's labels, or the answer to a "
+        "question by the scores of its first and last token.",
+        None,
+        example="entities",
+    )
+    aggregation: Literal["simple", "first"] | None = describe_field(
+        "decode, entities: join neighbouring tokens with one label (simple), or give each word the label of its first "
+        "token before (first). Default: simple.",
+        None,
+        example="first",
+    )
+    end: TensorName | None = describe_field(
+        "decode, answer: the output with the scores of an answer's last token.", None, example="end_logits"
+    )
+    max_answer: Positive | None = describe_field(
+        "decode, answer: the most tokens of an answer. Default: 15.", None, example="30"
+    )
+
+    @property
+    def keeps(self) -> bool:
+        """Return whether the old output stays beside the result."""
+        return self.output not in (None, self.input) if self.keep is None else self.keep

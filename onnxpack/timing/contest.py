@@ -16,7 +16,8 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.spec.part import SpecPart
 from onnxpack.spec.served import make_served_spec
 from onnxpack.timing.probe import read_peak_rss
-from onnxpack.transforms.arrays import apply_postprocess, apply_preprocess
+from onnxpack.transforms.arrays import apply_preprocess
+from onnxpack.transforms.outputs import apply_postprocess
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import call_alone
 

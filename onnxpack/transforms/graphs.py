@@ -1,7 +1,8 @@
 """The ``preprocess`` and ``postprocess`` steps as ONNX nodes around a model, so that every runtime does the same.
 
-Their numpy form is ``onnxpack.transforms.arrays``. Nodes are named ``preprocess/…`` and ``postprocess/…``, so that
-precisions can leave them unchanged. They compute in float32 or float64, also around a float16 model.
+Their numpy forms are in ``onnxpack.transforms.arrays`` (in front) and ``onnxpack.transforms.outputs`` (behind). Nodes
+are named ``preprocess/…`` and ``postprocess/…``, so that precisions can leave them unchanged. They compute in float32
+or float64, also around a float16 model.
 """
 
 import copy
@@ -17,8 +18,9 @@ from onnxpack.graph.external_data import open_model, save_copy
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.served import list_stages
 from onnxpack.spec.step_rules import RESIZE_OPSET
-from onnxpack.transforms.arrays import ANTIALIAS_OPSET, make_post_stages, place_outputs, uses_antialias
+from onnxpack.transforms.arrays import ANTIALIAS_OPSET, uses_antialias
 from onnxpack.transforms.nodes import Nodes
+from onnxpack.transforms.outputs import make_post_stages, place_outputs
 
 _TYPES = {word: number for number, word in DTYPES.items()}
 
@@ -70,7 +72,7 @@ def add_postprocess(model: onnx.ModelProto, file: SpecFile) -> None:
     now = {name: name for name in outputs}
     steps, names = make_post_stages(file, tuple(read_info(value) for value in graph.output))
     for index, stage in enumerate(steps):
-        tensors = nodes.add_behind(index, stage, now[stage.taken.name])
+        tensors = nodes.add_behind(index, stage, [now[info.name] for info in stage.taken])
         infos = {info.name: _make_value_info(info) for info in stage.given}
         now = place_outputs(now, stage.step, dict(zip(infos, tensors, strict=True)))
         declared |= infos

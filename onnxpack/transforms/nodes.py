@@ -9,13 +9,11 @@ from onnx import helper, numpy_helper
 
 from onnxpack.graph.check import DTYPES, get_opset, iterate_graphs
 from onnxpack.spec.served import PreStage
-from onnxpack.transforms.arrays import PostStage, fold_normalize
+from onnxpack.transforms.arrays import fold_normalize
+from onnxpack.transforms.operations import PostStage, choose_compute_dtype
+from onnxpack.transforms.outputs import OPERATIONS
 
 _TYPES = {word: number for number, word in DTYPES.items()}
-_TOPK_INPUT_OPSET = 10
-"""From here on k is an input of TopK."""
-_SOFTMAX_OPSET = 13
-"""From here on Softmax is along one axis; before, along that and all behind it."""
 _RESIZE_AXES_OPSET = 18
 """From here on Resize has axes, and antialias."""
 
@@ -26,7 +24,7 @@ class Nodes:
     def __init__(self, prefix: str, model: onnx.ModelProto) -> None:
         self._prefix = prefix
         self._graph = model.graph
-        self._opset = get_opset(model)
+        self.opset = get_opset(model)
         self._nodes: list[onnx.NodeProto] = []
         self._outputs = {value.name for value in model.graph.output}
         self._taken = {
@@ -66,104 +64,71 @@ class Nodes:
         self._at = f"{self._prefix}/{index}_{stage.step.op}"
         op = stage.step.op
         if op == "cast":
-            return self._add_cast(x, stage.given.dtype)
+            return self.add_cast(x, stage.given.dtype)
         if op == "layout":
-            return self._add_node("Transpose", [x], perm=list(stage.axes))
-        dtype = "float32" if op == "resize" else self._choose_dtype(stage.given.dtype)
-        x = self._add_cast(x, dtype, stage.given.dtype)
+            return self.add_node("Transpose", [x], perm=list(stage.axes))
+        dtype = "float32" if op == "resize" else choose_compute_dtype(stage.given.dtype)
+        x = self.add_cast(x, dtype, stage.given.dtype)
         if op == "resize":
             x = self._add_resize(stage, x, antialias)
         elif op == "scale":
-            x = self._add_node("Div", [x, self._add_constant(np.asarray(stage.step.scale, dtype), "scale")])
+            x = self.add_node("Div", [x, self.add_constant(np.asarray(stage.step.scale, dtype), "scale")])
         else:
             factor, addend = (value.astype(dtype) for value in fold_normalize(stage))
-            x = self._add_node("Mul", [x, self._add_constant(factor, "factor")])
-            x = self._add_node("Add", [x, self._add_constant(addend, "addend")])
-        return self._add_cast(x, stage.given.dtype, dtype)
+            x = self.add_node("Mul", [x, self.add_constant(factor, "factor")])
+            x = self.add_node("Add", [x, self.add_constant(addend, "addend")])
+        return self.add_cast(x, stage.given.dtype, dtype)
 
-    def add_behind(self, index: int, stage: PostStage, x: str) -> list[str]:
-        """Add the nodes of a step behind the model that changes the tensor ``x``; return the results' names."""
+    def add_behind(self, index: int, stage: PostStage, tensors: list[str]) -> list[str]:
+        """Add the nodes of a step behind the model that takes these tensors; return the results' names.
+
+        Raises:
+            SourceError: the step cannot be expressed in the model's opset.
+        """
         self._at = f"{self._prefix}/{index}_{stage.step.op}"
-        op, given = stage.step.op, stage.taken.dtype
-        if op == "labels" and "int" in given:
-            return [self._add_labels(stage, self._add_cast(x, "int64", given))]
-        dtype = self._choose_dtype(given)
-        x = self._add_cast(x, dtype, given)
-        if op in ("argmax", "labels"):
-            x = self._add_node("ArgMax", [x], axis=stage.axis, keepdims=0)
-            return [self._add_labels(stage, x) if op == "labels" else x]
-        if op == "topk":
-            values, indices = self._add_topk(stage, x)
-            return [self._add_cast(values, given, dtype), indices]
-        if op == "sigmoid":
-            x = self._add_node("Sigmoid", [x])
-        elif op == "softmax":
-            x = self._add_softmax(stage, x)
-        else:
-            x = self._add_node("Mul", [x, self._add_constant(np.asarray(stage.step.factor, dtype), "factor")])
-        return [self._add_cast(x, given, dtype)]
-
-    def _choose_dtype(self, dtype: str) -> str:
-        """Return the dtype to compute in: runtimes lack many operators in float16, or round after each."""
-        return "float32" if dtype == "float16" else dtype
-
-    def _add_labels(self, stage: PostStage, classes: str) -> str:
-        words = self._add_constant(np.array(stage.labels, object), "labels")
-        return self._add_node("Gather", [words, classes], axis=0)
-
-    def _add_softmax(self, stage: PostStage, x: str) -> str:
-        last = len(stage.taken.shape) - 1
-        if self._opset >= _SOFTMAX_OPSET or stage.axis == last:
-            return self._add_node("Softmax", [x], axis=stage.axis)
-        # Before opset 13 Softmax joins all axes behind its own, so its axis must be the last one.
-        swap = list(range(last + 1))
-        swap[stage.axis], swap[last] = last, stage.axis
-        x = self._add_node("Transpose", [x], perm=swap)
-        x = self._add_node("Softmax", [x], axis=last)
-        return self._add_node("Transpose", [x], perm=swap)
-
-    def _add_topk(self, stage: PostStage, x: str) -> tuple[str, str]:
-        k = stage.step.k
-        if self._opset < _TOPK_INPUT_OPSET:
-            values = self._add_node("TopK", [x], 2, axis=stage.axis, k=k)
-        else:
-            values = self._add_node("TopK", [x, self._add_constant(np.array([k], np.int64), "k")], 2, axis=stage.axis)
-        return values, self._nodes[-1].output[1]
+        return OPERATIONS[stage.step.op].express(stage, self, tensors)
 
     def _add_resize(self, stage: PreStage, x: str, antialias: bool) -> str:
         assert stage.step.size
-        size = self._add_constant(np.array(stage.step.size, np.int64), "size")
+        size = self.add_constant(np.array(stage.step.size, np.int64), "size")
         attributes: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-        if self._opset >= _RESIZE_AXES_OPSET:
+        if self.opset >= _RESIZE_AXES_OPSET:
             # Without exclude_outside the border's pixels count for all that lies outside, unlike in Pillow.
             blur = {"antialias": 1, "exclude_outside": 1} if antialias else {}
-            return self._add_node("Resize", [x, "", "", size], axes=list(stage.axes), **attributes, **blur)
-        shape = self._add_node("Shape", [x])
+            return self.add_node("Resize", [x, "", "", size], axes=list(stage.axes), **attributes, **blur)
+        shape = self.add_node("Shape", [x])
         first, last = stage.axes
         parts = [self._add_slice(shape, 0, first), size, self._add_slice(shape, last + 1, len(stage.taken.shape))]
-        whole = self._add_node("Concat", [part for part in parts if part], axis=0)
+        whole = self.add_node("Concat", [part for part in parts if part], axis=0)
         # Opset 11 has no optional inputs here: an empty tensor stands for a missing one.
-        none = self._add_constant(np.zeros(0, np.float32), "none")
-        return self._add_node("Resize", [x, none, none, whole], **attributes)
+        none = self.add_constant(np.zeros(0, np.float32), "none")
+        return self.add_node("Resize", [x, none, none, whole], **attributes)
 
     def _add_slice(self, shape: str, start: int, end: int) -> str:
         if start == end:
             return ""
         bounds = [
-            self._add_constant(np.array([value], np.int64), word) for value, word in ((start, "start"), (end, "end"))
+            self.add_constant(np.array([value], np.int64), word) for value, word in ((start, "start"), (end, "end"))
         ]
-        return self._add_node("Slice", [shape, *bounds])
+        return self.add_node("Slice", [shape, *bounds])
 
-    def _add_cast(self, x: str, to: str, have: str | None = None) -> str:
-        return x if to == have else self._add_node("Cast", [x], to=_TYPES[to])
+    def add_cast(self, x: str, to: str, have: str | None = None) -> str:
+        """Add a cast to a dtype, unless the tensor is known to have it."""
+        return x if to == have else self.add_node("Cast", [x], to=_TYPES[to])
 
-    def _add_constant(self, value: np.ndarray[Any, Any], word: str) -> str:
+    def add_constant(self, value: np.ndarray[Any, Any], word: str) -> str:
+        """Add a constant, named for what it is."""
         tensor = numpy_helper.from_array(value, self.make_unique(f"{self._at}/{word}"))
         self._graph.initializer.append(tensor)
         return tensor.name
 
-    def _add_node(self, op: str, inputs: list[str], count: int = 1, **attributes: Any) -> str:
+    def add_node(self, op: str, inputs: list[str], **attributes: Any) -> str:
+        """Add a node of one output."""
+        return self.add_nodes(op, inputs, 1, **attributes)[0]
+
+    def add_nodes(self, op: str, inputs: list[str], count: int, **attributes: Any) -> list[str]:
+        """Add a node of ``count`` outputs."""
         name = self.make_unique(f"{self._at}/{op}")
         outputs = [self.make_unique(f"{name}_output_{number}") for number in range(count)]
         self._nodes.append(helper.make_node(op, inputs, outputs, name, **attributes))
-        return outputs[0]
+        return outputs

@@ -1,0 +1,93 @@
+"""The steps of ``postprocess`` behind a model, planned one after another and computed in numpy."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from onnxpack.core.errors import SpecError
+from onnxpack.core.values import TensorInfo
+from onnxpack.data.test_inputs import Arrays, get_dtype_word
+from onnxpack.spec.load import SpecFile
+from onnxpack.spec.output_names import list_dropped, list_step_inputs
+from onnxpack.spec.steps import PostprocessStep
+from onnxpack.transforms import classify, numeric
+from onnxpack.transforms.operations import Operation, PostStage
+
+OPERATIONS: dict[str, Operation] = {**numeric.OPERATIONS, **classify.OPERATIONS}
+_T = TypeVar("_T")
+
+
+def make_post_stages(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> tuple[tuple[PostStage, ...], list[str]]:
+    """Return the steps behind a model with these outputs, and the names of the final outputs in order.
+
+    Raises:
+        SpecError: a step cannot be applied to the output that it names, or two outputs would have one name.
+    """
+    now = {info.name: info for info in outputs}
+    found = []
+    for step in file.spec.postprocess:
+        stage = _make_post_stage(file, step, now)
+        now = place_outputs(now, step, {info.name: info for info in stage.given})
+        found.append(stage)
+    clash = [name for name in now if name in file.spec.inputs]
+    if clash:
+        raise SpecError(f"postprocess: the output '{clash[0]}' has an input's name", "set another name in `output`")
+    return tuple(found), list(now)
+
+
+def apply_postprocess(file: SpecFile, outputs: Arrays) -> Arrays:
+    """Compute a client's outputs from the model's outputs.
+
+    Raises:
+        SpecError: as ``make_post_stages``, or a class has no label.
+    """
+    now = dict(outputs)
+    for step in file.spec.postprocess:
+        infos = {name: TensorInfo(name, get_dtype_word(array.dtype), array.shape) for name, array in now.items()}
+        stage = _make_post_stage(file, step, infos)
+        results = OPERATIONS[step.op].compute(stage, tuple(now[info.name] for info in stage.taken))
+        now = place_outputs(now, step, {info.name: array for info, array in zip(stage.given, results, strict=True)})
+    return now
+
+
+def place_outputs(now: Mapping[str, _T], step: PostprocessStep, new: Mapping[str, _T]) -> dict[str, _T]:
+    """Return the outputs after a step: new ones come last if the old ones stay, else in the first old one's place.
+
+    Raises:
+        SpecError: an output has one of the new names already.
+    """
+    dropped = list_dropped(step)
+    clash = [name for name in new if name in now and name not in dropped]
+    if clash:
+        raise SpecError(f"postprocess: the output '{clash[0]}' exists already", "set another name in `output`")
+    if not dropped:
+        return {**now, **new}
+    first = next(name for name in now if name in dropped)
+    result: dict[str, _T] = {}
+    for name, value in now.items():
+        if name == first:
+            result |= dict(new)
+        elif name not in dropped:
+            result[name] = value
+    return result
+
+
+def _make_post_stage(file: SpecFile, step: PostprocessStep, now: Mapping[str, TensorInfo]) -> PostStage:
+    for name in list_step_inputs(step):
+        if name not in now:
+            raise SpecError(f"postprocess: there is no output '{name}' here", f"known: {', '.join(now)}")
+    taken = tuple(now[name] for name in list_step_inputs(step))
+    return OPERATIONS[step.op].plan(step, taken, _read_labels(file, step))
+
+
+def _read_labels(file: SpecFile, step: PostprocessStep) -> tuple[str, ...]:
+    if step.labels is None:
+        return ()
+    try:
+        lines = file.resolve(step.labels).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(
+            f"labels '{step.labels}': {error}", "use a text file in UTF-8 with one label per line"
+        ) from None
+    if not lines:
+        raise SpecError(f"labels '{step.labels}': the file is empty", "put one label on each line")
+    return tuple(lines)
