@@ -58,7 +58,7 @@ def run_both(file: SpecFile, sent: Arrays) -> tuple[Arrays, Arrays, list[str]]:
     return actual, expected, list(model.ops)
 
 
-def compared(file: SpecFile, sent: Arrays, loose: float = 1) -> tuple[Arrays, list[str]]:
+def run_and_compare(file: SpecFile, sent: Arrays, loose: float = 1) -> tuple[Arrays, list[str]]:
     """Run the model with its steps and compare it with numpy; gives the outputs and the operators."""
     actual, expected, ops = run_both(file, sent)
     assert list(actual) == list(expected)

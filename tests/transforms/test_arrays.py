@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from echo_models import AXES, FLOATS, OPSETS, Make, compared, floats
+from echo_models import AXES, FLOATS, OPSETS, Make, floats, run_and_compare
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
@@ -33,7 +33,7 @@ NCHW = {"op": "layout", "input": "x", "layout": "NCHW"}
 @pytest.mark.parametrize("opset", OPSETS)
 def test_an_image_of_bytes_is_made_what_a_model_takes(make: Make, dtype: str, opset: int) -> None:
     file = make(dtype, ["n", 3, 4, 5], opset, preprocess=[CAST, NHWC, NORMALIZE])
-    (actual, ops) = compared(file, {"x": np.ascontiguousarray(PIXELS.transpose(0, 2, 3, 1))})
+    (actual, ops) = run_and_compare(file, {"x": np.ascontiguousarray(PIXELS.transpose(0, 2, 3, 1))})
     assert {"Cast", "Transpose", "Mul", "Add"} < set(ops)
     red = (PIXELS[:, 0] / 255 - 0.485) / 0.229
     np.testing.assert_allclose(actual["y"][:, 0], red, rtol=5e-3 if dtype == "float16" else 1e-5, atol=1e-3)
@@ -57,7 +57,7 @@ def test_an_image_of_bytes_is_made_what_a_model_takes(make: Make, dtype: str, op
 def test_channels_are_found_by_layout_and_shape(make: Make, shape: list[Any], steps: list[Any]) -> None:
     file = make("float32", shape, preprocess=[dict(step) for step in steps])
     sent = draw(make_served_spec(file.spec), {"n": 2}, 0)
-    compared(file, sent)
+    run_and_compare(file, sent)
     taken = apply_preprocess(file.spec, sent)["x"]
     assert taken.shape == tuple(2 if size == "n" else size for size in shape)
 
@@ -80,7 +80,7 @@ def test_many_images_are_done_a_few_at_once(make: Make, monkeypatch: pytest.Monk
 def test_casts(make: Make, dtype: str, given: str) -> None:
     file = make(given, ["n", 4], preprocess=[CAST | {"dtype": dtype}])
     sent = np.array([[0, 1, 5, 100]]).astype(dtype)
-    assert compared(file, {"x": sent})[0]["y"].dtype == given
+    assert run_and_compare(file, {"x": sent})[0]["y"].dtype == given
 
 
 def test_what_a_client_sends_is_drawn_from_its_dtype_or_range(make: Make) -> None:
@@ -100,7 +100,7 @@ def test_a_layout_is_what_the_client_sends(make: Make, step: Any, order: tuple[i
     shape = [["n", 3, 4, 5][axis] for axis in order]
     file = make("float32", shape, preprocess=[step])
     assert make_served_spec(file.spec).inputs["x"].shape == ("n", 3, 4, 5)
-    np.testing.assert_array_equal(compared(file, {"x": sent})[0]["y"], sent.transpose(order))
+    np.testing.assert_array_equal(run_and_compare(file, {"x": sent})[0]["y"], sent.transpose(order))
 
 
 def test_a_spec_without_steps_is_the_clients(make: Make) -> None:
@@ -124,7 +124,7 @@ def test_images_of_any_size_are_resized(
     assert sent["x"].shape[2 if NHWC not in steps else 1] == size[0]
     # onnxruntime's places are float32
     loose = {"float16": 2, "float32": 5, "float64": 1e7}[dtype]
-    compared(file, sent, loose * (255 if CAST in steps else 4))
+    run_and_compare(file, sent, loose * (255 if CAST in steps else 4))
 
 
 def test_a_client_has_axes_of_its_own_for_height_and_width(make: Make) -> None:
@@ -167,7 +167,7 @@ def test_a_smaller_image_is_blurred_as_pillow_does_it() -> None:
 def test_a_float16_model_is_computed_around_in_float32(make: Make) -> None:
     scale = {"op": "scale", "input": "x", "scale": 3}
     file = make("float16", ["n", 3], preprocess=[scale, NORMALIZE], postprocess=[SCALE])
-    compared(file, {"x": floats("float16", 2, 3)})
+    run_and_compare(file, {"x": floats("float16", 2, 3)})
     graph = onnx.load(file.folder / "out/model.onnx").graph
     assert {tensor.data_type for tensor in graph.initializer} == {onnx.TensorProto.FLOAT}
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from echo_models import FLOATS, OPSETS, Make, compared, floats
+from echo_models import FLOATS, OPSETS, Make, floats, run_and_compare
 from onnx import helper
 from onnx_examples import make_model
 
@@ -37,14 +37,14 @@ STEPS = {
 def test_a_step_behind_the_model(make: Make, tmp_path: Path, kind: str, dtype: str, opset: int) -> None:
     (tmp_path / "labels.txt").write_text("ant\nbée\n\nd d\ne\n")
     file = make(dtype, ["n", 3, 5], opset, postprocess=[STEPS[kind]])
-    actual, _ = compared(file, {"x": floats(dtype, 2, 3, 5)})
+    actual, _ = run_and_compare(file, {"x": floats(dtype, 2, 3, 5)})
     assert list(actual) == (["y_values", "y_indices"] if kind.startswith("topk") else ["y"])
 
 
 def test_equal_values_keep_their_order(make: Make) -> None:
     file = make("float32", ["n", 5], postprocess=[STEPS["topk"] | {"output": "t"}, STEPS["argmax"]])
     x = np.array([[1, 3, 3, 1, 3], [0, 0, 0, 0, 0], [2, 1, 2, 1, 2]], np.float32)
-    actual = compared(file, {"x": x})[0]
+    actual = run_and_compare(file, {"x": x})[0]
     assert actual["t_indices"].tolist() == [[1, 2, 4], [0, 1, 2], [0, 2, 4]]
     assert actual["y"].tolist() == [1, 0, 0]
 
@@ -52,7 +52,7 @@ def test_equal_values_keep_their_order(make: Make) -> None:
 def test_extreme_values_stay_numbers(make: Make) -> None:
     file = make("float32", ["n", 4], postprocess=[STEPS["sigmoid"] | {"output": "p"}, STEPS["softmax"]])
     x = np.array([[1e4, -1e4, 3e38, -3e38], [88, -88, 0, -0.0]], np.float32)
-    actual = compared(file, {"x": x})[0]
+    actual = run_and_compare(file, {"x": x})[0]
     assert np.isfinite(actual["p"]).all()
     assert np.isfinite(actual["y"]).all()
 
@@ -68,7 +68,7 @@ def test_outputs_stand_beside_the_old_ones_or_in_their_place(make: Make, tmp_pat
     ]
     file = make("float32", ["n", 4], postprocess=steps)
     x = floats("float32", 3, 4)
-    actual, _ = compared(file, {"x": x})
+    actual, _ = run_and_compare(file, {"x": x})
     assert list(actual) == ["y", "p", "best_values", "best_indices"]
     np.testing.assert_allclose(actual["y"], 100 / (1 + np.exp(-x)), rtol=1e-5)
     assert actual["best_indices"][0].tolist() == [list("abcd")[index] for index in np.argsort(-x[0])[:2]]
@@ -81,7 +81,7 @@ def test_names_that_the_graph_has_inside_are_no_hindrance(make: Make, tmp_path: 
     chain = ["x", *names, "y"]
     nodes = [helper.make_node("Neg", [a], [b], a) for a, b in pairwise(chain)]
     onnx.save(make_model(nodes, opset=18), tmp_path / "m.onnx")
-    compared(file, {"x": floats("float32", 2, 4)})  # six times the sign is none
+    run_and_compare(file, {"x": floats("float32", 2, 4)})  # six times the sign is none
 
 
 REFUSED = [
@@ -118,6 +118,6 @@ def test_a_step_that_does_not_fit_the_outputs_is_refused(
 def test_a_class_without_a_label_is_told(make: Make, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a\nb\nc")
     file = make("int32", ["n"], postprocess=[STEPS["labels"]])
-    assert compared(file, {"x": np.array([2, 0, 1], np.int32)})[0]["y"].tolist() == ["c", "a", "b"]
+    assert run_and_compare(file, {"x": np.array([2, 0, 1], np.int32)})[0]["y"].tolist() == ["c", "a", "b"]
     with pytest.raises(SpecError, match="has 3 labels, and 'y' gave 3"):
         apply_postprocess(file, {"y": np.array([0, 3], np.int32)})
