@@ -18,10 +18,15 @@ from onnxpack.bundle.reach import SOURCES, Untaken, find_reached
 from onnxpack.core.digests import digest_file
 from onnxpack.core.package_names import normalize_name
 
+_PLUGINS = "a module of an image imports the formats that it takes by itself, and opens no others"
 UNTAKEN = (
     Untaken("numpy/_pytesttester.py", "numpy.testing", "only numpy.test() imports it, which runs numpy's own tests"),
     Untaken("numpy/_pytesttester.py", "numpy.distutils", "only numpy.test() imports it, which runs numpy's own tests"),
     Untaken("", "grpc/_cython/_credentials/roots.pem", "the certificates of public authorities: a server asks nobody"),
+    *(Untaken("PIL/Image.py", f"PIL.{name}ImagePlugin", _PLUGINS) for name in ("Bmp", "Gif", "Jpeg", "Png", "Ppm")),
+    Untaken("PIL/Image.py", "PIL.ImageCms", "only for pictures in Lab colours, which no format here has"),
+    Untaken("PIL/Image.py", "PIL.ImageQt", "only for windows"),
+    Untaken("PIL/Image.py", "PIL.ImageShow", "only for windows"),
 )
 _NOTES = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_cache.json")
 """Files of ``*.dist-info`` that the installer writes: they hold paths and times, so that even their sizes differ."""
@@ -151,7 +156,8 @@ def _explain_kept(path: str, package: str, found: dict[str, Why]) -> Why | None:
 
 def _explain_left_out(path: str) -> str:
     for edge in UNTAKEN:
-        if path == edge.name or path.startswith(f"{edge.name.replace('.', '/')}/"):
+        module = edge.name.replace(".", "/")
+        if path in (edge.name, f"{module}.py") or path.startswith(f"{module}/"):
             return edge.reason
     pure = PurePosixPath(path)
     if pure.suffix == ".py" or (is_library(pure) and ".cpython-" in pure.name):

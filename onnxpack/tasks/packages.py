@@ -36,6 +36,7 @@ class InstallPackages(Task[Installed]):
 
     def run(self, folder: Path, say: Say) -> Installed:
         """Install into ``folder`` and prune what no image needs."""
+        from onnxpack.bundle.codecs import replace_codecs
         from onnxpack.bundle.openblas import replace_openblas
         from onnxpack.bundle.packages import install
         from onnxpack.bundle.prune import refresh_files
@@ -43,4 +44,5 @@ class InstallPackages(Task[Installed]):
         listing = install(self.python, self.platform, self.packages, self.needs, folder, self.wheels)
         if self.blas and (reason := replace_openblas(folder, self.blas.path)):
             say(f"OpenBLAS stays in the image: {reason}")
-        return Installed(Artifact.of(folder), refresh_files(folder, listing))
+        listing = refresh_files(folder, listing)
+        return Installed(Artifact.of(folder), replace_codecs(folder, listing, self.needs))
