@@ -24,6 +24,11 @@ def python_literal(text: str) -> str:
     return repr(text) if '"' in text else '"' + repr(f"'{text}")[2:]
 
 
+def write_value(value: bool | int | float | str) -> str:
+    """Return a Python literal of a value."""
+    return python_literal(value) if isinstance(value, str) else repr(value)
+
+
 def escape_docstring(text: str) -> str:
     """Escape ``text`` for one line of a docstring: it cannot end the docstring, and reads back as it was."""
     safe = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text.replace("\\", "\\\\"))

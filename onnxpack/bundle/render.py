@@ -126,6 +126,8 @@ def render_module(view: ModuleView) -> dict[str, str]:
     names = ["inference.py", "files.py", "reference.py", "commands.py"]
     if view.tables:
         names.append("columns.py")
+    if view.tables.read:
+        names.append("records.py")
     if view.server == "none":
         return {name: _render(name, view) for name in names}
     names += ["server.py", "serving.py", "app.py", "connection.py", "workers.py", "metrics.py"]

@@ -45,10 +45,9 @@ class Tables:
         return quoting.align_columns(rows[:-1])
 
     @property
-    def imports(self) -> str:
-        """Return what ``columns.py`` takes from collections.abc."""
-        words = {"Callable": self.read, "Iterator": self.read, "Mapping": self.written, "Sequence": True}
-        return ", ".join(word for word, used in words.items() if used)
+    def has_vectors(self) -> bool:
+        """Return whether a row of an input has several columns."""
+        return any(len(columns) > 1 for columns in list_columns(self.inputs).values())
 
 
 def list_columns(infos: tuple[TensorInfo, ...]) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from onnxpack.bundle.routes import ERRORS, Route, list_routes
 from onnxpack.bundle.tables import Tables
 from onnxpack.core.errors import SpecError
 from onnxpack.core.values import Axis, Shape, TensorInfo, find_batch_axis
+from onnxpack.spec.columns import ClientColumn
 
 DATATYPES = {
     "float16": "FP16",
@@ -111,7 +112,8 @@ class ModuleView:
     the largest request takes. ``drain`` and ``max_queue_delay`` are in seconds.
     ``max_batch_size`` None means: no dynamic batching. ``gpu_nodes`` is the least share of the nodes that run on the
     GPU; None means: any. ``workers`` are processes that serve one port. ``values`` has, for some of the inputs, what an
-    example may hold: a value for each place along the last axis, or one for all places.
+    example may hold: a value for each place along the last axis, or one for all places. ``columns`` are the inputs that
+    are columns of a declared table.
     """
 
     name: str
@@ -135,6 +137,7 @@ class ModuleView:
     gpu_nodes: float | None = None
     workers: int = 1
     values: Mapping[str, tuple[Value, ...]] = dataclasses.field(default_factory=dict)
+    columns: tuple[ClientColumn, ...] = ()
 
     def __post_init__(self) -> None:
         declared = {axis.name for axis in self.axes}
@@ -250,6 +253,31 @@ class ModuleView:
     def tables(self) -> Tables:
         """Return how inputs and outputs are columns of csv files."""
         return Tables(self.inputs, self.outputs)
+
+    @property
+    def max_rows(self) -> int:
+        """Return the most rows of a table of the inputs."""
+        size = self.inputs[0].shape[0]
+        return size if isinstance(size, int) else next(axis.max for axis in self.axes if axis.name == size)
+
+    @cached_property
+    def fills(self) -> dict[str, str]:
+        """Return what stands for a missing value in each column that may have one, as a Python expression."""
+        return {
+            column.name: "math.nan" if column.fill != column.fill else quoting.write_value(column.fill)
+            for column in self.columns
+            if column.fill is not None
+        }
+
+    @cached_property
+    def units(self) -> dict[str, str]:
+        """Return what the numbers of each column of dates count."""
+        return {column.name: column.unit for column in self.columns if column.kind == "date"}
+
+    @cached_property
+    def record_kinds(self) -> frozenset[str]:
+        """Return the kinds of values in records: those of the inputs, and ``date``."""
+        return self.input_kinds | ({"date"} if self.units else set())
 
     @property
     def max_body_literal(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_examples import CUDA, DOCKERFILES, IRIS, KINDS, MODULES, ODD, TRANSACTIONS, VARIANTS, write_modules
+from bundle_examples import CUDA, DOCKERFILES, IRIS, KINDS, MODULES, ODD, TABLE, TRANSACTIONS, VARIANTS, write_modules
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -97,7 +97,9 @@ def test_a_module_holds_nothing_that_its_model_does_not_need() -> None:
     assert not any(f"def read_{word}" in tensors for word in ("integers", "booleans", "strings"))
     assert "columns.py" not in render_module(ODD)
     assert set(render_module(CUDA)) == {"inference.py", "files.py", "columns.py", "reference.py", "commands.py"}
-    assert "def read_table" not in render_module(CUDA)["columns.py"], "its inputs have three dimensions"
+    assert "records.py" not in render_module(CUDA), "its inputs have three dimensions"
+    assert "VECTORS" in render_module(IRIS)["records.py"]
+    assert not any(word in render_module(TABLE)["records.py"] for word in ("VECTORS", "FILLS", "datetime"))
     assert "def write_table" in render_module(CUDA)["columns.py"]
     assert "grpc" not in "".join(render_module(IRIS).values()).lower()
     served = render_module(replace(CUDA, server="http"))["app.py"]

@@ -1,5 +1,6 @@
 """Views of models that between them need every part of the templates, and tiny ONNX models to match."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from onnx import TensorProto, helper
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.render import DockerView, ModuleView, render_module
 from onnxpack.core.values import Axis, TensorInfo
+from onnxpack.spec.columns import ClientColumn
 from onnxpack.targets import load_device
 
 IRIS = ModuleView(
@@ -121,7 +123,32 @@ TABLE = ModuleView(
     warmup=False,
 )
 
-MODULES = {"iris": IRIS, "transactions": TRANSACTIONS, "cuda": CUDA, "odd": ODD, "table": TABLE}
+DECLARED = replace(
+    TABLE,
+    name="declared",
+    inputs=(
+        TensorInfo("age", "float32", ("batch",)),
+        TensorInfo("visits", "int64", ("batch",)),
+        TensorInfo("city", "string", ("batch",)),
+        TensorInfo("note", "string", ("batch",)),
+        TensorInfo("joined", "int64", ("batch",)),
+        TensorInfo("seen", "int64", ("batch",)),
+    ),
+    columns=(
+        ClientColumn("age", "number", fill=math.nan),
+        ClientColumn("visits", "number", fill=1),
+        ClientColumn("city", "category", words=("Lima", "Oslo")),
+        ClientColumn("note", "text", fill=""),
+        ClientColumn("joined", "date"),
+        ClientColumn("seen", "date", fill=0, unit="seconds"),
+    ),
+    outputs=(TensorInfo("total", "float64", ("batch",)), TensorInfo("place", "string", ("batch",))),
+)
+"""A declared table with columns of all kinds."""
+
+MODULES = {
+    "iris": IRIS, "transactions": TRANSACTIONS, "cuda": CUDA, "odd": ODD, "table": TABLE, "declared": DECLARED,
+}  # fmt: skip
 # Of these only the files that differ from those of the other model are golden.
 VARIANTS = {
     "batching": (BATCHING, TRANSACTIONS),
@@ -240,7 +267,21 @@ def save_table(path: Path) -> None:
     save_model(path, nodes, TABLE, [last])
 
 
-SAVERS = {"iris": save_iris, "transactions": save_transactions, "odd": save_odd, "table": save_table}
+def save_declared(path: Path) -> None:
+    """The total adds up the numbers and dates, and the place is the city."""
+    numbers = ("age", "visits", "joined", "seen")
+    nodes = [
+        *(helper.make_node("Cast", [name], [f"{name}_"], to=TensorProto.DOUBLE) for name in numbers),
+        helper.make_node("Sum", [f"{name}_" for name in numbers], ["total"]),
+        helper.make_node("Identity", ["city"], ["place"]),
+    ]
+    save_model(path, nodes, DECLARED, [])
+
+
+SAVERS = {
+    "iris": save_iris, "transactions": save_transactions, "odd": save_odd, "table": save_table,
+    "declared": save_declared,
+}  # fmt: skip
 
 
 def write_app(folder: Path, name: str, **changes: Any) -> None:

@@ -1,7 +1,7 @@
 """Files of inputs and outputs for iris, told apart by their suffix.
 
-.json    {"NAME": nested lists, ...}, or a request of the Open Inference Protocol
-.csv     as columns.py describes it
+.json    {"NAME": nested lists, ...}, a request of the Open Inference Protocol, or records
+.csv     as columns.py names columns
 others   npz: arrays by name, as numpy.savez writes them
 
 Whatever is wrong with a file is a ValueError whose message is for a person.
@@ -19,8 +19,9 @@ from typing import IO, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from columns import read_table, write_table
+from columns import write_table
 from inference import INPUTS, check_names, check_shapes, one_line, to_json
+from records import read_records, read_table
 
 MAX_JSON = 76 * 2**10  # bytes; the largest inputs take no more
 MAX_ITEM = 16  # bytes; no number has more
@@ -49,8 +50,7 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
         case ".json":
             return read_json(path)
         case ".csv":
-            values, rows = read_table(path)
-            return {name: make_array(name, values[name], [rows, *INPUTS[name].shape[1:]]) for name in values}
+            return read_table(path)
         case _:
             return read_npz(path)
 
@@ -117,8 +117,10 @@ def read_json(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(f"not JSON: {error}") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if isinstance(document, list):
+        return read_records(document)
     if not isinstance(document, dict):
-        raise ValueError('expected an object, {"NAME": nested lists, ...}')
+        raise ValueError('expected an object, {"NAME": nested lists, ...} or a list of records')
     items = document.get("inputs")
     if isinstance(items, list) and all(isinstance(item, dict) for item in items):
         found = read_request(items)

@@ -1,8 +1,7 @@
-"""Tables for transactions: csv in UTF-8 with commas; the first line has the names of the columns.
+"""How the outputs of transactions are columns of a table.
 
 output  columns
 score   score
-
 """
 
 import csv
@@ -21,7 +20,7 @@ def list_columns(name: str, shape: Sequence[int | str]) -> list[str]:
 
 
 def write_table(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays of as many rows each."""
+    """Write arrays of as many rows each as csv in UTF-8 with commas."""
     names = [column for name, array in arrays.items() for column in list_columns(name, array.shape)]
     columns = [column for array in arrays.values() for column in np.atleast_2d(array.T)]
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -1,7 +1,7 @@
 """Files of inputs and outputs for transactions, told apart by their suffix.
 
 .json    {"NAME": nested lists, ...}, or a request of the Open Inference Protocol
-.csv     written only, as columns.py describes it
+.csv     written only, as columns.py names columns
 others   npz: arrays by name, as numpy.savez writes them
 
 Whatever is wrong with a file is a ValueError whose message is for a person.
