@@ -28,7 +28,7 @@ def command(
     force: bool,
     **what: Any,
 ) -> None:
-    """Look into MODEL (.onnx, a pickled estimator, torch weights) or torch code, and write a first spec.
+    """Look into MODEL (.onnx, an estimator, torch weights, .keras) or torch code, and write a first spec.
 
     The spec's path goes to stdout. It is valid; what the model does not tell is marked with "check" in it.
     """

@@ -12,13 +12,15 @@ from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.inspection.child import Look, LookAtModel
 from onnxpack.inspection.draft import Draft, require_free, write
 from onnxpack.spec.decode import Decoder
-from onnxpack.spec.formats import PICKLES
+from onnxpack.spec.formats import PICKLES, SHARDS
 from onnxpack.spec.load import find_work_tree
 from onnxpack.spec.traits import frameworks
 from onnxpack.spec.yaml_nodes import parse_value
 from onnxpack.worker.call import call_alone
 
 _WEIGHTS = frameworks()["torch"].weights_endings
+_SAFE = {ending: name for name, traits in frameworks().items() for ending in filter(None, traits.safe_endings)}
+"""The framework of each ending of a whole model's file that runs no code when it is loaded."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Wish:
     """The arguments of ``onnxpack init``."""
 
     path: Path | None
-    """An ONNX file, a pickled estimator, or weights."""
+    """An ONNX file, an estimator, a Keras model, or weights."""
     factory: str | None = None
     """``FILE.py:NAME``"""
     inputs: tuple[str, ...] = ()
@@ -85,25 +87,29 @@ def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
             "name one: `onnxpack init MODEL`, or `onnxpack init --from FILE.py:NAME` for torch code",
         )
     path = _inside(wish.path, destination) if wish.path else ""
-    suffix = wish.path.suffix.lower() if wish.path else ""
+    suffix = _find_ending(wish.path) if wish.path else ""
     if wish.factory is not None:
         return _torch(wish, destination, path, suffix)
     if suffix in _WEIGHTS:
-        return "weights_file", {"framework": "torch", "weights": path} | _kwargs(wish)
+        return "weights", {"framework": "torch", "weights": path} | _kwargs(wish)
     if suffix == ".onnx":
         if wish.inputs:
             raise SpecError("an ONNX file declares its own inputs", "leave --input out")
-        return "onnx_file", {"framework": "onnx", "path": path}
+        return "onnx", {"framework": "onnx", "path": path}
+    assert wish.path
     if suffix in PICKLES:
-        assert wish.path
-        return "sklearn_file", {
-            "framework": "sklearn",
-            "path": path,
-            "sha256": _require_trust(wish.path, trust=wish.trust),
-        }
-    kinds = f"give a file that ends in .onnx, {', '.join((*PICKLES, *_WEIGHTS))}"
+        digest = _require_trust(wish.path, trust=wish.trust)
+        return "estimator", {"framework": "sklearn", "path": path, "sha256": digest}
+    if framework := _SAFE.get(suffix):
+        return "keras" if framework == "keras" else "estimator", {"framework": framework, "path": path}
+    kinds = f"give a file that ends in .onnx, {', '.join((*_SAFE, *PICKLES, *_WEIGHTS))}"
     hint = f"for code use `--from {wish.path}:NAME`" if suffix == ".py" else kinds
     raise SpecError(Problem("its name does not end as a model's does", hint, Location(str(wish.path))))
+
+
+def _find_ending(path: Path) -> str:
+    """Return what a file's name ends in; an index of shards has two dots in it."""
+    return SHARDS if path.name.lower().endswith(SHARDS) else path.suffix.lower()
 
 
 def _torch(wish: Wish, destination: Path, path: str, suffix: str) -> tuple[Look, dict[str, Any]]:
@@ -115,7 +121,7 @@ def _torch(wish: Wish, destination: Path, path: str, suffix: str) -> tuple[Look,
     if path and suffix not in _WEIGHTS:
         raise SpecError(f"'{wish.path}' is not a file of weights", f"use one that ends in {', '.join(_WEIGHTS)}")
     model = {"framework": "torch", "factory": f"{_inside(Path(code), destination)}:{name}"} | _kwargs(wish)
-    return "torch_code", model | ({"weights": path} if path else {})
+    return "code", model | ({"weights": path} if path else {})
 
 
 def _kwargs(wish: Wish) -> dict[str, Any]:

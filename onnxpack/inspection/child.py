@@ -9,8 +9,8 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import call_alone
 
-Look = Literal["onnx_file", "sklearn_file", "torch_code", "weights_file"]
-"""The functions of ``onnxpack.inspection.models``, one for each kind of model."""
+Look = Literal["onnx", "estimator", "code", "weights", "keras"]
+"""How a model is looked into, one way for each kind."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,18 @@ class LookAtModel(Task[Draft]):
 
     def run(self, folder: Path, say: Say) -> Draft:
         """Look into the model."""
-        from onnxpack.inspection import models
-
-        looks = {
-            "onnx_file": models.onnx_file,
-            "sklearn_file": models.sklearn_file,
-            "torch_code": models.torch_code,
-            "weights_file": models.weights_file,
-        }
-        return looks[self.look](self.draft, self.destination)
+        match self.look:
+            case "onnx":
+                from onnxpack.inspection.onnx_files import look_at_onnx_file as look
+            case "estimator":
+                from onnxpack.inspection.estimators import look_at_estimator as look
+            case "code":
+                from onnxpack.inspection.torch_models import look_at_code as look
+            case "weights":
+                from onnxpack.inspection.torch_models import look_at_weights as look
+            case "keras":
+                from onnxpack.inspection.keras_files import look_at_keras_file as look
+        return look(self.draft, self.destination)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def describe_onnx(path: Path, *, sandbox: bool = False) -> SpecFile:
     """
     place = path.parent.resolve() / "spec.yaml"
     draft = Draft({"onnxpack": 1, "name": "model", "model": {"framework": "onnx", "path": path.name}})
-    return call_alone(LookAtModel("onnx_file", draft, place), sandbox=sandbox, root=place.parent).file(place)
+    return call_alone(LookAtModel("onnx", draft, place), sandbox=sandbox, root=place.parent).file(place)
 
 
 def onnx_facts(path: Path, *, sandbox: bool = False) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import ast
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,18 @@ class Code:
 
     reference: str
     arguments: tuple[str, ...]
-    notes: tuple[str, ...]
+    needed: tuple[str, ...]
+    """The constructor's parameters without a default."""
+    parameters: tuple[str, ...] | None
+    """All parameters of the constructor; None where it takes any."""
+
+    def explain(self, given: Iterable[str]) -> list[str]:
+        """Return notes on the class; ``given`` are the arguments that are known already."""
+        notes = ["its attributes fit the weights; check that it is the one"]
+        if missing := [name for name in self.needed if name not in set(given)]:
+            example = ", ".join(f"{name}: …" for name in missing)
+            notes.append(f"check: its constructor needs arguments: add  kwargs: {{{example}}}")
+        return notes
 
 
 def find_class(keys: list[str], weights: Path, folder: Path, root: Path) -> Code | None:
@@ -38,18 +49,22 @@ def find_class(keys: list[str], weights: Path, folder: Path, root: Path) -> Code
 
 
 def _classes(path: Path) -> Iterator[ast.ClassDef]:
-    """Yield the subclasses of something called ``…Module`` in a file; none where it cannot be parsed."""
-    try:
-        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
-            return
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return
-    for node in tree.body:
+    """Yield the subclasses of something called ``…Module`` in a file."""
+    for node in _parse(path):
         if isinstance(node, ast.ClassDef):
             bases = [base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in node.bases]
             if any(base.endswith("Module") for base in bases):
                 yield node
+
+
+def _parse(path: Path) -> list[ast.stmt]:
+    """Return the statements of a file; none where it cannot be parsed."""
+    try:
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+            return []
+        return ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
 
 
 def _attributes(definition: ast.ClassDef) -> set[str]:
@@ -65,14 +80,33 @@ def _attributes(definition: ast.ClassDef) -> set[str]:
     return found
 
 
+def list_parameters(path: Path, name: str) -> tuple[str, ...] | None:
+    """Return the parameters of a function or a class' constructor in a file; None where it takes any, or is unknown."""
+    for node in _parse(path):
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return _list_names(node, 0)
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return _list_constructor(node)
+    return None
+
+
+def _list_constructor(definition: ast.ClassDef) -> tuple[str, ...] | None:
+    made = [node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    return _list_names(made[0], 1) if made else None
+
+
+def _list_names(function: ast.FunctionDef, skipped: int) -> tuple[str, ...] | None:
+    arguments = function.args
+    if arguments.kwarg:
+        return None
+    return tuple(one.arg for one in [*arguments.args[skipped:], *arguments.kwonlyargs])
+
+
 def _code(definition: ast.ClassDef, path: str) -> Code:
     methods = {node.name: _list_required(node) for node in definition.body if isinstance(node, ast.FunctionDef)}
-    notes = ["its attributes fit the weights; check that it is the one"]
-    needed = methods.get("__init__", ())
-    if needed:
-        example = ", ".join(f"{name}: …" for name in needed)
-        notes.append(f"check: its constructor needs arguments: add  kwargs: {{{example}}}")
-    return Code(f"{path}:{definition.name}", methods.get("forward", ()), tuple(notes))
+    reference = f"{path}:{definition.name}"
+    parameters = _list_constructor(definition)
+    return Code(reference, methods.get("forward", ()), methods.get("__init__", ()), parameters)
 
 
 def _list_required(method: ast.FunctionDef) -> tuple[str, ...]:

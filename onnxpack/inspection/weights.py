@@ -1,5 +1,6 @@
 """Reads a file of weights without its code: where the state dict is, and what the first layer seems to take."""
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -9,10 +10,15 @@ from typing import Any
 
 from onnxpack.core.errors import SourceError
 from onnxpack.core.text import plural
+from onnxpack.spec.formats import SHARDS
 
 # Bounds of the search: a checkpoint may nest anything, and may be hostile.
 _MAX_DEPTH = 5
 _MAX_VISITED = 10_000
+_MAX_SETTINGS = 100
+_MAX_TEXT = 300
+_SETTINGS = "hyper_parameters"
+"""The key under which Lightning keeps the arguments of a module's constructor."""
 # The usual keys of a state dict in a checkpoint, the likeliest first.
 _LIKELY = ("model_state_dict", "state_dict", "model", "module", "net", "network", "weights", "params")
 _EARLY = re.compile(
@@ -34,6 +40,8 @@ class Weights:
     in_order: bool
     """Whether they are in the order of the module's layers; safetensors sorts them."""
     notes: tuple[str, ...]
+    settings: Mapping[str, Any]
+    """The hyperparameters beside it, as far as a spec can hold them: Lightning saves those of the module."""
 
 
 def read_weights(path: Path) -> Weights:
@@ -42,11 +50,13 @@ def read_weights(path: Path) -> Weights:
     Raises:
         SourceError: it is neither, or holds no state dict.
     """
-    if path.suffix == ".safetensors":
-        shapes = _safetensors(path)
-        key, others = None, []
+    if path.name.endswith((".safetensors", SHARDS)):
+        shapes = _shards(path) if path.name.endswith(SHARDS) else _safetensors(path)
+        key, others, settings = None, [], {}
     else:
-        found = sorted(_state_dicts(_checkpoint(path)), key=_likeliness)
+        content = _checkpoint(path)
+        settings = _find_settings(content)
+        found = sorted(_state_dicts(content), key=_likeliness)
         if not found:
             raise SourceError(
                 f"'{path.name}' holds no state dict", "save one with `torch.save(model.state_dict(), FILE)`"
@@ -61,7 +71,8 @@ def read_weights(path: Path) -> Weights:
         notes.append(f"check: it holds other state dicts, too: weights_key may be {', '.join(others[:10])}")
     if all(name.startswith("module.") for name in shapes):
         notes.append("check: every key starts with 'module.', as DataParallel saves them; the factory's must, too")
-    return Weights(shapes, key or None, path.suffix != ".safetensors", tuple(notes))
+    in_order = not path.name.endswith((".safetensors", SHARDS))
+    return Weights(shapes, key or None, in_order, tuple(notes), settings)
 
 
 def _safetensors(path: Path) -> Shapes:
@@ -78,6 +89,16 @@ def _safetensors(path: Path) -> Shapes:
         ) from None
 
 
+def _shards(path: Path) -> Shapes:
+    """Return the shapes in all the .safetensors files that an index names."""
+    try:
+        names = json.loads(path.read_bytes())["weight_map"].values()
+        places = sorted({path.with_name(Path(name).name) for name in names})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise SourceError(f"'{path.name}' is no index of shards", "save the model again with save_pretrained") from None
+    return {key: shape for place in places for key, shape in _safetensors(place).items()}
+
+
 def _checkpoint(path: Path) -> Any:
     try:
         import torch
@@ -91,6 +112,30 @@ def _checkpoint(path: Path) -> Any:
             f"'{path.name}' cannot be read with weights_only: {line[:300]}",
             "save only the state dict: `torch.save(model.state_dict(), FILE)`",
         ) from None
+
+
+def _find_settings(content: Any) -> dict[str, Any]:
+    """Return the hyperparameters of a Lightning checkpoint that are plain values."""
+    found = content.get(_SETTINGS) if isinstance(content, Mapping) else None
+    if not isinstance(found, Mapping):
+        return {}
+    plain = {key: value for key, value in found.items() if isinstance(key, str) and _is_plain(value)}
+    return dict(list(plain.items())[:_MAX_SETTINGS])
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Return whether a spec can hold a value: text, finite numbers, and short lists and mappings of them."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if value is None or isinstance(value, bool | int):
+        return True
+    if isinstance(value, str):
+        return len(value) <= _MAX_TEXT and value.isprintable()
+    if depth == _MAX_DEPTH or not isinstance(value, list | tuple | Mapping) or len(value) > _MAX_SETTINGS:
+        return False
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) for key in value) and _is_plain(list(value.values()), depth + 1)
+    return all(_is_plain(item, depth + 1) for item in value)
 
 
 def _state_dicts(content: Any) -> Iterator[tuple[str, Shapes]]:

@@ -1,11 +1,13 @@
 """Load, run and export source models: one module for each framework, which runs in the export process only."""
 
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
+from onnxpack.core.errors import SourceError
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.spec.load import SpecFile
 
@@ -53,3 +55,17 @@ class Source(Protocol):
         Raises:
             SourceError: the framework cannot express the model in the asked opset.
         """
+
+
+def load_source(framework: str) -> Source:
+    """Return a framework's module.
+
+    Raises:
+        SourceError: the framework is not installed.
+    """
+    try:
+        return cast(Source, importlib.import_module(f"onnxpack.sources.{framework}"))
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"'{error.name}' is not installed, and {framework} models need it", f"pip install 'onnxpack[{framework}]'"
+        ) from None

@@ -1,11 +1,10 @@
 """Export a source model to ONNX and record the Reference, in a child process."""
 
-import importlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from onnxpack.hunt import hunt
 from onnxpack.hunt.trial import Answer
 from onnxpack.parity.determinism import STEADY_CASES, require_steady, require_values
 from onnxpack.parity.prepared import compare_prepared, drop_prepare
-from onnxpack.sources import Source
+from onnxpack.sources import Source, load_source
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.served import make_served_spec
 from onnxpack.transforms.arrays import apply_preprocess
@@ -53,7 +52,7 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
         SourceError: the model cannot be loaded, run or exported.
         GateError: it is not deterministic, or its export lost an axis or an output.
     """
-    source = _load_source(file)
+    source = load_source(file.spec.model.framework)
     # `weights: none` says that random parameters are intended; a spec that says nothing may have forgotten them.
     if file.spec.model.factory and file.spec.model.weights is None:
         source.require_weights(file)
@@ -87,16 +86,6 @@ def _make_reference(
     folder: Path, answers: _Answers, sizes: list[dict[str, int]], hunted: dict[str, dict[str, int]]
 ) -> Reference:
     return Reference(Artifact.of(folder), tuple(answers.cases), tuple(sizes), tuple(answers.notes), hunted)
-
-
-def _load_source(file: SpecFile) -> Source:
-    framework = file.spec.model.framework
-    try:
-        return cast(Source, importlib.import_module(f"onnxpack.sources.{framework}"))
-    except ModuleNotFoundError as error:
-        raise SourceError(
-            f"'{error.name}' is not installed, and {framework} models need it", f"pip install 'onnxpack[{framework}]'"
-        ) from None
 
 
 def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any, _Answers]:

@@ -1,14 +1,18 @@
 import json
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import catboost
 import joblib
+import lightgbm
 import numpy as np
 import pytest
 import torch
+import xgboost
 from onnx import TensorProto, helper
 from onnx_examples import FLOAT, MATMUL, RELU, constant, make_model
 from safetensors.numpy import save_file
@@ -22,6 +26,30 @@ from onnxpack.spec.load import load
 EXAMPLES = Path(__file__).parents[2] / "specs"
 Run = Callable[..., Any]
 
+NET = """\
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, hidden, names=()):
+        super().__init__()
+        self.fc = torch.nn.Linear(4, hidden)
+
+    def forward(self, x):
+        return self.fc(x)
+"""
+DETECTOR = """\
+import torch
+
+class Detector(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens = torch.nn.Embedding(50, 4)
+
+    def forward(self, ids, more):
+        x = self.tokens(ids).mean(1) + more
+        return {"cls": x, "box": x * 2, "aux": {"mean": x.mean(1)}}
+"""
 MODEL_SPEC = """\
 # Drafted by `onnxpack init` from My Model v2.onnx. What it could not know is marked with 'check'.
 onnxpack: 1
@@ -209,7 +237,7 @@ def test_code_without_inputs_tells_which_it_takes(tmp_path: Path, onnxpack: Run)
     (tmp_path / "model.py").write_bytes((EXAMPLES / "digits/model.py").read_bytes())
     ended = onnxpack("init", "--from", f"{tmp_path}/model.py:DigitNet")
     assert ended.code == 2
-    assert "--input image:float32:batch,4" in ended.err
+    assert "--input image:float32:batch,1,224,224" in ended.err
 
 
 @pytest.mark.usefixtures("here")
@@ -252,7 +280,12 @@ def test_odd_names_are_quoted(tmp_path: Path, onnxpack: Run) -> None:
         ("m.pt", b"PK\x03\x04", [], 3, "weights_only"),
         ("m.safetensors", b"", [], 3, "safetensors"),
         ("m.joblib", b"hello", ["--trust"], 3, "cannot load"),
-        ("m.txt", b"hello", [], 2, ".safetensors"),
+        ("m.dat", b"hello", [], 2, ".safetensors"),
+        ("m.txt", b"hello", [], 3, "cannot load 'm.txt'"),
+        ("m.json", b"{}", [], 3, "cannot load 'm.json'"),
+        ("m.cbm", b"hello", [], 3, "cannot load 'm.cbm'"),
+        ("m.keras", b"hello", [], 3, "'m.keras' is no .keras file"),
+        ("m.safetensors.index.json", b"[]", [], 3, "no index of shards"),
         ("m.py", b"hello", [], 2, "--from"),
         ("m.onnx", b"", ["--input", "x:float32:4"], 2, "leave --input out"),
         ("m.pt", b"", ["--input", "x:float32"], 2, "NAME:DTYPE:SHAPE"),
@@ -296,6 +329,104 @@ def test_model_that_a_build_refuses_is_refused_by_init(tmp_path: Path, onnxpack:
     assert ended.code == 3
     assert "ZeroDivisionError" in ended.err
     assert not (tmp_path / "spec.yaml").exists()
+
+
+def test_the_names_in_a_dict_and_the_range_of_tokens_are_kept(tmp_path: Path, onnxpack: Run) -> None:
+    (tmp_path / "d.py").write_text(DETECTOR)
+    spec = tmp_path / "spec.yaml"
+    inputs = ("--input", "ids:int64:batch,seq", "--input", "more:float32:batch,4")
+    ended = onnxpack("init", "--from", f"{tmp_path}/d.py:Detector", *inputs, "--output", spec)
+    assert ended.code == 0, ended.err
+    loaded = load(spec).spec
+    assert loaded.outputs == ("cls", "box", "aux.mean")
+    assert loaded.inputs["ids"].range == (0, 49)
+    assert loaded.inputs["more"].range is None
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("given", [(), ("--from", "model.py:Net")])
+def test_a_lightning_checkpoint_gives_its_hyperparameters(
+    tmp_path: Path, onnxpack: Run, given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(NET)
+    settings = {"hidden": 3, "names": ["a", "b"], "unknown": 1, "seed": float("nan")}
+    weights = {"state_dict": {"fc.weight": torch.zeros(3, 4), "fc.bias": torch.zeros(3)}, "hyper_parameters": settings}
+    torch.save(weights, tmp_path / "m.ckpt")
+    ended = onnxpack("init", tmp_path / "m.ckpt", *given, "--input", "x:float32:batch,4")
+    assert ended.code == 0, ended.err
+    model = load(tmp_path / "spec.yaml").spec.model
+    assert (model.kwargs, model.weights_key) == ({"hidden": 3, "names": ("a", "b")}, "state_dict")
+
+
+@pytest.mark.usefixtures("here")
+def test_the_shards_of_an_index_are_read(tmp_path: Path, onnxpack: Run) -> None:
+    save_file({"tokens.weight": np.zeros((50, 4), np.float32)}, tmp_path / "a.safetensors")
+    save_file({"fc.weight": np.zeros((2, 4), np.float32)}, tmp_path / "b.safetensors")
+    index = {"weight_map": {"tokens.weight": "a.safetensors", "fc.weight": "b.safetensors"}}
+    (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
+    assert onnxpack("init", tmp_path / "m.safetensors.index.json").code == 0
+    assert load(tmp_path / "spec.yaml").spec.inputs["x"].range == (0, 49)
+    assert "2 tensors with 208 numbers" in (tmp_path / "spec.yaml").read_text()
+
+
+def save_boosted(folder: Path, framework: str) -> Path:
+    """Save a small classifier of iris in the library's own format."""
+    x, y = load_iris(return_X_y=True)
+    if framework == "xgboost":
+        path = folder / "m.ubj"
+        xgboost.XGBClassifier(n_estimators=3).fit(x, y).save_model(path)
+    elif framework == "lightgbm":
+        path = folder / "m.txt"
+        lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(x, y).booster_.save_model(path)
+    else:
+        path = folder / "m.cbm"
+        made = catboost.CatBoostClassifier(iterations=3, verbose=False, allow_writing_files=False)
+        made.fit(x, y).save_model(str(path))
+    return path
+
+
+@pytest.mark.parametrize("framework", ["xgboost", "lightgbm", "catboost"])
+def test_the_spec_of_a_boosting_librarys_file_builds(
+    tmp_path: Path, onnxpack: Run, framework: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONNXPACK_CACHE", str(tmp_path / "cache"))
+    assert onnxpack("init", save_boosted(tmp_path, framework)).code == 0
+    spec = load(tmp_path / "spec.yaml").spec
+    assert spec.model.framework == framework
+    assert spec.inputs["x"].shape == ("batch", 4)
+    assert spec.outputs == ("label", "probabilities")
+    ended = onnxpack("build", tmp_path / "spec.yaml", "--until", "export", "--output", tmp_path / "dist")
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_pickle_of_a_boosting_library_is_that_librarys(tmp_path: Path, onnxpack: Run) -> None:
+    x, y = load_iris(return_X_y=True)
+    joblib.dump(lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(x, y), tmp_path / "m.joblib")
+    assert onnxpack("init", tmp_path / "m.joblib", "--trust").code == 0
+    assert load(tmp_path / "spec.yaml").spec.model.framework == "lightgbm"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_keras_file_is_read_without_keras(tmp_path: Path, onnxpack: Run) -> None:
+    policy = {"class_name": "DTypePolicy", "config": {"name": "int32"}}
+    layers = [
+        {"class_name": "InputLayer", "config": {"batch_shape": [None, 8, None], "dtype": "float32", "name": "b"}},
+        {"class_name": "InputLayer", "config": {"batch_shape": [None, 2], "dtype": policy, "name": "a"}},
+        {"class_name": "Dense", "config": {"units": 2}},
+    ]
+    config = {"class_name": "Functional", "config": {"layers": layers, "input_layers": [["a", 0, 0], ["b", 0, 0]]}}
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+    assert onnxpack("init", tmp_path / "m.keras").code == 0
+    spec = load(tmp_path / "spec.yaml").spec
+    assert (spec.model.framework, spec.model.path) == ("keras", "m.keras")
+    assert list(fields(tmp_path / "spec.yaml").items()) == [
+        ("a", ("int32", ("batch", 2))),
+        ("b", ("float32", ("batch", 8, "axis_2"))),
+    ]
 
 
 def test_a_factory_of_random_parameters_is_noted_as_the_build_will_refuse_it(tmp_path: Path, onnxpack: Run) -> None:

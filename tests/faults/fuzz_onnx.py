@@ -12,10 +12,10 @@ import onnx
 from fuzz_tools import Kind, mutate
 from onnx import TensorProto, helper
 from onnx_examples import FLOAT, MATMUL, RELU, constant, external_model, make_model
+from onnxpack.inspection.models import onnx_file
 
 from onnxpack.inspection.draft import Draft
 from onnxpack.inspection.graph import onnx_facts
-from onnxpack.inspection.models import onnx_file
 from onnxpack.inspection.show import lines
 
 _INTEGERS = (0, 1, -1, 2, 7, 8, 9, 16, 17, 99, 2**31 - 1, -(2**31), 2**62, 2**63 - 1, -(2**63))

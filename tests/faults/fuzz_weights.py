@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from exporting import write_spec
 from fuzz_tools import Kind, change, mutate
+from onnxpack.inspection.models import weights_file
 
 from onnxpack.core.errors import OnnxpackError
 from onnxpack.inspection.draft import Draft
-from onnxpack.inspection.models import weights_file
 from onnxpack.sources.estimators import files
 from onnxpack.sources.torch.weights import load_weights
 from onnxpack.spec.load import load

@@ -25,7 +25,8 @@ def test_the_class_whose_attributes_fit_is_found_above(tmp_path: Path) -> None:
     found = find_class(["module." + key for key in KEYS], tmp_path / "weights/w.pt", tmp_path / "weights", tmp_path)
     assert found
     assert (found.reference, found.arguments) == ("../model.py:Net", ("x", "y"))
-    assert "kwargs: {hidden: …}" in found.notes[1]
+    assert "kwargs: {hidden: …}" in found.explain(())[1]
+    assert len(found.explain(["hidden"])) == 1
 
 
 def test_nothing_above_the_root_is_looked_at(tmp_path: Path) -> None:

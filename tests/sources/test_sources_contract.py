@@ -19,8 +19,7 @@ from onnxpack.core.digests import digest_tree
 from onnxpack.core.values import MODEL
 from onnxpack.data.case_budget import Budget
 from onnxpack.data.test_inputs import draw, list_main_sizes
-from onnxpack.sources import Source
-from onnxpack.sources.export import _load_source
+from onnxpack.sources import Source, load_source
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.spec.part import list_named_files
 from onnxpack.spec.traits import frameworks
@@ -129,7 +128,7 @@ def test_a_framework_that_takes_factories_looks_for_forgotten_weights(framework:
 
 
 def test_a_source_is_deterministic_and_exports_what_it_runs(file: SpecFile, tmp_path: Path) -> None:
-    source = _load_source(file)
+    source = load_source(file.spec.model.framework)
     model = source.load(file)
     inputs = draw(file.spec, list_main_sizes(file.spec.axes)[1], 0)
     once, again = source.run(model, inputs), source.run(model, inputs)

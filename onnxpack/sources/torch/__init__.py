@@ -34,7 +34,7 @@ TRAITS = FrameworkTraits(
     exporter_opsets={"torchscript": 20},
 )  # fmt: skip
 
-__all__ = ["export", "load", "require_weights", "run", "try_exporter"]
+__all__ = ["export", "load", "name_answers", "require_weights", "run", "try_exporter"]
 
 _TRIAL_SECONDS = 120.0
 _SHOWN_MODULES = 5
@@ -88,11 +88,16 @@ def run(model: torch.nn.Module, inputs: Arrays) -> list[np.ndarray[Any, Any]]:
         return [to_numpy(tensor) for tensor in Flat(model, list(inputs)).eval()(*to_tensors(inputs))]
 
 
+def name_answers(model: torch.nn.Module, inputs: Arrays) -> tuple[str, ...]:
+    """Return the names that an export gives the outputs where the spec has none."""
+    with torch.no_grad():
+        answer = Flat(model, list(inputs)).eval().answer(*to_tensors(inputs))
+    return tuple(list_output_names(answer, list(inputs)))
+
+
 def export(model: torch.nn.Module, file: SpecFile, example: Arrays, count: int, destination: Path) -> Export:
     """Export by the spec's exporter, or by the one that takes the model, at the spec's opset."""
-    flat = Flat(model, list(example)).eval()
-    with torch.no_grad():
-        names = tuple(list_output_names(flat.answer(*to_tensors(example)), list(example)))
+    flat, names = Flat(model, list(example)).eval(), name_answers(model, example)
     job, asked = ExportJob(flat, file, example, count, destination), file.spec.model.exporter
     if asked is None:
         return Export(names, *choose_exporter(job))
