@@ -11,6 +11,7 @@ from onnxpack.spec import formats, origin, rules
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
 from onnxpack.spec.messages import find_similar, shorten
 from onnxpack.spec.model import Spec
+from onnxpack.spec.picture_rules import check_pictures
 from onnxpack.spec.sample_rules import check_samples, check_verification
 from onnxpack.spec.served import list_served_axes
 from onnxpack.spec.step_rules import check_resize, check_steps
@@ -43,6 +44,7 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: rules.check_gates(spec, where), "targets evaluation gates"),
         (lambda: check_steps(spec, where), "inputs outputs preprocess postprocess"),
         (lambda: check_resize(spec, where), "model opset preprocess"),
+        (lambda: check_pictures(spec, where), "inputs dynamic_axes preprocess"),
         (lambda: rules.check_serving(spec, where), "inputs dynamic_axes runtime image"),
     )
     found = (rule() for rule, read in checks if all(getattr(spec, name) is not INVALID for name in read.split()))

@@ -7,6 +7,7 @@ from typing import Any
 from onnxpack.core.errors import Location, Problem
 from onnxpack.spec.messages import find_similar
 from onnxpack.spec.model import Spec
+from onnxpack.spec.module_steps import list_module_steps
 from onnxpack.spec.output_names import list_dropped, list_step_outputs
 from onnxpack.spec.served import list_stages
 from onnxpack.spec.steps import PostprocessStep, PreprocessStep
@@ -115,8 +116,11 @@ def _check_known(name: str, known: list[str], place: Location) -> Iterator[Probl
 
 def check_resize(spec: Spec, where: Where) -> Iterator[Problem]:
     """Check that the opset is one that a step of resizing can be expressed in."""
+    done = set(list_module_steps(spec))
     for index, step in enumerate(spec.preprocess):
         place = where("preprocess", index)
+        if index in done:  # where no operator does it
+            continue
         if step.op == "resize" and spec.opset is None and spec.model.framework == "onnx":
             yield Problem("resize depends on the opset", "set `opset` to the model's own, such as `opset: 18`", place)
         if step.op == "resize" and spec.opset is not None and spec.opset < RESIZE_OPSET:
