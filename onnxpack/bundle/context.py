@@ -4,7 +4,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnxpack.bundle.render import (
@@ -44,13 +44,17 @@ class Context:
 
 @dataclass(frozen=True)
 class Parts:
-    """The ingredients of a context; without a ``version`` the first twelve digits of the content key are used."""
+    """The ingredients of a context; without a ``version`` the first twelve digits of the content key are used.
+
+    ``data`` are more files that lie beside the module, by their names there.
+    """
 
     model: OnnxModel
     packages: Artifact
     module: ModuleView
     docker: DockerView
     version: str | None = None
+    data: Mapping[str, Artifact] = field(default_factory=dict)
 
 
 def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context:
@@ -67,6 +71,8 @@ def assemble(folder: Path, parts: Parts, earlier: Path | None = None) -> Context
     app.mkdir(parents=True)
     for source in model_files(parts.model.path):
         shutil.copyfile(source, app / source.name)
+    for name, file in parts.data.items():
+        shutil.copyfile(file.path, app / name)
     for name, text in render_module(replace(parts.module, version=version)).items():
         (app / name).write_text(text, encoding="utf-8")
     (folder / _DOCKERFILE).write_text(instructions, encoding="utf-8")
@@ -149,4 +155,6 @@ def compute_content_key(parts: Parts) -> str:
     texts: Mapping[str, str] = render_module(replace(parts.module, version=""))
     # What is compiled follows from the sources, the base, and this code.
     compiler = digest_code("onnxpack.bundle.compiler")
-    return digest(parts.model.file.digest, parts.packages.digest, texts, render_dockerfile(parts.docker), compiler)
+    files = [{name: file.digest for name, file in parts.data.items()}] if parts.data else []
+    dockerfile = render_dockerfile(parts.docker)
+    return digest(parts.model.file.digest, parts.packages.digest, texts, dockerfile, compiler, *files)

@@ -1,11 +1,12 @@
 """The request that a server's documents show: the smallest one, if that is small enough to be looked at."""
 
+import base64
 import json
 import math
 from itertools import cycle, islice
 from typing import Any
 
-from onnxpack.bundle.views import Field, ModuleView, Value
+from onnxpack.bundle.views import EXAMPLE_TEXT, Field, ModuleView, Value
 
 MAX_ELEMENTS = 1024
 """The elements of all inputs together beyond which nobody reads a request, nor writes one by hand."""
@@ -27,10 +28,17 @@ def make_example(view: ModuleView) -> dict[str, Any] | None:
     items = []
     for field in view.arguments:
         shape = shapes[field.name]
-        row = view.values.get(field.name) or (_DEFAULTS[field.kind],)
+        row = view.values.get(field.name) or (_choose_value(view, field),)
         data = list(islice(cycle(row), math.prod(shape)))
         items.append({"name": field.name, "datatype": field.datatype, "shape": shape, "data": data})
     return {"inputs": items}
+
+
+def _choose_value(view: ModuleView, field: Field) -> Value:
+    if field.kind == "bytes":
+        picture = next(one for one in view.pictures if one.name == field.name)
+        return base64.b64encode(view.make_picture(picture, least=True)).decode()
+    return EXAMPLE_TEXT if field.name in view.listed else _DEFAULTS[field.kind]
 
 
 def format_example(example: dict[str, Any]) -> str:

@@ -16,11 +16,13 @@ from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.regular import open_regular
 from onnxpack.core.scratch import write_whole
 from onnxpack.oci.reference import parse_reference
+from onnxpack.spec.intakes import list_intakes
 from onnxpack.spec.model import Spec
 from onnxpack.targets import load_device
 
 __all__ = [
     "FORMAT",
+    "INTAKE_REQUIREMENTS",
     "SERVER_REQUIREMENTS",
     "Lock",
     "LockedBase",
@@ -39,6 +41,8 @@ __all__ = [
 _LIMIT = 16 * 2**20  # bytes; a target with CUDA has 5 kB
 _HTTP = ("httptools>=0.6", "orjson>=3.10")
 SERVER_REQUIREMENTS = {"none": (), "http": _HTTP, "http+grpc": (*_HTTP, "grpcio>=1.78")}
+INTAKE_REQUIREMENTS = {"picture": "pillow>=11", "text": "tokenizers>=0.21"}
+"""What the module of an image needs to take pictures and texts."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ def make_unresolved_lock(spec: Spec, target: str) -> TargetLock:
     chosen = spec.targets[target]
     requirements = {
         *load_device(chosen.device).requirements, *SERVER_REQUIREMENTS[spec.runtime.server], *spec.image.requirements,
+        *(INTAKE_REQUIREMENTS[intake.kind] for intake in list_intakes(spec)),
     }  # fmt: skip
     return TargetLock(spec.image.python, chosen.platform, tuple(sorted(requirements)), (), device=chosen.device)
 

@@ -64,7 +64,10 @@ class PageView:
         found = []
         for field in self.model.arguments:
             shape = choose_shape(self.model, field)
-            zeros = f"np.full({shape}, b'', object)" if field.kind == "string" else f"np.zeros({shape}, {field.dtype})"
+            zeros = {
+                "bytes": f"np.array([open('picture', 'rb').read()] * {shape[0]}, object)" if shape else "",
+                "string": f"np.full({shape}, b'', object)",
+            }.get(field.kind, f"np.zeros({shape}, {field.dtype})")
             tensor = f'http.InferInput({quoting.python_literal(field.name)}, {shape}, "{field.datatype}")'
             found.append(f"{tensor}.set_data_from_numpy({zeros})")
         return found

@@ -7,7 +7,7 @@ templates, and every piece of free text passes through a function of ``onnxpack.
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,6 +128,7 @@ def render_module(view: ModuleView) -> dict[str, str]:
         names.append("columns.py")
     if view.tables.read:
         names.append("records.py")
+    names += list_step_modules(view)
     if view.server == "none":
         return {name: _render(name, view) for name in names}
     names += ["server.py", "serving.py", "app.py", "connection.py", "workers.py", "metrics.py"]
@@ -147,6 +148,16 @@ def render_module(view: ModuleView) -> dict[str, str]:
     }
 
 
+STEP_MODULES = ("conclusions.py", "intake.py", "pictures.py", "texts.py")
+"""The modules that only images have whose module does something to inputs or outputs itself."""
+
+
+def list_step_modules(view: ModuleView) -> list[str]:
+    """Return which of ``STEP_MODULES`` an image of this view has."""
+    has = (bool(view.conclusions), view.has_steps, bool(view.pictures), bool(view.texts))
+    return [name for name, used in zip(STEP_MODULES, has, strict=True) if used]
+
+
 def list_template_imports() -> tuple[str, ...]:
     """Return the names of the modules that a template of a Python module may import at its top level."""
     names = {
@@ -158,15 +169,19 @@ def list_template_imports() -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def list_template_roots() -> tuple[Root, ...]:
+def list_template_roots(steps: Collection[str] = ()) -> tuple[Root, ...]:
     """Return what the modules of an image use of other packages than the standard library, in any of their lines.
 
+    Of ``STEP_MODULES`` only ``steps`` count; all others always do, so that images of many kinds share their packages.
     Of names that several use, the module that comes first is told; the one that runs the model comes before all.
     """
     users: dict[str, str] = {}
     paths = [path for folder in templates.list_folders() for path in sorted(folder.glob("*.py.j2"))]
     own = {path.name.partition(".")[0] for path in paths}
+    absent = {f"{name}.j2" for name in set(STEP_MODULES).difference(steps)}
     for path in sorted(paths, key=lambda path: not path.name.startswith("inference.")):
+        if path.name in absent:
+            continue
         for name in _list_uses(path.read_text(encoding="utf-8")):
             if name.partition(".")[0] not in own | sys.stdlib_module_names:
                 users.setdefault(name, f"app/{path.name.removesuffix('.j2')}")

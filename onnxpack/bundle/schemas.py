@@ -62,7 +62,7 @@ def _describe_tensor(field: Field, sizes: list[Schema]) -> Schema:
         "name": {"const": field.name},
         "datatype": {"const": field.datatype},
         "shape": shape,
-        "data": refer(field.datatype),
+        "data": refer(_name_data(field)),
         "parameters": {"type": "object"},
     }
     return {"type": "object", "required": ["name", "datatype", "shape", "data"], "properties": properties}
@@ -72,9 +72,15 @@ def list_data_schemas(view: ModuleView) -> dict[str, Schema]:
     """Return what the data of each datatype looks like: flat, or nested as the shape says."""
     found = {}
     for field in (*view.arguments, *view.fields):
-        items = {"anyOf": [_describe_element(field), refer(field.datatype)]}
-        found[field.datatype] = {"type": "array", "description": "flat or nested, row by row", "items": items}
+        name = _name_data(field)
+        items = {"anyOf": [_describe_element(field), refer(name)]}
+        found[name] = {"type": "array", "description": "flat or nested, row by row", "items": items}
     return found
+
+
+def _name_data(field: Field) -> str:
+    """Return the name of the schema of a field's data; strings and files are of one datatype, but not alike in JSON."""
+    return "Base64" if field.kind == "bytes" else field.datatype
 
 
 def _describe_element(field: Field) -> Schema:
@@ -83,6 +89,8 @@ def _describe_element(field: Field) -> Schema:
     if field.kind == "integer":
         limits = np.iinfo(field.info.dtype)
         return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
+    if field.kind == "bytes":
+        return {"type": "string", "contentEncoding": "base64", "description": "a picture's file"}
     return {"type": "boolean" if field.kind == "bool" else "string"}
 
 

@@ -57,6 +57,8 @@ def list_columns(infos: tuple[TensorInfo, ...]) -> dict[str, list[str]]:
     """
     if any(len(info.shape) not in (1, 2) for info in infos) or len({info.shape[0] for info in infos}) != 1:
         return {}
+    if any(info.dtype == "bytes" for info in infos):
+        return {}
     found: dict[str, list[str]] = {}
     for info in infos:
         count = info.shape[1] if len(info.shape) == 2 else 1

@@ -1,17 +1,24 @@
 """The values that the Python templates show, worked out from a model."""
 
+import base64
 import dataclasses
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from onnxpack.bundle import quoting
+from onnxpack.bundle.conclusions import ConclusionView
+from onnxpack.bundle.pictures import PictureView
 from onnxpack.bundle.routes import ERRORS, Route, list_routes
 from onnxpack.bundle.tables import Tables
+from onnxpack.bundle.texts import TextView
+from onnxpack.bundle.tiny_pictures import make_picture
 from onnxpack.core.errors import SpecError
 from onnxpack.core.values import Axis, Shape, TensorInfo, find_batch_axis
 from onnxpack.spec.columns import ClientColumn
+from onnxpack.spec.intakes import Intake, replace_taken
 
 DATATYPES = {
     "float16": "FP16",
@@ -27,8 +34,9 @@ DATATYPES = {
     "uint64": "UINT64",
     "bool": "BOOL",
     "string": "BYTES",
+    "bytes": "BYTES",
 }
-"""The Open Inference Protocol's word for each dtype that numpy and onnxruntime can exchange."""
+"""The Open Inference Protocol's word for each dtype that numpy and onnxruntime can exchange, and for whole files."""
 
 Value = bool | int | float | str
 """An element of a request in JSON."""
@@ -49,7 +57,10 @@ _CONTENTS = {
 }
 """The field of the protocol's InferTensorContents for each datatype; 16-bit floats have none."""
 
-_KINDS = {"float": "float", "int": "integer", "uint": "integer", "bool": "bool", "string": "string"}
+_KINDS = {"float": "float", "int": "integer", "uint": "integer", "bool": "bool", "string": "string", "bytes": "bytes"}
+
+EXAMPLE_TEXT = "An example."
+"""What an example sends as a text that is tokenized: an empty one may have no tokens."""
 
 _MOST_BYTES = 64 * 2**20
 """The largest body that is taken where the spec names no size."""
@@ -78,13 +89,13 @@ class Field:
 
     @property
     def kind(self) -> str:
-        """Return ``float``, ``integer``, ``bool`` or ``string``."""
+        """Return ``float``, ``integer``, ``bool``, ``string``, or ``bytes`` for a whole file such as a picture's."""
         return _KINDS[self.info.dtype.rstrip("0123456789")]
 
     @property
     def dtype(self) -> str:
         """Return the numpy type as a Python expression."""
-        words = {"string": "np.str_", "bool": "np.bool_"}
+        words = {"string": "np.str_", "bool": "np.bool_", "bytes": "np.bytes_"}
         return words.get(self.info.dtype, f"np.{self.info.dtype}")
 
     @property
@@ -108,6 +119,8 @@ class Field:
 class ModuleView:
     """The values that the generated modules show.
 
+    ``inputs`` and ``outputs`` are the client's. ``intakes`` make the ONNX file's inputs of some of them, and
+    ``conclusions`` the client's outputs of what the ONNX file gives.
     ``threads`` None means: from the container's CPU quota, at run time. ``max_body`` is in bytes; None means: from what
     the largest request takes. ``drain`` and ``max_queue_delay`` are in seconds.
     ``max_batch_size`` None means: no dynamic batching. ``gpu_nodes`` is the least share of the nodes that run on the
@@ -138,20 +151,78 @@ class ModuleView:
     workers: int = 1
     values: Mapping[str, tuple[Value, ...]] = dataclasses.field(default_factory=dict)
     columns: tuple[ClientColumn, ...] = ()
+    intakes: tuple[Intake, ...] = ()
+    conclusions: tuple[ConclusionView, ...] = ()
 
     def __post_init__(self) -> None:
         declared = {axis.name for axis in self.axes}
-        for info in self.inputs:
+        for info in (*self.inputs, *self.fed):
             for size in info.shape:
                 if isinstance(size, str) and size not in declared:
                     message = f"input {info.name!r}: the axis {size!r} is not declared"
                     raise SpecError(message, "declare it in `dynamic_axes`")
-        for info in (*self.inputs, *self.outputs):
+        for info in (*self.inputs, *self.fed, *self.outputs):
             if info.dtype not in DATATYPES:
                 raise SpecError(
                     f"{info.name!r} has the dtype {info.dtype}, which numpy cannot hold",
                     hint="give the model float32 inputs and outputs, and convert inside the model",
                 )
+
+    @cached_property
+    def fed(self) -> tuple[TensorInfo, ...]:
+        """Return the inputs of the ONNX file."""
+        return replace_taken(self.intakes, self.inputs)
+
+    @cached_property
+    def computed(self) -> tuple[TensorInfo, ...]:
+        """Return the outputs of the ONNX file."""
+        made = {info.name for one in self.conclusions for info in one.given}
+        own = {info.name: info for info in self.outputs if info.name not in made}
+        return tuple((own | {info.name: info for one in self.conclusions for info in one.taken}).values())
+
+    @cached_property
+    def pictures(self) -> tuple[PictureView, ...]:
+        """Return what the module does to each input of pictures."""
+        return tuple(PictureView.of(intake) for intake in self.intakes if intake.kind == "picture")
+
+    @cached_property
+    def texts(self) -> tuple[TextView, ...]:
+        """Return what the module does to each input of texts that is tokenized."""
+        numbered = enumerate(self.intakes)
+        return tuple(TextView.of(intake, number) for number, intake in numbered if intake.kind == "text")
+
+    @cached_property
+    def suffixes(self) -> list[str]:
+        """Return how the names of files of pictures end."""
+        formats = {form for picture in self.pictures for form in picture.formats}
+        return sorted(f".{suffix}" for suffix in {*formats, *(["jpg"] if "jpeg" in formats else [])})
+
+    @cached_property
+    def decided(self) -> list[tuple[str, int, Axis, str]]:
+        """Return where the ONNX file's inputs have axes that pictures or texts decide.
+
+        That is the input's name, the dimension, the axis, and the name of the client's input.
+        """
+        own = {size for info in self.inputs for size in info.shape}
+        owners = {info.name: intake.name for intake in self.intakes for info in intake.given}
+        axes = {axis.name: axis for axis in self.axes}
+        decided = {size for intake in self.intakes for info in intake.given for size in info.shape} - own
+        return [
+            (info.name, dimension, axes[size], owners.get(info.name, info.name))
+            for info in self.fed
+            for dimension, size in enumerate(info.shape)
+            if isinstance(size, str) and size in decided
+        ]
+
+    @property
+    def has_steps(self) -> bool:
+        """Return whether the module does anything to inputs or outputs besides running the ONNX file."""
+        return bool(self.intakes or self.conclusions)
+
+    @cached_property
+    def listed(self) -> frozenset[str]:
+        """Return the names of the inputs that may come as lists: those of files, and of texts that are tokenized."""
+        return frozenset(info.name for intake in self.intakes for info in intake.taken)
 
     @cached_property
     def arguments(self) -> tuple[Field, ...]:
@@ -190,8 +261,11 @@ class ModuleView:
 
     @property
     def runs_inline(self) -> bool:
-        """Return whether a quick prediction may run in the event loop: not where it waits for a GPU, or for others."""
-        return self.device == "cpu" and self.max_batch_size is None
+        """Return whether a quick prediction may run in the event loop: not where it waits for a GPU, or for others.
+
+        Nor where the module decodes or tokenizes: what that takes has little to do with the size of a body.
+        """
+        return self.device == "cpu" and self.max_batch_size is None and not self.intakes
 
     @property
     def has_grpc(self) -> bool:
@@ -224,6 +298,11 @@ class ModuleView:
         return self.input_kinds == {"string"}
 
     @property
+    def only_objects(self) -> bool:
+        """Return whether every input holds strings or files, which numpy has as objects."""
+        return self.input_kinds <= {"string", "bytes"}
+
+    @property
     def only_float_outputs(self) -> bool:
         """Return whether every output can hold NaN."""
         return self.output_kinds == {"float"}
@@ -237,6 +316,7 @@ class ModuleView:
     def readers(self) -> dict[str, str]:
         """Return the numpy types of the inputs, each with the function of ``tensors.py`` that reads it."""
         words = {"float": "read_floats", "integer": "read_integers", "bool": "read_booleans", "string": "read_strings"}
+        words["bytes"] = "read_files"
         return {field.dtype: words[field.kind] for field in self.arguments}
 
     @cached_property
@@ -298,12 +378,12 @@ class ModuleView:
     def largest_body(self) -> int:
         """Return the bytes that the largest request takes as indented JSON, in whole KiB; never above 64 MiB.
 
-        A string has no largest size: with one among the inputs it is 64 MiB.
+        A string or a file has no largest size: with one among the inputs it is 64 MiB.
         """
         greatest = {axis.name: axis.max for axis in self.axes}
         total = _FIXED_BYTES
         for field in self.arguments:
-            if field.kind == "string":
+            if field.kind in ("string", "bytes"):
                 return _MOST_BYTES
             arrays = 1  # those that nested data has at a level, each with its brackets and line ends
             for size in field.shape:
@@ -350,9 +430,23 @@ class ModuleView:
         usual = {axis.name: axis.opt for axis in self.axes}
         sizes = [str(usual[size] if isinstance(size, str) else size) for size in field.shape]
         shape = f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+        if field.kind == "bytes":
+            return f"np.array([PICTURES[{quoting.python_literal(field.name)}]] * {sizes[0]}, object)"
         if field.kind == "string":
-            return f'np.full({shape}, "", object)'
+            text = EXAMPLE_TEXT if field.name in self.listed else ""
+            return f"np.full({shape}, {quoting.python_literal(text)}, object)"
         return f"np.zeros({shape}, {field.dtype})"
+
+    def make_picture(self, picture: PictureView, *, least: bool = False) -> bytes:
+        """Return a small file that an input of pictures takes, of the usual height and width or of the least."""
+        sizes = {axis.name: axis.min if least else axis.opt for axis in self.axes}
+        height, width = (sizes[size] if isinstance(size, str) else size for size in picture.shape[1:3])
+        return make_picture(picture.formats[0], height, width)
+
+    @cached_property
+    def picture_lines(self) -> dict[str, list[str]]:
+        """Return a picture of the usual size for each input of pictures, in lines of base64."""
+        return {one.name: textwrap.wrap(base64.b64encode(self.make_picture(one)).decode(), 94) for one in self.pictures}
 
 
 def _write_size(size: int) -> str:

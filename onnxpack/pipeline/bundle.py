@@ -1,6 +1,6 @@
 """The stage ``bundle``: model, locked packages and rendered modules → a build context."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ from onnxpack.bundle.distributions import explain_packages
 from onnxpack.bundle.layer import FILES_FILE, Needs, write_files
 from onnxpack.bundle.openblas import find_replacement
 from onnxpack.bundle.reference import REFERENCE_FILE, pack_reference
-from onnxpack.bundle.render import list_template_roots
+from onnxpack.bundle.render import list_step_modules, list_template_roots
 from onnxpack.cache.trace import digest_content
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.scratch import make_temporary_folder
@@ -70,15 +70,21 @@ def gather_ingredients(run: Build, model: OnnxModel) -> Ingredients:
         versions = plan.device.read_versions(locked.packages)
     whole = find_whole(plan.file.spec, locked.packages)
     distributions = keep_added(explain_packages(locked, plan.device, frozenset(model.ops)), whole)
-    installed = _install(run, locked, distributions)
-    module, version = plan.module_view(model), plan.file.spec.version
+    module = plan.module_view(model)
+    installed = _install(run, locked, distributions, list_step_modules(module))
+    version = plan.file.spec.version
     # An archive that whoever builds names takes the place of what the lock pins.
     docker = plan.docker_view(model, versions, None if run.base else locked.base)
-    return Ingredients(Parts(model, installed.files, module, docker, version), installed, distributions)
+    parts = Parts(model, installed.files, module, docker, version, plan.list_tokenizers())
+    return Ingredients(parts, installed, distributions)
 
 
-def _install(run: Build, locked: locks.TargetLock, distributions: Iterable[Distribution]) -> Installed:
+def _install(
+    run: Build, locked: locks.TargetLock, distributions: Iterable[Distribution], steps: Collection[str]
+) -> Installed:
     """Return the runtime layer of those distributions that the model, or who uses the image, needs.
+
+    ``steps`` are the modules of the image that do steps of the spec.
 
     Raises:
         SpecError: they lack a library that onnxruntime's provider for a GPU links.
@@ -87,7 +93,7 @@ def _install(run: Build, locked: locks.TargetLock, distributions: Iterable[Distr
     plan, kept = run.plan, {one.name for one in distributions if one.kept}
     packages = tuple(package for package in locked.packages if package.name in kept)
     whole = find_whole(plan.file.spec, locked.packages)
-    needs = Needs(list_template_roots(), tuple(sorted(whole.items())))
+    needs = Needs(list_template_roots(steps), tuple(sorted(whole.items())))
     # What a user adds may multiply by OpenBLAS.
     blas = None if whole else find_replacement(locked.platform)
     task = InstallPackages(locked.python, locked.platform, packages, needs, blas)

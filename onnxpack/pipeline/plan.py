@@ -6,12 +6,15 @@ from pathlib import Path
 from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.lock import LockedBase, name_base
 from onnxpack.bundle.render import DockerView, ModuleView
+from onnxpack.bundle.texts import name_tokenizer
+from onnxpack.core.artifacts import Artifact
 from onnxpack.core.platforms import find_own_platform
 from onnxpack.core.values import MODEL, Axis, OnnxModel
 from onnxpack.data.domains import list_typical_values
 from onnxpack.parity.compare import Tolerance
 from onnxpack.pipeline import UNTIL, WHOLE
 from onnxpack.spec.delivery import Target, list_ports
+from onnxpack.spec.intakes import list_intakes, replace_given
 from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.served import make_served_spec
@@ -147,11 +150,12 @@ class Plan:
         """Return what the image's Python is rendered from; its version is filled in when it is known."""
         spec = self.file.spec
         batching = spec.runtime.batching
+        intakes = list_intakes(spec)
         return ModuleView(
             name=spec.name,
             version="",
             description=spec.description,
-            inputs=model.inputs,
+            inputs=replace_given(intakes, model.inputs),
             outputs=model.outputs,
             axes=self.axes,
             opset=model.opset,
@@ -169,7 +173,16 @@ class Plan:
             max_queue_delay=batching.max_queue_delay if batching else 0.0,
             gpu_nodes=self.gates.limits.gpu_nodes if self.device.gpu else None,
             workers=spec.runtime.workers,
+            intakes=intakes,
         )
+
+    def list_tokenizers(self) -> dict[str, Artifact]:
+        """Return the files of tokenizers that lie beside the module, by their names there."""
+        found = {}
+        for number, intake in enumerate(list_intakes(self.file.spec)):
+            if path := intake.steps[0].tokenizer:
+                found[name_tokenizer(number)] = Artifact.of(self.file.resolve(path))
+        return found
 
     def docker_view(self, model: OnnxModel, versions: Versions, base: LockedBase | None = None) -> DockerView:
         """Return what the Dockerfile is rendered from; the labels of version and content are added later.

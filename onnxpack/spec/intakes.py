@@ -4,6 +4,7 @@ A picture's steps up to the last that knows pictures, and a text's tokens, are m
 in the module; the steps behind them are nodes of the ONNX file.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -66,11 +67,26 @@ def _make_text_intake(step: PreprocessStep, served: dict[str, TensorInfo]) -> li
 
 def list_client_inputs(spec: Spec) -> tuple[TensorInfo, ...]:
     """Return the inputs that a client of the image sends: the ONNX file's, but for those that an intake makes."""
+    return replace_given(list_intakes(spec), make_served_spec(spec).input_infos)
+
+
+def replace_given(intakes: Iterable[Intake], infos: Iterable[TensorInfo]) -> tuple[TensorInfo, ...]:
+    """Return the inputs of an ONNX file as a client sends them: what an intake takes stands for all that it gives."""
+    by_given = {info.name: intake for intake in intakes for info in intake.given}
     found: dict[str, TensorInfo] = {}
-    by_given = {info.name: intake for intake in list_intakes(spec) for info in intake.given}
-    for info in make_served_spec(spec).input_infos:
+    for info in infos:
         taken = by_given[info.name].taken if info.name in by_given else (info,)
         found |= {one.name: one for one in taken}
+    return tuple(found.values())
+
+
+def replace_taken(intakes: Iterable[Intake], infos: Iterable[TensorInfo]) -> tuple[TensorInfo, ...]:
+    """Return a client's inputs as the ONNX file takes them: the inverse of ``replace_given`` but for the order."""
+    by_taken = {info.name: intake for intake in intakes for info in intake.taken}
+    found: dict[str, TensorInfo] = {}
+    for info in infos:
+        given = by_taken[info.name].given if info.name in by_taken else (info,)
+        found |= {one.name: one for one in given}
     return tuple(found.values())
 
 

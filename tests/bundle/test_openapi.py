@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_examples import IRIS, MODULES
+from bundle_examples import IRIS, MODULES, PICTURES, TEXTS
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from serving import Server, serving
@@ -28,8 +28,8 @@ def name_all(view: ModuleView, text: str) -> ModuleView:
 
 
 def list_views() -> list[ModuleView]:
-    every = tuple(TensorInfo(f"x_{dtype}", dtype, ("batch", 2)) for dtype in DATATYPES)
-    served = [MODULES[name] for name in SERVED]
+    every = tuple(TensorInfo(f"x_{dtype}", dtype, ("batch", 2)) for dtype in DATATYPES if dtype != "bytes")
+    served = [*(MODULES[name] for name in SERVED), PICTURES, TEXTS]
     return [*served, replace(IRIS, inputs=every, outputs=every), name_all(IRIS, HOSTILE), replace(IRIS, description="")]
 
 

@@ -10,7 +10,7 @@ from bundle_examples import MODULES, VARIANTS
 
 from onnxpack.bundle import templates
 from onnxpack.bundle.layer import Root
-from onnxpack.bundle.render import list_template_roots, render_module
+from onnxpack.bundle.render import list_step_modules, list_template_roots, render_module
 
 VIEWS = (*MODULES.values(), *(view for view, _ in VARIANTS.values()))
 TEMPLATE = """\
@@ -25,14 +25,20 @@ from pkg.part import (
 
 
 def test_every_package_that_a_rendered_module_imports_is_a_root() -> None:
-    roots = {root.name for root in list_template_roots()}
     for view in VIEWS:
+        roots = {root.name for root in list_template_roots(list_step_modules(view))}
         modules = render_module(view)
         own = {name.removesuffix(".py") for name in modules}
         for name, text in modules.items():
             if name.endswith(".py"):
                 imported = {name for node in ast.walk(ast.parse(text)) for name in list_modules(node)}
                 assert {one for one in imported if one.partition(".")[0] not in own | sys.stdlib_module_names} <= roots
+
+
+def test_only_images_that_take_pictures_or_texts_need_what_reads_them() -> None:
+    roots = {name: {one.name.partition(".")[0] for one in list_template_roots(name)} for name in ((), ("texts.py",))}
+    assert not {"PIL", "tokenizers"} & roots[()]
+    assert {"PIL", "tokenizers"} & roots[("texts.py",)] == {"tokenizers"}
 
 
 def list_modules(node: ast.AST) -> list[str]:

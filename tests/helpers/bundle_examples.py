@@ -1,5 +1,6 @@
 """Views of models that between them need every part of the templates, and tiny ONNX models to match."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from onnxpack.bundle.lock import Package
 from onnxpack.bundle.render import DockerView, ModuleView, render_module
 from onnxpack.core.values import Axis, TensorInfo
 from onnxpack.spec.columns import ClientColumn
+from onnxpack.spec.intakes import Intake
+from onnxpack.spec.steps import PreprocessStep
 from onnxpack.targets import load_device
 
 IRIS = ModuleView(
@@ -149,12 +152,48 @@ DECLARED = replace(
 MODULES = {
     "iris": IRIS, "transactions": TRANSACTIONS, "cuda": CUDA, "odd": ODD, "table": TABLE, "declared": DECLARED,
 }  # fmt: skip
+PICTURES = replace(
+    IRIS,
+    inputs=(TensorInfo("image", "bytes", ("batch",)),),
+    outputs=(TensorInfo("colour", "float32", ("batch", 3)),),
+    axes=(Axis("batch", 1, 2, 8),),
+    intakes=(
+        Intake(
+            "picture",
+            (PreprocessStep("decode", "image", formats=("png",)), PreprocessStep("resize", "image", size=(4, 6))),
+            (TensorInfo("image", "bytes", ("batch",)),),
+            (TensorInfo("image", "uint8", ("batch", 4, 6, 3)),),
+        ),
+    ),
+)
+
+TEXTS = replace(
+    IRIS,
+    inputs=(TensorInfo("text", "string", ("batch",)), TensorInfo("weight", "float32", ("batch",))),
+    outputs=(TensorInfo("total", "float32", ("batch",)),),
+    axes=(Axis("batch", 1, 2, 8), Axis("tokens", 1, 4, 16)),
+    server="http+grpc",
+    max_batch_size=8,
+    intakes=(
+        Intake(
+            "text",
+            (PreprocessStep("tokenize", "text", tokenizer="tokenizer.json", max_length=16),),
+            (TensorInfo("text", "string", ("batch",)),),
+            tuple(TensorInfo(name, "int64", ("batch", "tokens")) for name in ("input_ids", "attention_mask")),
+        ),
+    ),
+)
+
+STEPS = {"pictures": PICTURES, "texts": TEXTS}
+"""Models whose modules read what clients really send."""
 # Of these only the files that differ from those of the other model are golden.
 VARIANTS = {
     "batching": (BATCHING, TRANSACTIONS),
     "workers": (WORKERS, IRIS),
     "grpc": (GRPC, IRIS),
     "grpc_odd": (replace(ODD, server="http+grpc"), ODD),
+    "pictures": (PICTURES, IRIS),
+    "texts": (TEXTS, GRPC),
 }
 
 
@@ -205,7 +244,7 @@ def save_model(path: Path, nodes: list[onnx.NodeProto], view: ModuleView, consta
     types |= {"float16": TensorProto.FLOAT16, "float64": TensorProto.DOUBLE, "uint8": TensorProto.UINT8}
     inputs, outputs = (
         [helper.make_tensor_value_info(info.name, types[info.dtype], info.shape) for info in infos]
-        for infos in (view.inputs, view.outputs)
+        for infos in (view.fed, view.computed)
     )
     graph = helper.make_graph(nodes, view.name, inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
@@ -278,16 +317,48 @@ def save_declared(path: Path) -> None:
     save_model(path, nodes, DECLARED, [])
 
 
+def save_pictures(path: Path) -> None:
+    """The colour is the mean of all pixels."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels"], ["colour"], axes=[1, 2], keepdims=0),
+    ]
+    save_model(path, nodes, PICTURES, [])
+
+
+def save_texts(path: Path) -> None:
+    """The total is the sum of a text's tokens, times the weight; its words are "a", "b" and "c", from 1 on."""
+    last = helper.make_tensor("last", TensorProto.INT64, [1], [1])
+    nodes = [
+        helper.make_node("Mul", ["input_ids", "attention_mask"], ["kept"]),
+        helper.make_node("ReduceSum", ["kept", "last"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "weight"], ["total"]),
+    ]
+    save_model(path, nodes, TEXTS, [last])
+    model = {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 1, "b": 2, "c": 3}, "unk_token": "[UNK]"}
+    document = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None, "model": model,
+    }  # fmt: skip
+    path.with_name(TEXTS.texts[0].file).write_text(json.dumps(document))
+
+
 SAVERS = {
-    "iris": save_iris, "transactions": save_transactions, "odd": save_odd, "table": save_table,
+    "iris": save_iris,
+    "transactions": save_transactions,
+    "odd": save_odd,
+    "table": save_table,
     "declared": save_declared,
-}  # fmt: skip
+    "pictures": save_pictures,
+    "texts": save_texts,
+}
 
 
 def write_app(folder: Path, name: str, **changes: Any) -> None:
     """Write an example's model and modules into a folder, as /opt/onnxpack/app has them, with changes of its view."""
     SAVERS[name](folder / "model.onnx")
-    write_modules(folder, replace(MODULES[name], **changes))
+    write_modules(folder, replace((MODULES | STEPS)[name], **changes))
 
 
 def write_modules(folder: Path, view: ModuleView) -> None:

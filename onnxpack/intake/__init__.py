@@ -1,0 +1,1 @@
+"""What clients really send, pictures and texts, made the ONNX file's inputs as in training: by the same libraries."""

@@ -1,0 +1,138 @@
+"""Arrays from JSON or bytes and back, as the Open Inference Protocol has them.
+
+JSON has no NaN and no infinities: they come in and go out as the strings "NaN", "Infinity" and "-Infinity".
+Whatever is wrong is a ValueError whose message is for the sender.
+"""
+
+import math
+from binascii import a2b_base64
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from documents import Column
+from inference import to_json
+
+MAX_ELEMENTS = 2**18  # that are made text at a time, in some 6 ms, so that other threads go on in between
+
+DATATYPES: dict[type[np.generic], str] = {
+    np.bytes_: "BYTES",
+    np.float32: "FP32",
+}
+
+Elements = list[Any] | NDArray[Any]
+"""What an input's "data" holds, flat; large ones come in parts, packed where all elements are of one kind."""
+
+
+def encode(document: object) -> bytes:
+    """Write a document as JSON."""
+    return orjson.dumps(document)
+
+
+def to_text(array: NDArray[Any]) -> bytes:
+    """Write a flat array's elements as JSON, with commas."""
+    if array.size <= MAX_ELEMENTS:
+        return write_elements(array)
+    starts = range(0, array.size, MAX_ELEMENTS)
+    return b",".join(write_elements(array[start : start + MAX_ELEMENTS]) for start in starts)
+
+
+def write_elements(array: NDArray[Any]) -> bytes:
+    """Write a flat array's elements in one go."""
+    text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in text:  # for NaN and infinities
+        text = encode(to_json(array))
+    return text[1:-1]
+
+
+def to_bytes(array: NDArray[Any]) -> bytes:
+    """Write an array as the protocol has it in binary: row by row, little-endian."""
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def read_data(data: object, dtype: type[np.generic], shape: list[int]) -> NDArray[Any]:
+    """Read the array that "data" holds."""
+    read = READERS[dtype]
+    if not isinstance(data, Column):
+        return read(flatten(data, shape), dtype).reshape(shape)
+    if data.size != math.prod(shape):
+        raise ValueError(f"the shape {shape} has {math.prod(shape)} elements, and 'data' has {data.size}")
+    if len(data.shape) > 1 and data.shape != shape:
+        raise ValueError(f"'data' is not nested as the shape {shape} says")
+    if dtype is np.bytes_:  # in one go: what is wrong with a file names its place
+        return read(list(chain.from_iterable(data.parts)), dtype).reshape(shape)
+    return np.concatenate([read(part, dtype) for part in data.parts]).reshape(shape)
+
+
+def from_bytes(part: memoryview, dtype: type[np.generic], shape: list[int]) -> NDArray[Any]:
+    """Read the array that these bytes are, row by row, little-endian."""
+    count = math.prod(shape)
+    if dtype is np.bytes_:
+        return make_objects(split(part, count)).reshape(shape)
+    size = np.dtype(dtype).itemsize
+    if len(part) != count * size:
+        raise ValueError(f"the shape {shape} takes {count * size} bytes, not {len(part)}")
+    array = np.frombuffer(part, np.dtype(dtype).newbyteorder("<")).astype(dtype, copy=False)
+    # Where the numbers begin depends on the length of the JSON: a model may need them aligned.
+    return np.require(array, requirements="A").reshape(shape)
+
+
+def split(part: memoryview, count: int) -> list[bytes]:
+    """Read files, each behind its length in four bytes."""
+    found: list[bytes] = []
+    at = 0
+    while at < len(part) and len(found) < count:
+        end = at + 4 + int.from_bytes(part[at : at + 4], "little")
+        if at + 4 > len(part) or end > len(part):
+            raise ValueError(f"file {len(found)} ends behind the last of its {len(part)} bytes")
+        found.append(bytes(part[at + 4 : end]))
+        at = end
+    if len(found) != count or at != len(part):
+        words = f"{len(found)} files in {at} of {len(part)} bytes"
+        raise ValueError(f"there must be {count} files, each behind its length, and there are {words}")
+    return found
+
+
+def make_objects(items: list[bytes]) -> NDArray[Any]:
+    """Make an array of files, whose bytes numpy must not see as its own."""
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array
+
+
+def flatten(data: object, shape: list[int]) -> list[Any]:
+    """Return the elements of ``data``, which is flat and row by row, or nested as the shape says."""
+    if not isinstance(data, list):
+        raise ValueError("'data' must be a list")
+    if len(shape) < 2 or list not in set(map(type, data)):
+        if len(data) != math.prod(shape):
+            raise ValueError(f"the shape {shape} has {math.prod(shape)} elements, and 'data' has {len(data)}")
+        return data
+    level: list[Any] = [data]
+    for size in shape:
+        if any(type(part) is not list or len(part) != size for part in level):
+            raise ValueError(f"'data' is not nested as the shape {shape} says")
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def read_files(values: Elements, dtype: type[np.generic]) -> NDArray[Any]:
+    """Read files, which JSON holds as base64."""
+    if not isinstance(values, list) or not {str}.issuperset(map(type, values)):
+        raise ValueError("'data' must hold files as strings of base64")
+    files: list[bytes] = []
+    for value in values:
+        try:
+            files.append(a2b_base64(value, strict_mode=True))
+        except ValueError as error:
+            raise ValueError(f"file {len(files)} is not base64: {error}") from error
+    return make_objects(files)
+
+
+READERS: dict[type[np.generic], Callable[[Elements, Any], NDArray[Any]]] = {
+    np.bytes_: read_files,
+}
