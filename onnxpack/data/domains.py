@@ -56,7 +56,7 @@ def list_typical_values(tensor: Input) -> tuple[bool | int | float | str, ...]:
     """Return a value from the middle of each domain that ``list_domains`` gives."""
     domains = list_domains(tensor)
     values = [_choose_middle(domain) for domain in domains]
-    if tensor.at_least_one and not any(values):
+    if (tensor.at_least_one or tensor.padding) and not any(values):
         values = [_choose_nonzero(domain) or value for domain, value in zip(domains, values, strict=True)]
     return tuple(float(value) if "float" in tensor.dtype else value for value in values)
 
@@ -76,6 +76,8 @@ def _make_domain(dtype: str, values: Input | Column) -> Domain:
         return Domain(choices=tuple(values.choices))
     if dtype == "bool":
         return Domain(choices=(False, True))
+    if isinstance(values, Input) and values.padding:
+        return Domain(0, 1, whole=True)
     whole = values.integers or "int" in dtype
     if values.range is not None:
         low, high = values.range
@@ -85,12 +87,22 @@ def _make_domain(dtype: str, values: Input | Column) -> Domain:
 
 def draw_array(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     """Draw a random array of an input's samples, with dtype ``get_numpy_dtype(tensor)``."""
+    if tensor.padding:
+        return _draw_padding(tensor, shape, generator)
     if tensor.columns:
         parts = [_draw(tensor.dtype, column, shape[:-1], generator) for column in tensor.columns]
         array = np.stack(parts, axis=-1)
     else:
         array = _draw(tensor.dtype, tensor, shape, generator)
-    return fill_rows(array, list_domains(tensor), generator) if tensor.at_least_one else array
+    return fit_rows(array, tensor, generator)
+
+
+def _draw_padding(tensor: Input, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    """Draw masks of padding, whose numbers of ones are all equally likely; of zeros and ones each one it would not."""
+    size = shape[-1]
+    lengths = generator.integers(min(1, size), size, shape[:-1], endpoint=True)
+    ones = np.arange(size) < lengths[..., np.newaxis]
+    return (ones if tensor.padding == "right" else ones[..., ::-1]).astype(get_numpy_dtype(tensor))
 
 
 def _draw(word: str, values: Input | Column, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
@@ -114,6 +126,17 @@ def _draw_between(domain: Domain, dtype: np.dtype[Any], shape: tuple[int, ...], 
     if domain.whole:
         return np.clip(np.floor(low + (high - low + 1) * share), low, high)
     return np.clip((low + (high - low) * share).astype(dtype), low, high)
+
+
+def fit_rows(array: Array, tensor: Input, generator: np.random.Generator) -> Array:
+    """Make rows along the last axis, whose elements are in their domains, such as the input's rows must be."""
+    if not (tensor.at_least_one or tensor.padding):
+        return array
+    filled = fill_rows(array, list_domains(tensor), generator)
+    if not tensor.padding:
+        return filled
+    ordered = np.sort(filled, axis=-1)
+    return ordered if tensor.padding == "left" else ordered[..., ::-1]
 
 
 def fill_rows(array: Array, found: Sequence[Domain], generator: np.random.Generator) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from onnxpack.core.values import Axis
-from onnxpack.data.domains import Domain, draw_array, fill_rows, get_numpy_dtype, list_domains
+from onnxpack.data.domains import Domain, draw_array, fit_rows, get_numpy_dtype, list_domains
 from onnxpack.data.test_inputs import Arrays, choose_odd_sizes, resolve_shape
 from onnxpack.spec.model import Input, Spec
 
@@ -39,7 +39,7 @@ def fill(tensor: Input, shape: tuple[int, ...], share: float) -> Array:
     row = np.array(found if len(found) > 1 or tensor.columns else found[0], get_numpy_dtype(tensor))
     # A copy, as broadcast arrays are read-only.
     array = np.broadcast_to(row, shape).copy()
-    return fill_rows(array, list_domains(tensor), np.random.default_rng(0)) if tensor.at_least_one else array
+    return fit_rows(array, tensor, np.random.default_rng(0))
 
 
 def _at(domain: Domain, share: float) -> Any:
@@ -64,6 +64,7 @@ def make_corner_cases(spec: Spec) -> Iterator[tuple[str, Arrays]]:
     for name, tensor in spec.inputs.items():
         if outlier[name].size:
             outlier[name].flat[0] = fill(tensor, shapes[name], 1.0).flat[0]
+            outlier[name] = fit_rows(outlier[name], tensor, np.random.default_rng(0))
     yield "outlier", outlier
 
 
@@ -75,7 +76,10 @@ def draw_mixed_rows(spec: Spec, generator: np.random.Generator) -> Iterator[Arra
         name: [fill(tensor, shapes[name], share) for share in (0.0, 1.0, 0.5)] for name, tensor in spec.inputs.items()
     }
     for _ in range(_CORNERS):
-        yield {name: np.where(generator.random(shapes[name]) < 0.5, low, high) for name, (low, high, _) in ends.items()}
+        mixed = {
+            name: np.where(generator.random(shapes[name]) < 0.5, low, high) for name, (low, high, _) in ends.items()
+        }
+        yield {name: fit_rows(array, spec.inputs[name], generator) for name, array in mixed.items()}
     sizes = [(name, int(np.prod(shape))) for name, shape in shapes.items()]
     places = [(name, index) for name, size in sizes for index in range(size)]
     for number in generator.permutation(len(places))[:_APART]:
@@ -83,6 +87,7 @@ def draw_mixed_rows(spec: Spec, generator: np.random.Generator) -> Iterator[Arra
         base, end = generator.integers(0, 2, 2)
         row = {key: [low, middle][base].copy() for key, (low, _, middle) in ends.items()}
         row[name].flat[index] = ends[name][end].flat[index]
+        row[name] = fit_rows(row[name], spec.inputs[name], generator)
         yield row
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from onnxpack.data.case_budget import count_input_bytes
-from onnxpack.data.domains import draw_array, fill_rows, get_numpy_dtype, list_domains
+from onnxpack.data.domains import draw_array, fit_rows, get_numpy_dtype, list_domains
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.hunt.cost import estimate_run_cost
 from onnxpack.hunt.extremes import choose_smallest_sizes, draw_mixed_rows, fill, make_corner_cases, make_tiny_case
@@ -145,7 +145,7 @@ def _change(spec: Spec, parents: list[Arrays], generator: np.random.Generator) -
         else:
             new = fill(tensor, array.shape, 0.5)
         changed = np.where(chosen, new, array).astype(array.dtype if array.dtype.kind != "U" else new.dtype)
-        child[name] = fill_rows(changed, list_domains(tensor), generator) if tensor.at_least_one else changed
+        child[name] = fit_rows(changed, tensor, generator)
     return child
 
 

@@ -15,6 +15,7 @@ from onnxpack.spec.picture_rules import check_pictures
 from onnxpack.spec.sample_rules import check_samples, check_verification
 from onnxpack.spec.served import list_served_axes
 from onnxpack.spec.step_rules import check_resize, check_steps
+from onnxpack.spec.text_rules import check_texts
 from onnxpack.spec.traits import FrameworkTraits, frameworks
 from onnxpack.spec.yaml_nodes import resolve_links
 
@@ -37,12 +38,13 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: origin.check_pins(spec, where), "model"),
         (lambda: origin.check_image_packages(spec, where), "image targets"),
         (lambda: _check_opset(spec, where), "model opset"),
-        (lambda: _check_files(spec, folder, root, where), "model verify calibration evaluation postprocess"),
+        (lambda: _check_files(spec, folder, root, where), "model verify calibration evaluation preprocess postprocess"),
         (lambda: rules.check_tags(spec, where), "version targets"),
         (lambda: rules.check_precision(spec, where), "model opset targets calibration"),
         (lambda: rules.check_evaluation(spec, where), "evaluation"),
         (lambda: rules.check_gates(spec, where), "targets evaluation gates"),
         (lambda: check_steps(spec, where), "inputs outputs preprocess postprocess"),
+        (lambda: check_texts(spec, folder, where), "inputs outputs dynamic_axes preprocess"),
         (lambda: check_resize(spec, where), "model opset preprocess"),
         (lambda: check_pictures(spec, where), "inputs dynamic_axes preprocess"),
         (lambda: rules.check_serving(spec, where), "inputs dynamic_axes runtime image"),
@@ -153,8 +155,10 @@ def _iterate_data_files(spec: Spec) -> Iterator[tuple[str | None, tuple[str | in
         section = getattr(spec, part)
         yield origin.find_data_file(section.data if section else None), (part, "data")
     yield origin.find_code_file(spec.evaluation.metric if spec.evaluation else None), ("evaluation", "metric")
-    for index, step in enumerate(spec.postprocess):
-        yield step.labels, ("postprocess", index, "labels")
+    for index, before in enumerate(spec.preprocess):
+        yield before.tokenizer, ("preprocess", index, "tokenizer")
+    for index, behind in enumerate(spec.postprocess):
+        yield behind.labels, ("postprocess", index, "labels")
 
 
 def _find_path_problem(relative: str, folder: Path, root: Path, place: Location) -> Problem | None:

@@ -14,8 +14,8 @@ from onnxpack.spec.module_steps import list_module_steps
 from onnxpack.spec.served import make_served_spec
 from onnxpack.spec.steps import PreprocessStep
 
-IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
-"""The names that models usually have for tokens, for which of them are none, and for which text each is of."""
+TOKEN_FIELDS = {"ids": "input_ids", "mask": "attention_mask", "types": "token_type_ids"}
+"""The fields of tokenize that name the model's inputs, with the names that models usually have for these."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,26 @@ def list_intakes(spec: Spec) -> tuple[Intake, ...]:
 
 
 def _make_text_intake(step: PreprocessStep, served: dict[str, TensorInfo]) -> list[Intake]:
-    asked = ((step.ids, IDS), (step.mask, MASK), (step.types, TYPES))
-    given = tuple(served[name] for own, usual in asked if (name := own or usual) in served)
+    given = tuple(served[name] for name in name_tokens(step).values() if name in served)
     if not given:
         return []
     rows = given[0].shape[:1]
     taken = tuple(TensorInfo(name, "string", rows) for name in (step.input, step.pair) if name)
     return [Intake("text", (step,), taken, given)]
+
+
+def name_tokens(step: PreprocessStep) -> dict[str, str]:
+    """Return the names of the inputs that take tokens, by ``TOKEN_FIELDS``; the model need not have all of them."""
+    return {field: getattr(step, field) or usual for field, usual in TOKEN_FIELDS.items()}
+
+
+def find_row_limits(intake: Intake, axes: Iterable[Axis]) -> tuple[int, int]:
+    """Return the fewest and the most tokens that a row of an intake of texts has, special ones included."""
+    (step,) = intake.steps
+    size = intake.given[0].shape[1]
+    limits = {axis.name: (axis.min, axis.max) for axis in axes}
+    least, most = limits[size] if isinstance(size, str) else (size, size)
+    return least, min(step.max_length or most, most)
 
 
 def list_client_inputs(spec: Spec) -> tuple[TensorInfo, ...]:

@@ -15,6 +15,7 @@ from onnxpack.spec.layers import load_layers
 from onnxpack.spec.messages import Path as FieldPath
 from onnxpack.spec.messages import suggest_closest
 from onnxpack.spec.model import Spec
+from onnxpack.spec.text_rules import fill_token_inputs
 from onnxpack.spec.yaml_nodes import from_plain, resolve_links
 
 
@@ -98,6 +99,7 @@ def load(path: Path, settings: tuple[str, ...] = ()) -> SpecFile:
             problems = [*problems[:MAX_PROBLEMS], more]
         raise SpecError(problems)
     told = tuple(redact(setting) for setting in settings)
+    spec = fill_token_inputs(spec, absolute.parent)
     return SpecFile(spec, absolute, root, told, layers=layers.files, places=make_lookup(decoder, label))
 
 

@@ -155,6 +155,12 @@ class Input:
         False,
         example="true",
     )
+    padding: Literal["right", "left"] | None = describe_field(
+        "The input is a mask of padding: each row along the last axis has ones, at least one, and then zeros (right), "
+        "or first zeros (left). Default: right for the mask of a tokenize step, or as its tokenizer says.",
+        None,
+        example="right",
+    )
 
 
 @dataclass(frozen=True)

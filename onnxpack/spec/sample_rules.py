@@ -35,6 +35,8 @@ def _check_input(tensor: Input, where: Where) -> Iterator[Problem]:
         yield from _check_columns(tensor, where)
     if tensor.at_least_one:
         yield from _check_mask(tensor, where("at_least_one"))
+    if tensor.padding:
+        yield from _check_padding(tensor, where("padding"))
 
 
 def _check_values(dtype: str, values: Input | Column, where: Where) -> Iterator[Problem]:
@@ -104,6 +106,17 @@ def _check_mask(tensor: Input, place: Location) -> Iterator[Problem]:
         yield Problem(
             "at_least_one needs a value other than 0, and none is allowed", "allow one in `range` or `choices`", place
         )
+
+
+def _check_padding(tensor: Input, place: Location) -> Iterator[Problem]:
+    """Check that nothing else says what a mask of padding holds."""
+    others = [name for name in ("range", "choices", "columns", "integers") if getattr(tensor, name)]
+    if tensor.dtype == "string":
+        yield Problem("padding does not apply to string", "remove it", place)
+    elif not tensor.shape:
+        yield Problem("padding is about rows, and the input has no axis", "remove it", place)
+    elif others:
+        yield Problem(f"padding and {others[0]} cannot be combined", "remove one of them", place)
 
 
 def _has_nonzero(values: Input | Column) -> bool:

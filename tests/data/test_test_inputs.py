@@ -169,6 +169,15 @@ def test_a_mask_with_at_least_one_has_no_row_of_zeros(file: Any, given: dict[str
     assert len(np.unique(array)) == 2
 
 
+@pytest.mark.parametrize(("dtype", "side"), [("int64", "right"), ("bool", "left"), ("float32", "right")])
+def test_a_mask_of_padding_has_ones_and_zeros_apart(file: Any, dtype: str, side: str) -> None:
+    tensor = {"dtype": dtype, "shape": ["n", 4], "padding": side}
+    array = draw(file({"x": tensor}, dynamic_axes={"n": [1, 500]}).spec, {"n": 500}, 0)["x"]
+    ones = array.astype(int)[:, ::-1] if side == "left" else array.astype(int)
+    assert (np.diff(ones, axis=1) <= 0).all()
+    assert set(ones.sum(axis=1)) == {1, 2, 3, 4}, "each length, a row of zeros excepted"
+
+
 def test_samples_are_the_same_for_the_same_seed_and_case(file: Any) -> None:
     spec, other = file().spec, file(verify={"seed": 1}).spec
     once = draw(spec, {"n": 3}, 0)["x"]

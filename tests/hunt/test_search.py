@@ -14,7 +14,7 @@ from onnx_examples import FLOAT, MATMUL, RELU, make_model
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.hunt import Findings, hunt
 from onnxpack.hunt.cost import estimate_run_cost
-from onnxpack.hunt.extremes import fill, make_corner_cases, make_tiny_case
+from onnxpack.hunt.extremes import draw_mixed_rows, fill, make_corner_cases, make_tiny_case
 from onnxpack.parity.compare import Tolerance, compare_case, verify_model
 from onnxpack.spec.load import SpecFile
 
@@ -167,6 +167,16 @@ def test_masks_keep_one_element_in_every_corner(tmp_path: Path) -> None:
     inputs = {"x": {"dtype": "int64", "shape": ["n", 4], "range": [0, 1], "at_least_one": True}}
     for _, arrays in make_corner_cases(spec(tmp_path, inputs).spec):
         assert arrays["x"].any(axis=1).all()
+
+
+def test_masks_of_padding_have_ones_and_then_zeros_wherever_a_search_goes(tmp_path: Path) -> None:
+    inputs = {"x": {"dtype": "int64", "shape": ["n", 6], "padding": "right"}}
+    found = spec(tmp_path, inputs).spec
+    rows = [*(arrays for _, arrays in make_corner_cases(found)), *draw_mixed_rows(found, np.random.default_rng(0))]
+    masks = np.concatenate([arrays["x"] for arrays in rows])
+    assert (np.diff(masks, axis=1) <= 0).all()
+    assert masks.any(axis=1).all()
+    assert len(np.unique(masks, axis=0)) > 2
 
 
 def test_tiny_values_stay_in_the_range(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ FLIPS: dict[str, dict[str, Any]] = {
     | {"inputs.x.range": None, "inputs.x.columns": columns({"range": [0, 3], "integers": True})},
     "inputs.integers": PLAIN | {"inputs.x.integers": True, "inputs.x.range": [-3, 3]},
     "inputs.at_least_one": PLAIN | {"inputs.x.range": [0, 1], "inputs.x.integers": True, "inputs.x.at_least_one": True},
+    "inputs.padding": PLAIN | {"inputs.x.range": None, "inputs.x.padding": "right"},
     "verify.random": {"verify.random": False},
     "evaluation.classes": PLAIN | {"evaluation.classes": [2, 1, 0], "postprocess": []},
     "targets.gates.max_degradation": {"targets.cpu.gates.max_degradation": 0.6},

@@ -103,6 +103,8 @@ def test_a_slip_in_an_axis_is_one_problem(problems: Problems) -> None:
         ("string", "at_least_one: true", "at_least_one does not apply to string"),
         ("int64", "at_least_one: true, choices: [0]", "at_least_one needs a value other than 0, and none is allowed"),
         ("int64", "at_least_one: true, range: [0, 0]", "at_least_one needs a value other than 0, and none is allowed"),
+        ("string", "padding: right", "padding does not apply to string"),
+        ("int64", "padding: right, range: [0, 1]", "padding and range cannot be combined"),
         ("float32", "columns: [{range: [0, 1]}]", "columns has 1 item, and the last axis has size 4"),
         (
             "float32",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from exporting import write_spec
+from tokenizing import write_tokenizer
 
 from onnxpack.core.values import TensorInfo
 from onnxpack.spec.intakes import drop_module_steps, list_client_axes, list_client_inputs, list_intakes
@@ -17,7 +18,7 @@ AXES = {"batch": {"min": 1, "max": 4}, "seq": {"min": 1, "max": 16}}
 def write(folder: Path, inputs: dict[str, Any], preprocess: list[dict[str, Any]], axes: str = "batch") -> Spec:
     """Return a spec of an ONNX model with these inputs and steps."""
     (folder / "m.onnx").touch()
-    (folder / "tokenizer.json").write_text("{}")
+    write_tokenizer(folder)
     found = {name: AXES[name] for name in axes.split()}
     fields = {"inputs": inputs, "dynamic_axes": found, "opset": 18, "preprocess": preprocess}
     return write_spec(folder, {"framework": "onnx", "path": "m.onnx"}, **fields).spec
