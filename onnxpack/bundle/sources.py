@@ -4,7 +4,6 @@ They are found without running anything: those that a spec names, and those that
 user opens only as it runs is not among them; a build traces that, and makes anew what depends on it.
 """
 
-import json
 import os
 import posixpath
 import sys
@@ -15,10 +14,11 @@ from pathlib import Path
 from onnxpack.bundle.imports import read_code
 from onnxpack.cache.remembered import digest_large_file
 from onnxpack.core.regular import is_regular, read_regular
-from onnxpack.spec.formats import SAVED_MODEL, SHARDS
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.origin import get_file_name, is_url
-from onnxpack.spec.part import iterate_sources
+from onnxpack.spec.part import iterate_files
+from onnxpack.spec.parts import list_parts
+from onnxpack.spec.traits import frameworks
 from onnxpack.spec.trust import iterate_code_references
 
 REMOTE = "remote:"
@@ -26,7 +26,6 @@ REMOTE = "remote:"
 EXTERNAL = "#"
 """What stands between an ONNX model and a file of its data, which only the model names."""
 _PACKAGE = "__init__.py"
-_INDEX_LIMIT = 256 * 2**20  # bytes; the index of a model of 100,000 tensors has 10 MB
 _CODE_LIMIT = 16 * 2**20
 
 
@@ -59,14 +58,17 @@ class Sources:
 def find_sources(file: SpecFile) -> Sources:
     """Find the files that a spec names, the parts of models of several files, and the modules that its code imports."""
     found = Sources()
-    for place, name in iterate_sources(file.spec):
+    is_folder = bool(frameworks()[file.spec.model.framework].folder)
+    for place, name in iterate_files(file):
         if place == ("model", "weights") and file.spec.model.weights_file is None:
             continue  # the word `none`
         if is_url(name):
             found.files.setdefault(REMOTE + get_file_name(name), Source(place, None))
             continue
         path = file.folder / name
-        for part in (path, *_list_parts(path)):
+        if is_folder and place == ("model", "path") and not is_regular(path):
+            continue  # not every folder has each of the files that its framework knows
+        for part in (path, *list_parts(path)):
             _add(found, file, part, place)
         if path.suffix == ".py":
             _add_imports(found, file, _Module(path.stem, path, path.parent), place)
@@ -112,19 +114,6 @@ def _add(found: Sources, file: SpecFile, path: Path, place: tuple[str | int, ...
         return False
     found.files[name] = Source(place, path)
     return True
-
-
-def _list_parts(path: Path) -> list[Path]:
-    """Return the other files of a model of several: the shards of an index, or all in a SavedModel's folder."""
-    if path.name == SAVED_MODEL:
-        return sorted(part for part in path.parent.rglob("*") if is_regular(part) and part != path)
-    if path.name.endswith(SHARDS):
-        try:
-            named = json.loads(read_regular(path.resolve(), _INDEX_LIMIT))["weight_map"].values()
-            return sorted(shard for name in set(named) if is_regular(shard := path.parent / name))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return []  # it is no index, which the export tells
-    return []
 
 
 def _add_imports(found: Sources, file: SpecFile, module: "_Module", place: tuple[str | int, ...]) -> None:

@@ -14,6 +14,7 @@ from onnxpack.core.text import format_bytes
 from onnxpack.spec.load import SpecFile, to_plain
 from onnxpack.spec.origin import is_code, is_url
 from onnxpack.spec.part import list_named_files
+from onnxpack.spec.traits import frameworks
 
 MOST_FILES, MOST_BYTES = 20_000, 16 * 10**9
 """How much one job may bring along: more is a folder that nobody meant."""
@@ -36,9 +37,10 @@ def list_sources(file: SpecFile, output: Path) -> list[tuple[str, Path]]:
         file.path,
         lock_path(file.path),
         *map(Path, file.layers),
-        *map(file.resolve, list_named_files(spec)),
+        *map(file.resolve, list_named_files(file)),
     }
-    if spec.model.path and not is_url(spec.model.path):  # external data, parts of a checkpoint, a SavedModel
+    is_file = not frameworks()[spec.model.framework].folder
+    if spec.model.path and is_file and not is_url(spec.model.path):  # external data, parts, a SavedModel
         found.update(_walk(file.resolve(spec.model.path).parent))
     if _names_code(spec):
         found.update(

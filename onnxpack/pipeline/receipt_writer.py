@@ -94,7 +94,7 @@ def _make_receipt(run: Build, asked: Asked, attempt: Attempt, read: Reads) -> tu
 
 def _list_named(file: SpecFile) -> list[str]:
     """Return the files that a spec names, by the paths at which they are looked for."""
-    return [str(file.folder / name) for name in list_named_files(file.spec)]
+    return [str(file.folder / name) for name in list_named_files(file)]
 
 
 def _know_all(digests: Mapping[str, str], *, links: bool = False) -> tuple[KnownFile, ...]:

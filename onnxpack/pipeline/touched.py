@@ -34,7 +34,7 @@ class Changes:
     def find(self, file: SpecFile, receipt: Receipt | None) -> tuple[str, ...]:
         """Return the files that touch a spec, by what it and its lock name, and by what its last build had read."""
         known = {*file.layers, str(file.path), str(lock_path(file.path))}
-        known |= {str(file.folder / name) for name in list_named_files(file.spec)}
+        known |= {str(file.folder / name) for name in list_named_files(file)}
         if receipt:
             known |= {one.path for one in receipt.files}
         found = {self.files[real] for path in known if (real := os.path.realpath(path)) in self.files}

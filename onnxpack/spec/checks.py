@@ -1,16 +1,18 @@
 """Checks that concern several fields of a spec, and the files that it names."""
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
 from onnxpack.cache.remembered import digest_large_file
 from onnxpack.core.errors import Location, Problem
+from onnxpack.core.regular import is_regular
 from onnxpack.spec import formats, origin, rules
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
 from onnxpack.spec.messages import find_similar, shorten
 from onnxpack.spec.model import Spec
+from onnxpack.spec.parts import list_folder_parts
 from onnxpack.spec.picture_rules import check_pictures
 from onnxpack.spec.sample_rules import check_samples, check_verification
 from onnxpack.spec.served import list_served_axes
@@ -140,12 +142,16 @@ def _check_files(spec: Spec, folder: Path, root: Path, where: Where) -> Iterator
     codes = (("factory", model.factory), ("prepare", model.prepare))
     named += [(origin.find_code_file(code), ("model", field)) for field, code in codes]
     named += _iterate_data_files(spec)
+    traits = frameworks().get(model.framework, FrameworkTraits())
     digested = ("model", "weights" if model.path is None else "path")
     for relative, path in named:
         if relative is not None and not (path[0] == "model" and origin.is_url(relative)):
-            problem = _find_path_problem(relative, folder, root, where(*path))
+            marks = traits.folder if path == ("model", "path") else ()
+            problem = _find_path_problem(relative, folder, root, where(*path), marks)
             if problem:
                 yield problem
+            elif marks:
+                yield from _check_folder(relative, folder, root, where(*path), marks)
             elif path == digested:
                 yield from _check_digest(spec, relative, folder / relative, where, where(*path))
 
@@ -161,8 +167,13 @@ def _iterate_data_files(spec: Spec) -> Iterator[tuple[str | None, tuple[str | in
         yield behind.labels, ("postprocess", index, "labels")
 
 
-def _find_path_problem(relative: str, folder: Path, root: Path, place: Location) -> Problem | None:
-    """Return why a path cannot be used: it must lead to a regular file inside ``root``, links followed."""
+def _find_path_problem(
+    relative: str, folder: Path, root: Path, place: Location, marks: Sequence[str] = ()
+) -> Problem | None:
+    """Return why a path cannot be used: it must lead to a regular file inside ``root``, links followed.
+
+    With ``marks``, names of files, it must lead to a folder that has the first of them.
+    """
     shown = shorten(relative)
     try:
         target = resolve_links(folder / relative)
@@ -170,9 +181,23 @@ def _find_path_problem(relative: str, folder: Path, root: Path, place: Location)
             hint = "move it into the spec's Git work tree, or, without Git, into the spec's folder"
             return Problem(f"'{shown}' is outside the project", hint, place)
         mode = target.stat().st_mode
+        if marks and not stat.S_ISDIR(mode):
+            return Problem(f"'{shown}' is not a folder", f"give the folder that has {marks[0]} in it", place)
+        if marks:
+            mode = (target / marks[0]).stat().st_mode
     except OSError as error:
+        if marks and error.filename and Path(error.filename).name == marks[0]:
+            return Problem(f"'{shown}' has no {marks[0]}", "give the folder that `save_pretrained` wrote", place)
         return _unreadable_problem(relative, error, place)
     return None if stat.S_ISREG(mode) else Problem(f"'{shown}' is not a regular file", "give the path of a file", place)
+
+
+def _check_folder(relative: str, folder: Path, root: Path, place: Location, names: Sequence[str]) -> Iterator[Problem]:
+    """Check that no file of a model's folder is a link that leads out of the project, as in a download cache."""
+    for part in list_folder_parts(folder / relative, names):
+        if is_regular(part) and not resolve_links(part).is_relative_to(resolve_links(root)):
+            hint = "copy the folder with what its links lead to: `cp -rL FOLDER COPY`"
+            yield Problem(f"'{shorten(relative)}' has '{part.name}', a link out of the project", hint, place)
 
 
 def _unreadable_problem(relative: str, error: OSError, place: Location) -> Problem:

@@ -5,15 +5,12 @@ from collections.abc import Callable, Iterator
 from onnxpack.core.errors import Location, Problem
 from onnxpack.spec.model import Model
 from onnxpack.spec.origin import format_source, get_file_name, is_url
+from onnxpack.spec.parts import SAVED_MODEL, SHARDS
 from onnxpack.spec.traits import FrameworkTraits, frameworks
 
 Where = Callable[..., Location]
 
 PICKLES = (".pkl", ".pickle", ".joblib")
-SAVED_MODEL = "saved_model.pb"
-"""The file by which a spec names the folder of a SavedModel."""
-SHARDS = ".index.json"
-"""The ending of a file that says which tensors of a model are in which other file."""
 _OF_SEVERAL = {
     SHARDS: ("one file is fetched, not the shards of an index", "copy it and its shards beside the spec"),
     SAVED_MODEL: ("one file is fetched, not the folder of a SavedModel", "copy the whole folder beside the spec"),
@@ -23,8 +20,9 @@ _OF_SEVERAL = {
 
 def runs_code(model: Model) -> bool:
     """Return whether loading the file at the spec's ``path`` can run code in it, so that its digest is required."""
-    safe = frameworks()[model.framework].safe_endings
-    return model.path is not None and not model.path.endswith(safe)
+    traits = frameworks()[model.framework]
+    # Of a folder only files that are data are read.
+    return model.path is not None and not traits.folder and not model.path.endswith(traits.safe_endings)
 
 
 def check_files(model: Model, traits: FrameworkTraits, where: Where) -> Iterator[Problem]:
@@ -32,7 +30,11 @@ def check_files(model: Model, traits: FrameworkTraits, where: Where) -> Iterator
     if "factory" in traits.fields:
         yield from _check_code_or_file(model, where, traits.endings)
     elif model.path is None:
-        yield Problem("model.path is missing", "set `path` to the model's file", where("model"))
+        what = "folder" if traits.folder else "file"
+        yield Problem("model.path is missing", f"set `path` to the model's {what}", where("model"))
+    elif traits.folder and is_url(model.path):
+        hint = "copy the folder beside the spec: `hf download OWNER/NAME --local-dir FOLDER`"
+        yield Problem("one file is fetched, not a folder", hint, where("model", "path"))
     elif traits.endings:
         yield from _check_ending(model.path, traits.endings, where("model", "path"))
     if model.weights_file is not None and traits.weights_endings:

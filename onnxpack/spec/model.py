@@ -7,7 +7,7 @@ The JSON Schema and docs/spec.md are made from the same.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from onnxpack.core.values import Axis, TensorInfo
 from onnxpack.spec.choices import Framework
@@ -41,9 +41,16 @@ METRICS_OF_NUMBERS = {"mse": "mean_squared_error", "mae": "mean_absolute_error",
 LOWER_IS_BETTER = ("mse", "mae")
 
 
+Task: TypeAlias = Literal[
+    "text-classification", "token-classification", "question-answering", "feature-extraction", "image-classification"
+]
+"""What a transformers model is for."""
+Pooling: TypeAlias = Literal["mean", "cls", "max", "own", "none"]
+
+
 @dataclass(frozen=True)
 class Model:
-    """The source model: code and weights (torch, keras), or one file."""
+    """The source model: code and weights (torch, keras), one file, or one folder (transformers)."""
 
     framework: Framework = describe_field("The framework that the source model was made with.", example="torch")
     factory: CodeReference | None = describe_field(
@@ -79,17 +86,37 @@ class Model:
         example="model.py:fuse",
     )
     exporter: Literal["dynamo", "torchscript"] | None = describe_field(
-        "torch: which of PyTorch's two ONNX exporters to use. Default: dynamo; if it fails, cannot make the opset or "
-        "gives other outputs than the model, torchscript, unless tracing would freeze a branch that depends on data.",
+        "torch, transformers: which of PyTorch's two ONNX exporters to use. Default: dynamo; if it fails, cannot make "
+        "the opset or gives other outputs than the model, torchscript, unless tracing would freeze a branch that "
+        "depends on data.",
         None,
         example="torchscript",
     )
     path: FilePath | None = describe_field(
         "The path or URL (https, s3, gs, hf, file) of the model's file. torch: a whole model (TorchScript, "
-        "torch.export or a saved module); keras: a .keras or .h5 file, or the saved_model.pb of a SavedModel; all "
-        "others: the saved model.",
+        "torch.export or a saved module); keras: a .keras or .h5 file, or the saved_model.pb of a SavedModel; "
+        "transformers: the path of a folder as `save_pretrained` leaves it; all others: the saved model.",
         None,
         example="iris.joblib",
+    )
+    task: Task | None = describe_field(
+        "transformers: what the model is for, which says how it is loaded and what its outputs are. Default: what the "
+        "class in the folder's config.json is for.",
+        None,
+        example="text-classification",
+    )
+    pooling: Pooling | None = describe_field(
+        "transformers, feature-extraction: how one vector is made of those of all tokens. mean and max leave padding "
+        "out, cls takes the first token's, own is what the model itself gives (its pooler, or its projection), none "
+        "keeps all tokens. Default: what the folder says if sentence-transformers saved it, else none.",
+        None,
+        example="mean",
+    )
+    normalize: bool | None = describe_field(
+        "transformers, feature-extraction: whether the vector is scaled to length 1. Default: what the folder says if "
+        "sentence-transformers saved it, else false.",
+        None,
+        example="true",
     )
     sha256: Sha256 | None = describe_field(
         "The SHA-256 of the file in path or weights. Required for a URL, and for files that can run code when loaded "

@@ -10,6 +10,8 @@ from onnxpack.spec.field_types import CodeReference, FilePath
 from onnxpack.spec.load import SpecFile, to_plain
 from onnxpack.spec.model import Model, Spec
 from onnxpack.spec.origin import find_code_file, find_data_file, is_url
+from onnxpack.spec.parts import name_folder_parts
+from onnxpack.spec.traits import frameworks
 
 _IDENTITY = ("onnxpack", "name", "inputs")
 """Fields without a default; ``name`` never counts, and inputs count always."""
@@ -56,7 +58,7 @@ class SpecPart:
         return [
             place,
             to_plain(self.file.spec),
-            {name: self._digest(name) for name in list_named_files(self.file.spec)},
+            {name: self._digest(name) for name in list_named_files(self.file)},
         ]
 
     def to_json(self) -> str:
@@ -76,9 +78,19 @@ class SpecPart:
         return f"SpecPart({self.file.path})"
 
 
-def list_named_files(spec: Spec) -> tuple[str, ...]:
+def list_named_files(file: SpecFile) -> tuple[str, ...]:
     """Return the paths of the files that a spec names as models, data or code, found by its fields' annotations."""
-    return tuple(dict.fromkeys(name for _, name in iterate_sources(spec) if not is_url(name)))
+    return tuple(dict.fromkeys(name for _, name in iterate_files(file) if not is_url(name)))
+
+
+def iterate_files(file: SpecFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield what ``iterate_sources`` does, and for a model's folder the files that it may have."""
+    names = frameworks()[file.spec.model.framework].folder
+    for place, name in iterate_sources(file.spec):
+        if names and place == ("model", "path") and not is_url(name):
+            yield from ((place, part) for part in name_folder_parts(file.folder / name, name, names))
+        else:
+            yield place, name
 
 
 @cache

@@ -33,6 +33,8 @@ class FrameworkTraits:
 
     Attributes:
         fields: the fields of ``model`` that it takes, besides those that all take.
+        folder: if a model is a folder, the names of the files in it that the framework reads where they are there, the
+            first always.
         endings: the endings of whole models' file names; empty if any name will do.
         safe_endings: the endings of files that run no code when they are loaded; all others need a digest.
         weights_endings: the endings of weights' file names, if it takes weights.
@@ -45,6 +47,7 @@ class FrameworkTraits:
     """
 
     fields: tuple[str, ...] = ("path", "sha256")
+    folder: tuple[str, ...] = ()
     endings: tuple[str, ...] = ()
     safe_endings: tuple[str, ...] = ()
     weights_endings: tuple[str, ...] = ()

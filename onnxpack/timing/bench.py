@@ -1,6 +1,5 @@
 """Compare a source model, its float32 export and what ships by their measurements; no model is run here."""
 
-import json
 import os
 import platform
 import re
@@ -11,8 +10,9 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxpack.core.text import format_bytes, format_digits, format_table, format_time, plural
-from onnxpack.spec.formats import SAVED_MODEL
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.parts import list_folder_parts, list_parts
+from onnxpack.spec.traits import frameworks
 from onnxpack.timing import compute_paired_gain
 
 if TYPE_CHECKING:
@@ -106,12 +106,11 @@ def measure_source_bytes(file: SpecFile) -> int | None:
     if name is None:
         return None
     path = file.resolve(name)
-    parts = {path}
-    if name.endswith(SAVED_MODEL):  # the graph alone; the weights lie in the folders beside it
-        parts = {part for part in path.parent.rglob("*") if part.is_file()}
-    elif name.endswith(".index.json"):
-        parts |= {path.parent / shard for shard in json.loads(path.read_text())["weight_map"].values()}
-    return sum(part.stat().st_size for part in parts)
+    if path.is_dir():
+        parts = list_folder_parts(path, frameworks()[file.spec.model.framework].folder)
+    else:
+        parts = [path, *list_parts(path)]
+    return sum(part.stat().st_size for part in parts if part.is_file())
 
 
 def make_results(

@@ -70,7 +70,7 @@ def _run_task(message: Message, scratch: Path) -> bytes:
 def _find_sources(task: Any) -> Iterator[Path]:
     """Yield the files that the specs of a request name: their digests in its key are older than what it reads."""
     if isinstance(task, SpecPart):
-        places = map(task.file.resolve, list_named_files(task.file.spec))
+        places = map(task.file.resolve, list_named_files(task.file))
         yield from (place for place in places if place.is_file())
     elif is_dataclass(task):
         for field in fields(task):

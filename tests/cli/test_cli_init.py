@@ -310,7 +310,7 @@ def test_a_missing_file_a_folder_and_a_fifo_are_told(tmp_path: Path, onnxpack: R
     (tmp_path / "folder.onnx").mkdir()
     os.mkfifo(tmp_path / "fifo.onnx")
     assert "no such file" in onnxpack("init", tmp_path / "gone.onnx").err
-    assert "not a regular file" in onnxpack("init", tmp_path / "folder.onnx").err
+    assert "the folder has no config.json" in onnxpack("init", tmp_path / "folder.onnx").err
     assert "not a regular file" in onnxpack("init", tmp_path / "fifo.onnx").err
     assert onnxpack("init").code == 2
 

@@ -113,4 +113,4 @@ def test_the_files_that_a_spec_names_are_in_the_exports_request(tmp_path: Path) 
     (tmp_path / "s.npz").touch()
     model = {"framework": "onnx", "path": "m.onnx"}
     file = write_spec(tmp_path, model, verify={"samples": "s.npz"})
-    assert list_named_files(export_task(load(file.path)).spec.file.spec) == ("m.onnx", "s.npz")
+    assert list_named_files(export_task(load(file.path)).spec.file) == ("m.onnx", "s.npz")

@@ -25,8 +25,8 @@ from onnxpack.spec.part import list_named_files
 from onnxpack.spec.traits import frameworks
 
 SPECS = Path(__file__).parents[2] / "specs"
-EXAMPLES = ("iris", "transactions", "digits", "onnx", "passengers", "spam", "boosted", "lightgbm", "catboost")
-MADE_HERE = ("onnx", "lightgbm", "catboost")
+MADE_HERE = ("onnx", "lightgbm", "catboost", "transformers")
+EXAMPLES = ("iris", "transactions", "digits", "passengers", "spam", "boosted", *MADE_HERE)
 NEEDS = {
     "passengers": ("pandas",),
     "boosted": ("xgboost", "onnxmltools"),
@@ -34,6 +34,7 @@ NEEDS = {
     "lightgbm": ("lightgbm", "onnxmltools"),
     "catboost": ("catboost",),
     "keras": ("tensorflow", "keras"),
+    "transformers": ("onnxpack.sources.transformers",),
 }
 """What an example or a framework needs besides what all tests have."""
 OUTPUTS = {
@@ -46,6 +47,7 @@ OUTPUTS = {
     "boosted": [("progression", "float32", ("batch", 1))],
     "lightgbm": [("variable", "float32", ("n", 1))],
     "catboost": [("variable", "float32", ("n", 1))],
+    "transformers": [("logits", "float32", ("batch", 3))],
 }
 OPSETS = dict.fromkeys(EXAMPLES, 17) | {"transactions": 13, "onnx": 20}
 
@@ -58,6 +60,8 @@ def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if request.param in ("lightgbm", "catboost"):
         folder.mkdir()
         return boosted(request.param, folder)
+    if request.param == "transformers":
+        return transformer(folder)
     if request.param == "onnx":
         folder.mkdir()
         onnx.save(make_model(MATMUL, constants=[constant("w")], opset=13), folder / "old.onnx")
@@ -70,6 +74,18 @@ def need(name: str) -> None:
     """Skip what this environment lacks."""
     for library in NEEDS.get(name, ()):
         pytest.importorskip(library)
+
+
+def transformer(folder: Path) -> SpecFile:
+    """A small BERT that classifies texts."""
+    from transformer_folders import save_model
+
+    save_model("bert", folder / "bert")
+    tokens = {"dtype": "int64", "shape": ["batch", "sequence"]}
+    inputs = {"input_ids": tokens | {"range": [0, 70]},
+              "attention_mask": tokens | {"choices": [0, 1], "at_least_one": True}}  # fmt: skip
+    model = {"framework": "transformers", "path": "bert", "exporter": "torchscript"}
+    return write_spec(folder, model, inputs=inputs, dynamic_axes={"batch": [1, 8], "sequence": [1, 24]}, opset=17)
 
 
 def boosted(framework: str, folder: Path) -> SpecFile:
@@ -184,9 +200,17 @@ def test_the_child_tells_what_it_read_and_writes_nothing_there(
         "boosted": ["boosted.ubj"],
         "lightgbm": ["trees.txt"],
         "catboost": ["trees.cbm"],
+        "transformers": [
+            "bert/1_Pooling/config.json",
+            "bert/adapter_config.json",
+            "bert/config.json",
+            "bert/model.safetensors",
+            "bert/model.safetensors.index.json",
+            "bert/modules.json",
+        ],
     }
     # What the spec names is in the request, and need not be seen: some formats are read natively.
-    assert sorted({*made.trace.files, *list_named_files(file.spec)}) == read[example]
+    assert sorted({*made.trace.files, *list_named_files(file)}) == read[example]
     assert {"numpy", "onnx", "onnxruntime"} <= set(made.trace.distributions)
 
 

@@ -16,8 +16,8 @@ import tensorflow as tf
 from onnxpack.core.errors import SourceError, flatten_words
 from onnxpack.sources.factories import call_factory
 from onnxpack.sources.seeds import SEEDS, digest_values, require_same
-from onnxpack.spec.formats import SAVED_MODEL
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.parts import SAVED_MODEL
 
 _SIGNATURE = "serving_default"
 _UNSAFE = ("unsafe", "safe_mode", "arbitrary code", "lambda")

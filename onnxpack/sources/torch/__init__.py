@@ -9,7 +9,7 @@ import torch
 
 from onnxpack.core.errors import OnnxpackError, Problem, SourceError
 from onnxpack.data.test_inputs import Arrays, choose_tracing_sizes, draw
-from onnxpack.sources import Export
+from onnxpack.sources import Export, load_source
 from onnxpack.sources.torch.choice import choose_exporter, find_difference
 from onnxpack.sources.torch.code import make_module
 from onnxpack.sources.torch.exporters import BranchError, ExportJob, Name, has_torchscript, run_exporter
@@ -146,7 +146,7 @@ def try_exporter(file: SpecFile, place: Path) -> int:
     from onnxpack.graph.check import read_facts
 
     assert file.spec.model.exporter
-    module = load(file)
+    module = load_source(file.spec.model.framework).load(file)
     example = draw(file.spec, choose_tracing_sizes(file.spec.axes), 0)
     job = ExportJob(Flat(module, list(example)).eval(), file, example, len(run(module, example)), place)
     run_exporter(file.spec.model.exporter, job)
