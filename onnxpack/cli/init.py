@@ -28,7 +28,9 @@ def command(
     force: bool,
     **what: Any,
 ) -> None:
-    """Look into MODEL (.onnx, an estimator, torch weights, .keras) or torch code, and write a first spec.
+    """Look into MODEL or torch code, and write a first spec.
+
+    MODEL is an .onnx file, an estimator, torch weights, a .keras file, or a folder as transformers saves it.
 
     The spec's path goes to stdout. It is valid; what the model does not tell is marked with "check" in it.
     """

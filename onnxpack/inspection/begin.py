@@ -21,6 +21,8 @@ from onnxpack.worker.call import call_alone
 _WEIGHTS = frameworks()["torch"].weights_endings
 _SAFE = {ending: name for name, traits in frameworks().items() for ending in filter(None, traits.safe_endings)}
 """The framework of each ending of a whole model's file that runs no code when it is loaded."""
+_FOLDER = frameworks()["transformers"].folder[0]
+"""The file by which a folder is known to be a model."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def begin(wish: Wish, destination: Path, *, force: bool) -> Draft:
 
 def _make_draft(wish: Wish, place: Path, function: Look, model: dict[str, Any]) -> Draft:
     stem = wish.path.stem if wish.path else (wish.factory or "").rpartition(":")[2]
+    if wish.path and wish.path.is_dir():
+        stem = wish.path.resolve().name
     draft = Draft({"onnxpack": 1, "name": _word(stem), "model": model})
     origin = " and ".join(str(part) for part in (wish.path and wish.path.name, wish.factory) if part)
     draft.note(text=f"Drafted by `onnxpack init` from {origin}. What it could not know is marked with 'check'.")
@@ -90,6 +94,10 @@ def _source(wish: Wish, destination: Path) -> tuple[Look, dict[str, Any]]:
     suffix = _find_ending(wish.path) if wish.path else ""
     if wish.factory is not None:
         return _torch(wish, destination, path, suffix)
+    if wish.path and wish.path.is_dir():
+        if wish.inputs:
+            raise SpecError("a folder's settings tell the inputs", "leave --input out")
+        return "folder", {"framework": "transformers", "path": path}
     if suffix in _WEIGHTS:
         return "weights", {"framework": "torch", "weights": path} | _kwargs(wish)
     if suffix == ".onnx":
@@ -157,7 +165,10 @@ def _inside(path: Path, destination: Path) -> str:
     where = Location(str(path))
     if not path.exists():
         raise SpecError(Problem("there is no such file", "check the path", where))
-    if not path.is_file():
+    if path.is_dir() and not (path / _FOLDER).is_file():
+        hint = f"give a folder as `save_pretrained` leaves it, with {_FOLDER}, or a model's file"
+        raise SpecError(Problem(f"the folder has no {_FOLDER}", hint, where))
+    if not path.is_dir() and not path.is_file():
         raise SpecError(Problem("it is not a regular file", "give the path of a model's file", where))
     root = find_work_tree(destination.parent)
     if not path.resolve().is_relative_to(root.resolve()):

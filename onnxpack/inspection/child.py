@@ -9,7 +9,7 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.worker import Say, Task
 from onnxpack.worker.call import call_alone
 
-Look = Literal["onnx", "estimator", "code", "weights", "keras"]
+Look = Literal["onnx", "estimator", "code", "weights", "keras", "folder"]
 """How a model is looked into, one way for each kind."""
 
 
@@ -36,6 +36,8 @@ class LookAtModel(Task[Draft]):
                 from onnxpack.inspection.torch_models import look_at_weights as look
             case "keras":
                 from onnxpack.inspection.keras_files import look_at_keras_file as look
+            case "folder":
+                from onnxpack.inspection.folder import look_at_folder as look
         return look(self.draft, self.destination)
 
 

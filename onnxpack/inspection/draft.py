@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem, SpecError, naming
+from onnxpack.core.regular import is_regular
 from onnxpack.core.scratch import replace_file
 from onnxpack.inspection.spelling import UNSET, document
 from onnxpack.spec.decode import Decoder
@@ -18,7 +19,8 @@ from onnxpack.spec.model import Spec
 from onnxpack.spec.yaml_nodes import from_plain
 
 _ORDER = (
-    "onnxpack", "name", "version", "model", "inputs", "outputs", "dynamic_axes", "opset", "verify", "targets",
+    "onnxpack", "name", "version", "model", "inputs", "outputs", "dynamic_axes", "opset", "preprocess",
+    "postprocess", "verify", "targets",
 )  # fmt: skip
 AXIS = {"min": 1, "opt": 8, "max": 64}
 """The sizes that a draft gives an axis about which nothing is known."""
@@ -30,6 +32,8 @@ class Draft:
 
     fields: dict[str, Any]
     notes: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    """The texts of files that the spec names and that are to stand beside it, by name."""
 
     def note(self, *path: str, text: str) -> None:
         """Add a comment above the field at ``path``."""
@@ -75,6 +79,7 @@ def write(draft: Draft, destination: Path, *, force: bool) -> None:
         SpecError: it would not be valid, or something stands there already and ``force`` is not given.
     """
     require_free(destination, force=force)
+    _write_files(draft, destination.parent, force=force)
     with _beside(destination, draft.text()) as partial:
         try:
             read = load(partial)
@@ -95,6 +100,23 @@ def write(draft: Draft, destination: Path, *, force: bool) -> None:
                 require_free(destination, force=force)
                 raise
             partial.rename(destination)
+
+
+def _write_files(draft: Draft, folder: Path, *, force: bool) -> None:
+    """Write the files that stand beside a spec; one that has the same text already stays.
+
+    Raises:
+        SpecError: another one is there, and ``force`` is not given.
+    """
+    for name, text in draft.files.items():
+        place = folder / name
+        if is_regular(place) and place.read_bytes() == text.encode():
+            continue
+        require_free(place, force=force)
+        partial = place.with_name(f".{name}-{secrets.token_hex(4)}")
+        with naming(place):
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(place)
 
 
 def require_free(destination: Path, *, force: bool) -> None:

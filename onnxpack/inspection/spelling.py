@@ -34,7 +34,8 @@ def _block(fields: Mapping[str, Any], path: tuple[str, ...], notes: Notes) -> It
         here = (*path, key)
         above = [line for note in notes.get(here, ()) for line in wrap_comment(note, indent)]
         block = value is not UNSET and isinstance(value, Mapping) and value and _needs_block(value, here, notes)
-        if not path and not first and (above or block):
+        steps = not path and isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value)
+        if not path and not first and (above or block or steps):
             yield ""
         yield from above
         first = False
@@ -43,6 +44,9 @@ def _block(fields: Mapping[str, Any], path: tuple[str, ...], notes: Notes) -> It
         if block:
             yield f"{' ' * indent}{scalar(key)}:"
             yield from _block(value, here, notes)
+        elif steps:
+            yield f"{scalar(key)}:"
+            yield from (f"  - {flow(item)}" for item in value)
         else:
             yield f"{' ' * indent}{scalar(key)}: {flow(value)}"
 

@@ -21,6 +21,13 @@ _OWN = ("text_embeds", "image_embeds", "pooler_output")
 _LOWEST = -1e9  # as sentence-transformers has it; float32 holds it
 
 
+def list_output_names(head: Head) -> tuple[str, ...]:
+    """Return the names of the outputs that a model of a task answers with."""
+    if head.task in _OUTPUTS:
+        return _OUTPUTS[head.task]
+    return ("last_hidden_state",) if head.pooling == "none" else ("embedding",)
+
+
 class Answering(torch.nn.Module):
     """A model that answers with the outputs of its task by name, and pools the tokens where one vector is asked for."""
 
