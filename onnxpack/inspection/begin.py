@@ -12,8 +12,9 @@ from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.inspection.child import Look, LookAtModel
 from onnxpack.inspection.draft import Draft, require_free, write
 from onnxpack.spec.decode import Decoder
-from onnxpack.spec.formats import PICKLES, SHARDS
+from onnxpack.spec.formats import PICKLES
 from onnxpack.spec.load import find_work_tree
+from onnxpack.spec.parts import SHARDS
 from onnxpack.spec.traits import frameworks
 from onnxpack.spec.yaml_nodes import parse_value
 from onnxpack.worker.call import call_alone

@@ -10,7 +10,7 @@ from typing import Any
 
 from onnxpack.core.errors import SourceError
 from onnxpack.core.text import plural
-from onnxpack.spec.formats import SHARDS
+from onnxpack.spec.parts import SHARDS
 
 # Bounds of the search: a checkpoint may nest anything, and may be hostile.
 _MAX_DEPTH = 5
