@@ -15,8 +15,9 @@ from onnxpack.inspection.tokens import draft_tokenizer, find_longest
 from onnxpack.sources.transformers import load, run
 from onnxpack.sources.transformers.folder import EMBEDDING, Head, find_head, read_config
 from onnxpack.sources.transformers.outputs import list_output_names
-from onnxpack.spec.intakes import IDS, MASK, TYPES
+from onnxpack.spec.intakes import TOKEN_FIELDS
 
+_IDS, _MASK, _TYPES = (TOKEN_FIELDS[field] for field in ("ids", "mask", "types"))
 _TEXTS = {"min": 1, "opt": 8, "max": 16}
 _PICTURES = {"min": 1, "opt": 8, "max": 32}
 _TOKENS_OPT = 32
@@ -81,12 +82,12 @@ def _draft_texts(grown: Draft, destination: Path, folder: Path, config: Mapping[
         )
     shape = ["batch", "sequence"]
     inputs: dict[str, Any] = {
-        IDS: {"dtype": "int64", "shape": shape, "range": [0, words - 1]},
-        MASK: {"dtype": "int64", "shape": shape, "choices": [0, 1], "at_least_one": True},
+        _IDS: {"dtype": "int64", "shape": shape, "range": [0, words - 1]},
+        _MASK: {"dtype": "int64", "shape": shape, "choices": [0, 1], "at_least_one": True},
     }
     types = config.get("type_vocab_size")
     if isinstance(types, int) and types > 1:
-        inputs[TYPES] = {"dtype": "int64", "shape": shape, "range": [0, min(types, 2) - 1]}
+        inputs[_TYPES] = {"dtype": "int64", "shape": shape, "range": [0, min(types, 2) - 1]}
     grown.fields["inputs"] = inputs
     grown.fields["dynamic_axes"] = {"batch": dict(_TEXTS), "sequence": {"min": 1, "opt": 1, "max": 1}}
     model = load(grown.file(destination))

@@ -12,8 +12,9 @@ from onnxpack.core.regular import is_regular
 from onnxpack.inspection.draft import Draft
 from onnxpack.sources.transformers.folder import read_json
 from onnxpack.sources.transformers.library import transformers
-from onnxpack.spec.intakes import IDS, TYPES
+from onnxpack.spec.intakes import TOKEN_FIELDS
 
+_IDS, _TYPES = TOKEN_FIELDS["ids"], TOKEN_FIELDS["types"]
 TOKENIZER = "tokenizer.json"
 _SETTINGS = "tokenizer_config.json"
 _MOST_TOKENS = 512
@@ -30,7 +31,7 @@ _FILES = (
 )
 _PROBES = (
     "The cat sat on 2 mats, didn't it?", "  ÀÉÎ  straße\tnew\nline ", "日本語 and русский", "emoji 🙂🏽, e-mail@x.org",
-    "", "UPPER lower <s> [MASK] </s>", "a" * 60,
+    "", "UPPER lower <s> [_MASK] </s>", "a" * 60,
 )  # fmt: skip
 """Texts whose tokens tell whether two tokenizers are the same, as far as it goes."""
 
@@ -74,7 +75,7 @@ def _read_limits(folder: Path) -> list[int]:
 def _try(model: torch.nn.Module, names: Sequence[str], count: int) -> str | None:
     """Run a model on one text of so many tokens; return why it fails."""
     # Any token but that of padding, from which some models count no position.
-    ones = {IDS: torch.full((1, count), 4), TYPES: torch.zeros((1, count), dtype=torch.int64)}
+    ones = {_IDS: torch.full((1, count), 4), _TYPES: torch.zeros((1, count), dtype=torch.int64)}
     try:
         with torch.no_grad():
             model(*(ones.get(name, torch.ones((1, count), dtype=torch.int64)) for name in names))
