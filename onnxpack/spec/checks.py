@@ -16,7 +16,7 @@ from onnxpack.spec.parts import list_folder_parts
 from onnxpack.spec.picture_rules import check_pictures
 from onnxpack.spec.sample_rules import check_samples, check_verification
 from onnxpack.spec.served import list_served_axes
-from onnxpack.spec.step_rules import check_resize, check_steps
+from onnxpack.spec.step_rules import check_least_sizes, check_opset, check_steps
 from onnxpack.spec.text_rules import check_texts
 from onnxpack.spec.traits import FrameworkTraits, frameworks
 from onnxpack.spec.yaml_nodes import resolve_links
@@ -47,8 +47,9 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: rules.check_gates(spec, where), "targets evaluation gates"),
         (lambda: check_steps(spec, where), "inputs outputs preprocess postprocess"),
         (lambda: check_texts(spec, folder, where), "inputs outputs dynamic_axes preprocess"),
-        (lambda: check_resize(spec, where), "model opset preprocess"),
         (lambda: check_pictures(spec, where), "inputs dynamic_axes preprocess"),
+        (lambda: check_opset(spec, where), "inputs model opset preprocess"),
+        (lambda: check_least_sizes(spec, where), "inputs dynamic_axes preprocess"),
         (lambda: rules.check_serving(spec, where), "inputs dynamic_axes runtime image"),
     )
     found = (rule() for rule, read in checks if all(getattr(spec, name) is not INVALID for name in read.split()))

@@ -1,39 +1,28 @@
 """The inputs that the served ONNX file takes, computed from the model's by following ``preprocess`` backwards."""
 
-import re
 from dataclasses import dataclass, replace
 from typing import cast
 
 from onnxpack.core.text import plural
 from onnxpack.core.values import TensorInfo
 from onnxpack.spec.field_types import Dtype
+from onnxpack.spec.graph_pictures import GRAPH_PICTURE_OPS, make_picture_stage, needs_floats
 from onnxpack.spec.model import AxisRange, Input, Spec
 from onnxpack.spec.module_steps import list_module_steps
+from onnxpack.spec.stages import FLOATS, IMAGE_RANK, PreStage, explain_rank
 from onnxpack.spec.steps import PreprocessStep
 
-FLOATS = ("float16", "float32", "float64")
+__all__ = [
+    "FLOATS", "Misfit", "PreStage", "list_served_axes", "list_stages", "make_served_inputs", "make_served_spec",
+]  # fmt: skip
+
 _CAST_FROM = (*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 _UINT8_RANGE = (0, 255)
 _LARGEST_IMAGE = 4
 """How many times the model's height or width a client may send, where dynamic_axes says nothing else."""
-_IMAGE_RANK = 4  # of a batch of images, the only tensors that have a layout
 _OTHER = {"NHWC": "NCHW", "NCHW": "NHWC"}
 _PERMUTATION = {"NHWC": (0, 3, 1, 2), "NCHW": (0, 2, 3, 1)}
 """For each layout that is sent: the sent axis of each axis behind the step."""
-
-
-@dataclass(frozen=True)
-class PreStage:
-    """A step of ``preprocess`` with the tensor ``taken`` in front of it and the tensor ``given`` behind it.
-
-    ``axes`` are the channels (normalize; empty if one value is for all), height and width (resize), or the axis of
-    ``taken`` for each axis of ``given`` (layout).
-    """
-
-    step: PreprocessStep
-    taken: TensorInfo
-    given: TensorInfo
-    axes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,11 @@ def list_stages(spec: Spec) -> tuple[tuple[PreStage, ...], tuple[Misfit, ...]]:
     for index, step in reversed(list(enumerate(spec.preprocess))):
         if step.input not in now or index in done:
             continue
-        stage = _make_stage(step, now[step.input], layouts.get(step.input))
+        given, layout = now[step.input], layouts.get(step.input)
+        if step.op in GRAPH_PICTURE_OPS and (given.dtype in FLOATS or not needs_floats(step)):
+            stage = make_picture_stage(step, given, layout, _find_size(spec.preprocess[:index], step.input))
+        else:
+            stage = _make_stage(step, given, layout)
         if isinstance(stage, tuple):
             misfits.append(Misfit(index, *stage))  # for the others it changes nothing
             continue
@@ -83,19 +76,28 @@ def make_served_spec(spec: Spec) -> Spec:
     if not spec.preprocess and not spec.postprocess:
         return spec
     axes = dict(spec.dynamic_axes)
-    for name, size in list_served_axes(spec).items():
-        axes.setdefault(name, AxisRange(max=size * _LARGEST_IMAGE, min=1, opt=size))
+    for name, sizes in list_served_axes(spec).items():
+        axes.setdefault(name, sizes)
     return replace(spec, inputs=make_served_inputs(spec), dynamic_axes=axes, preprocess=(), postprocess=())
 
 
-def list_served_axes(spec: Spec) -> dict[str, int]:
-    """Map the axes that only a client has, height and width in front of a resize, to the model's sizes."""
+def list_served_axes(spec: Spec) -> dict[str, AxisRange]:
+    """Map the axes that only a client has, height and width in front of a resize or crop, to the sizes they may have.
+
+    The usual one is the model's. ``dynamic_axes`` may say others, but none below the least.
+    """
     return {
-        str(stage.taken.shape[axis]): cast(int, stage.given.shape[axis])
+        str(stage.taken.shape[axis]): AxisRange(size * _LARGEST_IMAGE, least, size)
         for stage in list_stages(spec)[0]
-        if stage.step.op == "resize"
-        for axis in stage.axes
+        for axis, least in zip(stage.axes, stage.least, strict=False)
+        if isinstance(stage.taken.shape[axis], str) and (size := cast(int, stage.given.shape[axis]))
     }
+
+
+def _find_size(before: tuple[PreprocessStep, ...], name: str) -> tuple[int, ...] | None:
+    """Return the height and width that the last of the steps in front gives an input, if one does."""
+    sizes = [step.size for step in before if step.input == name and step.op in ("resize", "crop") and step.size]
+    return sizes[-1] if sizes and len(sizes[-1]) == 2 else None
 
 
 def _make_client_input(behind: Input, taken: TensorInfo) -> Input:
@@ -119,20 +121,16 @@ def _make_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> 
     if given.dtype not in FLOATS:
         hint = f"add `{{op: cast, input: {step.input}, dtype: float32}}` after it"
         return f"{step.op} computes with floats, and its result is {given.dtype} here", hint
-    if step.op in ("decode", "tokenize", "orient", "grayscale", "swap", "crop", "table", "date_parts"):
+    if step.op in ("decode", "tokenize", "orient", "table", "date_parts"):
         return f"{step.op} is not possible here", "remove the step"
     if step.op == "normalize":
         return _make_normalize_stage(step, given, layout)
-    return _make_resize_stage(step, given, layout) if step.op == "resize" else PreStage(step, given, given)
-
-
-def _explain_rank(op: str, given: TensorInfo) -> tuple[str, str]:
-    return f"{op} needs a tensor of {_IMAGE_RANK} dimensions, and this one has {len(given.shape)}", "remove the step"
+    return PreStage(step, given, given)
 
 
 def _make_layout_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
-    if len(given.shape) != _IMAGE_RANK:
-        return _explain_rank("layout", given)
+    if len(given.shape) != IMAGE_RANK:
+        return explain_rank("layout", given)
     if step.layout is None or layout != _OTHER[step.layout]:
         return f"the tensor is {layout} behind this step too, so it changes nothing", "remove one of the layout steps"
     order = _PERMUTATION[step.layout]
@@ -154,27 +152,8 @@ def _make_normalize_stage(step: PreprocessStep, given: TensorInfo, layout: str |
     if len(fitting) != 1:
         shape = f"[{', '.join(map(str, given.shape))}]"
         if fitting:
-            layout_step = ", or add a layout step, which says where they are" if rank == _IMAGE_RANK else ""
+            layout_step = ", or add a layout step, which says where they are" if rank == IMAGE_RANK else ""
             hint = f"give one value for all channels{layout_step}"
             return f"several axes of shape {shape} could be the {count} channels", hint
         return f"no axis of shape {shape} has {count} channels", "give one value for each channel of the shape"
     return PreStage(step, given, given, tuple(fitting))
-
-
-def _make_resize_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> PreStage | tuple[str, str]:
-    if step.size is None or len(step.size) != 2:
-        return "size must be two numbers", "set `size: [height, width]`"
-    if len(given.shape) != _IMAGE_RANK:
-        return _explain_rank("resize", given)
-    places = {"NCHW": [(2, 3)], "NHWC": [(1, 2)]}.get(layout or "", [(2, 3), (1, 2)])
-    fitting = [place for place in places if tuple(given.shape[axis] for axis in place) == step.size]
-    if not fitting:
-        has = ", ".join(map(str, given.shape))
-        hint = "set `size` to the height and width in the input's `shape`"
-        return f"the model's input has no height and width of {list(step.size)}: [{has}]", hint
-    shape: list[int | str] = list(given.shape)
-    # An axis' name has at most 63 characters, so an input's long name is cut to leave room for the suffix.
-    prefix = re.sub(r"\W", "_", f"_{given.name}" if given.name[:1].isdigit() else given.name, flags=re.ASCII)[:50]
-    for axis, word in zip(fitting[0], ("height", "width"), strict=True):
-        shape[axis] = f"{prefix}_{word}"
-    return PreStage(step, replace(given, shape=tuple(shape)), given, fitting[0])

@@ -5,17 +5,16 @@ from dataclasses import fields
 from typing import Any
 
 from onnxpack.core.errors import Location, Problem
+from onnxpack.spec.graph_pictures import ANTIALIAS_OPSET, RESIZE_OPSET, depends_on_opset, get_least_opset
 from onnxpack.spec.messages import find_similar
-from onnxpack.spec.model import Spec
+from onnxpack.spec.model import DEFAULT_OPSET, Spec
 from onnxpack.spec.module_steps import list_module_steps
 from onnxpack.spec.output_names import list_dropped, list_step_outputs
-from onnxpack.spec.served import list_stages
+from onnxpack.spec.served import list_served_axes, list_stages
 from onnxpack.spec.steps import PostprocessStep, PreprocessStep
 
 Where = Callable[..., Location]
 
-RESIZE_OPSET = 11
-"""From here on Resize knows half_pixel coordinates and sizes."""
 _FIELDS: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     # field, op: (required, allowed besides)
     ("preprocess", "normalize"): ({"mean", "std"}, {"scale"}),
@@ -114,15 +113,26 @@ def _check_known(name: str, known: list[str], place: Location) -> Iterator[Probl
         yield Problem(f"there is no tensor '{name}' here", hint, place)
 
 
-def check_resize(spec: Spec, where: Where) -> Iterator[Problem]:
-    """Check that the opset is one that a step of resizing can be expressed in."""
-    done = set(list_module_steps(spec))
+def check_opset(spec: Spec, where: Where) -> Iterator[Problem]:
+    """Check that the opset is one that the picture steps of the ONNX file can be expressed in."""
+    unfit = {misfit.index for misfit in list_stages(spec)[1]}
     for index, step in enumerate(spec.preprocess):
-        place = where("preprocess", index)
-        if index in done:  # where no operator does it
+        if index in unfit or index in list_module_steps(spec):
             continue
-        if step.op == "resize" and spec.opset is None and spec.model.framework == "onnx":
-            yield Problem("resize depends on the opset", "set `opset` to the model's own, such as `opset: 18`", place)
-        if step.op == "resize" and spec.opset is not None and spec.opset < RESIZE_OPSET:
-            hint = f"set `opset: {RESIZE_OPSET}` or higher"
-            yield Problem(f"resize needs opset {RESIZE_OPSET}, the spec asks for {spec.opset}", hint, place)
+        place, least = where("preprocess", index), get_least_opset(step)
+        if spec.opset is None and spec.model.framework == "onnx" and (depends_on_opset(step) or least > RESIZE_OPSET):
+            hint = f"set `opset` to the model's own, such as `opset: {ANTIALIAS_OPSET}`"
+            yield Problem(f"{step.op} depends on the opset", hint, place)
+        elif least > (opset := spec.opset or DEFAULT_OPSET):
+            by = f" like {step.like}" if step.like else ""
+            hint = f"set `opset: {least}` or higher"
+            yield Problem(f"{step.op}{by} needs opset {least}, the spec asks for {opset}", hint, place)
+
+
+def check_least_sizes(spec: Spec, where: Where) -> Iterator[Problem]:
+    """Check that no axis of a client's pictures may have fewer pixels than a step can take."""
+    for name, sizes in list_served_axes(spec).items():
+        own = spec.dynamic_axes.get(name)
+        if own and own.min < sizes.min:
+            hint = f"set `min: {sizes.min}`"
+            yield Problem(f"the steps only make smaller, to {sizes.min}", hint, where("dynamic_axes", name))

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from onnxpack.data.test_inputs import Arrays
+from onnxpack.spec.graph_pictures import ANTIALIAS_OPSET
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
 from onnxpack.spec.served import PreStage, list_stages
-from onnxpack.transforms.resize import resize_array
+from onnxpack.transforms.pictures import PICTURES
 
-ANTIALIAS_OPSET = 18
-"""From here on ONNX's Resize can blur before it makes smaller, as Pillow and torchvision do."""
 _IMAGES = 4  # dimensions; with fewer, the first axis need not be that of rows
 _PIECE = 2**22  # elements that are processed at once: 32 MiB in float64
 Array = np.ndarray[Any, Any]
@@ -60,9 +59,8 @@ def _apply_stage(stage: PreStage, array: Array, spec: Spec) -> Array:
         return array.astype(dtype)
     if step.op == "layout":
         return np.ascontiguousarray(array.transpose(stage.axes))
-    if step.op == "resize":
-        assert step.size
-        return resize_array(array, stage.axes, step.size, uses_antialias(spec))
+    if step.op in PICTURES:
+        return PICTURES[step.op].compute(stage, array, uses_antialias(spec))
     wide = array.astype(np.float64)
     if step.op == "scale":
         assert step.scale

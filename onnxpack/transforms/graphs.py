@@ -15,10 +15,10 @@ from onnxpack.core.errors import SourceError
 from onnxpack.core.values import MODEL, Changed, TensorInfo
 from onnxpack.graph.check import DTYPES, get_opset, list_inputs, read_facts, read_info, rename_tensors
 from onnxpack.graph.external_data import open_model, save_copy
+from onnxpack.spec.graph_pictures import ANTIALIAS_OPSET, depends_on_opset, get_least_opset
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.served import list_stages
-from onnxpack.spec.step_rules import RESIZE_OPSET
-from onnxpack.transforms.arrays import ANTIALIAS_OPSET, uses_antialias
+from onnxpack.transforms.arrays import uses_antialias
 from onnxpack.transforms.nodes import Nodes
 from onnxpack.transforms.outputs import make_post_stages, place_outputs
 
@@ -94,11 +94,16 @@ def _make_value_info(info: TensorInfo) -> onnx.ValueInfoProto:
 
 
 def _require_opset(file: SpecFile, opset: int) -> None:
-    """Require an opset whose resize is that of the numpy form, which used the spec's opset."""
-    if not any(step.op == "resize" for step in file.spec.preprocess):
-        return
-    if opset < RESIZE_OPSET or uses_antialias(file.spec) != (opset >= ANTIALIAS_OPSET):
-        hint = (
-            f"set `opset: {opset}`" if opset >= RESIZE_OPSET else f"convert the model to opset {RESIZE_OPSET} or higher"
-        )
-        raise SourceError(f"resize depends on the opset, and the model has {opset}", hint)
+    """Require an opset that has what the steps need, and whose resize is that of the numpy form.
+
+    Raises:
+        SourceError: the model has another one.
+    """
+    steps = [stage.step for stage in list_stages(file.spec)[0]]
+    for step in steps:
+        if opset < (least := get_least_opset(step)):
+            hint = f"convert the model to opset {least} or higher"
+            raise SourceError(f"{step.op} needs opset {least}, and the model has {opset}", hint)
+        # The numpy form went by the spec's opset.
+        if depends_on_opset(step) and uses_antialias(file.spec) != (opset >= ANTIALIAS_OPSET):
+            raise SourceError(f"resize depends on the opset, and the model has {opset}", f"set `opset: {opset}`")

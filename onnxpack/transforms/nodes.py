@@ -12,10 +12,9 @@ from onnxpack.spec.served import PreStage
 from onnxpack.transforms.arrays import fold_normalize
 from onnxpack.transforms.operations import PostStage, choose_compute_dtype
 from onnxpack.transforms.outputs import OPERATIONS
+from onnxpack.transforms.pictures import PICTURES
 
 _TYPES = {word: number for number, word in DTYPES.items()}
-_RESIZE_AXES_OPSET = 18
-"""From here on Resize has axes, and antialias."""
 
 
 class Nodes:
@@ -67,11 +66,11 @@ class Nodes:
             return self.add_cast(x, stage.given.dtype)
         if op == "layout":
             return self.add_node("Transpose", [x], perm=list(stage.axes))
-        dtype = "float32" if op == "resize" else choose_compute_dtype(stage.given.dtype)
+        if op in PICTURES:
+            return PICTURES[op].express(stage, self, x, antialias)
+        dtype = choose_compute_dtype(stage.given.dtype)
         x = self.add_cast(x, dtype, stage.given.dtype)
-        if op == "resize":
-            x = self._add_resize(stage, x, antialias)
-        elif op == "scale":
+        if op == "scale":
             x = self.add_node("Div", [x, self.add_constant(np.asarray(stage.step.scale, dtype), "scale")])
         else:
             factor, addend = (value.astype(dtype) for value in fold_normalize(stage))
@@ -87,30 +86,6 @@ class Nodes:
         """
         self._at = f"{self._prefix}/{index}_{stage.step.op}"
         return OPERATIONS[stage.step.op].express(stage, self, tensors)
-
-    def _add_resize(self, stage: PreStage, x: str, antialias: bool) -> str:
-        assert stage.step.size
-        size = self.add_constant(np.array(stage.step.size, np.int64), "size")
-        attributes: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-        if self.opset >= _RESIZE_AXES_OPSET:
-            # Without exclude_outside the border's pixels count for all that lies outside, unlike in Pillow.
-            blur = {"antialias": 1, "exclude_outside": 1} if antialias else {}
-            return self.add_node("Resize", [x, "", "", size], axes=list(stage.axes), **attributes, **blur)
-        shape = self.add_node("Shape", [x])
-        first, last = stage.axes
-        parts = [self._add_slice(shape, 0, first), size, self._add_slice(shape, last + 1, len(stage.taken.shape))]
-        whole = self.add_node("Concat", [part for part in parts if part], axis=0)
-        # Opset 11 has no optional inputs here: an empty tensor stands for a missing one.
-        none = self.add_constant(np.zeros(0, np.float32), "none")
-        return self.add_node("Resize", [x, none, none, whole], **attributes)
-
-    def _add_slice(self, shape: str, start: int, end: int) -> str:
-        if start == end:
-            return ""
-        bounds = [
-            self.add_constant(np.array([value], np.int64), word) for value, word in ((start, "start"), (end, "end"))
-        ]
-        return self.add_node("Slice", [shape, *bounds])
 
     def add_cast(self, x: str, to: str, have: str | None = None) -> str:
         """Add a cast to a dtype, unless the tensor is known to have it."""
