@@ -148,13 +148,14 @@ def render_module(view: ModuleView) -> dict[str, str]:
     }
 
 
-STEP_MODULES = ("conclusions.py", "intake.py", "pictures.py", "texts.py")
+STEP_MODULES = ("conclusions.py", "intake.py", "pictures.py", "resampling.py", "texts.py")
 """The modules that only images have whose module does something to inputs or outputs itself."""
 
 
 def list_step_modules(view: ModuleView) -> list[str]:
     """Return which of ``STEP_MODULES`` an image of this view has."""
-    has = (bool(view.conclusions), view.has_steps, bool(view.pictures), bool(view.texts))
+    resampled = any(picture.functions for picture in view.pictures)
+    has = (bool(view.conclusions), view.has_steps, bool(view.pictures), resampled, bool(view.texts))
     return [name for name, used in zip(STEP_MODULES, has, strict=True) if used]
 
 
