@@ -161,7 +161,7 @@ class _Chain:
         self._require_picture()
         resampling = f"Image.Resampling.{_PILLOW[method]}"
         if len(size) == 1:
-            self._call("width, height", "scale_shorter", "*picture.size", str(size[0]), self._most)
+            self._call("width, height", "scale_shorter", "picture.size", str(size[0]), self._most)
             self.lines.append(f"picture = picture.resize((width, height), {resampling})")
             return
         asked = str((size[1], size[0]))
@@ -175,10 +175,10 @@ class _Chain:
 
     def _resize_array(self, function: str, size: tuple[int, ...], fit: str, colour: tuple[int, ...]) -> None:
         if len(size) == 1:
-            self._call("height, width", "scale_shorter", "*pixels.shape[:2]", str(size[0]), self._most)
+            self._call("height, width", "scale_shorter", "pixels.shape", str(size[0]), self._most)
         elif fit != "stretch":
             more = (self._most,) if fit == "cover" else ()
-            self._call("height, width", f"measure_{fit}", "*pixels.shape[:2]", *map(str, size), *more)
+            self._call("height, width", f"measure_{fit}", "pixels", *map(str, size), *more)
         if len(size) == 2 and fit == "stretch":
             self._call("pixels", function, "pixels", *map(str, size))
             return

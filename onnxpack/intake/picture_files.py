@@ -154,8 +154,8 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _write_png(height: int, width: int, depth: int, interlace: int, rows: bytes) -> bytes:
-    head = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, interlace)
+def _write_png(size: tuple[int, int], depth: int, interlace: int, rows: bytes) -> bytes:
+    head = struct.pack(">IIBBBBB", size[1], size[0], depth, 2, 0, 0, interlace)
     chunks = (_chunk(b"IHDR", head), _chunk(b"IDAT", zlib.compress(rows)), _chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
@@ -165,12 +165,12 @@ def _write_interlaced(pixels: NDArray[np.uint8]) -> bytes:
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     parts = [pixels[top::down, left::across] for top, left, down, across in passes]
     rows = b"".join(b"\0" + row.tobytes() for part in parts for row in part if row.size)
-    return _write_png(*pixels.shape[:2], 8, 1, rows)
+    return _write_png((pixels.shape[0], pixels.shape[1]), 8, 1, rows)
 
 
 def _write_deep(pixels: NDArray[np.uint8]) -> bytes:
     deep = (pixels.astype(">u2") * 257) ^ 5
-    return _write_png(*pixels.shape[:2], 16, 0, b"".join(b"\0" + row.tobytes() for row in deep))
+    return _write_png((pixels.shape[0], pixels.shape[1]), 16, 0, b"".join(b"\0" + row.tobytes() for row in deep))
 
 
 def _declare(form: str, data: bytes) -> bytes:
