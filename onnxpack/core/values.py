@@ -101,6 +101,9 @@ class Reference:
     nor for the speed of a reduced model, and nothing is calibrated on them.
     """
 
+    units: dict[str, float] = field(default_factory=dict)
+    """The unit of the last digit of outputs that are rounded, by their names."""
+
     def select_cases(self, precision: str) -> tuple[str, ...]:
         """Return the cases to compare a model of this precision on; the hunted ones are for float32 alone."""
         return (*self.cases, *self.hunted) if precision == "float32" else self.cases

@@ -194,7 +194,7 @@ def _compare_replay(reference: Reference, box: Container, tolerance: Tolerance) 
             data = results.get(f"{case}.inputs.npz")
             yield case, read_case(reference.folder, case)[1], _unpack_answer(case, data) if data else {}
 
-    return compare_cases(read_cases(), tolerance)
+    return compare_cases(read_cases(), replace(tolerance, units=reference.units))
 
 
 def _unpack_answer(case: str, data: bytes) -> Arrays:
@@ -219,4 +219,4 @@ def _compare_answer(reference: Reference, case: str, facts: Any, tolerance: Tole
         if name in tensors
     }
     spreads = compute_spreads(reference.folder, reference.cases)
-    return compare_cases([(case, expected, actual)], tolerance, spreads)
+    return compare_cases([(case, expected, actual)], replace(tolerance, units=reference.units), spreads)

@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any, Literal
 
 from onnxpack.core.values import Axis
+from onnxpack.spec.conclusions import list_output_names
 from onnxpack.spec.model import Spec
 from onnxpack.spec.served import make_served_spec
 
@@ -64,14 +65,14 @@ class _Axes:
 def describe_signature(spec: Spec) -> dict[str, Any]:
     """Return what a spec says of inputs, outputs and axes before a build, in the form of a report's ``model``.
 
-    A spec names its outputs at most, and not those that postprocessing leaves: what it does not say is left out.
+    A spec names its outputs at most: what it does not say of them is left out.
     """
     client = make_served_spec(spec)
     return {
         "inputs": [
             {"name": name, "dtype": tensor.dtype, "shape": list(tensor.shape)} for name, tensor in client.inputs.items()
         ],
-        "outputs": None if spec.postprocess else [{"name": name} for name in spec.outputs] or None,
+        "outputs": [{"name": name} for name in list_output_names(spec)] or None,
         "axes": describe_axes(client.axes),
     }
 

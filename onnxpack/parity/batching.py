@@ -36,6 +36,7 @@ def compare_batches(model: Path, reference: Reference, tolerance: Tolerance, lea
     from onnxpack.graph.widen import open_cpu_session
 
     running = open_cpu_session(model)
+    tolerance = replace(tolerance, units=reference.units)
     names = [output.name for output in running.get_outputs()]
 
     def answer(inputs: Arrays) -> Arrays:

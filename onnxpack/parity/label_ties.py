@@ -1,4 +1,4 @@
-"""Recognise labels that differ only because two classes' scores are equal within tolerance."""
+"""Recognise labels that differ only because scores are equal within tolerance: two classes', or one and a limit."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,25 +10,48 @@ from onnxpack.data.test_inputs import Arrays
 
 Tolerances = Callable[[str], tuple[float, float]]
 """Relative and absolute, by the dtype of the scores."""
+_PLACES = ("_indices", "_labels")
+"""What the names of topk's labels end with; those of their scores end with _values."""
 
 
 def count_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerances) -> int:
     """Return how many labels differ if each of them is a tie, else 0.
+
+    Labels may be the best of scores [N, C], the k best in order beside their scores, or one of two by a limit.
+    """
+    labels, others = expected[name], actual[name]
+    if others.shape != labels.shape or (labels.dtype.kind in "biu") != (others.dtype.kind in "biu"):
+        return 0
+    values = _name_values(name)
+    if values in expected:
+        return _count_ranked(expected[values], actual.get(values), labels, others, tolerance)
+    counts = [
+        *(
+            _count_ties(expected[scores], actual.get(scores), labels, others, tolerance)
+            for scores in _find_scores(expected, labels)
+        ),
+        *(
+            _count_limited(right, actual.get(scores), labels, others, tolerance)
+            for scores, right in expected.items()
+            if right.dtype.kind == "f" and right.shape == labels.shape
+        ),
+    ]
+    return next(filter(None, counts), 0)
+
+
+def _name_values(name: str) -> str:
+    end = next((end for end in _PLACES if name.endswith(end)), "")
+    return f"{name.removesuffix(end)}_values" if end else ""
+
+
+def _count_ties(right: Any, got: Any, labels: Any, others: Any, tolerance: Tolerances) -> int:
+    """Return how many labels differ, if each is that of a class whose score is the row's highest, within tolerance.
 
     The scores are the one float output of shape [N, C] beside labels of shape [N]; of several that are highest in the
     same places (logits and probabilities) one must show it. Row for row, both models must have given the class of one
     of the scores that are within tolerance of the highest, as far as the classes' columns can be learned from the rows
     without ties.
     """
-    labels, others = expected[name], actual[name]
-    if others.shape != labels.shape or (labels.dtype.kind == "i") != (others.dtype.kind == "i"):
-        return 0
-    found = (_count_ties(expected[scores], actual.get(scores), labels, others, tolerance)
-             for scores in _find_scores(expected, labels))  # fmt: skip
-    return next(filter(None, found), 0)
-
-
-def _count_ties(right: Any, got: Any, labels: Any, others: Any, tolerance: Tolerances) -> int:
     if got is None or got.shape != right.shape or not np.isfinite(right).all():
         return 0
     best = _find_best(right, *tolerance(right.dtype.name))
@@ -74,3 +97,49 @@ def _is_tie(best: Any, right: Any, got: Any, columns: dict[Any, int]) -> bool:
     # A label that no clear row has shown may stand for any column that no other label has.
     free = candidates - set(columns.values())
     return len(free) > (right not in columns)
+
+
+def _count_ranked(right: Any, got: Any, labels: Any, others: Any, tolerance: Tolerances) -> int:
+    """Return how many of the k best labels differ, if each stands where its score could be; the best come first."""
+    if got is None or got.shape != right.shape or right.shape != labels.shape or not np.isfinite(right).all():
+        return 0
+    rtol, atol = tolerance(right.dtype.name)
+    axes = [axis for axis in range(right.ndim) if (np.diff(right, axis=axis) <= 0).all()]
+    if not axes:
+        return 0
+    count = right.shape[axes[-1]]
+    rows = (np.moveaxis(array, axes[-1], -1).reshape(-1, count) for array in (right, got, labels, others))
+    wrong = 0
+    for scores, found, words, said in zip(*rows, strict=True):
+        near = np.isclose(scores[:, None].astype(np.float64), scores[None], rtol, atol)
+        for place in np.flatnonzero(words != said):
+            same = words == said[place]
+            # What was not among the best may take the place of what ties with the last of them.
+            if not (near[place][same].any() if same.any() else near[place, -1]):
+                return 0
+            wrong += 1
+        if not np.isclose(found.astype(np.float64), scores, rtol, atol).all():
+            return 0
+    return wrong
+
+
+def _count_limited(right: Any, got: Any, labels: Any, others: Any, tolerance: Tolerances) -> int:
+    """Return how many labels differ, if one limit explains the labels of both models, each by its own scores.
+
+    The limit must be known from labels of both kinds on which the models agree.
+    """
+    if got is None or got.shape != right.shape or not (np.isfinite(right).all() and np.isfinite(got).all()):
+        return 0
+    words = np.unique(np.concatenate([labels.ravel(), others.ravel()]))
+    wrong = labels != others
+    rtol, atol = tolerance(right.dtype.name)
+    if len(words) != 2 or len(np.unique(labels[~wrong])) != 2:
+        return 0
+    if not np.isclose(got[wrong].astype(np.float64), right[wrong], rtol, atol).all():
+        return 0
+    for below in words:
+        under = max(right[labels == below].max(), got[others == below].max())
+        over = min(right[labels != below].min(), got[others != below].min())
+        if under < over:
+            return int(wrong.sum())
+    return 0

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,10 @@ from onnxpack.parity.determinism import STEADY_CASES, require_steady, require_va
 from onnxpack.parity.prepared import compare_prepared, drop_prepare
 from onnxpack.sources import Source, load_source
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.model import Spec
 from onnxpack.spec.served import make_served_spec
 from onnxpack.transforms.arrays import apply_preprocess
-from onnxpack.transforms.outputs import apply_postprocess
+from onnxpack.transforms.outputs import apply_postprocess, list_units
 
 
 @dataclass
@@ -70,7 +71,7 @@ def export_model(file: SpecFile, folder: Path) -> Exported:
     hunted, notes = _hunt(file, folder, made_model.size_bytes, lambda inputs: _run(source, model, inputs))
     answers.notes += [*made.notes, *notes]
     reference = _make_reference(folder / REFERENCE, answers, _keep_model_axes(file, answers.sizes), hunted)
-    served = reference if seen is file.spec else _make_reference(folder / SERVED, answers, answers.sizes, {})
+    served = reference if seen is file.spec else _make_served(file.spec, folder / SERVED, answers)
     evaluation = None
     if file.spec.evaluation:
         record(
@@ -86,6 +87,10 @@ def _make_reference(
     folder: Path, answers: _Answers, sizes: list[dict[str, int]], hunted: dict[str, dict[str, int]]
 ) -> Reference:
     return Reference(Artifact.of(folder), tuple(answers.cases), tuple(sizes), tuple(answers.notes), hunted)
+
+
+def _make_served(spec: Spec, folder: Path, answers: _Answers) -> Reference:
+    return replace(_make_reference(folder, answers, answers.sizes, {}), units=list_units(spec))
 
 
 def _load_and_record(source: Source, file: SpecFile, folder: Path) -> tuple[Any, _Answers]:

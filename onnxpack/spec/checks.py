@@ -12,6 +12,7 @@ from onnxpack.spec import formats, origin, rules
 from onnxpack.spec.decode import INVALID, MAX_PROBLEMS
 from onnxpack.spec.messages import find_similar, shorten
 from onnxpack.spec.model import Spec
+from onnxpack.spec.output_rules import check_output_steps
 from onnxpack.spec.parts import list_folder_parts
 from onnxpack.spec.picture_rules import check_pictures
 from onnxpack.spec.sample_rules import check_samples, check_verification
@@ -45,6 +46,7 @@ def check(spec: Spec, folder: Path, root: Path, where: Where) -> list[Problem]:
         (lambda: rules.check_precision(spec, where), "model opset targets calibration"),
         (lambda: rules.check_evaluation(spec, where), "evaluation"),
         (lambda: rules.check_gates(spec, where), "targets evaluation gates"),
+        (lambda: check_output_steps(spec, where), "opset preprocess postprocess"),
         (lambda: check_steps(spec, where), "inputs outputs preprocess postprocess"),
         (lambda: check_texts(spec, folder, where), "inputs outputs dynamic_axes preprocess"),
         (lambda: check_pictures(spec, where), "inputs dynamic_axes preprocess"),

@@ -1,7 +1,12 @@
-"""The names of the outputs that a step of ``postprocess`` takes and gives."""
+"""The names of the outputs that a step of ``postprocess`` takes and gives, and the place of what it gives."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+from onnxpack.core.errors import SpecError
 from onnxpack.spec.steps import PostprocessStep
 
+_T = TypeVar("_T")
 DETECTION_PARTS = ("boxes", "scores", "classes", "count")
 """What the names of nms's outputs end with."""
 
@@ -26,3 +31,25 @@ def list_step_outputs(step: PostprocessStep) -> tuple[str, ...]:
 def list_dropped(step: PostprocessStep) -> tuple[str, ...]:
     """Return the names of the outputs that are gone behind a step."""
     return () if step.keeps else list_step_inputs(step)
+
+
+def place_outputs(now: Mapping[str, _T], step: PostprocessStep, new: Mapping[str, _T]) -> dict[str, _T]:
+    """Return the outputs after a step: new ones come last if the old ones stay, else in the first old one's place.
+
+    Raises:
+        SpecError: an output has one of the new names already.
+    """
+    dropped = list_dropped(step)
+    clash = [name for name in new if name in now and name not in dropped]
+    if clash:
+        raise SpecError(f"postprocess: the output '{clash[0]}' exists already", "set another name in `output`")
+    if not dropped:
+        return {**now, **new}
+    first = next(name for name in now if name in dropped)
+    result: dict[str, _T] = {}
+    for name, value in now.items():
+        if name == first:
+            result |= dict(new)
+        elif name not in dropped:
+            result[name] = value
+    return result

@@ -39,7 +39,7 @@ _FIELDS: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("postprocess", "mean"): ({"axis"}, set()),
     ("postprocess", "round"): ({"digits"}, {"dtype"}),
     ("postprocess", "scale"): ({"factor"}, set()),
-    ("postprocess", "nms"): ({"scores"}, {"axis", "k", "boxes", "iou", "score", "per_class"}),
+    ("postprocess", "nms"): ({"scores"}, {"axis", "k", "labels", "boxes", "iou", "score", "per_class"}),
     ("postprocess", "decode"): ({"kind"}, {"labels", "aggregation", "end", "max_answer"}),
 }
 _OPTIONS = tuple(

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 from onnxpack.spec.constraints import Between
 from onnxpack.spec.field_types import Dtype, FilePath, Positive, TensorName, Text, describe_field
 
+NMS_OPSET = 11
+"""The first opset that has all operators which nms needs."""
 DatePart: TypeAlias = Literal["year", "month", "day", "weekday", "yearday", "quarter", "week", "days"]
 """A part of a date: weekday from 0 (Monday) to 6, yearday from 1, week by ISO 8601, days since 1970-01-01."""
 
@@ -196,8 +198,8 @@ class PostprocessStep:
         example="5",
     )
     labels: FilePath | None = describe_field(
-        "labels, topk, threshold, decode: a UTF-8 text file with one label per line; class numbers or scores are "
-        "replaced by these labels. topk gives them instead of indices; threshold takes two, that of no first.",
+        "labels, topk, threshold, nms, decode: a UTF-8 text file with one label per line; class numbers or scores are "
+        "replaced by these labels. topk and nms give them instead of numbers; threshold takes two, that of no first.",
         None,
         example="labels.txt",
     )

@@ -17,10 +17,11 @@ from onnxpack.graph.check import DTYPES, get_opset, list_inputs, read_facts, rea
 from onnxpack.graph.external_data import open_model, save_copy
 from onnxpack.spec.graph_pictures import ANTIALIAS_OPSET, depends_on_opset, get_least_opset
 from onnxpack.spec.load import SpecFile
+from onnxpack.spec.output_names import place_outputs
 from onnxpack.spec.served import list_stages
 from onnxpack.transforms.arrays import uses_antialias
 from onnxpack.transforms.nodes import Nodes
-from onnxpack.transforms.outputs import make_post_stages, place_outputs
+from onnxpack.transforms.outputs import make_post_stages
 
 _TYPES = {word: number for number, word in DTYPES.items()}
 

@@ -41,8 +41,6 @@ def _plan_alike(step: PostprocessStep, taken: tuple[TensorInfo, ...], _: Labels)
 def _plan_mean(step: PostprocessStep, taken: tuple[TensorInfo, ...], _: Labels) -> PostStage:
     require_floats(step, taken[0])
     axis = resolve_axis(step, taken[0])
-    if taken[0].shape[axis] == 0:
-        raise make_refusal(step, f"has nothing to compute: '{taken[0].name}' is empty along axis {axis}")
     given = TensorInfo(list_step_outputs(step)[0], taken[0].dtype, drop_axis(taken[0].shape, axis))
     return PostStage(step, taken, (given,), axis)
 
@@ -118,7 +116,7 @@ def _add_scale(stage: PostStage, nodes: Builder, x: str, dtype: str) -> str:
 
 
 def _mean(stage: PostStage, x: Array) -> Array:
-    result: Array = x.sum(axis=stage.axis) / x.shape[stage.axis]
+    result: Array = x.sum(axis=stage.axis) / max(1, x.shape[stage.axis])  # of nothing it is 0, as the operator gives it
     return result
 
 

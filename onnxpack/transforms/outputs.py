@@ -1,19 +1,18 @@
-"""The steps of ``postprocess`` behind a model, planned one after another and computed in numpy."""
+"""The steps of ``postprocess`` that are nodes behind a model, planned one after another and computed in numpy."""
 
 from collections.abc import Mapping
-from typing import TypeVar
 
 from onnxpack.core.errors import SpecError
 from onnxpack.core.values import TensorInfo
 from onnxpack.data.test_inputs import Arrays, get_dtype_word
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.output_names import list_dropped, list_step_inputs
+from onnxpack.spec.model import Spec
+from onnxpack.spec.output_names import list_dropped, list_step_inputs, list_step_outputs, place_outputs
 from onnxpack.spec.steps import PostprocessStep
-from onnxpack.transforms import classify, numeric
+from onnxpack.transforms import classify, detect, numeric
 from onnxpack.transforms.operations import Operation, PostStage
 
-OPERATIONS: dict[str, Operation] = {**numeric.OPERATIONS, **classify.OPERATIONS}
-_T = TypeVar("_T")
+OPERATIONS: dict[str, Operation] = {**numeric.OPERATIONS, **classify.OPERATIONS, **detect.OPERATIONS}
 
 
 def make_post_stages(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> tuple[tuple[PostStage, ...], list[str]]:
@@ -24,7 +23,7 @@ def make_post_stages(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> tuple[t
     """
     now = {info.name: info for info in outputs}
     found = []
-    for step in file.spec.postprocess:
+    for step in _list_steps(file.spec):
         stage = _make_post_stage(file, step, now)
         now = place_outputs(now, step, {info.name: info for info in stage.given})
         found.append(stage)
@@ -41,7 +40,7 @@ def apply_postprocess(file: SpecFile, outputs: Arrays) -> Arrays:
         SpecError: as ``make_post_stages``, or a class has no label.
     """
     now = dict(outputs)
-    for step in file.spec.postprocess:
+    for step in _list_steps(file.spec):
         infos = {name: TensorInfo(name, get_dtype_word(array.dtype), array.shape) for name, array in now.items()}
         stage = _make_post_stage(file, step, infos)
         results = OPERATIONS[step.op].compute(stage, tuple(now[info.name] for info in stage.taken))
@@ -49,26 +48,23 @@ def apply_postprocess(file: SpecFile, outputs: Arrays) -> Arrays:
     return now
 
 
-def place_outputs(now: Mapping[str, _T], step: PostprocessStep, new: Mapping[str, _T]) -> dict[str, _T]:
-    """Return the outputs after a step: new ones come last if the old ones stay, else in the first old one's place.
+def list_units(spec: Spec) -> dict[str, float]:
+    """Return the unit of the last digit of outputs that are rounded, by their names."""
+    found: dict[str, float] = {}
+    for step in spec.postprocess:
+        (name, *_), unit = list_step_outputs(step), found.get(step.input)
+        for gone in list_dropped(step):
+            found.pop(gone, None)
+        if step.op == "round":
+            found[name] = 10.0 ** -(step.digits or 0)
+        elif unit and step.op in ("scale", "mean"):
+            found[name] = unit * abs(step.factor or 1.0)
+    return found
 
-    Raises:
-        SpecError: an output has one of the new names already.
-    """
-    dropped = list_dropped(step)
-    clash = [name for name in new if name in now and name not in dropped]
-    if clash:
-        raise SpecError(f"postprocess: the output '{clash[0]}' exists already", "set another name in `output`")
-    if not dropped:
-        return {**now, **new}
-    first = next(name for name in now if name in dropped)
-    result: dict[str, _T] = {}
-    for name, value in now.items():
-        if name == first:
-            result |= dict(new)
-        elif name not in dropped:
-            result[name] = value
-    return result
+
+def _list_steps(spec: Spec) -> list[PostprocessStep]:
+    """Return the steps that are nodes of the ONNX file."""
+    return [step for step in spec.postprocess if step.op in OPERATIONS]
 
 
 def _make_post_stage(file: SpecFile, step: PostprocessStep, now: Mapping[str, TensorInfo]) -> PostStage:
@@ -76,10 +72,15 @@ def _make_post_stage(file: SpecFile, step: PostprocessStep, now: Mapping[str, Te
         if name not in now:
             raise SpecError(f"postprocess: there is no output '{name}' here", f"known: {', '.join(now)}")
     taken = tuple(now[name] for name in list_step_inputs(step))
-    return OPERATIONS[step.op].plan(step, taken, _read_labels(file, step))
+    return OPERATIONS[step.op].plan(step, taken, read_labels(file, step))
 
 
-def _read_labels(file: SpecFile, step: PostprocessStep) -> tuple[str, ...]:
+def read_labels(file: SpecFile, step: PostprocessStep) -> tuple[str, ...]:
+    """Return the lines of a step's file of labels.
+
+    Raises:
+        SpecError: it is empty, or no text in UTF-8.
+    """
     if step.labels is None:
         return ()
     try:

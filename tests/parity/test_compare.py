@@ -23,6 +23,7 @@ from onnxpack.parity.compare import (
     choose_tolerance,
     compare,
     compare_case,
+    compare_cases,
     format_comparisons,
     require_parity,
     verify_model,
@@ -245,3 +246,13 @@ def test_an_output_is_judged_by_the_tolerance_of_its_dtype(dtype: str, reason: s
     (row,) = compare_case("case", {"y": right}, {"y": got})
     assert row.reason == reason
     assert (row.rtol, row.atol) == choose_tolerance(dtype)
+
+
+def test_an_output_that_is_rounded_may_differ_by_a_unit_of_its_last_digit() -> None:
+    right, got = np.array([0.12, 5.0], np.float32), np.array([0.13, 5.0], np.float32)
+    cases = [("case", {"y": right}, {"y": got})]
+    assert compare_cases(cases, Tolerance())[0].reason
+    (row,) = compare_cases(cases, Tolerance(units={"y": 0.01}))
+    assert row.reason == ""
+    assert row.atol == pytest.approx(0.0101)
+    assert compare_cases([("case", {"y": right}, {"y": got + 0.02})], Tolerance(units={"y": 0.01}))[0].reason

@@ -80,3 +80,49 @@ def test_two_outputs_of_scores_must_be_of_the_same(second: Any, reason: str) -> 
         expected = {"label": LABELS, **scores}
         (row, *_) = compare_case("case", expected, expected | {"label": np.array([5, 7, 9, 7])})
         assert row.reason == reason
+
+
+BEST = {
+    "p_values": np.array([[0.4, 0.3, 0.3], [0.9, 0.05, 0.05]], np.float32),
+    "p_labels": np.array([["a", "b", "c"], ["d", "e", "f"]]),
+}
+
+
+@pytest.mark.parametrize(
+    ("got", "ties"),
+    [
+        ([["a", "c", "b"], ["d", "e", "f"]], 2),  # two tie
+        ([["a", "b", "x"], ["d", "e", "f"]], 1),  # one that was left out ties with the last
+        ([["a", "c", "x"], ["d", "f", "e"]], 4),
+        ([["b", "a", "c"], ["d", "e", "f"]], 0),  # no tie
+        ([["x", "b", "c"], ["d", "e", "f"]], 0),
+        ([["a", "b", "c"], ["e", "d", "f"]], 0),
+    ],
+)
+@pytest.mark.parametrize("axis", [1, 0])
+def test_the_best_labels_may_change_places_where_their_scores_tie(got: list[list[str]], ties: int, axis: int) -> None:
+    turned = {name: array if axis else array.T for name, array in BEST.items()}
+    labels = np.array(got)
+    rows = compare_case("case", turned, turned | {"p_labels": labels if axis else labels.T})
+    assert (rows[1].reason == "", rows[1].ties) == (ties > 0, ties)
+
+
+SURE = np.array([0.1, 0.9, 0.5, 0.2], np.float32)
+
+
+@pytest.mark.parametrize("words", [(False, True), (0, 1), ("no", "yes")])
+def test_a_decision_may_differ_where_its_score_is_the_limit(words: tuple[Any, Any]) -> None:
+    expected = {"y": np.array([words[int(score >= 0.5)] for score in SURE]), "score": SURE}
+    other = SURE - np.array([0, 0, 1e-6, 0], np.float32)
+    flipped = np.array([words[int(score >= 0.5)] for score in other])
+    (row, _) = compare_case("case", expected, {"y": flipped, "score": other})
+    assert (row.reason, row.ties) == ("", 1)
+    assert compare_case("case", expected, {"y": flipped, "score": SURE})[0].reason
+    wrong = np.array([words[1], words[1], words[1], words[0]])
+    assert compare_case("case", expected, {"y": wrong, "score": other})[0].reason
+
+
+def test_a_limit_that_no_agreement_shows_excuses_nothing() -> None:
+    expected = {"y": np.array([True]), "score": np.array([0.3], np.float32)}
+    actual = {"y": np.array([False]), "score": np.array([0.3 + 1e-7], np.float32)}
+    assert compare_case("case", expected, actual)[0].reason

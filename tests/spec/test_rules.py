@@ -42,6 +42,7 @@ IMAGE = {"image": {"dtype": "float32", "shape": ["batch", 3, 8, 8]}}
 CUBE = {"image": {"dtype": "float32", "shape": [3, 3, 3]}}
 SIGMOID = {"op": "sigmoid", "input": "logits"}
 TOPK = {"op": "topk", "input": "logits", "k": 2}
+NMS = {"op": "nms", "input": "logits", "scores": "logit"}
 BROKEN = [
     ({"targets": {"t": {"precision": "bfloat16"}}}, "bfloat16 has no arithmetic on the CPU"),
     ({"targets": {"t": {"precision": "int8-static"}}}, "int8-static needs calibration data"),
@@ -87,6 +88,14 @@ BROKEN = [
     ({"preprocess": [{"op": "scale", "input": "imgae", "scale": 255}]}, "did you mean 'image'?"),
     ({"postprocess": [{"op": "topk", "input": "logits"}]}, "topk needs k"),
     ({"postprocess": [{"op": "scale", "input": "logits"}]}, "scale needs factor"),
+    ({"postprocess": [{"op": "threshold", "input": "logits"}]}, "threshold needs at"),
+    ({"postprocess": [{"op": "mean", "input": "logits"}]}, "mean needs axis"),
+    ({"postprocess": [{"op": "round", "input": "logits"}]}, "round needs digits"),
+    ({"postprocess": [SIGMOID | {"digits": 2}]}, "digits does not apply to sigmoid"),
+    ({"postprocess": [{"op": "nms", "input": "logits"}]}, "nms needs scores"),
+    ({"postprocess": [NMS]}, "there is no tensor 'logit' here (did you mean 'logits'?)"),
+    ({"outputs": ["logits", "logit"], "postprocess": [NMS, SIGMOID]}, "there is no tensor 'logits' here"),
+    ({"outputs": ["logits", "logit"], "postprocess": [NMS], "opset": 10}, "nms needs opset 11"),
     ({"preprocess": [{"op": "scale", "input": "image", "scale": 0}]}, "scale must not be 0"),
     ({"preprocess": [NORMALIZE | {"std": [1, 0, 1]}]}, "std must not be 0"),
     ({"preprocess": [NORMALIZE | {"mean": [0, 0, 0, 0]}]}, "mean has 4 values and std 3"),
