@@ -13,6 +13,8 @@ ADDED = "image.requirements"
 """The field of a spec by which a user adds packages."""
 _NAME = re.compile(r"[^A-Za-z0-9._-]")
 """What ends the name in a requirement."""
+_DOWNLOADERS = frozenset({"huggingface-hub"})
+"""tokenizers fetches tokenizers by it; an image has the file."""
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -34,7 +36,20 @@ def find_whole(spec: Spec, packages: Iterable[Locked]) -> dict[str, str]:
 
 def find_unused(spec: Spec, target: str, packages: Iterable[Locked]) -> frozenset[str]:
     """Return the distributions that the target's image leaves out although a wheel requires them."""
-    return load_device(spec.targets[target].device).unused - find_whole(spec, packages).keys()
+    return (load_device(spec.targets[target].device).unused | _DOWNLOADERS) - find_whole(spec, packages).keys()
+
+
+def list_needed(requirements: Iterable[str], packages: Iterable[Locked], unused: frozenset[str]) -> frozenset[str]:
+    """Return the names of the packages that requirements lead to, but for those that ``unused`` ones alone require."""
+    requires = {package.name: package.requires for package in packages}
+    found: set[str] = set()
+    waiting = [normalize_name(_NAME.split(line, maxsplit=1)[0]) for line in requirements]
+    while waiting:
+        name = waiting.pop()
+        if name in requires and name not in found | unused:
+            found.add(name)
+            waiting += requires[name]
+    return frozenset(found)
 
 
 def keep_added(distributions: Iterable[Distribution], whole: Mapping[str, str]) -> tuple[Distribution, ...]:

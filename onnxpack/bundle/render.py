@@ -7,9 +7,10 @@ templates, and every piece of free text passes through a function of ``onnxpack.
 import json
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from onnxpack.bundle import quoting, templates
 from onnxpack.bundle.layer import Root
@@ -22,6 +23,7 @@ from onnxpack.spec.rules import OWN_VARIABLES
 __all__ = [
     "APP_FOLDER", "LIB_FOLDER", "MODEL_TREE", "RUNTIME_TREE", "TREES", "DockerView", "ModuleView",
     "list_template_imports", "list_template_roots", "render_dockerfile", "render_module",
+    "render_step_modules",
 ]  # fmt: skip
 
 APP_FOLDER = "/opt/onnxpack/app"
@@ -159,6 +161,11 @@ def list_step_modules(view: ModuleView) -> list[str]:
     return [name for name, used in zip(STEP_MODULES, has, strict=True) if used]
 
 
+def render_step_modules(view: ModuleView) -> dict[str, str]:
+    """Return the texts of those of ``STEP_MODULES`` that an image of this view has, by file name."""
+    return {name: _render(name, view) for name in list_step_modules(view)}
+
+
 def list_template_imports() -> tuple[str, ...]:
     """Return the names of the modules that a template of a Python module may import at its top level."""
     names = {
@@ -170,22 +177,22 @@ def list_template_imports() -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def list_template_roots(steps: Collection[str] = ()) -> tuple[Root, ...]:
+def list_template_roots(steps: Mapping[str, str] = MappingProxyType({})) -> tuple[Root, ...]:
     """Return what the modules of an image use of other packages than the standard library, in any of their lines.
 
-    Of ``STEP_MODULES`` only ``steps`` count; all others always do, so that images of many kinds share their packages.
-    Of names that several use, the module that comes first is told; the one that runs the model comes before all.
+    Of ``STEP_MODULES`` those of ``steps`` count, as they are rendered for an image: a format that it does not take
+    needs no package. All others always count, so that images of many kinds share their packages. Of names that several
+    use, the module that comes first is told; the one that runs the model comes before all.
     """
     users: dict[str, str] = {}
     paths = [path for folder in templates.list_folders() for path in sorted(folder.glob("*.py.j2"))]
-    own = {path.name.partition(".")[0] for path in paths}
-    absent = {f"{name}.j2" for name in set(STEP_MODULES).difference(steps)}
-    for path in sorted(paths, key=lambda path: not path.name.startswith("inference.")):
-        if path.name in absent:
-            continue
-        for name in _list_uses(path.read_text(encoding="utf-8")):
+    names = {path.name.removesuffix(".j2"): path for path in paths}
+    own = {name.partition(".")[0] for name in names}
+    for module in sorted(names, key=lambda name: not name.startswith("inference.")):
+        text = steps.get(module, "") if module in STEP_MODULES else names[module].read_text(encoding="utf-8")
+        for name in _list_uses(text):
             if name.partition(".")[0] not in own | sys.stdlib_module_names:
-                users.setdefault(name, f"app/{path.name.removesuffix('.j2')}")
+                users.setdefault(name, f"app/{module}")
     return tuple(Root(name, users[name]) for name in sorted(users))
 
 

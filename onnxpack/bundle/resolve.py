@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 
-from onnxpack.bundle.added import check_runtime, find_unused
+from onnxpack.bundle.added import check_runtime, find_unused, list_needed
 from onnxpack.bundle.lock import Package, TargetLock, make_unresolved_lock
 from onnxpack.core.errors import EngineError
 from onnxpack.core.scratch import make_temporary_folder
@@ -37,8 +37,8 @@ def resolve(spec: Spec, target: str, known: Iterable[Package] = (), moving: Coll
         for name, (version, requires) in sorted(versions.items())
     ]
     check_runtime(packages)
-    unused = find_unused(spec, target, packages)
-    found = tuple(package for package in packages if package.name not in unused)
+    needed = list_needed(question.requirements, packages, find_unused(spec, target, packages))
+    found = tuple(package for package in packages if package.name in needed)
     return TargetLock(question.python, question.platform, question.requirements, found, device=question.device)
 
 

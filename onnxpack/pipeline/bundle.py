@@ -1,6 +1,6 @@
 """The stage ``bundle``: model, locked packages and rendered modules → a build context."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ from onnxpack.bundle.distributions import explain_packages
 from onnxpack.bundle.layer import FILES_FILE, Needs, write_files
 from onnxpack.bundle.openblas import find_replacement
 from onnxpack.bundle.reference import REFERENCE_FILE, pack_reference
-from onnxpack.bundle.render import list_step_modules, list_template_roots
+from onnxpack.bundle.render import list_template_roots, render_step_modules
 from onnxpack.cache.trace import digest_content
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.scratch import make_temporary_folder
@@ -71,7 +71,7 @@ def gather_ingredients(run: Build, model: OnnxModel) -> Ingredients:
     whole = find_whole(plan.file.spec, locked.packages)
     distributions = keep_added(explain_packages(locked, plan.device, frozenset(model.ops)), whole)
     module = plan.module_view(model)
-    installed = _install(run, locked, distributions, list_step_modules(module))
+    installed = _install(run, locked, distributions, render_step_modules(module))
     version = plan.file.spec.version
     # An archive that whoever builds names takes the place of what the lock pins.
     docker = plan.docker_view(model, versions, None if run.base else locked.base)
@@ -80,11 +80,11 @@ def gather_ingredients(run: Build, model: OnnxModel) -> Ingredients:
 
 
 def _install(
-    run: Build, locked: locks.TargetLock, distributions: Iterable[Distribution], steps: Collection[str]
+    run: Build, locked: locks.TargetLock, distributions: Iterable[Distribution], steps: Mapping[str, str]
 ) -> Installed:
     """Return the runtime layer of those distributions that the model, or who uses the image, needs.
 
-    ``steps`` are the modules of the image that do steps of the spec.
+    ``steps`` are the texts of the image's modules that do steps of the spec, by file name.
 
     Raises:
         SpecError: they lack a library that onnxruntime's provider for a GPU links.

@@ -9,7 +9,7 @@ import pytest
 from exporting import write_spec
 from onnx_examples import RELU, make_model
 
-from onnxpack.bundle.added import find_whole, keep_added
+from onnxpack.bundle.added import find_whole, keep_added, list_needed
 from onnxpack.bundle.closure import find_stale
 from onnxpack.bundle.lock import Package, make_unresolved_lock
 from onnxpack.spec.model import Spec
@@ -53,3 +53,15 @@ def test_an_unused_package_stays_where_what_is_added_requires_it(spec: Callable[
     assert find_stale(added, {"cpu": replace(without, packages=(*PACKAGES, extra, protobuf))}) == {}
     bare = replace(make_unresolved_lock(spec(), "cpu"), packages=(*PACKAGES, protobuf))
     assert find_stale(spec(), {"cpu": bare}) == {"cpu": "it holds 'protobuf', which nothing requires"}
+
+
+def test_what_only_an_unused_package_requires_is_not_needed() -> None:
+    hub = Package("huggingface-hub", "1", (SHA,), ("httpx", "typing-extensions"))
+    others = tuple(Package(name, "1", (SHA,)) for name in ("httpx", "typing-extensions"))
+    packages = (Package("tokenizers", "1", (SHA,), ("huggingface-hub",)), hub, *others)
+    unused = frozenset({"huggingface-hub"})
+    assert list_needed(("tokenizers>=0.21",), packages, unused) == {"tokenizers"}
+    grpc = Package("grpcio", "1", (SHA,), ("typing-extensions",))
+    asked = ("grpcio>=1", "tokenizers>=0.21")
+    assert list_needed(asked, (*packages, grpc), unused) == {"tokenizers", "grpcio", "typing-extensions"}
+    assert list_needed(asked, (*packages, grpc), frozenset()) == {package.name for package in (*packages, grpc)}

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from bundle_examples import MODULES, VARIANTS
+from bundle_examples import MODULES, TEXTS, VARIANTS
 
 from onnxpack.bundle import templates
 from onnxpack.bundle.layer import Root
-from onnxpack.bundle.render import list_step_modules, list_template_roots, render_module
+from onnxpack.bundle.render import list_template_roots, render_module, render_step_modules
 
 VIEWS = (*MODULES.values(), *(view for view, _ in VARIANTS.values()))
 TEMPLATE = """\
@@ -26,7 +26,7 @@ from pkg.part import (
 
 def test_every_package_that_a_rendered_module_imports_is_a_root() -> None:
     for view in VIEWS:
-        roots = {root.name for root in list_template_roots(list_step_modules(view))}
+        roots = {root.name for root in list_template_roots(render_step_modules(view))}
         modules = render_module(view)
         own = {name.removesuffix(".py") for name in modules}
         for name, text in modules.items():
@@ -36,9 +36,10 @@ def test_every_package_that_a_rendered_module_imports_is_a_root() -> None:
 
 
 def test_only_images_that_take_pictures_or_texts_need_what_reads_them() -> None:
-    roots = {name: {one.name.partition(".")[0] for one in list_template_roots(name)} for name in ((), ("texts.py",))}
-    assert not {"PIL", "tokenizers"} & roots[()]
-    assert {"PIL", "tokenizers"} & roots[("texts.py",)] == {"tokenizers"}
+    texts = render_step_modules(TEXTS)
+    without, with_texts = ({one.name.partition(".")[0] for one in list_template_roots(steps)} for steps in ({}, texts))
+    assert not {"PIL", "tokenizers"} & without
+    assert {"PIL", "tokenizers"} & with_texts == {"tokenizers"}
 
 
 def list_modules(node: ast.AST) -> list[str]:
