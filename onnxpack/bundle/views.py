@@ -19,6 +19,7 @@ from onnxpack.core.errors import SpecError
 from onnxpack.core.values import Axis, Shape, TensorInfo, find_batch_axis
 from onnxpack.spec.columns import ClientColumn
 from onnxpack.spec.intakes import Intake, replace_taken
+from onnxpack.spec.tokenizer_file import TokenizerFile
 
 DATATYPES = {
     "float16": "FP16",
@@ -152,6 +153,7 @@ class ModuleView:
     values: Mapping[str, tuple[Value, ...]] = dataclasses.field(default_factory=dict)
     columns: tuple[ClientColumn, ...] = ()
     intakes: tuple[Intake, ...] = ()
+    tokenizers: Mapping[str, TokenizerFile] = dataclasses.field(default_factory=dict)
     conclusions: tuple[ConclusionView, ...] = ()
 
     def __post_init__(self) -> None:
@@ -188,8 +190,11 @@ class ModuleView:
     @cached_property
     def texts(self) -> tuple[TextView, ...]:
         """Return what the module does to each input of texts that is tokenized."""
-        numbered = enumerate(self.intakes)
-        return tuple(TextView.of(intake, number) for number, intake in numbered if intake.kind == "text")
+        return tuple(
+            TextView.of(intake, number, self.axes, self.tokenizers[str(intake.steps[0].tokenizer)])
+            for number, intake in enumerate(self.intakes)
+            if intake.kind == "text"
+        )
 
     @cached_property
     def suffixes(self) -> list[str]:

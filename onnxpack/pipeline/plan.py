@@ -18,6 +18,7 @@ from onnxpack.spec.intakes import list_intakes, replace_given
 from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.served import make_served_spec
+from onnxpack.spec.tokenizer_file import read_tokenizer
 from onnxpack.targets import Device, Versions, load_device
 
 _SOAK_SECONDS = 2.0
@@ -174,15 +175,17 @@ class Plan:
             gpu_nodes=self.gates.limits.gpu_nodes if self.device.gpu else None,
             workers=spec.runtime.workers,
             intakes=intakes,
+            tokenizers={path: read_tokenizer(self.file.resolve(path)) for path in self._tokenizers.values()},
         )
 
     def list_tokenizers(self) -> dict[str, Artifact]:
         """Return the files of tokenizers that lie beside the module, by their names there."""
-        found = {}
-        for number, intake in enumerate(list_intakes(self.file.spec)):
-            if path := intake.steps[0].tokenizer:
-                found[name_tokenizer(number)] = Artifact.of(self.file.resolve(path))
-        return found
+        return {name: Artifact.of(self.file.resolve(path)) for name, path in self._tokenizers.items()}
+
+    @property
+    def _tokenizers(self) -> dict[str, str]:
+        numbered = enumerate(list_intakes(self.file.spec))
+        return {name_tokenizer(number): path for number, intake in numbered if (path := intake.steps[0].tokenizer)}
 
     def docker_view(self, model: OnnxModel, versions: Versions, base: LockedBase | None = None) -> DockerView:
         """Return what the Dockerfile is rendered from; the labels of version and content are added later.

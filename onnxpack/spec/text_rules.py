@@ -26,6 +26,7 @@ def check_texts(spec: Spec, folder: Path, where: Where) -> Iterator[Problem]:
     served = make_served_inputs(spec)
     known = {**dict.fromkeys(spec.inputs, "an input of the model"), **dict.fromkeys(spec.outputs, "an output")}
     fed: set[str] = set()
+    sizes: dict[str | int, str] = {}
     for index, step in enumerate(spec.preprocess):
         if step.op != "tokenize":
             continue
@@ -34,6 +35,8 @@ def check_texts(spec: Spec, folder: Path, where: Where) -> Iterator[Problem]:
         yield from _check_inputs(step, served, fed, place)
         ids = served.get(name_tokens(step)["ids"])
         limits = _find_limits(spec, ids) if ids else None
+        if ids and len(ids.shape) == 2:
+            yield from _check_axis(step, ids.shape[1], sizes, place)
         if limits:
             yield from _check_length(step, *limits, place)
         try:
@@ -83,6 +86,14 @@ def _check_inputs(step: PreprocessStep, served: dict[str, Input], fed: set[str],
         elif shape is not None and tensor.shape != shape:
             hint = f"set its shape to [{', '.join(map(str, shape))}]"
             yield Problem(f"'{name}' must have the axes of '{names['ids']}'", hint, place(field))
+
+
+def _check_axis(step: PreprocessStep, size: str | int, sizes: dict[str | int, str], place: Where) -> Iterator[Problem]:
+    """Check that no other texts decide the axis of tokens: they seldom have as many."""
+    owner = sizes.setdefault(size, step.input)
+    if isinstance(size, str) and owner != step.input:
+        hint = f"give the tokens of '{step.input}' an axis of their own"
+        yield Problem(f"the axis '{size}' is as long as the texts of '{owner}'", hint, place())
 
 
 def _describe(field: str) -> str:

@@ -15,6 +15,7 @@ from onnxpack.core.values import Axis, TensorInfo
 from onnxpack.spec.columns import ClientColumn
 from onnxpack.spec.intakes import Intake
 from onnxpack.spec.steps import PreprocessStep
+from onnxpack.spec.tokenizer_file import TokenizerFile
 from onnxpack.targets import load_device
 
 IRIS = ModuleView(
@@ -182,6 +183,9 @@ TEXTS = replace(
             tuple(TensorInfo(name, "int64", ("batch", "tokens")) for name in ("input_ids", "attention_mask")),
         ),
     ),
+    tokenizers={
+        "tokenizer.json": TokenizerFile("WordLevel", 4, 0, 0, "right", special=(0, 0), cuts=True, random=False)
+    },
 )
 
 STEPS = {"pictures": PICTURES, "texts": TEXTS}

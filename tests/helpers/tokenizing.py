@@ -1,6 +1,7 @@
 """Tokenizers of each kind, trained here on a few sentences in many scripts, as `tokenizer.json` files."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -74,10 +75,16 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
 
 
 def write_tokenizer(folder: Path, kind: str = "word-piece", name: str = "tokenizer.json") -> Path:
-    """Train a tokenizer of one of ``KINDS``, and write its file."""
+    """Write the file of a tokenizer of one of ``KINDS``."""
     path = folder / name
-    KINDS[kind]().save(str(path))
+    path.write_text(_train_once(kind), encoding="utf-8")
     return path
+
+
+@cache
+def _train_once(kind: str) -> str:
+    """Return the file of a tokenizer: tokens that are equally good come in another order each time."""
+    return KINDS[kind]().to_str()
 
 
 def _train(tokenizer: Tokenizer, trainer: trainers.Trainer) -> None:
