@@ -128,7 +128,7 @@ def test_module_and_plain_form_find_the_same_entities(tokenizer: Any, labels: An
 def test_entities_are_those_of_transformers(tokenizer: Any, strategy: str) -> None:
     pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
-    from onnxpack.sources.transformers.library import transformers  # beside a torchvision that may not work
+    from transformer_folders import hf as transformers  # beside a torchvision that may not work
 
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
