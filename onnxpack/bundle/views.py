@@ -220,6 +220,11 @@ class ModuleView:
         ]
 
     @property
+    def documents(self) -> tuple[str, ...]:
+        """Return the names of the outputs whose strings hold JSON."""
+        return tuple(info.name for one in self.conclusions for info in one.given)
+
+    @property
     def has_steps(self) -> bool:
         """Return whether the module does anything to inputs or outputs besides running the ONNX file."""
         return bool(self.intakes or self.conclusions)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxpack.bundle.conclusions import ConclusionView
 from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.lock import LockedBase, name_base
 from onnxpack.bundle.render import DockerView, ModuleView
@@ -13,6 +14,7 @@ from onnxpack.core.values import MODEL, Axis, OnnxModel
 from onnxpack.data.domains import list_typical_values
 from onnxpack.parity.compare import Tolerance
 from onnxpack.pipeline import UNTIL, WHOLE
+from onnxpack.spec.conclusions import conclude_outputs, list_conclusions
 from onnxpack.spec.delivery import Target, list_ports
 from onnxpack.spec.intakes import list_intakes, replace_given
 from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
@@ -20,6 +22,7 @@ from onnxpack.spec.load import SpecFile
 from onnxpack.spec.served import make_served_spec
 from onnxpack.spec.tokenizer_file import read_tokenizer
 from onnxpack.targets import Device, Versions, load_device
+from onnxpack.transforms.outputs import read_labels
 
 _SOAK_SECONDS = 2.0
 """How long a soak takes where the report alone asks for it: it must not be what a build waits for."""
@@ -152,12 +155,13 @@ class Plan:
         spec = self.file.spec
         batching = spec.runtime.batching
         intakes = list_intakes(spec)
+        conclusions = list_conclusions(spec)
         return ModuleView(
             name=spec.name,
             version="",
             description=spec.description,
             inputs=replace_given(intakes, model.inputs),
-            outputs=model.outputs,
+            outputs=conclude_outputs(spec, model.outputs),
             axes=self.axes,
             opset=model.opset,
             precision=model.precision,
@@ -176,6 +180,9 @@ class Plan:
             workers=spec.runtime.workers,
             intakes=intakes,
             tokenizers={path: read_tokenizer(self.file.resolve(path)) for path in self._tokenizers.values()},
+            conclusions=tuple(
+                ConclusionView.of(one, model.outputs, read_labels(self.file, one.step)) for one in conclusions
+            ),
         )
 
     def list_tokenizers(self) -> dict[str, Artifact]:

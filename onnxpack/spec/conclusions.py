@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from onnxpack.core.values import TensorInfo
 from onnxpack.spec.model import Spec
 from onnxpack.spec.output_names import list_step_inputs, list_step_outputs, place_outputs
+from onnxpack.spec.served import FLOATS
 from onnxpack.spec.steps import PostprocessStep, PreprocessStep
 
 MOST_TOKENS = 15
@@ -45,6 +46,22 @@ def conclude_outputs(spec: Spec, computed: Iterable[TensorInfo]) -> tuple[Tensor
     for one in list_conclusions(spec):
         now = place_outputs(now, one.step, {one.given: TensorInfo(one.given, "string", now[one.taken[0]].shape[:1])})
     return tuple(now.values())
+
+
+def explain_misfit(conclusion: Conclusion, computed: Iterable[TensorInfo], labels: int) -> str:
+    """Return why a step cannot be done on the ONNX file's outputs, with its number of labels; empty if it can."""
+    infos = {info.name: info for info in computed}
+    rank, form = (3, "[batch, tokens, classes]") if conclusion.step.kind == "entities" else (2, "[batch, tokens]")
+    for name in conclusion.taken:
+        if name not in infos:
+            return f"there is no output '{name}' here"
+        shape = infos[name].shape
+        if len(shape) != rank or infos[name].dtype not in FLOATS:
+            shown = f"{infos[name].dtype} [{', '.join(map(str, shape))}]"
+            return f"decode needs scores {form}, and '{name}' is {shown}"
+        if rank == 3 and isinstance(shape[2], int) and shape[2] != labels:
+            return f"decode has {labels} labels, and '{name}' has {shape[2]} classes"
+    return ""
 
 
 def list_output_names(spec: Spec) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from onnxpack.core.errors import SpecError
 from onnxpack.core.values import TensorInfo
 from onnxpack.data.test_inputs import Arrays, get_dtype_word
+from onnxpack.spec.conclusions import explain_misfit, list_conclusions
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Spec
 from onnxpack.spec.output_names import list_dropped, list_step_inputs, list_step_outputs, place_outputs
@@ -27,6 +28,10 @@ def make_post_stages(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> tuple[t
         stage = _make_post_stage(file, step, now)
         now = place_outputs(now, step, {info.name: info for info in stage.given})
         found.append(stage)
+    for one in list_conclusions(file.spec):
+        why = explain_misfit(one, now.values(), len(read_labels(file, one.step)))
+        if why:
+            raise SpecError(f"postprocess: {why}", "correct the step, or set its `input` to another output")
     clash = [name for name in now if name in file.spec.inputs]
     if clash:
         raise SpecError(f"postprocess: the output '{clash[0]}' has an input's name", "set another name in `output`")
