@@ -15,7 +15,8 @@ _STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Paramet
 def call_factory(file: SpecFile, reference: str, kind: type, name: str, /, *args: Any, **kwargs: Any) -> Any:
     """Call the code at ``FILE.py:NAME`` or ``package.module:NAME``; return its model, an object of ``kind``.
 
-    ``name`` is what a user calls that class, such as ``torch.nn.Module``.
+    What is given a model and returns None has changed it in place, as `prepare` may. ``name`` is what a user calls that
+    class, such as ``torch.nn.Module``.
 
     Raises:
         SourceError: it cannot be imported, is not there, takes other arguments, raises, or returns something else.
@@ -24,6 +25,8 @@ def call_factory(file: SpecFile, reference: str, kind: type, name: str, /, *args
     value = run_factory(file, reference, *args, **kwargs)
     if isinstance(value, kind):
         return value
+    if value is None and len(args) == 1 and isinstance(args[0], kind):
+        return args[0]
     if value is None:
         raise SourceError(f"{reference} returned None", f"end it with `return net`, where net is the {name}")
     raise SourceError(f"{reference} returned {with_article(type(value).__name__)}", f"let it return a {name}")

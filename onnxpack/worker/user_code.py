@@ -10,6 +10,7 @@ from typing import Any
 from onnxpack.core.errors import OnnxpackError, SourceError
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.trust import require_model_code
+from onnxpack.worker.torch_builds import explain_torchvision
 
 
 def import_attribute(file: SpecFile, reference: str) -> Any:
@@ -30,6 +31,8 @@ def import_attribute(file: SpecFile, reference: str) -> Any:
         culprit = Path(error.filename or place).name
         raise SourceError(f"{culprit}, line {error.lineno}: {error.msg}", "correct the syntax of the file") from None
     except Exception as error:  # a user's module may raise anything while it is imported
+        if known_cause := explain_torchvision(error):
+            raise SourceError(f"importing {place} failed: {known_cause[0]}", known_cause[1]) from None
         raise SourceError(
             f"importing {place} failed: {type(error).__name__}: {error}",
             "correct the cause, so that it can be imported by itself",
@@ -55,6 +58,8 @@ def call_function(function: Any, reference: str, hint: str, /, *args: Any, **kwa
     except OnnxpackError:
         raise
     except Exception as error:  # a user's function may raise anything
+        if known_cause := explain_torchvision(error):
+            raise SourceError(f"{reference} failed: {known_cause[0]}", known_cause[1]) from None
         raise SourceError(f"{reference} raised {type(error).__name__}: {error}", hint) from None
 
 

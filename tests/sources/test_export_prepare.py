@@ -40,6 +40,9 @@ def fuse(net):
     net.norm = nn.Identity()
     return net
 
+def fuse_in_place(net):
+    fuse(net)
+
 def drop(net):
     net.norm = nn.Identity()
     return net
@@ -62,8 +65,9 @@ def export(folder: Path, fields: dict[str, Any] | None = None, **model: Any) -> 
     return export_here(net(folder, CODE, fields, **{"weights": None} | model), folder / "out")
 
 
-def test_a_prepare_that_fuses_in_place_is_judged_by_the_model_before_it(tmp_path: Path) -> None:
-    made = export(tmp_path, prepare="model.py:fuse")
+@pytest.mark.parametrize("prepare", ["fuse", "fuse_in_place"])
+def test_a_prepare_that_fuses_in_place_is_judged_by_the_model_before_it(tmp_path: Path, prepare: str) -> None:
+    made = export(tmp_path, prepare=f"model.py:{prepare}")
     assert "BatchNormalization" not in made.model.ops
     assert made.reference.notes == ()
     inputs, expected = (

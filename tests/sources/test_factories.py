@@ -49,3 +49,9 @@ def test_call_factory_that_fails_says_what_to_change(
 
 def test_call_factory_with_stars_takes_any_arguments(file: SpecFile) -> None:
     assert call_factory(file, "m.py:words", str, "text", "a", depth=2) == "net"
+
+
+def test_a_model_that_is_changed_in_place_is_what_comes_back(file: SpecFile) -> None:
+    assert call_factory(file, "m.py:none", int, "number", 7) == 7
+    with pytest.raises(SourceError, match="returned None"):
+        call_factory(file, "m.py:none", str, "text", 7)
