@@ -2,7 +2,8 @@
 
 Labels have a shape of their own, [rows] or [rows, …]; a last axis of size 1 does not count. With C classes an output
 holds predictions (integers, booleans, strings: the labels' shape), scores (floats: the labels' shape and C), or one
-score for two classes (floats: the labels' shape). The first output of the first of these kinds is used.
+score for two classes (floats: the labels' shape). The first output of the first of these kinds is used. Of
+what topk gives the best class is a prediction, and its values are no scores.
 
 Labels are the numbers of the columns of scores, from 0, unless ``classes`` names the label of each column; sorting the
 labels would give the same value for a model whose columns are in another order. With ``classes`` everything is counted
@@ -27,6 +28,7 @@ from onnxpack.evaluation.classes import (
     refuse_shifted,
     require_columns,
 )
+from onnxpack.evaluation.ranked import compute_ranked, list_best, take_ranked
 from onnxpack.spec.model import METRICS_OF_NUMBERS
 
 TOP = 5
@@ -54,7 +56,8 @@ def compute_built_in(metric: str, outputs: Arrays, labels: Array, classes: Seque
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a metric without a value warns and gives nan, which is refused below
-            value = float(_compute_metric(metrics, metric, outputs, drop_last_axis(labels), classes))
+            plain, ranked = take_ranked(outputs)
+            value = float(_compute_metric(metrics, metric, plain, ranked, drop_last_axis(labels), classes))
     except ValueError as error:
         raise GateError(f"evaluation: {metric} has no value: {error}", "check the outputs and the labels") from None
     if not np.isfinite(value):
@@ -62,18 +65,25 @@ def compute_built_in(metric: str, outputs: Arrays, labels: Array, classes: Seque
     return value
 
 
-def _compute_metric(metrics: Any, metric: str, outputs: Arrays, labels: Array, classes: Sequence[int | str]) -> Any:
+def _compute_metric(
+    metrics: Any, metric: str, outputs: Arrays, ranked: Arrays, labels: Array, classes: Sequence[int | str]
+) -> Any:
     if metric in METRICS_OF_NUMBERS:
         predicted = _find_numbers(outputs, labels)
         return getattr(metrics, METRICS_OF_NUMBERS[metric])(labels.ravel().astype(np.float64), predicted)
     labels = convert_whole_labels(metric, labels)
+    if metric.startswith("top-") and ranked:
+        share = compute_ranked(_read_k(metric), ranked, labels)
+        if share is not None:
+            return share
+    outputs = list_best(ranked) | outputs
     if classes:
         outputs = number_outputs(outputs, labels, classes)
         labels = number_labels(labels, classes, "the data")
     if metric == "auc":
         return _compute_auc(metrics, _find_scores(outputs, labels, classes, "scores"), labels)
     if metric.startswith("top-"):
-        k = TOP if metric == "top-k" else int(metric.removeprefix("top-"))
+        k = _read_k(metric)
         if k > 1:  # top-1 is accuracy, which needs no scores
             return _compute_top_k(metrics, k, _find_scores(outputs, labels, classes, "scores"), labels)
     predicted, binary = _find_predictions(outputs, labels, classes)
@@ -82,6 +92,10 @@ def _compute_metric(metrics: Any, metric: str, outputs: Arrays, labels: Array, c
     if binary is None:
         return metrics.f1_score(labels.ravel(), predicted, average="macro", zero_division=0)
     return metrics.f1_score(labels.ravel() == binary, predicted == binary, zero_division=0)
+
+
+def _read_k(metric: str) -> int:
+    return TOP if metric == "top-k" else int(metric.removeprefix("top-"))
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from onnxpack.data.test_inputs import Arrays
+from onnxpack.spec.output_names import name_values
 
 Tolerances = Callable[[str], tuple[float, float]]
 """Relative and absolute, by the dtype of the scores."""
-_PLACES = ("_indices", "_labels")
-"""What the names of topk's labels end with; those of their scores end with _values."""
 
 
 def count_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerances) -> int:
@@ -22,7 +21,7 @@ def count_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerance
     labels, others = expected[name], actual[name]
     if others.shape != labels.shape or (labels.dtype.kind in "biu") != (others.dtype.kind in "biu"):
         return 0
-    values = _name_values(name)
+    values = name_values(name)
     if values in expected:
         return _count_ranked(expected[values], actual.get(values), labels, others, tolerance)
     counts = [
@@ -37,11 +36,6 @@ def count_ties(expected: Arrays, actual: Arrays, name: str, tolerance: Tolerance
         ),
     ]
     return next(filter(None, counts), 0)
-
-
-def _name_values(name: str) -> str:
-    end = next((end for end in _PLACES if name.endswith(end)), "")
-    return f"{name.removesuffix(end)}_values" if end else ""
 
 
 def _count_ties(right: Any, got: Any, labels: Any, others: Any, tolerance: Tolerances) -> int:
@@ -62,10 +56,11 @@ def _count_ties(right: Any, got: Any, labels: Any, others: Any, tolerance: Toler
 
 def _find_scores(outputs: Arrays, labels: Any) -> list[str]:
     """Return the names of the outputs that hold these labels' scores; none if they may belong to other labels."""
+    ranked = {name_values(name) for name in outputs}  # whose columns are places, not classes
     found = [
         name
         for name, array in outputs.items()
-        if array.dtype.kind == "f" and labels.ndim == 1 and array.shape[:1] == labels.shape
+        if name not in ranked and array.dtype.kind == "f" and labels.ndim == 1 and array.shape[:1] == labels.shape
         and array.ndim == 2 and array.shape[1] > 1
     ]  # fmt: skip
     # Logits and probabilities have their highest values in the same places; other tables do not.

@@ -9,6 +9,14 @@ from onnxpack.spec.steps import PostprocessStep
 _T = TypeVar("_T")
 DETECTION_PARTS = ("boxes", "scores", "classes", "count")
 """What the names of nms's outputs end with."""
+_PLACES = ("indices", "labels")
+"""What the names of topk's places end with: of numbers, or of labels."""
+
+
+def name_values(name: str) -> str:
+    """Return the name of topk's values by that of its indices or labels; empty for other names."""
+    end = next((end for end in _PLACES if name.endswith(f"_{end}")), "")
+    return f"{name.removesuffix(end)}values" if end else ""
 
 
 def list_step_inputs(step: PostprocessStep) -> tuple[str, ...]:
@@ -22,7 +30,7 @@ def list_step_outputs(step: PostprocessStep) -> tuple[str, ...]:
         return tuple(f"{step.output or 'detected'}_{part}" for part in DETECTION_PARTS)
     if step.op == "topk":
         name = step.output or step.input
-        return (f"{name}_values", f"{name}_{'labels' if step.labels else 'indices'}")
+        return (f"{name}_values", f"{name}_{_PLACES[bool(step.labels)]}")
     if step.op == "decode":
         return (step.output or step.kind or step.input,)
     return (step.output or (f"{step.input}_{step.op}" if step.keep else step.input),)

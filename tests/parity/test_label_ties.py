@@ -126,3 +126,10 @@ def test_a_limit_that_no_agreement_shows_excuses_nothing() -> None:
     expected = {"y": np.array([True]), "score": np.array([0.3], np.float32)}
     actual = {"y": np.array([False]), "score": np.array([0.3 + 1e-7], np.float32)}
     assert compare_case("case", expected, actual)[0].reason
+
+
+def test_ranked_values_are_no_scores_of_labels_beside_them() -> None:
+    best = {"p_values": -np.sort(-SCORES), "p_indices": np.argsort(-SCORES)}
+    expected = {"label": LABELS, "scores": SCORES, **best}
+    rows = compare_case("case", expected, expected | {"label": np.array([5, 7, 9, 7])})
+    assert (rows[0].reason, rows[0].ties) == ("", 1)
