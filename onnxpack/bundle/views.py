@@ -35,9 +35,8 @@ DATATYPES = {
     "uint64": "UINT64",
     "bool": "BOOL",
     "string": "BYTES",
-    "bytes": "BYTES",
 }
-"""The Open Inference Protocol's word for each dtype that numpy and onnxruntime can exchange, and for whole files."""
+"""The Open Inference Protocol's word for each dtype that numpy and onnxruntime can exchange."""
 
 Value = bool | int | float | str
 """An element of a request in JSON."""
@@ -102,7 +101,7 @@ class Field:
     @property
     def datatype(self) -> str:
         """Return the Open Inference Protocol's word for the dtype."""
-        return DATATYPES[self.info.dtype]
+        return "BYTES" if self.kind == "bytes" else DATATYPES[self.info.dtype]
 
     @property
     def shape_text(self) -> str:
@@ -163,7 +162,7 @@ class ModuleView:
                 if isinstance(size, str) and size not in declared:
                     message = f"input {info.name!r}: the axis {size!r} is not declared"
                     raise SpecError(message, "declare it in `dynamic_axes`")
-        for info in (*self.inputs, *self.fed, *self.outputs):
+        for info in (*self.fed, *self.outputs):
             if info.dtype not in DATATYPES:
                 raise SpecError(
                     f"{info.name!r} has the dtype {info.dtype}, which numpy cannot hold",

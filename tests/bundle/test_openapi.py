@@ -28,7 +28,7 @@ def name_all(view: ModuleView, text: str) -> ModuleView:
 
 
 def list_views() -> list[ModuleView]:
-    every = tuple(TensorInfo(f"x_{dtype}", dtype, ("batch", 2)) for dtype in DATATYPES if dtype != "bytes")
+    every = tuple(TensorInfo(f"x_{dtype}", dtype, ("batch", 2)) for dtype in DATATYPES)
     served = [*(MODULES[name] for name in SERVED), PICTURES, TEXTS]
     return [*served, replace(IRIS, inputs=every, outputs=every), name_all(IRIS, HOSTILE), replace(IRIS, description="")]
 
