@@ -11,6 +11,11 @@ REFERENCE = "reference"
 SERVED = "served"
 """The names in an export: the model, the folder of its Reference, and that of the one with the steps around it."""
 
+CLIENT = "client"
+"""How the names of the cases begin that hold what a client of the image sends."""
+REQUEST = ".client.json"
+"""What follows such a case's name in the name of the file with its request, by the Open Inference Protocol."""
+
 Shape = tuple[int | str, ...]
 """Sizes in order; a name is a dynamic axis."""
 
@@ -104,6 +109,16 @@ class Reference:
     units: dict[str, float] = field(default_factory=dict)
     """The unit of the last digit of outputs that are rounded, by their names."""
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Return the cases that an image can be asked: those of a client's requests, if clients send no tensors."""
+        return tuple(case for case in self.cases if case.startswith(CLIENT)) or self.cases
+
+    def name_request(self, case: str) -> str:
+        """Return the name of the file with what an image is sent in a case."""
+        request = f"{case}{REQUEST}"
+        return request if (self.folder / request).exists() else f"{case}.inputs.npz"
+
     def select_cases(self, precision: str) -> tuple[str, ...]:
         """Return the cases to compare a model of this precision on; the hunted ones are for float32 alone."""
         return (*self.cases, *self.hunted) if precision == "float32" else self.cases
@@ -118,11 +133,12 @@ class Reference:
         """Return the folder of the cases."""
         return self.files.path
 
-    def opt_case(self, axes: tuple[Axis, ...]) -> str:
-        """Return the case at the axes' opt sizes, which speed is measured on, or else the first case."""
+    def opt_case(self, axes: tuple[Axis, ...], among: tuple[str, ...] = ()) -> str:
+        """Return the case at the axes' opt sizes, which speed is measured on, or else the first; by default of all."""
         wanted = {axis.name: axis.opt for axis in axes}
         named = zip(self.cases, self.sizes, strict=False)
-        return next((case for case, sizes in named if sizes == wanted), self.cases[0])
+        fitting = [case for case, sizes in named if wanted.items() <= sizes.items()]
+        return next((case for case in fitting if case in among or not among), (among or self.cases)[0])
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,7 @@ def smoke_test(engine: Engine, asked: SmokeRequest) -> Smoke:
     """
     if asked.on_gpu is False:
         return _test_refusal(engine, asked)
-    folder = asked.reference.folder
-    files = {f"{case}.inputs.npz": (folder / f"{case}.inputs.npz").read_bytes() for case in asked.reference.cases}
+    files = dict(_read_request(asked.reference, case) for case in asked.reference.asked)
     if asked.port is None:
         return _test_module(engine, asked, files)
     return _test_server(engine, asked, asked.port, files)
@@ -45,11 +44,11 @@ def smoke_test(engine: Engine, asked: SmokeRequest) -> Smoke:
 def _test_server(engine: Engine, asked: SmokeRequest, port: int, files: dict[str, bytes]) -> Smoke:
     """Ask the server one case over HTTP, and the image's command line all of them."""
     reference, tolerance = asked.reference, asked.tolerance
-    case = reference.cases[0]
+    case = reference.asked[0]
     with engine.container(asked.image, files | _list_modules(), gpu=bool(asked.on_gpu)) as box:
         with measuring():
             box.start()
-            facts = _probe(box, "server", str(port), VOLUME, case, asked.timed)
+            facts = _probe(box, "server", str(port), *_list_requests(asked, case, asked.timed))
         rows = _compare_answer(reference, case, facts, tolerance)
         # The command line writes one file for one input, and a folder for several.
         many = len(files) > 1
@@ -87,14 +86,13 @@ def _load_server(box: Container, asked: SmokeRequest, port: int) -> Load | None:
 
 def retry_first_answer(engine: Engine, asked: SmokeRequest, port: int, smoke: Smoke) -> Smoke:
     """Start the image again while its first answer is later than its gate allows, and return the best."""
-    timed = f"{asked.timed}.inputs.npz"
-    files = {timed: (asked.reference.folder / timed).read_bytes()}
+    files = dict([_read_request(asked.reference, asked.timed)])
     for _ in range(_STARTS - 1):
         if asked.first_answer is None or smoke.first_answer is None or smoke.first_answer <= asked.first_answer:
             break
         with engine.container(asked.image, files, gpu=bool(asked.on_gpu)) as box, measuring():
             box.start()
-            facts = _probe(box, "server", str(port), VOLUME, asked.timed, asked.timed)
+            facts = _probe(box, "server", str(port), *_list_requests(asked, asked.timed, asked.timed))
         again = replace(smoke, **{name: facts[name] for name in _FIRST})
         smoke = min(smoke, again, key=lambda one: one.first_answer or 0.0)
     return smoke
@@ -102,7 +100,8 @@ def retry_first_answer(engine: Engine, asked: SmokeRequest, port: int, smoke: Sm
 
 def _test_module(engine: Engine, asked: SmokeRequest, files: dict[str, bytes]) -> Smoke:
     """Let the generated module answer all cases in the container's own process: the image has no server."""
-    command = ["-c", _probe_source(), "module", VOLUME, asked.timed, *asked.reference.cases]
+    requests = _list_requests(asked, asked.timed, *asked.reference.asked)
+    command = ["-c", _probe_source(), "module", f"{VOLUME}/out", *requests]
     with engine.container(asked.image, files, entrypoint=["python3"], command=command, gpu=bool(asked.on_gpu)) as box:
         with measuring():
             facts = json.loads(require_end(box, _REPLAY_SECONDS))
@@ -166,7 +165,18 @@ def _make_command(module: str, asked: SmokeRequest, port: int, seconds: float) -
     """Return the command that runs a module from the volume; port 0 is for an image without a server."""
     code = f"import sys, json; sys.path.insert(0, {VOLUME!r}); from {module} import main"
     code += "; print(json.dumps(main(sys.argv[1:])))"
-    return ["python3", "-c", code, str(port), f"{VOLUME}/{asked.timed}.inputs.npz", str(seconds)]
+    return ["python3", "-c", code, str(port), *_list_requests(asked, asked.timed), str(seconds)]
+
+
+def _read_request(reference: Reference, case: str) -> tuple[str, bytes]:
+    """Return the name and the bytes of the file with what an image is sent in a case."""
+    name = reference.name_request(case)
+    return name, (reference.folder / name).read_bytes()
+
+
+def _list_requests(asked: SmokeRequest, *cases: str) -> list[str]:
+    """Return where the files of cases are in the container."""
+    return [f"{VOLUME}/{asked.reference.name_request(case)}" for case in cases]
 
 
 def _probe(box: Container, *arguments: str) -> Any:
@@ -190,19 +200,27 @@ def _compare_replay(reference: Reference, box: Container, tolerance: Tolerance) 
     results = box.fetch("out")
 
     def read_cases() -> Iterator[tuple[str, Arrays, Arrays]]:
-        for case in reference.cases:
-            data = results.get(f"{case}.inputs.npz")
-            yield case, read_case(reference.folder, case)[1], _unpack_answer(case, data) if data else {}
+        for case in reference.asked:
+            expected, data = read_case(reference.folder, case)[1], results.get(reference.name_request(case))
+            yield case, expected, _unpack_answer(case, data, expected) if data else {}
 
     return compare_cases(read_cases(), replace(tolerance, units=reference.units))
 
 
-def _unpack_answer(case: str, data: bytes) -> Arrays:
+def _unpack_answer(case: str, data: bytes, expected: Arrays) -> Arrays:
+    """Return what the image's command line wrote: an archive, or JSON, which says nothing of dtypes."""
     try:
-        return read_arrays(io.BytesIO(data))
-    except ValueError as error:
+        if not data.startswith(b"{"):
+            return read_arrays(io.BytesIO(data))
+        found = json.loads(data)
+        return {name: np.array(found[name], _choose_dtype(right)) for name, right in expected.items() if name in found}
+    except (ValueError, TypeError, OverflowError) as error:
         hint = "what runs in the image may have written it: look at the steps' code"
         raise GateError(f"what the image left for the case '{case}' is no archive of arrays: {error}", hint) from None
+
+
+def _choose_dtype(array: np.ndarray[Any, Any]) -> Any:
+    return str if array.dtype.kind == "U" else array.dtype
 
 
 def _compare_answer(reference: Reference, case: str, facts: Any, tolerance: Tolerance) -> list[Comparison]:
@@ -212,9 +230,7 @@ def _compare_answer(reference: Reference, case: str, facts: Any, tolerance: Tole
     _, expected = read_case(reference.folder, case)
     tensors = {tensor["name"]: tensor for tensor in facts["answer"]["outputs"]}
     actual = {
-        name: np.array(tensors[name]["data"], dtype=str if right.dtype.kind == "U" else right.dtype).reshape(
-            tensors[name]["shape"]
-        )
+        name: np.array(tensors[name]["data"], _choose_dtype(right)).reshape(tensors[name]["shape"])
         for name, right in expected.items()
         if name in tensors
     }

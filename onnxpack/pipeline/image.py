@@ -15,6 +15,7 @@ from onnxpack.image.smoke import smoke_test
 from onnxpack.pipeline.gates import require_measures, require_size
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.unjudged import require_judged
+from onnxpack.spec.intakes import list_client_axes
 from onnxpack.worker.code import digest_code
 
 
@@ -109,7 +110,7 @@ def _test_image(run: Build, product: Product, context: Context, image: Image) ->
         image=image.id,
         reference=exported.served,
         tolerance=plan.tolerance(model.precision),
-        timed=exported.served.opt_case(plan.axes),
+        timed=exported.served.opt_case(list_client_axes(plan.file.spec), exported.served.asked),
         port=plan.port,
         on_gpu=run.engine.has_gpu() if plan.device.gpu else None,
         libraries=_list_linked_libraries(context, plan.device.name),

@@ -1,7 +1,8 @@
 """Export a source model to ONNX and record the Reference, in a child process."""
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.errors import OnnxpackError, SourceError
-from onnxpack.core.values import MODEL, REFERENCE, SERVED, Exported, Reference
+from onnxpack.core.values import MODEL, REFERENCE, REQUEST, SERVED, Exported, Reference
 from onnxpack.data.case_budget import Budget
 from onnxpack.data.test_inputs import (
     Arrays,
@@ -25,6 +26,7 @@ from onnxpack.evaluation.evaluate import EVALUATION, record
 from onnxpack.graph.check import read_facts
 from onnxpack.hunt import hunt
 from onnxpack.hunt.trial import Answer
+from onnxpack.intake.cases import make_cases
 from onnxpack.parity.determinism import STEADY_CASES, require_steady, require_values
 from onnxpack.parity.prepared import compare_prepared, drop_prepare
 from onnxpack.sources import Source, load_source
@@ -129,10 +131,9 @@ def _record_reference(source: Source, model: Any, file: SpecFile, folder: Path) 
     (folder / REFERENCE).mkdir()
     if seen is not file.spec:
         (folder / SERVED).mkdir()
-    given = file.resolve(file.spec.verify.samples) if file.spec.verify.samples else None
     answers = _Answers()
     budget = Budget(file.spec)
-    for name, at, sent in iterate_cases(seen, given, budget.sizes()):
+    for name, at, sent in _iterate_cases(file, folder, budget):
         inputs = apply_preprocess(file.spec, sent)
         write_arrays(folder / REFERENCE / f"{name}.inputs.npz", inputs)
         if seen is not file.spec:
@@ -157,6 +158,16 @@ def _record_reference(source: Source, model: Any, file: SpecFile, folder: Path) 
     require_values(file.spec, answers.outputs)
     answers.notes = budget.notes
     return answers
+
+
+def _iterate_cases(file: SpecFile, folder: Path, budget: Budget) -> Iterator[tuple[str, dict[str, int], Arrays]]:
+    """Yield every case's name, axis sizes and inputs; the requests of those that clients send are written at once."""
+    spec = file.spec
+    given = file.resolve(spec.verify.samples) if spec.verify.samples else None
+    yield from iterate_cases(make_served_spec(spec), given, budget.sizes())
+    for case in make_cases(file):
+        (folder / SERVED / f"{case.name}{REQUEST}").write_text(json.dumps(case.request), encoding="utf-8")
+        yield case.name, case.sizes, case.sent
 
 
 def _hunt(file: SpecFile, folder: Path, size: int, answer: Answer) -> tuple[dict[str, dict[str, int]], list[str]]:

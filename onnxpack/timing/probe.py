@@ -1,8 +1,8 @@
 """Check the server or the module inside the container under test, run there by ``python3 -c``.
 
-It prints one JSON document. ``server PORT FOLDER CASE TIMED`` asks the server that runs beside it over HTTP;
-``module FOLDER TIMED CASE…`` uses the generated module in this process; ``refusal LIBRARY…`` checks a GPU image where
-no GPU is. ``TIMED`` is the case whose latency is measured.
+It prints one JSON document. ``server PORT CASE TIMED`` asks the server that runs beside it over HTTP; ``module OUTPUTS
+TIMED CASE…`` uses the generated module in this process; ``refusal LIBRARY…`` checks a GPU image where no GPU is. Cases
+are files, and ``TIMED`` is the one whose latency is measured.
 """
 
 import ctypes
@@ -27,6 +27,10 @@ _TIMED_TIMES = (3, 100)
 """A latency is the median of so many at least and at most."""
 _PAUSE = 0.05  # seconds
 """How long nothing is asked before the first answer, and before those that it is compared with."""
+_DTYPES: dict[str, Any] = {
+    "BYTES": str, "BOOL": bool, **{f"FP{bits}": f"float{bits}" for bits in (16, 32, 64)},
+    **{f"{word.upper()}{bits}": f"{word}{bits}" for word in ("int", "uint") for bits in (8, 16, 32, 64)},
+}  # fmt: skip
 _LATER_TIMES = (3, 9)
 """The first answer is compared with so many later ones at least and at most."""
 
@@ -35,18 +39,18 @@ def main(arguments: list[str]) -> dict[str, Any]:
     """Run one check, chosen by name."""
     mode, *rest = arguments
     if mode == "server":
-        return check_server(int(rest[0]), Path(rest[1]), rest[2], rest[3])
+        return check_server(int(rest[0]), Path(rest[1]), Path(rest[2]))
     if mode == "module":
-        return check_module(Path(rest[0]), rest[1], rest[2:])
+        return check_module(Path(rest[0]), Path(rest[1]), [Path(case) for case in rest[2:]])
     return check_refusal(rest)
 
 
-def check_server(port: int, folder: Path, case: str, timed: str) -> dict[str, Any]:
+def check_server(port: int, case: Path, timed: Path) -> dict[str, Any]:
     """Measure the server's time until ready, its first answer, latency and peak memory, and ask it one case."""
     wait_until_ready(port)
     ready = _age_of_first_process()
-    times = _time_server(port, folder / f"{timed}.inputs.npz")
-    body = json.dumps(make_request(read_datatypes(port), read_inputs(folder / f"{case}.inputs.npz")))
+    times = _time_server(port, timed)
+    body = json.dumps(make_request(read_datatypes(port), read_inputs(case)))
     status, answer = _ask(port, "POST", f"{find_model_path()}/infer", body)
     return {
         "ready_seconds": ready,
@@ -57,18 +61,17 @@ def check_server(port: int, folder: Path, case: str, timed: str) -> dict[str, An
     }
 
 
-def check_module(folder: Path, timed: str, cases: list[str]) -> dict[str, Any]:
-    """Answer every case with the generated module, write the outputs to ``out/``, and measure."""
+def check_module(outputs: Path, timed: Path, cases: list[Path]) -> dict[str, Any]:
+    """Answer every case with the generated module, write what it gives into a folder, and measure."""
     import files
     import inference
 
     model = inference.Model()
     ready = _age_of_first_process()
-    inputs = files.read(folder / f"{timed}.inputs.npz")
+    inputs = files.read(timed)
     times = time_first(lambda: model.run(inputs))
     for case in cases:
-        name = f"{case}.inputs.npz"
-        files.write(folder / "out" / name, model.run(files.read(folder / name)))
+        files.write(outputs / case.name, model.run(files.read(case)))
     return {
         "ready_seconds": ready,
         **times,
@@ -201,7 +204,10 @@ def find_model_path() -> str:
 
 
 def read_inputs(path: Path) -> dict[str, Any]:
-    """Return the arrays of a case by name."""
+    """Return the arrays of a case by name; of a request in JSON files stay the base64 that they are there."""
+    if path.suffix == ".json":
+        tensors = json.loads(path.read_bytes())["inputs"]
+        return {one["name"]: np.array(one["data"], _DTYPES[one["datatype"]]).reshape(one["shape"]) for one in tensors}
     with np.load(path) as archive:
         return {name: archive[name] for name in archive.files}
 

@@ -48,7 +48,11 @@ Shapes = Mapping[str, tuple[int | str, ...]]
 def main(arguments: list[str]) -> dict[str, Any]:
     """Run a soak; the arguments are the server's port (0: without a server), the file of a case, and seconds."""
     port, sample, seconds = arguments
-    return soak(int(port), read_inputs(Path(sample)), float(seconds), find_process() if int(port) else "self")
+    if int(port):
+        return soak(int(port), read_inputs(Path(sample)), float(seconds), find_process())
+    import files
+
+    return soak(0, files.read(Path(sample)), float(seconds), "self")
 
 
 def soak(port: int, arrays: Mapping[str, Any], seconds: float, process: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from boxes import FakeContainer
 
+from onnxpack.core.artifacts import Artifact
 from onnxpack.core.errors import GateError
 from onnxpack.core.values import Reference
 from onnxpack.image import smoke
@@ -49,7 +50,7 @@ def test_a_late_first_answer_is_the_best_of_at_most_three_starts(
     starts: list[float], tmp_path: Path, gate: float | None, first: float, best: float, left: int
 ) -> None:
     (tmp_path / "opt.inputs.npz").write_bytes(b"data")
-    reference = cast(Reference, type("Reference", (), {"folder": tmp_path})())
+    reference = Reference(Artifact(tmp_path, ""), ("opt",))
     asked = SmokeRequest("id", reference, Tolerance(0.0, 0.0), "opt", 8080, None, (), first_answer=gate)
     found = smoke.retry_first_answer(cast(Engine, FakeEngine()), asked, 8080, make_smoke(first))
     assert found == make_smoke(best)
@@ -88,7 +89,8 @@ class LoadedContainer(FakeContainer):
         return 0, json.dumps(self.facts), ""
 
 
-ASKED = SmokeRequest("id", cast(Reference, None), Tolerance(0.0, 0.0), "opt", 8080, None, (), load_seconds=2.5)
+REFERENCE = Reference(Artifact(Path("absent"), ""), ("opt",))
+ASKED = SmokeRequest("id", REFERENCE, Tolerance(0.0, 0.0), "opt", 8080, None, (), load_seconds=2.5)
 
 
 def test_a_load_holds_what_was_predicted_beside_what_was_measured() -> None:
