@@ -52,6 +52,7 @@ def run_bundle(folder: Path, device: str, packages: tuple[Package, ...], runner:
     """Run the stage on a model of one operator, with a lock of these packages."""
     onnx.save(make_model(RELU), folder / "m.onnx")
     fields: dict[str, Any] = {"targets": {"it": {"device": device}}, "runtime": {"server": "none"}}
+    fields |= {"inputs": {"x": {"dtype": "float32", "shape": ["b", 4]}}, "dynamic_axes": {"b": {"min": 1, "max": 16}}}
     file = write_spec(folder, {"framework": "onnx", "path": "m.onnx"}, **fields)
     asked = locks.make_unresolved_lock(file.spec, "it")
     locks.write(locks.lock_path(file.path), {"it": replace(asked, packages=packages)})
