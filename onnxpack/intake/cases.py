@@ -65,7 +65,7 @@ def _make_case(file: SpecFile, intakes: Sequence[tuple[Intake, Make]], number: i
     for intake, make in intakes:
         samples = make_samples(seen, intake, make, number, rows)
         taken |= {info.name: [row[place] for row in samples] for place, info in enumerate(intake.taken)}
-        made |= make([taken[info.name] for info in intake.taken])
+        made |= make([taken[info.name] for info in intake.taken]) or {}
     spec = replace(seen, inputs={name: seen.inputs[name] for name in made})
     # What other inputs share with tokens follows these, and what they have alone is of its usual size.
     sizes = {axis.name: axis.opt for axis in seen.axes} | measure_sizes(spec, made)

@@ -41,7 +41,8 @@ def make_samples(seen: Spec, intake: Intake, make: Make, number: int, rows: int)
     bound what it may become.
     """
     if intake.kind == "picture":
-        return [(file,) for file in islice(_draw_pictures(seen, intake, number), rows)]
+        files = ((file,) for file in _draw_pictures(seen, intake, number) if make([[file]]))
+        return list(islice(files, rows))
     fitting = [sample for sample in _pair_texts(len(intake.taken)) if _fits(seen, make, sample)]
     start = number * len(fitting) // 2
     return list(islice(cycle(fitting), start, start + rows))
@@ -90,9 +91,8 @@ def _pair_texts(count: int) -> list[tuple[str, ...]]:
 
 def _fits(seen: Spec, make: Make, sample: tuple[str, ...]) -> bool:
     """Return whether the ONNX file takes as many tokens as the libraries make of a text."""
-    try:
-        made = make([[text] for text in sample])
-    except ValueError:
+    made = make([[text] for text in sample])
+    if not made:
         return False
     limits = {axis.name: axis for axis in seen.axes}
     tokens = next(iter(made.values())).shape[1]

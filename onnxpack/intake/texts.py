@@ -55,14 +55,19 @@ class TextReference:
         else:
             self._tokenizer.enable_truncation(self.most, direction=step.truncation or "right")
 
-    def tokenize(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Arrays | None:
-        """Return the inputs of the ONNX file; None if a text has too many tokens and the spec has it refused."""
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None) -> list[Any]:
+        """Return what the library says of each row: an ``Encoding``."""
         both: list[Any] = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-        rows = self._tokenizer.encode_batch(both)
-        if self._refuses and any(sum(row.attention_mask) > self.most for row in rows):
-            return None
+        rows: list[Any] = self._tokenizer.encode_batch(both)
         for row in rows:
             row.pad(self._least, **self._padding)
+        return rows
+
+    def tokenize(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Arrays | None:
+        """Return the inputs of the ONNX file; None if a text has too many tokens and the spec has it refused."""
+        rows = self.encode(texts, pairs)
+        if self._refuses and any(sum(row.attention_mask) > self.most for row in rows):
+            return None
         fields = {name: field for field, name in name_tokens(self._intake.steps[0]).items()}
         return {
             info.name: np.array([getattr(row, _SOURCES[fields[info.name]]) for row in rows], info.dtype)

@@ -84,10 +84,9 @@ def test_texts_are_those_whose_tokens_fit(tmp_path: Path) -> None:
     for case in cases:
         (text,) = case.request["inputs"]
         assert (text["name"], text["datatype"]) == ("text", "BYTES")
-        assert all(text["data"]), "no token comes of an empty text, and the axis asks for one"
         assert case.sent["input_ids"].shape == (len(text["data"]), case.sizes["tokens"])
         assert case.sizes["tokens"] <= 12
-        assert (case.sent["attention_mask"].sum(axis=1) >= 1).all()
+        assert (case.sent["attention_mask"].sum(axis=1) > 0).tolist() == [bool(one) for one in text["data"]]
     assert len({text for case in cases for text in case.request["inputs"][0]["data"]}) > 5
 
 
