@@ -142,7 +142,7 @@ class Dataset:
         for piece in self._source.pieces(names, size):
             self.check({name: (array.dtype, array.shape) for name, array in piece.items()})
             for name, array in piece.items():
-                if not has_values(array):
+                if not has_values(array, self._spec.inputs.get(name)):
                     problem = f"{self._label}: '{name}' has NaN or infinite values"
                     raise SpecError(problem, "remove the rows, or fill the gaps as a client would")
             yield piece

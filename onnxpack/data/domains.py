@@ -18,6 +18,10 @@ _NORMAL_END = 4.0
 """The end of the domain of floats without a range: one in 16,000 normally distributed values is beyond it."""
 
 
+_MISSING_SHARE = 0.2
+"""The share of NaN among the values of an input that may have missing ones."""
+
+
 @dataclass(frozen=True)
 class Domain:
     """The values of one element: one of ``choices``, or any from ``low`` to ``high``, only whole ones if ``whole``."""
@@ -94,6 +98,8 @@ def draw_array(tensor: Input, shape: tuple[int, ...], generator: np.random.Gener
         array = np.stack(parts, axis=-1)
     else:
         array = _draw(tensor.dtype, tensor, shape, generator)
+    if tensor.missing:
+        array[generator.random(array.shape) < _MISSING_SHARE] = np.nan
     return fit_rows(array, tensor, generator)
 
 

@@ -131,7 +131,7 @@ def read_samples(spec: Spec, path: Path) -> Arrays:
         texts = [*find_misfits(spec, spec.inputs[name], head, seen)]
         if not texts:  # only now it is known to be no larger than the spec allows
             arrays[name] = archive.array(name)
-            texts = [] if has_values(arrays[name]) else ["has NaN or infinite values"]
+            texts = [] if has_values(arrays[name], spec.inputs[name]) else ["has NaN or infinite values"]
         problems += [Problem(f"{label}: '{name}' {text}") for text in texts]
     if problems:
         raise SpecError(problems)
@@ -171,9 +171,14 @@ def convert_strings(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array.astype(str) if array.dtype.kind == "O" else array
 
 
-def has_values(array: np.ndarray[Any, Any]) -> bool:
-    """Return whether an array has neither NaN nor infinite values, which cannot be compared within a tolerance."""
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+def has_values(array: np.ndarray[Any, Any], tensor: Input | None = None) -> bool:
+    """Return whether an array has neither NaN nor infinite values, which cannot be compared within a tolerance.
+
+    NaN are allowed in an input ``tensor`` that may have missing values.
+    """
+    if array.dtype.kind != "f":
+        return True
+    return not np.isinf(array).any() if tensor and tensor.missing else bool(np.isfinite(array).all())
 
 
 def measure_sizes(spec: Spec, arrays: Arrays) -> dict[str, int]:

@@ -19,7 +19,7 @@ from onnxpack.spec.delivery import Target, list_ports
 from onnxpack.spec.intakes import list_intakes, replace_given
 from onnxpack.spec.limits import EffectiveGates, effective_gates, list_unused
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.served import make_served_spec
+from onnxpack.spec.served import list_client_columns, make_served_spec
 from onnxpack.spec.tokenizer_file import read_tokenizer
 from onnxpack.targets import Device, Versions, load_device
 from onnxpack.transforms.outputs import read_labels
@@ -173,6 +173,7 @@ class Plan:
             warmup=spec.runtime.warmup,
             max_queue=spec.runtime.max_queue,
             drain=spec.runtime.drain,
+            columns=list_client_columns(spec),
             values={name: list_typical_values(tensor) for name, tensor in make_served_spec(spec).inputs.items()},
             max_batch_size=batching.max_batch_size if batching else None,
             max_queue_delay=batching.max_queue_delay if batching else 0.0,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from onnxpack.core.values import TensorInfo
 from onnxpack.spec.stages import IMAGE_RANK, PreStage, explain_rank
 from onnxpack.spec.steps import PreprocessStep
+from onnxpack.spec.tables import TABLE_OPSET
 
 GRAPH_PICTURE_OPS = ("grayscale", "swap", "crop", "resize")
 Refusal = tuple[str, str]
@@ -46,7 +47,7 @@ def get_least_opset(step: PreprocessStep) -> int:
     """Return the lowest opset that a step can be expressed in; 1 where it is of no account."""
     if step.op == "resize" and step.like and choose_kernel(step, antialias=False) in ANTIALIAS:
         return ANTIALIAS_OPSET
-    return RESIZE_OPSET if step.op in ("resize", "crop") else 1
+    return {"resize": RESIZE_OPSET, "crop": RESIZE_OPSET, "table": TABLE_OPSET}.get(step.op, 1)
 
 
 def depends_on_opset(step: PreprocessStep) -> bool:

@@ -177,6 +177,9 @@ class Input:
     integers: bool = describe_field(
         "Draw whole numbers only, for an input with a float dtype; without a range, from 0 to 9.", False, example="true"
     )
+    missing: bool = describe_field(
+        "Make some of the samples' values NaN, for a model that knows missing values.", False, example="true"
+    )
     at_least_one: bool = describe_field(
         "Put at least one value other than 0 (or false) into each row along the last axis, as attention masks need.",
         False,

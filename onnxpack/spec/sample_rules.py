@@ -33,6 +33,9 @@ def _check_input(tensor: Input, where: Where) -> Iterator[Problem]:
     yield from _check_values(tensor.dtype, tensor, where)
     if tensor.columns:
         yield from _check_columns(tensor, where)
+    if tensor.missing and tensor.dtype not in (*FLOATS, "bfloat16"):
+        hint = "remove it: only floats can be NaN"
+        yield Problem(f"missing does not apply to {tensor.dtype}", hint, where("missing"))
     if tensor.at_least_one:
         yield from _check_mask(tensor, where("at_least_one"))
     if tensor.padding:

@@ -29,7 +29,7 @@ _FIELDS: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("preprocess", "resize"): ({"size"}, {"method", "like", "fit", "pad"}),
     ("preprocess", "tokenize"): ({"tokenizer"}, {"max_length", "truncation", "pair", "ids", "mask", "types"}),
     ("preprocess", "table"): ({"columns"}, set()),
-    ("preprocess", "date_parts"): ({"parts"}, set()),
+    ("preprocess", "date_parts"): ({"parts"}, {"range"}),
     ("postprocess", "sigmoid"): (set(), set()),
     ("postprocess", "softmax"): (set(), {"axis"}),
     ("postprocess", "argmax"): (set(), {"axis"}),
@@ -114,7 +114,7 @@ def _check_known(name: str, known: list[str], place: Location) -> Iterator[Probl
 
 
 def check_opset(spec: Spec, where: Where) -> Iterator[Problem]:
-    """Check that the opset is one that the picture steps of the ONNX file can be expressed in."""
+    """Check that the opset is one that the ONNX file's steps can be expressed in."""
     unfit = {misfit.index for misfit in list_stages(spec)[1]}
     for index, step in enumerate(spec.preprocess):
         if index in unfit or index in list_module_steps(spec):

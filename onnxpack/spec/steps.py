@@ -9,7 +9,9 @@ from onnxpack.spec.field_types import Dtype, FilePath, Positive, TensorName, Tex
 
 NMS_OPSET = 11
 """The first opset that has all operators which nms needs."""
-DatePart: TypeAlias = Literal["year", "month", "day", "weekday", "yearday", "quarter", "week", "days"]
+DatePart: TypeAlias = Literal[
+    "year", "month", "day", "weekday", "yearday", "quarter", "week", "days", "hour", "minute", "second"
+]
 """A part of a date: weekday from 0 (Monday) to 6, yearday from 1, week by ISO 8601, days since 1970-01-01."""
 
 
@@ -27,7 +29,8 @@ class TableColumn:
         example="age",
     )
     missing: bool | int | float | Text | None = describe_field(
-        "The value that stands for a missing one (null, an empty cell, NaN). Default: a missing value is refused.",
+        "What the model gets for a missing value, which is null, an empty cell, NaN or an empty text: a number (NaN "
+        "where the model knows it), a word, or a date. Default: a missing value is refused.",
         None,
         example="29.5",
     )
@@ -37,15 +40,21 @@ class TableColumn:
         example="[Lima, Oslo]",
     )
     unknown: int | float | Text | None = describe_field(
-        "category: what stands for a word that is not among the categories: a word or a number, as the model takes it. "
-        "Default: it is refused.",
+        "category: what the model gets for a word that is not among the categories: a word or a number, as it takes "
+        "it, or one of the categories. Default: it is refused.",
         None,
         example="-1",
     )
     parts: tuple[DatePart, ...] = describe_field(
-        "date: the parts of the date that the model takes, in order. Default: the days since 1970-01-01.",
+        "date: the parts of the date that the model takes, in order; with hour, minute or second a client's tensor has "
+        "seconds instead of days since 1970-01-01. Default: days.",
         (),
         example="[year, month, weekday]",
+    )
+    range: tuple[Text, ...] | None = describe_field(
+        "date: the first and the last date of random samples. Default: 1950 to 2049.",
+        None,
+        example='["1990-01-01", "2030-12-31"]',
     )
 
 
@@ -155,9 +164,15 @@ class PreprocessStep:
         "table: the columns by name, in order.", None, example="{age: {kind: number, missing: 29.5}}"
     )
     parts: tuple[DatePart, ...] | None = describe_field(
-        "date_parts: the parts of each date (days since 1970-01-01) that make the input's last axis, in order.",
+        "date_parts: the parts of each date that make the input's last axis, in order. A client sends days since "
+        "1970-01-01, or seconds where a part is hour, minute or second.",
         None,
         example="[year, month, day]",
+    )
+    range: tuple[Text, ...] | None = describe_field(
+        "date_parts: the first and the last date of random samples. Default: 1950 to 2049.",
+        None,
+        example='["1990-01-01", "2030-12-31"]',
     )
 
 

@@ -11,7 +11,10 @@ from onnxpack.data.test_inputs import Arrays
 from onnxpack.spec.graph_pictures import ANTIALIAS_OPSET
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
 from onnxpack.spec.served import PreStage, list_stages
+from onnxpack.spec.tables import TableStage
+from onnxpack.transforms.dates import compute_date_parts
 from onnxpack.transforms.pictures import PICTURES
+from onnxpack.transforms.tables import compute_table
 
 _IMAGES = 4  # dimensions; with fewer, the first axis need not be that of rows
 _PIECE = 2**22  # elements that are processed at once: 32 MiB in float64
@@ -26,9 +29,15 @@ def uses_antialias(spec: Spec) -> bool:
 def apply_preprocess(spec: Spec, sent: Arrays) -> Arrays:
     """Compute the model's inputs from a client's inputs."""
     chains: dict[str, list[PreStage]] = {}
+    now = dict(sent)
     for stage in list_stages(spec)[0]:
-        chains.setdefault(stage.taken.name, []).append(stage)
-    return dict(sent) | {name: _apply_stages(chain, sent[name], spec) for name, chain in chains.items()}
+        if isinstance(stage, TableStage):  # is the first step of all inputs that it makes
+            made, taken = compute_table(stage, now), {info.name for info in stage.taken}
+            now = {name: array for name, array in now.items() if name not in taken} | made
+        else:
+            chains.setdefault(stage.taken.name, []).append(stage)
+    now |= {name: _apply_stages(chain, now[name], spec) for name, chain in chains.items()}
+    return {name: now[name] for name in (*spec.inputs, *now) if name in now}  # in the order of the model's arguments
 
 
 def _apply_stages(chain: list[PreStage], array: Array, spec: Spec) -> Array:
@@ -55,6 +64,8 @@ def fold_normalize(stage: PreStage) -> tuple[Array, Array]:
 
 def _apply_stage(stage: PreStage, array: Array, spec: Spec) -> Array:
     step, dtype = stage.step, np.dtype(stage.given.dtype)
+    if step.op == "date_parts":
+        return compute_date_parts(array, step.parts or (), stage.given.dtype)
     if step.op == "cast":
         return array.astype(dtype)
     if step.op == "layout":

@@ -11,17 +11,19 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from onnxpack.core.errors import SourceError
+from onnxpack.core.errors import SourceError, SpecError
 from onnxpack.core.values import MODEL, Changed, TensorInfo
 from onnxpack.graph.check import DTYPES, get_opset, list_inputs, read_facts, read_info, rename_tensors
 from onnxpack.graph.external_data import open_model, save_copy
 from onnxpack.spec.graph_pictures import ANTIALIAS_OPSET, depends_on_opset, get_least_opset
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.output_names import place_outputs
-from onnxpack.spec.served import list_stages
+from onnxpack.spec.served import PreStage, list_stages
+from onnxpack.spec.tables import TableStage
 from onnxpack.transforms.arrays import uses_antialias
 from onnxpack.transforms.nodes import Nodes
 from onnxpack.transforms.outputs import make_post_stages
+from onnxpack.transforms.tables import WORD_DOMAIN, has_words
 
 _TYPES = {word: number for number, word in DTYPES.items()}
 
@@ -50,11 +52,24 @@ def add_preprocess(model: onnx.ModelProto, file: SpecFile) -> None:
     nodes = Nodes("preprocess", model)
     values = {value.name: value for value in list_inputs(graph)}
     steps = list_stages(file.spec)[0]
-    names = dict.fromkeys(stage.taken.name for stage in steps)
+    tables = [stage for stage in steps if isinstance(stage, TableStage)]
+    names = dict.fromkeys([
+        *(info.name for table in tables for info in table.given),
+        *(stage.taken.name for stage in steps if isinstance(stage, PreStage)),
+    ])  # fmt: skip
     inner = {name: nodes.make_unique(f"{name}__model") for name in names}
-    rename_tensors(graph, lambda name: inner.get(name, name))
+    columns = [info.name for table in tables for info in table.taken if info.name not in inner]
+    _require_free(columns, graph)
+    # A column's name may already stand for something inside the graph.
+    moved = {name: nodes.make_unique(f"{name}__inner") for name in columns if nodes.is_inner(name)}
+    rename_tensors(graph, lambda name: inner.get(name) or moved.get(name) or name)
+    for table in tables:
+        _replace_inputs(model, table, inner)
     now: dict[str, str] = {}
     for index, stage in enumerate(steps):
+        if isinstance(stage, TableStage):
+            now |= nodes.add_table(index, stage)
+            continue
         name = stage.taken.name
         if name not in now:
             values[name].CopyFrom(_make_value_info(stage.taken))
@@ -62,6 +77,27 @@ def add_preprocess(model: onnx.ModelProto, file: SpecFile) -> None:
     # The last tensor of each chain takes the name that the model knows.
     nodes.rename({tensor: inner[name] for name, tensor in now.items()})
     nodes.insert(0)
+
+
+def _require_free(columns: list[str], graph: onnx.GraphProto) -> None:
+    """Require that no output has a column's name."""
+    outputs = {value.name for value in graph.output}
+    for name in columns:
+        if name in outputs:
+            raise SpecError(f"preprocess: the column '{name}' has an output's name", "give it another name")
+
+
+def _replace_inputs(model: onnx.ModelProto, table: TableStage, inner: dict[str, str]) -> None:
+    """Declare a table's columns in the place of the first input that they make."""
+    graph, gone = model.graph, {inner[info.name] for info in table.given}
+    values = [copy.deepcopy(value) for value in graph.input]
+    place = next(index for index, value in enumerate(values) if value.name in gone)
+    del graph.input[:]
+    graph.input.extend(values[:place])
+    graph.input.extend(map(_make_value_info, table.taken))
+    graph.input.extend(value for value in values[place:] if value.name not in gone)
+    if has_words(table) and all(domain.domain != WORD_DOMAIN for domain in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(WORD_DOMAIN, 1))
 
 
 def add_postprocess(model: onnx.ModelProto, file: SpecFile) -> None:

@@ -9,10 +9,13 @@ from onnx import helper, numpy_helper
 
 from onnxpack.graph.check import DTYPES, get_opset, iterate_graphs
 from onnxpack.spec.served import PreStage
+from onnxpack.spec.tables import TableStage
 from onnxpack.transforms.arrays import fold_normalize
+from onnxpack.transforms.dates import express_date_parts
 from onnxpack.transforms.operations import PostStage, choose_compute_dtype
 from onnxpack.transforms.outputs import OPERATIONS
 from onnxpack.transforms.pictures import PICTURES
+from onnxpack.transforms.tables import express_table
 
 _TYPES = {word: number for number, word in DTYPES.items()}
 
@@ -64,6 +67,8 @@ class Nodes:
         op = stage.step.op
         if op == "cast":
             return self.add_cast(x, stage.given.dtype)
+        if op == "date_parts":
+            return express_date_parts(self, x, stage.step.parts or (), stage.given.dtype, len(stage.taken.shape))
         if op == "layout":
             return self.add_node("Transpose", [x], perm=list(stage.axes))
         if op in PICTURES:
@@ -77,6 +82,11 @@ class Nodes:
             x = self.add_node("Mul", [x, self.add_constant(factor, "factor")])
             x = self.add_node("Add", [x, self.add_constant(addend, "addend")])
         return self.add_cast(x, stage.given.dtype, dtype)
+
+    def add_table(self, index: int, stage: TableStage) -> dict[str, str]:
+        """Add the nodes of a step that makes inputs of columns; return the results' names by inputs."""
+        self._at = f"{self._prefix}/{index}_table"
+        return express_table(stage, self)
 
     def add_behind(self, index: int, stage: PostStage, tensors: list[str]) -> list[str]:
         """Add the nodes of a step behind the model that takes these tensors; return the results' names.
