@@ -150,14 +150,15 @@ def render_module(view: ModuleView) -> dict[str, str]:
     }
 
 
-STEP_MODULES = ("conclusions.py", "intake.py", "pictures.py", "resampling.py", "texts.py")
+STEP_MODULES = ("checks.py", "conclusions.py", "intake.py", "pictures.py", "resampling.py", "texts.py")
 """The modules that only images have whose module does something to inputs or outputs itself."""
 
 
 def list_step_modules(view: ModuleView) -> list[str]:
     """Return which of ``STEP_MODULES`` an image of this view has."""
     resampled = any(picture.functions for picture in view.pictures)
-    has = (bool(view.conclusions), view.has_steps, bool(view.pictures), resampled, bool(view.texts))
+    taken = (bool(view.pictures), resampled, bool(view.texts))
+    has = (bool(view.checks), bool(view.conclusions), view.has_steps, *taken)
     return [name for name, used in zip(STEP_MODULES, has, strict=True) if used]
 
 

@@ -225,8 +225,13 @@ class ModuleView:
 
     @property
     def has_steps(self) -> bool:
-        """Return whether the module does anything to inputs or outputs besides running the ONNX file."""
-        return bool(self.intakes or self.conclusions)
+        """Return whether the module does anything with inputs or outputs besides running the ONNX file."""
+        return bool(self.intakes or self.conclusions or self.checks)
+
+    @cached_property
+    def checks(self) -> tuple[ClientColumn, ...]:
+        """Return the declared columns that do not take all values of their dtype."""
+        return tuple(column for column in self.columns if column.is_limited)
 
     @cached_property
     def listed(self) -> frozenset[str]:
@@ -442,9 +447,15 @@ class ModuleView:
         if field.kind == "bytes":
             return f"np.array([PICTURES[{quoting.python_literal(field.name)}]] * {sizes[0]}, object)"
         if field.kind == "string":
-            text = EXAMPLE_TEXT if field.name in self.listed else ""
-            return f"np.full({shape}, {quoting.python_literal(text)}, object)"
+            return f"np.full({shape}, {quoting.python_literal(self._choose_text(field.name))}, object)"
         return f"np.zeros({shape}, {field.dtype})"
+
+    def _choose_text(self, name: str) -> str:
+        """Return a text that an input takes."""
+        words = next((column.words for column in self.checks if column.name == name), ())
+        if words == ():
+            return EXAMPLE_TEXT if name in self.listed else ""
+        return next(filter(None, words or ()), EXAMPLE_TEXT)
 
     def make_picture(self, picture: PictureView, *, least: bool = False) -> bytes:
         """Return a small file that an input of pictures takes, of the usual height and width or of the least."""

@@ -85,4 +85,6 @@ def _shorten(value: Any) -> Any:
     """Return nested lists with floats of three digits: more would only make the line longer."""
     if isinstance(value, list):
         return [_shorten(item) for item in value]
+    if value != value:  # JSON has no number for it
+        return "NaN"
     return float(f"{value:.3g}") if isinstance(value, float) else value

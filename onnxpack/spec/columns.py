@@ -31,6 +31,11 @@ class ClientColumn:
     unit: Unit = "days"
 
     @property
+    def is_limited(self) -> bool:
+        """Return whether there are values of its dtype that are refused."""
+        return self.kind == "date" or (self.kind != "number" and (self.words is not None or self.fill is None))
+
+    @property
     def limits(self) -> tuple[int, int]:
         """Return the first and the last number of a date."""
         return get_date_limits(self.unit)

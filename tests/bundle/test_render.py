@@ -10,7 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_examples import CUDA, DOCKERFILES, IRIS, KINDS, MODULES, ODD, TABLE, TRANSACTIONS, VARIANTS, write_modules
+from bundle_examples import (
+    CUDA,
+    DECLARED,
+    DOCKERFILES,
+    IRIS,
+    KINDS,
+    MODULES,
+    ODD,
+    TABLE,
+    TRANSACTIONS,
+    VARIANTS,
+    write_modules,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -100,6 +112,8 @@ def test_a_module_holds_nothing_that_its_model_does_not_need() -> None:
     assert "records.py" not in render_module(CUDA), "its inputs have three dimensions"
     assert "VECTORS" in render_module(IRIS)["records.py"]
     assert not any(word in render_module(TABLE)["records.py"] for word in ("VECTORS", "FILLS", "datetime"))
+    assert {"checks.py", "intake.py"} < set(render_module(DECLARED))
+    assert not {"checks.py", "intake.py"} & set(render_module(TABLE))
     assert "def write_table" in render_module(CUDA)["columns.py"]
     assert "grpc" not in "".join(render_module(IRIS).values()).lower()
     served = render_module(replace(CUDA, server="http"))["app.py"]

@@ -177,6 +177,45 @@ def test_a_file_of_records_is_read_as_inputs(load: Load, tmp_path: Any) -> None:
     (tmp_path / "x.csv").write_text(CSV, encoding="utf-8")
     assert_equal(files.read(tmp_path / "x.json"), ARRAYS)
     assert_equal(files.read(tmp_path / "x.csv"), ARRAYS)
-    total = load("declared").Model().run(files.read(tmp_path / "x.csv"))["total"]
+    known = {name: array[:2] for name, array in files.read(tmp_path / "x.csv").items()}
+    total = load("declared").Model().run(known)["total"]
     assert total[0] == 41.5 + 3 + 19782 + 86400
     assert math.isnan(total[1])
+
+
+def make_inputs(**changes: Any) -> dict[str, Any]:
+    known = {"city": np.array(["Lima", "Oslo", "", "Oslo"], object)}
+    return {name: array[:2] for name, array in (ARRAYS | known | changes).items()}
+
+
+def test_values_that_columns_may_not_have_are_refused_however_they_come(load: Load) -> None:
+    model = load("declared").Model()
+    assert model.run(make_inputs())["place"].tolist() == ["Lima", "Oslo"]
+    assert load("declared", "inference").make_zeros()["city"].tolist() == ["Lima"] * 4
+    assert len(model.run(load("declared", "inference").make_zeros())["total"]) == 4
+    for changes, message in (
+        ({"city": np.array(["Lima", "Paris"])}, "row 2, column 'city': 'Paris' is none of 'Lima', 'Oslo'"),
+        ({"city": np.array(["", "Oslo"], object)}, "row 1, column 'city': a value is missing"),
+        (
+            {"joined": np.array([0, 2932897])},
+            "row 2, column 'joined': 2932897 days from 1970-01-01 is in no year from 1",
+        ),
+        ({"joined": np.array([-719163, 0])}, "row 1, column 'joined': -719163 days"),
+        ({"seen": np.array([0, 2**62])}, "row 2, column 'seen': 4611686018427387904 seconds"),
+        (
+            {"city": np.array(["Lima", "x"]), "joined": np.array([2**40, 0])},
+            "row 1, column 'joined': 1099511627776 days from 1970-01-01 is in no year from 1 to 9999; row 2, column",
+        ),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            model.run(make_inputs(**changes))
+
+
+def test_the_first_values_that_are_refused_are_told(load: Load) -> None:
+    model = load("declared").Model()
+    many = {name: np.repeat(array[:1], 100) for name, array in make_inputs().items()}
+    with pytest.raises(
+        ValueError, match=r"row 5, column 'city': 'x' is none of 'Lima', 'Oslo'; and maybe more$"
+    ) as caught:
+        model.run(many | {"city": np.array(["x"] * 100)})
+    assert "row 6" not in str(caught.value)
