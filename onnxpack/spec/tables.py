@@ -108,7 +108,7 @@ def make_table_stage(step: PreprocessStep, now: dict[str, TensorInfo]) -> TableS
         start += width if step.input else 0
     stage = TableStage(step, tuple(found))
     troubles += [*_check_shapes(stage), *_check_names(stage, now)]
-    return troubles or stage
+    return stage if not troubles and len(found) == len(columns) else troubles
 
 
 def _check_fields(name: str, column: TableColumn, joined: bool) -> Iterator[Trouble]:

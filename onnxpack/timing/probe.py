@@ -218,6 +218,10 @@ def read_datatypes(port: int) -> dict[str, str]:
     return {tensor["name"]: tensor["datatype"] for tensor in metadata["inputs"]}
 
 
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+"""What stands for the numbers that JSON does not have."""
+
+
 def make_request(datatypes: Mapping[str, str], arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Return arrays as an Open Inference Protocol request in JSON."""
     return {
@@ -226,8 +230,7 @@ def make_request(datatypes: Mapping[str, str], arrays: Mapping[str, Any]) -> dic
                 "name": name,
                 "datatype": datatypes[name],
                 "shape": list(array.shape),
-                # JSON has no numbers for NaN and infinity.
-                "data": [value if np.isfinite(value) else str(value) for value in array.ravel().tolist()]
+                "data": [value if np.isfinite(value) else _NOT_FINITE[str(value)] for value in array.ravel().tolist()]
                 if array.dtype.kind == "f"
                 else array.ravel().tolist(),
             }
