@@ -10,7 +10,7 @@ from dataclasses import replace
 from onnxpack.core.values import TensorInfo
 from onnxpack.spec.stages import IMAGE_RANK, PreStage, explain_rank
 from onnxpack.spec.steps import PreprocessStep
-from onnxpack.spec.tables import TABLE_OPSET
+from onnxpack.spec.table_stages import TABLE_OPSET
 
 GRAPH_PICTURE_OPS = ("grayscale", "swap", "crop", "resize")
 Refusal = tuple[str, str]

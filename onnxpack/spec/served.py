@@ -12,7 +12,7 @@ from onnxpack.spec.model import AxisRange, Input, Spec
 from onnxpack.spec.module_steps import list_module_steps
 from onnxpack.spec.stages import FLOATS, IMAGE_RANK, PreStage, explain_rank
 from onnxpack.spec.steps import PreprocessStep
-from onnxpack.spec.tables import (
+from onnxpack.spec.table_stages import (
     NUMBERS,
     TableStage,
     Trouble,

@@ -11,10 +11,10 @@ from onnxpack.data.test_inputs import Arrays
 from onnxpack.spec.graph_pictures import ANTIALIAS_OPSET
 from onnxpack.spec.model import DEFAULT_OPSET, Spec
 from onnxpack.spec.served import PreStage, list_stages
-from onnxpack.spec.tables import TableStage
+from onnxpack.spec.table_stages import TableStage
 from onnxpack.transforms.dates import compute_date_parts
 from onnxpack.transforms.pictures import PICTURES
-from onnxpack.transforms.tables import compute_table
+from onnxpack.transforms.table_columns import compute_table
 
 _IMAGES = 4  # dimensions; with fewer, the first axis need not be that of rows
 _PIECE = 2**22  # elements that are processed at once: 32 MiB in float64

@@ -19,11 +19,11 @@ from onnxpack.spec.graph_pictures import ANTIALIAS_OPSET, depends_on_opset, get_
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.output_names import place_outputs
 from onnxpack.spec.served import PreStage, list_stages
-from onnxpack.spec.tables import TableStage
+from onnxpack.spec.table_stages import TableStage
 from onnxpack.transforms.arrays import uses_antialias
 from onnxpack.transforms.nodes import Nodes
 from onnxpack.transforms.outputs import make_post_stages
-from onnxpack.transforms.tables import WORD_DOMAIN, has_words
+from onnxpack.transforms.table_columns import WORD_DOMAIN, has_words
 
 _TYPES = {word: number for number, word in DTYPES.items()}
 

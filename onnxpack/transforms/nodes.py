@@ -9,13 +9,13 @@ from onnx import helper, numpy_helper
 
 from onnxpack.graph.check import DTYPES, get_opset, iterate_graphs
 from onnxpack.spec.served import PreStage
-from onnxpack.spec.tables import TableStage
+from onnxpack.spec.table_stages import TableStage
 from onnxpack.transforms.arrays import fold_normalize
 from onnxpack.transforms.dates import express_date_parts
 from onnxpack.transforms.operations import PostStage, choose_compute_dtype
 from onnxpack.transforms.outputs import OPERATIONS
 from onnxpack.transforms.pictures import PICTURES
-from onnxpack.transforms.tables import express_table
+from onnxpack.transforms.table_columns import express_table
 
 _TYPES = {word: number for number, word in DTYPES.items()}
 

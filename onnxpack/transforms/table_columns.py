@@ -6,7 +6,7 @@ import numpy as np
 
 from onnxpack.data.npz import Arrays
 from onnxpack.spec.columns import is_nan
-from onnxpack.spec.tables import ColumnStage, TableStage
+from onnxpack.spec.table_stages import ColumnStage, TableStage
 from onnxpack.transforms.dates import compute_date_parts, express_date_part, express_date_parts, join, unsqueeze
 from onnxpack.transforms.operations import Array, Builder, choose_compute_dtype
 
