@@ -13,8 +13,9 @@ from onnxpack.inspection.draft import Draft
 from onnxpack.inspection.pictures import PROCESSORS, draft_picture_steps
 from onnxpack.inspection.tokens import draft_tokenizer, find_longest
 from onnxpack.sources.transformers import load, run
-from onnxpack.sources.transformers.folder import EMBEDDING, Head, find_head, read_config
+from onnxpack.sources.transformers.folder import Head, find_head, read_config
 from onnxpack.sources.transformers.outputs import list_output_names
+from onnxpack.spec.formats import EMBEDDING
 from onnxpack.spec.intakes import TOKEN_FIELDS
 
 _IDS, _MASK, _TYPES = (TOKEN_FIELDS[field] for field in ("ids", "mask", "types"))

@@ -125,6 +125,7 @@ def _check_model(spec: Spec, where: Where) -> Iterator[Problem]:
                 place,
             )
     yield from formats.check_files(model, traits, where)
+    yield from formats.check_task(model, where)
 
 
 def _check_opset(spec: Spec, where: Where) -> Iterator[Problem]:

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator
 
 from onnxpack.core.errors import Location, Problem
-from onnxpack.spec.model import Model
+from onnxpack.spec.model import Model, Task
 from onnxpack.spec.origin import format_source, get_file_name, is_url
 from onnxpack.spec.parts import SAVED_MODEL, SHARDS
 from onnxpack.spec.traits import FrameworkTraits, frameworks
 
 Where = Callable[..., Location]
 
+EMBEDDING: Task = "feature-extraction"
+"""The task whose answer is a vector, of each token or of all."""
 PICKLES = (".pkl", ".pickle", ".joblib")
 _OF_SEVERAL = {
     SHARDS: ("one file is fetched, not the shards of an index", "copy it and its shards beside the spec"),
@@ -45,6 +47,18 @@ def check_files(model: Model, traits: FrameworkTraits, where: Where) -> Iterator
         for ending, (text, hint) in _OF_SEVERAL.items():
             if file is not None and is_url(file) and get_file_name(file).endswith(ending):
                 yield Problem(text, hint, where("model", name))
+
+
+def check_task(model: Model, where: Where) -> Iterator[Problem]:
+    """Check that what makes one vector of tokens is asked of a model that gives some."""
+    for name in ("pooling", "normalize"):
+        if getattr(model, name) is not None and model.task not in (None, EMBEDDING):
+            hint = f"remove it: it is for `task: {EMBEDDING}`"
+            yield Problem(f"model.{name} does not apply to {model.task}", hint, where("model", name))
+    if model.normalize and model.pooling == "none":
+        yield Problem(
+            "normalize needs one vector", "set `pooling` to mean, cls, max or own", where("model", "normalize")
+        )
 
 
 def _check_code_or_file(model: Model, where: Where, endings: tuple[str, ...]) -> Iterator[Problem]:

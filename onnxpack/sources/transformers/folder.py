@@ -9,12 +9,12 @@ from typing import Any, get_args
 from onnxpack.core.errors import SourceError
 from onnxpack.core.regular import is_regular, open_regular
 from onnxpack.core.text import clean
+from onnxpack.spec.formats import EMBEDDING
 from onnxpack.spec.model import Model, Pooling, Task
 
 _LIMIT = 64 * 2**20  # bytes of a file of settings
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
-EMBEDDING: Task = "feature-extraction"
 _CLASSES: Mapping[str, Task] = {
     "ForSequenceClassification": "text-classification",
     "ForTokenClassification": "token-classification",
