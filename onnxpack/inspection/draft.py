@@ -79,8 +79,7 @@ def write(draft: Draft, destination: Path, *, force: bool) -> None:
         SpecError: it would not be valid, or something stands there already and ``force`` is not given.
     """
     require_free(destination, force=force)
-    _write_files(draft, destination.parent, force=force)
-    with _beside(destination, draft.text()) as partial:
+    with _files_beside(draft, destination.parent, force=force), _beside(destination, draft.text()) as partial:
         try:
             read = load(partial)
         except SpecError as error:
@@ -102,21 +101,29 @@ def write(draft: Draft, destination: Path, *, force: bool) -> None:
             partial.rename(destination)
 
 
-def _write_files(draft: Draft, folder: Path, *, force: bool) -> None:
-    """Write the files that stand beside a spec; one that has the same text already stays.
+@contextlib.contextmanager
+def _files_beside(draft: Draft, folder: Path, *, force: bool) -> Iterator[None]:
+    """Write the files that stand beside a spec; those that were not there go again if the spec is not written.
 
     Raises:
         SpecError: another one is there, and ``force`` is not given.
     """
-    for name, text in draft.files.items():
-        place = folder / name
-        if is_regular(place) and place.read_bytes() == text.encode():
-            continue
+    places = {folder / name: text for name, text in draft.files.items()}
+    changed = [place for place, text in places.items() if not is_regular(place) or place.read_bytes() != text.encode()]
+    for place in changed:
         require_free(place, force=force)
-        partial = place.with_name(f".{name}-{secrets.token_hex(4)}")
-        with naming(place):
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(place)
+    new = [place for place in changed if not place.exists()]
+    try:
+        for place in changed:
+            partial = place.with_name(f".{place.name[:50]}-{secrets.token_hex(4)}")
+            with naming(place):
+                partial.write_text(places[place], encoding="utf-8")
+                replace_file(partial, place)
+        yield
+    except BaseException:
+        for place in new:
+            place.unlink(missing_ok=True)
+        raise
 
 
 def require_free(destination: Path, *, force: bool) -> None:

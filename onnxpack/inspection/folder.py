@@ -47,7 +47,7 @@ def look_at_folder(grown: Draft, destination: Path) -> Draft:
         _draft_picture(grown, destination, folder, config)
     else:
         _draft_texts(grown, destination, folder, config, head)
-    _draft_outputs(grown, config, head)
+    draft_outputs(grown, config, head)
     return grown
 
 
@@ -104,7 +104,7 @@ def _draft_texts(grown: Draft, destination: Path, folder: Path, config: Mapping[
         grown.fields["preprocess"] = [step]
 
 
-def _draft_outputs(grown: Draft, config: Mapping[str, Any], head: Head) -> None:
+def draft_outputs(grown: Draft, config: Mapping[str, Any], head: Head) -> None:
     """Draft the names of outputs, and the steps from scores to words."""
     labels = _read_labels(config)
     names = list(list_output_names(head))
