@@ -147,7 +147,8 @@ class _Chain:
 
     def _crop(self, step: PreprocessStep) -> None:
         self._require_array()
-        self._call("pixels", "crop", "pixels", *map(str, step.size or ()))
+        function = "crop_low" if step.like == "transformers" else "crop"
+        self._call("pixels", function, "pixels", *map(str, step.size or ()))
 
     def _resize(self, step: PreprocessStep) -> None:
         size = step.size or ()

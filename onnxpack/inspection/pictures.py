@@ -45,7 +45,7 @@ def draft_picture_steps(
         grown.note("preprocess", text=text)
         found = {"size": {"height": own[0], "width": own[1]}} if own else {}
         found |= {"image_mean": _IMAGENET_MEAN, "image_std": _IMAGENET_STD}
-    family, fast = _read_family(found)
+    family, fast = _read_family(found, config)
     if family not in _KNOWN and family:
         text = f"check: whether the class that prepares pictures ({clean(family, 60)}) does more than its settings say"
         grown.note("preprocess", text=text)
@@ -79,16 +79,17 @@ def _read_own_size(config: Mapping[str, Any]) -> Size | None:
     return (int(size[0]), int(size[1])) if isinstance(size, list) and len(size) == 2 else None
 
 
-def _read_family(found: Mapping[str, Any]) -> tuple[str, bool]:
+def _read_family(found: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, bool]:
     """Return the family of the class that prepares pictures, and whether it does so by torchvision.
 
-    transformers 4 called Pillow's `ViTImageProcessor` and torchvision's `ViTImageProcessorFast`; 5 calls them
-    `ViTImageProcessorPil` and `ViTImageProcessor`. Only torchvision's ones save `data_format`.
+    transformers 4 called Pillow's `ViTImageProcessor` and torchvision's `ViTImageProcessorFast`; 5 saves both as
+    `ViTImageProcessor`, and takes torchvision where it is there. Which of them saved a folder, its config.json says.
     """
     name = str(found.get("image_processor_type") or found.get("feature_extractor_type") or "")
     end = next((end for end in _ENDS if name.endswith(end)), "")
-    fast = end != "ImageProcessorPil" and (end == "ImageProcessorFast" or "data_format" in found)
-    return name.removesuffix(end), fast
+    major = str(config.get("transformers_version", "")).partition(".")[0]
+    is_new = major.isdecimal() and int(major) >= 5
+    return name.removesuffix(end), end == "ImageProcessorFast" or (is_new and end == "ImageProcessor")
 
 
 def _make_resizing(found: Mapping[str, Any], family: str, like: str) -> tuple[list[dict[str, Any]], Size | None]:
@@ -98,12 +99,14 @@ def _make_resizing(found: Mapping[str, Any], family: str, like: str) -> tuple[li
     if found.get("do_resize", True) and found.get("size"):
         height, width, shortest = _read_size(found["size"], square=family not in ("CLIP", "Bit", *_CONVNEXT))
         resize: dict[str, Any] = {"op": "resize"}
-        options = {"method": _read_method(found), "like": like}
+        method = _read_method(found)
+        # torchvision's other filters are Pillow's formulas, and its nearest here the exact one, which is Pillow's too.
+        options = {"method": method, "like": like if method in ("linear", "cubic") else "pillow"}
         if shortest and family in _CONVNEXT:
             share = float(found.get("crop_pct") or 0.875)
             if shortest < _STRETCHED_FROM:
                 steps += [resize | {"size": [int(shortest / share)]} | options]
-                steps += [{"op": "crop", "size": [shortest, shortest]}]
+                steps.append(_make_crop(shortest, shortest))
             else:
                 steps.append(resize | {"size": [shortest, shortest]} | options)
             size = (shortest, shortest)
@@ -120,8 +123,12 @@ def _make_resizing(found: Mapping[str, Any], family: str, like: str) -> tuple[li
     if found.get("do_center_crop") and found.get("crop_size"):
         height, width, edge = _read_size(found["crop_size"], square=True)
         size = (height or edge, width or edge)
-        steps.append({"op": "crop", "size": list(size)})
+        steps.append(_make_crop(*size))
     return steps, size
+
+
+def _make_crop(height: int, width: int) -> dict[str, Any]:
+    return {"op": "crop", "size": [height, width], "like": "transformers"}
 
 
 def _read_size(size: Any, *, square: bool) -> tuple[int, int, int]:

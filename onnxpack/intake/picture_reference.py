@@ -48,7 +48,7 @@ def read_reference(intake: Intake, file: bytes) -> Pixels:
         elif step.op == "resize":
             pixels = _resize(step, pixels)
         elif step.op == "crop":
-            pixels = _crop(pixels, *(step.size or ()))
+            pixels = _crop(pixels, *(step.size or ()), down=step.like == "transformers")
     return pixels.astype(intake.given[0].dtype)
 
 
@@ -181,13 +181,13 @@ def _resize_by_torchvision(pixels: Pixels, height: int, width: int, method: str)
     return np.asarray(resized.numpy()).transpose(1, 2, 0)
 
 
-def _crop(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Crop by torchvision's rule, written down again for pictures that no tensor is needed for."""
+def _crop(pixels: Pixels, height: int, width: int, *, down: bool = False) -> Pixels:
+    """Crop by torchvision's rule, or by transformers', written down again for pictures that no tensor is needed for."""
     missing_rows, missing_columns = max(0, height - pixels.shape[0]), max(0, width - pixels.shape[1])
     if missing_rows or missing_columns:
         rows = (missing_rows // 2, (missing_rows + 1) // 2)
         columns = (missing_columns // 2, (missing_columns + 1) // 2)
         pixels = np.pad(pixels, (rows, columns, (0, 0)))
-    top = round((pixels.shape[0] - height) / 2.0)
-    left = round((pixels.shape[1] - width) / 2.0)
+    half = (lambda spare: int(spare / 2.0)) if down else (lambda spare: round(spare / 2.0))
+    top, left = half(pixels.shape[0] - height), half(pixels.shape[1] - width)
     return pixels[top : top + height, left : left + width]

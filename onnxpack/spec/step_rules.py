@@ -25,7 +25,7 @@ _FIELDS: dict[tuple[str, str], tuple[set[str], set[str]]] = {
     ("preprocess", "orient"): (set(), set()),
     ("preprocess", "grayscale"): (set(), {"weights", "like"}),
     ("preprocess", "swap"): (set(), set()),
-    ("preprocess", "crop"): ({"size"}, set()),
+    ("preprocess", "crop"): ({"size"}, {"like"}),
     ("preprocess", "resize"): ({"size"}, {"method", "like", "fit", "pad"}),
     ("preprocess", "tokenize"): ({"tokenizer"}, {"max_length", "truncation", "pair", "ids", "mask", "types"}),
     ("preprocess", "table"): ({"columns"}, set()),
@@ -83,6 +83,10 @@ def _check_step(field: str, step: Any, where: Where) -> Iterator[Problem]:
         yield Problem(f"{step.op} needs {name}", f"add `{name}: …` to the step", where())
     for name in sorted(given - required - allowed):
         yield Problem(f"{name} does not apply to {step.op}", "remove it", where(name))
+    like = getattr(step, "like", None)
+    if like in ("pillow", "opencv") if step.op == "crop" else like == "transformers":
+        libraries = "torchvision or transformers" if step.op == "crop" else "pillow, opencv or torchvision"
+        yield Problem(f"{step.op} is not known like {like}", f"set `like` to {libraries}, or remove it", where("like"))
     for name in ("scale", "std"):
         value = getattr(step, name, None)
         if 0 in (value if isinstance(value, tuple) else (value,)):

@@ -111,9 +111,10 @@ class PreprocessStep:
     method: Literal["nearest", "linear", "cubic", "area", "lanczos"] | None = describe_field(
         "resize: how new pixels are computed from old ones. Default: linear.", None, example="area"
     )
-    like: Literal["pillow", "opencv", "torchvision"] | None = describe_field(
+    like: Literal["pillow", "opencv", "torchvision", "transformers"] | None = describe_field(
         "grayscale, resize: the library whose pixels the step gives, as in training. Default: pillow behind decode; "
-        "else ONNX's own formula.",
+        "else ONNX's own formula. crop: where an odd number of rows is cut off, torchvision (the default) rounds half "
+        "of it to an even number, and transformers down.",
         None,
         example="opencv",
     )

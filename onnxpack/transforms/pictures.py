@@ -58,7 +58,9 @@ def _compute_crop(stage: PreStage, array: Array, _: bool) -> Array:
     assert stage.step.size
     cut: list[Any] = [slice(None)] * array.ndim
     for axis, size in zip(stage.axes, stage.step.size, strict=True):
-        start = round((array.shape[axis] - size) / 2)  # half to even, as torchvision's CenterCrop
+        spare = array.shape[axis] - size
+        # Half to even, as torchvision's CenterCrop, or down, as the classes of transformers.
+        start = spare // 2 if stage.step.like == "transformers" else round(spare / 2)
         cut[axis] = slice(start, start + size)
     return np.ascontiguousarray(array[tuple(cut)])
 
@@ -68,9 +70,10 @@ def _express_crop(stage: PreStage, nodes: Builder, x: str, _: bool) -> str:
     size = nodes.add_constant(np.array(stage.step.size, np.int64), "size")
     two = nodes.add_constant(np.array([2], np.int64), "two")
     spare = nodes.add_node("Sub", [add_slice(nodes, nodes.add_node("Shape", [x]), stage.axes), size])
-    # Half of it, half to even: of whole numbers (n + (n / 2) mod 2) / 2.
-    odd = nodes.add_node("Mod", [nodes.add_node("Div", [spare, two]), two])
-    start = nodes.add_node("Div", [nodes.add_node("Add", [spare, odd]), two])
+    if stage.step.like != "transformers":
+        # Half of it, half to even: of whole numbers (n + (n / 2) mod 2) / 2.
+        spare = nodes.add_node("Add", [spare, nodes.add_node("Mod", [nodes.add_node("Div", [spare, two]), two])])
+    start = nodes.add_node("Div", [spare, two])
     end = nodes.add_node("Add", [start, size])
     axes = nodes.add_constant(np.array(stage.axes, np.int64), "axes")
     return nodes.add_node("Slice", [x, start, end, axes])

@@ -155,33 +155,27 @@ def test_a_picture_of_another_size_than_the_models_is_told(tmp_path: Path) -> No
         (
             {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 20}, "resample": 3,
              "do_center_crop": True, "crop_size": {"height": 16, "width": 16}},
-            (16, 16), [("resize", [20], "cubic", "pillow"), ("crop", [16, 16], None, None)],
+            (16, 16), [("resize", [20], "cubic", "pillow"), ("crop", [16, 16], None, "transformers")],
         ),
         (
             {"image_processor_type": "CLIPFeatureExtractor", "size": 20, "do_center_crop": True, "crop_size": 16},
-            (16, 16), [("resize", [20], "linear", "pillow"), ("crop", [16, 16], None, None)],
+            (16, 16), [("resize", [20], "linear", "pillow"), ("crop", [16, 16], None, "transformers")],
         ),
         (
             {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 224}, "crop_pct": 0.875},
-            (224, 224), [("resize", [256], "linear", "pillow"), ("crop", [224, 224], None, None)],
+            (224, 224), [("resize", [256], "linear", "pillow"), ("crop", [224, 224], None, "transformers")],
         ),
         (
             {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384}},
             (384, 384), [("resize", [384, 384], "linear", "pillow")],
         ),
         (
+            {"image_processor_type": "ViTImageProcessorFast", "size": {"height": 8, "width": 8}, "resample": 3},
+            (8, 8), [("resize", [8, 8], "cubic", "torchvision")],
+        ),
+        (
             {"image_processor_type": "ViTImageProcessorFast", "size": {"height": 8, "width": 8}, "resample": 0},
-            (8, 8), [("resize", [8, 8], "nearest", "torchvision")],
-        ),
-        (
-            {"image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8},
-             "data_format": "channels_first"},
-            (8, 8), [("resize", [8, 8], "linear", "torchvision")],
-        ),
-        (
-            {"image_processor_type": "ViTImageProcessorPil", "size": {"height": 8, "width": 8},
-             "data_format": "channels_first"},
-            (8, 8), [("resize", [8, 8], "linear", "pillow")],
+            (8, 8), [("resize", [8, 8], "nearest", "pillow")],
         ),
         ({"do_resize": False, "size": {"height": 8, "width": 8}}, (30, 30), []),
     ],
@@ -213,6 +207,23 @@ def test_scaling_is_that_of_the_settings(tmp_path: Path, settings: dict[str, Any
     change(tmp_path / "preprocessor_config.json", size={"height": 8, "width": 8}, **settings)
     _, steps = draft_picture_steps(Draft({}), tmp_path, {}, "x")
     assert steps[-1] == last | {"input": "x"}
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "like"),
+    [
+        ("ViTImageProcessor", "4.57.1", "pillow"),
+        ("ViTImageProcessor", "5.0.0", "torchvision"),
+        ("ViTImageProcessorPil", "5.0.0", "pillow"),
+        ("ViTImageProcessorFast", "4.57.1", "torchvision"),
+        ("ViTFeatureExtractor", "5.0.0.dev0", "pillow"),
+        ("ViTImageProcessor", "odd", "pillow"),
+    ],
+)
+def test_the_class_and_its_version_tell_the_library(tmp_path: Path, name: str, version: str, like: str) -> None:
+    change(tmp_path / "preprocessor_config.json", image_processor_type=name, size={"height": 8, "width": 8})
+    _, steps = draft_picture_steps(Draft({}), tmp_path, {"transformers_version": version}, "x")
+    assert steps[1]["like"] == like
 
 
 def test_settings_of_both_texts_and_pictures_are_found(tmp_path: Path) -> None:

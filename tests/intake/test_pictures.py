@@ -23,12 +23,14 @@ CHAINS: dict[str, list[dict[str, Any]]] = {
     "cover": [{"size": (32, 40), "fit": "cover"}],
     "contain": [FIT],
     "shorter": [{"size": (36,)}],
+    "low": [{"size": (37,)}],
 }
+CROPS = {"shorter": "torchvision", "low": "transformers"}
 
 
 def make_steps(like: str, method: str, chain: str) -> list[dict[str, Any]]:
     steps = [{"op": "resize", "like": like, "method": method, **fields} for fields in CHAINS[chain]]
-    return [*steps, {"op": "crop", "size": (32, 40)}] if chain == "shorter" else steps
+    return [*steps, {"op": "crop", "size": (32, 40), "like": CROPS[chain]}] if chain in CROPS else steps
 
 
 def make_noise(height: int, width: int, channels: int = 3) -> np.ndarray[Any, Any]:

@@ -75,6 +75,8 @@ BAD = [
     ([DECODE, {"op": "resize", "size": [8], "fit": "cover"}, {"op": "crop", "size": [8, 8]}], LAST, "uint8", "fit n"),
     ([DECODE, {"op": "resize", "size": [8, 8, 8]}, {"op": "crop", "size": [8, 8]}], LAST, "uint8", "one number or two"),
     ([DECODE, {"op": "crop", "size": [8]}, RESIZE], LAST, "uint8", "size of crop must be two numbers"),
+    ([DECODE, {"op": "crop", "size": [8, 8], "like": "pillow"}], LAST, "uint8", "crop is not known like pillow"),
+    ([DECODE, RESIZE | {"like": "transformers"}], LAST, "uint8", "resize is not known like transformers"),
     ([{**DECODE, "formats": []}, RESIZE], LAST, "uint8", "formats is empty"),
     ([{**DECODE, "formats": ["png", "png"]}, RESIZE], LAST, "uint8", "formats names one twice"),
 ]  # fmt: skip

@@ -130,17 +130,20 @@ def test_grey_is_a_sum_that_is_not_rounded(make: Make, dtype: str, fields: Any, 
     np.testing.assert_allclose(actual["y"][..., 0], sent.astype(float) @ weights, rtol=2e-3)
 
 
+@pytest.mark.parametrize("like", ["torchvision", "transformers"])
 @pytest.mark.parametrize("spare", range(9))
-def test_the_middle_is_that_of_torchvision(make: Make, spare: int) -> None:
+def test_the_middle_is_that_of_the_library(make: Make, spare: int, like: str) -> None:
     file = make(
         "float32",
         ["n", 1, 3, 3],
-        preprocess=[{"op": "crop", "input": "x", "size": [3, 3]}],
+        preprocess=[{"op": "crop", "input": "x", "size": [3, 3], "like": like}],
         **open_axes(x_height=3, x_width=3),
     )
     sent = draw_pictures(1, 1, 3 + spare, 4 + spare)
     actual, _ = run_and_compare(file, {"x": sent})
-    top, left = round(spare / 2.0), round((spare + 1) / 2.0)  # torchvision.transforms.functional.center_crop
+    # torchvision.transforms.functional.center_crop, and that of transformers.image_transforms
+    half = round if like == "torchvision" else int
+    top, left = half(spare / 2.0), half((spare + 1) / 2.0)
     np.testing.assert_array_equal(actual["y"], sent[:, :, top : top + 3, left : left + 3])
 
 

@@ -6,6 +6,8 @@ import sys
 from types import ModuleType
 from typing import Any, cast
 
+from onnxpack.intake.picture_reference import import_torchvision
+
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 """Variables that the libraries read when they are imported: a folder is all that a spec names."""
 _PICTURES = "torchvision"
@@ -13,10 +15,9 @@ _PICTURES = "torchvision"
 
 def _import_library() -> Any:
     os.environ.update(dict.fromkeys(_OFFLINE, "1"))
-    # One that was built for another torch cannot be imported, transformers would try to, and no export needs it.
     try:
-        importlib.import_module(_PICTURES)
-    except Exception:  # a missing operator or library: each has its own kind
+        import_torchvision(_PICTURES)
+    except Exception:  # where it cannot be mended: transformers would import it, and no export needs it
         for name in [name for name in sys.modules if name.partition(".")[0] == _PICTURES]:
             del sys.modules[name]
         sys.modules[_PICTURES] = cast(ModuleType, None)
