@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 
 from onnxpack.bundle.example import make_example
+from onnxpack.bundle.predict import PredictView
+from onnxpack.bundle.predict_schemas import describe_answers, describe_bodies, list_schemas
 from onnxpack.bundle.routes import ERRORS, Route
 from onnxpack.bundle.schemas import (
     Schema,
@@ -40,6 +42,7 @@ def make_document(view: ModuleView) -> Schema:
         "InferRequest": describe_request(view),
         "InferResponse": describe_response(view),
         **list_data_schemas(view),
+        **list_schemas(PredictView(view)),
     }
     info = {"title": view.name, "version": view.version or "0", "description": view.description}
     components = {"schemas": schemas, "responses": {str(status): _describe_error(status) for status in ERRORS}}
@@ -64,6 +67,13 @@ def _describe_operation(view: ModuleView, route: Route) -> Schema:
     }
     if route.answer == "Action.INFER":
         operation |= {"parameters": [_LENGTH_PARAMETER], "requestBody": _describe_body(view)}
+    if route.answer == "Action.PREDICT":
+        description = (
+            f"At most {view.body_limit} bytes. Without a `Content-Type`, or with one that says nothing, the kind of a "
+            "body is told by how it begins."
+        )
+        content = describe_bodies(PredictView(view))
+        operation["requestBody"] = {"required": True, "description": description, "content": content}
     return operation
 
 
@@ -168,6 +178,10 @@ def _describe_inference(_view: ModuleView) -> Schema:
     }
 
 
+def _describe_prediction(view: ModuleView) -> Schema:
+    return {"description": "the outputs by their names", "content": describe_answers(PredictView(view))}
+
+
 _ANSWERS = {
     "PAGE": _describe_page,
     "ICON": _describe_icon,
@@ -182,6 +196,7 @@ _ANSWERS = {
     "Action.METRICS": _describe_metrics,
     "Action.STATISTICS": _describe_statistics,
     "Action.INFER": _describe_inference,
+    "Action.PREDICT": _describe_prediction,
 }
 """For each ``Route.answer`` what describes it."""
 

@@ -5,19 +5,58 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-from onnxpack.bundle import quoting
+from onnxpack.bundle import quoting, templates
 from onnxpack.bundle.example import choose_shape, format_example, make_example
+from onnxpack.bundle.form import Ask, FormField, choose_form, list_fields
 from onnxpack.bundle.openapi import quote_path
+from onnxpack.bundle.predict import PredictView
 from onnxpack.bundle.views import ModuleView
 
 
 @dataclass(frozen=True)
 class PageView:
-    """The values that the page shows; ``style`` and ``script`` are the same for all models."""
+    """The values that the page shows."""
 
     model: ModuleView
-    style: str
-    script: str
+
+    @cached_property
+    def style(self) -> str:
+        """Return the style, which is the same for all models."""
+        return templates.read_plain("page.css")
+
+    @cached_property
+    def script(self) -> str:
+        """Return the script: that of tensors, and that of the form by which people ask, where there is one."""
+        return templates.read_plain("page.js") + (templates.read_plain("ask.js") if self.asks else "")
+
+    @cached_property
+    def asks(self) -> Ask | None:
+        """Return how people ask the model, if it is by more than tensors."""
+        return choose_form(self._predict)
+
+    @cached_property
+    def fields(self) -> list[FormField]:
+        """Return the fields of the form by which people ask."""
+        return list_fields(self._predict)
+
+    @property
+    def accepts(self) -> str:
+        """Return the media types of pictures, as the attribute of a field has them."""
+        return ",".join(name for name in self._predict.media_types if name.startswith("image/"))
+
+    @property
+    def takes_rows(self) -> bool:
+        """Return whether several records are taken at once."""
+        return self._predict.lists
+
+    @property
+    def takes_table(self) -> bool:
+        """Return whether tables are taken."""
+        return self._predict.table
+
+    @cached_property
+    def _predict(self) -> PredictView:
+        return PredictView(self.model)
 
     @property
     def policy(self) -> list[str]:
@@ -27,6 +66,7 @@ class PageView:
             f"style-src '{hash_source(self.style)}'",
             f"script-src '{hash_source(self.script)}'",
             "connect-src 'self'",
+            *(["img-src blob:"] if self.asks == "picture" else []),
             "base-uri 'none'",
             "form-action 'none'",
             "frame-ancestors 'none'",

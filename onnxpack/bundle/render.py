@@ -16,6 +16,7 @@ from onnxpack.bundle import quoting, templates
 from onnxpack.bundle.layer import Root
 from onnxpack.bundle.openapi import make_document
 from onnxpack.bundle.page import PageView
+from onnxpack.bundle.predict import PredictView
 from onnxpack.bundle.views import ModuleView
 from onnxpack.oci.config import Healthcheck, Settings
 from onnxpack.spec.rules import OWN_VARIABLES
@@ -134,16 +135,18 @@ def render_module(view: ModuleView) -> dict[str, str]:
     if view.server == "none":
         return {name: _render(name, view) for name in names}
     names += ["server.py", "serving.py", "app.py", "connection.py", "workers.py", "metrics.py"]
-    names += ["protocol.py", "tensors.py", "documents.py", "content_coding.py", "healthcheck.py"]
+    names += ["protocol.py", "tensors.py", "documents.py", "content_coding.py", "forms.py"]
+    names += ["healthcheck.py"]
     names += ["warming.py"] if view.warmup else []
     names += ["quick.py"] if view.reads_quickly else []
     names += ["prometheus.py", "extensions.py", "request_log.py"]
     names += ["rpc.py", "messages.py", "triton_messages.py", "wire.py"] if view.has_grpc else []
     names += ["batching.py"] if view.max_batch_size else []
     names += ["supervisor.py", "sharing.py"] if view.workers > 1 else []
-    page = PageView(view, templates.read_plain("page.css"), templates.read_plain("page.js"))
+    page = PageView(view)
     return {
         **{name: _render(name, view) for name in names},
+        "predict.py": _render("predict.py", view, asked=PredictView(view)),
         "routes.py": _render("routes.py", view, policy=page.policy),
         "openapi.json": json.dumps(make_document(view), indent=1) + "\n",
         "page.html": _render("page.html", page),

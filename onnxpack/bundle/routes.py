@@ -9,7 +9,7 @@ ERRORS = {
     405: "The path takes another method; `Allow` says which.",
     408: "The request took too long to arrive.",
     413: "The body is larger than the server takes.",
-    415: "The body is compressed in a way that is not taken.",
+    415: "The body is of a type, or compressed in a way, that is not taken.",
     431: "The request's line and headers are too large.",
     500: "The model failed; the server's log says why.",
     501: "The server is no proxy.",
@@ -46,6 +46,7 @@ def list_routes(name: str, version: str) -> tuple[Route, ...]:
     places = {model: False} | ({f"{model}/versions/{version}": True} if version else {})
     return (
         Route("GET", "/", "PAGE", "a page for people: the model, and a form to try it"),
+        Route("POST", "/predict", "Action.PREDICT", "a prediction, from what people have", errors=_INFER),
         Route("GET", "/v2", "SERVER", "what this server is"),
         Route("GET", "/v2/health/live", "LIVE", "whether it runs"),
         Route("GET", "/v2/health/ready", "READY", "whether requests are taken"),

@@ -73,7 +73,7 @@ def list_data_schemas(view: ModuleView) -> dict[str, Schema]:
     found = {}
     for field in (*view.arguments, *view.fields):
         name = _name_data(field)
-        items = {"anyOf": [_describe_element(field), refer(name)]}
+        items = {"anyOf": [describe_element(field), refer(name)]}
         found[name] = {"type": "array", "description": "flat or nested, row by row", "items": items}
     return found
 
@@ -83,7 +83,8 @@ def _name_data(field: Field) -> str:
     return "Base64" if field.kind == "bytes" else field.datatype
 
 
-def _describe_element(field: Field) -> Schema:
+def describe_element(field: Field) -> Schema:
+    """Return what an element of an input or output looks like."""
     if field.kind == "float":
         return {"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}
     if field.kind == "integer":

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from onnxpack.bundle import quoting
+from onnxpack.bundle.answers import Answers
 from onnxpack.bundle.conclusions import ConclusionView
 from onnxpack.bundle.pictures import PictureView
 from onnxpack.bundle.routes import ERRORS, Route, list_routes
@@ -126,7 +127,7 @@ class ModuleView:
     ``max_batch_size`` None means: no dynamic batching. ``gpu_nodes`` is the least share of the nodes that run on the
     GPU; None means: any. ``workers`` are processes that serve one port. ``values`` has, for some of the inputs, what an
     example may hold: a value for each place along the last axis, or one for all places. ``columns`` are the inputs that
-    are columns of a declared table.
+    are columns of a declared table. ``answers`` say what outputs mean.
     """
 
     name: str
@@ -154,6 +155,7 @@ class ModuleView:
     intakes: tuple[Intake, ...] = ()
     tokenizers: Mapping[str, TokenizerFile] = dataclasses.field(default_factory=dict)
     conclusions: tuple[ConclusionView, ...] = ()
+    answers: Answers = dataclasses.field(default_factory=Answers)
 
     def __post_init__(self) -> None:
         declared = {axis.name for axis in self.axes}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxpack.bundle.answers import find_answers
 from onnxpack.bundle.conclusions import ConclusionView
 from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.lock import LockedBase, name_base
@@ -184,6 +185,7 @@ class Plan:
             conclusions=tuple(
                 ConclusionView.of(one, model.outputs, read_labels(self.file, one.step)) for one in conclusions
             ),
+            answers=find_answers(self.file, model.outputs),
         )
 
     def list_tokenizers(self) -> dict[str, Artifact]:

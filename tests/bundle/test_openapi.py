@@ -44,9 +44,9 @@ def test_the_document_is_valid(view: ModuleView) -> None:
         assert {"400", "408", "431", "503"} <= set(operation["responses"])
 
 
-def ask(server: Server, method: str, path: str, body: bytes | None = None) -> tuple[int, str, bytes]:
+def ask(server: Server, method: str, path: str, body: bytes | None = None, kind: str = "") -> tuple[int, str, bytes]:
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
-        connection.request(method, path, body)
+        connection.request(method, path, body, {"Content-Type": kind} if kind else {})
         response = connection.getresponse()
         return response.status, (response.headers["content-type"] or "").partition(";")[0], response.read()
 
@@ -66,6 +66,23 @@ def check(document: dict[str, Any], operation: dict[str, Any], answer: tuple[int
         Draft202012Validator(whole).validate(json.loads(body))
 
 
+def replay(server: Server, document: dict[str, Any], path: str) -> list[tuple[str, Any]]:
+    """Send each example of a path's bodies; return them with their media types."""
+    operation = document["paths"][path]["post"]
+    found = []
+    for media_type, content in operation["requestBody"]["content"].items():
+        examples = [example["value"] for example in content.get("examples", {}).values()]
+        for example in [*examples, *([content["example"]] if "example" in content else [])]:
+            schema = {"components": document["components"], **content["schema"]}
+            Draft202012Validator(schema).validate(example)
+            body = json.dumps(example) if media_type == "application/json" else example
+            answer = ask(server, "POST", path, body.encode(), media_type)
+            assert answer[0] == 200, answer
+            check(document, operation, answer)
+            found.append((media_type, example))
+    return found
+
+
 @pytest.mark.parametrize("model", SERVED)
 def test_answers_are_as_the_document_says_and_its_examples_work(model: str, apps: dict[str, Path]) -> None:
     with serving(apps[model]) as server:
@@ -80,12 +97,13 @@ def test_answers_are_as_the_document_says_and_its_examples_work(model: str, apps
                     assert answer[0] in (200, 204)
                     check(document, operation, answer)
                     continue
-                example = operation["requestBody"]["content"]["application/json"]["example"]
-                schema = {"$ref": "#/components/schemas/InferRequest", "components": document["components"]}
-                Draft202012Validator(schema).validate(example)
-                answer = ask(server, "POST", path, json.dumps(example).encode())
-                assert answer[0] == 200, answer
-                check(document, operation, answer)
+                examples = replay(server, document, path)
+                assert examples
+                if path == "/predict":
+                    check(document, operation, ask(server, "POST", path, b"{}"))
+                    check(document, operation, ask(server, "POST", path, b"{}", "font/ttf"))
+                    continue
+                ((_, example),) = examples
                 for asked in ({"id": "x"}, {"parameters": {"binary_data_output": True}}, {"inputs": []}):
                     check(document, operation, ask(server, "POST", path, json.dumps({**example, **asked}).encode()))
 

@@ -1,5 +1,6 @@
 import ast
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -90,7 +91,8 @@ def test_generated_python_is_clean(rendered: Path) -> None:
 
 def test_generated_python_is_typed(rendered: Path, pytestconfig: pytest.Config) -> None:
     command = [sys.executable, "-m", "mypy", "--strict", "--disable-error-code=import-untyped", "--config-file="]
-    cache = pytestconfig.rootpath / ".mypy_cache" / "generated"
+    # Models have modules of the same names, which two processes would mix up in one cache.
+    cache = pytestconfig.rootpath / ".mypy_cache" / f"generated-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
     done = subprocess.run([*command, f"--cache-dir={cache}", "."], cwd=rendered, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

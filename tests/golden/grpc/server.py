@@ -1,6 +1,7 @@
 """iris 1.0.0 over HTTP and gRPC: the Open Inference Protocol, version 2.
 
     GET   /                       a page for people: the model, and a form to try it
+    POST  /predict                a prediction, from what people have
     GET   /v2                     what this server is
     GET   /v2/health/live         whether it runs
     GET   /v2/health/ready        whether requests are taken

@@ -7,6 +7,7 @@ object. So a large array of scalars is read in pieces, and each is packed into a
 import json
 import re
 import threading
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -18,13 +19,15 @@ from numpy.typing import NDArray
 SMALL = 128 * 2**10  # bytes of a text that is read in one go, in a few milliseconds
 PIECE = 32 * 2**10  # bytes of a large array that are read at a time
 DEPTH = 32  # of a large document; the protocol needs no more than a tensor has dimensions
-MAX_OBJECTS = 10_000  # objects and arrays of a large document, data aside
+MAX_OBJECTS = 10_000  # values of a large document, packed arrays aside
+TOP = object()  # the name of the whole document, which nothing in it can have
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR = re.compile(rb"[-+.\w]+")
 _LONG = re.compile(rb"\d{19}")
 _MARK = re.compile(rb'[\[\]{"]')
+_OPEN = re.compile(rb"[\[ \t\r\n]*")
 _SCALARS = {bool, int, float, str, type(None)}
 _one_at_a_time = threading.Lock()  # so that the memory of large documents does not add up
 
@@ -40,21 +43,25 @@ class Column:
 
 def read(body: bytes | bytearray) -> dict[str, Any]:
     """The JSON object that a body holds. Only in a large one, what is called "data" is a Column."""
+    document = load(body, ("data",), MAX_OBJECTS)
+    if not isinstance(document, dict):
+        raise ValueError("the body must be a JSON object")
+    return document
+
+
+def load(body: bytes | bytearray, packed: Container[object], most: int) -> Any:
+    """The JSON that a body holds. Only a large one has Columns, by these names, and a limit."""
     try:
         if len(body) <= SMALL:
-            document = parse(body)
-        else:
-            with _one_at_a_time:
-                document = _Reader(body).document()
+            return parse(body)
+        with _one_at_a_time:
+            return _Reader(body, packed, most).document()
     except RecursionError:
         raise ValueError("the body is nested too deeply") from None
     except _RefusedError:
         raise
     except ValueError as error:
         raise ValueError(f"the body is not JSON in UTF-8: {error}") from error
-    if not isinstance(document, dict):
-        raise ValueError("the body must be a JSON object")
-    return document
 
 
 class _RefusedError(ValueError):
@@ -100,13 +107,16 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_consta
 class _Reader:
     """Reads a large document. It holds the body, and never a second copy of it."""
 
-    def __init__(self, body: bytes | bytearray) -> None:
+    def __init__(self, body: bytes | bytearray, packed: Container[object], most: int) -> None:
         self._body = body
+        self._packed = packed
+        self._most = most
         self._at = 0
         self._objects = 0
+        self._what = ""  # the column that is read
 
     def document(self) -> Any:
-        value = self._value(0)
+        value = self._value(0, TOP)
         if self._peek():
             self._fail("extra data")
         return value
@@ -136,15 +146,22 @@ class _Reader:
 
     def _value(self, depth: int, name: object = None) -> Any:
         self._objects += 1
-        if depth > DEPTH or self._objects > MAX_OBJECTS:
+        if depth > DEPTH or self._objects > self._most:
             what = "is nested too deeply" if depth > DEPTH else "has too many parts"
             raise _RefusedError(f"the body {what}")
         start = self._peek()
         if start == b"[":
-            return self._column() if name == "data" else self._list(depth)
+            return self._column(name) if self._packs(name) else self._list(depth)
         if start == b"{":
             return self._object(depth)
         return self._take(_STRING if start == b'"' else _SCALAR, "a value")
+
+    def _packs(self, name: object) -> bool:
+        """Say whether an array is a column; a whole document may be a list of objects, too."""
+        if name not in self._packed:
+            return False
+        match = _OPEN.match(self._body, self._at)
+        return name is not TOP or match is None or self._body[match.end() : match.end() + 1] != b"{"
 
     def _object(self, depth: int) -> dict[str, Any]:
         pairs: list[tuple[str, Any]] = []
@@ -178,9 +195,10 @@ class _Reader:
         self._at += 1
         return found == bracket
 
-    def _column(self) -> Column:
+    def _column(self, name: object) -> Column:
         """Read an array of scalars, or of arrays of them, into parts that are about as large as a piece."""
         column = Column()
+        self._what = "the list" if name is TOP else repr(name)
         pending: list[Any] = []
         counts: list[int] = []  # the items seen so far, in each array that is open
         depth = 0  # of the arrays that hold scalars
@@ -195,10 +213,10 @@ class _Reader:
                     continue
                 items = self._scalars(column, pending)
                 if depth not in (0, len(counts)):
-                    raise _RefusedError("'data' is ragged: its arrays differ in depth")
+                    raise _RefusedError(f"{self._what} is ragged: its arrays differ in depth")
                 depth = len(counts)
                 if sizes.setdefault(depth - 1, items) != items:
-                    raise _RefusedError("'data' is ragged: its arrays differ in length")
+                    raise _RefusedError(f"{self._what} is ragged: its arrays differ in length")
                 counts.pop()
             elif counts:
                 self._fail("an array is missing")
@@ -208,7 +226,7 @@ class _Reader:
                     break
                 level = len(counts) - 1
                 if sizes.setdefault(level, counts[-1]) != counts[-1]:
-                    raise _RefusedError("'data' is ragged: its arrays differ in length")
+                    raise _RefusedError(f"{self._what} is ragged: its arrays differ in length")
                 counts.pop()
             if not counts:
                 column.parts.append(_pack(pending))
@@ -225,7 +243,7 @@ class _Reader:
             if not values and (more or count):
                 self._fail("a value is missing")
             if not set(map(type, values)) <= _SCALARS:
-                raise _RefusedError("'data' is ragged: its arrays differ in depth")
+                raise _RefusedError(f"{self._what} is ragged: its arrays differ in depth")
             count += len(values)
             pending += values
             if len(pending) * 4 > PIECE:
@@ -246,7 +264,7 @@ class _Reader:
                 self._at, start = mark.end(), self._at
                 return bytes(self._body[start:end]), False
             if mark.group() != b'"':
-                raise _RefusedError("'data' is ragged: its arrays differ in depth")
+                raise _RefusedError(f"{self._what} is ragged: its arrays differ in depth")
             string = _STRING.match(self._body, mark.start())
             if string is None:
                 self._fail("a string does not end")

@@ -27,6 +27,7 @@ class Action(Enum):
     """An answer that is made when it is asked for."""
 
     INFER = auto()
+    PREDICT = auto()
     METRICS = auto()
     STATISTICS = auto()
 
@@ -66,6 +67,7 @@ POST = (b"POST",)
 MODEL_PATH = f"/v2/models/{NAME}"
 ROUTES = {
     "/": Route(GET, PAGE),
+    "/predict": Route(POST, Action.PREDICT),
     "/v2": Route(GET, SERVER),
     "/v2/health/live": Route(GET, LIVE),
     "/v2/health/ready": Route(GET, READY),
