@@ -109,7 +109,7 @@ async function tell() {
 
 async function question() {
   const {body, type} = await makeBody();
-  if (!body) throw new Error("choose a picture first");
+  if (!body) throw new Error(ask.dataset.kind === "picture" ? "choose a picture first" : "type something first");
   const began = performance.now();
   const response = await fetch(place, {method: "POST", body, headers: {"Content-Type": type}});
   const text = await response.text(), seconds = performance.now() - began;

@@ -150,7 +150,9 @@ class PredictView:
     def readers(self) -> dict[str, str]:
         """Return the function that reads each media type but that of forms."""
         functions = {"text/plain": "read_text", "application/json": "read_json", "text/csv": "read_csv"}
-        return {name: functions.get(name, "read_picture") for name in self.media_types if name != "multipart/form-data"}
+        named = [name for name in self.media_types if name != "multipart/form-data"]
+        found = {name: functions.get(name, "read_picture") for name in named}
+        return found | ({"image/jpg": "read_picture"} if "image/jpeg" in found else {})  # as many programs misspell it
 
     @property
     def takes(self) -> list[str]:

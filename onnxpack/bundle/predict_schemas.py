@@ -6,11 +6,13 @@ from io import StringIO
 from typing import Any
 
 from onnxpack.bundle.example import make_example
+from onnxpack.bundle.form import format_date
 from onnxpack.bundle.predict import PredictView
 from onnxpack.bundle.schemas import Schema, describe_element, make_object, refer
 from onnxpack.bundle.tables import list_columns
 from onnxpack.bundle.views import Field
 from onnxpack.core.values import Shape
+from onnxpack.spec.columns import ClientColumn
 
 _FORM = "multipart/form-data"
 _FIELDS = "application/x-www-form-urlencoded"
@@ -49,6 +51,9 @@ def make_records(view: PredictView) -> list[dict[str, Any]]:
     for field in view.model.arguments:
         if field.shape[1:] == (1,):  # a list of one value is the value itself
             whole[field.name] = [row[0] for row in whole[field.name]]
+    for column in view.model.columns:
+        if column.kind == "date":
+            whole[column.name] = [format_date(column, value) for value in whole[column.name]]
     return [dict(zip(whole, row, strict=True)) for row in zip(*whole.values(), strict=True)]
 
 
@@ -121,12 +126,28 @@ def _describe_fields(view: PredictView) -> Schema:
 
 def _describe_record(view: PredictView) -> Schema:
     fields = view.model.arguments
+    if view.model.columns:
+        named = {field.name: field for field in fields}
+        record = make_object({one.name: _describe_column(one, named[one.name]) for one in view.model.columns})
+        return record | {"required": [column.name for column in view.model.columns if column.fill is None]}
     whole = make_object({f.name: _describe_value(f, f.shape[1:] if view.lists else f.shape) for f in fields})
     columns = list_columns(view.model.inputs)
     if not view.table or all(len(names) == 1 for names in columns.values()):
         return whole
     flat = make_object({name: describe_element(field) for field in fields for name in columns[field.name]})
     return {"anyOf": [whole, flat]}
+
+
+def _describe_column(column: ClientColumn, field: Field) -> Schema:
+    """Describe a value of a column that is declared; null stands for one that may be missing."""
+    kinds = [describe_element(field)]
+    if column.words is not None:
+        kinds = [{"enum": list(column.words)}]
+    if column.kind == "date":
+        kinds.append({"type": "string", "description": "a date, or a date and time, as in ISO 8601"})
+    if column.fill is not None:
+        kinds.append({"type": "null"})
+    return {"anyOf": kinds} if len(kinds) > 1 else kinds[0]
 
 
 def _describe_answer(view: PredictView) -> Schema:

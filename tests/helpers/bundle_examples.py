@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
+from onnxpack.bundle.answers import Answers
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.render import DockerView, ModuleView, render_module
 from onnxpack.core.values import Axis, TensorInfo
@@ -188,7 +189,16 @@ TEXTS = replace(
     },
 )
 
-STEPS = {"pictures": PICTURES, "texts": TEXTS}
+SENTENCE = replace(
+    TEXTS,
+    name="sentence",
+    inputs=TEXTS.inputs[:1],
+    outputs=(TensorInfo("label", "string", ("batch",)), TensorInfo("scores", "float32", ("batch", 3))),
+    answers=Answers({"scores": ("bad", 'so "so"', "good")}),
+)
+"""One text in; a word, and a score for each word out."""
+
+STEPS = {"pictures": PICTURES, "texts": TEXTS, "sentence": SENTENCE}
 """Models whose modules read what clients really send."""
 # Of these only the files that differ from those of the other model are golden.
 VARIANTS = {
@@ -198,6 +208,7 @@ VARIANTS = {
     "grpc_odd": (replace(ODD, server="http+grpc"), ODD),
     "pictures": (PICTURES, IRIS),
     "texts": (TEXTS, GRPC),
+    "sentence": (SENTENCE, TEXTS),
 }
 
 
@@ -348,6 +359,27 @@ def save_texts(path: Path) -> None:
     path.with_name(TEXTS.texts[0].file).write_text(json.dumps(document))
 
 
+def save_sentence(path: Path) -> None:
+    """The scores count a text's "a", "b" and "c", and the label is the word of the highest one."""
+    save_texts(path)  # for its tokenizer
+    constants = [
+        helper.make_tensor("words", TensorProto.STRING, [3], [b"bad", b'so "so"', b"good"]),
+        helper.make_tensor("numbers", TensorProto.INT64, [1, 1, 3], [1, 2, 3]),
+        helper.make_tensor("last", TensorProto.INT64, [1], [2]),
+        helper.make_tensor("middle", TensorProto.INT64, [1], [1]),
+    ]
+    nodes = [
+        helper.make_node("Mul", ["input_ids", "attention_mask"], ["kept"]),
+        helper.make_node("Unsqueeze", ["kept", "last"], ["column"]),
+        helper.make_node("Equal", ["column", "numbers"], ["found"]),
+        helper.make_node("Cast", ["found"], ["ones"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["ones", "middle"], ["scores"], keepdims=0),
+        helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
+        helper.make_node("Gather", ["words", "best"], ["label"]),
+    ]
+    save_model(path, nodes, SENTENCE, constants)
+
+
 SAVERS = {
     "iris": save_iris,
     "transactions": save_transactions,
@@ -356,6 +388,7 @@ SAVERS = {
     "declared": save_declared,
     "pictures": save_pictures,
     "texts": save_texts,
+    "sentence": save_sentence,
 }
 
 

@@ -3,6 +3,7 @@
 Whatever is wrong with a body is a ValueError whose message is for its sender.
 """
 
+import csv
 from collections.abc import Callable, Iterable
 from io import StringIO
 from typing import Any, NamedTuple
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 
 import documents
 import forms
+import records
 from columns import format_table
-from inference import INPUTS, check_names, check_shapes, show
-from tensors import encode, read_data, to_nested
+from inference import check_shapes
+from tensors import encode, to_nested
 
 TAKES = " or ".join(
     (
         'JSON with "float_input", or a list of such objects (application/json)',
+        "a table whose first line names its columns (text/csv)",
         "a form (multipart/form-data)",
     )
 )
@@ -28,16 +31,15 @@ UNSAID = (b"", b"application/octet-stream", FIELDS)  # what curl and others send
 CHARSETS = (b"utf-8", b"us-ascii")
 BOM = b"\xef\xbb\xbf"  # Windows puts it in front of text
 MAX_VALUES = 250_000  # of a large JSON text; packed arrays count as one
-MAX_PARTS = 1  # of a form
+MAX_PARTS = 4  # of a form
 PICTURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"RIFF")  # how their files begin
-PACKED: tuple[object, ...] = (  # the lists that large texts have as columns
-    "float_input",
-    documents.TOP,
-)
 NAME = "float_input"
 RANK = 1  # of lists in a row
 FIRST = (  # how fields of a form begin
-    b"float_input=",
+    b"float_input0=",
+    b"float_input1=",
+    b"float_input2=",
+    b"float_input3=",
 )
 HEADS = {
     "label": b"%b:" % encode("label"),
@@ -87,12 +89,12 @@ def find_reader(body: bytes | bytearray) -> Callable[[bytes | bytearray], Questi
         return read_json
     if body.startswith(PICTURES):
         raise ValueError(f"the body is a picture: send {TAKES}")
-    return read_json
+    return read_csv
 
 
 def read_json(body: bytes | bytearray) -> Question:
     """Read JSON: an object with the inputs, a list of them, or the input's value itself."""
-    document = documents.load(body, PACKED, MAX_VALUES)
+    document = documents.load(body, (), MAX_VALUES)
     if isinstance(document, dict):
         return Question(read_records([document]), True)
     if isinstance(document, list) and any(isinstance(item, dict) for item in document):
@@ -104,60 +106,23 @@ def read_values(document: Any) -> Question:
     """Read one value of the input, or a list of them."""
     if len(measure(document)) <= RANK:
         return Question(read_records([{NAME: document}]), True)
-    if isinstance(document, documents.Column):  # all rows of a large text
-        try:
-            return Question({NAME: read_data(document, INPUTS[NAME].dtype, document.shape)}, False)
-        except (ValueError, OverflowError) as error:
-            raise ValueError(f"input {NAME!r}: {tell(error)}") from None
     if not document:
         raise ValueError("the list is empty")
     return Question(read_records([{NAME: value} for value in document]), False)
 
 
 def read_records(items: list[Any]) -> dict[str, NDArray[Any]]:
-    """Read the inputs from objects that each have those of one row."""
-    rows: dict[str, list[NDArray[Any]]] = {name: [] for name in INPUTS}
-    for number, item in enumerate(items, 1):
-        where = f"row {number}" if len(items) > 1 else "the object"
-        if not isinstance(item, dict):
-            raise ValueError(f"{where} must be an object with the inputs")
-        try:
-            check_names(item)
-            for name, found in rows.items():
-                found.append(read_value(name, item[name]))
-                if (shape := found[-1].shape) != (first := found[0].shape):
-                    raise ValueError(f"input {name!r}: its shape is {show(shape)}, and row 1's {show(first)}")
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}" if len(items) > 1 else str(error)) from None
-    return {name: np.stack(found) for name, found in rows.items()}
+    """Read the inputs from objects."""
+    return records.read_records(items)
 
 
-def read_value(name: str, value: Any) -> NDArray[Any]:
-    """Read the value of an input in one row."""
-    dtype, sizes = INPUTS[name].dtype, INPUTS[name].shape[1:]
-    try:
-        shape = measure(value)
-        if len(shape) != len(sizes):
-            raise ValueError(f"'data' must be {tell_rank(len(sizes))}, got {tell_rank(len(shape))}")
-        return read_data(value if shape else [value], dtype, shape)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"input {name!r}: {tell(error)}") from None
-
-
-def tell(error: Exception) -> str:
-    """Tell what is wrong with a value: the readers are those of the protocol, which knows it as 'data'."""
-    return str(error).replace("'data'", "it")
-
-
-def tell_rank(rank: int) -> str:
-    """Describe what has so many dimensions."""
-    return ("one value", "a list")[rank] if rank < 2 else f"lists in lists, {rank} deep"
+def read_csv(body: bytes | bytearray) -> Question:
+    """Read a table."""
+    return Question(records.read_csv(body), False)
 
 
 def measure(value: Any) -> list[int]:
     """Return the sizes of nested lists, as their first elements have them."""
-    if isinstance(value, documents.Column):
-        return list(value.shape)
     shape: list[int] = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -175,27 +140,15 @@ def read_form(parts: list[forms.Part]) -> Question:
     for part in parts:
         if part.name in found:
             raise ValueError(f"the form has the field {part.name!r} twice")
-        found[part.name] = read_field(part)
-    return Question(read_records([found]), True)
-
-
-def read_field(part: forms.Part) -> Any:
-    """Read a field of a form: numbers and lists as in JSON."""
-    check_field(part.name)
-    try:
-        return documents.load(part.content, PACKED, MAX_VALUES)
-    except ValueError as error:
-        raise ValueError(f"field {part.name!r}: {error}") from None
-
-
-def check_field(name: str) -> None:
-    """Raise ValueError unless a field of a form has the name of an input."""
-    if name not in INPUTS:
-        raise ValueError(f"there is no input {name!r}; the inputs are {', '.join(map(repr, INPUTS))}")
+        found[part.name] = part.content.decode()
+    table = StringIO()  # a cell of csv and a field of a form say the same in the same way
+    csv.writer(table).writerows((found.keys(), found.values()))
+    return Question(records.read_csv(table.getvalue().encode()), True)
 
 
 READERS: dict[bytes, Callable[[bytes | bytearray], Question]] = {
     b"application/json": read_json,
+    b"text/csv": read_csv,
 }
 
 

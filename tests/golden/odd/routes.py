@@ -43,7 +43,7 @@ PAGE_HEADERS = (  # only what is in the page runs there, and it may ask nobody b
     b"x-content-type-options: nosniff\r\n"
     b"content-security-policy: "
     b"default-src 'none'; "
-    b"style-src 'sha256-3uXrLbJZ/dVs5AXMz2qBnm0RVFpmPW8647oKJEeygn8='; "
+    b"style-src 'sha256-kRNJXZVqRFzylGw74ylO91cH9TPOiTx1KcRjghY4zXY='; "
     b"script-src 'sha256-2Kp4bR0y8bFIelnfmIzTy/eVgkyj9d7shMxUmE/5YBU='; "
     b"connect-src 'self'; "
     b"base-uri 'none'; "

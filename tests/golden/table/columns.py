@@ -18,7 +18,7 @@ place   place
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +31,18 @@ def list_columns(name: str, shape: Sequence[int | str]) -> list[str]:
 
 
 def write_table(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays of as many rows each as csv in UTF-8 with commas."""
+    """Write arrays of as many rows each into a file."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        format_table(file, arrays)
+
+
+def format_table(file: TextIO, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays of as many rows each as csv."""
     names = [column for name, array in arrays.items() for column in list_columns(name, array.shape)]
     columns = [column for array in arrays.values() for column in np.atleast_2d(array.T)]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(zip(*map(format_column, columns), strict=True))
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(zip(*map(format_column, columns), strict=True))
 
 
 def format_column(column: NDArray[Any]) -> list[str]:

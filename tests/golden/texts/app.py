@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 import content_coding
 import extensions
+import predict
 import prometheus
 import protocol
 from connection import JSON, Connection, HTTPError, Request
 from inference import Model
 from metrics import Metrics
-from protocol import Answer, Call
+from protocol import Call
 from request_log import Log
 from routes import MODEL_PATH, ROUTES, Action
 from tensors import encode
@@ -33,6 +34,7 @@ BACKLOG = 128  # connections that may be accepted in one go, before they are cou
 SPARE_FILES = 64  # for the model, the interpreter, and those that are refused
 MAX_REFUSED = 32  # connections that are told that there are too many; more are just closed
 BINARY = b"application/octet-stream"  # an answer that is not JSON alone
+CSV = b"text/csv; charset=utf-8"
 TICK_SECONDS = 0.5  # between looks at the connections' deadlines
 LOG_SECONDS = 10  # between two lines about the same thing
 
@@ -84,6 +86,9 @@ class App:
         if method == b"POST":
             if b"content-encoding" in headers and content_coding.find_coding(headers) is None:
                 return make_unsupported()
+            kind = headers.get(b"content-type", b"")
+            if route.answer is Action.PREDICT and not predict.is_taken(kind):
+                return make_untaken(kind)
             if self.draining:
                 return make_busy("the server is stopping", 1)
         if request.length > MAX_BODY:
@@ -128,8 +133,8 @@ class App:
             self.refuse(request, request.refusal)
             return
         answer = ROUTES[request.path].answer
-        if answer is Action.INFER:
-            task = HTTPTask(self, request)
+        if answer is Action.INFER or answer is Action.PREDICT:
+            task = HTTPTask(self, request) if answer is Action.INFER else PredictTask(self, request)
             if seconds := self.workers.submit(task):
                 self.refuse(request, make_busy("too many requests are waiting", seconds))
         elif answer is Action.METRICS:
@@ -181,14 +186,15 @@ class App:
 
 
 class HTTPTask:
-    """A prediction that a client asked for over HTTP."""
+    """A prediction that a client asked for over HTTP, by the protocol."""
 
-    __slots__ = ("_answer", "_app", "_body", "_coding", "_headers", "_request", "size")
+    __slots__ = ("_answer", "_app", "_body", "_coding", "_headers", "_kind", "_request", "size")
 
     def __init__(self, app: App, request: Request) -> None:
         self._app = app
         self._request = request
-        self._answer: Answer
+        self._answer: bytes
+        self._kind = JSON  # of the answer
         self._headers = b""  # of the answer
         self._coding = b""  # of the body
         if b"content-encoding" in request.headers:
@@ -208,33 +214,26 @@ class HTTPTask:
 
     def read(self) -> Call:
         """Read the request; ValueError if it is wrong."""
-        header = self._request.headers.get(b"inference-header-content-length")
         if not self._coding:
-            return protocol.read(self._body, header)
-        return content_coding.use_inflated(
-            self._body, self._coding, MAX_BODY, lambda body: protocol.read(body, header)
-        )
+            return self._read_body(self._body)
+        return content_coding.use_inflated(self._body, self._coding, MAX_BODY, self._read_body)
 
     def write(self, call: Call, results: dict[str, NDArray[Any]]) -> None:
         """Make the answer, compressed if the client asks; a large one not in the event loop."""
-        body, length = self._answer = protocol.write(call, results)
-        if length is not None:
-            self._headers = b"inference-header-content-length: %d\r\n" % length
+        body = self._answer = self._make_answer(call, results)
         if len(body) < content_coding.LEAST:
             return
         self._headers += b"vary: accept-encoding\r\n"
         coding = content_coding.choose_coding(self._request.headers.get(b"accept-encoding", b""))
         if coding and (len(body) <= content_coding.SMALL or threading.get_ident() != self._app.thread):
             self._headers += b"content-encoding: %b\r\n" % coding
-            self._answer = Answer(content_coding.compress(body, coding), length)
+            self._answer = content_coding.compress(body, coding)
 
     def finish(self, failure: BaseException | None) -> None:
         """Send the answer, or say why there is none."""
         request = self._request
         if failure is None:
-            body, length = self._answer
-            kind = JSON if length is None else BINARY
-            request.connection.answer(request, 200, body, self._headers, kind)
+            request.connection.answer(request, 200, self._answer, self._headers, self._kind)
         elif isinstance(failure, content_coding.TooLargeError):
             self._app.refuse(request, make_too_large())
         elif isinstance(failure, ValueError):
@@ -247,6 +246,33 @@ class HTTPTask:
         """Forget it: the client has left."""
         self._request.connection.drop(self._request)
 
+    def _read_body(self, body: bytes | bytearray) -> Call:
+        return protocol.read(body, self._request.headers.get(b"inference-header-content-length"))
+
+    def _make_answer(self, call: Call, results: dict[str, NDArray[Any]]) -> bytes:
+        body, length = protocol.write(call, results)
+        if length is not None:
+            self._kind = BINARY
+            self._headers = b"inference-header-content-length: %d\r\n" % length
+        return body
+
+
+class PredictTask(HTTPTask):
+    """A prediction that a person asked for, with what there was at hand."""
+
+    __slots__ = ("_single",)
+
+    def _read_body(self, body: bytes | bytearray) -> Call:
+        arrays, self._single = predict.read(body, self._request.headers.get(b"content-type", b""))
+        return Call(arrays, {}, None)
+
+    def _make_answer(self, call: Call, results: dict[str, NDArray[Any]]) -> bytes:
+        accepted = self._request.headers.get(b"accept", b"").lower()
+        if b"text/csv" in accepted and JSON not in accepted:
+            self._kind = CSV
+            return predict.write_table(results)
+        return predict.write(results, self._single)
+
 
 def make_busy(reason: str, seconds: int) -> HTTPError:
     """Refuse a request that may succeed later."""
@@ -257,6 +283,13 @@ def make_not_allowed(method: bytes, allowed: tuple[bytes, ...]) -> HTTPError:
     """Refuse a method."""
     reason = f"{method.decode()} is not possible here, only {allowed[0].decode()}"
     return HTTPError(405, reason, b"allow: %b\r\n" % b", ".join(allowed))
+
+
+def make_untaken(kind: bytes) -> HTTPError:
+    """Refuse a body for what it is."""
+    served = b"accept: %b\r\n" % b", ".join((*predict.READERS, predict.FORM))
+    reason = f"Content-Type {kind.decode('latin-1')!r} is not taken here: send {predict.TAKES}"
+    return HTTPError(415, reason, served)
 
 
 def make_unsupported() -> HTTPError:

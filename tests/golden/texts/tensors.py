@@ -43,10 +43,22 @@ def to_text(array: NDArray[Any]) -> bytes:
 
 def write_elements(array: NDArray[Any]) -> bytes:
     """Write a flat array's elements in one go."""
+    return dump(array)[1:-1]
+
+
+def to_nested(array: NDArray[Any]) -> bytes:
+    """Write an array as JSON: nested lists, or an element that is all there is."""
+    if array.ndim == 0:
+        return write_elements(array.reshape(1))
+    if array.size <= MAX_ELEMENTS:
+        return dump(np.ascontiguousarray(array))
+    return b"[%b]" % (to_text(array) if array.ndim == 1 else b",".join(map(to_nested, array)))
+
+
+def dump(array: NDArray[Any]) -> bytes:
+    """Write an array as nested lists in one go."""
     text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
-    if b"null" in text:  # for NaN and infinities
-        text = encode(to_json(array))
-    return text[1:-1]
+    return encode(to_json(array)) if b"null" in text else text  # for NaN and infinities
 
 
 def to_bytes(array: NDArray[Any]) -> bytes:

@@ -7,7 +7,7 @@ score   score
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,16 @@ def list_columns(name: str, shape: Sequence[int | str]) -> list[str]:
 
 
 def write_table(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays of as many rows each as csv in UTF-8 with commas."""
+    """Write arrays of as many rows each into a file."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        format_table(file, arrays)
+
+
+def format_table(file: TextIO, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays of as many rows each as csv."""
     names = [column for name, array in arrays.items() for column in list_columns(name, array.shape)]
     columns = [column for array in arrays.values() for column in np.atleast_2d(array.T)]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        # As text, numbers have as few digits as tell them apart in their own dtype.
-        writer.writerows(zip(*(map(str, column) for column in columns), strict=True))
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    # As text, numbers have as few digits as tell them apart in their own dtype.
+    writer.writerows(zip(*(map(str, column) for column in columns), strict=True))
