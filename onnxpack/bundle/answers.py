@@ -28,11 +28,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Answers:
-    """What outputs mean; ``classes`` has the words for the last axis of some, ``documents`` names those of JSON."""
+    """What outputs mean; ``classes`` has the words for the last axis of some."""
 
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pairs: tuple[Pair, ...] = ()
-    documents: tuple[str, ...] = ()
 
     def list_names(self, outputs: Iterable[str]) -> list[str]:
         """Return the names in an answer, in the order of the outputs: a pair is in the place of its values."""
@@ -62,7 +61,7 @@ def find_answers(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> Answers:
     if len(scores) == 1:
         classes.setdefault(scores[0], words)
     pairs = tuple(pair for pair in story.pairs if _are_rows(infos, pair))
-    return Answers(classes, pairs, tuple(name for name in story.documents if name in infos))
+    return Answers(classes, pairs)
 
 
 def _fits(info: TensorInfo, words: tuple[str, ...]) -> bool:
@@ -81,7 +80,6 @@ class _Story:
         self.words: dict[str, tuple[str, ...]] = {}
         """For each output that scores come from, the words for its classes."""
         self.pairs: list[Pair] = []
-        self.documents: list[str] = []
         self._origins: dict[str, str] = {}
 
     def find_origin(self, name: str) -> str:
@@ -102,7 +100,5 @@ class _Story:
                 Pair(pair.name, pair.values, given[0], "label") if pair.places == step.input else pair
                 for pair in self.pairs
             ]
-        elif step.op == "decode":
-            self.documents += given
         for name in given:
             self._origins[name] = origin if step.op in (*_SAME_PLACES, "argmax") else name

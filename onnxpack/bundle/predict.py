@@ -123,7 +123,7 @@ class PredictView:
     @property
     def documents(self) -> tuple[str, ...]:
         """Return the outputs that are JSON."""
-        return self.model.answers.documents
+        return tuple(one.name for one in self.model.conclusions)
 
     @property
     def scalars(self) -> list[str]:

@@ -160,7 +160,7 @@ def _describe_answer(view: PredictView) -> Schema:
             properties[name] = {"type": "array", "items": make_object({pair.word: place, "value": value})}
         elif words := view.classes.get(name):
             properties[name] = make_object({word: describe_element(fields[name]) for word in words})
-        elif name in view.model.answers.documents:
+        elif name in view.documents:
             properties[name] = {"description": "JSON"}
         else:
             field = fields[name]

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundle_examples import IRIS, TABLE, save_iris, write_app, write_modules
+from bundle_examples import IRIS, SENTENCE, TABLE, save_iris, save_sentence, write_app, write_modules
 from serving import Server, request, serving
 from strange_bodies import list_examples, make_form, make_question
 
 from onnxpack.bundle.answers import Answers, Pair
+from onnxpack.bundle.conclusions import ConclusionView
 from onnxpack.bundle.render import render_module
 from onnxpack.core.values import TensorInfo
 
@@ -278,8 +279,10 @@ def test_classes_have_their_words(tmp_path: Path) -> None:
 def test_pairs_and_documents_are_told_as_such(tmp_path: Path, load: Callable[..., ModuleType]) -> None:
     outputs = [("best_values", "float32", 2), ("best_labels", "string", 2), ("spans", "string", 1)]
     infos = tuple(TensorInfo(name, dtype, ("batch", size)[:size]) for name, dtype, size in outputs)
-    answers = Answers(pairs=(Pair("best", "best_values", "best_labels", "label"),), documents=("spans",))
-    write_modules(tmp_path, replace(IRIS, outputs=infos, answers=answers))
+    spans = ConclusionView("entities", infos[:1], infos[2:], tokens="text", text="text")
+    answers = Answers(pairs=(Pair("best", "best_values", "best_labels", "label"),))
+    save_sentence(tmp_path / "model.onnx")
+    write_modules(tmp_path, replace(SENTENCE, outputs=infos, answers=answers, conclusions=(spans,)))
     results = {
         "best_values": np.array([[0.5, 0.25]], np.float32),
         "best_labels": np.array([["a", 'b"']], object),
