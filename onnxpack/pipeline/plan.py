@@ -157,12 +157,13 @@ class Plan:
         batching = spec.runtime.batching
         intakes = list_intakes(spec)
         conclusions = list_conclusions(spec)
+        outputs = conclude_outputs(spec, model.outputs)
         return ModuleView(
             name=spec.name,
             version="",
             description=spec.description,
             inputs=replace_given(intakes, model.inputs),
-            outputs=conclude_outputs(spec, model.outputs),
+            outputs=outputs,
             axes=self.axes,
             opset=model.opset,
             precision=model.precision,
@@ -185,7 +186,7 @@ class Plan:
             conclusions=tuple(
                 ConclusionView.of(one, model.outputs, read_labels(self.file, one.step)) for one in conclusions
             ),
-            answers=find_answers(self.file, model.outputs),
+            answers=find_answers(self.file, outputs),
         )
 
     def list_tokenizers(self) -> dict[str, Artifact]:

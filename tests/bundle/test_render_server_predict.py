@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -276,7 +277,10 @@ def test_classes_have_their_words(tmp_path: Path) -> None:
         assert found[1]["probabilities"] == dict.fromkeys(words, "NaN")
 
 
-def test_pairs_and_documents_are_told_as_such(tmp_path: Path, load: Callable[..., ModuleType]) -> None:
+def test_pairs_and_documents_are_told_as_such(
+    tmp_path: Path, load: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "conclusions", ModuleType("conclusions"))  # nothing is concluded here
     outputs = [("best_values", "float32", 2), ("best_labels", "string", 2), ("spans", "string", 1)]
     infos = tuple(TensorInfo(name, dtype, ("batch", size)[:size]) for name, dtype, size in outputs)
     spans = ConclusionView("entities", infos[:1], infos[2:], tokens="text", text="text")
