@@ -16,19 +16,35 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import layer_trace
 import numpy as np
 import pytest
-from bundle_examples import BATCHING, IRIS, MODULES, ODD, SAVERS, TABLE, TRANSACTIONS, WORKERS, write_modules
+from bundle_examples import (
+    BATCHING,
+    IRIS,
+    MODULES,
+    ODD,
+    PICTURES,
+    SAVERS,
+    TABLE,
+    TEXTS,
+    TRANSACTIONS,
+    WORKERS,
+    write_modules,
+)
+from PIL import Image
 from serving import wait_until
 
+from onnxpack.bundle.codecs import replace_codecs
 from onnxpack.bundle.layer import LayerFile, Needs
 from onnxpack.bundle.prune import prune
 from onnxpack.bundle.reach import name_module
-from onnxpack.bundle.render import ModuleView, list_template_roots
+from onnxpack.bundle.render import ModuleView, list_template_roots, render_step_modules
 from onnxpack.conformance.suite import Request, check_server, is_conformant
+from onnxpack.spec.steps import PreprocessStep
 
 WHEELS = ("numpy", "onnxruntime", "httptools", "orjson", "grpcio", "typing-extensions")
 SERVERS = {
@@ -43,6 +59,15 @@ SERVERS = {
 }
 
 
+_STEPS = (
+    PreprocessStep("decode", "image", formats=("jpeg", "png", "webp", "bmp")),
+    PreprocessStep("orient", "image"),
+    PreprocessStep("resize", "image", size=(8, 8), fit="contain"),
+    PreprocessStep("resize", "image", size=(4, 6), method="area", like="opencv"),
+)
+ANY_PICTURE = replace(PICTURES, intakes=(replace(PICTURES.intakes[0], steps=_STEPS),))
+
+
 @dataclass(frozen=True)
 class Layer:
     """A pruned layer, with the modules and files that went."""
@@ -54,15 +79,20 @@ class Layer:
 
 @pytest.fixture(scope="session")
 def layer(tmp_path_factory: pytest.TempPathFactory) -> Layer:
-    folder = tmp_path_factory.mktemp("layer") / "lib"
-    copy_wheels(folder)
-    went = [file for file in prune(folder, Needs(list_template_roots())) if not file.kept]
+    return make_layer(tmp_path_factory.mktemp("layer") / "lib", WHEELS, {})
+
+
+def make_layer(folder: Path, wheels: tuple[str, ...], steps: dict[str, str]) -> Layer:
+    """Fill a folder as a layer for images that have these modules of steps."""
+    copy_wheels(folder, wheels)
+    needs = Needs(list_template_roots(steps))
+    went = [file for file in replace_codecs(folder, prune(folder, needs), needs) if not file.kept]
     return Layer(folder, frozenset(find_modules(went)), frozenset(file.path for file in went))
 
 
-def copy_wheels(folder: Path) -> None:
-    """Fill a folder with what the wheels that are installed here hold, as uv would."""
-    for name in WHEELS:
+def copy_wheels(folder: Path, wheels: tuple[str, ...]) -> None:
+    """Fill a folder with what wheels that are installed here hold, as uv would."""
+    for name in wheels:
         for file in distribution(name).files or ():
             if ".." not in file.parts and "__pycache__" not in file.parts:
                 target = folder / file
@@ -165,7 +195,7 @@ def test_a_server_misses_nothing_whatever_it_is_asked(traced: Traced, name: str)
     assert traced.list_missed() == []
 
 
-@pytest.mark.parametrize("name", SAVERS)
+@pytest.mark.parametrize("name", [name for name in SAVERS if name in MODULES])
 def test_the_command_line_misses_nothing(traced: Traced, name: str) -> None:
     view = MODULES[name]
     write_image(traced.app, view)
@@ -190,6 +220,54 @@ def make_inputs(view: ModuleView) -> dict[str, np.ndarray]:
         )
         for info in view.inputs
     }
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Traced:
+    """A layer, and the modules, of an image that takes pictures of all formats."""
+    app = tmp_path / "app"
+    app.mkdir()
+    write_modules(app, ANY_PICTURE)
+    layer = make_layer(tmp_path / "lib", ("numpy", "pillow"), render_step_modules(ANY_PICTURE))
+    return Traced(layer, app, tmp_path / "notes")
+
+
+def test_pictures_miss_nothing_and_other_formats_are_refused(pictures: Traced) -> None:
+    folder = pictures.app.parent
+    exif = Image.Exif()
+    exif[0x112] = 6
+    options: dict[str, dict[str, Any]] = {"a.jpg": {"exif": exif}, "lzw.tif": {"compression": "tiff_lzw"}}
+    taken, refused = ("a.jpg", "a.png", "a.webp", "a.bmp"), ("a.tif", "lzw.tif", "a.jp2", "a.gif", "a.ppm")
+    for name in (*taken, *refused):
+        Image.new("RGB", (9, 7), "teal").save(folder / name, **options.get(name, {}))
+    code = """
+import sys
+from pathlib import Path
+from typing import Any
+from pictures import read_pictures
+for path in sys.argv[1:]:
+    try:
+        print(read_pictures("image", [Path(path).read_bytes()]).shape)
+    except ValueError as error:
+        print("refused" if "picture 0" in str(error) or "picture 1" in str(error) else error)
+"""
+    lines = pictures.run(code, *(str(folder / name) for name in (*taken, *refused))).splitlines()
+    assert lines == ["(1, 4, 6, 3)"] * len(taken) + ["refused"] * len(refused)
+    assert pictures.list_missed() == []
+    pictures.run("import PIL.GifImagePlugin", status=1)
+    assert pictures.list_missed() == ["import PIL.GifImagePlugin"]
+
+
+def test_texts_miss_nothing(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    write_app(app, "texts")
+    texts = Traced(
+        make_layer(tmp_path / "lib", ("numpy", "tokenizers"), render_step_modules(TEXTS)), app, tmp_path / "notes"
+    )
+    code = "import texts; print(texts.tokenize('text', ['one two', ''], None).arrays['input_ids'].ndim)"
+    assert texts.run(code) == "2\n"
+    assert texts.list_missed() == []
 
 
 @pytest.mark.parametrize("code", ["import numpy.random", "import numpy; numpy.fft", "from numpy import testing"])
