@@ -33,6 +33,7 @@ from bundle_examples import (
     TEXTS,
     TRANSACTIONS,
     WORKERS,
+    write_app,
     write_modules,
 )
 from PIL import Image
