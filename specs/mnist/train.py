@@ -1,7 +1,7 @@
 """Train the network and write `mnist.onnx` and `mnist_3.png`.
 
-The file is like the MNIST model of the ONNX model zoo: opset 8, a batch of 1, and the names that CNTK gave. The zoo's own
-file takes its place with the same spec. The digits are scikit-learn's, made larger; the picture is drawn with a pen.
+The file is like the MNIST model of the ONNX model zoo: opset 8, a batch of 1, and the names that CNTK gave. The zoo's
+own file takes its place with the same spec. The digits are scikit-learn's, made larger; the picture is drawn by pen.
 """
 
 from pathlib import Path
@@ -18,7 +18,9 @@ from torch.nn import functional
 
 HERE = Path(__file__).resolve().parent
 EPOCHS = 12
-THREE = [(38, 30), (52, 18), (74, 16), (90, 28), (88, 46), (66, 56), (88, 66), (96, 86), (82, 108), (56, 112), (34, 100)]
+THREE = [
+    (38, 30), (52, 18), (74, 16), (90, 28), (88, 46), (66, 56), (88, 66), (96, 86), (82, 108), (56, 112), (34, 100),
+]  # fmt: skip
 """Where the pen goes, in a picture of 128 x 136."""
 
 
@@ -80,6 +82,7 @@ def make_file(model: Network) -> onnx.ModelProto:
         "Parameter193_reshape1": np.ascontiguousarray(values["last.weight"].T),
         "Parameter194": values["last.bias"][None],
     }
+    pool, flat = "Pooling160_Output_0", "Pooling160_Output_0_reshape0"
     same = {"kernel_shape": [5, 5], "auto_pad": "SAME_UPPER", "strides": [1, 1], "dilations": [1, 1], "group": 1}
     node = helper.make_node
     nodes = [
@@ -90,9 +93,9 @@ def make_file(model: Network) -> onnx.ModelProto:
         node("Conv", ["Pooling66_Output_0", "Parameter87"], ["Convolution110_Output_0"], "Convolution110", **same),
         node("Add", ["Convolution110_Output_0", "Parameter88"], ["Plus112_Output_0"], "Plus112"),
         node("Relu", ["Plus112_Output_0"], ["ReLU114_Output_0"], "ReLU114"),
-        node("MaxPool", ["ReLU114_Output_0"], ["Pooling160_Output_0"], "Pooling160", kernel_shape=[3, 3], strides=[3, 3]),
-        node("Reshape", ["Pooling160_Output_0", "Pooling160_Output_0_reshape0_shape"], ["Pooling160_Output_0_reshape0"]),
-        node("MatMul", ["Pooling160_Output_0_reshape0", "Parameter193_reshape1"], ["Times212_Output_0"], "Times212"),
+        node("MaxPool", ["ReLU114_Output_0"], [pool], "Pooling160", kernel_shape=[3, 3], strides=[3, 3]),
+        node("Reshape", [pool, f"{flat}_shape"], [flat]),
+        node("MatMul", [flat, "Parameter193_reshape1"], ["Times212_Output_0"], "Times212"),
         node("Add", ["Times212_Output_0", "Parameter194"], ["Plus214_Output_0"], "Plus214"),
     ]
     graph = helper.make_graph(
