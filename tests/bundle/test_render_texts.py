@@ -104,12 +104,16 @@ def test_half_characters_are_refused_with_their_place(texts: Callable[..., TextM
         module.tokenize(["whole \U0001f600", "half \ud83d"])
 
 
-def test_the_characters_of_a_request_are_bounded(texts: Callable[..., TextModule]) -> None:
+def test_the_bytes_of_a_text_and_of_a_request_are_bounded(texts: Callable[..., TextModule]) -> None:
     module = texts("word-level")
-    with pytest.raises(ValueError, match="text 1: at most 1048576 characters of a request can be tokenized"):
-        module.tokenize(["a" * 600_000, "b" * 600_000])
+    with pytest.raises(ValueError, match="text 1: it has 300000 bytes in UTF-8, and at most 262144 can be tokenized"):
+        module.tokenize(["a", "\u4f60" * 100_000])
+    with pytest.raises(ValueError, match="text 4: the request's texts have more than 1048576 bytes in UTF-8, which is the most"):
+        module.tokenize(["a" * 250_000] * 9)
     many = module.tokenize(["the dog " * 60_000] * 20).arrays["input_ids"]
     assert many.shape == (20, 512), "what is cut off does not count"
+    with pytest.raises(ValueError, match="text 0: it has 300000 bytes"):
+        texts(pair="other").tokenize(["a" * 150_000], ["b" * 150_000])
 
 
 class Panic(BaseException):
