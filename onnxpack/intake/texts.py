@@ -3,9 +3,13 @@
 The generated module cuts and fills up rows itself; here the library does, so that both can be compared.
 """
 
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,8 +34,14 @@ _LONGEST_PAIR = 4
 
 @dataclass(frozen=True)
 class TextFigures:
-    """What was compared: how many texts, and how many tokens they became; all were equal."""
+    """What was compared: an input's texts, and the tokens that they became, all of which were equal.
 
+    ``kind`` is the tokenizer's algorithm, and ``version`` that of the library.
+    """
+
+    name: str
+    kind: str
+    version: str
     texts: int
     tokens: int
 
@@ -40,7 +50,7 @@ class TextReference:
     """The tokenizer of an intake, as it is used in training."""
 
     def __init__(self, intake: Intake, axes: Sequence[Axis], file: Path) -> None:
-        from tokenizers import Tokenizer  # not where no text is tokenized
+        from tokenizers import Tokenizer, __version__  # not where no text is tokenized
 
         (step,) = intake.steps
         self._intake = intake
@@ -48,6 +58,7 @@ class TextReference:
         self._refuses = step.truncation == "refuse"
         known = read_tokenizer(file)
         self._padding: dict[str, Any] = {"direction": known.side, "pad_id": known.pad, "pad_type_id": known.pad_type}
+        self.kind, self.version = known.kind, str(__version__)
         self._tokenizer = Tokenizer.from_file(str(file))
         self._tokenizer.enable_padding(**self._padding)
         if self._refuses:
@@ -75,6 +86,25 @@ class TextReference:
         }
 
 
+def load_tokenize(module: str, tokenizers: Mapping[str, Path]) -> Tokenize:
+    """Import the generated `texts.py` beside the files of its tokenizers, and return what it does."""
+    with TemporaryDirectory() as folder:
+        for name, file in tokenizers.items():
+            shutil.copyfile(file, Path(folder, name))
+        path = Path(folder, "texts.py")
+        path.write_text(module, encoding="utf-8")
+        found = spec_from_file_location("onnxpack_generated_texts", path)
+        assert found
+        assert found.loader
+        loaded = sys.modules[found.name] = module_from_spec(found)  # dataclasses look for it there
+        try:
+            found.loader.exec_module(loaded)
+        finally:
+            del sys.modules[found.name]
+    tokenize: Tokenize = loaded.tokenize
+    return tokenize
+
+
 def compare_texts(intake: Intake, reference: TextReference, tokenize: Tokenize, count: int = _COUNT) -> TextFigures:
     """Compare the generated module's tokens with those of training, for seeded strings of every kind.
 
@@ -95,7 +125,7 @@ def compare_texts(intake: Intake, reference: TextReference, tokenize: Tokenize, 
         if difference := _find_difference(expected, actual):
             raise _make_error(intake, texts, difference)
         tokens += sum(array.size for array in expected.values()) // len(expected)
-    return TextFigures(count, tokens)
+    return TextFigures(intake.name, reference.kind, reference.version, count, tokens)
 
 
 def _draw_requests(intake: Intake, most: int, count: int) -> Iterator[tuple[list[str], list[str] | None]]:

@@ -108,7 +108,7 @@ def test_the_bytes_of_a_text_and_of_a_request_are_bounded(texts: Callable[..., T
     module = texts("word-level")
     with pytest.raises(ValueError, match="text 1: it has 300000 bytes in UTF-8, and at most 262144 can be tokenized"):
         module.tokenize(["a", "\u4f60" * 100_000])
-    with pytest.raises(ValueError, match="text 4: the request's texts have more than 1048576 bytes in UTF-8, which is the most"):
+    with pytest.raises(ValueError, match="text 4: the request's texts have more than 1048576 bytes in"):
         module.tokenize(["a" * 250_000] * 9)
     many = module.tokenize(["the dog " * 60_000] * 20).arrays["input_ids"]
     assert many.shape == (20, 512), "what is cut off does not count"

@@ -1,17 +1,19 @@
 """The module's tokens are those of training, for strings of every kind, and a difference fails the build (X15.2)."""
 
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 from text_modules import TextModule, make_texts
 from tokenizing import KINDS
 
 from onnxpack.core.errors import GateError
 from onnxpack.intake.strings import FIXED, draw_strings
-from onnxpack.intake.texts import TextFigures, TextReference, compare_texts
+from onnxpack.intake.texts import TextFigures, TextReference, compare_texts, load_tokenize
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "as long as needed": {},
@@ -95,3 +97,12 @@ def test_the_reference_is_what_transformers_does(kind: str, pair: str | None, tm
     expected = reference.tokenize(strings, others)
     assert expected
     assert {name: found[name] for name in names} == {name: array.tolist() for name, array in expected.items()}
+
+
+def test_a_module_is_loaded_beside_its_tokenizers_and_leaves_nothing(tmp_path: Path) -> None:
+    made = make_texts(tmp_path, "byte-level")
+    before = set(sys.modules)
+    tokenize = load_tokenize((tmp_path / "texts.py").read_text(), {made.file.name: made.file})
+    found = compare_texts(made.intake, TextReference(made.intake, made.axes, made.file), tokenize, 100)
+    assert (found.name, found.kind, found.version) == ("text", "BPE", tokenizers.__version__)
+    assert set(sys.modules) == before
