@@ -147,7 +147,7 @@ def make_transactions(length: int) -> Arrays:
     """Make one account with so many transactions."""
     rng = np.random.default_rng(7)
     return {
-        "dates": rng.standard_normal((1, length, 6)).astype(np.float32),
+        "dates": rng.integers(1_420_070_400, 1_893_456_000, (1, length)),
         "input_ids": rng.integers(0, 40000, (1, length, 20)),
         "amounts": rng.uniform(0, 5000, (1, length)).astype(np.float32),
     }
