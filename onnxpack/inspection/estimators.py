@@ -9,6 +9,7 @@ from onnxpack.core.errors import SpecError
 from onnxpack.core.text import clean
 from onnxpack.core.values import TensorInfo
 from onnxpack.inspection.draft import Draft
+from onnxpack.inspection.frames import declare_frame, find_frame
 from onnxpack.inspection.learned import finish, list_answers
 from onnxpack.sources import load_source
 from onnxpack.spec.formats import PICKLES
@@ -34,7 +35,10 @@ def look_at_estimator(grown: Draft, destination: Path) -> Draft:
         source = load_source(library)
         model = source.load(grown.file(destination))
     kind = type(model).__name__
-    if not known:
+    frame = {} if known else find_frame(model)
+    if frame:
+        declare_frame(grown, frame)
+    elif not known:
         count = _count_columns(model)
         if count is None:
             raise SpecError(

@@ -46,9 +46,21 @@ def _block(fields: Mapping[str, Any], path: tuple[str, ...], notes: Notes) -> It
             yield from _block(value, here, notes)
         elif steps:
             yield f"{scalar(key)}:"
-            yield from (f"  - {flow(item)}" for item in value)
+            for item in value:
+                yield from _step(item)
         else:
             yield f"{' ' * indent}{scalar(key)}: {flow(value)}"
+
+
+def _step(item: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of one item of a list: one line, or a block if that would be too long."""
+    line = f"  - {flow(item)}"
+    if len(line) <= _WIDTH:
+        yield line
+        return
+    first, *rest = _block(item, ("", ""), {})
+    yield f"  - {first.lstrip()}"
+    yield from rest
 
 
 def _needs_block(value: Mapping[str, Any], path: tuple[str, ...], notes: Notes) -> bool:

@@ -3,7 +3,9 @@
 import json
 import math
 import re
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -161,9 +163,10 @@ def test_rows_are_no_more_than_the_model_takes(load: Load) -> None:
         (b"city,joined\na\n", "row 1 (line 2): 1 values, and the first line has 2 names"),
         (b'city,joined\n"a",2024-01-01\n"b,2024-01-01', "line 3: unexpected end of data"),
         (b"city,joined\na,\n", "row 1 (line 2), column 'joined': a value is missing"),
+        (b"\n" * 10_002, "line 10001: more than 10000 lines are empty"),
         (b"city,joined\n" + b'"\n",' * 2**19, "a row of 1048576 characters or more"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_wrong_csv_is_told_with_its_line(load: Load, body: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
@@ -219,3 +222,12 @@ def test_the_first_values_that_are_refused_are_told(load: Load) -> None:
     ) as caught:
         model.run(many | {"city": np.array(["x"] * 100)})
     assert "row 6" not in str(caught.value)
+
+
+def test_garbage_is_refused_by_messages_of_one_line(load: Load) -> None:
+    path = Path(__file__).parents[2] / "benchmarks/inputs/tables.py"
+    fuzz = runpy.run_path(str(path))
+    tally = fuzz["run"](150, load("declared", "records"))
+    assert tally.taken > 30
+    assert tally.refused > 100
+    assert tally.longest < 1000

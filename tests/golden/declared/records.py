@@ -24,6 +24,7 @@ from inference import INPUTS
 MAX_ROWS = 100
 MAX_LENGTH = 2**20  # characters of a row of csv
 MAX_TEXTS = 64 * 2**20  # characters of all words of a table
+MAX_EMPTY = 10_000  # lines without anything in a csv: reading them takes time
 MAX_ERRORS = 5  # that are told at once
 MAX_SEARCHED = 1000  # columns, among which the one is looked for that was meant
 FILLS: dict[str, Any] = {  # what a column has where a value is missing
@@ -187,7 +188,8 @@ def iterate_rows(file: IO[str]) -> Iterator[tuple[int, list[str]]]:
     """Give the rows of csv, each with the line that it ends in; an empty line is no row."""
     lines = Lines(file)
     cells = csv.reader(lines, strict=True)
-    while True:
+    empty = 0
+    while empty <= MAX_EMPTY:
         lines.used = 0
         try:
             row = next(cells, None)
@@ -199,6 +201,9 @@ def iterate_rows(file: IO[str]) -> Iterator[tuple[int, list[str]]]:
             return
         if row:
             yield cells.line_num, row
+        else:
+            empty += 1
+    raise ValueError(f"line {cells.line_num}: more than {MAX_EMPTY} lines are empty")
 
 
 def find_columns(header: list[str]) -> list[int | None]:
