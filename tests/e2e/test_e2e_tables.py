@@ -34,6 +34,7 @@ import runpy, sys
 sys.argv[1:] = ["--input", f"/tmp/{sys.argv[1]}"]
 runpy.run_module("inference", run_name="__main__")
 """
+JSON, TEXT = {"Content-Type": "application/json"}, {"Content-Type": "text/csv"}
 PATH = "/v2/models/passengers/infer"
 
 
@@ -77,10 +78,24 @@ def test_records_csv_and_tensors_get_scikit_learns_answers(server: Box, wanted: 
         server.put("/tmp", {name: text.encode()})
         document = json.loads(server.python(PREDICT, name))
         found.append((document["survived"], np.array(document["probabilities"])))
+    for headers, text in ((JSON, json.dumps(ROWS)), (TEXT, CSV)):
+        status, rows, _ = Client(server.find_port()).ask("POST", "/predict", text.encode(), **headers)
+        assert status == 200, rows
+        shares = [row["probabilities"] for row in rows]
+        found.append(([row["survived"] for row in rows], np.array(shares)))
     for survived, shares in found:
         assert survived == labels
         np.testing.assert_allclose(shares, probabilities, rtol=1e-4, atol=1e-5)
     assert len({json.dumps(np.asarray(shares).tolist()) for _, shares in found}) == 1
+
+
+def test_a_mistake_in_a_record_or_a_csv_is_told_with_its_row(server: Box) -> None:
+    client = Client(server.find_port())
+    rows = [{**ROWS[0], "age": "x"}, ROWS[1], {**ROWS[2], "sex": "?"}]
+    status, answer, _ = client.ask("POST", "/predict", json.dumps(rows).encode(), **JSON)
+    assert (status, answer["error"]) == (400, "row 1, column 'age': expected a number, got 'x'")
+    status, answer, _ = client.ask("POST", "/predict", CSV.replace("1,female", "1,?").encode(), **TEXT)
+    assert (status, answer["error"]) == (400, "row 1, column 'sex': '?' is none of 'female', 'male'")
 
 
 @pytest.mark.parametrize(
