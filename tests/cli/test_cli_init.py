@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -368,6 +369,19 @@ def test_the_shards_of_an_index_are_read(tmp_path: Path, onnxpack: Run) -> None:
     assert onnxpack("init", tmp_path / "m.safetensors.index.json").code == 0
     assert load(tmp_path / "spec.yaml").spec.inputs["x"].range == (0, 49)
     assert "2 tensors with 208 numbers" in (tmp_path / "spec.yaml").read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_pipeline_on_named_columns_is_drafted_with_its_table(tmp_path: Path, onnxpack: Run) -> None:
+    shutil.copy(EXAMPLES / "passengers/passengers.joblib", tmp_path / "m.joblib")
+    ended = onnxpack("init", tmp_path / "m.joblib", "--trust")
+    assert ended.code == 0, ended.err
+    spec = load(tmp_path / "spec.yaml").spec
+    assert list(spec.inputs) == ["pclass", "sex", "age", "fare", "embarked"]
+    columns = spec.preprocess[0].columns or {}
+    assert columns["sex"].categories == ("female", "male")
+    assert (columns["embarked"].unknown, columns["age"].kind) == ("another word", "number")
+    assert "`missing: …` says what stands for a missing value" in (tmp_path / "spec.yaml").read_text()
 
 
 def save_boosted(folder: Path, framework: str) -> Path:
