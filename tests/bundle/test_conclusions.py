@@ -2,22 +2,27 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from bundle_examples import ANSWERS, ENTITIES
 
 from onnxpack.bundle import templates
 from onnxpack.bundle.conclusions import ConclusionView, read_tags
+from onnxpack.bundle.render import render_module
 from onnxpack.core.values import TensorInfo
 from onnxpack.intake.conclusions import find_answer, find_entities
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "ann", "##a", "##b", "in", "new", "york", "met", "bob", ",", "."]
 BIO = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-TEXTS = ["Anna met Bob in New York .", "ann,bob", "x", "", "annab  ANNAAAB\tbob in, in", "Bob Bob Bob New New York"]
+TEXTS = [
+    "Anna met Bob in New York .", "ann,bob", "x", "", "annab  ANNAAAB	bob in, in", "Bob Bob Bob New New York",
+    "ann [SEP] bob [UNK]",
+]  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -50,6 +55,7 @@ def tokenizer() -> Any:
     made.normalizer = tokenizers.normalizers.BertNormalizer()
     made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     made.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    made.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
     return made
 
 
@@ -193,6 +199,12 @@ def test_scores_that_are_no_numbers_are_null_and_end_nothing(tokenizer: Any) -> 
     (document,) = module.conclude({"logits": logits}, {"text": ["Anna met"]}, tokens)["entities"]
     assert "NaN" not in document
     assert json.loads(document) == []
+
+
+@pytest.mark.parametrize("name", ["entities", "answers"])
+def test_modules_of_conclusions_are_golden(name: str, golden: Callable[[str, str], None]) -> None:
+    view = {"entities": ENTITIES, "answers": ANSWERS}[name]
+    golden(f"{name}/conclusions.py", render_module(view)["conclusions.py"])
 
 
 def test_tags_are_read_by_the_scheme_that_the_labels_have() -> None:

@@ -88,13 +88,13 @@ def test_places_are_characters_of_the_string_that_came(texts: Callable[..., Text
     text = "Größe \U0001f44d\U0001f3fd e\u0301 dog"
     for kind in ("word-piece", "byte-level"):
         (places,) = texts(kind, places=True).tokenize([text]).offsets
-        assert places[0] == places[-1] == (0, 0, -1)
-        parts = [text[start:end] for start, end, number in places if number == 0]
+        assert places[0] == places[-1] == (0, 0, -1, -1)
+        parts = [text[place.start : place.end] for place in places if place.part == 0]
         assert parts[-1].strip() in ("dog", "og", "g")
         assert "".join(dict.fromkeys(parts)).replace(" ", "").startswith("Gr")
     pairs = texts(pair="other", tokens=10, places=True).tokenize(["fox dog"], ["the dog"]).offsets[0]
     assert pairs == [
-        (0, 0, -1), (0, 3, 0), (4, 7, 0), (0, 0, -1), (0, 3, 1), (4, 7, 1), (0, 0, -1), *[(0, 0, -1)] * 3,
+        (0, 0, -1, -1), (0, 3, 0, 0), (4, 7, 0, 1), (0, 0, -1, -1), (0, 3, 1, 0), (4, 7, 1, 1), *[(0, 0, -1, -1)] * 4,
     ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from onnxpack.bundle.answers import Answers
+from onnxpack.bundle.conclusions import ConclusionView, read_tags
 from onnxpack.bundle.lock import Package
 from onnxpack.bundle.render import DockerView, ModuleView, render_module
 from onnxpack.core.values import Axis, TensorInfo
@@ -198,6 +199,49 @@ SENTENCE = replace(
 )
 """One text in; a word, and a score for each word out."""
 
+_SCORES = ("batch", "tokens")
+ENTITIES = replace(
+    TEXTS,
+    server="none",
+    max_batch_size=None,
+    outputs=(TensorInfo("entities", "string", ("batch",)),),
+    conclusions=(
+        ConclusionView(
+            "entities",
+            (TensorInfo("logits", "float32", (*_SCORES, 3)),),
+            (TensorInfo("entities", "string", ("batch",)),),
+            "text",
+            "text",
+            read_tags(["O", "B-PER", "I-PER"]),
+            by_word=True,
+        ),
+    ),
+)
+ANSWERS = replace(
+    TEXTS,
+    server="none",
+    max_batch_size=None,
+    inputs=(TensorInfo("question", "string", ("batch",)), TensorInfo("context", "string", ("batch",))),
+    outputs=(TensorInfo("answer", "string", ("batch",)),),
+    intakes=(
+        Intake(
+            "text",
+            (PreprocessStep("tokenize", "question", pair="context", tokenizer="tokenizer.json"),),
+            (TensorInfo("question", "string", ("batch",)), TensorInfo("context", "string", ("batch",))),
+            tuple(TensorInfo(name, "int64", _SCORES) for name in ("input_ids", "attention_mask", "token_type_ids")),
+        ),
+    ),
+    conclusions=(
+        ConclusionView(
+            "answer",
+            (TensorInfo("start_logits", "float32", _SCORES), TensorInfo("end_logits", "float32", _SCORES)),
+            (TensorInfo("answer", "string", ("batch",)),),
+            "question",
+            "context",
+        ),
+    ),
+)
+
 STEPS = {"pictures": PICTURES, "texts": TEXTS, "sentence": SENTENCE}
 """Models whose modules read what clients really send."""
 # Of these only the files that differ from those of the other model are golden.
@@ -229,6 +273,8 @@ KINDS = {
     "half precision": make_kind("float16", ("n", 3, 8, 8)),
     "doubles in a table of two rows": make_kind("float64", (2, 3)),
     "a table without a table of outputs": replace(IRIS, outputs=(TensorInfo("y", "int64", ()),), server="none"),
+    "entities of texts": ENTITIES,
+    "answers to questions": ANSWERS,
     "a table of outputs alone": replace(TRANSACTIONS, outputs=(TensorInfo("s", "string", ("batch",)),), server="none"),
 }
 """Models of all kinds, whose modules are checked for their form alone."""
