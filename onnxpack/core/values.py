@@ -15,6 +15,8 @@ CLIENT = "client"
 """How the names of the cases begin that hold what a client of the image sends."""
 REQUEST = ".client.json"
 """What follows such a case's name in the name of the file with its request, by the Open Inference Protocol."""
+ANSWERS = ".answers.npz"
+"""The same of the file with a client's outputs, where the module makes some of them of the ONNX file's."""
 
 Shape = tuple[int | str, ...]
 """Sizes in order; a name is a dynamic axis."""

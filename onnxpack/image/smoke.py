@@ -15,7 +15,7 @@ from onnxpack.core.quiet import measuring
 from onnxpack.core.values import Reference
 from onnxpack.data.test_inputs import Arrays, read_arrays
 from onnxpack.image.engine import VOLUME, Container, Engine, Smoke, SmokeRequest, Soak, require_end
-from onnxpack.parity.compare import Comparison, Tolerance, compare_cases, read_case, require_parity
+from onnxpack.parity.compare import Comparison, Tolerance, compare_cases, read_answers, require_parity
 from onnxpack.parity.quantization_noise import compute_spreads
 from onnxpack.timing import load, probe, soak
 from onnxpack.timing.queueing import HeldOut, Load, predict_p99
@@ -201,7 +201,7 @@ def _compare_replay(reference: Reference, box: Container, tolerance: Tolerance) 
 
     def read_cases() -> Iterator[tuple[str, Arrays, Arrays]]:
         for case in reference.asked:
-            expected, data = read_case(reference.folder, case)[1], results.get(reference.name_request(case))
+            expected, data = read_answers(reference.folder, case), results.get(reference.name_request(case))
             yield case, expected, _unpack_answer(case, data, expected) if data else {}
 
     return compare_cases(read_cases(), replace(tolerance, units=reference.units))
@@ -227,7 +227,7 @@ def _compare_answer(reference: Reference, case: str, facts: Any, tolerance: Tole
     """Compare the server's HTTP answer with the Reference."""
     if facts["status"] != 200:
         raise GateError(f"the server answers {facts['status']}", "see its answer below", json.dumps(facts["answer"]))
-    _, expected = read_case(reference.folder, case)
+    expected = read_answers(reference.folder, case)
     tensors = {tensor["name"]: tensor for tensor in facts["answer"]["outputs"]}
     actual = {
         name: np.array(tensors[name]["data"], _choose_dtype(right)).reshape(tensors[name]["shape"])

@@ -14,19 +14,23 @@ import numpy as np
 
 from onnxpack.core.values import TensorInfo
 from onnxpack.data.test_inputs import Arrays
+from onnxpack.intake.reference import load_texts
 from onnxpack.spec.conclusions import MOST_TOKENS, conclude_outputs, list_conclusions
+from onnxpack.spec.intakes import list_intakes
 from onnxpack.spec.load import SpecFile
 from onnxpack.transforms.outputs import read_labels
 
 Array = np.ndarray[Any, Any]
-Encodings = Sequence[Any]
-"""Of each row what `tokenizers` says of its text or pair: an ``Encoding``."""
 
 
-def conclude(file: SpecFile, outputs: Arrays, texts: Mapping[str, Sequence[str]], encodings: Encodings) -> Arrays:
-    """Return a client's outputs by those of the ONNX file, for texts by the names of their inputs."""
+def conclude_request(file: SpecFile, request: Mapping[str, Any], outputs: Arrays) -> Arrays:
+    """Return a client's outputs by those of the ONNX file, for a request by the Open Inference Protocol."""
+    texts = {tensor["name"]: tensor["data"] for tensor in request["inputs"]}
     made = dict(outputs)
     for one in list_conclusions(file.spec):
+        (intake,) = [intake for intake in list_intakes(file.spec) if intake.name == one.tokens]
+        pairs = texts[intake.taken[1].name] if len(intake.taken) > 1 else None
+        encodings = load_texts(file, intake).encode(texts[one.tokens], pairs)
         scores = [outputs[name].astype(np.float64) for name in one.taken]
         rows = list(zip(texts[one.text], encodings, *scores, strict=True))
         if one.step.kind == "answer":

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxpack.core import text
 from onnxpack.core.errors import GateError, Problem
-from onnxpack.core.values import Reference
+from onnxpack.core.values import ANSWERS, Reference
 from onnxpack.data.test_inputs import Arrays, read_arrays
 from onnxpack.parity import distances, quantization_noise
 from onnxpack.parity.detections import align_detections
@@ -291,6 +291,12 @@ def clean_runtime_error(error: Exception | str) -> str:
 def read_case(folder: Path, case: str) -> tuple[Arrays, Arrays]:
     """Read a case's inputs and the source model's outputs."""
     return read_arrays(folder / f"{case}.inputs.npz"), read_arrays(folder / f"{case}.outputs.npz")
+
+
+def read_answers(folder: Path, case: str) -> Arrays:
+    """Read what a client of an image is to get in a case: what the ONNX file is to give, if the module adds nothing."""
+    answers = folder / f"{case}{ANSWERS}"
+    return read_arrays(answers) if answers.exists() else read_case(folder, case)[1]
 
 
 def require_parity(what: str, rows: list[Comparison], place: str = "") -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxpack.core.artifacts import Artifact
 from onnxpack.core.errors import OnnxpackError, SourceError
-from onnxpack.core.values import MODEL, REFERENCE, REQUEST, SERVED, Exported, Reference
+from onnxpack.core.values import ANSWERS, MODEL, REFERENCE, REQUEST, SERVED, Exported, Reference
 from onnxpack.data.case_budget import Budget
 from onnxpack.data.test_inputs import (
     Arrays,
@@ -27,9 +27,11 @@ from onnxpack.graph.check import read_facts
 from onnxpack.hunt import hunt
 from onnxpack.hunt.trial import Answer
 from onnxpack.intake.cases import make_cases
+from onnxpack.intake.conclusions import conclude_request
 from onnxpack.parity.determinism import STEADY_CASES, require_steady, require_values
 from onnxpack.parity.prepared import compare_prepared, drop_prepare
 from onnxpack.sources import Source, load_source
+from onnxpack.spec.conclusions import list_conclusions
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Spec
 from onnxpack.spec.served import make_served_spec
@@ -214,7 +216,12 @@ def _finish(file: SpecFile, raw: Path, folder: Path, framework_names: Sequence[s
     for case, outputs in zip(answers.cases, named, strict=True):
         write_arrays(folder / REFERENCE / f"{case}.outputs.npz", outputs)
         if (folder / SERVED).exists():
-            write_arrays(folder / SERVED / f"{case}.outputs.npz", apply_postprocess(file, outputs))
+            served = apply_postprocess(file, outputs)
+            write_arrays(folder / SERVED / f"{case}.outputs.npz", served)
+            request = folder / SERVED / f"{case}{REQUEST}"
+            if list_conclusions(file.spec) and request.exists():
+                answers_of_case = conclude_request(file, json.loads(request.read_text(encoding="utf-8")), served)
+                write_arrays(folder / SERVED / f"{case}{ANSWERS}", answers_of_case)
     # After the renaming, as the observed shapes are under the shipped names.
     declare_outputs(model, _keep_model_axes(file, answers.sizes), named)
     if external_data.stays_outside(model):
