@@ -31,6 +31,7 @@ compute in float32 whatever they are given.
 """
 
 _SHOWN_ROWS = 20
+_SHOWN_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
@@ -155,13 +156,24 @@ def _first(expected: Any, actual: Any, apart: Any) -> str:
     if not apart.any():
         return ""
     place = tuple(int(index) for index in np.argwhere(apart)[0])
-    right, got = (_format_value(array[place]) for array in (expected, actual))
+    values = [array[place] for array in (expected, actual)]
+    right, got = map(_format_value, _skip_common(*values) if isinstance(values[0], str) else values)
     return f"{got} instead of {right}" + (f" at [{', '.join(map(str, place))}]" if place else "")
+
+
+def _skip_common(right: str, got: str) -> tuple[str, str]:
+    """Leave out of two long texts what they begin with alike, so that the difference is seen."""
+    pairs = enumerate(zip(right, got, strict=False))
+    alike = next((place for place, (one, other) in pairs if one != other), min(len(right), len(got)))
+    if alike < _SHOWN_CHARACTERS // 2:
+        return right, got
+    start = alike - _SHOWN_CHARACTERS // 4
+    return f"…{right[start:]}", f"…{got[start:]}"
 
 
 def _format_value(value: Any) -> str:
     if isinstance(value, str):
-        return repr(value[:40])
+        return repr(value[:_SHOWN_CHARACTERS])
     return f"{float(value):.6g}" if isinstance(value, float | np.floating) else str(value)
 
 

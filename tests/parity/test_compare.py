@@ -256,3 +256,11 @@ def test_an_output_that_is_rounded_may_differ_by_a_unit_of_its_last_digit() -> N
     assert row.reason == ""
     assert row.atol == pytest.approx(0.0101)
     assert compare_cases([("case", {"y": right}, {"y": got + 0.02})], Tolerance(units={"y": 0.01}))[0].reason
+
+
+def test_the_difference_of_long_texts_is_seen() -> None:
+    right = '[{"entity": "PERSON", "start": 5, "end": 9}]'
+    got = right.replace("5", "6")
+    row = compare("case", "y", np.array([right]), np.array([got], object), None, None)
+    assert row.first == """'… "start": 6, "end": 9}]' instead of '… "start": 5, "end": 9}]' at [0]"""
+    assert compare("case", "y", np.array(["ab"]), np.array(["ac"]), None, None).first == "'ac' instead of 'ab' at [0]"
