@@ -75,7 +75,7 @@ def read_report_facts(report: Mapping[str, Any], kind: str, place: str) -> Facts
         "tools": _list_tools(report["tools"]) if report.get("tools") else None,
     }
     title = " ".join(str(report[key]) for key in ("name", "version", "target") if report.get(key))
-    return Facts(kind, place, title, model, _drop_unknown(found))
+    return Facts(kind, place, title, report.get("client") or model, _drop_unknown(found))
 
 
 def read_image_facts(image: Mapping[str, Any], kind: str, place: str) -> Facts:

@@ -133,7 +133,8 @@ def _layers(layers: list[Facts]) -> list[str]:
 
 
 def _report(facts: Facts) -> list[str]:
-    model, parity, image, smoke = (facts.get(part) or {} for part in ("model", "parity", "image", "smoke"))
+    parts = ("model", "client", "parity", "image", "smoke")
+    model, client, parity, image, smoke = (facts.get(part) or {} for part in parts)
     served = {name: value for name, value in smoke.items() if name != "load"}
     known = model or facts["status"] != "failed"  # a build that passed has a model
     head = [
@@ -166,12 +167,10 @@ def _report(facts: Facts) -> list[str]:
         *(f"  {line}" for line in _show_pairs((key, value) for key, value in head if value is not None)),
         *format_section("problems", _problems(facts.get("problems") or ())),
         *format_section("stages", format_table(stages, right=(1,))),
-        *format_section(
-            "inputs", format_table((info["name"], format_tensor(info)) for info in model.get("inputs", ()))
-        ),
-        *format_section(
-            "outputs", format_table((info["name"], format_tensor(info)) for info in model.get("outputs", ()))
-        ),
+        *format_section("clients send", _list_tensors(client.get("inputs", ()))),
+        *format_section("clients get", _list_tensors(client.get("outputs", ()))),
+        *format_section("inputs", _list_tensors(model.get("inputs", ()))),
+        *format_section("outputs", _list_tensors(model.get("outputs", ()))),
         *format_section("parity", _show_pairs(_parity(parity))),
         *format_section("parity by output", _outputs(parity.get("outputs") or ())),
         *format_section("not verified", map(clean, parity.get("notes", ()))),
@@ -188,6 +187,10 @@ def _report(facts: Facts) -> list[str]:
             "more", _show_pairs((key, _plain(value)) for key, value in facts.items() if key not in _REPORTED)
         ),
     ]
+
+
+def _list_tensors(infos: Iterable[Facts]) -> list[str]:
+    return format_table((info["name"], format_tensor(info)) for info in infos)
 
 
 def _problems(problems: Iterable[Facts]) -> list[str]:

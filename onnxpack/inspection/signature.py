@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from onnxpack.core.values import Axis
 from onnxpack.spec.conclusions import list_output_names
+from onnxpack.spec.intakes import list_client_axes, list_client_inputs
 from onnxpack.spec.model import Spec
-from onnxpack.spec.served import make_served_spec
 
 Part = Literal["inputs", "outputs", "axes"]
 Size = int | str
@@ -67,13 +67,12 @@ def describe_signature(spec: Spec) -> dict[str, Any]:
 
     A spec names its outputs at most: what it does not say of them is left out.
     """
-    client = make_served_spec(spec)
     return {
         "inputs": [
-            {"name": name, "dtype": tensor.dtype, "shape": list(tensor.shape)} for name, tensor in client.inputs.items()
+            {"name": info.name, "dtype": info.dtype, "shape": list(info.shape)} for info in list_client_inputs(spec)
         ],
         "outputs": [{"name": name} for name in list_output_names(spec)] or None,
-        "axes": describe_axes(client.axes),
+        "axes": describe_axes(list_client_axes(spec)),
     }
 
 

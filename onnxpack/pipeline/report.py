@@ -18,6 +18,8 @@ from onnxpack.pipeline.records import StageRecord
 from onnxpack.pipeline.run import Product
 from onnxpack.pipeline.unjudged import list_unjudged
 from onnxpack.reports import PAGE
+from onnxpack.spec.conclusions import conclude_outputs
+from onnxpack.spec.intakes import list_client_axes, list_intakes, replace_given
 from onnxpack.worker.sandbox import NAME as SANDBOX
 
 REPORT = "report.json"
@@ -74,6 +76,7 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "exporter": product.exported.exporter if product.exported else None,
         "stages": [_describe_stage(stage) for stage in attempt.records],
         "model": _model(product.model) | {"axes": describe_axes(plan.axes)} if product.model else None,
+        "client": _describe_client(plan, product.model) if product.model else None,
         "parity": asdict(product.parity) if product.parity else None,
         "evaluation": asdict(product.evaluation) if product.evaluation else None,
         "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in product.candidates],
@@ -153,6 +156,21 @@ def _model(model: OnnxModel) -> dict[str, Any]:
         "digest": model.file.digest,
         "inputs": [_tensor(tensor) for tensor in model.inputs],
         "outputs": [_tensor(tensor) for tensor in model.outputs],
+    }
+
+
+def _describe_client(plan: Plan, model: OnnxModel) -> dict[str, Any] | None:
+    """Return what a client of the image sends and gets; None where that is what the ONNX file takes and gives."""
+    from onnxpack.inspection.signature import describe_axes  # as for the page
+
+    spec = plan.file.spec
+    inputs, outputs = replace_given(list_intakes(spec), model.inputs), conclude_outputs(spec, model.outputs)
+    if (inputs, outputs) == (model.inputs, model.outputs):
+        return None
+    return {
+        "inputs": [_tensor(tensor) for tensor in inputs],
+        "outputs": [_tensor(tensor) for tensor in outputs],
+        "axes": describe_axes(list_client_axes(spec)),
     }
 
 

@@ -18,10 +18,12 @@ _MEASURES = {
 
 
 def show_signature(report: Report) -> Section | None:
-    """Return what the model takes and gives, and the sizes of its axes."""
-    model = report.get("model") or {}
+    """Return what clients send and get, what the ONNX file takes and gives, and the sizes of its axes."""
+    model, client = report.get("model") or {}, report.get("client") or {}
     axes = (model.get("axes") or {}).items()
     return make_section("signature", "Inputs and outputs", [
+        make_table("A client sends", ("Name", "Type", "Shape"), _list_tensors(client.get("inputs") or ())),
+        make_table("A client gets", ("Name", "Type", "Shape"), _list_tensors(client.get("outputs") or ())),
         make_table("Inputs", ("Name", "Type", "Shape"), _list_tensors(model.get("inputs") or ())),
         make_table("Outputs", ("Name", "Type", "Shape"), _list_tensors(model.get("outputs") or ())),
         make_table(

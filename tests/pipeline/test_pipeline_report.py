@@ -26,6 +26,7 @@ from onnxpack.pipeline.report import Attempt, describe_attempt, describe_failed_
 from onnxpack.pipeline.run import Product
 from onnxpack.precision.candidates import Candidate
 from onnxpack.reports.page import render_page
+from onnxpack.spec.steps import PostprocessStep, PreprocessStep
 from onnxpack.targets import Distribution
 from onnxpack.timing import BatchGain
 
@@ -187,3 +188,17 @@ def test_a_spec_that_cannot_be_read_has_a_report_of_the_same_fields(plan: Plan) 
     whole = describe_attempt(Attempt(plan, "verify", (), Product(), failed_stage="spec", error=error))
     assert set(found) <= set(whole)
     assert (found["status"], found["stage"], found["problems"]) == ("failed", "spec", whole["problems"])
+
+
+def test_what_clients_send_and_get_is_told_where_the_image_makes_it(plan: Plan, tmp_path: Path) -> None:
+    spec = plan.file.spec
+    product = Product(model=read_facts(tmp_path / "m.onnx"))
+    assert report(Attempt(plan, "export", (), product))["client"] is None
+    steps = (PreprocessStep("tokenize", "text", tokenizer="tokenizer.json", ids="x"),)
+    decode = PostprocessStep("decode", "y", kind="entities", labels="labels.txt")
+    file = replace(plan.file, spec=replace(spec, preprocess=steps, postprocess=(decode,)))
+    found = report(Attempt(replace(plan, file=file), "export", (), product))
+    assert found["client"]["inputs"] == [{"name": "text", "dtype": "string", "shape": ["n"]}]
+    assert found["client"]["outputs"] == [{"name": "entities", "dtype": "string", "shape": ["b"]}]
+    assert found["model"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["b", 4]}]
+    assert "A client gets" in render_page(found)
