@@ -109,6 +109,9 @@ def draft_outputs(grown: Draft, config: Mapping[str, Any], head: Head) -> None:
     labels = _read_labels(config)
     names = list(list_output_names(head))
     grown.fields["outputs"] = names
+    texts = [step for step in grown.fields.get("preprocess", ()) if step["op"] == "tokenize"]
+    if head.task == "question-answering" and texts:
+        grown.fields["postprocess"] = [{"op": "decode", "kind": "answer", "input": names[0], "end": names[1]}]
     if head.task not in ("text-classification", "image-classification", "token-classification") or not labels:
         return
     kind = config.get("problem_type")
@@ -126,9 +129,11 @@ def draft_outputs(grown: Draft, config: Mapping[str, Any], head: Head) -> None:
         names[0] = "best"
         grown.fields["postprocess"] = [
             {"op": "softmax", "input": "best"},
-            {"op": "topk", "input": "best", "k": _BEST},
-            {"op": "labels", "input": "best_indices", "output": "labels", "labels": place},
+            {"op": "topk", "input": "best", "k": _BEST, "labels": place},
         ]
+        return
+    if head.task == "token-classification" and texts:
+        grown.fields["postprocess"] = [{"op": "decode", "kind": "entities", "input": "scores", "labels": place}]
         return
     grown.fields["postprocess"] = [
         {"op": "softmax", "input": "scores"},

@@ -50,6 +50,9 @@ def test_positions_that_padding_takes_are_left_out_of_the_longest_text(tmp_path:
     found = draft(tmp_path)
     assert found.fields["dynamic_axes"]["sequence"] == {"min": 1, "opt": 32, "max": 40}  # of 42 positions
     assert list(found.fields["inputs"]) == ["input_ids", "attention_mask"]
+    assert found.fields["postprocess"] == [
+        {"op": "decode", "kind": "entities", "input": "scores", "labels": "m.labels.txt"}
+    ]
 
 
 def test_an_embedding_of_sentences_is_pooled_as_it_was_trained(tmp_path: Path) -> None:
@@ -68,6 +71,9 @@ def test_a_question_comes_with_its_context(tmp_path: Path) -> None:
     (step,) = found.fields["preprocess"]
     assert (step["input"], step["pair"]) == ("question", "context")
     assert found.fields["outputs"] == ["start_logits", "end_logits"]
+    assert found.fields["postprocess"] == [
+        {"op": "decode", "kind": "answer", "input": "start_logits", "end": "end_logits"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +99,7 @@ def test_outputs_are_drafted_by_what_the_classes_are(
 def test_of_many_classes_of_pictures_the_best_are_given() -> None:
     grown = Draft({"name": "m"})
     draft_outputs(grown, {"id2label": {str(n): f"class {n}" for n in range(1000)}}, Head("image-classification"))
-    assert [step["op"] for step in grown.fields["postprocess"]] == ["softmax", "topk", "labels"]
+    assert [step["op"] for step in grown.fields["postprocess"]] == ["softmax", "topk"]
 
 
 def test_a_tokenizer_that_is_no_json_is_converted_into_one_beside_the_spec(tmp_path: Path) -> None:
