@@ -99,13 +99,15 @@ def _find_edges(stage: PostStage, boxes: Array) -> Array:
 
 def _suppress(stage: PostStage, edges: Array, scores: Array) -> list[int]:
     """Return the places of one class' boxes that are kept, best first."""
-    left = np.flatnonzero(scores > np.float32(stage.step.score or 0))
-    left = left[np.argsort(-scores[left], kind="stable")]
+    good = np.flatnonzero(scores > np.float32(stage.step.score or 0))
+    most = stage.step.per_class or stage.step.k or _COUNT
     kept: list[int] = []
-    while left.size and len(kept) < (stage.step.per_class or stage.step.k or _COUNT):
-        best, left = int(left[0]), left[1:]
-        kept.append(best)
-        left = left[~_overlaps(stage, edges[best], edges[left])]
+    # Each box is compared with the few that are kept, and not each of these with the thousands that are left.
+    for place in good[np.argsort(-scores[good], kind="stable")].tolist():
+        if len(kept) == most:
+            break
+        if not kept or not _overlaps(stage, edges[place], edges[kept]).any():
+            kept.append(place)
     return kept
 
 
