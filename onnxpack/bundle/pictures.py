@@ -38,13 +38,15 @@ class PictureView:
         """Make the view of an intake of pictures, whose first step is ``decode``."""
         decode = intake.steps[0]
         given = intake.given[0]
-        chain = _Chain(decode.max_pixels or MAX_PIXELS)
+        chain = _Chain()
         for step in intake.steps[1:]:
             chain.add(step)
         chain.end()
         formats = tuple(dict.fromkeys(decode.formats or DEFAULT_FORMATS))
         uses = tuple(dict.fromkeys((*formats, *chain.uses)))
-        return cls(intake.name, given.dtype, formats, chain.max_pixels, given.shape, tuple(chain.lines), uses)
+        return cls(
+            intake.name, given.dtype, formats, decode.max_pixels or MAX_PIXELS, given.shape, tuple(chain.lines), uses
+        )
 
     @property
     def formats_literal(self) -> str:
@@ -83,7 +85,6 @@ class PictureView:
 class _Chain:
     """The lines of a picture's steps, and the form that the value has behind them."""
 
-    max_pixels: int
     lines: list[str] = field(default_factory=list)
     uses: list[str] = field(default_factory=list)
     is_array: bool = False
@@ -115,7 +116,7 @@ class _Chain:
 
     def _require_rgb(self) -> None:
         if not self.is_rgb:
-            self.lines.append('picture = picture.convert("RGB")')
+            self._call("picture", "to_rgb", "picture")
             self.is_rgb = True
 
     def _require_array(self) -> None:
@@ -162,7 +163,7 @@ class _Chain:
         self._require_picture()
         resampling = f"Image.Resampling.{_PILLOW[method]}"
         if len(size) == 1:
-            self._call("width, height", "scale_shorter", "picture.size", str(size[0]), self._most)
+            self._call("width, height", "scale_shorter", "picture.size", str(size[0]))
             self.lines.append(f"picture = picture.resize((width, height), {resampling})")
             return
         asked = str((size[1], size[0]))
@@ -176,10 +177,9 @@ class _Chain:
 
     def _resize_array(self, function: str, size: tuple[int, ...], fit: str, colour: tuple[int, ...]) -> None:
         if len(size) == 1:
-            self._call("height, width", "scale_shorter", "pixels.shape", str(size[0]), self._most)
+            self._call("height, width", "scale_shorter", "pixels.shape", str(size[0]))
         elif fit != "stretch":
-            more = (self._most,) if fit == "cover" else ()
-            self._call("height, width", f"measure_{fit}", "pixels", *map(str, size), *more)
+            self._call("height, width", f"measure_{fit}", "pixels", *map(str, size))
         if len(size) == 2 and fit == "stretch":
             self._call("pixels", function, "pixels", *map(str, size))
             return
@@ -188,10 +188,6 @@ class _Chain:
             self._call("pixels", "crop", "pixels", *map(str, size))
         elif fit == "contain":
             self._call("pixels", "fill_up", "pixels", *map(str, size), str(colour))
-
-    @property
-    def _most(self) -> str:
-        return f"{self.max_pixels:_}"
 
 
 def _write_numbers(values: tuple[float, ...]) -> str:

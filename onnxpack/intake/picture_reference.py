@@ -23,8 +23,8 @@ _INTER = {
     "nearest": "INTER_NEAREST", "linear": "INTER_LINEAR", "cubic": "INTER_CUBIC", "area": "INTER_AREA",
     "lanczos": "INTER_LANCZOS4",
 }  # fmt: skip
-MOST_PIXELS = 32_000_000
-"""The most pixels that a resize which keeps the proportion may make: the module refuses more."""
+MOST_PIXELS = 4_194_304
+"""The most pixels of a narrow picture that keeps its proportion: the module refuses more."""
 Resize = Callable[[Pixels, int, int, str], Pixels]
 
 
@@ -120,20 +120,20 @@ def _resize(step: PreprocessStep, pixels: Pixels) -> Pixels:
     if len(size) == 1:
         # The rule of torchvision's Resize(n), which reads: int(size * long / short).
         shorter, longer = size[0], int(size[0] * max(height, width) / min(height, width))
-        _check_result(shorter * longer)
+        _check_result(shorter, longer)
         return by(pixels, *((shorter, longer) if height <= width else (longer, shorter)), method)
     if step.fit == "cover":
         scale = max(size[0] / height, size[1] / width)
         made = (max(size[0], int(height * scale + 1e-9)), max(size[1], int(width * scale + 1e-9)))
-        _check_result(made[0] * made[1])
+        _check_result(*made)
         return _crop(by(pixels, *made, method), *size)
     if step.fit == "contain":
         return _letterbox(step, pixels, by, method)
     return by(pixels, size[0], size[1], method)
 
 
-def _check_result(pixels: int) -> None:
-    if pixels > MOST_PIXELS:
+def _check_result(height: int, width: int) -> None:
+    if height * width > MOST_PIXELS and max(height, width) > 4 * min(height, width):
         raise TooNarrowError
 
 

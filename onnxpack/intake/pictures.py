@@ -59,6 +59,10 @@ def compare_pictures(intake: Intake, modules: Mapping[str, str]) -> PictureFigur
     for file in make_good_files(formats):
         good.add(file)
     taken, refused = _count_refused(intake.name, read, make_bad_files(formats))
+    if not good.pictures and not good.problems:
+        raise GateError(
+            f"input '{intake.name}': no picture could be compared", "raise max_pixels, or make size smaller"
+        )
     if problems := [*good.problems, *taken]:
         raise GateError(problems)
     share = good.differing / max(1, good.values)

@@ -19,12 +19,12 @@ CROP = {"op": "crop", "size": (9, 9)}
 @pytest.mark.parametrize(
     ("steps", "lines"),
     [
-        ([], ['picture = picture.convert("RGB")', "return to_array(picture)"]),
+        ([], ["picture = to_rgb(picture)", "return to_array(picture)"]),
         (
             [ORIENT, RESIZE],
             [
                 "picture = orient(picture)",
-                'picture = picture.convert("RGB")',
+                "picture = to_rgb(picture)",
                 "picture = picture.resize((40, 32), Image.Resampling.BILINEAR)",
                 "return to_array(picture)",
             ],
@@ -32,7 +32,7 @@ CROP = {"op": "crop", "size": (9, 9)}
         (
             [SWAP, RESIZE],
             [
-                'picture = picture.convert("RGB")',
+                "picture = to_rgb(picture)",
                 "pixels = to_array(picture)",
                 "pixels = pixels[..., ::-1]",
                 "picture = to_picture(pixels)",
@@ -43,7 +43,7 @@ CROP = {"op": "crop", "size": (9, 9)}
         (
             [WEIGHED, {**RESIZE, "like": "opencv", "method": "area"}],
             [
-                'picture = picture.convert("RGB")',
+                "picture = to_rgb(picture)",
                 "pixels = to_array(picture)",
                 "pixels = mix_channels(pixels, (0.5, 0.25, 0.25))",
                 "return resampling.opencv_area(pixels, 32, 40)",

@@ -120,3 +120,17 @@ def test_a_fault_of_the_module_is_told() -> None:
 
     tally = throw(fail, iter([b"", b""]))
     assert len(tally.failures) == 2
+
+
+def test_what_lies_behind_a_jpegs_end_is_no_scan() -> None:
+    whole = encode(GREEN, "jpeg")
+    profile = b"\xff\xe2" + struct.pack(">H", 402) + b"\xff\xda" * 200
+    moving = whole[:2] + profile + whole[2:] + b"\xff\xda\0\x04\0\0" * 500  # as telephones append films
+    read = load_reader(make_intake(RESIZE, shape=(8, 8, 3)))
+    np.testing.assert_array_equal(read("image", [moving]), read("image", [whole]))
+
+
+def test_a_small_limit_does_not_bound_what_a_picture_is_made() -> None:
+    shorter = {"op": "resize", "size": (100,)}
+    read = load_reader(make_intake(shorter, {"op": "crop", "size": (8, 8)}, shape=(8, 8, 3), max_pixels=3000))
+    assert read("image", [encode(GREEN)]).shape == (1, 8, 8, 3)

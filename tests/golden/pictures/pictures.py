@@ -43,7 +43,7 @@ def read_pictures(name: str, files: Sequence[bytes]) -> Array:
 def read_1(file: bytes) -> Array:
     """Read a picture of "image"."""
     picture = decode(file, ("png",), 32_000_000)
-    picture = picture.convert("RGB")
+    picture = to_rgb(picture)
     picture = picture.resize((6, 4), Image.Resampling.BILINEAR)
     return to_array(picture)
 
@@ -96,6 +96,11 @@ def check_size(size: tuple[int, int], most: int) -> None:
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= most):
         limits = f"at most {most:,} are taken, and {MAX_SIDE:,} in a row or column"
         raise ValueError(f"it declares {width} x {height} pixels; {limits}")
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Convert a picture to RGB as Pillow does, without a copy of one that is RGB."""
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def to_array(picture: Image.Image) -> Array:
