@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_examples import IRIS, MODULES, PICTURES, TEXTS
+from bundle_examples import IRIS, MODULES, PICTURES, SENTENCE, STEPS, TEXTS, write_app
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from serving import Server, serving
@@ -18,6 +18,15 @@ from onnxpack.bundle.views import DATATYPES, ModuleView
 from onnxpack.core.values import TensorInfo
 
 SERVED = ["iris", "transactions", "odd"]
+KINDS = {
+    "pictures": ["image/png", "application/json"],
+    "sentence": ["text/plain", "application/json", "text/csv"],
+    "table": ["application/json", "text/csv"],
+    "declared": ["application/json", "text/csv"],
+}
+FORMS = {name: ["multipart/form-data"] for name in KINDS}
+for name in ("sentence", "table", "declared"):
+    FORMS[name].append("application/x-www-form-urlencoded")
 HOSTILE = "<script>{x}/%2e\"'é\\"
 
 
@@ -29,7 +38,7 @@ def name_all(view: ModuleView, text: str) -> ModuleView:
 
 def list_views() -> list[ModuleView]:
     every = tuple(TensorInfo(f"x_{dtype}", dtype, ("batch", 2)) for dtype in DATATYPES)
-    served = [*(MODULES[name] for name in SERVED), PICTURES, TEXTS]
+    served = [*(MODULES[name] for name in SERVED), PICTURES, TEXTS, SENTENCE]
     return [*served, replace(IRIS, inputs=every, outputs=every), name_all(IRIS, HOSTILE), replace(IRIS, description="")]
 
 
@@ -106,6 +115,22 @@ def test_answers_are_as_the_document_says_and_its_examples_work(model: str, apps
                 ((_, example),) = examples
                 for asked in ({"id": "x"}, {"parameters": {"binary_data_output": True}}, {"inputs": []}):
                     check(document, operation, ask(server, "POST", path, json.dumps({**example, **asked}).encode()))
+
+
+@pytest.mark.parametrize("model", ["pictures", "sentence", "table", "declared"])
+def test_examples_of_what_people_have_work(model: str, tmp_path: Path) -> None:
+    view = replace(
+        (MODULES | STEPS)[model], values={"city": ("Lima",), "joined": (19_000,)} if model == "declared" else {}
+    )
+    write_app(tmp_path, model, server="http", values=view.values)
+    document = make_document(replace(view, server="http"))
+    OpenAPIV31SpecValidator(document).validate()
+    with serving(tmp_path) as server:
+        found = dict(replay(server, document, "/predict"))
+    assert list(found) == [kind for kind in KINDS[model] if kind != "image/png"]
+    bodies = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert list(bodies) == [*KINDS[model], *FORMS[model]]
+    assert model != "declared" or found["application/json"][0]["joined"] == "2022-01-08"
 
 
 def test_the_schema_knows_good_requests_from_bad_ones() -> None:
