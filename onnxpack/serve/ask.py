@@ -10,19 +10,38 @@ from onnxpack.serve.server import HOST
 
 _LIMIT = 16 * 2**20
 """The most bytes of a description that are read."""
+_SPECIAL = ("", "@", "{", "[", '"')
+"""How a text does not begin that curl sends as it is, and that a server does not take for JSON."""
 _LONGEST = 1000
 """How many characters a request on the command line may have; a picture has thousands of numbers."""
 
 
 def describe_request(port: int) -> str:
     """Return a command that asks the server on a port for a prediction, or for its model if a request is too long."""
-    address = f"localhost:{port}"
-    for path, example in _list_examples(_read_description(port)):
+    address, description = f"localhost:{port}", _read_description(port)
+    if body := _find_body(description):
+        return f"curl -s {address}/predict {body}"
+    for path, example in _list_examples(description):
         data = json.dumps(example)
         if len(data) <= _LONGEST:
             return f"curl -s {address}{path} -H 'Content-Type: application/json' -d {shlex.quote(data)}"
         return f"curl -s {address}{path.removesuffix('/infer')}"
     return f"curl -s {address}/v2"
+
+
+def _find_body(description: Any) -> str | None:
+    """Return what curl is told to send to ``/predict``, without a type: the server knows it by how a body begins."""
+    try:
+        content = description["paths"]["/predict"]["post"]["requestBody"]["content"]
+        for kind in content:
+            if kind.startswith("image/"):
+                return f"--data-binary @picture.{kind.removeprefix('image/')}"
+        data = content.get("text/plain", {}).get("example", "")
+        if data[:1] in _SPECIAL:
+            data = json.dumps(next(iter(content["application/json"]["examples"].values()))["value"])
+        return f"-d {shlex.quote(data)}" if len(data) <= _LONGEST else None
+    except (AttributeError, LookupError, StopIteration, TypeError):
+        return None  # another server, or a request that is too large to show
 
 
 def _read_description(port: int) -> Any:

@@ -54,7 +54,38 @@ def test_of_a_large_request_the_model_is_asked_about(port: int) -> None:
     assert describe_request(port) == f"curl -s localhost:{port}/v2/models/m"
 
 
-@pytest.mark.parametrize("answer", [b"", b"{", b"[]", b'{"paths": []}', b'{"paths": {"/infer": 5}}', b"[" * 100_000])
+def describe_bodies(**content: Any) -> bytes:
+    bodies = {kind.replace("_", "/"): body for kind, body in content.items()}
+    return json.dumps({"paths": {"/predict": {"post": {"requestBody": {"content": bodies}}}}}).encode()
+
+
+def test_the_shortest_command_is_told(port: int) -> None:
+    record = {"examples": {"one": {"value": {"city": "it's"}}, "several": {"value": []}}}
+    address = f"localhost:{port}/predict"
+    Described.answer = describe_bodies(image_png={}, application_json=record)
+    assert describe_request(port) == f"curl -s {address} --data-binary @picture.png"
+    Described.answer = describe_bodies(text_plain={"example": "How's it?"}, application_json=record)
+    assert shlex.split(describe_request(port))[2:] == [address, "-d", "How's it?"]
+    for special in ("@x", '"x"', "[x]", ""):
+        Described.answer = describe_bodies(text_plain={"example": special}, application_json=record)
+        words = shlex.split(describe_request(port))
+        assert json.loads(words[-1]) == {"city": "it's"}
+    Described.answer = describe_bodies(application_json={"examples": {"one": {"value": ["x" * 1000]}}})
+    assert describe_request(port) == f"curl -s localhost:{port}/v2"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"paths": []}',
+        b'{"paths": {"/infer": 5}}',
+        b'{"paths": {"/predict": {"post": 5}}}',
+        b"[" * 100_000,
+    ],
+)
 def test_a_server_that_describes_itself_in_another_way_is_asked_what_it_is(port: int, answer: bytes) -> None:
     Described.answer = answer
     assert describe_request(port) == f"curl -s localhost:{port}/v2"
