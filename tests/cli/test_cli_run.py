@@ -46,12 +46,12 @@ def test_a_bundle_is_served_until_a_signal_comes(
 ) -> None:
     assert running.stdout
     words = shlex.split(running.stdout.readline())
-    assert words[:3] == ["curl", "-s", f"localhost:{port}/v2/models/transactions/infer"]
+    assert words[:3] == ["curl", "-s", f"localhost:{port}/predict"]
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("POST", "/v2/models/transactions/infer", words[-1])
+    connection.request("POST", "/predict", words[-1])
     answer = connection.getresponse()
     assert answer.status == 200
-    assert json.loads(answer.read())["model_name"] == "transactions"
+    assert list(json.loads(answer.read())) == ["score"]
     connection.close()
     running.send_signal(number)
     out, err = running.communicate(timeout=60)

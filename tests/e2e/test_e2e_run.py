@@ -47,9 +47,9 @@ def list_containers(engine: Any) -> list[str]:
 
 def test_a_server_is_told_of_answers_and_ends_by_ctrl_c(running: Running, engine: Any, iris: Built, port: int) -> None:
     command = wait_for_command(running)
-    assert command[:3] == ["curl", "-s", f"localhost:{port}/v2/models/iris/infer"]
+    assert command[:3] == ["curl", "-s", f"localhost:{port}/predict"]
     answer = subprocess.run(command, capture_output=True, check=True)
-    assert json.loads(answer.stdout)["model_name"] == "iris"
+    assert set(json.loads(answer.stdout)) == {"label", "probabilities"}
     os.killpg(running.process.pid, signal.SIGINT)
     ended = running.finish()
     assert ended.code == 0, ended.err
