@@ -144,7 +144,7 @@ def _describe_column(column: ClientColumn, field: Field) -> Schema:
     if column.words is not None:
         kinds = [{"enum": list(column.words)}]
     if column.kind == "date":
-        kinds.append({"type": "string", "description": "a date, or a date and time, as in ISO 8601"})
+        kinds = [{"type": "string", "description": "a date, or a date and time, as in ISO 8601"}]
     if column.fill is not None:
         kinds.append({"type": "null"})
     return {"anyOf": kinds} if len(kinds) > 1 else kinds[0]

@@ -1,4 +1,4 @@
-"""What is between clients of sentence and its ONNX file: pictures are decoded, texts become tokens.
+"""What is between clients of sentence and its ONNX file: texts become tokens.
 
 Whatever is wrong with them is a ValueError whose message is for the request's sender.
 """
