@@ -95,7 +95,7 @@ HEAD = "float_input0,float_input1,float_input2,float_input3\n"
     [
         ("", "line 1: the column 'float_input0' is missing"),
         ("a,b\n", "line 1: there is no column 'a'"),
-        (HEAD.replace(",", ";"), "line 1: there is no column 'float_input0;float_input1;"),
+        (HEAD.replace(",", ";"), "line 1: commas must be between the names and values of columns"),
         (HEAD.replace("3", "2"), "line 1: the column 'float_input2' is there twice"),
         (HEAD.replace("\n", ",x\n"), "line 1: there is no column 'x'"),
         (HEAD + "1,2,3\n", "row 1 (line 2): 3 values, and the first line has 4 names"),

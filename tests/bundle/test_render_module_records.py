@@ -88,6 +88,7 @@ GOOD: dict[str, Any] = RECORDS[0]
         ({**GOOD, "age": [1]}, "row 2, column 'age': expected a number, got a list"),
         ({**GOOD, "age": 1e39}, "row 2, column 'age': 1e+39 does not fit float32"),
         ({**GOOD, "age": 10**400}, "row 2, column 'age': a number of many digits fits no floating point number"),
+        ({**GOOD, "age": 1e999}, "row 2, column 'age': inf fits no floating point number"),
         ({**GOOD, "visits": 3.0}, "row 2, column 'visits': expected a whole number, got 3.0"),
         ({**GOOD, "visits": 2**63}, "row 2, column 'visits': 9223372036854775808 does not fit int64"),
         ({**GOOD, "visits": 10**5000}, "row 2, column 'visits': a number of many digits does not fit int64"),

@@ -19,6 +19,7 @@ from inference import INPUTS
 MAX_ROWS = 8
 MAX_LENGTH = 2**20  # characters of a row of csv
 MAX_TEXTS = 64 * 2**20  # characters of all words of a table
+MAX_EMPTY = 10_000  # lines without anything in a csv: reading them takes time
 MAX_ERRORS = 5  # that are told at once
 MAX_SEARCHED = 1000  # columns, among which the one is looked for that was meant
 
@@ -168,7 +169,8 @@ def iterate_rows(file: IO[str]) -> Iterator[tuple[int, list[str]]]:
     """Give the rows of csv, each with the line that it ends in; an empty line is no row."""
     lines = Lines(file)
     cells = csv.reader(lines, strict=True)
-    while True:
+    empty = 0
+    while empty <= MAX_EMPTY:
         lines.used = 0
         try:
             row = next(cells, None)
@@ -180,10 +182,15 @@ def iterate_rows(file: IO[str]) -> Iterator[tuple[int, list[str]]]:
             return
         if row:
             yield cells.line_num, row
+        else:
+            empty += 1
+    raise ValueError(f"line {cells.line_num}: more than {MAX_EMPTY} lines are empty")
 
 
 def find_columns(header: list[str]) -> list[int]:
     """Return the place of each of COLUMNS in the first line."""
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        raise ValueError("commas must be between the names and values of columns")
     for name in header:
         if name not in NAMES:
             raise ValueError(tell_unknown(name))

@@ -16,8 +16,8 @@ from tokenizers import Encoding, Tokenizer
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the library's threads would know of no CPU quota
 
-MOST_CHARACTERS = 2**20  # of a request's texts: each takes up to 500 bytes while it is tokenized
-HALF = re.compile(r"[\ud800-\udfff]")  # half of a pair in UTF-16 is no character
+LONGEST = 2**18  # bytes of a text or pair in UTF-8; the library takes up to 3,000 for one, for a while
+MOST = 2**20  # bytes of all texts of a request: some seconds
 BREAK = re.compile(r"(?<=[A-Za-z0-9]) (?=[A-Za-z0-9])")  # tokens in front are the same whatever follows
 
 
@@ -87,7 +87,7 @@ def tokenize(name: str, texts: Sequence[str], pairs: Sequence[str] | None = None
     """Make tokens of the texts of one input, with their pairs if there are any, all rows of one length."""
     setting = SETTINGS[name]
     rows: list[Row] = []
-    room = MOST_CHARACTERS
+    room = MOST
     for number, text in enumerate(texts):
         try:
             row, used = encode(setting, (text,) if pairs is None else (text, pairs[number]), room)
@@ -99,15 +99,15 @@ def tokenize(name: str, texts: Sequence[str], pairs: Sequence[str] | None = None
 
 
 def encode(setting: Setting, texts: tuple[str, ...], room: int) -> tuple[Row, int]:
-    """Make a row of a text or a pair, and tell how many of the ``room`` characters that may be read were."""
-    for text in texts:
-        if not text.isascii() and HALF.search(text):
-            raise ValueError("it holds half of a surrogate pair, which is no character")
+    """Make a row of a text or a pair, and tell how many of the ``room`` bytes that may be read it took."""
+    used = sum(map(measure, texts))
     if setting.shortens:
         texts = (shorten(setting, texts[0]),)
-    used = sum(map(len, texts))
+        used = measure(texts[0])
+    if used > LONGEST:
+        raise ValueError(f"it has {used} bytes in UTF-8, and at most {LONGEST} can be tokenized")
     if used > room:
-        raise ValueError(f"at most {MOST_CHARACTERS} characters of a request can be tokenized")
+        raise ValueError(f"the request's texts have more than {MOST} bytes in UTF-8, which is the most")
     encoding = run(setting.tokenizer, texts)
     kept = choose(setting, encoding)
     values = {name: np.array(getattr(encoding, name))[kept] for name, *_ in setting.parts}
@@ -119,10 +119,18 @@ def shorten(setting: Setting, text: str) -> str:
     size = 8 * setting.most
     while found := BREAK.search(text, size):
         size = found.start()
-        if size > MOST_CHARACTERS or len(run(setting.tokenizer, (text[:size],)).ids) > setting.most:
+        if size > LONGEST or len(run(setting.tokenizer, (text[:size],)).ids) > setting.most:
             return text[:size]
         size *= 2
     return text
+
+
+def measure(text: str) -> int:
+    """Measure a text in UTF-8, which is about what it costs."""
+    try:
+        return len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError("it holds half of a surrogate pair, which is no character") from None
 
 
 def run(tokenizer: Tokenizer, texts: tuple[str, ...]) -> Encoding:

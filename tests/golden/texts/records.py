@@ -191,6 +191,8 @@ def iterate_rows(file: IO[str]) -> Iterator[tuple[int, list[str]]]:
 
 def find_columns(header: list[str]) -> list[int]:
     """Return the place of each of COLUMNS in the first line."""
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        raise ValueError("commas must be between the names and values of columns")
     for name in header:
         if name not in NAMES:
             raise ValueError(tell_unknown(name))
@@ -230,17 +232,19 @@ def fill_gap() -> Any:
     raise ValueError("a value is missing")
 
 
-def read_number(text: str) -> float | None:
-    """Read a number, nan or inf from a cell."""
+def read_number(text: str) -> float | str | None:
+    """Read a number or nan from a cell, or inf, for which JSON has a word."""
     if not text:
         return None
     try:
         number = float(text.replace("_", "?"))  # Python would take 1_000
     except ValueError:
         raise ValueError(f"expected a number, got {show(text)}") from None
-    if math.isinf(number) and "inf" not in text.lower():
+    if not math.isinf(number):
+        return number
+    if "inf" not in text.lower():
         raise ValueError(f"{text:.60} fits no floating point number")
-    return number
+    return "Infinity" if number > 0 else "-Infinity"
 
 
 def parse_number(value: Any) -> float:
@@ -250,9 +254,12 @@ def parse_number(value: Any) -> float:
     if type(value) not in (int, float):
         raise ValueError(f"expected a number, got {show(value)}")
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
-        raise ValueError(f"{show(value)} fits no floating point number") from None
+        number = math.inf
+    if math.isinf(number):  # 1e999 is, as soon as JSON was read
+        raise ValueError(f"{show(value)} fits no floating point number")
+    return number
 
 
 def make_numbers(values: list[Any], dtype: type[np.floating[Any]]) -> tuple[NDArray[Any], list[int]]:
