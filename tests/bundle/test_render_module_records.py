@@ -1,5 +1,7 @@
 """JSON records and csv of a generated module: what they become, and what is said of those that are wrong."""
 
+import csv
+import io
 import json
 import math
 import re
@@ -232,3 +234,39 @@ def test_garbage_is_refused_by_messages_of_one_line(load: Load) -> None:
     assert tally.taken > 30
     assert tally.refused > 100
     assert tally.longest < 1000
+
+
+def draw_arrays(chance: np.random.Generator, rows: int) -> dict[str, Any]:
+    """Draw what a client's tensors may hold, NaN and empty words among it."""
+    age = chance.normal(40, 20, rows).astype(np.float32)
+    return {
+        "age": np.where(chance.random(rows) < 0.2, np.float32(np.nan), age),
+        "visits": chance.integers(-(2**63), 2**63 - 1, rows),
+        "city": chance.choice(np.array(["Lima", "Oslo"], object), rows),
+        "note": chance.choice(np.array(["", 'a "b",\r\nc', "ü, é", " x "], object), rows),
+        "joined": chance.integers(-719162, 2932897, rows),
+        "seen": chance.integers(-62135596800, 253402300800, rows),
+    }
+
+
+def spell_records(arrays: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write the same rows as a person would."""
+    seconds = (np.datetime_as_string(arrays["seen"].astype("datetime64[s]")) + np.array("Z")).tolist()
+    columns = {name: array.tolist() for name, array in arrays.items()}
+    columns |= {"joined": np.datetime_as_string(arrays["joined"].astype("datetime64[D]")).tolist(), "seen": seconds}
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+
+
+def test_random_rows_are_the_same_as_tensors_records_and_csv(load: Load) -> None:
+    module, model = load("declared", "records"), load("declared").Model()
+    arrays = draw_arrays(np.random.default_rng(3), 100)
+    records = json.loads(json.dumps(spell_records(arrays)))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(reversed(arrays)))
+    writer.writeheader()
+    writer.writerows(records)
+    for found in (module.read_records(records), module.read_csv(text.getvalue().encode())):
+        assert_equal(found, arrays)
+        for name, array in model.run(found).items():
+            np.testing.assert_array_equal(array, model.run(arrays)[name], name)

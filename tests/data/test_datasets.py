@@ -254,3 +254,13 @@ def test_a_function_that_does_not_fit_is_told(spec: Any, body: str, words: str) 
 def test_a_function_of_a_package_is_found(spec: Any) -> None:
     with pytest.raises(SourceError, match=r"importing no_such_package\.data failed"):
         open_dataset(spec(), "no_such_package.data:load", "calibration")
+
+
+def test_nan_stands_for_missing_values_where_an_input_may_have_them(spec: Callable[..., SpecFile]) -> None:
+    x = np.where(X > 38, np.nan, X).astype(np.float32)
+    file = spec(inputs={"x": {"dtype": "float32", "shape": ["n", 4], "missing": True}})
+    (batch,) = open_dataset(file, npz(file, x=x), "calibration").batches(10)
+    np.testing.assert_array_equal(batch["x"], x)
+    wrong = open_dataset(file, npz(file, x=np.where(X > 38, np.inf, X).astype(np.float32)), "calibration")
+    with pytest.raises(SpecError, match="'x' has NaN or infinite values"):
+        list(wrong.batches(10))
