@@ -5,7 +5,9 @@ import shlex
 from pathlib import Path, PurePath
 from typing import Any
 
-from onnxpack.reports.commands import list_commands
+from exporting import write_spec
+
+from onnxpack.reports.commands import list_commands, make_request
 
 REPORT: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden/report/full.json").read_text())
 
@@ -44,3 +46,13 @@ def test_foreign_names_are_quoted() -> None:
     assert shlex.split(found[2])[-1] == bad
     assert shlex.split(found[3])[2] == f"localhost:8080/v2/models/{bad}/infer"
     assert json.loads(shlex.split(found[3])[-1]) == request
+
+
+def test_a_request_has_words_for_missing_numbers(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").touch()
+    inputs = {"x": {"dtype": "float32", "shape": ["n", 20], "missing": True}}
+    request = make_request(write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"}, inputs=inputs).spec)
+    assert request
+    (row,) = request["inputs"][0]["data"]
+    assert "NaN" in row
+    assert json.loads(json.dumps(request, allow_nan=False)) == request

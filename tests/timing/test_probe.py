@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from onnxpack.timing import probe
@@ -45,3 +46,9 @@ def test_the_process_under_test_is_the_first_one_unless_a_variable_names_it(monk
     assert probe.find_process() == "1"
     monkeypatch.setenv(probe.FIRST_PROCESS, "4711")
     assert probe.find_process() == "4711"
+
+
+def test_numbers_that_json_does_not_have_are_sent_as_words() -> None:
+    array = np.array([[1.5, np.nan], [np.inf, -np.inf]], np.float32)
+    (sent,) = probe.make_request({"x": "FP32"}, {"x": array})["inputs"]
+    assert sent == {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1.5, "NaN", "Infinity", "-Infinity"]}
