@@ -1,7 +1,7 @@
 """Rules on the steps of pictures that the module does: their order, their fields, and what the ONNX file takes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnxpack.core.errors import Location, Problem
 from onnxpack.core.text import plural
@@ -116,7 +116,10 @@ def _check_given(spec: Spec, intake: Intake, picture: Picture) -> Iterator[tuple
     _, height, width, channels = given.shape
     if channels != picture.channels:
         yield _explain_channels(name, given, picture)
-        return
+        if given.shape[1] != picture.channels:
+            return
+        height, width = given.shape[2:]  # as they are behind the layout step that is missing
+        given = replace(given, shape=(given.shape[0], height, width, picture.channels))
     if picture.size is None:
         if isinstance(height, int) or isinstance(width, int):
             yield _explain_size(name, given, picture)

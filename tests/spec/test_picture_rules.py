@@ -97,5 +97,7 @@ def test_each_mistake_has_one_problem(
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
-    steps = [DECODE, {**RESIZE, "pad": [1]}, {"op": "orient"}]
-    assert len(find_problems(tmp_path, steps, ["batch", 3, 8, 8])) == 3
+    steps = [DECODE, {"op": "resize", "size": [9], "pad": [1]}, {"op": "orient"}]
+    problems = find_problems(tmp_path, steps, ["batch", 3, 8, 8])
+    words = ("pad applies", "orient must", "op: layout", "op: crop")
+    assert all(word in problem for problem, word in zip(problems, words, strict=True))
