@@ -18,6 +18,7 @@ import onnx
 import pytest
 from exporting import Here
 from onnx import helper, numpy_helper
+from tokenizing import write_tokenizer
 from told import Told
 
 from onnxpack.bundle.layer import LayerFile, Needs, Why
@@ -74,6 +75,20 @@ PICTURE = {
     "verify.samples": None, "calibration": None, "evaluation": None, "targets.cpu": {},
 }  # fmt: skip
 
+TOKENS = ("input_ids attention_mask", "words attention_mask", "input_ids other", "input_ids attention_mask kinds")
+"""The inputs of models of tokens, each in a file of that name."""
+
+
+def tokens(inputs: str = TOKENS[0], **step: Any) -> dict[str, Any]:
+    """A model of tokens, and its step with some fields changed."""
+    tensor = {"dtype": "int64", "shape": ["batch", "seq"]}
+    made = {"op": "tokenize", "input": "text", "tokenizer": "tokenizer.json"}
+    return PLAIN | {
+        "model.path": f"{inputs}.onnx", "inputs": dict.fromkeys(inputs.split(), tensor), "preprocess": [made | step],
+        "dynamic_axes.seq": {"min": 3, "max": 9}, "verify.samples": None, "evaluation": None,
+    }  # fmt: skip
+
+
 FLIPS: dict[str, dict[str, Any]] = {
     # field: what is set instead, by its path; a value of None takes the field away
     "model.factory": TORCH | {"model.factory": "net.py:Other"},
@@ -129,6 +144,13 @@ FLIPS: dict[str, dict[str, Any]] = {
     "preprocess.dtype": PICTURE | {"preprocess": [{"op": "cast", "input": "x", "dtype": "uint8"}]},
     "preprocess.layout": PICTURE | {"preprocess": [{"op": "layout", "input": "x", "layout": "NHWC"}]},
     "preprocess.size": PICTURE | {"preprocess": [{"op": "resize", "input": "x", "size": [2, 4]}]},
+    "preprocess.tokenizer": tokens(tokenizer="other.json"),
+    "preprocess.max_length": tokens(max_length=5),
+    "preprocess.truncation": tokens(truncation="left"),
+    "preprocess.pair": tokens(pair="more", max_length=7),
+    "preprocess.ids": tokens(TOKENS[1], ids="words"),
+    "preprocess.mask": tokens(TOKENS[2], mask="other"),
+    "preprocess.types": tokens(TOKENS[3], types="kinds"),
     "postprocess.op": {"postprocess": [{"op": "sigmoid", "input": "logits"}]},
     "postprocess.input": {
         "postprocess": [*BASE["postprocess"][:1], {"op": "scale", "input": "probabilities", "factor": 2}]
@@ -206,6 +228,24 @@ def network(seed: int, dtype: str = "float32", picture: bool = False) -> onnx.Mo
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def token_network(names: list[str]) -> onnx.ModelProto:
+    """The logits grow with the sum of all that comes in."""
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "seq"]) for name in names]
+    outputs = [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", 3])]
+    tensors = [
+        numpy_helper.from_array(np.array([[0.01, 0.02, 0.03]], np.float32), "w"),
+        numpy_helper.from_array(np.array([1]), "last"),
+    ]
+    nodes = [
+        helper.make_node("Sum", [f"{name}_" for name in names], ["sum"]),
+        helper.make_node("ReduceSum", ["sum", "last"], ["total"]),
+        helper.make_node("MatMul", ["total", "w"], ["logits"]),
+    ]
+    casts = [helper.make_node("Cast", [name], [f"{name}_"], to=onnx.TensorProto.FLOAT) for name in names]
+    graph = helper.make_graph([*casts, *nodes], "net", values, outputs, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 NET = """
 import torch
 
@@ -239,6 +279,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx.save(network(5), folder / "other.onnx")
     onnx.save(network(0, "float64"), folder / "wide.onnx")
     onnx.save(network(0, picture=True), folder / "picture.onnx")
+    for names in TOKENS:
+        onnx.save(token_network(names.split()), folder / f"{names}.onnx")
+    write_tokenizer(folder)
+    write_tokenizer(folder, "word-level", "other.json")
     (folder / "net.py").write_text(NET)
     for name, rows in (("samples", 5), ("more", 9), ("calibration", 64)):
         # Few large values and many small ones, so that every method of calibration cuts elsewhere.
