@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.core.errors import GateError, Problem
+from onnxpack.core.errors import GateError, Problem, SpecError, flatten_words
 from onnxpack.core.values import Axis
 from onnxpack.data.test_inputs import Arrays
 from onnxpack.intake.strings import draw_strings
@@ -50,6 +50,12 @@ class TextReference:
     """The tokenizer of an intake, as it is used in training."""
 
     def __init__(self, intake: Intake, axes: Sequence[Axis], file: Path) -> None:
+        """Load the tokenizer.
+
+        Raises:
+            ImportError: the library is not installed.
+            SpecError: it cannot read the file.
+        """
         from tokenizers import Tokenizer, __version__  # not where no text is tokenized
 
         (step,) = intake.steps
@@ -59,7 +65,11 @@ class TextReference:
         known = read_tokenizer(file)
         self._padding: dict[str, Any] = {"direction": known.side, "pad_id": known.pad, "pad_type_id": known.pad_type}
         self.kind, self.version = known.kind, str(__version__)
-        self._tokenizer = Tokenizer.from_file(str(file))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # of no class of the library's own
+            hint = "give the tokenizer.json that the model was trained with"
+            raise SpecError(f"tokenizers cannot read '{step.tokenizer}': {flatten_words(error, 200)}", hint) from None
         self._tokenizer.enable_padding(**self._padding)
         if self._refuses:
             self._tokenizer.no_truncation()
@@ -75,8 +85,11 @@ class TextReference:
         return rows
 
     def tokenize(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Arrays | None:
-        """Return the inputs of the ONNX file; None if a text has too many tokens and the spec has it refused."""
-        rows = self.encode(texts, pairs)
+        """Return the inputs of the ONNX file; None if a text has more tokens than may be, or none."""
+        try:
+            rows = self.encode(texts, pairs)
+        except Exception:  # such as a word that the vocabulary has no token for, not even an unknown one
+            return None
         if self._refuses and any(sum(row.attention_mask) > self.most for row in rows):
             return None
         fields = {name: field for field, name in name_tokens(self._intake.steps[0]).items()}
@@ -112,8 +125,7 @@ def compare_texts(intake: Intake, reference: TextReference, tokenize: Tokenize, 
         GateError: they differ; the message has the first string of which they do.
     """
     tokens = 0
-    for texts, pairs in _draw_requests(intake, reference.most, count):
-        expected = reference.tokenize(texts, pairs)
+    for texts, pairs, expected in _make_cases(intake, reference, count):
         try:
             actual = tokenize(intake.name, texts, pairs).arrays
         except ValueError as error:
@@ -121,11 +133,25 @@ def compare_texts(intake: Intake, reference: TextReference, tokenize: Tokenize, 
                 continue
             raise _make_error(intake, texts, f"it is refused: {error}") from None
         if expected is None:
-            raise _make_error(intake, texts, f"it has more than {reference.most} tokens, and is not refused")
+            raise _make_error(intake, texts, "it is not refused, and has too many tokens, or none that stand for it")
         if difference := _find_difference(expected, actual):
             raise _make_error(intake, texts, difference)
         tokens += sum(array.size for array in expected.values()) // len(expected)
     return TextFigures(intake.name, reference.kind, reference.version, count, tokens)
+
+
+def _make_cases(
+    intake: Intake, reference: TextReference, count: int
+) -> Iterator[tuple[list[str], list[str] | None, Arrays | None]]:
+    """Yield texts with the inputs of the ONNX file; None only for one that is to be refused, alone."""
+    for texts, pairs in _draw_requests(intake, reference.most, count):
+        expected = reference.tokenize(texts, pairs)
+        if expected is not None:
+            yield texts, pairs, expected
+            continue
+        for number, text in enumerate(texts):
+            pair = [pairs[number]] if pairs else None
+            yield [text], pair, reference.tokenize([text], pair)
 
 
 def _draw_requests(intake: Intake, most: int, count: int) -> Iterator[tuple[list[str], list[str] | None]]:
@@ -136,9 +162,8 @@ def _draw_requests(intake: Intake, most: int, count: int) -> Iterator[tuple[list
         longest = _LONGEST_PAIR * most
         strings = [text[:longest] for text in strings]
         others = [text[:longest] for text in reversed(list(draw_strings(count, 1)))]
-    rows = 1 if intake.steps[0].truncation == "refuse" else _ROWS
-    for start in range(0, count, rows):
-        yield strings[start : start + rows], others[start : start + rows] if others else None
+    for start in range(0, count, _ROWS):
+        yield strings[start : start + _ROWS], others[start : start + _ROWS] if others else None
 
 
 def _find_difference(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """The generated `texts.py` for a tokenizer of a test, loaded into this process, with what it was generated from."""
 
 import itertools
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -46,10 +47,18 @@ def make_texts(
     *,
     dtype: str = "int64",
     places: bool = False,
+    change: Callable[[dict[str, Any]], None] | None = None,
     **step: Any,
 ) -> TextModule:
-    """Write and load the module of one input ``text``, of some fields of its step, with a fixed or dynamic axis."""
+    """Write and load the module of one input ``text``, of some fields of its step, with a fixed or dynamic axis.
+
+    ``change`` may change the tokenizer's file.
+    """
     file = write_tokenizer(folder, kind)
+    if change:
+        document = json.loads(file.read_text())
+        change(document)
+        file.write_text(json.dumps(document))
     size = tokens if isinstance(tokens, int) else "tokens"
     axes = (
         Axis("batch", 1, 2, 64),

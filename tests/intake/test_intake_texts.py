@@ -1,5 +1,6 @@
 """The module's tokens are those of training, for strings of every kind, and a difference fails the build (X15.2)."""
 
+import json
 import sys
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ import tokenizers
 from text_modules import TextModule, make_texts
 from tokenizing import KINDS
 
-from onnxpack.core.errors import GateError
+from onnxpack.core.errors import GateError, SpecError
 from onnxpack.intake.strings import FIXED, draw_strings
 from onnxpack.intake.texts import TextFigures, TextReference, compare_texts, load_tokenize
 
@@ -65,8 +66,24 @@ def test_a_module_with_other_tokens_fails_with_the_first_difference(
 def test_a_long_text_that_is_not_refused_fails(tmp_path: Path) -> None:
     made = make_texts(tmp_path, tokens=(1, 8), truncation="refuse")
     vars(made.module.SETTINGS["text"])["most"] = 9
-    with pytest.raises(GateError, match="it has more than 8 tokens, and is not refused"):
+    with pytest.raises(GateError, match="it is not refused, and has too many tokens"):
         compare(made)
+
+
+def test_words_without_any_token_are_refused_by_both(tmp_path: Path) -> None:
+    def forget(document: dict[str, Any]) -> None:
+        document["model"]["unk_token"] = "[ABSENT]"
+
+    made = make_texts(tmp_path, "word-level", change=forget)
+    assert compare(made).tokens > 0
+    assert TextReference(made.intake, made.axes, made.file).tokenize(["dog", "incomprehensible"], None) is None
+
+
+def test_a_file_that_the_library_cannot_read_is_the_specs(tmp_path: Path) -> None:
+    made = make_texts(tmp_path)
+    made.file.write_text(json.dumps(json.loads(made.file.read_text()) | {"truncation": 5}))
+    with pytest.raises(SpecError, match=r"tokenizers cannot read 'tokenizer\.json': "):
+        TextReference(made.intake, made.axes, made.file)
 
 
 def test_strings_are_of_every_kind_and_the_same_each_time() -> None:
