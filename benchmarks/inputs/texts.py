@@ -126,8 +126,8 @@ def list_bad() -> Iterator[str]:
     yield HALF
     yield make_body(["\ud800 and more"])
     yield make_body(["\u4f60" * 100_000])
-    yield make_body(["a" * 250_000] * 8)
-    yield make_body(["\ufdfa" * 87_000] * 32)
+    yield make_body(["a" * 125_000] * 16)
+    yield make_body(["\ufdfa" * 43_000] * 32)
     yield make_body([])
     yield make_body(["a"] * (MOST_ROWS + 1))
     for data in ([1], [None], [["a"]], [{"a": "b"}], "a", {}, None, [True]):
