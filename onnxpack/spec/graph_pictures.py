@@ -106,6 +106,8 @@ def _make_colour_stage(step: PreprocessStep, given: TensorInfo, layout: str | No
         return f"it cannot be told which axis of {shape} are the channels", hint
     if step.op == "swap":
         return PreStage(step, given, given, tuple(fitting))
+    if step.weights and step.like:
+        return "like does not apply where weights are given", "remove one of them"
     if step.like == "pillow":
         return "grayscale like pillow rounds to whole numbers, and tensors of floats are not", _hint_decode(step)
     if len(get_weights(step)) != _COLOURS:
@@ -118,6 +120,8 @@ def _refuse_resize(step: PreprocessStep) -> Refusal | None:
     method = step.method or "linear"
     if step.fit not in (None, "stretch"):
         return f"`fit: {step.fit}` is for decoded pictures alone", _hint_decode(step)
+    if step.pad is not None:
+        return "pad applies to `fit: contain` alone", "remove it"
     if (step.like, method) in _KERNELS:
         return None
     others = [like for like, one in _KERNELS if like and one == method]

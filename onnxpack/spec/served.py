@@ -56,6 +56,7 @@ def list_stages(spec: Spec) -> tuple[tuple[Stage, ...], tuple[Misfit, ...]]:
     found: list[Stage] = []
     tabled: set[str] = set()
     misfits: list[Misfit] = []
+    unsized: set[str] = set()
     # The spec declares what the model takes, so the tensors are known from the last step to the first.
     done = set(list_module_steps(spec))
     for index, step in reversed(list(enumerate(spec.preprocess))):
@@ -81,7 +82,10 @@ def list_stages(spec: Spec) -> tuple[tuple[Stage, ...], tuple[Misfit, ...]]:
         else:
             stage = _make_stage(step, given, layout)
         if isinstance(stage, tuple):
-            misfits.append(Misfit(index, *stage))  # for the others it changes nothing
+            sized = step.op in ("resize", "crop")
+            if not (sized and step.input in unsized):  # of what is in front of one the size is not known
+                misfits.append(Misfit(index, *stage))  # for the others it changes nothing
+            unsized |= {step.input} if sized else set()
             continue
         found.append(stage)
         now[step.input] = stage.taken

@@ -171,6 +171,7 @@ REFUSED = [
     (resize(method="nearest"), "differs from library to library", "set `like: opencv` or `like: torchvision`"),
     (resize(method="cubic", like="opencv"), "by cubic like opencv", "or set `like: torchvision`"),
     (resize(fit="cover"), "`fit: cover` is for decoded pictures alone", "op: decode"),
+    (resize(pad=[1]), "pad applies to `fit: contain` alone", "remove it"),
     (resize(size=[28]), "size must be two numbers", "only decoded pictures can"),
     ({"op": "grayscale", "input": "x"}, "which axis of .* are the channels", "it has 1 behind grayscale"),
     ({"op": "crop", "input": "x", "size": [9, 9]}, "no height and width", "in the input's `shape`"),
@@ -187,6 +188,7 @@ def test_grey_like_pillow_and_colours_without_three_weights_are_refused(make: Ma
     for fields, message in (
         ({"like": "pillow"}, "rounds to whole numbers"),
         ({"weights": [1, 2]}, "weights has 2 values"),
+        ({"weights": [1, 2, 3], "like": "opencv"}, "like does not apply where weights are given"),
     ):
         with pytest.raises(SpecError, match=message):
             make("float32", ["n", 1, 28, 20], preprocess=[{"op": "grayscale", "input": "x"} | fields])
@@ -206,3 +208,10 @@ def test_steps_need_an_opset(make: Make) -> None:
     onnx.save(old, file.folder / "m.onnx")
     with pytest.raises(SourceError, match="resize needs opset 11, and the model has 10"):
         add_steps(file.folder / "m.onnx", file.folder, file)
+
+
+def test_what_follows_from_a_size_that_does_not_fit_is_not_told_besides(make: Make) -> None:
+    steps = [resize(size=[20, 20], like="opencv"), {"op": "crop", "input": "x", "size": [28, 20]}]
+    with pytest.raises(SpecError, match="crop only makes smaller, and the picture in front of it has 20 x 20") as told:
+        make("float32", ["n", 3, 28, 20], preprocess=steps)
+    assert len(told.value.problems) == 1
