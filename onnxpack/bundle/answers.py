@@ -40,8 +40,8 @@ class Answers:
         return [names.get(name, name) for name in outputs if name not in hidden]
 
 
-def find_answers(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> Answers:
-    """Return what the outputs of a client mean, as far as the spec says so.
+def find_answers(file: SpecFile, outputs: tuple[TensorInfo, ...], own: tuple[str, ...] = ()) -> Answers:
+    """Return what the outputs of a client mean, as far as the spec, or the model with its ``own`` classes, says so.
 
     Raises:
         SpecError: a file of labels cannot be read.
@@ -56,7 +56,7 @@ def find_answers(file: SpecFile, outputs: tuple[TensorInfo, ...]) -> Answers:
         if (words := story.words.get(story.find_origin(name))) and _fits(info, words)
     }
     known = file.spec.evaluation.classes if file.spec.evaluation else None
-    words = tuple(map(str, known or ()))
+    words = tuple(map(str, known or own))
     scores = [name for name, info in infos.items() if info.dtype.startswith("float") and _fits(info, words)]
     if len(scores) == 1:
         classes.setdefault(scores[0], words)

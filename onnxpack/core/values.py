@@ -68,6 +68,8 @@ class OnnxModel:
     precision: str = "float32"
     weights: dict[str, int] = field(default_factory=dict)
     """The bytes of its constants by dtype."""
+    classes: tuple[str, ...] = ()
+    """The words for the scores of a classifier of scikit-learn's kind, in order."""
 
     @property
     def path(self) -> Path:

@@ -17,6 +17,7 @@ from onnxpack.core.artifacts import Artifact
 from onnxpack.core.digests import digest_file
 from onnxpack.core.errors import Problem, SourceError, flatten_words
 from onnxpack.core.values import OnnxModel, TensorInfo
+from onnxpack.graph.classes import find_classes
 from onnxpack.graph.external_data import count_bytes, find_wrong_lengths, stays_outside
 from onnxpack.spec.traits import RUNTIME_MAX_OPSET
 
@@ -264,6 +265,7 @@ def read_facts(path: Path, precision: str = "float32") -> OnnxModel:
         nodes=count_nodes(model),
         precision=precision,
         weights=count_weights(model),
+        classes=find_classes(model),
     )
 
 

@@ -186,7 +186,7 @@ class Plan:
             conclusions=tuple(
                 ConclusionView.of(one, model.outputs, read_labels(self.file, one.step)) for one in conclusions
             ),
-            answers=find_answers(self.file, outputs),
+            answers=find_answers(self.file, outputs, model.classes),
         )
 
     def list_tokenizers(self) -> dict[str, Artifact]:

@@ -69,6 +69,13 @@ def test_the_classes_of_an_evaluation_name_the_only_scores(
     assert read(tmp_path, "", outputs, more).classes == expected
 
 
+def test_the_model_may_know_its_classes(tmp_path: Path) -> None:
+    read(tmp_path, "", ())
+    file = load(tmp_path / "spec.yaml")
+    assert find_answers(file, (name("label", "string"), SCORES), WORDS).classes == {"scores": WORDS}
+    assert find_answers(file, (name("label", "string"), SCORES), WORDS[:2]).classes == {}
+
+
 def test_words_that_are_there_twice_name_nothing(tmp_path: Path) -> None:
     steps = "{op: labels, input: scores, output: word, labels: words.txt}"
     outputs = (SCORES, name("word", "string"))
