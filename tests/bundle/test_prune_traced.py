@@ -29,6 +29,7 @@ from bundle_examples import (
     ODD,
     PICTURES,
     SAVERS,
+    STEPS,
     TABLE,
     TEXTS,
     TRANSACTIONS,
@@ -198,7 +199,7 @@ def test_a_server_misses_nothing_whatever_it_is_asked(traced: Traced, name: str)
 
 @pytest.mark.parametrize("name", [name for name in SAVERS if name in MODULES])
 def test_the_command_line_misses_nothing(traced: Traced, name: str) -> None:
-    view = MODULES[name]
+    view = (MODULES | STEPS)[name]
     write_image(traced.app, view)
     inputs = traced.app.parent / "inputs.npz"
     np.savez(inputs, **make_inputs(view))

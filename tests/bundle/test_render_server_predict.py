@@ -1,7 +1,9 @@
 """What people send to ``/predict``, and what they get: records, lists, tables and forms."""
 
+import base64
 import gzip
 import http.client
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +15,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundle_examples import IRIS, SENTENCE, TABLE, save_iris, save_sentence, write_app, write_modules
+from bundle_examples import (
+    IRIS,
+    PICTURES,
+    SENTENCE,
+    TABLE,
+    save_iris,
+    save_model,
+    save_sentence,
+    write_app,
+    write_modules,
+)
+from onnx import TensorProto, helper
+from PIL import Image
 from serving import Server, request, serving
 from strange_bodies import list_examples, make_form, make_question
 
@@ -295,6 +309,33 @@ def test_pairs_and_documents_are_told_as_such(
     written = json.loads(load(tmp_path, "predict").write(results, False))
     best = [{"label": "a", "value": 0.5}, {"label": 'b"', "value": 0.25}]
     assert written == [{"best": best, "spans": [{"start": 1}]}]
+
+
+def test_a_picture_among_other_inputs_is_a_file_of_a_form(tmp_path: Path) -> None:
+    more = (TensorInfo("scale", "float32", ("batch",)), TensorInfo("note", "string", ("batch",)))
+    outputs = (*PICTURES.outputs, TensorInfo("again", "string", ("batch",)))
+    view = replace(PICTURES, inputs=(*PICTURES.inputs, *more), outputs=outputs)
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Unsqueeze", ["scale", "one"], ["factor"]),
+        helper.make_node("Mul", ["mean", "factor"], ["colour"]),
+        helper.make_node("Identity", ["note"], ["again"]),
+    ]
+    save_model(tmp_path / "model.onnx", nodes, view, [helper.make_tensor("one", TensorProto.INT64, [1], [1])])
+    write_modules(tmp_path, view)
+    file = io.BytesIO()
+    Image.new("RGB", (9, 5), (10, 20, 30)).save(file, "PNG")
+    parts = [("image", "x.png", "image/png", file.getvalue()), ("scale", "", "", b"2"), ("note", "", "", b"[hi]")]
+    expected = {"colour": [20.0, 40.0, 60.0], "again": "[hi]"}
+    text = base64.b64encode(file.getvalue()).decode()
+    with serving(tmp_path) as server:
+        assert answer(server, make_form(parts), FORM) == expected
+        record = {"image": f"data:image/png;base64,{text}", "scale": 2, "note": "[hi]"}
+        assert answer(server, json.dumps([record, {**record, "image": text}])) == [expected, expected]
+        assert refusal(server, make_form(parts[:1]), FORM) == "input 'scale' is missing"
+        assert "the body is a picture: send JSON with" in refusal(server, file.getvalue())
+        assert "it must be a picture in base64" in refusal(server, json.dumps({**record, "image": [1]}))
 
 
 @pytest.mark.parametrize("model", ["iris", "transactions", "odd", "table"])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bundle_examples import MODULES, SAVERS, write_app
+from bundle_examples import MODULES, SAVERS, STEPS, write_app
 from reference_server import Answer, Fault, reference
 from server_faults import starting
 from serving import serving
@@ -18,7 +18,7 @@ from onnxpack.core.errors import EngineError, OnnxpackError, SpecError
 Find = Callable[..., dict[str, Result]]
 
 
-@pytest.mark.parametrize("name", [name for name in SAVERS if MODULES[name].server == "http"])
+@pytest.mark.parametrize("name", [name for name in SAVERS if (MODULES | STEPS)[name].server != "none"])
 def test_a_rendered_server_passes_all_checks(name: str, check: Find, tmp_path: Path) -> None:
     write_app(tmp_path, name, version="1", server="http")  # an image always has a version
     with serving(tmp_path) as server:

@@ -156,7 +156,8 @@ def read_form(parts: list[forms.Part]) -> Question:
 def read_field(part: forms.Part) -> Any:
     """Read a field of a form: numbers and lists as in JSON."""
     check_field(part.name)
-    if INPUTS[part.name].dtype is np.str_ and not part.content.startswith(b"["):
+    tensor = INPUTS[part.name]
+    if tensor.dtype is np.str_ and tensor.shape in ((), (1,)):
         return part.content.decode()
     try:
         return documents.load(part.content, PACKED, MAX_VALUES)
