@@ -54,7 +54,7 @@ def list_fields(view: PredictView) -> list[FormField]:
     if not view.table and not (view.rows and all(len(field.shape) == 1 for field in view.model.arguments)):
         return []
     columns = list_columns(view.model.inputs) if view.table else {f.name: [f.name] for f in view.model.arguments}
-    declared = {column.name: column for column in view.model.columns}
+    declared = view.declared
     fields = [
         _make_column(declared[name], value) if name in declared else _make_field(field, name, value)
         for field in view.model.arguments

@@ -8,6 +8,7 @@ from onnxpack.bundle import quoting
 from onnxpack.bundle.answers import Pair
 from onnxpack.bundle.tables import list_columns
 from onnxpack.bundle.views import Field, ModuleView
+from onnxpack.spec.columns import ClientColumn
 
 _MOST_COLUMNS = 1000
 """The columns beyond which nobody writes records: the numbers of a row are lists then."""
@@ -41,6 +42,12 @@ class PredictView:
     def files(self) -> bool:
         """Return whether an input takes pictures."""
         return "bytes" in self.model.input_kinds
+
+    @cached_property
+    def declared(self) -> dict[str, ClientColumn]:
+        """Return the inputs that are declared columns, by name, where records have them as people write them."""
+        named = {name for name, columns in list_columns(self.model.inputs).items() if columns == [name]}
+        return {one.name: one for one in self.model.columns if self.table and one.name in named}
 
     @cached_property
     def table(self) -> bool:

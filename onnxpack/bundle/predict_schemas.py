@@ -51,7 +51,7 @@ def make_records(view: PredictView) -> list[dict[str, Any]]:
     for field in view.model.arguments:
         if field.shape[1:] == (1,):  # a list of one value is the value itself
             whole[field.name] = [row[0] for row in whole[field.name]]
-    for column in view.model.columns:
+    for column in view.declared.values():
         if column.kind == "date":
             whole[column.name] = [format_date(column, value) for value in whole[column.name]]
     return [dict(zip(whole, row, strict=True)) for row in zip(*whole.values(), strict=True)]
@@ -126,10 +126,13 @@ def _describe_fields(view: PredictView) -> Schema:
 
 def _describe_record(view: PredictView) -> Schema:
     fields = view.model.arguments
-    if view.model.columns:
-        named = {field.name: field for field in fields}
-        record = make_object({one.name: _describe_column(one, named[one.name]) for one in view.model.columns})
-        return record | {"required": [column.name for column in view.model.columns if column.fill is None]}
+    if declared := view.declared:
+        record = make_object({
+            f.name: _describe_column(declared[f.name], f) if f.name in declared else _describe_value(f, f.shape[1:])
+            for f in fields
+        })  # fmt: skip
+        filled = {column.name for column in declared.values() if column.fill is not None}
+        return record | {"required": [field.name for field in fields if field.name not in filled]}
     whole = make_object({f.name: _describe_value(f, f.shape[1:] if view.lists else f.shape) for f in fields})
     columns = list_columns(view.model.inputs)
     if not view.table or all(len(names) == 1 for names in columns.values()):

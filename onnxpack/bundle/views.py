@@ -367,8 +367,9 @@ class ModuleView:
 
     @cached_property
     def units(self) -> dict[str, str]:
-        """Return what the numbers of each column of dates count."""
-        return {column.name: column.unit for column in self.columns if column.kind == "date"}
+        """Return what the numbers of each column of dates count; several dates of a row are numbers in records, too."""
+        single = {info.name for info in self.inputs if info.shape[1:] in ((), (1,))}
+        return {one.name: one.unit for one in self.columns if one.kind == "date" and one.name in single}
 
     @cached_property
     def record_kinds(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ from serving import Server, serving
 from onnxpack.bundle.openapi import make_document, quote_path
 from onnxpack.bundle.views import DATATYPES, ModuleView
 from onnxpack.core.values import TensorInfo
+from onnxpack.spec.columns import ClientColumn
 
 SERVED = ["iris", "transactions", "odd"]
 KINDS = {
@@ -166,3 +167,21 @@ def test_the_schema_knows_good_requests_from_bad_ones() -> None:
 
 def test_paths_are_told_as_a_client_sends_them() -> None:
     assert quote_path("/v2/models/a b{c}é%/infer") == "/v2/models/a%20b%7Bc%7D%C3%A9%25/infer"
+
+
+def test_dates_of_sequences_are_numbers_in_examples_as_in_tensors() -> None:
+    inputs = (TensorInfo("dates", "int64", ("batch", "seq")), TensorInfo("amounts", "float32", ("batch", "seq")))
+    columns = (ClientColumn("dates", "date", unit="seconds"),)
+    document = make_document(replace(MODULES["transactions"], inputs=inputs, columns=columns))
+    record = document["components"]["schemas"]["Record"]["properties"]
+    assert sorted(record) == ["amounts", "dates"]
+    examples = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    assert type(examples["one"]["value"]["dates"][0]) is int
+
+
+def test_a_record_has_all_inputs_also_where_only_some_are_declared_columns() -> None:
+    declared = replace(MODULES["declared"], server="http")
+    some = replace(declared, columns=declared.columns[4:])
+    record = make_document(some)["components"]["schemas"]["Record"]
+    assert sorted(record["properties"]) == sorted(info.name for info in declared.inputs)
+    assert record["required"] == ["age", "visits", "city", "note", "joined"]
