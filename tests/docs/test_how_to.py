@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from transformer_folders import make_tokenizer
 
 from onnxpack.spec.load import load
 from onnxpack.spec.traits import frameworks
@@ -28,7 +29,11 @@ def specs() -> list[Any]:
 
 def make_files(folder: Path, text: str) -> str:
     """Make the files that a spec names, and return the spec with the digest of the model's one."""
-    model = yaml.safe_load(text)["model"]
+    fields = yaml.safe_load(text)
+    model = fields["model"]
+    if model["framework"] == "transformers":
+        make_folder(folder, fields)
+        return text
     named = [model.get("path"), model.get("weights"), model.get("factory", "").partition(":")[0]]
     for name in named:
         if name and ("/" in name or "." in name) and not (name == named[2] and not name.endswith(".py")):
@@ -37,6 +42,17 @@ def make_files(folder: Path, text: str) -> str:
     if "sha256" not in model:
         return text
     return text.replace(model["sha256"], hashlib.sha256((folder / model["path"]).read_bytes()).hexdigest())
+
+
+def make_folder(folder: Path, fields: dict[str, Any]) -> None:
+    """Make what a spec of a folder names: its settings, a tokenizer and labels."""
+    (folder / fields["model"]["path"]).mkdir()
+    (folder / fields["model"]["path"] / "config.json").write_text("{}")
+    for step in fields["preprocess"]:
+        make_tokenizer().save(str(folder / step["tokenizer"]))
+    for step in fields["postprocess"]:
+        if "labels" in step:
+            (folder / step["labels"]).write_text("negative\npositive\n")
 
 
 @pytest.mark.parametrize(("example", "text"), specs())
