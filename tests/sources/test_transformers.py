@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from exporting import export_here, write_spec
+from exporting import export_here, export_in_child, write_spec
 from transformer_folders import hf, save_model, save_sentence_modules
 
+from onnxpack.bundle.sources import find_sources
 from onnxpack.core.errors import SourceError, SpecError
 from onnxpack.data.test_inputs import draw
+from onnxpack.fleet.sources import list_sources
 from onnxpack.sources import transformers as source
 from onnxpack.sources.transformers.folder import Head, find_head, find_task, read_config, read_sentence_modules
 from onnxpack.spec.load import SpecFile, load
 from onnxpack.spec.model import Model
 from onnxpack.spec.part import SpecPart, list_named_files
+from onnxpack.timing.bench import measure_source_bytes
 from onnxpack.worker.codec import digest_value
 
 TOKENS = {"dtype": "int64", "shape": ["batch", "sequence"]}
@@ -171,6 +174,14 @@ def test_what_cannot_be_loaded_as_data_is_told(folder: Path, spoil: Callable[[Pa
     assert str(folder.parent) not in str(caught.value)
 
 
+def test_what_else_lies_in_a_folder_is_not_even_looked_at(folder: Path) -> None:
+    """Of a checkpoint of training transformers would read a pickle."""
+    expected = answer(spec(folder))[1][0]
+    for name in (".metadata", "__0_0.distcp", "__1_0.distcp", "pytorch_model.bin", "generation_config.json"):
+        (folder / name).write_bytes(b"no pickle, no JSON")
+    np.testing.assert_array_equal(answer(spec(folder))[1][0], expected)
+
+
 def test_a_task_without_weights_is_refused_and_not_answered_at_random(minilm: Path) -> None:
     with pytest.raises(SourceError, match="the folder has no weights for 2 tensors of BertForSequenceClassification"):
         source.load(spec(minilm, task="text-classification"))
@@ -247,3 +258,25 @@ def test_a_folder_may_hold_its_own_spec(folder: Path) -> None:
     file = write_spec(folder, {"framework": "transformers", "path": "."}, inputs=INPUTS, dynamic_axes=AXES)
     assert {"config.json", "model.safetensors"} <= set(list_named_files(load(file.path)))
     assert answer(file)[1][0].shape == (3, 7, 32)
+
+
+def test_a_lock_a_far_builder_and_a_benchmark_know_the_files_that_are_there(folder: Path) -> None:
+    (folder / "README.md").write_text("of no model")
+    file = spec(folder)
+    there = {"m/config.json", "m/model.safetensors"}
+    assert set(find_sources(file).files) == there
+    sent = {name for name, _ in list_sources(file, folder.parent / "dist")}
+    assert sent == {"spec.yaml", *there}
+    sizes = sum((folder.parent / name).stat().st_size for name in there)
+    assert measure_source_bytes(file) == sizes
+
+
+def test_a_childs_trace_holds_until_a_file_of_the_model_changes(folder: Path, tmp_path: Path) -> None:
+    made = export_in_child(spec(folder), tmp_path / "child")
+    assert {"m/config.json", "m/model.safetensors"} <= set(made.trace.files)
+    assert made.trace.holds(folder.parent)
+    (folder / "README.md").write_text("of no model")
+    assert made.trace.holds(folder.parent)
+    with (folder / "model.safetensors").open("ab") as stream:
+        stream.write(b"x")
+    assert not made.trace.holds(folder.parent)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from onnxpack.core.errors import SourceError, flatten_words
+from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.core.text import plural
 from onnxpack.sources.transformers.folder import Head, find_head, get_architecture, read_config
 from onnxpack.sources.transformers.library import transformers
@@ -22,6 +23,7 @@ _AUTO: Mapping[Task, str] = {
     "feature-extraction": "AutoModel",
     "image-classification": "AutoModelForImageClassification",
 }
+_FILES = ("config.json", "model.safetensors", "model.safetensors.index.json")
 _PROJECTION = "ModelWithProjection"
 _SHOWN_KEYS = 8
 _ATTENTION = "eager"
@@ -38,10 +40,13 @@ def load_model(file: SpecFile) -> tuple[torch.nn.Module, Head]:
     folder = file.resolve(file.spec.model.path)
     config = read_config(folder)
     head = find_head(file.spec.model, folder, config)
-    for part in list_folder_parts(folder, ("model.safetensors", "model.safetensors.index.json")):
-        if part.is_file():
-            part.open("rb").close()  # safetensors reads natively, unseen by the record of what an export reads
-    model = _load(folder, _find_class(head, config), head)
+    # Of its own files alone: transformers also looks for others, as checkpoints of training, which are pickles.
+    with make_temporary_folder() as clean:
+        for part in list_folder_parts(folder, _FILES):
+            if part.is_file():
+                part.open("rb").close()  # safetensors reads natively, unseen by the record of what an export reads
+                (clean / part.name).symlink_to(part.resolve())
+        model = _load(clean, folder.name, _find_class(head, config), head)
     _require_inputs(model, list(file.spec.inputs))
     return model, head
 
@@ -56,7 +61,7 @@ def _find_class(head: Head, config: Mapping[str, Any]) -> Any:
     return getattr(transformers, _AUTO[head.task])
 
 
-def _load(folder: Path, kind: Any, head: Head) -> torch.nn.Module:
+def _load(folder: Path, name: str, kind: Any, head: Head) -> torch.nn.Module:
     # Before 4.56 it had another name, which later versions warn of.
     dtype = "dtype" if _get_version() >= (4, 56) else "torch_dtype"
     try:
@@ -72,15 +77,16 @@ def _load(folder: Path, kind: Any, head: Head) -> torch.nn.Module:
     except SourceError:
         raise
     except Exception as error:  # unknown classes, torn files, shapes that differ, packages that miss: anything
+        words = flatten_words(error, 500).replace(str(folder), name)
         raise SourceError(
-            f"transformers {transformers.__version__} cannot load '{folder.name}': {flatten_words(error, 500)}",
+            f"transformers {transformers.__version__} cannot load '{name}': {words}",
             "check that `task` is what the model was saved for, and name the version of transformers that saved it in "
             "`model.requirements` if this one does not know it",
         ) from None
     _require_weights(report, head, type(model).__name__)
-    for name, value in {"use_cache": False, "output_attentions": False, "output_hidden_states": False}.items():
-        if hasattr(model.config, name):
-            setattr(model.config, name, value)
+    for setting in ("use_cache", "output_attentions", "output_hidden_states"):
+        if hasattr(model.config, setting):
+            setattr(model.config, setting, False)
     module: torch.nn.Module = model.eval()
     return module
 
