@@ -108,7 +108,8 @@ class Model:
     pooling: Pooling | None = describe_field(
         "transformers, feature-extraction: how one vector is made of those of all tokens. mean and max leave padding "
         "out, cls takes the first token's, own is what the model itself gives (its pooler, or its projection), none "
-        "keeps all tokens. Default: what the folder says if sentence-transformers saved it, else none.",
+        "keeps all tokens. Default: what the folder says if sentence-transformers saved it, own for a class "
+        "…WithProjection, else none.",
         None,
         example="mean",
     )

@@ -28,12 +28,12 @@ def build(workshop: Workshop, kind: str) -> tuple[Path, str]:
     return folder, workshop.build(spec, workshop.root / "dist").reference
 
 
-def ask(engine: Any, image: str, name: str, **tensor: Any) -> dict[str, np.ndarray[Any, Any]]:
+def ask(engine: Any, image: str, model: str, /, **tensor: Any) -> dict[str, np.ndarray[Any, Any]]:
     """Send one input to the image's server, and return its outputs."""
     host = {"port_bindings": {8080: ("127.0.0.1",)}}
     with box(engine, image, host=host, ports=[8080]) as server:
         client = Client(server.ready().find_port())
-        status, answer = client.infer({"inputs": [tensor]}, f"/v2/models/{name}/infer")[:2]
+        status, answer = client.infer({"inputs": [tensor]}, f"/v2/models/{model}/infer")[:2]
     assert status == 200, answer
     return {one["name"]: np.array(one["data"]).reshape(one["shape"]) for one in answer["outputs"]}
 

@@ -126,6 +126,14 @@ def test_what_sentence_transformers_saved_says_how_to_pool(folder: Path, mode: s
 
 
 @pytest.mark.parametrize(
+    ("architecture", "pooling"), [("CLIPTextModelWithProjection", "own"), ("CLIPTextModel", "none")]
+)
+def test_a_projection_is_a_models_own_vector(tmp_path: Path, architecture: str, pooling: str) -> None:
+    head = find_head(Model("transformers", path="m"), tmp_path, {"architectures": [architecture]})
+    assert head.pooling == pooling
+
+
+@pytest.mark.parametrize(
     ("modules", "pooling", "words"),
     [
         ([{"type": "x.Dense", "path": "2_Dense"}], {}, "modules.json has 'Dense' at '2_Dense'"),

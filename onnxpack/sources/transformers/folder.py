@@ -15,13 +15,15 @@ from onnxpack.spec.model import Model, Pooling, Task
 _LIMIT = 64 * 2**20  # bytes of a file of settings
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
+PROJECTION = "ModelWithProjection"
+"""The end of the names of classes that make one vector themselves."""
 _CLASSES: Mapping[str, Task] = {
     "ForSequenceClassification": "text-classification",
     "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
     "ForImageClassification": "image-classification",
     "Model": EMBEDDING,
-    "ModelWithProjection": EMBEDDING,
+    PROJECTION: EMBEDDING,
 }
 """The ends of the names of classes, and what these are for."""
 _SENTENCE_MODES = {
@@ -104,6 +106,8 @@ def find_head(model: Model, folder: Path, config: Mapping[str, Any]) -> Head:
     if model.pooling is not None:
         return Head(task, model.pooling, model.pooling != "none" and bool(model.normalize))
     found = read_sentence_modules(folder)
+    if found.pooling == "none" and get_architecture(config).endswith(PROJECTION):
+        found = Head(task, "own")
     normalize = found.normalize if model.normalize is None else model.normalize
     if normalize and found.pooling == "none":
         raise SourceError("`normalize` needs one vector", "set `pooling` to mean, cls, max or own")

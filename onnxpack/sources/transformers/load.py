@@ -10,7 +10,7 @@ import torch
 from onnxpack.core.errors import SourceError, flatten_words
 from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.core.text import plural
-from onnxpack.sources.transformers.folder import Head, find_head, get_architecture, read_config
+from onnxpack.sources.transformers.folder import PROJECTION, Head, find_head, get_architecture, read_config
 from onnxpack.sources.transformers.library import transformers
 from onnxpack.spec.load import SpecFile
 from onnxpack.spec.model import Task
@@ -24,7 +24,6 @@ _AUTO: Mapping[Task, str] = {
     "image-classification": "AutoModelForImageClassification",
 }
 _FILES = ("config.json", "model.safetensors", "model.safetensors.index.json")
-_PROJECTION = "ModelWithProjection"
 _SHOWN_KEYS = 8
 _ATTENTION = "eager"
 """The one kind of attention that all models have, and whose masks the exporters follow at every size."""
@@ -54,7 +53,7 @@ def load_model(file: SpecFile) -> tuple[torch.nn.Module, Head]:
 def _find_class(head: Head, config: Mapping[str, Any]) -> Any:
     """Return the class to load: for a task's auto class, or the saved one where it has a projection of its own."""
     name = get_architecture(config)
-    if head.task == "feature-extraction" and name.endswith(_PROJECTION):
+    if head.task == "feature-extraction" and name.endswith(PROJECTION):
         found = getattr(transformers, name, None)
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             return found
