@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxpack.core.values import Reference
+from onnxpack.core.values import ANSWERS, Reference
 from onnxpack.data.test_inputs import SAMPLES, Arrays, write_arrays
-from onnxpack.parity.compare import Comparison, read_case
+from onnxpack.parity.compare import Comparison, read_answers
+from onnxpack.timing.probe import read_inputs
 
 REFERENCE_FILE = "reference.npz"
 _MOST_BYTES = 64 * 2**10
@@ -23,19 +24,21 @@ def pack_reference(reference: Reference, rows: Iterable[Comparison]) -> bytes:
 
     ``rows`` are the comparisons that the model passed, whose tolerances become the limits. Cases of the user's own
     samples stay out, as they may hold what not everybody may read, and so do cases with labels that only ties or a
-    share of wrong ones excuse: the image's ``reference.py`` knows neither.
+    share of wrong ones excuse, or with outputs that the module makes of texts: the image's ``reference.py`` knows
+    neither. What clients send is there as they send it, files as base64.
     """
     judged: dict[str, list[Comparison]] = {}
     for row in rows:
         judged.setdefault(row.case, []).append(row)
-    sizes = {case: _measure_case(reference, case) for case in reference.cases if not case.startswith(SAMPLES)}
+    sizes = {case: _measure_case(reference, case) for case in reference.asked if not case.startswith(SAMPLES)}
     packed: Arrays = {}
     count = 0
     for case in sorted(sizes, key=lambda case: sizes[case]):
         found = judged.get(case, [])
-        if count == _MOST_CASES or sizes[case] > _MOST_BYTES or not found or any(map(_is_excused, found)):
+        if count == _MOST_CASES or sizes[case] > _MOST_BYTES or not _is_told(reference, case, found):
             continue
-        inputs, outputs = read_case(reference.folder, case)
+        inputs = read_inputs(reference.folder / reference.name_request(case))
+        outputs = read_answers(reference.folder, case)
         limits = {row.output: _list_limits(row) for row in found if row.atol is not None}
         arrays = {f"{case}/inputs/{name}": array for name, array in inputs.items()}
         arrays |= {f"{case}/outputs/{name}": array for name, array in outputs.items()}
@@ -47,7 +50,13 @@ def pack_reference(reference: Reference, rows: Iterable[Comparison]) -> bytes:
 
 
 def _measure_case(reference: Reference, case: str) -> int:
-    return sum((reference.folder / f"{case}.{part}.npz").stat().st_size for part in ("inputs", "outputs"))
+    names = (reference.name_request(case), f"{case}.outputs.npz")
+    return sum((reference.folder / name).stat().st_size for name in names)
+
+
+def _is_told(reference: Reference, case: str, rows: list[Comparison]) -> bool:
+    """Return whether limits say of every output of a case when it is right."""
+    return bool(rows) and not any(map(_is_excused, rows)) and not (reference.folder / f"{case}{ANSWERS}").exists()
 
 
 def _is_excused(row: Comparison) -> bool:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpack.core.errors import GateError, Problem
+from onnxpack.intake.figures import PictureFigures
 from onnxpack.intake.picture_files import PictureFile, make_bad_files, make_good_files
 from onnxpack.intake.picture_reference import TooNarrowError, count_pixels, read_reference, require_module
 from onnxpack.spec.intakes import Intake
@@ -29,23 +29,6 @@ _NOTICED = 1e-3
 _MODULES = {"pillow": "PIL", "opencv": "cv2", "torchvision": "torchvision"}
 """What each library is imported as."""
 _FULL = 255
-
-
-@dataclass(frozen=True)
-class PictureFigures:
-    """How near the module's pictures are to the libraries' own, over all kinds of files.
-
-    ``largest`` is the largest difference of a value (of 255), which the file ``worst`` has, and ``differing`` the share
-    of values that differ at all; ``refused`` counts the bad files, all of which were refused.
-    """
-
-    name: str
-    libraries: dict[str, str]
-    pictures: int
-    refused: int
-    largest: float
-    differing: float
-    worst: str
 
 
 def compare_pictures(intake: Intake, modules: Mapping[str, str]) -> PictureFigures:

@@ -6,7 +6,6 @@ The generated module cuts and fills up rows itself; here the library does, so th
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +16,7 @@ import numpy as np
 from onnxpack.core.errors import GateError, Problem, SpecError, flatten_words
 from onnxpack.core.values import Axis
 from onnxpack.data.test_inputs import Arrays
+from onnxpack.intake.figures import TextFigures
 from onnxpack.intake.strings import draw_strings
 from onnxpack.spec.intakes import Intake, find_row_limits, name_tokens
 from onnxpack.spec.tokenizer_file import read_tokenizer
@@ -30,20 +30,6 @@ _ROWS = 8
 """Texts of one request, which are filled up to the longest of them."""
 _LONGEST_PAIR = 4
 """The characters of a text of a pair, for each token that a row may have."""
-
-
-@dataclass(frozen=True)
-class TextFigures:
-    """What was compared: an input's texts, and the tokens that they became, all of which were equal.
-
-    ``kind`` is the tokenizer's algorithm, and ``version`` that of the library.
-    """
-
-    name: str
-    kind: str
-    version: str
-    texts: int
-    tokens: int
 
 
 class TextReference:

@@ -19,12 +19,15 @@ from onnxpack.cache.trace import digest_content
 from onnxpack.core.errors import Location, Problem, SpecError
 from onnxpack.core.scratch import make_temporary_folder
 from onnxpack.core.values import OnnxModel
+from onnxpack.intake.figures import IntakeFigures
 from onnxpack.pipeline.lock import make_first_lock
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build, Product
 from onnxpack.pipeline.runner import Apart
 from onnxpack.pipeline.verify import compare
+from onnxpack.spec.part import SpecPart
 from onnxpack.targets import Distribution
+from onnxpack.tasks.intakes import CheckIntakes
 from onnxpack.tasks.packages import Installed, InstallPackages
 from onnxpack.vendor.bundle import fill_wheels
 
@@ -54,7 +57,8 @@ def bundle(run: Build, product: Product) -> Product:
     if reference := pack_reference(served, compare(run, model, served, model.precision)):
         (product.folder / REFERENCE_FILE).write_bytes(reference)
     context = assemble(folder, found.parts, earlier=plan.output / folder.name)
-    return replace(product, context=context, distributions=found.distributions)
+    intakes = check_intakes(run, found.parts)
+    return replace(product, context=context, distributions=found.distributions, intakes=intakes)
 
 
 def gather_ingredients(run: Build, model: OnnxModel) -> Ingredients:
@@ -77,6 +81,19 @@ def gather_ingredients(run: Build, model: OnnxModel) -> Ingredients:
     docker = plan.docker_view(model, versions, None if run.base else locked.base)
     parts = Parts(model, installed.files, module, docker, version, plan.list_tokenizers())
     return Ingredients(parts, installed, distributions)
+
+
+def check_intakes(run: Build, parts: Parts) -> IntakeFigures | None:
+    """Compare what the module makes of pictures and texts with what training makes of them; None where it makes none.
+
+    Raises:
+        GateError: it makes other pixels or tokens.
+        SourceError: a library of training is not installed.
+    """
+    if not parts.module.intakes:
+        return None
+    spec = SpecPart.of(run.plan.file, "preprocess", "dynamic_axes")
+    return run.runner.run(CheckIntakes(spec, render_step_modules(parts.module), dict(parts.data)))
 
 
 def _install(

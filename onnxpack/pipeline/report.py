@@ -81,6 +81,7 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
         "evaluation": asdict(product.evaluation) if product.evaluation else None,
         "candidates": [asdict(candidate) | {"passed": candidate.passed} for candidate in product.candidates],
         "batching": asdict(product.batching) if product.batching else None,
+        "intakes": asdict(product.intakes) if product.intakes else None,
         "packages": [asdict(distribution) for distribution in product.distributions],
         "image": _image(product, plan.base),
         "serving": _describe_serving(plan, product.context, product.model)

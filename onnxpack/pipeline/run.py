@@ -22,6 +22,7 @@ from onnxpack.timing import BatchGain
 
 if TYPE_CHECKING:
     from onnxpack.bundle.context import Context
+    from onnxpack.intake.figures import IntakeFigures
     from onnxpack.pipeline.reproduce import Reproduction
 
 
@@ -68,6 +69,8 @@ class Product:
     """The speed of the model that ships in batches; None where it was not measured."""
     distributions: tuple[Distribution, ...] = ()
     """The locked packages: whether the image has each, and why."""
+    intakes: "IntakeFigures | None" = None
+    """How near the module's pixels and tokens are to those of training; None where clients send tensors."""
     context: "Context | None" = None
     base: Image | None = None
     """The image that it was built on."""

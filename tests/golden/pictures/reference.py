@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from files import decode
 from inference import INPUTS, OUTPUTS, one_line, show
 
 Arrays = dict[str, NDArray[Any]]
@@ -28,7 +29,9 @@ def read_reference(path: Path) -> dict[str, Case]:
             for key in archive.files:
                 case, part, name = key.split("/", 2)
                 found = cases.setdefault(case, Case({}, {}, {}))
-                found._asdict()[part][name] = archive[key]
+                array = archive[key]
+                is_file = part == "inputs" and name in INPUTS and INPUTS[name].dtype is np.bytes_
+                found._asdict()[part][name] = decode(name, array) if is_file else array
         except Exception as error:  # a damaged archive fails in a dozen ways
             raise ValueError(f"not a reference: {one_line(error)}") from error
     names = [(set(case.inputs), set(case.outputs)) for case in cases.values()]
