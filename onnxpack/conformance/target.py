@@ -11,7 +11,7 @@ from typing import Any
 from onnxpack.conformance.checks import FailedError, NotOfferedError
 from onnxpack.conformance.messages import SERVICE, load_messages
 from onnxpack.conformance.server import Server
-from onnxpack.conformance.tensors import HALVES, Sample, Tensor, from_bytes
+from onnxpack.conformance.tensors import HALVES, Sample, Tensor, encode_text, from_bytes
 from onnxpack.conformance.wire import NoAnswerError
 from onnxpack.core.errors import EngineError, SpecError
 from onnxpack.core.text import clean
@@ -99,7 +99,7 @@ class Target:
             name = CONTENTS.get(tensor.datatype)
             if name:
                 texts = tensor.datatype == "BYTES"
-                data = [str(value).encode() for value in tensor.data] if texts else tensor.data
+                data = [encode_text(value) for value in tensor.data] if texts else tensor.data
                 getattr(item.contents, name).extend(data)
         return request
 

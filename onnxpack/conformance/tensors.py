@@ -1,13 +1,15 @@
 """Tensors of requests: what the metadata ask for, as JSON and in binary."""
 
+import base64
 import json
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from onnxpack.bundle.tiny_pictures import make_picture
 from onnxpack.core.errors import Location, Problem, SpecError
 
 FORMATS = {
@@ -26,6 +28,9 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 """The least and the largest finite value of each datatype that is not of whole numbers."""
 MAX_ELEMENTS = 1_000_000  # of a tensor that is made here
+_SIDE = 64  # pixels of a picture that is made here
+_PICTURES = ("/9j/", "iVBORw0KGgo", "UklGR", "Qk")
+"""How base64 of a JPEG, PNG, WebP or BMP begins."""
 _SAMPLE_SIZE = 16 * 2**20  # bytes of a file with a request
 
 
@@ -57,8 +62,18 @@ class Tensor:
             return b"".join(struct.pack("<f", value)[2:] for value in self.data)
         if self.datatype in FORMATS:
             return struct.pack(f"<{len(self.data)}{FORMATS[self.datatype]}", *self.data)
-        texts = [str(text).encode() for text in self.data]
+        texts = [encode_text(text) for text in self.data]
         return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+
+
+def encode_text(text: str) -> bytes:
+    """Return a string as bytes; a picture, which JSON has as base64, as its own."""
+    if not text.startswith(_PICTURES):
+        return text.encode()
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return text.encode()
 
 
 def _nest(data: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
@@ -89,9 +104,20 @@ def make_samples(inputs: Sequence[dict[str, Any]]) -> Iterator[Sample]:
     """Yield requests for what the metadata say, axes of any size being 1.
 
     The first one has zeros and ones in turn, so that an order shows; the second one zeros, which more models take.
+    Where strings may be whole files, two more have pictures in their place.
     """
     for values in ((0, 1), (0, 0)):
-        yield Sample(tuple(_make_tensor(item, values) for item in inputs))
+        sample = Sample(tuple(_make_tensor(item, values) for item in inputs))
+        yield sample
+    if not any(tensor.datatype == "BYTES" for tensor in sample.tensors):
+        return
+    for form in ("jpeg", "png"):
+        picture = base64.b64encode(make_picture(form, _SIDE, _SIDE)).decode()
+        yield Sample(tuple(_show_picture(tensor, picture) for tensor in sample.tensors))
+
+
+def _show_picture(tensor: Tensor, picture: str) -> Tensor:
+    return replace(tensor, data=(picture,) * len(tensor.data)) if tensor.datatype == "BYTES" else tensor
 
 
 def _make_tensor(item: dict[str, Any], values: tuple[int, int]) -> Tensor:

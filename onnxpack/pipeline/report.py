@@ -178,13 +178,14 @@ def _describe_client(plan: Plan, model: OnnxModel) -> dict[str, Any] | None:
 def _describe_serving(plan: Plan, context: Context, model: OnnxModel) -> dict[str, Any]:
     """Return what a client has to know, and what runs it: how it is called, where it can be asked, and its limits."""
     view, target = plan.module_view(model), plan.spec_target
-    from onnxpack.reports.commands import make_request  # as for the page
+    from onnxpack.reports.commands import make_request, name_picture  # as for the page
 
     return {
         "image": plan.tags(context.version, context.content_key)[0],
         "ports": list(plan.ports),
         "gpu": plan.device.gpu,
         "request": make_request(plan.file.spec) if plan.ports else None,
+        "picture": name_picture(plan.file.spec) if plan.ports else None,
         "server": view.server,
         "device": plan.device.name,
         "platform": target.platform,

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from onnxpack.bundle.views import DATATYPES
-from onnxpack.data.test_inputs import draw, resolve_shape
+from onnxpack.bundle.views import DATATYPES, EXAMPLE_TEXT
+from onnxpack.data.test_inputs import draw
+from onnxpack.spec.intakes import list_client_inputs, list_intakes
 from onnxpack.spec.model import Spec
+from onnxpack.spec.picture_rules import DEFAULT_FORMATS
 from onnxpack.spec.served import make_served_spec
 
 _MOST_NUMBERS = 32
@@ -50,7 +52,12 @@ def list_commands(report: Mapping[str, Any], folder: PurePath) -> list[Command]:
         return [*found, Command("Predict from a file", line)]
     published = " ".join(f"-p {port}:{port}" for port in ports)
     found.append(Command("Serve it with Docker", f"docker run --rm --read-only {gpu}{published} {name}"))
-    return [*found, _ask(f"localhost:{ports[0]}/v2/models/{report['name']}", serving["request"])]
+    address = f"localhost:{ports[0]}"
+    if kind := serving.get("picture"):
+        file = f"picture.{kind.partition('/')[2]}"
+        line = f"curl -s {address}/predict -H 'Content-Type: {kind}' --data-binary @{file}"
+        return [*found, Command("Ask it about a picture", line)]
+    return [*found, _ask(f"{address}/v2/models/{report['name']}", serving["request"])]
 
 
 def _ask(url: str, request: Any) -> Command:
@@ -63,22 +70,32 @@ def _ask(url: str, request: Any) -> Command:
 
 def make_request(spec: Spec) -> dict[str, Any] | None:
     """Return a request of the smallest sizes with values that the spec allows; None if it would be too long to read."""
-    client = make_served_spec(spec)
+    client, infos = make_served_spec(spec), list_client_inputs(spec)
     sizes = {axis.name: max(axis.min, 1) for axis in client.axes}
-    shapes = {name: resolve_shape(tensor, sizes) for name, tensor in client.inputs.items()}
-    if sum(map(math.prod, shapes.values())) > _MOST_NUMBERS:
+    shapes = {info.name: [sizes[size] if isinstance(size, str) else size for size in info.shape] for info in infos}
+    if sum(map(math.prod, shapes.values())) > _MOST_NUMBERS or any(info.dtype == "bytes" for info in infos):
         return None
     arrays = draw(client, sizes, 0)
     inputs = [
         {
-            "name": name,
-            "shape": list(shapes[name]),
-            "datatype": DATATYPES[tensor.dtype],
-            "data": _shorten(arrays[name].tolist()),
+            "name": info.name,
+            "shape": shapes[info.name],
+            "datatype": DATATYPES[info.dtype],
+            "data": _shorten(arrays[info.name].tolist())
+            if info.name in arrays
+            else [EXAMPLE_TEXT] * math.prod(shapes[info.name]),
         }
-        for name, tensor in client.inputs.items()
+        for info in infos
     ]
     return {"inputs": inputs}
+
+
+def name_picture(spec: Spec) -> str | None:
+    """Return the media type of a picture that is all a client sends; None where it sends anything else."""
+    infos, intakes = list_client_inputs(spec), list_intakes(spec)
+    if len(infos) != 1 or infos[0].dtype != "bytes":
+        return None
+    return f"image/{(intakes[0].steps[0].formats or DEFAULT_FORMATS)[0]}"
 
 
 def _shorten(value: Any) -> Any:

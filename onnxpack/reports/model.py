@@ -61,6 +61,31 @@ def show_parity(report: Report) -> Section | None:
     ])  # fmt: skip
 
 
+def show_intakes(report: Report) -> Section | None:
+    """Return how near the image's pixels and tokens are to those of training."""
+    intakes = report.get("intakes") or {}
+    pictures: list[tuple[Cell | str, ...]] = [
+        (
+            Cell(one["name"], "code"),
+            ", ".join(f"{library} {version}" for library, version in one["libraries"].items()),
+            f"{one['pictures']:,}",
+            f"{one['largest']:g} of 255",
+            f"{one['differing']:.2%}",
+            f"{one['refused']:,}",
+        )
+        for one in intakes.get("pictures") or ()
+    ]
+    texts: list[tuple[Cell | str, ...]] = [
+        (Cell(name, "code"), f"{one['texts']:,}", f"{one['tokens']:,}", Cell("equal", "good"))
+        for name, one in (intakes.get("texts") or {}).items()
+    ]
+    heads = ("Input", "Compared with", "Pictures", "Largest difference", "Values that differ", "Bad files refused")
+    return make_section("intakes", "Pictures and texts as in training", [
+        make_table("Pixels", heads, pictures, right=(2, 3, 4, 5)),
+        make_table("Tokens", ("Input", "Texts", "Tokens", ""), texts, right=(1, 2)),
+    ])  # fmt: skip
+
+
 def _judge(row: Report) -> Cell:
     return Cell("agrees", "good") if row["passed"] else Cell(row.get("differs") or "differs", "bad")
 

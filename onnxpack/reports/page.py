@@ -9,12 +9,12 @@ from onnxpack.bundle import templates
 from onnxpack.bundle.page import hash_source
 from onnxpack.reports.blocks import Facts, Section
 from onnxpack.reports.chain import show_chain, show_gates, show_headline, show_provenance
-from onnxpack.reports.model import show_contents, show_parity, show_precision, show_signature
+from onnxpack.reports.model import show_contents, show_intakes, show_parity, show_precision, show_signature
 from onnxpack.reports.service import show_commands, show_image, show_speed
 
 _SECTIONS = (
-    show_commands, show_signature, show_parity, show_precision, show_speed, show_gates, show_chain, show_image,
-    show_contents, show_provenance,
+    show_commands, show_signature, show_intakes, show_parity, show_precision, show_speed, show_gates, show_chain,
+    show_image, show_contents, show_provenance,
 )  # fmt: skip
 _UNPRINTABLE = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"

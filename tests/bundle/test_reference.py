@@ -1,6 +1,7 @@
 """What of a Reference goes into an image."""
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,3 +99,15 @@ def test_a_case_with_excused_labels_is_left_out(save: Save, excuse: dict[str, An
 
 def test_a_case_that_was_not_compared_is_left_out(save: Save) -> None:
     assert pack_reference(save(one=1), []) == b""
+
+
+def test_clients_cases_are_there_as_clients_send_them(save: Save, tmp_path: Path) -> None:
+    reference = save(client0=1, client1=1, plain=1)
+    request = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["AAAA"]}]}
+    for case in ("client0", "client1"):
+        (tmp_path / f"{case}.client.json").write_text(json.dumps(request))
+    write_arrays(tmp_path / "client1.client.npz", {"entities": np.array(["[]"])})
+    found = unpack(pack_reference(reference, compare_with_itself(reference)))
+    assert {name.partition("/")[0] for name in found} == {"client0"}, "of the module's own outputs no limits are known"
+    assert found["client0/inputs/image"].tolist() == ["AAAA"]
+    assert "client0/outputs/label" in found

@@ -57,11 +57,17 @@ def test_samples_of_metadata_take_1_for_any_size() -> None:
         {"name": "s", "datatype": "BYTES", "shape": [2]},
         {"name": "b", "datatype": "BOOL", "shape": [-1]},
     ]
-    first, second = make_samples(inputs)
+    first, second, jpeg, png = make_samples(inputs)
     assert [(tensor.shape, tensor.data) for tensor in first.tensors] == [
         ((1, 3), (0.0, 1.0, 0.0)), ((2,), ("a", "b")), ((1,), (False,)),
     ]  # fmt: skip
     assert second.tensors[0].data == (0.0, 0.0, 0.0)
+    for sample, start in ((jpeg, b"\xff\xd8\xff"), (png, b"\x89PNG")):
+        binary = sample.tensors[1].to_bytes()
+        assert binary[4:].startswith(start), "JSON has pictures as base64, and binary as they are"
+        assert int.from_bytes(binary[:4], "little") == len(binary) / 2 - 4
+        assert sample.tensors[0] == second.tensors[0]
+    assert len(list(make_samples(inputs[:1]))) == 2
 
 
 def test_a_request_is_read_from_a_file(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from exporting import write_spec
 
 from onnxpack.inspection.signature import Change, compare_signatures, describe_signature
+from onnxpack.spec.load import load
 
 MODEL: dict[str, Any] = {
     "inputs": [
@@ -143,3 +144,14 @@ def test_a_spec_describes_what_is_known_before_a_build(tmp_path: Path) -> None:
     assert described["axes"] == {"n": {"min": 1, "opt": 8, "max": 16}}
     built = described | {"outputs": [{"name": "y", "dtype": "float32", "shape": ["n", 4]}]}
     assert compare_signatures(described, built) == compare_signatures(built, described) == ()
+
+
+def test_a_spec_describes_what_clients_of_its_image_send(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").touch()
+    (tmp_path / "spec.yaml").write_text(
+        "onnxpack: 1\nname: x\nmodel: {framework: onnx, path: m.onnx}\n"
+        "inputs: {image: {dtype: uint8, shape: [n, 4, 4, 3]}}\ndynamic_axes: {n: [1, 8]}\n"
+        "preprocess: [{op: decode, input: image}, {op: resize, input: image, size: [4, 4]}]\n"
+    )
+    found = describe_signature(load(tmp_path / "spec.yaml").spec)
+    assert found["inputs"] == [{"name": "image", "dtype": "bytes", "shape": ["n"]}]

@@ -123,6 +123,7 @@ def test_a_whole_attempt_has_the_contracts_fields(plan: Plan, tmp_path: Path) ->
         "image": "example:1.0-cpu", "ports": [8080], "gpu": False, "server": "http", "device": "cpu",
         "platform": "linux/amd64", "isa": None, "threads": None, "workers": 1, "drain_seconds": 8.0,
         "max_body_bytes": 68608, "max_batch_size": None, "max_queue_delay_seconds": 0.0, "other_targets": [],
+        "picture": None,
     }  # fmt: skip
     assert found["tools"]["onnxpack"] == __version__
     assert list(found["tools"]["distributions"].items()) == [("joblib", "1.5"), ("onnx", "1.20.1")]

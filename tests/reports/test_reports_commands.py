@@ -2,12 +2,15 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from exporting import write_spec
 
-from onnxpack.reports.commands import list_commands, make_request
+from onnxpack.reports.commands import list_commands, make_request, name_picture
+from onnxpack.spec.load import load
+from onnxpack.spec.model import Spec
 
 REPORT: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden/report/full.json").read_text())
 
@@ -56,3 +59,35 @@ def test_a_request_has_words_for_missing_numbers(tmp_path: Path) -> None:
     (row,) = request["inputs"][0]["data"]
     assert "NaN" in row
     assert json.loads(json.dumps(request, allow_nan=False)) == request
+
+
+def test_a_server_of_pictures_is_asked_about_a_file() -> None:
+    serving = REPORT["serving"] | {"picture": "image/jpeg"}
+    assert lines(serving=serving)[-1] == (
+        "curl -s localhost:8080/predict -H 'Content-Type: image/jpeg' --data-binary @picture.jpeg"
+    )
+
+
+def write_steps(folder: Path, inputs: str, steps: str) -> Spec:
+    (folder / "m.onnx").touch()
+    model = {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"}
+    (folder / "t.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
+    path = folder / "spec.yaml"
+    path.write_text(
+        f"onnxpack: 1\nname: x\nmodel: {{framework: onnx, path: m.onnx}}\ninputs: {inputs}\n"
+        f"dynamic_axes: {{n: [1, 8], t: [1, 9]}}\npreprocess: [{steps}]\n"
+    )
+    return load(path).spec
+
+
+def test_requests_hold_what_clients_send(tmp_path: Path) -> None:
+    tokens = "{input_ids: {dtype: int64, shape: [n, t]}, w: {dtype: float32, shape: [n, 2]}}"
+    spec = write_steps(tmp_path, tokens, "{op: tokenize, input: text, tokenizer: t.json}")
+    text, weight = (make_request(spec) or {})["inputs"]
+    assert text == {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["An example."]}
+    assert (weight["name"], weight["shape"], name_picture(spec)) == ("w", [1, 2], None)
+    image = "{image: {dtype: uint8, shape: [n, 4, 4, 3]}, w: {dtype: float32, shape: [n, t]}}"
+    spec = write_steps(tmp_path, image, "{op: decode, input: image}, {op: resize, input: image, size: [4, 4]}")
+    assert make_request(spec) is name_picture(spec) is None, "a picture is no word of a command, nor all that is sent"
+    alone = replace(spec, inputs={"image": spec.inputs["image"]}, dynamic_axes={"n": spec.dynamic_axes["n"]})
+    assert name_picture(alone) == "image/jpeg"
