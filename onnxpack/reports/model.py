@@ -76,13 +76,19 @@ def show_intakes(report: Report) -> Section | None:
         for one in intakes.get("pictures") or ()
     ]
     texts: list[tuple[Cell | str, ...]] = [
-        (Cell(name, "code"), f"{one['texts']:,}", f"{one['tokens']:,}", Cell("equal", "good"))
-        for name, one in (intakes.get("texts") or {}).items()
+        (
+            Cell(one["name"], "code"),
+            f"tokenizers {one['version']}, {one['kind']}",
+            f"{one['texts']:,}",
+            f"{one['tokens']:,}",
+            Cell("equal", "good"),
+        )
+        for one in intakes.get("texts") or ()
     ]
     heads = ("Input", "Compared with", "Pictures", "Largest difference", "Values that differ", "Bad files refused")
     return make_section("intakes", "Pictures and texts as in training", [
         make_table("Pixels", heads, pictures, right=(2, 3, 4, 5)),
-        make_table("Tokens", ("Input", "Texts", "Tokens", ""), texts, right=(1, 2)),
+        make_table("Tokens", ("Input", "Compared with", "Texts", "Tokens", ""), texts, right=(2, 3)),
     ])  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def test_what_is_right_has_figures(file: SpecFile) -> None:
     assert (picture.name, picture.largest, picture.differing) == ("image", 0.0, 0.0)
     assert picture.pictures > 10
     assert picture.refused > 5
-    assert found.texts["text"].texts == 40
+    assert [(text.name, text.texts) for text in found.texts] == [("text", 40)]
 
 
 @pytest.mark.parametrize(

@@ -197,13 +197,14 @@ def test_a_browser_runs_nothing_of_a_hostile_report(browser: Browser, tmp_path: 
 def test_a_page_shows_what_clients_send_and_how_near_to_training_it_is_read() -> None:
     picture = {"name": "photo", "libraries": {"pillow": "13.0.0", "opencv": "5.0.0"}, "pictures": 51, "refused": 13}
     picture |= {"largest": 0.25, "differing": 0.001, "worst": "grey PNG"}
-    intakes = {"pictures": [picture], "texts": {"review": {"texts": 1000, "tokens": 24336}}}
+    text = {"name": "review", "kind": "WordPiece", "version": "0.23.1", "texts": 1000, "tokens": 24336}
+    intakes = {"pictures": [picture], "texts": [text]}
     client = {"inputs": [{"name": "photo", "dtype": "bytes", "shape": ["batch"]}], "outputs": FULL["model"]["outputs"]}
-    text = render_page(FULL | {"intakes": intakes, "client": client})
-    page = Page(text)
+    html = render_page(FULL | {"intakes": intakes, "client": client})
+    page = Page(html)
     assert page.mistakes == []
     assert "Pictures and texts as in training" in page.texts["h2"]
     for words in ("photo", "bytes", "pillow 13.0.0, opencv 5.0.0", "0.25 of 255", "0.10%", "24,336", "equal"):
-        assert words in text
-    assert "Inputs of the ONNX file" in text
+        assert words in html
+    assert "Inputs of the ONNX file" in html
     assert "Inputs of the ONNX file" not in render_page(FULL)
