@@ -106,7 +106,7 @@ def test_clients_cases_are_there_as_clients_send_them(save: Save, tmp_path: Path
     request = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["AAAA"]}]}
     for case in ("client0", "client1"):
         (tmp_path / f"{case}.client.json").write_text(json.dumps(request))
-    write_arrays(tmp_path / "client1.client.npz", {"entities": np.array(["[]"])})
+    write_arrays(tmp_path / "client1.answers.npz", {"entities": np.array(["[]"])})
     found = unpack(pack_reference(reference, compare_with_itself(reference)))
     assert {name.partition("/")[0] for name in found} == {"client0"}, "of the module's own outputs no limits are known"
     assert found["client0/inputs/image"].tolist() == ["AAAA"]

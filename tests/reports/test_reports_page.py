@@ -206,5 +206,5 @@ def test_a_page_shows_what_clients_send_and_how_near_to_training_it_is_read() ->
     assert "Pictures and texts as in training" in page.texts["h2"]
     for words in ("photo", "bytes", "pillow 13.0.0, opencv 5.0.0", "0.25 of 255", "0.10%", "24,336", "equal"):
         assert words in html
-    assert "Inputs of the ONNX file" in html
-    assert "Inputs of the ONNX file" not in render_page(FULL)
+    assert "A client sends" in html
+    assert "A client sends" not in render_page(FULL)
