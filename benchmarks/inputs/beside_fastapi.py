@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).parent / "by_hand"
 SERVED = ("fastapi", "uvicorn[standard]", "python-multipart", "numpy", "onnxruntime")
 PACKAGES = {"picture": (*SERVED, "pillow"), "text": (*SERVED, "tokenizers")}
-ROUNDS = 30
+ROUNDS = 10
 """How often each server gets a turn."""
 TURN = 20
 """How many questions are asked in one."""
@@ -226,7 +226,7 @@ def make_table(found: list[Figures]) -> str:
         lines.append(
             f"| {one.kind}: p50 | {fast * 1000:.2f} ms | {slow * 1000:.2f} ms | {fast / slow:.2f} | {P50_GOAL} |"
         )
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
