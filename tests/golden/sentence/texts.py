@@ -16,7 +16,7 @@ from tokenizers import Encoding, Tokenizer
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the library's threads would know of no CPU quota
 
-LONGEST = 2**18  # bytes of a text or pair in UTF-8; the library takes up to 3,000 for one, for a while
+LONGEST = 2**17  # bytes of a text or pair in UTF-8; the library takes up to 3,000 for one, for a while
 MOST = 2**20  # bytes of all texts of a request: some seconds
 BREAK = re.compile(r"(?<=[A-Za-z0-9]) (?=[A-Za-z0-9])")  # tokens in front are the same whatever follows
 
