@@ -22,7 +22,7 @@ from common import (
     read_report,
     run,
     serve,
-    time_calls,
+    time_in_turn,
 )  # fmt: skip
 
 PORT = 18_431
@@ -71,17 +71,17 @@ def shrink_resnet() -> str:
     (one,) = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: picture})
     with torch.no_grad():
         expected = network(torch.from_numpy(picture)).numpy()
-        slow = time_calls(lambda: network(torch.from_numpy(picture)))
+        quick, slow = time_in_turn(lambda: model.predict(picture), lambda: network(torch.from_numpy(picture)))
     other = onnxruntime.InferenceSession(wrapped / "model.onnx", providers=["CPUExecutionProvider"])
     for answer in (one, model.predict(picture).logits, other.run(None, {"image": picture})[0]):
         np.testing.assert_allclose(answer, expected, rtol=1e-3, atol=1e-4)
-    quick = time_calls(lambda: model.predict(picture))
     base = sum(layer["size_bytes"] for layer in read_report(plain)["image"]["layers"][:-2])
     torch_bytes = base + measure_installed(("torch", "torchvision")) + (plain / "model.onnx").stat().st_size
     providers = ", ".join(onnxruntime.get_available_providers())
     return (
         f"providers: {providers}; image {sizes / 1e6:.0f} MB in {seconds:.0f} s, "
-        f"with PyTorch {torch_bytes / 1e6:.0f} MB ({torch_bytes / sizes:.1f} times); {quick * 1e3:.0f} ms a picture, PyTorch {slow * 1e3:.0f} ms"
+        f"with PyTorch {torch_bytes / 1e6:.0f} MB ({torch_bytes / sizes:.1f} times); "
+        f"{quick * 1e3:.0f} ms a picture, PyTorch {slow * 1e3:.0f} ms"
     )
 
 
@@ -134,7 +134,7 @@ def fuse_repvit() -> str:
     with torch.no_grad():
         expected = network.eval()(torch.from_numpy(picture)).numpy()
     np.testing.assert_allclose(session.run(None, {"image": picture})[0], expected, rtol=1e-3, atol=1e-4)
-    seconds = time_calls(lambda: session.run(None, {"image": picture}), 100)
+    (seconds,) = time_in_turn(lambda: session.run(None, {"image": picture}), count=100)
     where = "a GPU" if on_gpu else "the CPU, since no GPU is here"
     return (
         f"{file.stat().st_size / 1e6:.0f} MB without a batch norm; 100 runs on {where}, median {seconds * 1e3:.0f} ms"
