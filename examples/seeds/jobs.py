@@ -169,7 +169,7 @@ def classify_picture() -> str:
 
 def find_classes(answer: Any, best: Any) -> str:
     """Compare the answer's classes and scores with those of the network itself; return them as text."""
-    classes, scores = answer["best_indices"], answer["best_values"]
+    classes, scores = ([one[key] for one in answer["best"]] for key in ("index", "value"))
     assert classes == best.indices.tolist(), (classes, best)
     np.testing.assert_allclose(scores, best.values.numpy(), rtol=1e-2)
     return ", ".join(f"{number} ({score:.4f})" for number, score in zip(classes, scores, strict=True))
