@@ -190,7 +190,8 @@ def read_digit() -> str:
     folder = build(ROOT / "specs/mnist/spec.yaml", image=True)
     with serve(folder, PORT) as address:
         answer = post(f"{address}/predict", (ROOT / "specs/mnist/mnist_3.png").read_bytes(), "image/png")
-    return f"mnist_3.png in, out: {answer}"
+    assert answer["digit"] == "three", answer
+    return f"mnist_3.png in, '{answer['digit']}' out, with probability {answer['probabilities']['three']:.4f}"
 
 
 def move_to_tensorflow() -> str:
