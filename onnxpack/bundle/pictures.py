@@ -16,6 +16,10 @@ _PILLOW = {"nearest": "NEAREST", "linear": "BILINEAR", "cubic": "BICUBIC", "area
 _LIBRARIES = {"opencv": "OpenCV", "torchvision": "torchvision"}
 
 
+PICTURE_ENV = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
+"""The variables of images that decode pictures: without it glibc keeps the memory of a large one, for each thread."""
+
+
 @dataclass(frozen=True)
 class PictureView:
     """One input of pictures: what is decoded, and the steps up to what the ONNX file takes.

@@ -7,6 +7,7 @@ from onnxpack.bundle.answers import find_answers
 from onnxpack.bundle.conclusions import ConclusionView
 from onnxpack.bundle.context import VERSION_LABEL
 from onnxpack.bundle.lock import LockedBase, name_base
+from onnxpack.bundle.pictures import PICTURE_ENV
 from onnxpack.bundle.render import DockerView, ModuleView
 from onnxpack.bundle.texts import name_tokenizer
 from onnxpack.core.artifacts import Artifact
@@ -219,5 +220,6 @@ class Plan:
             **versions.labels,
             **spec.image.labels,
         }
-        env = {**self.device.env, **versions.env, **spec.image.env}
+        decodes = any(intake.kind == "picture" for intake in list_intakes(spec))
+        env = {**self.device.env, **versions.env, **(PICTURE_ENV if decodes else {}), **spec.image.env}
         return DockerView(base.pinned if base else self.base, labels, env, self.ports, spec.runtime.server)
