@@ -216,10 +216,12 @@ def test_the_command_line_misses_nothing(traced: Traced, name: str) -> None:
 
 def make_inputs(view: ModuleView) -> dict[str, np.ndarray]:
     opt = {axis.name: axis.opt for axis in view.axes}
+    shapes = {info.name: [opt.get(size, size) for size in info.shape] for info in view.inputs}
+    # A word that a declared column knows.
     return {
-        info.name: np.zeros(
-            [opt.get(size, size) for size in info.shape], "U1" if info.dtype == "string" else info.dtype
-        )
+        info.name: np.full(shapes[info.name], "Lima")
+        if info.dtype == "string"
+        else np.zeros(shapes[info.name], info.dtype)
         for info in view.inputs
     }
 
