@@ -12,10 +12,10 @@ import onnx
 from fuzz_tools import Kind, mutate
 from onnx import TensorProto, helper
 from onnx_examples import FLOAT, MATMUL, RELU, constant, external_model, make_model
-from onnxpack.inspection.models import onnx_file
 
 from onnxpack.inspection.draft import Draft
 from onnxpack.inspection.graph import onnx_facts
+from onnxpack.inspection.onnx_files import look_at_onnx_file
 from onnxpack.inspection.show import lines
 
 _INTEGERS = (0, 1, -1, 2, 7, 8, 9, 16, 17, 99, 2**31 - 1, -(2**31), 2**62, 2**63 - 1, -(2**63))
@@ -215,7 +215,7 @@ def read_facts(folder: Path) -> bool:
 def read_whole(folder: Path) -> bool:
     """Look into it as ``init`` does, which loads it as a build does."""
     draft = Draft({"onnxpack": 1, "name": "a", "model": {"framework": "onnx", "path": "model.onnx"}})
-    drafted = onnx_file(draft, folder / "drafted.yaml")
+    drafted = look_at_onnx_file(draft, folder / "drafted.yaml")
     drafted.text()
     return True
 

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from exporting import write_spec
 from fuzz_tools import Kind, change, mutate
-from onnxpack.inspection.models import weights_file
 
 from onnxpack.core.errors import OnnxpackError
 from onnxpack.inspection.draft import Draft
+from onnxpack.inspection.torch_models import look_at_weights
 from onnxpack.sources.estimators import files
 from onnxpack.sources.torch.weights import load_weights
 from onnxpack.spec.load import load
@@ -209,7 +209,7 @@ def read_weights(folder: Path) -> bool:
             refusals.append(error)
         if not name.endswith(".json"):
             draft = Draft({"onnxpack": 1, "name": "a", "model": {"framework": "torch", "weights": name}})
-            drafted = weights_file(draft, folder / "drafted.yaml")
+            drafted = look_at_weights(draft, folder / "drafted.yaml")
             drafted.text()
             drafted.file(folder / "drafted.yaml")
     if refusals:
