@@ -97,7 +97,7 @@ def _check_tools(file: SpecFile, locked: Mapping[str, str], places: Places) -> I
 
 def _check_environment(file: SpecFile, locked: Mapping[str, str], places: Places) -> Iterator[Problem]:
     field = file.where("model", "requirements")
-    wanted = list_versions(file.spec.model)
+    wanted = list_versions(file.spec)
     if locked and not wanted:
         text = "the lock has an environment for the model, and the spec asks for none"
         yield Problem(text, where=places.find("environment"))

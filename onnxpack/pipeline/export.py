@@ -25,7 +25,7 @@ _FIELDS = (
 def export(run: Build, product: Product) -> Product:
     """Export the source model, in its own environment where the spec asks for one."""
     file = run.plan.file
-    apart = Apart(make_environment_key(file.spec.model, read_environment(run)), lambda: prepare_export(run))
+    apart = Apart(make_environment_key(file.spec, read_environment(run)), lambda: prepare_export(run))
     exported = run.runner.run(export_task(file), apart)
     for note in exported.reference.notes:
         run.progress.note(note)
@@ -52,7 +52,7 @@ def prepare_source(run: Build) -> tuple[SpecFile, Path | None]:
         (partial(take_source, run.vendor), partial(fill_environment, run.vendor)) if run.vendor else (None, None)
     )
     file = fetch_sources(run.plan.file, run.store, run.progress, take)
-    return file, provide_environment(file.spec.model, run.store, run.progress, read_environment(run), fill)
+    return file, provide_environment(file.spec, run.store, run.progress, read_environment(run), fill)
 
 
 def read_environment(run: Build) -> Mapping[str, str]:

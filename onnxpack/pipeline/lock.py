@@ -37,7 +37,7 @@ def make_lock(file: SpecFile, old: Lock | None, find_base: FindBase, moving: Mov
         SpecError: a file is not there, or no set of packages fits.
         EngineError: the package index cannot be reached.
     """
-    environment = resolve_versions(file.spec.model, moving.keep(dict(old.pins.environment) if old else {}))
+    environment = resolve_versions(file.spec, moving.keep(dict(old.pins.environment) if old else {}))
     return _make(file, old, find_base, moving, environment)
 
 

@@ -17,6 +17,11 @@ from onnxpack.spec.steps import PreprocessStep
 TOKEN_FIELDS = {"ids": "input_ids", "mask": "attention_mask", "types": "token_type_ids"}
 """The fields of tokenize that name the model's inputs, with the names that models usually have for these."""
 
+_READERS = {"picture": "pillow", "text": "tokenizers"}
+"""The distribution that reads what clients send, by an intake's kind."""
+_LIBRARIES = {"opencv": "opencv-python-headless", "torchvision": "torchvision"}
+"""The distribution of each library that a step of pictures may be like, Pillow aside."""
+
 
 @dataclass(frozen=True)
 class Intake:
@@ -113,3 +118,12 @@ def drop_module_steps(spec: Spec) -> Spec:
     """Return the spec without the steps that the module does: its client sends what the ONNX file takes."""
     gone = set(list_module_steps(spec))
     return replace(spec, preprocess=tuple(step for index, step in enumerate(spec.preprocess) if index not in gone))
+
+
+def list_intake_packages(spec: Spec) -> tuple[str, ...]:
+    """Return the distributions that read pictures and texts as training does, where the source model is exported."""
+    found = set()
+    for intake in list_intakes(spec):
+        found.add(_READERS[intake.kind])
+        found |= {_LIBRARIES[step.like] for step in intake.steps if step.like in _LIBRARIES}
+    return tuple(sorted(found))

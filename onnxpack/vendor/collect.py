@@ -175,7 +175,7 @@ class _Collector:
         if not find_pins(one.file.spec.model):
             return
         locked = read_lock(lock_path(one.file.path)).pins.environment
-        wanted = tuple(choose_requirements(one.file.spec.model, locked))
+        wanted = tuple(choose_requirements(one.file.spec, locked))
         if wanted not in self._answers:
             self.progress.note("resolving " + ", ".join(wanted))
             self._answers[wanted] = find_environment_wheels(list(wanted))

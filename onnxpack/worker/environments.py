@@ -19,7 +19,8 @@ from onnxpack.core.errors import EngineError, OnnxpackError, SpecError
 from onnxpack.core.package_names import normalize_name
 from onnxpack.core.progress import Progress
 from onnxpack.core.scratch import make_temporary_folder
-from onnxpack.spec.model import Model
+from onnxpack.spec.intakes import list_intake_packages
+from onnxpack.spec.model import Model, Spec
 from onnxpack.spec.traits import frameworks
 from onnxpack.worker.recorded import require_recorded
 from onnxpack.worker.uv import list_offline_options, run_uv, write_requirements
@@ -48,7 +49,7 @@ FillWheels = Callable[[Sequence[str], Path], None]
 
 
 def provide_environment(
-    model: Model,
+    spec: Spec,
     store: Store,
     progress: Progress,
     locked: Mapping[str, str] = NOTHING_LOCKED,
@@ -63,44 +64,44 @@ def provide_environment(
         SpecError: no set of packages fits the pins.
         EngineError: the package index cannot be reached, or a package cannot be unpacked.
     """
-    if not find_pins(model):
+    if not find_pins(spec.model):
         return None
-    return ensure_environment(choose_requirements(model, locked), store, progress, fill=fill)
+    return ensure_environment(choose_requirements(spec, locked), store, progress, fill=fill)
 
 
-def make_environment_key(model: Model, locked: Mapping[str, str] = NOTHING_LOCKED) -> str:
+def make_environment_key(spec: Spec, locked: Mapping[str, str] = NOTHING_LOCKED) -> str:
     """Return the digest of a model's isolated environment for keys; empty if the spec asks for none."""
-    return key_environment(choose_requirements(model, locked)) if find_pins(model) else ""
+    return key_environment(choose_requirements(spec, locked)) if find_pins(spec.model) else ""
 
 
-def choose_requirements(model: Model, locked: Mapping[str, str]) -> list[str]:
+def choose_requirements(spec: Spec, locked: Mapping[str, str]) -> list[str]:
     """Return the locked versions of all that is in a model's environment; what is asked for, if they are not of it."""
-    wanted = list_versions(model)
+    wanted = list_versions(spec)
     if all(name in locked and version in ("", locked[name]) for name, version in wanted.items()):
         return sorted(f"{name}=={version}" for name, version in locked.items())
-    return list_requirements(model)
+    return list_requirements(spec)
 
 
-def list_versions(model: Model) -> dict[str, str]:
+def list_versions(spec: Spec) -> dict[str, str]:
     """Return the distributions that a model's environment is asked for, each with its version if that is pinned."""
     from packaging.requirements import Requirement
 
-    asked = [Requirement(line) for line in list_requirements(model)] if find_pins(model) else []
+    asked = [Requirement(line) for line in list_requirements(spec)] if find_pins(spec.model) else []
     here = [one for one in asked if one.marker is None or one.marker.evaluate()]
     return {normalize_name(one.name): str(one.specifier).removeprefix("==") for one in here}
 
 
-def resolve_versions(model: Model, known: Mapping[str, str]) -> dict[str, str]:
+def resolve_versions(spec: Spec, known: Mapping[str, str]) -> dict[str, str]:
     """Resolve all packages of a model's isolated environment; return their versions, the ``known`` ones if they fit.
 
     Raises:
         SpecError: no set of packages fits the pins.
         EngineError: the package index cannot be reached.
     """
-    if not find_pins(model):
+    if not find_pins(spec.model):
         return {}
     with make_temporary_folder() as scratch:
-        lines, _ = _resolve(list_requirements(model), (), scratch, known)
+        lines, _ = _resolve(list_requirements(spec), (), scratch, known)
     pins = (line.removesuffix("\\").strip().partition("==") for line in lines if not line.startswith(" "))
     return {normalize_name(name): version for name, _, version in pins if version}
 
@@ -147,12 +148,13 @@ def find_pins(model: Model) -> tuple[str, ...]:
     return model.requirements or frameworks()[model.framework].environment
 
 
-def list_requirements(model: Model) -> list[str]:
+def list_requirements(spec: Spec) -> list[str]:
     """Return the requirements of a model's environment: its pins, and other packages that it needs, unpinned."""
-    pins = [_pin_cpu_build(pin) for pin in find_pins(model)]
+    pins = [_pin_cpu_build(pin) for pin in find_pins(spec.model)]
     pinned = {_normalize_requirement(pin) for pin in pins}
     pinned |= {name for name, others in _ALSO.items() if pinned & set(others)}
-    needed = {*CHILD, *list_extra(model.framework), *frameworks()[model.framework].needs}
+    framework = spec.model.framework
+    needed = {*CHILD, *list_extra(framework), *frameworks()[framework].needs, *list_intake_packages(spec)}
     return sorted(pins) + sorted(name for name in needed if name not in pinned)
 
 

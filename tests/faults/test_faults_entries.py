@@ -34,7 +34,7 @@ from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build
 from onnxpack.pipeline.runner import Runner
 from onnxpack.spec.load import load
-from onnxpack.spec.model import Model
+from onnxpack.spec.model import Model, Spec
 from onnxpack.worker.environments import provide_environment
 
 pytestmark = pytest.mark.case("B8")
@@ -439,7 +439,7 @@ def test_file_that_changed_in_the_cache_of_uv_gets_into_no_environment(
     count_attacks: Callable[[int], None],
 ) -> None:
     make_wheel(wheels, "scikit-learn", "2.0", code="VALUE = 1\n")
-    model = Model("sklearn", path="m.joblib", requirements=("scikit-learn==2.0",))
+    model = Spec(1, "m", Model("sklearn", path="m.joblib", requirements=("scikit-learn==2.0",)), {})
     assert provide_environment(model, Store(tmp_path / "first"), Told()) is not None
     (unpacked,) = (tmp_path / "uv").rglob("scikit_learn.py")
     DAMAGE[kind](unpacked)

@@ -12,7 +12,7 @@ from onnxpack.core.errors import OnnxpackError, SourceError, SpecError
 from onnxpack.parity.compare import Tolerance, require_parity, verify_model
 from onnxpack.pipeline.export import export_task
 from onnxpack.spec.load import SpecFile
-from onnxpack.spec.model import Model
+from onnxpack.spec.model import Model, Spec
 from onnxpack.worker.call import Setting, call
 from onnxpack.worker.environments import find_pins, list_requirements, provide_environment
 
@@ -59,7 +59,7 @@ def spec(folder: Path, model: dict[str, Any], **fields: Any) -> SpecFile:
 
 def test_it_has_pins_of_its_own_and_takes_the_spec_s() -> None:
     assert any(pin.startswith("tensorflow-cpu==") for pin in find_pins(Model("keras")))
-    wanted = list_requirements(Model("keras", requirements=("tensorflow==2.19.0",)))
+    wanted = list_requirements(Spec(1, "m", Model("keras", requirements=("tensorflow==2.19.0",)), {}))
     assert "tensorflow==2.19.0" in wanted
     assert "tensorflow-cpu" not in wanted
     assert {"tf2onnx", "onnx", "onnxruntime", "numpy", "pyyaml"} <= set(wanted)
@@ -89,7 +89,7 @@ def test_what_a_spec_may_not_say(tmp_path: Path, model: Any, fields: Any, words:
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # ONNXPACK_CACHE, where it is set, keeps the environment between runs.
     root = Path(os.environ.get("ONNXPACK_CACHE") or tmp_path_factory.mktemp("store"))
-    found = provide_environment(Model("keras", path="m.keras"), Store(root), Quiet())
+    found = provide_environment(Spec(1, "m", Model("keras", path="m.keras"), {}), Store(root), Quiet())
     assert found
     return found
 

@@ -66,9 +66,9 @@ def test_an_environment_is_made_without_an_index(
     (tmp_path / "uv.toml").write_text('index-url = "http://127.0.0.1:9/simple"\n')
     monkeypatch.setenv("UV_CONFIG_FILE", str(tmp_path / "uv.toml"))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cold"))
-    model = chosen[1].file.spec.model
+    spec = chosen[1].file.spec
     python = provide_environment(
-        model, Store(tmp_path / "offline"), Told(), fill=lambda wanted, folder: fill_environment(place, wanted, folder)
+        spec, Store(tmp_path / "offline"), Told(), fill=lambda wanted, folder: fill_environment(place, wanted, folder)
     )
     assert python
     names = {path.name for path in python.parents[1].glob("lib/python*/site-packages/*.dist-info")}
@@ -158,7 +158,7 @@ def test_an_environment_of_another_python_is_told(
 ) -> None:
     monkeypatch.setattr("onnxpack.vendor.bundle.name_python", lambda: "3.99")
     with pytest.raises(SpecError, match=r"fits Python 3\.99 on .*: it has one for Python 3\.\d+ on"):
-        fill_environment(bundle, list_requirements(chosen[1].file.spec.model), tmp_path)
+        fill_environment(bundle, list_requirements(chosen[1].file.spec), tmp_path)
 
 
 def _add_link(archive: tarfile.TarFile) -> None:

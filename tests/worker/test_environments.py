@@ -21,7 +21,8 @@ from onnxpack.pipeline.export import export_task
 from onnxpack.pipeline.plan import Plan
 from onnxpack.pipeline.run import Build
 from onnxpack.pipeline.runner import base_key
-from onnxpack.spec.model import Model
+from onnxpack.spec.model import Input, Model, Spec
+from onnxpack.spec.steps import PreprocessStep
 from onnxpack.worker.call import Setting, call
 from onnxpack.worker.environments import (
     choose_requirements,
@@ -51,8 +52,8 @@ class Look(Task[dict]):
 LIMITED = ("numpy<2",)
 
 
-def model(*pins: str, framework: Any = "sklearn") -> Model:
-    return Model(framework, path="m.joblib", requirements=pins)
+def model(*pins: str, framework: Any = "sklearn", **fields: Any) -> Spec:
+    return Spec(1, "m", Model(framework, path="m.joblib", requirements=pins), **({"inputs": {}} | fields))
 
 
 def made(store: Store, *pins: str) -> Path:
@@ -178,6 +179,19 @@ def test_torch_is_pinned_to_its_build_for_the_cpu() -> None:
     assert {"numpy", "onnx", "onnxruntime", "pyyaml", "onnxscript", "safetensors"} <= set(wanted)
 
 
+def test_what_reads_pictures_and_texts_is_there_too() -> None:
+    tokens = Input("int64", ("batch", "seq"))
+    inputs = {"image": Input("uint8", ("batch", 8, 8, 3)), "input_ids": tokens}
+    steps = (
+        PreprocessStep("decode", "image"),
+        PreprocessStep("resize", "image", size=(8, 8), like="opencv"),
+        PreprocessStep("tokenize", "text", tokenizer="tokenizer.json"),
+    )
+    plain = list_requirements(model("scikit-learn==1.0"))
+    asked = list_requirements(model("scikit-learn==1.0", inputs=inputs, preprocess=steps))
+    assert set(asked) - set(plain) == {"opencv-python-headless", "pillow", "tokenizers"}
+
+
 def test_the_export_s_key_holds_the_pins_and_not_what_is_installed_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,8 +201,8 @@ def test_the_export_s_key_holds_the_pins_and_not_what_is_installed_here(
     for pin in ("scikit-learn==1.0", "scikit-learn==2.0", None):
         named = {"requirements": [pin]} if pin else {}
         file = write_spec(tmp_path, {"framework": "onnx", "path": "m.onnx"} | named)
-        keys[pin] = base_key(export_task(file), make_environment_key(file.spec.model))
-        assert (make_environment_key(file.spec.model) == "") == (pin is None)
+        keys[pin] = base_key(export_task(file), make_environment_key(file.spec))
+        assert (make_environment_key(file.spec) == "") == (pin is None)
     assert len(set(keys.values())) == 3
 
 

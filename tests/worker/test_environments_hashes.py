@@ -10,11 +10,11 @@ from wheels import make_wheel
 import onnxpack.worker.environments
 from onnxpack.cache.store import Store
 from onnxpack.core.errors import EngineError
-from onnxpack.spec.model import Model
+from onnxpack.spec.model import Model, Spec
 from onnxpack.worker.environments import provide_environment
 from onnxpack.worker.uv import run_uv
 
-PINNED = Model("sklearn", path="m.joblib", requirements=("joblib==1.0",))
+PINNED = Spec(1, "m", Model("sklearn", path="m.joblib", requirements=("joblib==1.0",)), {})
 
 
 def test_environment_after_an_exchange_of_a_wheel_never_holds_the_other_one(
