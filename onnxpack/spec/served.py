@@ -172,11 +172,15 @@ def _make_stage(step: PreprocessStep, given: TensorInfo, layout: str | None) -> 
         return PreStage(step, replace(given, dtype=step.dtype), given)
     if step.op == "layout":
         return _make_layout_stage(step, given, layout)
+    if step.op == "decode":
+        hint = f"move it in front of the other steps of '{step.input}'"
+        return "decode is not the first step of its input: a client's file is decoded before all else", hint
+    if step.op == "orient":
+        hint = f"put it right behind `{{op: decode, input: {step.input}}}`, as the second step"
+        return "orient turns a picture that was just decoded, and there is none here", hint
     if given.dtype not in FLOATS:
         hint = f"add `{{op: cast, input: {step.input}, dtype: float32}}` after it"
         return f"{step.op} computes with floats, and its result is {given.dtype} here", hint
-    if step.op in ("decode", "tokenize", "orient", "table"):
-        return f"{step.op} is not possible here", "remove the step"
     if step.op == "normalize":
         return _make_normalize_stage(step, given, layout)
     return PreStage(step, given, given)

@@ -101,3 +101,9 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     problems = find_problems(tmp_path, steps, ["batch", 3, 8, 8])
     words = ("pad applies", "orient must", "op: layout", "op: crop")
     assert all(word in problem for problem, word in zip(problems, words, strict=True))
+
+
+def test_decode_behind_another_step_is_told_to_come_first(tmp_path: Path) -> None:
+    found = find_problems(tmp_path, [LAYOUT, DECODE, {"op": "orient"}], ["batch", 3, 8, 8])
+    assert any("decode is not the first step of its input" in words for words in found)
+    assert any("orient turns a picture that was just decoded" in words for words in found)
