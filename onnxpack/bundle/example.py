@@ -38,6 +38,9 @@ def _choose_value(view: ModuleView, field: Field) -> Value:
     if field.kind == "bytes":
         picture = next(one for one in view.pictures if one.name == field.name)
         return base64.b64encode(view.make_picture(picture, least=True)).decode()
+    column = next((one for one in view.columns if one.name == field.name and field.kind == "string"), None)
+    if column:  # not every word is taken, and maybe no empty one
+        return column.words[0] if column.words else EXAMPLE_TEXT
     return EXAMPLE_TEXT if field.name in view.listed else _DEFAULTS[field.kind]
 
 

@@ -2,13 +2,15 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NoReturn
 from urllib.parse import quote
 
 from onnxpack.conformance.checks import FailedError, NotOfferedError
-from onnxpack.conformance.tensors import HALVES, Sample, make_samples
+from onnxpack.conformance.tensors import HALVES, Sample, make_samples, read_request
 from onnxpack.conformance.wire import Address, Answer, Connection, NoAnswerError, show_bytes
 
 JSON = ("content-type: application/json",)
@@ -125,17 +127,30 @@ class Server:
             raise NotOfferedError("the model's only version has an empty name")
         return f"{self.path}/versions/{quote_name(version)}"
 
-    def list_samples(self) -> list[Sample]:
-        """Return requests that the model may take: the given one, or those that can be made of the metadata."""
+    def list_samples(self) -> Iterator[Sample]:
+        """Yield requests that the model may take: the given one, or those that can be made of what the server tells."""
         if self.given:
-            return [self.given]
+            yield self.given
+            return
         inputs = self.list_tensors("inputs")
         if not inputs:
             raise NotOfferedError("the model's metadata name no inputs: give a request with --input")
         try:
-            return list(make_samples(inputs))
+            yield from list(make_samples(inputs))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NotOfferedError(f"no request can be made of the model's metadata ({error}): use --input") from error
+        if example := self._find_example():
+            yield example
+
+    def _find_example(self) -> Sample | None:
+        """Return the example in the server's OpenAPI document, if it has one: a model may take certain words alone."""
+        answer = self.ask("GET", "/openapi.json")
+        if answer.status != 200:
+            return None
+        with suppress(FailedError, LookupError, TypeError, ValueError, AttributeError):
+            asked = read_object(answer)["paths"][f"{self.path}/infer"]["post"]["requestBody"]
+            return read_request(asked["content"]["application/json"]["example"])
+        return None
 
     @cached_property
     def _choice(self) -> tuple[Sample, Answer]:

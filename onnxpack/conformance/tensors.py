@@ -144,13 +144,17 @@ def read_sample(path: Path) -> Sample:
             text = stream.read(_SAMPLE_SIZE + 1)
         if len(text) > _SAMPLE_SIZE:
             raise ValueError("it is larger than 16 MiB")
-        document = json.loads(text)
-        if not isinstance(document, dict) or not isinstance(document.get("inputs"), list) or not document["inputs"]:
-            raise ValueError("it has no list of 'inputs'")
-        return Sample(tuple(_read_tensor(item) for item in document["inputs"]))
+        return read_request(json.loads(text))
     except (ValueError, RecursionError) as error:
         hint = 'write {"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
         raise SpecError(Problem(f"this is no inference request: {error}", hint, Location(str(path)))) from error
+
+
+def read_request(document: Any) -> Sample:
+    """Return a request from its JSON; raise ValueError if it is none."""
+    if not isinstance(document, dict) or not isinstance(document.get("inputs"), list) or not document["inputs"]:
+        raise ValueError("it has no list of 'inputs'")
+    return Sample(tuple(_read_tensor(item) for item in document["inputs"]))
 
 
 def _read_tensor(item: Any) -> Tensor:

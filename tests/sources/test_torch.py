@@ -214,8 +214,8 @@ def test_prepare_gets_the_filled_module_of_the_same_class(net: Callable[..., Spe
 
 
 def test_prepare_must_give_a_module(net: Callable[..., SpecFile]) -> None:
-    code = LINEAR + "\ndef lost(net):\n    net.eval()\n"
-    assert "model.py:lost returned None (end it with `return net`, where net is the torch.nn.Module)" in refusal(
+    code = LINEAR + "\ndef lost(net):\n    return net.state_dict()\n"
+    assert "model.py:lost returned an OrderedDict (let it return a torch.nn.Module)" in refusal(
         net(code, prepare="model.py:lost")
     )
 
