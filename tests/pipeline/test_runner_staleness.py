@@ -77,6 +77,8 @@ PICTURE = {
 
 TOKENS = ("input_ids attention_mask", "words attention_mask", "input_ids other", "input_ids attention_mask kinds")
 """The inputs of models of tokens, each in a file of that name."""
+SPANS = ["logits", "starts", "ends", "others"]
+"""The outputs of a model of what is found in texts."""
 
 
 def tokens(inputs: str = TOKENS[0], **step: Any) -> dict[str, Any]:
@@ -88,6 +90,95 @@ def tokens(inputs: str = TOKENS[0], **step: Any) -> dict[str, Any]:
         "dynamic_axes.seq": {"min": 3, "max": 9}, "verify.samples": None, "evaluation": None,
     }  # fmt: skip
 
+
+def picture(**steps: dict[str, Any]) -> dict[str, Any]:
+    """A model of pictures that clients send as files, and some of its steps with other fields."""
+    made: dict[str, dict[str, Any]] = {
+        "decode": {}, "grayscale": {}, "resize": {"size": [2, 4]}, "layout": {"layout": "NHWC"}
+    }  # fmt: skip
+    return PICTURE | {
+        "preprocess": [{"op": op, "input": "x"} | fields | steps.get(op, {}) for op, fields in made.items()]
+    }
+
+
+NUMBER = {"kind": "number"}
+CITY = {"kind": "category", "categories": ["Lima", "Oslo"], "unknown": -1}
+DAY = {"kind": "date", "parts": ["year"]}
+
+
+def table(**changed: dict[str, Any]) -> dict[str, Any]:
+    """A model of a table's columns, some of them described otherwise."""
+    made = dict.fromkeys("abcdef", NUMBER) | {"city": CITY, "day": DAY} | changed
+    step = {"op": "table", "input": "x", "columns": made}
+    return PLAIN | {"inputs.x.range": None, "verify.samples": None, "evaluation": None, "preprocess": [step]}
+
+
+def columns_to(first: str, second: str) -> dict[str, Any]:
+    """A model whose two inputs are fed by a column each."""
+    tensor = {"dtype": "float32", "shape": ["batch", 1]}
+    made = {"a": NUMBER | {"to": first}, "b": NUMBER | {"to": second}}
+    return table() | {
+        "model.path": "two.onnx", "inputs": {"x": tensor, "y": tensor}, "preprocess": [{"op": "table", "columns": made}]
+    }  # fmt: skip
+
+
+DATE_PARTS = ["year", "month", "day", "weekday", "yearday", "quarter", "week", "days"]
+
+
+def dates(**changed: Any) -> dict[str, Any]:
+    """A model of the parts of dates, and its step with some fields changed."""
+    return table() | {"preprocess": [{"op": "date_parts", "input": "x", "parts": DATE_PARTS} | changed]}
+
+
+def behind(*steps: dict[str, Any]) -> dict[str, Any]:
+    """Other steps behind the model."""
+    return PLAIN | {"evaluation": None, "postprocess": [{"input": "logits"} | step for step in steps]}
+
+
+def detector(**changed: Any) -> dict[str, Any]:
+    """A model of boxes, and its step with some fields changed."""
+    return behind({"op": "nms", "input": "boxes", "scores": "scores"} | changed) | {
+        "model.path": "boxes.onnx", "outputs": ["boxes", "scores", "others"], "verify.samples": None,
+    }  # fmt: skip
+
+
+def entities(**changed: Any) -> dict[str, Any]:
+    """A model of each token's label, and its last step with some fields changed."""
+    step = {"op": "decode", "kind": "entities", "input": "logits", "labels": "tags.txt"}
+    return tokens() | {"model.path": "spans.onnx", "outputs": SPANS, "postprocess": [step | changed]}
+
+
+def answer(**changed: Any) -> dict[str, Any]:
+    """The same model asked for answers."""
+    step = {"op": "decode", "kind": "answer", "input": "starts", "end": "ends"}
+    pair = {"preprocess": tokens(pair="more")["preprocess"]}
+    return entities() | pair | {"postprocess": [step | changed]}
+
+
+BEFORE: dict[str, dict[str, Any]] = {
+    # field: what is built before the change, where the base has no such step
+    "inputs.missing": PLAIN | {"evaluation": None, "postprocess": []},
+    **dict.fromkeys(
+        [f"preprocess.{name}" for name in ("formats", "max_pixels", "weights", "method", "like", "fit")], picture()
+    ),
+    "preprocess.pad": picture(resize={"fit": "contain"}),
+    **dict.fromkeys(
+        [f"preprocess.columns.{name}" for name in ("kind", "missing", "categories", "unknown", "parts", "range")],
+        table(),
+    ),
+    "preprocess.columns.to": columns_to("x", "y"),
+    "preprocess.parts": dates(),
+    "preprocess.range": dates(),
+    "postprocess.keep": behind({"op": "softmax", "output": "p"}),
+    "postprocess.at": behind({"op": "threshold", "at": 0.5}),
+    "postprocess.digits": behind({"op": "round", "digits": 2}),
+    "postprocess.dtype": behind({"op": "round", "digits": 2}),
+    **dict.fromkeys([f"postprocess.{name}" for name in ("scores", "boxes", "iou", "score", "per_class")], detector()),
+    "postprocess.kind": entities(),
+    "postprocess.aggregation": entities(),
+    "postprocess.end": answer(),
+    "postprocess.max_answer": answer(),
+}
 
 FLIPS: dict[str, dict[str, Any]] = {
     # field: what is set instead, by its path; a value of None takes the field away
@@ -115,6 +206,7 @@ FLIPS: dict[str, dict[str, Any]] = {
     "inputs.columns.integers": PLAIN
     | {"inputs.x.range": None, "inputs.x.columns": columns({"range": [0, 3], "integers": True})},
     "inputs.integers": PLAIN | {"inputs.x.integers": True, "inputs.x.range": [-3, 3]},
+    "inputs.missing": PLAIN | {"inputs.x.missing": True, "evaluation": None, "postprocess": []},
     "inputs.at_least_one": PLAIN | {"inputs.x.range": [0, 1], "inputs.x.integers": True, "inputs.x.at_least_one": True},
     "inputs.padding": PLAIN | {"inputs.x.range": None, "inputs.x.padding": "right"},
     "verify.random": {"verify.random": False},
@@ -144,6 +236,22 @@ FLIPS: dict[str, dict[str, Any]] = {
     "preprocess.dtype": PICTURE | {"preprocess": [{"op": "cast", "input": "x", "dtype": "uint8"}]},
     "preprocess.layout": PICTURE | {"preprocess": [{"op": "layout", "input": "x", "layout": "NHWC"}]},
     "preprocess.size": PICTURE | {"preprocess": [{"op": "resize", "input": "x", "size": [2, 4]}]},
+    "preprocess.formats": picture(decode={"formats": ["png"]}),
+    "preprocess.max_pixels": picture(decode={"max_pixels": 1_000_000}),
+    "preprocess.weights": picture(grayscale={"weights": [0.25, 0.25, 0.5]}),
+    "preprocess.method": picture(resize={"method": "area"}),
+    "preprocess.like": picture(resize={"like": "opencv"}),
+    "preprocess.fit": picture(resize={"fit": "cover"}),
+    "preprocess.pad": picture(resize={"fit": "contain", "pad": [7]}),
+    "preprocess.columns.kind": table(a={"kind": "date"}),
+    "preprocess.columns.to": columns_to("y", "x"),
+    "preprocess.columns.missing": table(a=NUMBER | {"missing": 1.5}),
+    "preprocess.columns.categories": table(city=CITY | {"categories": ["Oslo", "Lima"]}),
+    "preprocess.columns.unknown": table(city=CITY | {"unknown": -2}),
+    "preprocess.columns.parts": table(day=DAY | {"parts": ["month"]}),
+    "preprocess.columns.range": table(day=DAY | {"range": ["2015-01-01", "2029-12-31"]}),
+    "preprocess.parts": dates(parts=DATE_PARTS[::-1]),
+    "preprocess.range": dates(range=["2015-01-01", "2029-12-31"]),
     "preprocess.tokenizer": tokens(tokenizer="other.json"),
     "preprocess.max_length": tokens(max_length=5),
     "preprocess.truncation": tokens(truncation="left"),
@@ -162,6 +270,19 @@ FLIPS: dict[str, dict[str, Any]] = {
         "postprocess": [*BASE["postprocess"][:1], BASE["postprocess"][1] | {"labels": "others.txt"}]
     },
     "postprocess.factor": {"postprocess": [{"op": "scale", "input": "logits", "factor": 3}]},
+    "postprocess.keep": behind({"op": "softmax", "output": "p", "keep": False}),
+    "postprocess.at": behind({"op": "threshold", "at": 0.25}),
+    "postprocess.digits": behind({"op": "round", "digits": 1}),
+    "postprocess.dtype": behind({"op": "round", "digits": 2, "dtype": "float16"}),
+    "postprocess.scores": detector(scores="others"),
+    "postprocess.boxes": detector(boxes="centre"),
+    "postprocess.iou": detector(iou=0.25),
+    "postprocess.score": detector(score=0.25),
+    "postprocess.per_class": detector(per_class=1),
+    "postprocess.kind": answer(),
+    "postprocess.aggregation": entities(aggregation="first"),
+    "postprocess.end": answer(end="others"),
+    "postprocess.max_answer": answer(max_answer=3),
     "targets.device": CUDA,
     "targets.precision": {"targets.cpu.precision": "int8-dynamic", "calibration": None},
     "targets.optimize": {"targets.cpu.optimize": "basic"},
@@ -181,6 +302,10 @@ FIXED = {
     "model.framework": "each framework needs a model of its own: their fields are flipped on one each",
     "model.sha256": "it is compared with the file before anything is built",
     "preprocess.input": "the model has one input; another name is refused",
+    **dict.fromkeys(
+        ["model.task", "model.pooling", "model.normalize"],
+        "it needs a folder of transformers; see tests/sources/test_export.py for the export's key",
+    ),
     "model.requirements": "it needs the package index; see tests/worker/test_environments.py",
     "extends": "it is resolved before anything is built: its fields are these",
     "targets.platform": "linux/amd64 is the only one that can be built yet",
@@ -246,6 +371,73 @@ def token_network(names: list[str]) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def wired(
+    values: dict[str, list[str | int]], nodes: list[onnx.NodeProto], outputs: dict[str, list[str | int]], kind: int
+) -> onnx.ModelProto:
+    """A model of nodes that take random weights: any name ``wROWSxCOLUMNS``."""
+    generator = np.random.default_rng(2)
+    named = sorted({name for node in nodes for name in node.input if re.fullmatch(r"w\d+x\d+", name)})
+    tensors = [
+        numpy_helper.from_array(
+            generator.standard_normal([int(part) for part in name[1:].split("x")]).astype(np.float32), name
+        )
+        for name in named
+    ]
+    taken = [helper.make_tensor_value_info(name, kind, shape) for name, shape in values.items()]
+    given = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in outputs.items()]
+    graph = helper.make_graph(nodes, "net", taken, given, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def column_network() -> onnx.ModelProto:
+    """The logits of two columns."""
+    nodes = [
+        helper.make_node("Concat", ["x", "y"], ["both"], axis=1),
+        helper.make_node("MatMul", ["both", "w2x3"], ["logits"]),
+    ]
+    values: dict[str, list[str | int]] = {"x": ["batch", 1], "y": ["batch", 1]}
+    return wired(values, nodes, {"logits": ["batch", 3]}, onnx.TensorProto.FLOAT)
+
+
+def box_network() -> onnx.ModelProto:
+    """Six boxes that share much of their area, and two times their scores for three classes."""
+    shapes: dict[str, list[str | int]] = {
+        "boxes": ["batch", 6, 4],
+        "scores": ["batch", 3, 6],
+        "others": ["batch", 3, 6],
+    }
+    nodes = []
+    for (name, (_, first, second)), weights in zip(shapes.items(), ("w8x24", "w8x18", "w8x018"), strict=True):
+        shape = helper.make_node("Constant", [], [f"{name}_shape"], value_ints=[-1, first, second])
+        flat = helper.make_node("MatMul", ["x", weights], [f"{name}_flat"])
+        nodes += [shape, flat, helper.make_node("Reshape", [f"{name}_flat", f"{name}_shape"], [f"{name}_"])]
+    nodes += [
+        helper.make_node("Constant", [], ["square"], value_floats=[0.0, 0.0, 6.0, 6.0]),
+        helper.make_node("Add", ["boxes_", "square"], ["boxes"]),
+        *(helper.make_node("Identity", [f"{name}_"], [name]) for name in ("scores", "others")),
+    ]
+    return wired({"x": ["batch", WIDTH]}, nodes, shapes, onnx.TensorProto.FLOAT)
+
+
+def span_network() -> onnx.ModelProto:
+    """The scores of each token for three labels, and for being the first or last one of an answer."""
+    names = ("input_ids", "attention_mask")
+    nodes = [helper.make_node("Cast", [name], [f"{name}_"], to=onnx.TensorProto.FLOAT) for name in names]
+    nodes += [
+        helper.make_node("Sum", [f"{name}_" for name in names], ["sum"]),
+        helper.make_node("Sin", ["sum"], ["waves"]),
+        helper.make_node("Constant", [], ["last"], value_ints=[-1]),
+        helper.make_node("Unsqueeze", ["waves", "last"], ["column"]),
+        helper.make_node("MatMul", ["column", "w1x3"], ["logits"]),
+        helper.make_node("Identity", ["waves"], ["starts"]),
+        helper.make_node("Neg", ["waves"], ["ends"]),
+        helper.make_node("Cos", ["sum"], ["others"]),
+    ]
+    flat: list[str | int] = ["batch", "seq"]
+    outputs = {"logits": [*flat, 3]} | dict.fromkeys(SPANS[1:], flat)
+    return wired(dict.fromkeys(names, flat), nodes, outputs, onnx.TensorProto.INT64)
+
+
 NET = """
 import torch
 
@@ -281,6 +473,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx.save(network(0, picture=True), folder / "picture.onnx")
     for names in TOKENS:
         onnx.save(token_network(names.split()), folder / f"{names}.onnx")
+    onnx.save(column_network(), folder / "two.onnx")
+    onnx.save(box_network(), folder / "boxes.onnx")
+    onnx.save(span_network(), folder / "spans.onnx")
+    (folder / "tags.txt").write_text("O\nB-PER\nI-PER\n")
     write_tokenizer(folder)
     write_tokenizer(folder, "word-level", "other.json")
     (folder / "net.py").write_text(NET)
@@ -382,10 +578,13 @@ def test_a_changed_field_gives_what_a_build_from_nothing_gives(
     field: str, project: Path, warm: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     store = shutil.copytree(warm(project), tmp_path / "warm")
+    before = outcome(write(project, BEFORE[field]), store, tmp_path / "before") if field in BEFORE else None
+    assert not before or before[0]["status"] == "passed", before[0]["problems"]
     spec = write(project, FLIPS[field]) if field in FLIPS else write_example(project, field)
     again = outcome(spec, store, tmp_path / "one")
     report, _ = again
     assert report["status"] == "passed", report["problems"]
+    assert again != before
     spec.with_suffix(".lock").unlink(missing_ok=True)
     assert again == outcome(spec, tmp_path / "empty", tmp_path / "other")
 
@@ -423,4 +622,5 @@ def test_a_changed_field_changes_the_figure(
 def test_field_that_cannot_be_changed_has_a_reason() -> None:
     assert set(FIXED) <= set(FIELDS)
     assert set(FLIPS) <= set(FIELDS)
+    assert set(BEFORE) <= set(FLIPS)
     assert all(FIXED.values())

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import onnx
@@ -114,3 +115,17 @@ def test_the_files_that_a_spec_names_are_in_the_exports_request(tmp_path: Path) 
     model = {"framework": "onnx", "path": "m.onnx"}
     file = write_spec(tmp_path, model, verify={"samples": "s.npz"})
     assert list_named_files(export_task(load(file.path)).spec.file) == ("m.onnx", "s.npz")
+
+
+@pytest.mark.parametrize(("field", "other"), [("task", None), ("pooling", "max"), ("normalize", False)])
+def test_what_a_folder_of_transformers_is_for_is_in_the_exports_key(field: str, other: Any, tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/config.json").write_text("{}")
+    (tmp_path / "m/model.safetensors").touch()
+    model: dict[str, Any] = {"framework": "transformers", "path": "m", "task": "feature-extraction"}
+    model |= {"pooling": "cls", "normalize": True}
+    first, second = (
+        export_task(write_spec(tmp_path, {name: value for name, value in fields.items() if value is not None})).spec
+        for fields in (model, model | {field: other})
+    )
+    assert first.key_form() != second.key_form()
