@@ -61,7 +61,7 @@ def shrink_resnet() -> str:
     plain = build(spec, image=True)
     sizes = read_report(plain)["image"]["size_bytes"]
     seconds = sum(stage["seconds"] for stage in read_report(plain)["stages"])
-    wrapped = build(spec, "--set", "name=resnet18-lightning", "--set", "model.factory=models.py:wrapped_resnet18")
+    wrapped = build(spec, "--set", "name=resnet18-lightning", "--set", "model.factory=models.py:wrap_resnet18")
     wrapped = wrapped.parents[1] / "resnet18-lightning/cpu"
     module, network = load_module(plain), resnet18().eval()
     model = module.Model()

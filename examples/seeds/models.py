@@ -62,8 +62,8 @@ def resnet50(classes: int = 1000) -> nn.Module:
     return module
 
 
-def wrapped_resnet18(classes: int = 1000) -> nn.Module:
-    """ResNet-18 inside a Lightning module whose ``forward`` calls it; a plain one where Lightning is not installed."""
+def wrap_resnet18(classes: int = 1000) -> nn.Module:
+    """Wrap ResNet-18 into a Lightning module that calls it; into a plain one where Lightning is not installed."""
     kind: type[nn.Module] = nn.Module
     with suppress(ModuleNotFoundError):
         from lightning import LightningModule

@@ -11,7 +11,7 @@ from typing import Any
 
 from onnxpack.core.errors import Location, Problem, SpecError, naming
 from onnxpack.core.regular import is_regular
-from onnxpack.core.scratch import replace_file
+from onnxpack.core.scratch import replace_file, write_whole
 from onnxpack.inspection.spelling import UNSET, document
 from onnxpack.spec.decode import Decoder
 from onnxpack.spec.load import SpecFile, find_work_tree, load
@@ -115,12 +115,9 @@ def _files_beside(draft: Draft, folder: Path, *, force: bool) -> Iterator[None]:
     new = [place for place in changed if not place.exists()]
     try:
         for place in changed:
-            partial = place.with_name(f".{place.name[:50]}-{secrets.token_hex(4)}")
-            with naming(place):
-                partial.write_text(places[place], encoding="utf-8")
-                replace_file(partial, place)
+            write_whole(place, places[place])
         yield
-    except BaseException:
+    except BaseException:  # whatever ended it is raised again: only what was new goes
         for place in new:
             place.unlink(missing_ok=True)
         raise
